@@ -1,0 +1,42 @@
+.DEFAULT_GOAL := help
+PACKAGES := app worker models core candela
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+TORCH := torch==2.14.1 torchvision==0.29.1
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## A virtual environment with everything, in .venv
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## Start everything, train on real pictures, predict, and stop again
+	$(BIN)/candela demo
+
+up: setup ## Keep the service running on http://127.0.0.1:8000
+	$(BIN)/candela up
+
+format: setup ## Write the one true layout
+	$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
+
+lint: setup ## Style, types and layers
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
+
+test: setup ## Every test that a machine without a GPU can run; T= narrows
+	$(BIN)/pytest -m "not gpu" $(T)
+
+test-fast: setup ## The unit and contract tests only
+	$(BIN)/pytest -m "not slow and not gpu and not services" $(T)
+
+migration: setup ## m="what changed"
+	$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+check: lint test ## What CI asks for
+
+.PHONY: help setup demo up format lint test test-fast migration check

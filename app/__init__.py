@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out; and the networks that answer."""

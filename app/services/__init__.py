@@ -1,0 +1,1 @@
+"""What a client can do; no HTTP and no SQL."""

@@ -1,0 +1,1 @@
+"""The networks that answer: pool, batcher, predictor; no HTTP and no database."""

@@ -1,0 +1,1 @@
+"""Every query, one file a table; a repo is given its session and never commits."""

@@ -1,0 +1,196 @@
+"""The tables. Rows never learn HTTP; queries live in `repos/`."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.db.base import Base
+from core.events import EventType
+from core.jobs import DatasetState, JobState, StopRequest
+
+METADATA = Base.metadata
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only INTEGER PRIMARY KEY
+
+
+class DatasetVersionRow(Base):
+    """An immutable version of a dataset; `packed_key` names its packed form in the store once it is ready."""
+
+    __tablename__ = "dataset_version"
+    __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "source_key"))
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63))
+    version: Mapped[int]
+    state: Mapped[DatasetState]
+    source: Mapped[
+        dict[str, Any]
+    ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
+    source_key: Mapped[str] = mapped_column(String(128))  # built-in: hash of the options; upload: its own id
+    meta: Mapped[dict[str, Any] | None]  # PackedMeta, once ready
+    report: Mapped[dict[str, Any] | None]
+    failure: Mapped[dict[str, Any] | None]  # {code, message, hint}
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    packed_key: Mapped[str | None] = mapped_column(String(255))
+    owner: Mapped[str | None] = mapped_column(String(128))
+    token: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class JobRow(Base):
+    """A wish to train, and who is at it. Every write of an attempt carries its `token`."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_page", "created_at", "id"),
+        Index("ix_job_queue", "state", "priority", "created_at"),
+        Index("ix_job_lease", "state", "lease_until"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(63), index=True)
+    model_name: Mapped[str] = mapped_column(String(63))
+    spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
+    dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
+    parent_id: Mapped[str | None] = mapped_column(String(32))
+
+    state: Mapped[JobState]
+    priority: Mapped[int] = mapped_column(default=0)
+    stop_request: Mapped[StopRequest | None]
+    stop_reason: Mapped[str | None] = mapped_column(String(255))
+    failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …facts}
+    warnings: Mapped[list[Any]]  # [text, …]
+    runtime: Mapped[dict[str, Any] | None]  # what the trainer resolved: device, precision, threads, versions
+    progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
+    metrics: Mapped[dict[str, Any]]  # latest value by name; non-finite as strings
+    model_version: Mapped[int | None]
+
+    attempt: Mapped[int] = mapped_column(default=0)  # how often it was claimed
+    lost_attempts: Mapped[int] = mapped_column(default=0)  # how many of these counted against the limit
+    token: Mapped[int] = mapped_column(default=0)  # fencing token: grows with every claim
+    owner: Mapped[str | None] = mapped_column(String(128))
+    lease_until: Mapped[datetime | None]
+    event_seq: Mapped[int] = mapped_column(default=0)
+
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobEventRow(Base):
+    """What a job told; `seq` is taken from the job's row in the same transaction, hence in commit order."""
+
+    __tablename__ = "job_event"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    type: Mapped[EventType]
+    at: Mapped[datetime]
+    payload: Mapped[dict[str, Any]]
+
+
+class MetricPointRow(Base):
+    """One value of one curve. A resumed attempt overwrites the points it computes again."""
+
+    __tablename__ = "metric_point"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    split: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int]
+    value: Mapped[float | None]  # null when not finite:
+    special: Mapped[str | None] = mapped_column(String(9))  # "NaN", "Infinity" or "-Infinity"
+
+
+class CheckpointRow(Base):
+    """A stored snapshot. Only this row makes its files real."""
+
+    __tablename__ = "checkpoint"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    token: Mapped[int]
+    epoch: Mapped[int]
+    step: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, Any]]
+    tags: Mapped[list[Any]]  # "latest", "best", "kept"
+    key: Mapped[str] = mapped_column(String(255))  # folder in the store
+    files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
+    sha256: Mapped[str] = mapped_column(String(64))  # of weights.safetensors
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class ModelVersionRow(Base):
+    """An immutable numbered bundle with its lineage; one a job at most for every number of epochs asked."""
+
+    __tablename__ = "model_version"
+    __table_args__ = (UniqueConstraint("job_id", "job_token"),)
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    job_id: Mapped[str] = mapped_column(String(32), index=True)
+    job_token: Mapped[int]
+    key: Mapped[str] = mapped_column(String(255))
+    files: Mapped[dict[str, Any]]
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    bundle: Mapped[dict[str, Any]]  # bundle.json: architecture, input, classes, preprocessing, …
+    spec: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    dataset: Mapped[dict[str, Any]]  # {name, version, content_hash}
+    num_parameters: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class ModelAliasRow(Base):
+    """A movable name of a version."""
+
+    __tablename__ = "model_alias"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[int]
+
+
+class OutboxRow(Base):
+    """A message that must leave for the queue, written in the transaction that made it necessary."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    topic: Mapped[str] = mapped_column(String(32))  # "train" or "import"
+    subject_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """What a client's key stood for."""
+
+    __tablename__ = "idempotency_key"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime]
+
+
+class WorkerRow(Base):
+    """A worker that was heard of."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    slots: Mapped[int]
+    devices: Mapped[list[Any]]
+    versions: Mapped[dict[str, Any]]
+    message: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]

@@ -1,0 +1,113 @@
+"""Every error of ours, named by what a caller can do about it; HTTP statuses are unknown here."""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """A problem to be told to the caller. `slug` is stable for ever; the text is for people; `facts` are for programs."""
+
+    slug: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str, **facts: Any) -> None:  # noqa: ANN401 - any JSON value
+        super().__init__(detail)
+        self.detail = detail
+        self.facts = facts
+
+
+class NotFound(ServiceError):
+    slug = "not-found"
+    title = "No such thing, or not yours"
+
+
+class Conflict(ServiceError):
+    slug = "conflict"
+    title = "Conflict with the current state"
+
+
+class DatasetNotReady(Conflict):
+    slug = "dataset-not-ready"
+    title = "The dataset cannot be used yet"
+
+
+class InUse(Conflict):
+    slug = "in-use"
+    title = "Something else depends on it"
+
+
+class InvalidSpec(ServiceError):
+    """Well formed, but it cannot be built. `errors` are (JSON pointer, detail) pairs."""
+
+    slug = "invalid-spec"
+    title = "The request cannot be carried out as asked"
+
+    def __init__(self, detail: str, *, errors: list[tuple[str, str]] | None = None, **facts: Any) -> None:  # noqa: ANN401
+        super().__init__(detail, **facts)
+        self.errors = errors or []
+
+
+class IdempotencyMismatch(InvalidSpec):
+    slug = "idempotency-mismatch"
+    title = "The same Idempotency-Key came with another body"
+
+
+class InvalidArchive(InvalidSpec):
+    """An upload that is no archive, or whose entries are unsafe or too many. `code` is one of the archive_… codes."""
+
+    slug = "invalid-archive"
+    title = "The archive was refused"
+
+
+class InvalidPicture(ServiceError):
+    slug = "invalid-picture"
+    title = "The picture cannot be read"
+
+
+class UnsupportedPicture(ServiceError):
+    slug = "unsupported-picture"
+    title = "The picture's format is not accepted"
+
+
+class TooLarge(ServiceError):
+    slug = "too-large"
+    title = "The request is larger than allowed"
+
+
+class Unauthorized(ServiceError):
+    slug = "unauthorized"
+    title = "An API key is needed"
+
+
+class NotReady(ServiceError):
+    slug = "not-ready"
+    title = "Not ready yet"
+
+
+class Overloaded(ServiceError):
+    slug = "overloaded"
+    title = "Too much is waiting"
+
+
+class StorageFull(ServiceError):
+    slug = "storage-full"
+    title = "No space is left"
+
+
+class PredictionFailed(ServiceError):
+    slug = "prediction-failed"
+    title = "The network could not answer"
+
+
+class Corrupt(ServiceError):
+    """A stored file does not have the sha256 that its row says."""
+
+    slug = "corrupt"
+    title = "A stored file is damaged"
+
+
+class LostLease(Exception):
+    """The attempt was fenced: another one holds the job, or it is over. Nothing it writes counts."""
+
+
+class ConfigurationError(Exception):
+    """The service cannot start as configured; one clear line says why."""

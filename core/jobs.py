@@ -1,0 +1,50 @@
+"""The life cycle of a job, as data that a test can walk and a page can draw."""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StopRequest(StrEnum):
+    """What a client, or a worker that leaves, asks of a running job."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    FINISH = "finish"
+
+
+class DatasetState(StrEnum):
+    IMPORTING = "importing"
+    READY = "ready"
+    FAILED = "failed"
+
+
+_S = JobState
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.PAUSED, _S.FAILED}),
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.CANCELLING, _S.PAUSING, _S.QUEUED}),
+    _S.PAUSING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLING, _S.CANCELLED}),
+    _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
+    _S.CANCELLING: frozenset({_S.CANCELLED, _S.SUCCEEDED, _S.FAILED}),
+    _S.SUCCEEDED: frozenset({_S.QUEUED}),  # extended: the job goes on for more epochs
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+
+TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
+ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # an attempt holds the lease
+
+
+def may_move(current: JobState, to: JobState) -> bool:
+    """Whether the life cycle has that move."""
+    return to in MOVES[current]

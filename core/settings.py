@@ -1,0 +1,64 @@
+"""Everything that is configured, read once from `CANDELA_…` variables, checked and frozen."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """A wrong value stops the start, with the variable's name."""
+
+    model_config = SettingsConfigDict(env_prefix="CANDELA_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path("var"), description="Where everything is kept unless said otherwise.")
+    database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` unless given.")
+    redis_url: str = Field(default="", description="redis://…, or redis+socket:///path?virtual_host=0")
+    storage_url: str = Field(default="", description="Where files live: file:///path; `home`/store unless given.")
+    datasets: Path | None = Field(
+        default=None, description="Folder of the built-in datasets' files; `home`/datasets unless given."
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="Accepted bearer keys, comma-separated; none are needed on loopback."
+    )
+
+    slots: PositiveInt = Field(default=1, description="Trainings at a time on one worker.")
+    lease_s: PositiveFloat = Field(default=30.0, description="A worker that is silent for so long has lost its job.")
+    heartbeat_s: PositiveFloat = Field(default=5.0, description="How often a worker renews its lease.")
+    grace_s: PositiveFloat = Field(default=30.0, description="How long a trainer may take to stop when asked.")
+    sweep_s: PositiveFloat = Field(default=5.0, description="How often the sweep looks for lost jobs and messages.")
+    max_attempts: PositiveInt = Field(default=5, description="Attempts of a job before it fails as `worker_lost`.")
+
+    max_upload_bytes: PositiveInt = 2 * 2**30
+    max_unpacked_bytes: PositiveInt = 8 * 2**30
+    max_archive_entries: PositiveInt = 1_000_000
+    max_json_bytes: PositiveInt = 1 * 2**20
+    max_predict_bytes: PositiveInt = 32 * 2**20
+    max_picture_bytes: PositiveInt = 16 * 2**20
+    max_picture_pixels: PositiveInt = 25_000_000
+    max_batch_size: PositiveInt = 32
+    max_waiting_predictions: PositiveInt = 512
+    max_loaded_models: PositiveInt = 8
+    log_level: str = "INFO"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @cached_property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url or f"sqlite:///{(self.home / 'candela.db').absolute()}"
+
+    @cached_property
+    def store(self) -> str:
+        return self.storage_url or f"file://{(self.home / 'store').absolute()}"
+
+    @cached_property
+    def datasets_dir(self) -> Path:
+        return (self.datasets or self.home / "datasets").absolute()

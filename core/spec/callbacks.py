@@ -1,0 +1,80 @@
+"""The callbacks a job may ask for."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from core.spec.base import Count, NonNegative, Positive, Spec
+
+Mode = Literal["auto", "min", "max"]
+Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
+
+
+class EarlyStoppingSpec(Spec):
+    """Stop after `patience` epochs in which `monitor` did not improve by more than `min_delta`.
+
+    Only epochs without improvement are counted. Source: luz_callback_early_stopping, with Keras' counting.
+    """
+
+    name: Literal["early_stopping"] = "early_stopping"
+    monitor: Monitor = "valid_loss"
+    mode: Mode = "auto"
+    patience: Count = 5
+    min_delta: NonNegative = 0.0
+    baseline: float | None = None
+    min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+
+class ModelCheckpointSpec(Spec):
+    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`. Source: luz_callback_model_checkpoint."""
+
+    name: Literal["model_checkpoint"] = "model_checkpoint"
+    monitor: Monitor = "valid_loss"
+    mode: Mode = "auto"
+    min_delta: NonNegative = 0.0
+    save_best_only: bool = False
+    every_epochs: Count = 1
+
+
+class KeepBestSpec(Spec):
+    """Register the weights of the best epoch instead of the last one. Source: luz_callback_keep_best_model."""
+
+    name: Literal["keep_best"] = "keep_best"
+    monitor: Monitor = "valid_loss"
+    mode: Mode = "auto"
+    min_delta: NonNegative = 0.0
+
+
+class GradientClipSpec(Spec):
+    """Clip gradients by their norm over all parameters, or by value. Source: luz_callback_gradient_clip."""
+
+    name: Literal["gradient_clip"] = "gradient_clip"
+    max_norm: Positive | None = None
+    norm_type: Positive = 2.0
+    max_value: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _norm_of_one_unless_said(cls, value: object) -> object:
+        if isinstance(value, dict) and "max_norm" not in value and "max_value" not in value:
+            return {**value, "max_norm": 1.0}
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.max_norm is None) == (self.max_value is None):
+            raise ValueError("give max_norm or max_value, not both")
+        return self
+
+
+class TimeLimitSpec(Spec):
+    """Stop after so many seconds of training, counted over all attempts; the job succeeds with what it has learnt."""
+
+    name: Literal["time_limit"] = "time_limit"
+    seconds: Positive
+
+
+CallbackSpec = Annotated[
+    EarlyStoppingSpec | ModelCheckpointSpec | KeepBestSpec | GradientClipSpec | TimeLimitSpec,
+    Field(discriminator="name"),
+]

@@ -1,0 +1,77 @@
+"""A job in words: the body of `POST /v1/jobs`, and what is stored of it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from core.spec.base import Count, Name, Share, Spec
+from core.spec.callbacks import CallbackSpec
+from core.spec.losses import LossSpec
+from core.spec.metrics import MetricSpec
+from core.spec.optimizers import AdamSpec, OptimizerSpec
+from core.spec.schedules import ScheduleSpec
+from core.spec.transforms import TransformSpec
+
+Transforms = Annotated[tuple[TransformSpec, ...], Field(strict=False, max_length=32)]
+Metrics = Annotated[tuple[MetricSpec, ...], Field(strict=False, max_length=32)]
+Callbacks = Annotated[tuple[CallbackSpec, ...], Field(strict=False, max_length=32)]
+
+
+class Choice(Spec):
+    """A name from an open catalogue, with that entry's options beside it; the entry itself checks them."""
+
+    model_config = ConfigDict(extra="allow")
+    name: Name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The fields beside those that are declared."""
+        return dict(self.model_extra or {})
+
+
+class DatasetSpec(Choice):
+    """Which dataset, how it is split, and what changes its training pictures.
+
+    A built-in dataset may take options beside these fields: see `GET /v1/catalog`.
+    """
+
+    version: Count | Literal["latest"] = "latest"
+    valid: Share | None = Field(
+        default=None,
+        description="Share of the training split held out for validation. Unless given: the dataset's own "
+        "validation split, or 0.1 where it has none.",
+    )
+    stratify: bool = Field(default=True, description="Hold out the same share of every class.")
+    train_transforms: Transforms = ()
+
+
+class ArchitectureSpec(Choice):
+    """Which network, with its options beside the name: see `GET /v1/catalog`."""
+
+
+class JobSpec(Spec):
+    """Train a network on a dataset. Only `dataset` and `architecture` are required."""
+
+    spec_version: Literal[1] = 1
+    kind: Literal["train"] = "train"
+    name: Name | None = Field(default=None, description="Generated unless given.")
+    model: Name | None = Field(default=None, description="The registry's name for the result; `name` unless given.")
+    dataset: DatasetSpec
+    architecture: ArchitectureSpec
+    loss: LossSpec | None = Field(default=None, description="The usual loss of the dataset's task unless given.")
+    optimizer: OptimizerSpec = AdamSpec()
+    schedule: ScheduleSpec | None = None
+    metrics: Metrics | None = Field(default=None, description="The usual metric of the dataset's task unless given.")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    drop_last: bool = Field(
+        default=True,
+        description="Leave out the last batch of a training epoch where it is not full (luz's default).",
+    )
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="CPU threads of the trainer; results are equal to the bit for an equal number."
+    )
+    callbacks: Callbacks = ()

@@ -1,0 +1,119 @@
+"""The metrics a job may ask for; a plain string such as `"accuracy"` stands for the metric with its defaults."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from core.spec.base import Probability, Spec
+
+Average = Literal["macro", "micro", "weighted"]
+
+
+class _Metric(Spec):
+    @property
+    def key(self) -> str:
+        """The name under which values appear, after the split: `valid_<key>`."""
+        return str(self.name)  # type: ignore[attr-defined]  # every member of the union has a literal name
+
+
+class AccuracySpec(_Metric):
+    """Share of samples whose most probable class is the target (all labels right, for multi-label above `threshold`)."""
+
+    name: Literal["accuracy"] = "accuracy"
+    threshold: Probability = 0.5
+
+
+class TopKSpec(_Metric):
+    """Share of samples whose target is among the `k` most probable classes; its key is `top_<k>_accuracy`."""
+
+    name: Literal["top_k"] = "top_k"
+    k: Annotated[int, Field(ge=1, le=10_000)] = 5
+
+    @property
+    def key(self) -> str:
+        return f"top_{self.k}_accuracy"
+
+
+class PrecisionSpec(_Metric):
+    """True positives over predicted positives."""
+
+    name: Literal["precision"] = "precision"
+    average: Average = "macro"
+    threshold: Probability = 0.5
+
+
+class RecallSpec(_Metric):
+    """True positives over actual positives."""
+
+    name: Literal["recall"] = "recall"
+    average: Average = "macro"
+    threshold: Probability = 0.5
+
+
+class F1Spec(_Metric):
+    """Harmonic mean of precision and recall."""
+
+    name: Literal["f1"] = "f1"
+    average: Average = "macro"
+    threshold: Probability = 0.5
+
+
+class AurocSpec(_Metric):
+    """Area under the ROC curve, one class against the rest; exact unless `thresholds` bins are asked for."""
+
+    name: Literal["auroc"] = "auroc"
+    average: Literal["macro", "weighted"] = "macro"
+    thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = None
+
+
+class MaeSpec(_Metric):
+    """Mean absolute error."""
+
+    name: Literal["mae"] = "mae"
+
+
+class MseMetricSpec(_Metric):
+    """Mean squared error."""
+
+    name: Literal["mse"] = "mse"
+
+
+class RmseSpec(_Metric):
+    """Root of the mean squared error."""
+
+    name: Literal["rmse"] = "rmse"
+
+
+class R2Spec(_Metric):
+    """Coefficient of determination."""
+
+    name: Literal["r2"] = "r2"
+
+
+class ConfusionMatrixSpec(_Metric):
+    """Counts, rows are targets and columns predictions; reported by the last evaluation, not as a curve."""
+
+    name: Literal["confusion_matrix"] = "confusion_matrix"
+
+
+def _from_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+    return {"name": value} if isinstance(value, str) else value
+
+
+MetricSpec = Annotated[
+    Annotated[
+        AccuracySpec
+        | TopKSpec
+        | PrecisionSpec
+        | RecallSpec
+        | F1Spec
+        | AurocSpec
+        | MaeSpec
+        | MseMetricSpec
+        | RmseSpec
+        | R2Spec
+        | ConfusionMatrixSpec,
+        Field(discriminator="name"),
+    ],
+    BeforeValidator(_from_string, json_schema_input_type=Any),
+]

@@ -1,0 +1,1 @@
+"""Takes jobs from the queue and trains; it never imports the HTTP service."""

@@ -1,0 +1,1 @@
+"""The training engine: torch only; no queue, no table, no HTTP, no settings."""

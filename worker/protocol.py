@@ -1,0 +1,158 @@
+"""What supervisor and trainer say to each other: JSON lines, typed. Down on stdin, up on stdout."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from core.spec import JobSpec
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---- down: what the trainer is told ----------------------------------------------------------------------
+
+
+class Start(Message):
+    """The first line. A standby trainer has imported torch and waits for it.
+
+    `spec` is resolved. `dataset_dir` holds the packed dataset; `resume_dir` a snapshot to go on from;
+    `work_dir` is empty and the trainer's own: snapshots and the bundle are left there.
+    """
+
+    type: Literal["start"] = "start"
+    job_id: str
+    attempt: int
+    spec: JobSpec
+    dataset_dir: str
+    dataset: dict[str, Any]  # {name, version, content_hash}: lineage for the bundle
+    work_dir: str
+    resume_dir: str | None = None
+    lease_s: float = Field(description="The trainer stops itself when no Lease came for so long (monotonic clock).")
+
+
+class Lease(Message):
+    """The supervisor still holds the job."""
+
+    type: Literal["lease"] = "lease"
+
+
+class Stop(Message):
+    """Stop after the current step (`finish`: after the current epoch).
+
+    cancel, pause and preempt leave a snapshot; finish evaluates and leaves a bundle.
+    """
+
+    type: Literal["stop"] = "stop"
+    mode: Literal["cancel", "pause", "preempt", "finish"]
+
+
+# ---- up: what the trainer says ----------------------------------------------------------------------------
+
+
+class Started(Message):
+    """The first step is about to be made. `runtime`: device, precision, threads, torch version, num_parameters, resumed_from_step."""
+
+    type: Literal["started"] = "started"
+    runtime: dict[str, Any]
+
+
+class Point(Message):
+    """One value of one curve; a non-finite value travels as "NaN", "Infinity" or "-Infinity"."""
+
+    split: Literal["train", "valid", "test"]
+    name: str
+    step: int
+    epoch: int
+    value: float | Literal["NaN", "Infinity", "-Infinity"]
+
+
+class Progress(Message):
+    epoch: int = Field(description="The epoch being trained, from 1; `epochs` when done.")
+    epochs: int
+    step: int = Field(description="Optimizer steps made, over all epochs.")
+    steps: int
+    eta_seconds: float | None
+
+
+class Metrics(Message):
+    """Curves went on. `latest` is by name, `train_loss`, `valid_accuracy`; sent about twice a second and at every epoch's end."""
+
+    type: Literal["metrics"] = "metrics"
+    points: tuple[Point, ...]
+    latest: dict[str, float | str]
+    progress: Progress
+    epoch_end: bool = False
+
+
+class StoredFile(Message):
+    sha256: str
+    size_bytes: int
+
+
+class Checkpoint(Message):
+    """A snapshot is complete and fsynced in `dir` (inside `work_dir`); the supervisor owns that folder from here on.
+
+    `tags`: "best" (so far, by the monitor), "kept" (asked for by model_checkpoint).
+    """
+
+    type: Literal["checkpoint"] = "checkpoint"
+    dir: str
+    epoch: int
+    step: int
+    metrics: dict[str, float | str]
+    tags: tuple[Literal["best", "kept"], ...] = ()
+    files: dict[str, StoredFile]  # weights.safetensors, state.safetensors, snapshot.json
+
+
+class Log(Message):
+    type: Literal["log"] = "log"
+    level: Literal["debug", "info", "warning", "error"]
+    message: str
+
+
+class Finished(Message):
+    """The bundle is complete and fsynced in `dir`. Said once, last; the exit status is then 0."""
+
+    type: Literal["finished"] = "finished"
+    dir: str
+    files: dict[str, StoredFile]  # weights.safetensors, bundle.json
+    metrics: dict[str, float | str]  # of the registered weights
+    evaluation: dict[str, Any]  # per split: all metrics, confusion matrix where asked
+    num_parameters: int
+    stop_reason: str | None = None
+
+
+class Stopped(Message):
+    """Stopped as asked, after a last Checkpoint. Exit status 75."""
+
+    type: Literal["stopped"] = "stopped"
+    mode: Literal["cancel", "pause", "preempt"]
+
+
+class Failed(Message):
+    """It cannot go on. Exit status 1."""
+
+    type: Literal["failed"] = "failed"
+    code: Literal[
+        "diverged",
+        "gpu_out_of_memory",
+        "host_out_of_memory",
+        "disk_full",
+        "checkpoint_corrupt",
+        "dataset_corrupt",
+        "invalid_spec",
+        "internal",
+    ]
+    message: str
+    hint: str
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+Down = Annotated[Start | Lease | Stop, Field(discriminator="type")]
+Up = Annotated[Started | Metrics | Checkpoint | Log | Finished | Stopped | Failed, Field(discriminator="type")]
+
+DOWN: TypeAdapter[Down] = TypeAdapter(Down)
+UP: TypeAdapter[Up] = TypeAdapter(Up)
+EXIT_STOPPED = 75  # sysexits.h EX_TEMPFAIL: run it again
