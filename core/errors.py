@@ -4,7 +4,10 @@ from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """A problem to be told to the caller. `slug` is stable for ever; the text is for people; `facts` are for programs."""
+    """A problem to be told to the caller.
+
+    `slug` is stable for ever; the text is for people; `facts` are for programs.
+    """
 
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"

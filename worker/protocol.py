@@ -52,7 +52,10 @@ class Stop(Message):
 
 
 class Started(Message):
-    """The first step is about to be made. `runtime`: device, precision, threads, torch version, num_parameters, resumed_from_step."""
+    """The first step is about to be made.
+
+    `runtime`: device, precision, threads, torch version, num_parameters, resumed_from_step.
+    """
 
     type: Literal["started"] = "started"
     runtime: dict[str, Any]
@@ -77,7 +80,10 @@ class Progress(Message):
 
 
 class Metrics(Message):
-    """Curves went on. `latest` is by name, `train_loss`, `valid_accuracy`; sent about twice a second and at every epoch's end."""
+    """Curves went on; sent about twice a second and at every epoch's end.
+
+    `latest` is by name: `train_loss`, `valid_accuracy`.
+    """
 
     type: Literal["metrics"] = "metrics"
     points: tuple[Point, ...]

@@ -26,7 +26,10 @@ class EarlyStoppingSpec(Spec):
 
 
 class ModelCheckpointSpec(Spec):
-    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`. Source: luz_callback_model_checkpoint."""
+    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`.
+
+    Source: luz_callback_model_checkpoint.
+    """
 
     name: Literal["model_checkpoint"] = "model_checkpoint"
     monitor: Monitor = "valid_loss"

@@ -20,7 +20,7 @@ class CrossEntropySpec(Spec):
 
 
 class NllSpec(Spec):
-    """Negative log likelihood on log-probabilities: the network must end in `log_softmax`. Source: `torch.nn.NLLLoss`."""
+    """Negative log likelihood; the network must end in `log_softmax`. Source: `torch.nn.NLLLoss`."""
 
     name: Literal["nll"] = "nll"
     class_weights: Weights | Literal["balanced"] | None = None

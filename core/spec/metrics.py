@@ -17,7 +17,7 @@ class _Metric(Spec):
 
 
 class AccuracySpec(_Metric):
-    """Share of samples whose most probable class is the target (all labels right, for multi-label above `threshold`)."""
+    """Share of samples whose most probable class is the target; for several labels, of labels right at `threshold`."""
 
     name: Literal["accuracy"] = "accuracy"
     threshold: Probability = 0.5

@@ -66,7 +66,10 @@ class CosineSpec(Spec):
 
 
 class CosineWarmRestartsSpec(Spec):
-    """Cosine annealing restarted every `t_0` steps, each cycle `t_mult` times longer. Source: `CosineAnnealingWarmRestarts`."""
+    """Cosine annealing restarted every `t_0` steps, each cycle `t_mult` times longer.
+
+    Source: `CosineAnnealingWarmRestarts`.
+    """
 
     name: Literal["cosine_warm_restarts"] = "cosine_warm_restarts"
     t_0: Count
@@ -88,7 +91,10 @@ class CyclicSpec(Spec):
 
 
 class OneCycleSpec(Spec):
-    """One cycle over the whole run, a step every batch; it moves momentum too. Source: Smith and Topin, 2017; `OneCycleLR`."""
+    """One cycle over the whole run, a step every batch; it moves momentum too.
+
+    Source: Smith and Topin, 2017; `OneCycleLR`.
+    """
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive
@@ -103,7 +109,10 @@ class OneCycleSpec(Spec):
 
 
 class PlateauSpec(Spec):
-    """Multiply the learning rate by `factor` when the epoch mean of `monitor` has stopped improving. Source: `ReduceLROnPlateau`."""
+    """Multiply the learning rate by `factor` when the epoch mean of `monitor` has stopped improving.
+
+    Source: `ReduceLROnPlateau`.
+    """
 
     name: Literal["plateau"] = "plateau"
     monitor: str = Field(default="valid_loss", max_length=100)

@@ -49,9 +49,10 @@ class RandomCropSpec(Spec):
 
 
 class NormalizeSpec(Spec):
-    """Subtract `mean` and divide by `std`, of pixels in 0..1, a value a channel; it applies to all splits and to predictions.
+    """Subtract `mean` and divide by `std`, of pixels in 0..1, a value a channel.
 
-    Without this transform the mean and deviation of the training split are used.
+    It applies to all splits and to predictions. Without this transform the mean and deviation of the
+    training split are used.
     """
 
     name: Literal["normalize"] = "normalize"
