@@ -91,6 +91,13 @@ class Overloaded(ServiceError):
     title = "Too much is waiting"
 
 
+class Unavailable(ServiceError):
+    """Something the service stands on, such as the database, does not answer just now."""
+
+    slug = "unavailable"
+    title = "Not available just now"
+
+
 class StorageFull(ServiceError):
     slug = "storage-full"
     title = "No space is left"

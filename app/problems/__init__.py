@@ -1,0 +1,6 @@
+"""From an error to an RFC 9457 answer: the only place that knows status codes."""
+
+from app.problems.answer import ProblemResponse, problem
+from app.problems.handlers import STATUS, install, status_of
+
+__all__ = ["STATUS", "ProblemResponse", "install", "problem", "status_of"]

@@ -1,0 +1,119 @@
+"""From pydantic's errors to JSON pointers and reasons that name the nearest valid word."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rapidfuzz import process
+
+MAX_NAMES = 30
+Schema = Mapping[str, Any]
+
+
+def explain(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
+    """(JSON pointer, reason) of every error, by the JSON Schema of what was validated; no input is repeated."""
+    found = dict.fromkeys(
+        (prefix + pointer_of(at), reason)
+        for error in errors
+        for at, node in [_locate(error["loc"], schema)]
+        for reason in [_reason(error, node, schema)]
+    )
+    return list(found)
+
+
+def pointer_of(path: Iterable[Any]) -> str:
+    """An RFC 6901 pointer: `/callbacks/0/patience`."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
+def nearest(word: str, known: Sequence[str]) -> list[str]:
+    """At most three of `known`, the most alike first."""
+    return [match for match, _, _ in process.extract(word, known, limit=3, score_cutoff=55)]
+
+
+def unknown(what: str, word: str, known: Sequence[str]) -> str:
+    """`unknown optimizer 'adma'; did you mean 'adam'?`"""
+    near = nearest(word, known)
+    if near:
+        return f"unknown {what} {_quote(word)}; did you mean {' or '.join(map(repr, near))}?"
+    names = ", ".join(map(repr, known[:MAX_NAMES]))
+    return f"unknown {what} {_quote(word)}; known: {names or 'none'}"
+
+
+def _quote(word: str) -> str:
+    return repr(word if len(word) <= 64 else f"{word[:63]}…")
+
+
+def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "extra_forbidden":
+            return unknown("field", str(error["loc"][-1]), sorted(_properties(node, root)))
+        case "union_tag_invalid":
+            expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
+            return unknown("name", str(context["tag"]), expected)
+        case "union_tag_not_found":
+            return "needs a field 'name' that says which kind it is"
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return str(context.get("error", error["msg"]))
+        case _:
+            return str(error["msg"])
+
+
+def _locate(loc: Sequence[Any], schema: Schema) -> tuple[list[Any], Schema]:
+    """The path of `loc` in the document, without the tags that pydantic adds, and the schema that holds its end."""
+    path: list[Any] = []
+    node: Schema = schema
+    for index, part in enumerate(loc):
+        tagged, child = _tag(part, node, schema), _child(part, node, schema)
+        if child is not None:
+            path.append(part)
+            node = child
+        elif tagged is not None:
+            node = tagged
+        elif index == len(loc) - 1 and not _is_alternative(part, node, schema):
+            path.append(part)  # a field that the schema does not know: `node` stays its parent
+    return path, node
+
+
+def _is_alternative(part: Any, node: Schema, root: Schema) -> bool:  # noqa: ANN401 - str or int
+    """Whether `part` names a member of a union, as in `('version', 'constrained-int')`, and no field."""
+    return not isinstance(part, int) and not _properties(node, root)
+
+
+def _tag(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
+    for one in _alternatives(node, root):
+        target = one.get("discriminator", {}).get("mapping", {}).get(part)
+        if target is not None:
+            return _deref({"$ref": target}, root)
+    return None
+
+
+def _child(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
+    for one in _alternatives(node, root):
+        if isinstance(part, int) and ("items" in one or "prefixItems" in one):
+            members = one.get("prefixItems", [])
+            return _deref(members[part] if part < len(members) else one.get("items", {}), root)
+        if part in one.get("properties", {}):
+            return _deref(one["properties"][part], root)
+    return None
+
+
+def _properties(node: Schema, root: Schema) -> set[str]:
+    return {name for one in _alternatives(node, root) for name in one.get("properties", {})}
+
+
+def _alternatives(node: Schema, root: Schema) -> Iterator[Schema]:
+    """`node` and what its `anyOf` and `allOf` lead to, but not the kinds of a discriminated union."""
+    node = _deref(node, root)
+    yield node
+    for key in ("anyOf", "allOf"):
+        for one in node.get(key, ()):
+            yield from _alternatives(one, root)
+
+
+def _deref(node: Schema, root: Schema) -> Schema:
+    while "$ref" in node:
+        node = root["$defs"][str(node["$ref"]).rsplit("/", 1)[-1]]
+    return node
