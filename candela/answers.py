@@ -1,0 +1,135 @@
+"""The server's answers as typed dictionaries; fields a newer server adds are kept, not refused."""
+
+from typing import Any, Generic, Literal, TypedDict, TypeVar
+
+T = TypeVar("T")
+
+State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
+FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no other way to say them
+
+
+class Page(TypedDict, Generic[T]):
+    items: list[T]
+    next_cursor: str | None
+
+
+class Progress(TypedDict, total=False):
+    """`epoch` counts from 1; `steps` is the number of optimizer steps of the whole job."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+
+class Failure(TypedDict, total=False):
+    code: str
+    message: str
+    hint: str | None
+    retryable: bool
+
+
+class ModelVersionRef(TypedDict):
+    name: str
+    version: int
+
+
+class Transition(TypedDict):
+    to: State
+    at: str
+    reason: str | None
+
+
+class JobAnswer(TypedDict):
+    """A job as `GET /v1/jobs/{id}` shows it; lists leave out `spec`."""
+
+    id: str
+    kind: str
+    name: str
+    state: State
+    spec: dict[str, Any]
+    attempt: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    progress: Progress
+    metrics: dict[str, Number]
+    failure: Failure | None
+    stop_reason: str | None
+    model: ModelVersionRef | None
+    transitions: list[Transition]
+    parent_id: str | None
+
+
+class MetricPoint(TypedDict):
+    step: int
+    epoch: int
+    value: Number
+
+
+class Series(TypedDict):
+    """One curve of a job, for example `loss` of split `valid`."""
+
+    name: str
+    split: Literal["train", "valid", "test"]
+    points: list[MetricPoint]
+
+
+class Checkpoint(TypedDict):
+    number: int
+    epoch: int
+    step: int
+    metrics: dict[str, Number]
+    sha256: str
+    size_bytes: int
+    tags: list[str]
+
+
+class DatasetVersion(TypedDict):
+    version: int
+    state: Literal["importing", "ready", "failed"]
+    content_hash: str | None
+    num_samples: int | None
+    classes: list[str] | None
+    image_shape: list[int] | None
+    splits: dict[str, int] | None
+    failure: Failure | None
+
+
+class Dataset(TypedDict):
+    name: str
+    versions: list[DatasetVersion]
+
+
+class Candidate(TypedDict):
+    """A class the network holds possible; `probability` is in 0..1."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Prediction(TypedDict, total=False):
+    """One picture's answer: a class with its `top_k`, or `values`, or the `error` of this picture alone."""
+
+    label: str
+    index: int
+    probability: float
+    top_k: list[Candidate]
+    values: list[float]
+    error: dict[str, Any]
+
+
+class Predictions(TypedDict):
+    model: ModelVersionRef
+    predictions: list[Prediction]
+
+
+class Event(TypedDict):
+    """One thing a job told; `id` continues the stream after it."""
+
+    id: str
+    type: str
+    payload: dict[str, Any]

@@ -1,0 +1,99 @@
+"""Models: list versions, move aliases, predict, download bundles."""
+
+import base64
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from candela.answers import Predictions
+from candela.paging import pages
+from candela.transport import Transport
+
+Picture = str | os.PathLike[str] | bytes  # a file, or the file's bytes
+
+
+class Models:
+    """`client.models`. A `ref` is `name` (the newest version), `name@3` or `name@alias`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self) -> list[dict[str, Any]]:
+        return list(pages(self._transport, "/v1/models"))
+
+    def get(self, name: str) -> dict[str, Any]:
+        """The versions and aliases of a model."""
+        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}")
+        return answer
+
+    def version(self, name: str, version: int) -> dict[str, Any]:
+        """One version with its lineage: job, dataset, spec, metrics, sha256 of its weights."""
+        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
+        return answer
+
+    def alias(self, name: str, alias: str, version: int) -> dict[str, Any]:
+        """Point an alias such as `champion` at a version."""
+        answer: dict[str, Any] = self._transport.json(
+            "PUT", f"/v1/models/{name}/aliases/{alias}", json={"version": version}
+        )
+        return answer
+
+    def predict(self, ref: str, pictures: Picture | Sequence[Picture], *, top_k: int | None = None) -> Predictions:
+        """Predict one picture or several; one bad picture among several costs only its own place.
+
+        Args:
+            ref: the model.
+            pictures: files, or their bytes.
+            top_k: how many classes to name for each picture.
+        """
+        body: dict[str, Any]
+        if isinstance(pictures, str | bytes | os.PathLike):
+            name, content = _read(pictures, 0)
+            media_type = mimetypes.guess_type(name)[0] or "image/png"  # the server looks at the content anyway
+            body = {"content": content, "headers": {"Content-Type": media_type}}
+        else:
+            body = {"files": [("images", _read(picture, n)) for n, picture in enumerate(pictures)]}
+        params = {} if top_k is None else {"top_k": top_k}
+        answer: Predictions = self._transport.json(
+            "POST", f"/v1/models/{ref}/predict", params=params, repeatable=True, **body
+        )
+        return answer
+
+    def predict_instances(
+        self, ref: str, instances: Sequence[Mapping[str, Any]], *, top_k: int | None = None
+    ) -> Predictions:
+        """Predict from JSON: `{"image": <base64 or bytes>}` or `{"values": […]}` each."""
+        body: dict[str, Any] = {"instances": [_as_json(instance) for instance in instances]}
+        if top_k is not None:
+            body["top_k"] = top_k
+        answer: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
+        return answer
+
+    def bundle(self, name: str, version: int, path: str | os.PathLike[str]) -> Path:
+        """Download a version as a zip of `weights.safetensors` and `bundle.json`; returns its path."""
+        target = Path(path)
+        part = target.with_name(target.name + ".part")
+        try:
+            url = f"/v1/models/{name}/versions/{version}/bundle"
+            with self._transport.stream("GET", url) as answer, part.open("wb") as file:
+                file.writelines(answer.iter_bytes())
+            part.replace(target)  # a reader never sees half a bundle
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+
+def _read(picture: Picture, number: int) -> tuple[str, bytes]:
+    if isinstance(picture, bytes):
+        return f"picture-{number}", picture
+    path = Path(picture)
+    return path.name, path.read_bytes()
+
+
+def _as_json(instance: Mapping[str, Any]) -> dict[str, Any]:
+    image = instance.get("image")
+    if isinstance(image, bytes):
+        return {**instance, "image": base64.b64encode(image).decode("ascii")}
+    return dict(instance)
