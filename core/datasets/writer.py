@@ -1,0 +1,161 @@
+"""Writing a packed dataset picture by picture, so that it may be larger than memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.datasets.packed import META, SPLITS, Images, PackedMeta, Targets, Task
+
+
+class PackedWriter:
+    """Writes into an empty folder; nothing there counts until `finish` has written `meta.json`, last."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        task: Task,
+        classes: Sequence[str],
+        num_outputs: int,
+        image_shape: tuple[int, int, int],
+        resize: str = "stretch",
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._head: dict[str, Any] = {
+            "task": task,
+            "classes": list(classes),
+            "num_outputs": num_outputs,
+            "image_shape": list(image_shape),
+        }
+        self._resize = resize
+        self._splits: dict[str, _SplitWriter] = {}
+
+    def append(self, split: str, images_bhwc: Images, targets: Targets, names: Sequence[str]) -> None:
+        """Add pictures to a split, in any order of splits.
+
+        Args:
+            split: "train", "valid" or "test".
+            images_bhwc: uint8, (B, H, W, C).
+            targets: int64 (B,) for classification, else float32 (B, num_outputs).
+            names: one a picture, for reports and galleries.
+        """
+        channels, height, width = self._head["image_shape"]
+        if images_bhwc.dtype != np.uint8 or images_bhwc.shape[1:] != (height, width, channels):
+            raise ValueError(f"{images_bhwc.dtype} {images_bhwc.shape} does not fit {(height, width, channels)}")
+        if not len(images_bhwc) == len(targets) == len(names):
+            raise ValueError(f"{len(images_bhwc)} pictures, {len(targets)} targets, {len(names)} names")
+        if split not in self._splits:
+            self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
+        self._splits[split].append(images_bhwc, self._typed(targets), names)
+
+    def _typed(self, targets: Targets) -> Targets:
+        if self._head["task"] == "classification":
+            return np.ascontiguousarray(targets, np.int64)
+        return np.ascontiguousarray(targets, np.float32).reshape(len(targets), self._head["num_outputs"])
+
+    def finish(self) -> PackedMeta:
+        """Close every file, on disk for good. Raises ValueError where train is empty."""
+        if "train" not in self._splits:
+            raise ValueError("a dataset needs pictures in its split 'train'")
+        splits = {name: self._splits[name] for name in SPLITS if name in self._splits}
+        digests = {name: split.finish() for name, split in splits.items()}
+        mean, std = splits["train"].moments()
+        meta = PackedMeta(
+            **self._head,
+            splits={name: split.count for name, split in splits.items()},
+            mean=mean,
+            std=std,
+            resize=self._resize,
+            content_hash=_hash({**self._head, "splits": digests}),
+        )
+        _write(self._folder / META, meta.model_dump_json(indent=2).encode())
+        _sync_folder(self._folder)
+        return meta
+
+    def abort(self) -> None:
+        """Close the files of a pack that will not be finished."""
+        for split in self._splits.values():
+            split.close()
+
+
+class _SplitWriter:
+    def __init__(self, folder: Path, split: str, shape_hwc: tuple[int, int, int]) -> None:
+        self.count = 0
+        self._folder, self._split, self._shape = folder, split, shape_hwc
+        self._file: BinaryIO = (folder / f"{split}_images.npy").open("xb")
+        self._header_size = self._write_header()
+        self._digest = hashlib.sha256()
+        self._targets: list[NDArray[Any]] = []
+        self._names: list[str] = []
+        self._sum = np.zeros(shape_hwc[2], np.int64)
+        self._sum_of_squares = np.zeros(shape_hwc[2], np.int64)
+
+    def _write_header(self) -> int:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        return self._file.tell()
+
+    def append(self, images_bhwc: Images, targets: Targets, names: Sequence[str]) -> None:
+        pixels = np.ascontiguousarray(images_bhwc)
+        self._file.write(pixels.data)
+        self._digest.update(pixels.data)
+        for channel, values in enumerate(np.moveaxis(pixels, -1, 0)):
+            counts = np.bincount(values.reshape(-1), minlength=256)  # exact, whatever the number of pictures
+            self._sum[channel] += counts @ np.arange(256)
+            self._sum_of_squares[channel] += counts @ np.arange(256) ** 2
+        self._targets.append(targets)
+        self._names.extend(names)
+        self.count += len(pixels)
+
+    def finish(self) -> dict[str, Any]:
+        self._file.seek(0)
+        if self._write_header() != self._header_size:  # numpy leaves room for 21 digits of the first axis
+            raise RuntimeError("the header of a .npy file changed its size")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.close()
+        targets = np.concatenate(self._targets)
+        with (self._folder / f"{self._split}_targets.npy").open("xb") as file:
+            np.save(file, targets, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        _write(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
+        targets_sha256 = hashlib.sha256(targets.data).hexdigest()
+        return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256}
+
+    def close(self) -> None:
+        self._file.close()
+
+    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation a channel, of pixels in 0..1."""
+        num_pixels = self.count * self._shape[0] * self._shape[1]
+        mean = self._sum / num_pixels
+        std = np.sqrt(np.maximum(self._sum_of_squares / num_pixels - mean**2, 0.0))
+        std[std < 1e-6] = 255.0
+        return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, body: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
