@@ -1,12 +1,16 @@
 """The datasets that are known by name; a new one is a file here and a line in the list."""
 
 from core.datasets.builtin import BuiltIn, DatasetFacts
+from core.datasets.cifar import CIFAR10, CIFAR100
 from core.datasets.digits import DIGITS
+from core.datasets.fashion_mnist import FASHION_MNIST
+from core.datasets.mnist import MNIST
 from core.datasets.synthetic import SYNTHETIC
+from core.datasets.tiny_imagenet import TINY_IMAGENET
 
 __all__ = ["BuiltIn", "DatasetFacts", "UnknownDataset", "get", "names"]
 
-_BUILT_IN = {entry.name: entry for entry in (DIGITS, SYNTHETIC)}
+_BUILT_IN = {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)}
 
 
 class UnknownDataset(LookupError):

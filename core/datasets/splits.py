@@ -78,11 +78,12 @@ def hold_out(num_samples: int, num_held: int, labels: Index | None, seed: int) -
     """Return the rising indices of the samples to hold out.
 
     With `labels` (N,), every class gives the same share (largest remainders make up the total), and every
-    class keeps one sample at least, even if fewer than `num_held` are then held out.
+    class keeps one sample at least, even if fewer than `num_held` are then held out. Where every class has
+    a single sample, labels are of no use and chance decides.
     """
     rng = np.random.default_rng([seed, _STREAM])
     order = rng.permutation(num_samples)
-    if labels is None:
+    if labels is None or len(np.unique(labels)) == num_samples:
         return np.sort(order[:num_held]).astype(np.int64)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = _quotas(counts, num_held)
