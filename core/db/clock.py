@@ -1,0 +1,22 @@
+"""Whose clock leases are measured by: the database's on PostgreSQL, the host's on SQLite."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Interval, func, literal
+from sqlalchemy.orm import Session
+
+from core.db.base import UtcDateTime
+
+
+def utc_now() -> datetime:
+    """The host's time, for what people read; never compared with a lease on PostgreSQL."""
+    return datetime.now(UTC)
+
+
+def now(session: Session, later_s: float = 0.0) -> ColumnElement[Any]:
+    """The present as an SQL expression, `later_s` seconds from now; it moves on inside a transaction."""
+    delta = timedelta(seconds=later_s)
+    if session.get_bind().dialect.name == "postgresql":
+        return func.clock_timestamp(type_=UtcDateTime()) + literal(delta, Interval())
+    return literal(utc_now() + delta, UtcDateTime())

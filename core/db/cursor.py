@@ -1,0 +1,34 @@
+"""Opaque cursors of keyset pages."""
+
+import base64
+import binascii
+import json
+from datetime import datetime
+
+from core.errors import InvalidSpec
+
+
+def encode(created_at: datetime, last_id: str) -> str:
+    """Where a page ended."""
+    text = json.dumps([created_at.isoformat(), last_id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode(cursor: str) -> tuple[datetime, str]:
+    """Where the page before ended.
+
+    Raises:
+        InvalidSpec: not a cursor of ours.
+    """
+    try:
+        created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        moment = datetime.fromisoformat(created_at)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise _unknown() from error
+    if moment.tzinfo is None or not isinstance(last_id, str):
+        raise _unknown()
+    return moment, last_id
+
+
+def _unknown() -> InvalidSpec:
+    return InvalidSpec("The cursor is not one that a list gave.", errors=[("/cursor", "unknown cursor")])

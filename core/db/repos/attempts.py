@@ -1,0 +1,180 @@
+"""Attempts at jobs: claimed by one conditional update, held by a lease, fenced by a token."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session, undefer
+
+from core.db.clock import now, utc_now
+from core.db.repos.moves import held, move, tell_move
+from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
+from core.errors import LostLease
+from core.events import EventType
+from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
+
+MAX_ATTEMPTS = 5
+
+
+class AttemptRepo:
+    """Every method but `claim` and those for lost jobs takes the attempt's token.
+
+    They raise LostLease, and change nothing, when another attempt holds the job or it is over.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def claim(self, job_id: str, owner: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
+        """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None."""
+        self.release_lost(job_id, max_attempts)
+        ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
+        take = update(JobRow).where(
+            JobRow.id == job_id, JobRow.state == JobState.QUEUED, JobRow.dataset_version_id.in_(ready)
+        )
+        won = self._session.execute(
+            take.values(
+                state=JobState.RUNNING,
+                attempt=JobRow.attempt + 1,
+                token=JobRow.token + 1,
+                owner=owner,
+                lease_until=now(self._session, lease_s),  # the first beat: a null here would never be found as lost
+                started_at=func.coalesce(JobRow.started_at, utc_now()),
+            )
+            .returning(JobRow.id)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if won is None:
+            return None
+        tell_move(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
+        query = select(JobRow).where(JobRow.id == job_id).options(undefer(JobRow.spec))
+        return self._session.scalars(query.execution_options(populate_existing=True)).one()
+
+    def beat(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
+        """Renew the lease; what is asked of the attempt, if anything."""
+        change = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
+        row = self._session.execute(
+            change.values(lease_until=now(self._session, lease_s))
+            .returning(JobRow.stop_request)
+            .execution_options(synchronize_session=False)
+        ).one_or_none()
+        if row is None:
+            raise LostLease(f"Token {token} does not hold job {job_id}.")
+        return row[0]
+
+    def hold(self, job_id: str, token: int) -> JobRow:
+        """The job, locked until the commit: what is written in this transaction is fenced."""
+        return held(self._session, job_id, token)
+
+    def describe(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
+        """What the trainer resolved: device, precision, versions."""
+        held(self._session, job_id, token)
+        self._set(job_id, runtime=runtime)
+
+    def set_progress(self, job_id: str, token: int, progress: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """The newest progress, and the latest value of every metric."""
+        job = held(self._session, job_id, token)
+        self._set(job_id, progress=progress, metrics={**job.metrics, **metrics})
+
+    def warn(self, job_id: str, token: int, text: str) -> None:
+        """Keep a warning with the job."""
+        job = held(self._session, job_id, token)
+        self._set(job_id, warnings=[*job.warnings, text])
+
+    def finish(
+        self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
+    ) -> JobRow:
+        """The job succeeded."""
+        job = held(self._session, job_id, token)
+        values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
+        move(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
+        return job
+
+    def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
+        """The job failed for good. `failure` is {code, message, hint, retryable, …facts}."""
+        job = held(self._session, job_id, token)
+        move(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
+        return job
+
+    def stop(self, job_id: str, token: int, wish: StopRequest) -> JobRow:
+        """The attempt obeyed: the job is cancelled or paused, whichever was asked last."""
+        job = held(self._session, job_id, token)
+        if wish is StopRequest.PAUSE and job.state is JobState.PAUSING:
+            move(self._session, job, JobState.PAUSED, "paused", stop_request=None)
+        else:
+            reason = "user_cancelled"
+            move(self._session, job, JobState.CANCELLED, "cancelled", stop_request=None, stop_reason=reason)
+        return job
+
+    def requeue(self, job_id: str, token: int, reason: str) -> JobRow:
+        """Give the job back without counting the attempt: the worker leaves, or could not begin.
+
+        A job that was to be cancelled or paused becomes so instead.
+        """
+        job = held(self._session, job_id, token)
+        self._give_back(job, reason, lost=0)
+        return job
+
+    def lose(self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
+        """The attempt ended without a word: back into the queue, or failed with `failure` at the cap."""
+        job = held(self._session, job_id, token)
+        self._lose(job, failure, max_attempts)
+        return job
+
+    def lost(self, limit: int = 100) -> list[str]:
+        """Ids of jobs whose holder was silent until its lease ran out."""
+        silent = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
+        return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), silent).limit(limit)))
+
+    def release_lost(self, job_id: str, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
+        """Take the job from a holder whose lease ran out; None, and no change, if its lease has not."""
+        silent = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
+        query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), silent).with_for_update()
+        job = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+        if job is not None:
+            self._lose(job, WORKER_LOST, max_attempts)
+        return job
+
+    def unsent(self, older_than_s: float, limit: int = 100) -> list[str]:
+        """Ids of queued jobs whose message may be lost, the next to be taken first.
+
+        Their dataset is ready, no message waits in the outbox, and they were queued before `older_than_s`.
+        """
+        waits = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
+        moved = select(func.max(JobEventRow.at)).where(
+            JobEventRow.job_id == JobRow.id, JobEventRow.type == EventType.STATE
+        )
+        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~waits)
+        query = query.where(DatasetVersionRow.state == DatasetState.READY)
+        query = query.where(moved.scalar_subquery() < utc_now() - timedelta(seconds=older_than_s))
+        return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
+
+    def _lose(self, job: JobRow, failure: dict[str, Any], max_attempts: int) -> None:
+        if job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts:
+            failure = {**failure, "attempts": job.attempt}
+            lost = job.lost_attempts + 1
+            move(self._session, job, JobState.FAILED, failure["code"], failure=failure, lost_attempts=lost)
+        else:
+            self._give_back(job, failure["code"], lost=1)
+
+    def _give_back(self, job: JobRow, reason: str, lost: int) -> None:
+        lost_attempts = job.lost_attempts + lost
+        if job.state is JobState.CANCELLING:
+            values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
+            move(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
+        elif job.state is JobState.PAUSING:
+            move(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None)
+        else:  # a wish to finish early stays with the job for its next attempt
+            move(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
+
+    def _set(self, job_id: str, **values: object) -> None:
+        change = update(JobRow).where(JobRow.id == job_id).values(**values)
+        self._session.execute(change.execution_options(synchronize_session=False))
+
+
+WORKER_LOST: dict[str, Any] = {
+    "code": "worker_lost",
+    "message": "The worker or its trainer died without a word, as often as allowed.",
+    "hint": "Look at the job's log and the worker's memory; post the job again when the cause is gone.",
+    "retryable": True,
+}

@@ -1,0 +1,85 @@
+"""Stored snapshots of jobs: which there are, which to resume from, which may go."""
+
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.repos.moves import held
+from core.db.tables import CheckpointRow
+from core.errors import NotFound
+
+LATEST, BEST, KEPT = "latest", "best", "kept"
+_ALWAYS_KEPT = 2  # the newest, and the one to fall back on if that is damaged
+WEIGHTS = "weights.safetensors"
+
+
+class CheckpointRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def next_number(self, job_id: str) -> int:
+        """The number of the job's next checkpoint; only the holder of the job adds one."""
+        newest = select(func.max(CheckpointRow.number)).where(CheckpointRow.job_id == job_id)
+        return (self._session.scalars(newest).one() or 0) + 1
+
+    def add(
+        self,
+        job_id: str,
+        token: int,
+        *,
+        number: int,
+        epoch: int,
+        step: int,
+        metrics: dict[str, Any],
+        tags: tuple[str, ...],
+        key: str,
+        files: dict[str, dict[str, Any]],
+    ) -> CheckpointRow:
+        """Make a stored snapshot real. It becomes `latest`, and `best` passes to it if it has that tag.
+
+        Raises:
+            LostLease: the attempt does not hold the job; the files are nobody's.
+        """
+        held(self._session, job_id, token)
+        passed = {LATEST, BEST} & {LATEST, *tags}
+        for row in self.all(job_id):
+            row.tags = [tag for tag in row.tags if tag not in passed]
+        row = CheckpointRow(job_id=job_id, token=token, number=number, epoch=epoch, step=step, metrics=metrics)
+        row.tags, row.key, row.files = [LATEST, *tags], key, files
+        row.sha256 = files[WEIGHTS]["sha256"]
+        row.size_bytes = sum(file["size_bytes"] for file in files.values())
+        row.created_at = utc_now()
+        self._session.add(row)
+        self._session.flush()
+        return row
+
+    def all(self, job_id: str) -> list[CheckpointRow]:
+        """The job's checkpoints, oldest first."""
+        query = select(CheckpointRow).where(CheckpointRow.job_id == job_id).order_by(CheckpointRow.number)
+        return list(self._session.scalars(query))
+
+    def get(self, job_id: str, number: int) -> CheckpointRow:
+        row = self._session.get(CheckpointRow, (job_id, number))
+        if row is None:
+            raise NotFound(f"Job {job_id!r} has no checkpoint {number}.")
+        return row
+
+    def resumable(self, job_id: str) -> list[CheckpointRow]:
+        """The checkpoints to go on from, the most advanced first; whoever takes one verifies its files."""
+        return sorted(self.all(job_id), key=lambda row: (row.step, row.number), reverse=True)
+
+    def surplus(self, job_id: str) -> list[CheckpointRow]:
+        """Checkpoints that need not be kept: neither best, nor asked for, nor among the last two."""
+        rows = self.all(job_id)[:-_ALWAYS_KEPT]
+        return [row for row in rows if not {BEST, KEPT} & set(row.tags)]
+
+    def delete(self, job_id: str, number: int) -> None:
+        """Forget a checkpoint; its files go after the commit."""
+        mine = (CheckpointRow.job_id == job_id, CheckpointRow.number == number)
+        self._session.execute(delete(CheckpointRow).where(*mine))
+
+    def refers_to(self, key: str) -> bool:
+        """Whether a checkpoint's files are under `key`."""
+        return self._session.scalars(select(CheckpointRow.number).where(CheckpointRow.key == key)).first() is not None

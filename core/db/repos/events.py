@@ -1,0 +1,50 @@
+"""What jobs told, numbered without a gap in the order of the commits."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.session import tell
+from core.db.tables import JobEventRow, JobRow
+from core.errors import NotFound
+from core.events import Event, EventType
+
+
+class EventRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append(self, job_id: str, told: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
+        """Store what a job told; the bus hears of it after the commit.
+
+        The numbers come from the job's row, which stays locked until the commit: no reader can see 8 before 7.
+        """
+        take = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(told))
+        last = self._session.execute(
+            take.returning(JobRow.event_seq).execution_options(synchronize_session=False)
+        ).scalar_one_or_none()
+        if last is None:
+            raise NotFound(f"There is no job {job_id!r}.")
+        at, first = utc_now(), last - len(told) + 1
+        events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(told)]
+        self._session.add_all([JobEventRow(**event._asdict()) for event in events])
+        self._session.flush()
+        tell(self._session, events)
+        return events
+
+    def since(
+        self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None
+    ) -> list[Event]:
+        """Events with a greater number than `seq`, oldest first."""
+        query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
+        if types is not None:
+            query = query.where(JobEventRow.type.in_(types))
+        rows = self._session.scalars(query.order_by(JobEventRow.seq).limit(limit))
+        return [Event(row.job_id, row.seq, row.type, row.at, row.payload) for row in rows]
+
+    def transitions(self, job_id: str) -> list[Event]:
+        """Every change of the job's state, oldest first."""
+        return self.since(job_id, 0, limit=10_000, types=(EventType.STATE,))

@@ -1,0 +1,37 @@
+"""What clients' idempotency keys stood for."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.tables import IdempotencyRow
+from core.errors import Conflict
+
+
+class IdempotencyRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def find(self, key: str) -> IdempotencyRow | None:
+        return self._session.get(IdempotencyRow, key)
+
+    def add(self, key: str, request_hash: str, job_id: str) -> IdempotencyRow:
+        """Remember what the key stands for.
+
+        Raises:
+            Conflict: another request with the same key is being served at this moment.
+        """
+        row = IdempotencyRow(key=key, request_hash=request_hash, job_id=job_id, created_at=utc_now())
+        try:
+            with self._session.begin_nested():
+                self._session.add(row)
+        except IntegrityError as error:
+            raise Conflict("A request with this Idempotency-Key is being served; ask again.") from error
+        return row
+
+    def delete_older(self, age: timedelta) -> None:
+        """Forget keys older than `age`."""
+        self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < utc_now() - age))

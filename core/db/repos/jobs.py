@@ -1,0 +1,173 @@
+"""Jobs as clients see and steer them; what an attempt does is in `attempts.py`."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy.orm import Session, undefer
+
+from core.db import cursor as cursors
+from core.db.clock import utc_now
+from core.db.repos.moves import locked, move, refusal, tell_move
+from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
+from core.errors import Conflict, NotFound
+from core.jobs import TERMINAL, DatasetState, JobState, StopRequest
+
+
+class JobRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, job: JobRow) -> JobRow:
+        """Store a new job as queued. The caller leaves a message in the outbox in the same transaction."""
+        job.id = job.id or uuid.uuid4().hex
+        job.created_at = utc_now()
+        job.state = JobState.QUEUED
+        job.warnings, job.progress, job.metrics = job.warnings or [], job.progress or {}, job.metrics or {}
+        self._session.add(job)
+        self._session.flush()
+        tell_move(self._session, job.id, None, JobState.QUEUED, "submitted")
+        self._session.refresh(job)
+        return job
+
+    def find(self, job_id: str, *, with_spec: bool = True) -> JobRow | None:
+        query = select(JobRow).where(JobRow.id == job_id).execution_options(populate_existing=True)
+        return self._session.scalars(query.options(undefer(JobRow.spec)) if with_spec else query).one_or_none()
+
+    def get(self, job_id: str, *, with_spec: bool = True) -> JobRow:
+        job = self.find(job_id, with_spec=with_spec)
+        if job is None:
+            raise NotFound(f"There is no job {job_id!r}.")
+        return job
+
+    def page(
+        self,
+        *,
+        state: JobState | None = None,
+        name: str | None = None,
+        kind: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[JobRow], str | None]:
+        """Jobs, newest first and without their specs, and the cursor of the next page.
+
+        Raises:
+            InvalidSpec: the cursor is not one of ours.
+        """
+        query = select(JobRow)
+        for column, wanted in ((JobRow.state, state), (JobRow.name, name), (JobRow.kind, kind)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if cursor is not None:
+            query = query.where(tuple_(JobRow.created_at, JobRow.id) < cursors.decode(cursor))
+        query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
+        rows = list(self._session.scalars(query))
+        more = len(rows) > limit
+        rows = rows[:limit]
+        return rows, cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
+
+    def count_by_state(self) -> dict[JobState, int]:
+        """How many jobs there are in every state; states without a job are left out."""
+        query = select(JobRow.state, func.count()).group_by(JobRow.state)
+        return {row[0]: row[1] for row in self._session.execute(query)}
+
+    def queue_position(self, job: JobRow) -> int | None:
+        """How many queued jobs are taken before this one; None unless it is queued."""
+        if job.state is not JobState.QUEUED:
+            return None
+        query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
+        return self._session.scalars(query).one()
+
+    def next_queued(self) -> str | None:
+        """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready."""
+        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
+        query = query.where(DatasetVersionRow.state == DatasetState.READY)
+        order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
+        return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
+
+    def dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
+        """Jobs that use that version of a dataset, newest first: it cannot go before them."""
+        query = select(JobRow).where(JobRow.dataset_version_id == dataset_version_id)
+        return list(self._session.scalars(query.order_by(JobRow.created_at.desc()).limit(limit)))
+
+    def waiting_for(self, dataset_version_id: str) -> list[str]:
+        """Ids of queued jobs that wait for that version of a dataset, oldest first."""
+        query = select(JobRow.id).where(JobRow.dataset_version_id == dataset_version_id)
+        query = query.where(JobRow.state == JobState.QUEUED)
+        return list(self._session.scalars(query.order_by(JobRow.created_at)))
+
+    def fail_waiting(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
+        """Fail all queued jobs that wait for a version of a dataset that failed; their ids."""
+        ids = self.waiting_for(dataset_version_id)
+        for job_id in ids:
+            job = locked(self._session, job_id)
+            if job.state is JobState.QUEUED:
+                move(self._session, job, JobState.FAILED, str(failure.get("code", "dataset_failed")), failure=failure)
+        return ids
+
+    def request_stop(self, job_id: str, wish: StopRequest) -> JobRow:
+        """A client's cancel, pause or finish. Asking again changes nothing.
+
+        Raises:
+            NotFound: no such job.
+            Conflict: the job is not in a state that allows it.
+        """
+        job = locked(self._session, job_id)
+        match wish:
+            case StopRequest.CANCEL:
+                self._stop(job, wish, JobState.CANCELLING, JobState.CANCELLED)
+            case StopRequest.PAUSE:
+                self._stop(job, wish, JobState.PAUSING, JobState.PAUSED)
+            case StopRequest.FINISH:
+                self._finish(job)
+        return job
+
+    def resume(self, job_id: str) -> JobRow:
+        """Put a paused job back into the queue. The caller leaves a message in the outbox."""
+        job = locked(self._session, job_id)
+        if job.state is not JobState.PAUSED:
+            raise refusal(job, "cannot be resumed")
+        move(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+        return job
+
+    def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
+        """Let a succeeded job go on with a spec of more epochs. The caller leaves a message in the outbox."""
+        job = locked(self._session, job_id)
+        if job.state is not JobState.SUCCEEDED:
+            raise refusal(job, "cannot be extended")
+        cleared = {"stop_request": None, "stop_reason": None, "finished_at": None, "lost_attempts": 0}
+        move(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
+        return job
+
+    def delete(self, job_id: str) -> list[str]:
+        """Delete a finished job with all it told; its models stay.
+
+        Returns:
+            Keys in the store that nothing refers to any more, to be deleted after the commit.
+        """
+        job = locked(self._session, job_id)
+        if job.state not in TERMINAL:
+            raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
+        keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
+        self._session.delete(job)
+        self._session.flush()
+        return keys
+
+    def _stop(self, job: JobRow, wish: StopRequest, on_the_way: JobState, there: JobState) -> None:
+        if job.state in (on_the_way, there):
+            return
+        if job.state in (JobState.QUEUED, JobState.PAUSED):
+            move(self._session, job, there, f"{wish} requested", stop_request=None, stop_reason=f"user_{there}")
+        else:
+            move(self._session, job, on_the_way, f"{wish} requested", stop_request=wish)
+
+    def _finish(self, job: JobRow) -> None:
+        if job.state is not JobState.RUNNING:
+            raise refusal(job, "cannot be finished early")
+        self._session.execute(update(JobRow).where(JobRow.id == job.id).values(stop_request=StopRequest.FINISH))
+        self._session.refresh(job)
+
+
+def _is_before(job: JobRow) -> ColumnElement[bool]:
+    same = (JobRow.priority == job.priority) & (tuple_(JobRow.created_at, JobRow.id) < (job.created_at, job.id))
+    return (JobRow.priority > job.priority) | same

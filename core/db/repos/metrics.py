@@ -1,0 +1,99 @@
+"""Curves: points written in bulk, series read back in as many points as a picture needs."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from core.db.tables import MetricPointRow
+
+_KEY = ("job_id", "split", "name", "step")
+_CHUNK = 1000
+_PER_BUCKET = 4  # first, last, least, greatest
+
+
+class MetricPoint(NamedTuple):
+    """One value; `special` is "NaN", "Infinity" or "-Infinity" where `value` is None."""
+
+    split: str
+    name: str
+    step: int
+    epoch: int
+    value: float | None
+    special: str | None = None
+
+
+class MetricSeries(NamedTuple):
+    name: str
+    split: str
+    points: list[MetricPoint]  # by step
+
+
+class MetricRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
+        """Write points; one that a resumed attempt computed again replaces what was there."""
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for point in points:
+            rows[point.split, point.name, point.step] = {"job_id": job_id, **point._asdict()}
+        statement = self._statement()
+        values = list(rows.values())
+        for start in range(0, len(values), _CHUNK):
+            self._session.execute(statement, values[start : start + _CHUNK])
+
+    def _statement(self) -> Any:  # noqa: ANN401 - the two dialects' inserts have no common type
+        insert = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        new = insert(MetricPointRow)
+        changed = {name: new.excluded[name] for name in ("epoch", "value", "special")}
+        return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
+
+    def series(
+        self,
+        job_id: str,
+        *,
+        names: Collection[str] | None = None,
+        split: str | None = None,
+        since_step: int | None = None,
+        max_points: int | None = None,
+    ) -> list[MetricSeries]:
+        """The curves of a job by name and split, each with at most `max_points` points (at least 4).
+
+        A longer curve is cut into buckets of equal numbers of points; each keeps its first, last, least and
+        greatest, so that no spike is lost. A non-finite value counts as the greatest.
+        """
+        row = MetricPointRow
+        query = select(row.split, row.name, row.step, row.epoch, row.value, row.special).where(row.job_id == job_id)
+        if names is not None:
+            query = query.where(row.name.in_(names))
+        if split is not None:
+            query = query.where(row.split == split)
+        if since_step is not None:
+            query = query.where(row.step > since_step)
+        found = self._session.execute(query.order_by(row.name, row.split, row.step))
+        points = (MetricPoint(*line) for line in found)
+        return [
+            MetricSeries(name, part, thin(list(group), max_points))
+            for (name, part), group in groupby(points, key=lambda point: (point.name, point.split))
+        ]
+
+
+def thin(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
+    """At most `max_points` of the points, the extremes among them."""
+    if max_points is None or len(points) <= max_points:
+        return list(points)
+    values = np.array([np.inf if point.value is None else point.value for point in points])
+    return [points[i] for i in _kept(values, max(1, max_points // _PER_BUCKET))]
+
+
+def _kept(values: npt.NDArray[np.float64], num_buckets: int) -> Iterator[int]:
+    edges = np.linspace(0, len(values), num_buckets + 1).astype(int)
+    for start, end in pairwise(edges.tolist()):
+        bucket = values[start:end]
+        yield from sorted({start, start + int(bucket.argmin()), start + int(bucket.argmax()), end - 1})

@@ -1,0 +1,119 @@
+"""The registry: models by name, their numbered versions, their aliases."""
+
+import re
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.repos.moves import held
+from core.db.tables import ModelAliasRow, ModelVersionRow
+from core.errors import InvalidSpec, NotFound
+
+LATEST = "latest"
+DEFAULT = "default"
+_REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
+
+
+class ModelRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def register(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
+        """Give a stored bundle the next version number of its name, in the transaction that ends its job.
+
+        Raises:
+            LostLease: the attempt with that token does not hold the job.
+        """
+        held(self._session, version.job_id, token)
+        newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
+        version.version = (self._session.scalars(newest).one() or 0) + 1
+        version.job_token, version.created_at = token, utc_now()
+        self._session.add(version)
+        self._session.flush()
+        return version
+
+    def names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
+        """Names of models in alphabetical order, and the last one if there are more."""
+        query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
+        if after is not None:
+            query = query.where(ModelVersionRow.name > after)
+        names = list(self._session.scalars(query.limit(limit + 1)))
+        return names[:limit], names[limit - 1] if len(names) > limit else None
+
+    def versions(self, name: str) -> list[ModelVersionRow]:
+        """All versions of a model, newest first.
+
+        Raises:
+            NotFound: it has none.
+        """
+        query = select(ModelVersionRow).where(ModelVersionRow.name == name)
+        rows = list(self._session.scalars(query.order_by(ModelVersionRow.version.desc())))
+        if not rows:
+            raise NotFound(f"There is no model {name!r}.")
+        return rows
+
+    def find(self, name: str, version: int) -> ModelVersionRow | None:
+        return self._session.get(ModelVersionRow, (name, version))
+
+    def get(self, name: str, version: int) -> ModelVersionRow:
+        row = self.find(name, version)
+        if row is None:
+            raise NotFound(f"Model {name!r} has no version {version}.")
+        return row
+
+    def newest(self, name: str) -> ModelVersionRow:
+        query = select(ModelVersionRow).where(ModelVersionRow.name == name)
+        row = self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no model {name!r}.")
+        return row
+
+    def resolve(self, ref: str) -> ModelVersionRow:
+        """The version that `name`, `name@3` or `name@alias` stands for.
+
+        A name alone is its alias `default` where that was set, else its newest version, which is also `@latest`.
+
+        Raises:
+            NotFound: it stands for none.
+        """
+        match = _REF.fullmatch(ref)
+        if match is None:
+            raise NotFound(f"There is no model {ref!r}.")
+        name, tag = match["name"], match["tag"]
+        if tag is not None and tag.isdecimal():
+            return self.get(name, min(int(tag), 2**31 - 1))
+        version = self.aliases(name).get(tag or DEFAULT)
+        if version is not None:
+            return self.get(name, version)
+        if tag in (None, LATEST):
+            return self.newest(name)
+        raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.aliases(name)))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """The version of every alias of a model."""
+        rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
+        return {row.alias: row.version for row in rows}
+
+    def set_alias(self, name: str, alias: str, version: int) -> ModelVersionRow:
+        """Let `name@alias` stand for that version from the commit on.
+
+        Raises:
+            NotFound: there is no such version.
+            InvalidSpec: the alias would hide a version number or `latest`.
+        """
+        if alias == LATEST or alias.isdecimal():
+            raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "a number or reserved")])
+        row = self.get(name, version)
+        self._session.merge(ModelAliasRow(name=name, alias=alias, version=version))
+        self._session.flush()
+        return row
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._session.execute(delete(ModelAliasRow).where(ModelAliasRow.name == name, ModelAliasRow.alias == alias))
+
+    def refers_to(self, key: str) -> bool:
+        """Whether a version's files are under `key`."""
+        return (
+            self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None
+        )

@@ -1,0 +1,38 @@
+"""Messages that must leave for the queue."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.tables import OutboxRow
+
+Topic = Literal["train", "import"]
+
+
+class OutboxRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, topic: Topic, subject_id: str) -> OutboxRow:
+        """Leave a message with the transaction; the dispatcher sends it after the commit."""
+        row = OutboxRow(topic=topic, subject_id=subject_id, created_at=utc_now())
+        self._session.add(row)
+        self._session.flush()
+        return row
+
+    def oldest(self, limit: int = 100) -> list[OutboxRow]:
+        return list(self._session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(limit)))
+
+    def is_waiting(self, topic: Topic, subject_id: str) -> bool:
+        """Whether a message for that subject has not left yet."""
+        query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
+        return self._session.scalars(query.limit(1)).one_or_none() is not None
+
+    def count(self) -> int:
+        return self._session.scalars(select(func.count()).select_from(OutboxRow)).one()
+
+    def delete(self, ids: Sequence[int]) -> None:
+        self._session.execute(delete(OutboxRow).where(OutboxRow.id.in_(ids)))

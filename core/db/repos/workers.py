@@ -1,0 +1,48 @@
+"""Workers that were heard of."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import now, utc_now
+from core.db.tables import WorkerRow
+
+
+class WorkerRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def register(self, worker_id: str, host: str, slots: int, devices: list[Any], versions: dict[str, Any]) -> None:
+        """A worker came; its id is its own for ever."""
+        row = WorkerRow(id=worker_id, host=host, slots=slots, devices=devices, versions=versions, message=None)
+        row.started_at = row.beat_at = utc_now()
+        self._session.merge(row)
+        self._session.flush()
+        self.beat(worker_id)
+
+    def beat(self, worker_id: str, message: str | None = None) -> bool:
+        """The worker lives; False if it was taken for dead and its row deleted: register again."""
+        values = {"beat_at": now(self._session), "message": message}
+        change = update(WorkerRow).where(WorkerRow.id == worker_id).values(values)
+        found = self._session.execute(change.returning(WorkerRow.id).execution_options(synchronize_session=False))
+        return found.scalar_one_or_none() is not None
+
+    def describe(self, worker_id: str, devices: list[Any], versions: dict[str, Any]) -> None:
+        """What the worker found out about its machine."""
+        change = update(WorkerRow).where(WorkerRow.id == worker_id)
+        self._session.execute(change.values(devices=devices, versions=versions))
+
+    def alive(self, within_s: float) -> list[WorkerRow]:
+        """Workers heard of in the last `within_s` seconds."""
+        query = select(WorkerRow).where(WorkerRow.beat_at > now(self._session, -within_s))
+        return list(self._session.scalars(query.order_by(WorkerRow.started_at)))
+
+    def leave(self, worker_id: str) -> None:
+        self._session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
+
+    def delete_silent(self, age: timedelta) -> None:
+        """Forget workers that were silent for longer than `age`."""
+        cutoff = now(self._session, -age.total_seconds())
+        self._session.execute(delete(WorkerRow).where(WorkerRow.beat_at < cutoff))

@@ -1,0 +1,57 @@
+"""What every storage can do. A key is a relative path such as `jobs/…/bundle`; what is published never changes."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class Storage(Protocol):
+    def publish(self, folder: Path, key: str) -> None:
+        """Make all files of a complete local folder appear under `key` at once. The folder is consumed.
+
+        Raises:
+            Conflict: the key is taken.
+            StorageFull: no space is left; nothing is under the key.
+        """
+
+    def publish_file(self, path: Path, key: str) -> None:
+        """Make one complete local file appear as `key`. The file is consumed; errors as with `publish`."""
+
+    def fetch(self, key: str, files: Mapping[str, str]) -> Path:
+        """A local folder with these files (name: sha256), each verified.
+
+        Raises:
+            Corrupt: a file is missing or has another sha256.
+        """
+
+    def path(self, key: str) -> Path:
+        """The local path of one file, to be streamed.
+
+        Raises:
+            NotFound: there is no such file.
+        """
+
+    def delete(self, key: str) -> None:
+        """Delete a file, or all files under a key; nothing happens if there are none."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Keys of all files under a prefix that is a folder."""
+
+    def age_s(self, key: str) -> float:
+        """Seconds since the file was published."""
+
+    def check(self) -> None:
+        """See that files can be written.
+
+        Raises:
+            NotReady: they cannot; the detail says why.
+        """
+
+    def free_bytes(self) -> int:
+        """How much space is left."""
+
+    def scratch(self) -> Path:
+        """A new empty folder from which publishing is quick; it is the caller's to delete."""
+
+    def sweep_scratch(self) -> None:
+        """Delete the scratch folders of processes that are no more."""

@@ -1,0 +1,117 @@
+"""What every test may ask for: a database of its own on SQLite and PostgreSQL, a queue server, a storage."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from core.db import schema
+from core.db.session import SessionFactory, make_engine, make_sessions
+from core.storage import LocalStorage
+from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
+
+DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The test run's PostgreSQL, with a template database that has our tables."""
+    with postgres_server() as server:
+        server.execute("CREATE DATABASE candela_template")
+        schema.upgrade(server.url("candela_template"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our tables, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    schema.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with our tables, the test's own; such a test runs once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), tmp_path / 'candela.db')}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create("candela_template")
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without tables, the test's own; such a test runs once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on `database_url`."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> SessionFactory:
+    """Sessions on `database_url`, that is: on SQLite and on PostgreSQL."""
+    return make_sessions(engine)
+
+
+@pytest.fixture
+def sqlite_sessions(sqlite_template: Path, tmp_path: Path) -> Iterator[SessionFactory]:
+    """Sessions on SQLite alone, for tests of what is above the database."""
+    engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'only.db')}")
+    yield make_sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisServer]:
+    """The test run's Valkey; `redis_url` is it, emptied."""
+    with valkey_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(valkey: RedisServer) -> str:
+    """A Valkey without content."""
+    with valkey.client as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[RedisServer]:
+    """A Valkey for a test that kills it."""
+    with valkey_server() as server:
+        yield server
+
+
+@pytest.fixture
+def debian_redis() -> Iterator[RedisServer]:
+    """Debian's Redis, where it is installed."""
+    if DEBIAN_REDIS is None:
+        pytest.skip("no redis-server on this machine")
+    with valkey_server(DEBIAN_REDIS) as server:
+        yield server
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[LocalStorage]:
+    """An empty local storage."""
+    storage = LocalStorage.at(str(tmp_path / "store"))
+    yield storage
+    storage.close()

@@ -1,0 +1,52 @@
+"""Processes of a test's own: they die with the test run, and are signalled by pid alone."""
+
+import ctypes
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent() -> None:
+    """To be run in a child before it starts: the kernel kills it when the test run ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end(process: "subprocess.Popen[Any]", how: signal.Signals = signal.SIGTERM, patience_s: float = 20.0) -> int:
+    """Stop a process of ours, by force if it does not obey; its exit status."""
+    if process.poll() is None:
+        process.send_signal(how)
+    try:
+        return process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -> T:
+    """The first answer that is neither None nor False.
+
+    Raises:
+        TimeoutError: there was none; the patience is a bound against hanging, not something a test asserts.
+    """
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer is not None and answer is not False:
+            return answer
+        time.sleep(0.02)
+    raise TimeoutError(f"waited {patience_s:g} s for {what}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - one line of a pseudo file
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

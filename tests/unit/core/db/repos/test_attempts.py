@@ -1,0 +1,168 @@
+"""Claims, leases and fences: exactly one attempt at a time has an effect."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from core.db.repos.attempts import WORKER_LOST, AttemptRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow, JobRow
+from core.errors import LostLease
+from core.events import EventType
+from core.jobs import DatasetState, JobState, StopRequest
+
+
+def claim(sessions: SessionFactory, job_id: str, lease_s: float = 30.0, max_attempts: int = 5) -> JobRow | None:
+    with transaction(sessions) as session:
+        return AttemptRepo(session).claim(job_id, "worker-1", lease_s, max_attempts)
+
+
+def won(sessions: SessionFactory, job_id: str, lease_s: float = 30.0) -> JobRow:
+    job = claim(sessions, job_id, lease_s)
+    assert job is not None
+    return job
+
+
+def test_of_twenty_concurrent_claims_one_wins(sessions: SessionFactory, queued: JobRow) -> None:
+    start = threading.Barrier(20)
+
+    def rush(_: int) -> JobRow | None:
+        start.wait()
+        return claim(sessions, queued.id)
+
+    with ThreadPoolExecutor(20) as pool:
+        winners = [job for job in pool.map(rush, range(20)) if job is not None]
+    assert [(job.state, job.attempt, job.token) for job in winners] == [(JobState.RUNNING, 1, 1)]
+    assert winners[0].spec["epochs"] == 1
+
+
+def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
+    sessions: SessionFactory, queued: JobRow
+) -> None:
+    old = won(sessions, queued.id, lease_s=-1.0)
+    new = won(sessions, queued.id)
+    assert (new.token, new.attempt, new.lost_attempts) == (2, 2, 1)
+    for write in (
+        lambda repo: repo.beat(queued.id, old.token, 30.0),
+        lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
+        lambda repo: repo.fail(queued.id, old.token, WORKER_LOST),
+        lambda repo: repo.stop(queued.id, old.token, StopRequest.CANCEL),
+        lambda repo: repo.requeue(queued.id, old.token, "worker leaves"),
+        lambda repo: repo.lose(queued.id, old.token, WORKER_LOST),
+        lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
+        lambda repo: repo.describe(queued.id, old.token, {}),
+    ):
+        with pytest.raises(LostLease), transaction(sessions) as session:
+            write(AttemptRepo(session))
+    with transaction(sessions) as session:
+        job = JobRepo(session).get(queued.id)
+        assert (job.state, job.token, job.progress, job.model_version) == (JobState.RUNNING, 2, {}, None)
+        AttemptRepo(session).finish(queued.id, new.token, 1, {}, None)
+
+
+def test_a_healthy_holder_keeps_its_job(sessions: SessionFactory, queued: JobRow) -> None:
+    job = won(sessions, queued.id)
+    with transaction(sessions) as session:
+        assert AttemptRepo(session).beat(queued.id, job.token, 30.0) is None
+        assert AttemptRepo(session).lost() == []
+        assert AttemptRepo(session).release_lost(queued.id) is None
+    assert claim(sessions, queued.id) is None
+
+
+def test_a_beat_brings_what_is_asked(sessions: SessionFactory, queued: JobRow) -> None:
+    job = won(sessions, queued.id)
+    with transaction(sessions) as session:
+        JobRepo(session).request_stop(queued.id, StopRequest.PAUSE)
+        assert AttemptRepo(session).beat(queued.id, job.token, 30.0) is StopRequest.PAUSE
+
+
+@pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
+def test_a_job_is_not_claimed_before_its_dataset_is_ready(
+    sessions: SessionFactory, queued: JobRow, state: DatasetState
+) -> None:
+    with transaction(sessions) as session:
+        version = session.get(DatasetVersionRow, queued.dataset_version_id)
+        assert version is not None
+        version.state = state
+    assert claim(sessions, queued.id) is None
+    with transaction(sessions) as session:
+        assert JobRepo(session).next_queued() is None
+
+
+def test_a_lost_job_goes_back_until_the_cap_and_then_fails(sessions: SessionFactory, queued: JobRow) -> None:
+    for _ in range(2):
+        won(sessions, queued.id, lease_s=-1.0)
+        with transaction(sessions) as session:
+            assert AttemptRepo(session).lost() == [queued.id]
+            lost = AttemptRepo(session).release_lost(queued.id, max_attempts=3)
+            assert lost is not None
+            assert lost.state is JobState.QUEUED
+    won(sessions, queued.id, lease_s=-1.0)
+    assert claim(sessions, queued.id, max_attempts=3) is None
+    with transaction(sessions) as session:
+        job = JobRepo(session).get(queued.id)
+        assert job.state is JobState.FAILED
+        assert job.failure is not None
+        assert (job.failure["code"], job.failure["attempts"], job.owner) == ("worker_lost", 3, None)
+
+
+@pytest.mark.parametrize(
+    ("wish", "state"), [(StopRequest.CANCEL, JobState.CANCELLED), (StopRequest.PAUSE, JobState.PAUSED)]
+)
+def test_a_job_that_was_to_stop_when_its_worker_died_has_stopped(
+    sessions: SessionFactory, queued: JobRow, wish: StopRequest, state: JobState
+) -> None:
+    won(sessions, queued.id, lease_s=-1.0)
+    with transaction(sessions) as session:
+        JobRepo(session).request_stop(queued.id, wish)
+        lost = AttemptRepo(session).release_lost(queued.id)
+        assert lost is not None
+        assert (lost.state, lost.stop_request, lost.lease_until) == (state, None, None)
+
+
+def test_giving_a_job_back_does_not_count_the_attempt_and_keeps_the_wish_to_finish(
+    sessions: SessionFactory, queued: JobRow
+) -> None:
+    job = won(sessions, queued.id)
+    with transaction(sessions) as session:
+        JobRepo(session).request_stop(queued.id, StopRequest.FINISH)
+        AttemptRepo(session).requeue(queued.id, job.token, "preempted")
+    again = won(sessions, queued.id)
+    assert (again.attempt, again.lost_attempts, again.stop_request) == (2, 0, StopRequest.FINISH)
+
+
+def test_every_change_of_state_is_told_and_the_end_last(sessions: SessionFactory, queued: JobRow) -> None:
+    job = won(sessions, queued.id)
+    with transaction(sessions) as session:
+        AttemptRepo(session).finish(queued.id, job.token, 3, {"valid_accuracy": 0.5}, "early_stopping")
+    with transaction(sessions) as session:
+        events = EventRepo(session).since(queued.id, 0)
+        assert [(e.seq, e.type) for e in events] == [
+            (1, EventType.STATE),
+            (2, EventType.STATE),
+            (3, EventType.STATE),
+            (4, EventType.END),
+        ]
+        assert [e.payload["to"] for e in EventRepo(session).transitions(queued.id)] == [
+            "queued",
+            "running",
+            "succeeded",
+        ]
+        done = JobRepo(session).get(queued.id)
+        assert (done.metrics, done.stop_reason, done.model_version) == ({"valid_accuracy": 0.5}, "early_stopping", 3)
+        assert done.finished_at is not None
+
+
+def test_a_queued_job_is_unsent_unless_its_message_waits_or_it_is_young(
+    sessions: SessionFactory, queued: JobRow
+) -> None:
+    with transaction(sessions) as session:
+        repo = AttemptRepo(session)
+        assert repo.unsent(older_than_s=-1.0) == [queued.id]
+        assert repo.unsent(older_than_s=60.0) == []
+        OutboxRepo(session).add("train", queued.id)
+        assert repo.unsent(older_than_s=-1.0) == []

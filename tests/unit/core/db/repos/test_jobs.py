@@ -1,0 +1,165 @@
+"""Jobs as clients see and steer them."""
+
+import pytest
+from sqlalchemy import inspect
+
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow, JobRow
+from core.errors import Conflict, InvalidSpec, NotFound
+from core.jobs import JobState, StopRequest
+from tests.support.builders import dataset_version, job
+
+S = JobState
+
+
+def bring_to(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
+    """Take a queued job to `state` by allowed moves."""
+    with transaction(sessions) as session:
+        jobs, attempts = JobRepo(session), AttemptRepo(session)
+        if state in (S.CANCELLED, S.PAUSED):
+            jobs.request_stop(queued.id, StopRequest.CANCEL if state is S.CANCELLED else StopRequest.PAUSE)
+        elif state is not S.QUEUED:
+            running = attempts.claim(queued.id, "w", 30.0)
+            assert running is not None
+            if state in (S.CANCELLING, S.PAUSING):
+                jobs.request_stop(queued.id, StopRequest.CANCEL if state is S.CANCELLING else StopRequest.PAUSE)
+            elif state is S.SUCCEEDED:
+                attempts.finish(queued.id, running.token, 1, {}, None)
+            elif state is S.FAILED:
+                attempts.fail(queued.id, running.token, {"code": "diverged"})
+
+
+@pytest.mark.parametrize(
+    ("before", "wish", "after"),
+    [
+        (S.QUEUED, StopRequest.CANCEL, S.CANCELLED),
+        (S.QUEUED, StopRequest.PAUSE, S.PAUSED),
+        (S.QUEUED, StopRequest.FINISH, None),
+        (S.RUNNING, StopRequest.CANCEL, S.CANCELLING),
+        (S.RUNNING, StopRequest.PAUSE, S.PAUSING),
+        (S.RUNNING, StopRequest.FINISH, S.RUNNING),
+        (S.PAUSING, StopRequest.PAUSE, S.PAUSING),
+        (S.PAUSING, StopRequest.CANCEL, S.CANCELLING),
+        (S.PAUSING, StopRequest.FINISH, None),
+        (S.PAUSED, StopRequest.CANCEL, S.CANCELLED),
+        (S.PAUSED, StopRequest.PAUSE, S.PAUSED),
+        (S.CANCELLING, StopRequest.CANCEL, S.CANCELLING),
+        (S.CANCELLING, StopRequest.PAUSE, None),
+        (S.CANCELLED, StopRequest.CANCEL, S.CANCELLED),
+        (S.CANCELLED, StopRequest.PAUSE, None),
+        (S.SUCCEEDED, StopRequest.CANCEL, None),
+        (S.FAILED, StopRequest.CANCEL, None),
+    ],
+)
+def test_a_wish_to_stop_is_granted_or_refused_by_the_life_cycle(
+    sessions: SessionFactory, queued: JobRow, before: JobState, wish: StopRequest, after: JobState | None
+) -> None:
+    bring_to(sessions, queued, before)
+    if after is None:
+        with pytest.raises(Conflict) as refused, transaction(sessions) as session:
+            JobRepo(session).request_stop(queued.id, wish)
+        assert "allowed" in refused.value.facts
+        after = before
+    else:
+        with transaction(sessions) as session:
+            assert JobRepo(session).request_stop(queued.id, wish).state is after
+    with transaction(sessions) as session:
+        assert JobRepo(session).get(queued.id).state is after
+
+
+@pytest.mark.parametrize("state", [state for state in S if state is not S.PAUSED])
+def test_only_a_paused_job_can_be_resumed(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
+    bring_to(sessions, queued, state)
+    with pytest.raises(Conflict), transaction(sessions) as session:
+        JobRepo(session).resume(queued.id)
+
+
+def test_a_paused_job_is_resumed_into_the_queue(sessions: SessionFactory, queued: JobRow) -> None:
+    bring_to(sessions, queued, S.PAUSED)
+    with transaction(sessions) as session:
+        resumed = JobRepo(session).resume(queued.id)
+        assert (resumed.state, resumed.stop_request) == (S.QUEUED, None)
+
+
+def test_a_succeeded_job_can_be_extended(sessions: SessionFactory, queued: JobRow) -> None:
+    bring_to(sessions, queued, S.SUCCEEDED)
+    with transaction(sessions) as session:
+        JobRepo(session).extend(queued.id, {"epochs": 5})
+    with transaction(sessions) as session:
+        extended = JobRepo(session).get(queued.id)
+        assert (extended.state, extended.spec, extended.finished_at) == (S.QUEUED, {"epochs": 5}, None)
+
+
+def test_pages_are_newest_first_without_specs_and_stable_while_rows_come(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        ids = [JobRepo(session).add(job(version, name=f"job-{i}")).id for i in range(5)]
+    with transaction(sessions, read_only=True) as session:
+        first, cursor = JobRepo(session).page(limit=2)
+        assert "spec" in inspect(first[0]).unloaded
+    with transaction(sessions) as session:
+        JobRepo(session).add(job(version, name="late"))
+        second, cursor = JobRepo(session).page(limit=2, cursor=cursor)
+        third, end = JobRepo(session).page(limit=2, cursor=cursor)
+    assert [row.id for row in first + second + third] == ids[::-1]
+    assert end is None
+
+
+def test_pages_are_filtered(sessions: SessionFactory, queued: JobRow) -> None:
+    with transaction(sessions) as session:
+        repo = JobRepo(session)
+        assert [row.id for row in repo.page(state=S.QUEUED, name="tiny", kind="train")[0]] == [queued.id]
+        assert repo.page(state=S.FAILED)[0] == []
+        assert repo.page(name="other")[0] == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "%%%", "WzEsMl0", "WyIyMDIwLTAxLTAxIiwgIngiXQ", ""])
+def test_a_cursor_of_somebody_else_is_refused(sqlite_sessions: SessionFactory, cursor: str) -> None:
+    with pytest.raises(InvalidSpec), transaction(sqlite_sessions) as session:
+        JobRepo(session).page(cursor=cursor)
+
+
+def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        repo = JobRepo(session)
+        old, new, urgent = (repo.add(job(version, priority=p)) for p in (0, 0, 1))
+        assert repo.next_queued() == urgent.id
+        assert [repo.queue_position(row) for row in (urgent, old, new)] == [0, 1, 2]
+        AttemptRepo(session).claim(urgent.id, "w", 30.0)
+        assert repo.next_queued() == old.id
+        assert repo.queue_position(repo.get(urgent.id)) is None
+        assert repo.count_by_state() == {S.QUEUED: 2, S.RUNNING: 1}
+
+
+def test_jobs_that_wait_for_a_dataset_fail_with_it(sessions: SessionFactory, queued: JobRow) -> None:
+    with transaction(sessions) as session:
+        repo = JobRepo(session)
+        assert [row.id for row in repo.dependents(queued.dataset_version_id)] == [queued.id]
+        assert repo.fail_waiting(queued.dataset_version_id, {"code": "dataset_failed"}) == [queued.id]
+        failed = repo.get(queued.id)
+        assert (failed.state, failed.failure) == (S.FAILED, {"code": "dataset_failed"})
+        assert repo.waiting_for(queued.dataset_version_id) == []
+
+
+def test_only_a_finished_job_can_be_deleted_and_all_it_told_goes_too(sessions: SessionFactory, queued: JobRow) -> None:
+    with pytest.raises(Conflict), transaction(sessions) as session:
+        JobRepo(session).delete(queued.id)
+    bring_to(sessions, queued, S.CANCELLED)
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(queued.id, [MetricPoint("train", "loss", 1, 1, 0.5)])
+        assert JobRepo(session).delete(queued.id) == []
+    with transaction(sessions) as session:
+        assert JobRepo(session).find(queued.id) is None
+        assert EventRepo(session).since(queued.id, 0) == []
+        assert session.get(DatasetVersionRow, queued.dataset_version_id) is not None
+        with pytest.raises(NotFound):
+            JobRepo(session).get(queued.id)
