@@ -1,0 +1,5 @@
+"""`python -m candela` is `candela`."""
+
+from candela.cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""What must hold on this machine before anything can be trained, one line each."""
+
+import os
+import shutil
+import socket
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from candela import embedded
+from candela.errors import CandelaError
+from candela.home import Home
+from candela.part import Part
+
+ENOUGH_BYTES = 2 * 2**30
+Check = Callable[[Path, Mapping[str, str]], str]
+
+
+def examine(home: Path) -> bool:
+    """Make every check and print its line; whether all went well."""
+    console = Console(highlight=False, soft_wrap=True)
+    verdicts = [_line(console, name, check, home.absolute()) for name, check in CHECKS.items()]
+    return all(verdicts)
+
+
+def _line(console: Console, name: str, check: Check, home: Path) -> bool:
+    try:
+        found = check(home, os.environ)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is what the doctor is asked for
+        reason = " ".join(str(error).split()) or type(error).__name__
+        console.print(f"[red]bad[/red]   {name:<10}", end="")
+        console.print(reason, markup=False)
+        return False
+    console.print(f"[green]ok[/green]    {name:<10}", end="")
+    console.print(found, markup=False)
+    return True
+
+
+def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:
+    import torch
+    import torchvision
+
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails where the two do not fit
+    return f"{torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def check_device(_home: Path, _environ: Mapping[str, str]) -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}, {memory_gib:.0f} GiB"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
+    """A convolution and its gradient against the same sums written out, in double and single precision."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, 9, 9, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64)
+    patches = images.unfold(2, 3, 1).unfold(3, 3, 1)  # (B, C, H', W', 3, 3)
+    expected = torch.einsum("bchwij,ocij->bohw", patches, weight)
+    expected_gradient = patches.sum(dim=(0, 2, 3)).expand(4, -1, -1, -1)
+    worst = 0.0
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 keeps ten bits
+        leaf = weight.to(device, dtype, copy=True).requires_grad_()
+        answer = torch.nn.functional.conv2d(images.to(device, dtype), leaf)
+        answer.sum().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None  # noqa: S101 - for the type checker
+        for found, wanted in ((answer, expected), (leaf.grad, expected_gradient)):
+            error = float(((found.detach().cpu().double() - wanted).abs() / (1 + wanted.abs())).max())
+            if not error < tolerance:
+                raise CandelaError(f"a convolution in {dtype} on {device} is off by {error:.1e}")
+            worst = max(worst, error)
+    return f"convolution and gradient agree with the sums written out ({worst:.0e} at most, {device})"
+
+
+def check_database(home: Path, environ: Mapping[str, str]) -> str:
+    if url := environ.get("CANDELA_DATABASE_URL"):
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(url)
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+            return f"{engine.dialect.name} at {engine.url.render_as_string(hide_password=True)} answers"
+    file = home / "candela.db"
+    if not file.exists():
+        return f"SQLite {sqlite3.sqlite_version}; {file} will be made at the first start"
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
+        verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+    if verdict != "ok":
+        raise CandelaError(f"{file}: {verdict}")
+    return f"SQLite {sqlite3.sqlite_version}; {file} is sound"
+
+
+def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
+    if url := environ.get("CANDELA_REDIS_URL"):
+        return f"{url.rsplit('@', 1)[-1]} answers, version {_redis_version(url)}"
+    with tempfile.TemporaryDirectory(prefix="candela-") as folder:
+        scratch = Home(Path(folder))
+        scratch.logs.mkdir(parents=True)
+        scratch.run.mkdir()
+        path = scratch.socket_path()
+        part = embedded.broker(scratch, environ, path, None)
+        part.start()
+        try:
+            _wait_for_socket(path, part)
+            return f"a private Valkey starts and answers, version {_redis_version(f'unix://{path}')}"
+        finally:
+            part.stop(lambda: False)
+            scratch.remove_socket(path)
+
+
+def check_storage(home: Path, environ: Mapping[str, str]) -> str:
+    url = environ.get("CANDELA_STORAGE_URL", "")
+    folder = Path(url.removeprefix("file://")) if url.startswith("file://") else home
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
+        file.write(b"candela")
+        file.flush()
+        os.fsync(file.fileno())
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < ENOUGH_BYTES:
+        raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free")
+    return f"{folder} can be written, {free_bytes / 2**30:.0f} GiB free"
+
+
+def _wait_for_socket(path: Path, part: Part) -> None:
+    deadline = time.monotonic() + 10.0
+    while part.exit_status is None and time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(path)) == 0:
+                return
+        time.sleep(0.02)
+    raise CandelaError(f"the broker does not start: {part.last_lines(3)}")
+
+
+def _redis_version(url: str) -> str:
+    import redis
+
+    if url.startswith("redis+socket://"):
+        url = "unix://" + url.removeprefix("redis+socket://").split("?")[0]
+    with redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0) as connection:
+        server = connection.info("server")
+        return str(server.get("valkey_version") or server["redis_version"])
+
+
+CHECKS: dict[str, Check] = {
+    "torch": check_torch,
+    "device": check_device,
+    "numerics": check_numerics,
+    "database": check_database,
+    "queue": check_queue,
+    "storage": check_storage,
+}
