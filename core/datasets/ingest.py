@@ -1,29 +1,57 @@
-"""From a dataset's own form to the packed one."""
+"""From a built-in dataset's own form to the packed one, with the report and the contact sheet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from core import datasets
+from core.datasets.builtin import Chunk, DatasetFacts
 from core.datasets.packed import PackedMeta
+from core.datasets.preview import write_preview
+from core.datasets.report import ReportBuilder
 from core.datasets.writer import PackedWriter
+from core.errors import Corrupt
 
 
 def pack_builtin(
     name: str, options: Mapping[str, Any], datasets_dir: Path, out: Path
 ) -> tuple[PackedMeta, dict[str, Any]]:
-    """Pack a built-in dataset into the empty folder `out`; returns its meta and the report."""
+    """Pack a built-in dataset into the fresh folder `out`; returns its meta and the report.
+
+    Raises:
+        UnknownDataset: no built-in dataset has that name.
+        pydantic.ValidationError: the options are wrong.
+        Corrupt: its files are missing or damaged.
+    """
     builtin = datasets.get(name)
     parsed = builtin.parse(options)
+    if missing := builtin.missing_files(datasets_dir, parsed):
+        raise Corrupt(f"Files of {name} are missing: {', '.join(missing)}. {builtin.help_text}", missing=missing)
     facts = builtin.facts(parsed, datasets_dir)
+    report = ReportBuilder(facts.task, facts.classes)
+    meta = write(out, facts, builtin.chunks(datasets_dir, parsed), report)
+    write_preview(out)
+    return meta, report.finish(meta)
+
+
+def write(
+    out: Path, facts: DatasetFacts, chunks: Iterable[Chunk], report: ReportBuilder, *, resize: str = "stretch"
+) -> PackedMeta:
+    """Write chunks into the fresh folder `out`, told to `report` as they pass."""
     writer = PackedWriter(
-        out, task=facts.task, classes=facts.classes, num_outputs=facts.num_outputs, image_shape=facts.image_shape
+        out,
+        task=facts.task,
+        classes=facts.classes,
+        num_outputs=facts.num_outputs,
+        image_shape=facts.image_shape,
+        resize=resize,
     )
     try:
-        for chunk in builtin.chunks(datasets_dir, parsed):
-            writer.append(chunk.split, chunk.images, chunk.targets, chunk.names)
-        meta = writer.finish()
+        for chunk in chunks:
+            report.add(chunk)
+            if len(chunk.names):
+                writer.append(chunk.split, chunk.images, chunk.targets, chunk.names)
+        return writer.finish()
     except BaseException:
         writer.abort()
         raise
-    return meta, {}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,8 +95,7 @@ class _SplitWriter:
         self._digest = hashlib.sha256()
         self._targets: list[NDArray[Any]] = []
         self._names: list[str] = []
-        self._sum = np.zeros(shape_hwc[2], np.int64)
-        self._sum_of_squares = np.zeros(shape_hwc[2], np.int64)
+        self._histogram = np.zeros((shape_hwc[2], 256), np.int64)
 
     def _write_header(self) -> int:
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self._shape)}
@@ -106,13 +106,19 @@ class _SplitWriter:
         pixels = np.ascontiguousarray(images_bhwc)
         self._file.write(pixels.data)
         self._digest.update(pixels.data)
-        for channel, values in enumerate(np.moveaxis(pixels, -1, 0)):
-            counts = np.bincount(values.reshape(-1), minlength=256)  # exact, whatever the number of pictures
-            self._sum[channel] += counts @ np.arange(256)
-            self._sum_of_squares[channel] += counts @ np.arange(256) ** 2
+        self._count_values(pixels)
         self._targets.append(targets)
         self._names.extend(names)
         self.count += len(pixels)
+
+    def _count_values(self, pixels: Images) -> None:
+        height, width, channels = self._shape
+        rows = max(1, 2**23 // (height * width))  # OpenCV counts in float32, exact up to 2**24
+        for start in range(0, len(pixels), rows):
+            block = pixels[start : start + rows].reshape(-1, width, channels)
+            for channel in range(channels):
+                counts = cv2.calcHist([block], [channel], None, [256], [0, 256])
+                self._histogram[channel] += counts.reshape(-1).astype(np.int64)
 
     def finish(self) -> dict[str, Any]:
         self._file.seek(0)
@@ -136,8 +142,9 @@ class _SplitWriter:
     def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation a channel, of pixels in 0..1."""
         num_pixels = self.count * self._shape[0] * self._shape[1]
-        mean = self._sum / num_pixels
-        std = np.sqrt(np.maximum(self._sum_of_squares / num_pixels - mean**2, 0.0))
+        values = np.arange(256)
+        mean = self._histogram @ values / num_pixels  # from exact counts, whatever the number of pictures
+        std = np.sqrt(np.maximum(self._histogram @ values**2 / num_pixels - mean**2, 0.0))
         std[std < 1e-6] = 255.0
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 

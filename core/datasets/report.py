@@ -1,0 +1,78 @@
+"""What an import found: counts, unreadable files, duplicates, leaks across splits."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from core.datasets.builtin import Chunk, Unreadable
+from core.datasets.packed import PackedMeta, Task
+
+_LISTED = 100  # of every list; the numbers beside them are whole
+
+
+class ReportBuilder:
+    """Watches the chunks go by; remembers 16 bytes a picture."""
+
+    def __init__(self, task: Task, classes: Sequence[str]) -> None:
+        self._task, self._classes = task, classes
+        self._counts: dict[str, Counter[int]] = {}
+        self._num_samples: Counter[str] = Counter()
+        self._seen: dict[bytes, list[tuple[str, str, int | None]]] = {}
+        self.unreadable: list[Unreadable] = []
+
+    def add(self, chunk: Chunk) -> None:
+        """Note one chunk."""
+        self.unreadable.extend(chunk.unreadable)
+        self._num_samples[chunk.split] += len(chunk.names)
+        counts = self._counts.setdefault(chunk.split, Counter())
+        labels = self._labels(chunk)
+        counts.update(label for label in labels if label is not None)
+        for pixels, name, label in zip(np.ascontiguousarray(chunk.images), chunk.names, labels, strict=True):
+            digest = hashlib.sha256(pixels.data).digest()[:16]
+            self._seen.setdefault(digest, []).append((chunk.split, name, label))
+        if self._task == "multilabel":
+            counts.update(dict(enumerate(chunk.targets.sum(axis=0).astype(int).tolist())))
+
+    def _labels(self, chunk: Chunk) -> list[int | None]:
+        if self._task == "classification":
+            return [int(target) for target in chunk.targets]
+        if self._task == "binary":
+            return [int(target) for target in chunk.targets[:, 0]]
+        return [None] * len(chunk.names)
+
+    @property
+    def num_read(self) -> int:
+        return self._num_samples.total()
+
+    def finish(self, meta: PackedMeta | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+        """Return the report as JSON values; without a meta, of an import that failed."""
+        repeated = [places for places in self._seen.values() if len(places) > 1]
+        leaks = [places for places in repeated if len({split for split, _, _ in places}) > 1]
+        conflicts = [places for places in repeated if len({label for _, _, label in places}) > 1]
+        head = (
+            {"mean": meta.mean, "std": meta.std, "image_shape": meta.image_shape, "resize": meta.resize} if meta else {}
+        )
+        return {
+            "splits": {split: self._split(split) for split in self._num_samples},
+            "num_unreadable": len(self.unreadable),
+            "unreadable": [entry._asdict() for entry in self.unreadable[:_LISTED]],
+            "duplicates": _listed(repeated),
+            "leaks": _listed(leaks),
+            "label_conflicts": _listed(conflicts),
+            **head,
+            **more,
+        }
+
+    def _split(self, split: str) -> dict[str, Any]:
+        counts = self._counts[split]
+        by_class = {} if self._task == "regression" else {n: counts[i] for i, n in enumerate(self._classes)}
+        return {"num_samples": self._num_samples[split], "classes": by_class}
+
+
+def _listed(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
+    """Exact duplicates: groups of pictures whose pixels, as packed, are all equal."""
+    items = [[{"split": split, "name": name} for split, name, _ in group[:_LISTED]] for group in groups[:_LISTED]]
+    return {"num_groups": len(groups), "items": items}
