@@ -1,0 +1,113 @@
+"""What may watch a run, and the order in which watchers are called. It knows no callback by name."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from worker.engine.state import RunState
+
+Hook = Callable[[RunState], None]
+
+
+class TrainingError(Exception):
+    """The run cannot go on, for a reason that its owner can act on; it passes through hooks unchanged."""
+
+
+class CallbackError(RuntimeError):
+    """A callback raised; says which one, and at which breakpoint."""
+
+
+class Callback:
+    """Hooks in the order in which they are called.
+
+    ::
+
+        on_fit_begin
+          per epoch: on_epoch_begin
+            on_train_begin
+              per batch: on_train_batch_begin
+                forward  -> on_train_batch_after_pred
+                loss     -> on_train_batch_after_loss
+                            on_train_batch_before_backward -> backward
+                            on_train_batch_before_step     -> clip, optimizer step
+                            on_train_batch_after_step
+              on_train_batch_end
+            on_train_end
+            on_valid_begin
+              per batch: on_valid_batch_begin, on_valid_batch_after_pred, on_valid_batch_after_loss, on_valid_batch_end
+            on_valid_end
+          on_epoch_end
+        on_interrupt       left in the middle, to be resumed
+        on_fit_end         also after an interrupt
+        on_exception       instead of on_fit_end
+
+    Hooks run in list order; the last three, which close, in reverse. A resumed run makes the calls that the
+    stopped one had left, after an `on_fit_begin` of its own; a validation that was cut off begins anew.
+    Source: luz, R/loop.R; `on_exception` is ours.
+    """
+
+    def on_fit_begin(self, state: RunState) -> None: ...
+    def on_epoch_begin(self, state: RunState) -> None: ...
+    def on_train_begin(self, state: RunState) -> None: ...
+    def on_train_batch_begin(self, state: RunState) -> None: ...
+    def on_train_batch_after_pred(self, state: RunState) -> None: ...
+    def on_train_batch_after_loss(self, state: RunState) -> None: ...
+    def on_train_batch_before_backward(self, state: RunState) -> None: ...
+    def on_train_batch_before_step(self, state: RunState) -> None: ...
+    def on_train_batch_after_step(self, state: RunState) -> None: ...
+    def on_train_batch_end(self, state: RunState) -> None: ...
+    def on_train_end(self, state: RunState) -> None: ...
+    def on_valid_begin(self, state: RunState) -> None: ...
+    def on_valid_batch_begin(self, state: RunState) -> None: ...
+    def on_valid_batch_after_pred(self, state: RunState) -> None: ...
+    def on_valid_batch_after_loss(self, state: RunState) -> None: ...
+    def on_valid_batch_end(self, state: RunState) -> None: ...
+    def on_valid_end(self, state: RunState) -> None: ...
+    def on_epoch_end(self, state: RunState) -> None: ...
+    def on_interrupt(self, state: RunState) -> None: ...
+    def on_fit_end(self, state: RunState) -> None: ...
+    def on_exception(self, state: RunState) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a snapshot must hold for this callback to go on: tensors, and what JSON can hold."""
+        return {}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None: ...
+
+    def __init_subclass__(cls) -> None:
+        unknown = {name for name in vars(cls) if name.startswith("on_")} - set(HOOKS)
+        if unknown:
+            raise TypeError(f"{cls.__name__} defines unknown hooks: {sorted(unknown)}")
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+CLOSING = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
+
+
+class Hooks:
+    """The hooks that these callbacks override, by name; one that nobody overrides costs a dictionary look-up."""
+
+    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+        self.callbacks = tuple(callbacks)
+        self._by_name = {name: self._overridden(name) for name in HOOKS}
+
+    def _overridden(self, name: str) -> tuple[tuple[Callback, Hook], ...]:
+        ordered = reversed(self.callbacks) if name in CLOSING else self.callbacks
+        return tuple(
+            (callback, getattr(callback, name))
+            for callback in ordered
+            if getattr(type(callback), name) is not getattr(Callback, name)
+        )
+
+    def call(self, name: str, state: RunState) -> None:
+        """Call every hook of that name.
+
+        Raises:
+            CallbackError: one of them raised.
+        """
+        for callback, hook in self._by_name[name]:
+            try:
+                hook(state)
+            except TrainingError:
+                raise
+            except Exception as error:
+                raise CallbackError(f"{type(callback).__name__} failed in {name}: {error}") from error

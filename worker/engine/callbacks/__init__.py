@@ -1,0 +1,20 @@
+"""What may be hung into the loop: one file each."""
+
+from worker.engine.callbacks.early_stopping import EarlyStopping
+from worker.engine.callbacks.keep_best import KeepBest
+from worker.engine.callbacks.model_checkpoint import ModelCheckpoint
+from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
+from worker.engine.callbacks.schedule import BatchSchedule, EpochSchedule, PlateauSchedule
+from worker.engine.callbacks.time_limit import TimeLimit
+
+__all__ = [
+    "BatchSchedule",
+    "Diverged",
+    "EarlyStopping",
+    "EpochSchedule",
+    "KeepBest",
+    "ModelCheckpoint",
+    "NonFiniteGuard",
+    "PlateauSchedule",
+    "TimeLimit",
+]

@@ -1,0 +1,41 @@
+"""Holds the weights of the best epoch, to be registered instead of the last one's."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from worker.engine.callback import Callback
+from worker.engine.callbacks.record import Mode, Record
+from worker.engine.state import RunState
+
+
+class KeepBest(Callback):
+    """Copies the network's state whenever `monitor` improves.
+
+    Source: luz_callback_keep_best_model; here the best so far survives a resume.
+
+    Attributes:
+        weights: state of the best epoch; empty before the first.
+        metrics: of that epoch.
+    """
+
+    def __init__(
+        self, network: nn.Module, monitor: str = "valid_loss", mode: Mode = "auto", *, min_delta: float = 0.0
+    ) -> None:
+        self._network = network
+        self._record = Record(monitor, mode, min_delta)
+        self.weights: dict[str, Tensor] = {}
+        self.metrics: dict[str, float] = {}
+
+    def on_epoch_end(self, state: RunState) -> None:
+        if self._record.improves(state.metrics[self._record.monitor]):
+            state.tags.add("best")
+            self.weights = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
+            self.metrics = dict(state.metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"record": self._record.state_dict(), "weights": self.weights, "metrics": self.metrics}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._record.load_state_dict(saved["record"])
+        self.weights, self.metrics = saved["weights"], saved["metrics"]

@@ -1,0 +1,68 @@
+"""Ends a run whose loss is no longer a number, before anything of it is stored."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine.callback import Callback, TrainingError
+from worker.engine.state import RunState
+
+
+class Diverged(TrainingError):
+    """The loss or the weights are not finite. `facts`: epoch, step, learning_rate."""
+
+    def __init__(self, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
+        super().__init__(f"{what} at epoch {epoch}, step {step}, with a learning rate of {learning_rate:g}")
+        self.facts: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": learning_rate}
+
+
+class NonFiniteGuard(Callback):
+    """Looks at the losses every `every_steps` steps and at an epoch's last one; asked by `check`, at the weights too.
+
+    The steps between two looks are not waited for, yet the one that went wrong is told exactly.
+    """
+
+    def __init__(self, network: nn.Module, *, every_steps: int = 32) -> None:
+        self._network = network
+        self._every_steps = every_steps
+        self._losses: list[Tensor] = []
+        self._rates: list[float] = []
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        if state.loss is not None:
+            self._losses.append(state.loss)
+            self._rates.append(state.lr)
+        if len(self._losses) >= self._every_steps or state.batch == state.steps_per_epoch:
+            self._look(state)
+
+    def on_train_end(self, state: RunState) -> None:
+        self._look(state)
+
+    def check(self, state: RunState) -> None:
+        """Raise unless all that a snapshot would hold is finite.
+
+        Raises:
+            Diverged: it is not.
+        """
+        self._look(state)
+        tensors = (*self._network.parameters(), *self._network.buffers())
+        if not all_finite(tensor for tensor in tensors if tensor.is_floating_point()):
+            raise Diverged("weights are not finite", epoch=state.epoch, step=state.step, learning_rate=state.lr)
+
+    def _look(self, state: RunState) -> None:
+        if not self._losses:
+            return
+        is_finite = torch.isfinite(torch.stack(self._losses)).tolist()
+        rates, self._losses, self._rates = self._rates, [], []
+        if not all(is_finite):
+            place = is_finite.index(False)
+            step = state.step - len(is_finite) + place + 1
+            raise Diverged("loss is not finite", epoch=state.epoch, step=step, learning_rate=rates[place])
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no value is NaN or infinite; one wait for all of them."""
+    flags = [torch.isfinite(tensor).all() for tensor in tensors]
+    return not flags or bool(torch.stack(flags).all())

@@ -1,0 +1,46 @@
+"""Steps a learning-rate schedule at its breakpoint."""
+
+from typing import Any
+
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from worker.engine.callback import Callback
+from worker.engine.state import RunState
+
+
+class _Schedule(Callback):
+    def __init__(self, schedule: LRScheduler) -> None:
+        self._schedule = schedule
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._schedule.state_dict()
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._schedule.load_state_dict(saved)
+
+
+class BatchSchedule(_Schedule):
+    """A step of the schedule after every optimizer step but the run's last: OneCycleLR has no more to give then."""
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        if state.step < state.num_steps:
+            self._schedule.step()
+
+
+class EpochSchedule(_Schedule):
+    """A step of the schedule at every epoch's end."""
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._schedule.step()
+
+
+class PlateauSchedule(_Schedule):
+    """Steps on the epoch's value of `monitor`; luz gave it the last batch's loss."""
+
+    def __init__(self, schedule: ReduceLROnPlateau, monitor: str) -> None:
+        super().__init__(schedule)
+        self._plateau = schedule
+        self._monitor = monitor
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._plateau.step(state.metrics[self._monitor])

@@ -1,0 +1,43 @@
+"""Ends a run after so much time of training."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from worker.engine.callback import Callback
+from worker.engine.state import RunState
+
+
+class TimeLimit(Callback):
+    """Stops after the step in which `seconds` of training are over, counted over all attempts.
+
+    The epoch is then validated and ended, so that the run has something to show.
+    """
+
+    def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit_s = seconds
+        self._clock = clock
+        self._spent_before_s = 0.0
+        self._began: float | None = None
+
+    def on_fit_begin(self, state: RunState) -> None:
+        self._began = self._clock()
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._check(state)
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._check(state)
+
+    def _check(self, state: RunState) -> None:
+        if self._spent_s() >= self._limit_s:
+            state.stop(f"time limit of {self._limit_s:g} s reached", at_once=True)
+
+    def _spent_s(self) -> float:
+        return self._spent_before_s + (0.0 if self._began is None else self._clock() - self._began)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"spent_s": self._spent_s()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._spent_before_s = saved["spent_s"]

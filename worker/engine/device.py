@@ -1,0 +1,134 @@
+"""Where and how a network is computed: device, precision, memory format, threads."""
+
+import contextlib
+import ctypes
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+
+
+class Unavailable(ValueError):
+    """This machine has not what was asked for; the text says what it has."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device and how to compute on it.
+
+    Attributes:
+        channels_last: 4-d tensors lie as (B, H, W, C), which convolutions on CPU and tensor cores are quickest with.
+        threads: of torch on the CPU; results are equal to the bit for an equal number.
+    """
+
+    device: torch.device
+    precision: Precision
+    threads: int
+    channels_last: bool = True
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of a forward pass; it may be entered again and again."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps small fp16 gradients from vanishing; None in the other precisions."""
+        return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+
+    def network(self, network: nn.Module) -> nn.Module:
+        """Move it here, in this memory format."""
+        if not self.channels_last:
+            return network.to(self.device)
+        placed: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def tensor(self, tensor: Tensor) -> Tensor:
+        """Move a batch here; to a GPU from pinned memory, without waiting for it."""
+        if self.device.type == "cpu":
+            return tensor
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        """For the job's record."""
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else torch.backends.cpu.get_cpu_capability()
+        )
+        return {
+            "device": str(self.device),
+            "device_name": name,
+            "precision": self.precision,
+            "memory_format": "channels_last" if self.channels_last else "contiguous",
+            "threads": self.threads,
+            "torch": str(torch.__version__),
+        }
+
+
+def place(device: str = "auto", precision: str = "auto", threads: int | Literal["auto"] = "auto") -> Placement:
+    """Turn a wish into a placement.
+
+    Raises:
+        Unavailable: this machine has no such device.
+    """
+    chosen = choose_device(device)
+    count = usable_cores() if threads == "auto" else threads
+    return Placement(chosen, choose_precision(precision, chosen), count)
+
+
+def choose_device(wish: str) -> torch.device:
+    """`auto` is the first CUDA device, else the CPU."""
+    num_cuda = torch.cuda.device_count() if wish.startswith(("auto", "cuda")) and torch.cuda.is_available() else 0
+    if wish == "auto":
+        return torch.device("cuda", 0) if num_cuda else torch.device("cpu")
+    device = torch.device(wish)
+    if device.type == "cuda" and (device.index or 0) >= num_cuda:
+        raise Unavailable(f"device {wish!r} was asked for; this machine has {num_cuda} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise Unavailable("device 'mps' was asked for; this machine has none")
+    return device
+
+
+def choose_precision(wish: str, device: torch.device) -> Precision:
+    """`auto` is bf16 where the processor computes with it, else fp32."""
+    if wish != "auto":
+        return wish  # type: ignore[return-value]  # the spec's own literal
+    return "bf16" if _has_bf16(device) else "fp32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; not those of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Fix torch's threads; reductions add up in another order with another number."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a step frees, instead of giving it back to the kernel and faulting it in again each step."""
+    with contextlib.suppress(OSError, AttributeError):  # no glibc: nothing to tune
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 64 * 2**20)

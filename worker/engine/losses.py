@@ -1,0 +1,53 @@
+"""Losses as modules from (pred, target) to a scalar: the mean over the batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from worker.engine.callback import TrainingError
+
+
+class UnfitWeights(TrainingError, ValueError):
+    """Class weights that do not fit the classes."""
+
+
+def cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
+    """From logits (B, C) and classes (B,); with weights, the weighted mean as torch defines it."""
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
+
+
+def nll(weights: Tensor | None) -> nn.Module:
+    """From log probabilities (B, C) and classes (B,)."""
+    return nn.NLLLoss(weight=weights)
+
+
+def class_weights(
+    wish: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
+) -> Tensor | None:
+    """One weight a class; "balanced" is n / (C * n_c), as scikit-learn has it, and 0 for a class without samples.
+
+    Raises:
+        UnfitWeights: as many weights as classes are needed, and one of them above 0.
+    """
+    if wish is None:
+        return None
+    if isinstance(wish, str):
+        counts = np.bincount(targets, minlength=num_classes)
+        balanced = np.where(counts > 0, len(targets) / (num_classes * np.maximum(counts, 1)), 0.0)
+        return torch.tensor(balanced, dtype=torch.float32)
+    return _checked(wish, num_classes, "class_weights")
+
+
+def positive_weights(wish: Sequence[float] | None, num_outputs: int) -> Tensor | None:
+    """One weight an output, for its positive targets."""
+    return None if wish is None else _checked(wish, num_outputs, "pos_weight")
+
+
+def _checked(weights: Sequence[float], wanted: int, name: str) -> Tensor:
+    if len(weights) != wanted:
+        raise UnfitWeights(f"{name} has {len(weights)} values; the dataset has {wanted} outputs")
+    if not any(weights):
+        raise UnfitWeights(f"{name} are all 0: there would be nothing to learn")
+    return torch.tensor(weights, dtype=torch.float32)

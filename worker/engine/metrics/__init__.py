@@ -1,0 +1,1 @@
+"""Metrics of torchmetrics, by task, and the sums of a phase."""

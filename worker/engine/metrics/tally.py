@@ -1,0 +1,118 @@
+"""The running sums of a phase: the loss, weighted by samples, and metrics; the step never waits for them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+MAX_PENDING_BATCHES = 32
+MAX_PENDING_VALUES = 2**20
+
+
+class Tally:
+    """Collects what steps hand over and folds it into sums, a group of batches at a time.
+
+    Groups end at fixed places (every so many batches of the phase), so that sums do not depend on when somebody
+    looked, and what is pending belongs to the snapshot.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        """`adapt` turns raw scores (N, num_outputs) and targets into what the metrics take."""
+        self._metrics = dict(metrics)
+        self._adapt = adapt
+        self._loss_sum = 0.0
+        self._num_samples = 0
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._num_pending_values = 0
+
+    def reset(self) -> None:
+        self._loss_sum, self._num_samples = 0.0, 0
+        self._pending, self._num_pending_values = [], 0
+        for metric in self._metrics.values():
+            metric.reset()
+
+    def update(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
+        """Take a batch: raw scores (B, num_outputs), targets, and the mean loss, all detached."""
+        self._pending.append((pred, target, loss))
+        self._num_pending_values += pred.numel()
+        if len(self._pending) >= MAX_PENDING_BATCHES or self._num_pending_values >= MAX_PENDING_VALUES:
+            self._fold()
+
+    def _fold(self) -> None:
+        preds, targets, _ = zip(*self._pending, strict=True)
+        self._loss_sum, self._num_samples = self._with_pending()
+        self._pending, self._num_pending_values = [], 0
+        if self._metrics:
+            scores, target = self._adapt(torch.cat(preds), torch.cat(targets))
+            for metric in self._metrics.values():
+                metric.update(scores, target)
+
+    def _with_pending(self) -> tuple[float, int]:
+        if not self._pending:
+            return self._loss_sum, self._num_samples
+        losses = torch.stack([loss for _, _, loss in self._pending]).tolist()
+        sizes = [len(target) for _, target, _ in self._pending]
+        return (
+            self._loss_sum + sum(loss * size for loss, size in zip(losses, sizes, strict=True)),
+            self._num_samples + sum(sizes),
+        )
+
+    def mean_loss(self) -> float:
+        """Of the phase so far; NaN before its first batch. Waits for the device."""
+        loss_sum, num_samples = self._with_pending()
+        return loss_sum / num_samples if num_samples else float("nan")
+
+    def values(self) -> dict[str, float]:
+        """The loss and every metric that is a number; to be called when the phase is over."""
+        values = {"loss": self.mean_loss()}
+        if self._pending:
+            self._fold()
+        for name, metric in self._metrics.items():
+            value = metric.compute()
+            if value.ndim == 0:
+                values[name] = float(value)
+        return values
+
+    def tables(self) -> dict[str, Any]:
+        """Every metric that is no number, as nested lists; after `values`."""
+        computed = {name: metric.compute() for name, metric in self._metrics.items()}
+        return {name: value.tolist() for name, value in computed.items() if value.ndim > 0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums, and what is pending, as tensors of all pending batches and their sizes."""
+        preds, targets, losses = zip(*self._pending, strict=True) if self._pending else ((), (), ())
+        return {
+            "loss_sum": self._loss_sum,
+            "num_samples": self._num_samples,
+            "sizes": [len(target) for target in targets],
+            "pending": [torch.cat(preds), torch.cat(targets), torch.stack(losses)] if preds else [],
+            "metrics": {name: _copied(metric.metric_state) for name, metric in self._metrics.items()},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self._loss_sum, self._num_samples = saved["loss_sum"], saved["num_samples"]
+        self._pending = []
+        if saved["pending"]:
+            preds, targets, losses = saved["pending"]
+            split = zip(preds.split(saved["sizes"]), targets.split(saved["sizes"]), losses.unbind(), strict=True)
+            self._pending = list(split)
+        self._num_pending_values = sum(pred.numel() for pred, _, _ in self._pending)
+        for name, metric in self._metrics.items():
+            restore(metric, saved["metrics"][name])
+
+
+def restore(metric: Metric, saved: Mapping[str, Any]) -> None:
+    """Give a metric its sums back."""
+    for name, value in _copied(saved).items():
+        setattr(metric, name, value)
+    metric._update_count = 1  # else it believes it was never updated, and warns
+    metric._computed = None
+
+
+def _copied(sums: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: [item.clone() for item in value] if isinstance(value, list) else value.clone()
+        for name, value in sums.items()
+    }

@@ -1,0 +1,52 @@
+"""Learning-rate schedules of torch whose arguments are not simply a spec's fields."""
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+
+def one_cycle(
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    max_lr: float,
+    pct_start: float,
+    anneal_strategy: str,
+    cycle_momentum: bool,
+    base_momentum: float,
+    max_momentum: float,
+    div_factor: float,
+    final_div_factor: float,
+) -> OneCycleLR:
+    """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it."""
+    return OneCycleLR(
+        optimizer,
+        max_lr=max_lr,
+        total_steps=total_steps,
+        pct_start=pct_start,
+        anneal_strategy=anneal_strategy,  # type: ignore[arg-type]  # the spec's own literal
+        cycle_momentum=cycle_momentum and has_momentum(optimizer),
+        base_momentum=base_momentum,
+        max_momentum=max_momentum,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+    )
+
+
+def cyclic(
+    optimizer: Optimizer, *, base_lr: float, max_lr: float, step_size_up: int, mode: str, gamma: float
+) -> CyclicLR:
+    """Between two learning rates and back; momentum stays, as most optimizers have none to move."""
+    return CyclicLR(
+        optimizer,
+        base_lr=base_lr,
+        max_lr=max_lr,
+        step_size_up=step_size_up,
+        mode=mode,  # type: ignore[arg-type]  # the spec's own literal
+        gamma=gamma,
+        cycle_momentum=False,
+    )
+
+
+def has_momentum(optimizer: Optimizer) -> bool:
+    """Whether torch could move its momentum; a plain Adagrad has none, and OneCycleLR would refuse it."""
+    return "momentum" in optimizer.defaults or "betas" in optimizer.defaults

@@ -1,0 +1,190 @@
+"""Everything needed to resume bit-equal, as tensors and JSON in a folder; nothing is pickled."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.bundle import write_weights
+from worker.engine.callback import TrainingError
+from worker.engine.optimizers import lay_out_like_parameters
+
+WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
+FORMAT_VERSION = 1
+Facts = dict[str, tuple[str, int]]
+
+
+class BadSnapshot(TrainingError, ValueError):
+    """The files are not a snapshot of this run, or damaged."""
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, saved: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's optimizers and networks differ
+
+
+class RandomState:
+    """The generators of torch (CPU and every CUDA device), numpy and python."""
+
+    def state_dict(self) -> dict[str, Any]:
+        name, keys, *rest = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [str(name), np.asarray(keys).tolist(), *rest],
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        torch.set_rng_state(saved["torch"].cpu())
+        if len(saved["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
+        name, keys, *rest = saved["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        random.setstate(saved["python"])
+
+    @staticmethod
+    def seed(seed: int) -> None:
+        """Start all of them from one number."""
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+
+
+def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words: Mapping[str, Any]) -> Facts:
+    """Write a snapshot; `folder` appears whole or not at all, and durably.
+
+    `parts` is what else has a state, by name; `words` are JSON values for whoever reads it: thread count and so on.
+
+    Returns:
+        The sha256 and the size in bytes of each file.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = {name: _words(part.state_dict(), name, tensors) for name, part in parts.items()}
+    partial = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        facts = _write_files(
+            partial, network, tensors, {"format_version": FORMAT_VERSION, "words": words, "parts": tree}
+        )
+        _fsync(partial)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room back
+        raise
+    _fsync(folder.parent)
+    return facts
+
+
+def _write_files(folder: Path, network: nn.Module, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Facts:
+    hashes = {
+        WEIGHTS: write_weights(folder / WEIGHTS, network),
+        STATE: write_weights(folder / STATE, tensors),
+        WORDS: _write_json(folder / WORDS, document),
+    }
+    return {name: (sha256, (folder / name).stat().st_size) for name, sha256 in hashes.items()}
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> str:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    with path.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(body).hexdigest()
+
+
+def read_words(folder: Path) -> dict[str, Any]:
+    """The `words` of a snapshot.
+
+    Raises:
+        BadSnapshot: there is none, or of an unknown format.
+    """
+    return dict(_document(folder)["words"])
+
+
+def restore(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], device: torch.device) -> None:
+    """Put the network and all parts where they were; `device` is where they compute.
+
+    Raises:
+        BadSnapshot: the files are damaged, or of another run.
+    """
+    tree = _document(folder)["parts"]
+    if set(tree) != set(parts):
+        raise BadSnapshot(f"the snapshot holds {sorted(tree)}; this run has {sorted(parts)}")
+    try:
+        tensors = load_file(folder / STATE, device=str(device))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        for name, part in parts.items():
+            part.load_state_dict(_value(tree[name], tensors))
+            if isinstance(part, torch.optim.Optimizer):
+                lay_out_like_parameters(part)
+    except (OSError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise BadSnapshot(f"the snapshot cannot be restored: {error}") from error
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((folder / WORDS).read_bytes())
+        version = document["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadSnapshot(f"{WORDS} cannot be read: {error}") from error
+    if version != FORMAT_VERSION:
+        raise BadSnapshot(f"the snapshot has format {version}; this program reads {FORMAT_VERSION}")
+    return document
+
+
+def _words(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - any state
+    """JSON for any nesting of tensors and plain values; what JSON has not, it wraps in an object of one "$" key."""
+    match value:
+        case Tensor():
+            tensors[path] = value
+            return {"$tensor": path}
+        case dict():
+            pairs = [[key, _words(item, f"{path}.{key}", tensors)] for key, item in value.items()]
+            return dict(pairs) if all(isinstance(key, str) for key in value) else {"$dict": pairs}
+        case tuple():
+            return {"$tuple": [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
+        case list():
+            return [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
+        case None | bool() | int() | float() | str():
+            return value  # json writes every float so that it reads back the same, NaN and infinities too
+        case np.generic():
+            return value.item()
+        case _:
+            raise TypeError(f"{path} is a {type(value).__name__}; a snapshot holds tensors and JSON")
+
+
+def _value(words: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - any state
+    match words:
+        case {"$tensor": path}:
+            return tensors[path]
+        case {"$dict": pairs}:
+            return {key: _value(item, tensors) for key, item in pairs}
+        case {"$tuple": items}:
+            return tuple(_value(item, tensors) for item in items)
+        case dict():
+            return {key: _value(item, tensors) for key, item in words.items()}
+        case list():
+            return [_value(item, tensors) for item in words]
+        case _:
+            return words
+
+
+def _fsync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

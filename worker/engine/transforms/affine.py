@@ -1,0 +1,58 @@
+"""Rotates, shifts and scales pictures."""
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from worker.engine.transforms.draws import Draws, Images
+
+FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
+Matrices = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Affine:
+    """About the centre; what comes in from outside is black.
+
+    OpenCV on uint8 is about four times quicker on one core than `grid_sample` on float32.
+    """
+
+    num_draws = 4
+
+    def __init__(
+        self,
+        degrees: float = 0.0,
+        translate: float = 0.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        interpolation: Literal["nearest", "bilinear"] = "bilinear",
+    ) -> None:
+        """`degrees`: at most, either way; `translate`: share of the size, at most, either way; `scale`: from, to."""
+        self._degrees = degrees
+        self._translate = translate
+        self._scale = scale
+        self._flags = FLAGS[interpolation]
+        cv2.setNumThreads(1)  # small pictures: a pool of its own would only fight torch's
+
+    def __call__(self, images: Images, draws: Draws) -> Images:
+        _, height, width, channels = images.shape
+        warped = np.empty_like(images)
+        for i, matrix in enumerate(self._matrices(draws, height, width)):
+            for first in range(0, channels, 4):  # OpenCV takes up to four channels
+                part = np.ascontiguousarray(images[i, :, :, first : first + 4])
+                out = cv2.warpAffine(part, matrix, (width, height), flags=self._flags, borderMode=cv2.BORDER_CONSTANT)
+                warped[i, :, :, first : first + 4] = out.reshape(part.shape)
+        return warped
+
+    def _matrices(self, draws: Draws, height: int, width: int) -> Matrices:
+        """From source to target pixels, (B, 2, 3); x to the right, y down, positive angles against the clock."""
+        unit = 2.0 * draws.astype(np.float64) - 1.0
+        angle = np.deg2rad(self._degrees * unit[:, 0])
+        smallest, largest = self._scale
+        zoom = smallest + (largest - smallest) * draws[:, 3]
+        cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+        x, y = (width - 1) / 2, (height - 1) / 2
+        shift_x, shift_y = self._translate * width * unit[:, 1], self._translate * height * unit[:, 2]
+        matrices = np.empty((len(draws), 2, 3))
+        matrices[:, 0] = np.stack([cos, sin, x - cos * x - sin * y + shift_x], axis=1)
+        matrices[:, 1] = np.stack([-sin, cos, y + sin * x - cos * y + shift_y], axis=1)
+        return matrices

@@ -1,0 +1,38 @@
+"""Random numbers that belong to a picture, not to a batch: picture i of an epoch always gets row i."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Images = np.ndarray[Any, np.dtype[np.uint8]]
+Draws = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Transform(Protocol):
+    """Changes whole batches."""
+
+    @property
+    def num_draws(self) -> int:
+        """Uniform random numbers that a picture needs."""
+        ...
+
+    def __call__(self, images: Images, draws: Draws) -> Images:
+        """Return pictures like `images`, uint8 (B, H, W, C), by `draws`, (B, num_draws) in [0, 1)."""
+        ...
+
+
+def draw(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> Draws:
+    """Uniform numbers in [0, 1), (num_samples, sum of num_draws): a row a sample."""
+    width = sum(transform.num_draws for transform in transforms)
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    return generator.random((num_samples, width), dtype=np.float32)
+
+
+def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Images:
+    """Apply one after the other, each with its columns of `draws`."""
+    start = 0
+    for transform in transforms:
+        images = transform(images, draws[:, start : start + transform.num_draws])
+        start += transform.num_draws
+    return images
