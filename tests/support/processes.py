@@ -29,7 +29,7 @@ def end(process: "subprocess.Popen[Any]", how: signal.Signals = signal.SIGTERM, 
 
 
 def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -> T:
-    """The first answer that is neither None nor False.
+    """The first answer that is true.
 
     Raises:
         TimeoutError: there was none; the patience is a bound against hanging, not something a test asserts.
@@ -37,7 +37,7 @@ def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         answer = ask()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         time.sleep(0.02)
     raise TimeoutError(f"waited {patience_s:g} s for {what}")

@@ -1,6 +1,7 @@
 """Claims, leases and fences: exactly one attempt at a time has an effect."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
     old = won(sessions, queued.id, lease_s=-1.0)
     new = won(sessions, queued.id)
     assert (new.token, new.attempt, new.lost_attempts) == (2, 2, 1)
-    for write in (
+    writes: list[Callable[[AttemptRepo], object]] = [
         lambda repo: repo.beat(queued.id, old.token, 30.0),
         lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
         lambda repo: repo.fail(queued.id, old.token, WORKER_LOST),
@@ -55,7 +56,8 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
         lambda repo: repo.lose(queued.id, old.token, WORKER_LOST),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.describe(queued.id, old.token, {}),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(LostLease), transaction(sessions) as session:
             write(AttemptRepo(session))
     with transaction(sessions) as session:

@@ -1,0 +1,85 @@
+"""The dispatcher: carries messages from the outbox to the queue after the commit, however long the queue is away."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import SessionFactory, transaction
+from core.queue import Queue, QueueUnavailable
+
+log = structlog.get_logger()
+_BATCH = 100
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+
+
+class Dispatcher:
+    """One thread. A row goes once its message has left; several dispatchers do no harm, a message may come twice."""
+
+    def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:
+        self._sessions, self._queue, self._poll_s = sessions, queue, poll_s
+        self._kicked = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def kick(self) -> None:
+        """There is something in the outbox: `on_commit(session, dispatcher.kick)`."""
+        self._kicked.set()
+
+    def close(self) -> None:
+        """Stop; what is in the outbox stays for the next start."""
+        self._closed.set()
+        self._kicked.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def relay(self) -> int:
+        """Send what is in the outbox; how many messages left.
+
+        Raises:
+            QueueUnavailable: the queue is away; what did not leave stays.
+        """
+        count = 0
+        while count_now := self._relay_batch():
+            count += count_now
+        return count
+
+    def _relay_batch(self) -> int:
+        with transaction(self._sessions, read_only=True) as session:
+            rows = OutboxRepo(session).oldest(_BATCH)
+        sent: list[int] = []
+        try:
+            for row in rows:
+                self._queue.put("train" if row.topic == "train" else "import", row.subject_id)
+                sent.append(row.id)
+        finally:
+            if sent:
+                with transaction(self._sessions) as session:
+                    OutboxRepo(session).delete(sent)
+        return len(sent)
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._closed.is_set():
+            self._kicked.clear()
+            if _works(self.relay):
+                pause_s = _FIRST_PAUSE_S
+                self._kicked.wait(self._poll_s)
+            else:
+                self._closed.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _works(relay: Callable[[], int]) -> bool:
+    try:
+        relay()
+    except (QueueUnavailable, SQLAlchemyError) as error:
+        log.warning("outbox.relay_failed", error=str(error))
+        return False
+    return True

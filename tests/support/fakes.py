@@ -1,0 +1,31 @@
+"""Ten-line stand-ins for what the world does to us; unit tests only."""
+
+from collections.abc import Sequence
+
+from core.events import Event
+from core.queue import QueueUnavailable, Topic
+
+
+class MemoryQueue:
+    """A queue that remembers what was put, and can be away."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[Topic, str]] = []
+        self.is_away = False
+
+    def put(self, topic: Topic, subject_id: str) -> None:
+        if self.is_away:
+            raise QueueUnavailable("away")
+        self.sent.append((topic, subject_id))
+
+    def depth(self, topic: Topic) -> int:
+        if self.is_away:
+            raise QueueUnavailable("away")
+        return sum(1 for sent, _ in self.sent if sent == topic)
+
+
+class ToldEvents(list[Event]):
+    """Where a session factory publishes: `make_sessions(engine, told.publish)`."""
+
+    def publish(self, events: Sequence[Event]) -> None:
+        self.extend(events)

@@ -1,0 +1,54 @@
+"""The queue, on Valkey by a unix socket and on Debian's Redis."""
+
+import json
+
+import pytest
+
+from core.errors import ConfigurationError
+from core.queue import CeleryQueue, QueueUnavailable, make_celery
+from tests.support.servers import RedisServer
+
+pytestmark = pytest.mark.services
+
+
+def sent(server: RedisServer, topic: str) -> list[tuple[str, list[str]]]:
+    """(task, arguments) of all messages in a queue, oldest first."""
+    with server.client as client:
+        messages = [json.loads(body) for body in client.lrange(topic, 0, -1)]
+    return [(m["headers"]["task"], json.loads(_body(m))[0]) for m in reversed(messages)]
+
+
+def _body(message: dict[str, str]) -> bytes:
+    import base64
+
+    return base64.b64decode(message["body"])
+
+
+@pytest.mark.parametrize("server", ["own_valkey", "debian_redis"])
+def test_a_message_is_a_task_by_name_with_an_id(server: str, request: pytest.FixtureRequest) -> None:
+    redis: RedisServer = request.getfixturevalue(server)
+    queue = CeleryQueue(redis.url)
+    queue.put("train", "job-1")
+    queue.put("train", "job-2")
+    queue.put("import", "version-1")
+    assert sent(redis, "train") == [("worker.tasks.train", ["job-1"]), ("worker.tasks.train", ["job-2"])]
+    assert sent(redis, "import") == [("worker.tasks.import_dataset", ["version-1"])]
+    assert (queue.depth("train"), queue.depth("import")) == (2, 1)
+
+
+def test_a_server_that_is_away_is_an_error_of_ours_and_its_return_is_noticed(own_valkey: RedisServer) -> None:
+    queue = CeleryQueue(own_valkey.url)
+    queue.put("train", "job-1")
+    own_valkey.kill()
+    with pytest.raises(QueueUnavailable):
+        queue.put("train", "job-2")
+    with pytest.raises(QueueUnavailable):
+        queue.depth("train")
+    own_valkey.start()
+    queue.put("train", "job-3")
+    assert [args for _, args in sent(own_valkey, "train")] == [["job-1"], ["job-3"]]
+
+
+def test_a_missing_url_is_told_by_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match="CANDELA_REDIS_URL"):
+        make_celery("")
