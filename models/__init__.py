@@ -1,0 +1,12 @@
+"""Networks and what belongs to them; a new family is one file and one line here."""
+
+from models.convnet import CONVNET
+from models.layers import LAYERS
+from models.mlp import MLP
+from models.registry import register
+from models.torchvision import TORCHVISION
+
+register(CONVNET)
+register(MLP)
+register(LAYERS)
+register(*TORCHVISION)

@@ -1,0 +1,54 @@
+"""The multilayer perceptron: a picture's pixels as one vector, then fully connected layers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from models.registry import Architecture, Options, Shape
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class MlpOptions(Options):
+    hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=64)] = (256, 128)
+    """Units of each hidden layer; none makes a linear model."""
+    activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
+    """After every hidden layer."""
+    batch_norm: bool = False
+    """Batch norm between linear layer and activation."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Probability of dropping a unit after each activation."""
+
+
+def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
+    """Fully connected layers over the flattened picture, (B, C, H, W) -> (B, num_outputs)."""
+    channels, height, width = input_shape
+    units = channels * height * width
+    layers: list[nn.Module] = [nn.Flatten()]
+    for out in options.hidden:
+        layers.append(nn.Linear(units, out))
+        if options.batch_norm:
+            layers.append(nn.BatchNorm1d(out))
+        layers.append(ACTIVATIONS[options.activation]())
+        if options.dropout:
+            layers.append(nn.Dropout(options.dropout))
+        units = out
+    return nn.Sequential(*layers, nn.Linear(units, num_outputs))
+
+
+MLP = Architecture(
+    name="mlp",
+    summary="Fully connected layers over the flattened picture.",
+    source="Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.",
+    options=MlpOptions,
+    build=build_mlp,
+)

@@ -1,0 +1,177 @@
+"""torchvision's classifiers by name, input and outputs adapted; torchvision is imported when one is built."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from models.registry import Architecture, CannotBuild, Options, Shape
+
+IMAGENET_CHANNELS = 3
+
+
+class TorchvisionOptions(Options):
+    """These networks have no options: their published form is the point."""
+
+
+class Family(NamedTuple):
+    """Networks of one paper. `variants` are torchvision's names, space-separated; `smallest` is a side in pixels."""
+
+    variants: str
+    summary: str
+    source: str
+    smallest: int = 1
+
+
+FAMILIES = (
+    Family("alexnet", "Five convolutions and three linear layers.", "Krizhevsky, 2014", 63),
+    Family(
+        "vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn",
+        "Stacks of 3x3 convolutions, optionally with batch norm.",
+        "Simonyan and Zisserman, 2014",
+        32,
+    ),
+    Family("squeezenet1_0", "Fire modules: few parameters.", "Iandola et al., 2016", 21),
+    Family("squeezenet1_1", "Fire modules: few parameters.", "Iandola et al., 2016", 17),
+    Family("resnet18 resnet34 resnet50 resnet101 resnet152", "Residual network.", "He et al., 2015"),
+    Family(
+        "resnext50_32x4d resnext101_32x8d resnext101_64x4d",
+        "Residual network with grouped convolutions.",
+        "Xie et al., 2016",
+    ),
+    Family("wide_resnet50_2 wide_resnet101_2", "Residual network, wider.", "Zagoruyko and Komodakis, 2016"),
+    Family(
+        "densenet121 densenet161 densenet169 densenet201", "Every layer sees all before it.", "Huang et al., 2016", 29
+    ),
+    Family("googlenet", "Inception modules; without the auxiliary outputs.", "Szegedy et al., 2014", 15),
+    Family("inception_v3", "Factorised inception modules; without the auxiliary output.", "Szegedy et al., 2015", 75),
+    Family("mobilenet_v2", "Inverted residuals, for small devices.", "Sandler et al., 2018"),
+    Family(
+        "mobilenet_v3_small mobilenet_v3_large",
+        "Searched inverted residuals, for small devices.",
+        "Howard et al., 2019",
+    ),
+    Family("mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3", "Searched for mobile latency.", "Tan et al., 2018"),
+    Family(
+        "shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0",
+        "Split and shuffled channels, for small devices.",
+        "Ma et al., 2018",
+    ),
+    Family(
+        "efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 "
+        "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7",
+        "Width, depth and resolution scaled together.",
+        "Tan and Le, 2019",
+    ),
+    Family(
+        "efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l", "EfficientNet that trains faster.", "Tan and Le, 2021"
+    ),
+    Family(
+        "regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf regnet_x_32gf "
+        "regnet_y_400mf regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf "
+        "regnet_y_128gf",
+        "A regular design space of residual networks.",
+        "Radosavovic et al., 2020",
+    ),
+    Family(
+        "convnext_tiny convnext_small convnext_base convnext_large", "A convnet modernised.", "Liu et al., 2022", 32
+    ),
+    Family(
+        "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14", "Vision transformer on patches.", "Dosovitskiy et al., 2020"
+    ),
+    Family("swin_t swin_s swin_b", "Transformer on shifted windows.", "Liu et al., 2021", 4),
+    Family("swin_v2_t swin_v2_s swin_v2_b", "Swin with scaled attention.", "Liu et al., 2021", 4),
+    Family("maxvit_t", "Blocks and grids of attention.", "Tu et al., 2022"),
+)
+
+
+class _CountOnCpu(TorchFunctionMode):
+    """Regnets compute widths with tensors; these must hold numbers where the network is built on the meta device."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - torch's own signature
+        options = dict(kwargs or {})
+        if func in {torch.arange, torch.tensor}:
+            options.setdefault("device", "cpu")
+        return func(*args, **options)
+
+
+def _builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, int], nn.Module]:
+    def build(options: TorchvisionOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
+        if min(input_shape[1:]) < smallest:
+            wanted = (input_shape[0], smallest, smallest)
+            raise CannotBuild("", f"{name} takes pictures of {wanted} or larger, but is given {input_shape}")
+        return _create(name, input_shape, num_outputs)
+
+    return build
+
+
+def _create(name: str, input_shape: Shape, num_outputs: int) -> nn.Module:
+    from torchvision import models  # a second and more to import, for networks that most jobs do not use
+
+    size = _size_options(name, input_shape)
+    with _CountOnCpu() if name.startswith("regnet") else nullcontext():
+        network: nn.Module = models.get_model(name, weights=None, num_classes=num_outputs, **size)
+    if input_shape[0] != IMAGENET_CHANNELS:
+        _replace_first_convolution(network, input_shape[0])
+    return network
+
+
+def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
+    if name.startswith("vit"):
+        return {"image_size": _square(name, input_shape, multiple_of=int(name[-2:]))}
+    if name.startswith("maxvit"):
+        side = _square(name, input_shape, multiple_of=224)  # its windows of 7 must fill every stage
+        return {"input_size": (side, side)}
+    if name in {"googlenet", "inception_v3"}:
+        return {"aux_logits": False, "init_weights": True}  # auxiliary outputs would make training return a tuple
+    return {}
+
+
+def _square(name: str, input_shape: Shape, multiple_of: int) -> int:
+    channels, height, width = input_shape
+    if height != width or height % multiple_of:
+        side = max(round(max(height, width) / multiple_of), 1) * multiple_of
+        wanted = (channels, side, side)
+        raise CannotBuild(
+            "",
+            f"{name} takes square pictures, a multiple of {multiple_of} wide, such as {wanted}, not {input_shape}",
+        )
+    return height
+
+
+def _replace_first_convolution(network: nn.Module, channels: int) -> None:
+    """Let the network take another number of channels; everything behind its first convolution stays as it is."""
+    path, old = next((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]  # torch types it wider than it is
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    network.set_submodule(path, new)
+
+
+def _architectures() -> Iterator[Architecture]:
+    for family in FAMILIES:
+        for name in family.variants.split():
+            yield Architecture(
+                name=name,
+                summary=family.summary,
+                source=f"torchvision.models.{name}; {family.source}.",
+                options=TorchvisionOptions,
+                build=_builder(name, family.smallest),
+            )
+
+
+TORCHVISION = tuple(_architectures())

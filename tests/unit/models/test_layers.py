@@ -1,0 +1,142 @@
+"""Networks as data: what builds, and what is said about a list that does not."""
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from models import registry
+
+Layer = dict[str, Any]
+FLATTEN: Layer = {"type": "flatten"}
+OUT: Layer = {"type": "linear", "out": 10}
+
+
+def conv(out: int, **options: object) -> Layer:
+    return {"type": "conv2d", "out": out, "kernel": 3, **options}
+
+
+def check(*layers: Layer, shape: registry.Shape = (3, 8, 8), num_outputs: int = 10) -> registry.Summary:
+    return registry.check("layers", {"layers": list(layers)}, shape, num_outputs)
+
+
+BUILDS: list[list[Layer]] = [
+    [FLATTEN, {"type": "linear", "in": 192, "out": 10}],
+    [conv(4, padding="same"), {"type": "batch_norm"}, {"type": "relu"}, {"type": "max_pool2d", "kernel": 2}, FLATTEN,
+     OUT],
+    [{"type": "flatten", "start_dim": 2}, {"type": "conv1d", "out": 2, "kernel": 5}, {"type": "batch_norm"},
+     {"type": "adaptive_max_pool1d"}, FLATTEN, OUT],
+    [{"type": "reshape", "shape": [3, 2, 4, 8]}, {"type": "conv3d", "out": 4, "kernel": [2, 3, 3]},
+     {"type": "batch_norm"}, {"type": "dropout3d"}, {"type": "avg_pool3d", "kernel": 1}, FLATTEN, OUT],
+    [conv(4, stride=[2, 1], groups=1, bias=False), {"type": "layer_norm"}, {"type": "group_norm", "groups": 2},
+     {"type": "leaky_relu"}, {"type": "elu"}, {"type": "dropout2d", "p": 0.1}, {"type": "adaptive_avg_pool2d"}, FLATTEN,
+     {"type": "batch_norm1d"}, {"type": "gelu"}, OUT, {"type": "log_softmax"}],
+    [{"type": "residual", "layers": [conv(6, padding=1), {"type": "relu"}],
+      "projection": [{"type": "conv2d", "out": 6, "kernel": 1}]},
+     {"type": "residual", "layers": [conv(6, padding=1)]}, FLATTEN, OUT],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", BUILDS)
+def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
+    network = registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+    scores = network(torch.rand(2, 3, 8, 8))
+    assert scores.shape == (2, 10)
+    assert check(*layers).num_parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_residual_adds_what_came_in() -> None:
+    network = registry.build(
+        "layers", {"layers": [{"type": "residual", "layers": [{"type": "relu"}]}, FLATTEN]}, (1, 1, 2), 2
+    )
+    assert network(torch.tensor([[[[-1.0, 2.0]]]])).tolist() == [[-1.0, 4.0]]
+
+
+MISFITS: list[tuple[list[Layer], str, str]] = [
+    ([OUT], "layers/0", "(features,), but is given (3, 8, 8): put a flatten before it"),
+    ([FLATTEN, {"type": "linear", "in": 100, "out": 10}], "layers/1/in", "(100,), but is given (192,)"),
+    ([conv(4, **{"in": 1})], "layers/0/in", "(1, 8, 8), but is given (3, 8, 8)"),
+    ([{"type": "batch_norm", "in": 4}], "layers/0/in", "(4, 8, 8), but is given (3, 8, 8)"),
+    ([{"type": "batch_norm1d"}], "layers/0", "(C, L), but is given (3, 8, 8)"),
+    ([{"type": "conv1d", "out": 4, "kernel": 3}], "layers/0", "(C, L), but is given (3, 8, 8)"),
+    ([conv(4, kernel=30)], "layers/0", "cannot take (3, 8, 8)"),
+    ([conv(4, kernel=[3, 3, 3])], "layers/0/kernel", "one number, or 2 of them"),
+    ([conv(4, groups=2)], "layers/0", "divisible by groups"),
+    ([{"type": "max_pool2d", "kernel": 9}], "layers/0", "cannot take (3, 8, 8)"),
+    ([{"type": "max_pool2d", "kernel": 2, "padding": 2}], "layers/0", "pad should be"),
+    ([{"type": "flatten", "start_dim": 4}], "layers/0", "cannot take (3, 8, 8)"),
+    ([{"type": "reshape", "shape": [5]}], "layers/0", "cannot take (3, 8, 8)"),
+    (
+        [{"type": "residual", "layers": [conv(4, padding=1)]}, FLATTEN, OUT],
+        "layers/0",
+        "(4, 8, 8) of its layers to (3, 8, 8)",
+    ),
+    (
+        [{"type": "residual", "layers": [conv(3), conv(3, **{"in": 2})]}],
+        "layers/0/layers/1/in",
+        "but is given (3, 6, 6)",
+    ),
+    ([FLATTEN, {"type": "linear", "out": 9}, {"type": "relu"}], "layers/1/out", "(9,), but the task wants (10,)"),
+    ([conv(10)], "layers/0", "(10, 6, 6), but the task wants (10,)"),
+]
+
+
+@pytest.mark.parametrize(("layers", "path", "message"), MISFITS)
+def test_a_misfit_is_told_with_its_place_and_both_shapes(layers: list[Layer], path: str, message: str) -> None:
+    with pytest.raises(registry.CannotBuild, match=re.escape(message)) as caught:
+        check(*layers)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [FLATTEN, *[{"type": "linear", "out": 1_000_000}] * 3, OUT],
+        [conv(65_536, padding=1000), FLATTEN, OUT],
+        [conv(65_536, kernel=1), conv(65_536, kernel=1024, padding=1024), FLATTEN, OUT],
+        [{"type": "residual", "layers": [{"type": "relu"}] * 100}] * 20 + [FLATTEN, OUT],
+    ],
+)
+def test_a_hostile_list_is_refused_before_it_takes_memory(layers: list[Layer]) -> None:
+    with pytest.raises(registry.CannotBuild):
+        registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+
+
+def test_a_bad_last_layer_costs_no_memory_either() -> None:
+    layers = [
+        FLATTEN,
+        {"type": "linear", "out": 1_000_000},
+        {"type": "linear", "out": 1_500},
+        {"type": "linear", "out": 3},
+    ]
+    with pytest.raises(registry.CannotBuild):
+        registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+
+
+@pytest.mark.parametrize("depth", [20, 2000])
+def test_nesting_has_a_bound(depth: int) -> None:
+    layer: Layer = {"type": "relu"}
+    for _ in range(depth):
+        layer = {"type": "residual", "layers": [layer]}
+    with pytest.raises((registry.CannotBuild, ValidationError)):
+        check(layer, FLATTEN, OUT)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [{"type": "bathc_norm"}, {"type": "linear"}, {"type": "linear", "out": 0}, {"type": "linear", "out": 2**40}, {},
+     {"type": "relu", "p": 1}, conv(4, kernel=0), conv(4, padding="valid"),
+     {"type": "dropout", "p": 1.0}, conv(4, stride=True)],
+)  # fmt: skip
+def test_ill_formed_layers_are_refused(layer: Layer) -> None:
+    with pytest.raises(ValidationError):
+        check(layer)
+
+
+def test_resolve_gives_back_what_a_client_writes() -> None:
+    layers = [{"type": "linear", "in": 3, "out": 2}]
+    resolved = registry.resolve("layers", {"layers": layers})
+    assert resolved == {"layers": [{"type": "linear", "in": 3, "out": 2, "bias": True}]}
+    assert registry.resolve("layers", resolved) == resolved

@@ -1,0 +1,143 @@
+"""Every network of the catalogue, and the catalogue itself."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision
+from pydantic import ValidationError
+
+from models import registry
+
+IMAGENET_PARAMETERS = {"resnet18": 11_689_512, "mobilenet_v2": 3_504_872, "regnet_y_400mf": 4_344_144}
+SIDES = {"vit_h_14": 98, "maxvit_t": 224}  # their patches must fill the picture
+OPTIONS = {
+    "layers": {
+        "layers": [{"type": "adaptive_avg_pool2d", "size": 4}, {"type": "flatten"}, {"type": "linear", "out": 7}]
+    }
+}
+RUN = [
+    "convnet",
+    "mlp",
+    "layers",
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "mnasnet0_5",
+    "mobilenet_v3_small",
+    "regnet_x_400mf",
+    "resnet18",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "swin_t",
+    "vit_b_32",
+]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_network_maps_pictures_of_any_channels_to_scores(name: str) -> None:
+    side = SIDES.get(name, 96)
+    summary = registry.check(name, OPTIONS.get(name, {}), (2, side, side), 7)
+    assert summary.output_shape == (7,)
+    assert summary.num_parameters > 0
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_networks_learn_from_real_numbers(name: str) -> None:
+    torch.manual_seed(0)
+    network = registry.build(name, OPTIONS.get(name, {}), (1, 64, 64), 7)
+    scores = network(torch.rand(2, 1, 64, 64))
+    assert scores.shape == (2, 7)
+    assert scores.isfinite().all()
+    scores.sum().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_all_classifiers_of_torchvision_are_there() -> None:
+    theirs = torchvision.models.list_models(module=torchvision.models)
+    assert set(theirs) == set(registry.names()) - {"convnet", "mlp", "layers"}
+
+
+@pytest.mark.parametrize(("name", "num_parameters"), IMAGENET_PARAMETERS.items())
+def test_published_sizes_are_met(name: str, num_parameters: int) -> None:
+    assert registry.check(name, {}, (3, 224, 224), 1000).num_parameters == num_parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest"),
+    [("alexnet", 63), ("vgg11", 32), ("densenet121", 29), ("inception_v3", 75), ("convnext_tiny", 32), ("swin_t", 4)],
+)
+def test_a_picture_that_is_too_small_is_refused_with_the_size_wanted(name: str, smallest: int) -> None:
+    assert registry.check(name, {}, (3, smallest, smallest), 10).output_shape == (10,)
+    with pytest.raises(
+        registry.CannotBuild, match=rf"\(3, {smallest}, {smallest}\) or larger.*\(3, {smallest - 1}, 200\)"
+    ):
+        registry.check(name, {}, (3, smallest - 1, 200), 10)
+
+
+@pytest.mark.parametrize(("name", "shape", "wanted"), [("vit_b_16", (3, 28, 28), 32), ("maxvit_t", (3, 64, 96), 224)])
+def test_a_transformer_on_patches_names_the_size_it_wants(name: str, shape: registry.Shape, wanted: int) -> None:
+    with pytest.raises(registry.CannotBuild, match=rf"\(3, {wanted}, {wanted}\)"):
+        registry.check(name, {}, shape, 10)
+    assert registry.check(name, {}, (3, wanted, wanted), 10).output_shape == (10,)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(registry.UnknownArchitecture) as caught:
+        registry.get("convnt")
+    assert "convnet" in caught.value.known
+
+
+def test_a_name_is_registered_once() -> None:
+    with pytest.raises(ValueError, match="convnet"):
+        registry.register(registry.get("convnet"))
+
+
+def test_resolve_fills_in_every_default() -> None:
+    assert registry.resolve("convnet", {"channels": [8]}) == {
+        "channels": [8],
+        "kernel": 3,
+        "batch_norm": False,
+        "dropout": 0.0,
+        "head": [1024, 1024],
+    }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"chanels": [8]}, {"channels": []}, {"channels": [0]}, {"channels": [True]}, {"dropout": 1.0}, {"kernel": 4},
+     {"dropout": float("nan")}, {"channels": [10**9]}, {"batch_norm": 1}],
+)  # fmt: skip
+def test_wrong_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        registry.resolve("convnet", options)
+
+
+@pytest.mark.parametrize("name", ["convnet", "mlp", "layers"])
+def test_every_option_is_described(name: str) -> None:
+    schema = registry.get(name).options.model_json_schema()
+    assert all("description" in option for option in schema["properties"].values())
+
+
+def test_check_takes_no_random_numbers() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    registry.check("resnet18", {}, (3, 32, 32), 10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_equal_seeds_build_equal_networks() -> None:
+    def weights() -> list[torch.Tensor]:
+        torch.manual_seed(5)
+        return list(registry.build("convnet", {"channels": [4, 4]}, (1, 8, 8), 3).parameters())
+
+    assert all(torch.equal(one, other) for one, other in zip(weights(), weights(), strict=True))
+
+
+def test_importing_models_does_not_import_torchvision() -> None:
+    code = "import models, sys; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
