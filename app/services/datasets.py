@@ -1,0 +1,251 @@
+"""What a client can do with datasets: upload, look, use in a job, delete."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.services.specs import Pinned, options_of
+from core import datasets
+from core.datasets import BuiltIn, DatasetFacts
+from core.datasets.packed import PackedMeta
+from core.datasets.preview import PREVIEW
+from core.db.repos.datasets import DatasetRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import on_commit
+from core.db.tables import DatasetVersionRow
+from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound
+from core.jobs import DatasetState
+from core.spec import DatasetSpec
+from core.spec.explain import unknown
+from core.storage import Storage
+
+log = structlog.get_logger(__name__)
+
+NAME = "/dataset/name"
+VERSION = "/dataset/version"
+
+
+class PinnedVersion(NamedTuple):
+    """A dataset for a job, and the row that the job will refer to."""
+
+    dataset: Pinned
+    version_id: str
+
+
+class DatasetView(NamedTuple):
+    """A dataset and its versions, newest first; a built-in one may have none yet."""
+
+    name: str
+    versions: list[DatasetVersionRow]
+
+
+class DatasetService:
+    """Every method is one step of the caller's transaction.
+
+    Args:
+        datasets_dir: where the files of the built-in datasets lie.
+        kick: wakes the dispatcher; called after the commit.
+    """
+
+    def __init__(self, session: Session, storage: Storage, datasets_dir: Path, *, kick: Callable[[], None]) -> None:
+        self._session = session
+        self._storage = storage
+        self._datasets_dir = datasets_dir
+        self._kick = kick
+        self._versions = DatasetRepo(session)
+
+    # ---- for jobs
+
+    def look(self, spec: DatasetSpec) -> Pinned:
+        """The dataset as a job would find it; nothing is stored.
+
+        Raises:
+            InvalidSpec: no such dataset or version, wrong options, or files of a built-in one are missing.
+            DatasetNotReady: an uploaded dataset that is still being imported, or failed.
+        """
+        if spec.name not in datasets.names():
+            uploaded = self._uploaded(spec)
+            return Pinned(uploaded.version, {}, facts_of(uploaded))
+        builtin, options, row = self._built_in(spec)
+        if row is not None and row.state is DatasetState.READY:
+            return Pinned(row.version, options, facts_of(row))
+        facts = self._facts(builtin, options)
+        return Pinned(row.version if row else self._versions.next_version(spec.name), options, facts)
+
+    def pin(self, spec: DatasetSpec) -> PinnedVersion:
+        """As `look`; the import of a built-in dataset begins unless it was made before. A job may wait for it."""
+        pinned = self.look(spec)
+        if spec.name not in datasets.names():
+            return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
+        row = self.ensure_builtin(spec.name, pinned.options)
+        return PinnedVersion(pinned._replace(version=row.version), row.id)
+
+    def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
+        """The one version of a built-in dataset with these (whole) options; made, or made again, if need be."""
+        source_key = options_hash(options)
+        known = self._versions.find_source(name, source_key)
+        row = known or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
+        if known is None or (known.state is DatasetState.FAILED and self._versions.retry(known.id)):
+            self._import(row.id)
+        return self._versions.get(row.id)
+
+    # ---- for people
+
+    def page(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
+        """Datasets by name, the built-in ones among them, behind `after`; and the last name if there are more."""
+        stored = self._versions.names(after=after, limit=limit + 1)
+        names = sorted({*stored, *(name for name in datasets.names() if name > after)})
+        shown = names[:limit]
+        rows = self._versions.versions(shown)
+        views = [DatasetView(name, [row for row in rows if row.name == name]) for name in shown]
+        return views, shown[-1] if len(names) > limit else None
+
+    def show(self, name: str) -> DatasetView:
+        versions = self._versions.versions([name])
+        if not versions and name not in datasets.names():
+            raise NotFound(f"There is no dataset {name!r}.")
+        return DatasetView(name, versions)
+
+    def version(self, name: str, version: int) -> DatasetVersionRow:
+        return self._versions.get_version(name, version)
+
+    def report(self, name: str, version: int) -> dict[str, Any]:
+        """What the import found.
+
+        Raises:
+            DatasetNotReady: it has not ended yet, or failed before it could find anything.
+        """
+        row = self._versions.get_version(name, version)
+        if row.report is None:
+            raise not_ready(row)
+        return {"name": name, "version": version, "state": row.state, "content_hash": row.content_hash} | row.report
+
+    def preview(self, name: str, version: int) -> Path:
+        """The contact sheet, a PNG."""
+        row = self._versions.get_version(name, version)
+        if row.state is not DatasetState.READY:
+            raise not_ready(row)
+        return self._storage.path(f"{row.packed_key}/{PREVIEW}")
+
+    def accept(self, name: str, archive: Path, options: Mapping[str, Any], version_id: str) -> DatasetVersionRow:
+        """Store an upload that was looked at (`core.datasets.archive.look`) and let it be imported.
+
+        Raises:
+            Conflict: the name is a built-in dataset's.
+        """
+        refuse_builtin(name)
+        key = f"uploads/{version_id}"
+        source = {"kind": "upload", "key": key, "options": dict(options), "size_bytes": archive.stat().st_size}
+        row = self._versions.add(name, source, version_id=version_id)
+        self._storage.publish_file(archive, key)
+        self._import(row.id)
+        return row
+
+    def discard(self, version_id: str) -> None:
+        """Take back the file of an `accept` whose transaction failed."""
+        self._storage.delete(f"uploads/{version_id}")
+
+    def delete(self, name: str, version: int) -> None:
+        """Delete a version with its files. Models trained on it stay: they carry what predictions need.
+
+        Raises:
+            InUse: a job, finished or not, refers to it: it could be extended, resumed or looked into.
+        """
+        row = self._versions.get_version(name, version)
+        jobs = [job.id for job in JobRepo(self._session).dependents(row.id)]
+        if jobs:
+            raise InUse(
+                f"Jobs were made with {name} version {version}: delete them first.", dependents=jobs, kind="job"
+            )
+        keys = [key for key in (row.packed_key, row.source.get("key")) if key]
+        self._versions.delete(row)
+        on_commit(self._session, lambda: self._delete_files(keys))
+
+    # ---- inside
+
+    def _uploaded(self, spec: DatasetSpec) -> DatasetVersionRow:
+        newest = self._versions.find_newest(spec.name)
+        if newest is None:
+            known = sorted({*datasets.names(), *self._versions.names()})
+            raise InvalidSpec(
+                f"There is no dataset {spec.name!r}.", errors=[(NAME, unknown("dataset", spec.name, known))]
+            )
+        if spec.options:
+            wrong = [(f"/dataset/{name}", "uploaded datasets take no options") for name in spec.options]
+            raise InvalidSpec(f"{wrong[0][0]}: {wrong[0][1]}", errors=wrong)
+        if spec.version == "latest":
+            row = self._versions.find_newest(spec.name, DatasetState.READY) or newest
+        else:
+            row = self._versions.find_version(spec.name, spec.version) or self._no_version(spec)
+        if row.state is not DatasetState.READY:
+            raise not_ready(row)
+        return row
+
+    def _built_in(self, spec: DatasetSpec) -> tuple[BuiltIn, dict[str, Any], DatasetVersionRow | None]:
+        builtin = datasets.get(spec.name)
+        if spec.version == "latest":
+            options = options_of(builtin.options, spec.options, "/dataset")
+            return builtin, options, self._versions.find_source(spec.name, options_hash(options))
+        row = self._versions.find_version(spec.name, spec.version) or self._no_version(spec)
+        made_of: dict[str, Any] = row.source["options"]
+        options = options_of(builtin.options, made_of | spec.options, "/dataset")
+        if options_hash(options) != row.source_key:
+            detail = f"version {spec.version} has other options; leave the version out to get one with these"
+            raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
+        return builtin, options, row
+
+    def _no_version(self, spec: DatasetSpec) -> DatasetVersionRow:
+        known = [row.version for row in self._versions.versions([spec.name])]
+        detail = f"there is no version {spec.version}; known: {', '.join(map(str, known[:20])) or 'none'}"
+        raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
+
+    def _facts(self, builtin: BuiltIn, options: Mapping[str, Any]) -> DatasetFacts:
+        if missing := builtin.missing_files(self._datasets_dir, options):
+            detail = f"files are missing in {self._datasets_dir}: {', '.join(missing)}. {builtin.help_text}"
+            raise InvalidSpec(f"{builtin.name}: {detail}", errors=[(NAME, detail)], missing=missing)
+        return builtin.facts(options, self._datasets_dir)
+
+    def _import(self, version_id: str) -> None:
+        OutboxRepo(self._session).add("import", version_id)
+        on_commit(self._session, self._kick)
+
+    def _delete_files(self, keys: list[str]) -> None:
+        for key in keys:
+            try:
+                self._storage.delete(key)
+            except OSError as error:  # the row is gone already; the sweep takes what is left
+                log.warning("dataset.files_left", key=key, error=str(error))
+
+
+def facts_of(row: DatasetVersionRow) -> DatasetFacts:
+    """What a ready version is."""
+    meta = PackedMeta.model_validate(row.meta)
+    return DatasetFacts(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
+
+
+def options_hash(options: Mapping[str, Any]) -> str:
+    """Equal for equal options, every default filled in."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_builtin(name: str) -> None:
+    """Raises Conflict where a name cannot be uploaded to."""
+    if name in datasets.names():
+        raise Conflict(f"{name!r} is a built-in dataset: upload under another name.", built_in=datasets.names())
+
+
+def not_ready(row: DatasetVersionRow) -> DatasetNotReady:
+    """What a caller is told who wants more of a version than it has."""
+    what = f"{row.name} version {row.version}"
+    if row.state is DatasetState.FAILED:
+        failure = row.failure or {}
+        return DatasetNotReady(
+            f"The import of {what} failed: {failure.get('message', '')}", state=row.state, failure=failure
+        )
+    return DatasetNotReady(f"{what} is still being imported.", state=row.state)

@@ -1,0 +1,165 @@
+"""Versions of datasets: found by name, imported under a lease and a fencing token, then never changed."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import Select, Update, func, null, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from core.db.clock import now, utc_now
+from core.db.tables import DatasetVersionRow
+from core.errors import LostLease, NotFound
+from core.jobs import DatasetState
+
+_Row = DatasetVersionRow
+
+
+class DatasetRepo:
+    """Methods that take a token raise LostLease, and change nothing, when another import holds the version."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(
+        self, name: str, source: dict[str, Any], *, source_key: str | None = None, version_id: str | None = None
+    ) -> DatasetVersionRow:
+        """Store the next version of `name` as importing. The caller leaves a message in the outbox.
+
+        With a `source_key` (a hash of a built-in dataset's options) there is one version of it only: the
+        one that somebody else has just made, perhaps.
+        """
+        version_id = version_id or uuid.uuid4().hex
+        for _ in range(10):
+            if source_key is not None and (found := self.find_source(name, source_key)):
+                return found
+            row = _Row(
+                id=version_id,
+                name=name,
+                version=self.next_version(name),
+                state=DatasetState.IMPORTING,
+                source=source,
+                source_key=source_key or version_id,
+                created_at=utc_now(),
+            )
+            try:
+                with self._session.begin_nested():
+                    self._session.add(row)
+            except IntegrityError:  # another transaction took the number, or made the same source
+                continue
+            self._session.refresh(row)
+            return row
+        raise RuntimeError(f"no number could be found for a new version of {name}")
+
+    def next_version(self, name: str) -> int:
+        """The number that a new version would get."""
+        newest = self._session.scalar(select(func.max(_Row.version)).where(_Row.name == name))
+        return (newest or 0) + 1
+
+    def find(self, version_id: str) -> DatasetVersionRow | None:
+        return self._one(select(_Row).where(_Row.id == version_id))
+
+    def get(self, version_id: str) -> DatasetVersionRow:
+        row = self.find(version_id)
+        if row is None:
+            raise NotFound(f"There is no dataset version {version_id!r}.")
+        return row
+
+    def find_version(self, name: str, version: int) -> DatasetVersionRow | None:
+        return self._one(select(_Row).where(_Row.name == name, _Row.version == version))
+
+    def get_version(self, name: str, version: int) -> DatasetVersionRow:
+        row = self.find_version(name, version)
+        if row is None:
+            raise NotFound(f"There is no version {version} of a dataset {name!r}.")
+        return row
+
+    def find_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
+        """The version made of that source."""
+        return self._one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
+
+    def find_newest(self, name: str, state: DatasetState | None = None) -> DatasetVersionRow | None:
+        """The version with the highest number, in that state if one is given."""
+        query = select(_Row).where(_Row.name == name)
+        if state is not None:
+            query = query.where(_Row.state == state)
+        return self._one(query.order_by(_Row.version.desc()).limit(1))
+
+    def versions(self, names: list[str]) -> list[DatasetVersionRow]:
+        """All versions of these datasets, by name, newest first."""
+        query = select(_Row).where(_Row.name.in_(names)).order_by(_Row.name, _Row.version.desc())
+        return list(self._session.scalars(query))
+
+    def names(self, *, after: str = "", limit: int = 1000) -> list[str]:
+        """Names that have versions, in order, those behind `after`."""
+        query = select(_Row.name).where(_Row.name > after).distinct().order_by(_Row.name).limit(limit)
+        return list(self._session.scalars(query))
+
+    def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
+        """Take the import if nobody holds it (any more); else None."""
+        change = update(_Row).where(
+            _Row.id == version_id,
+            _Row.state == DatasetState.IMPORTING,
+            or_(_Row.lease_until.is_(None), _Row.lease_until < now(self._session)),
+        )
+        values = {"owner": owner, "token": _Row.token + 1, "attempt": _Row.attempt + 1}
+        won = self._change(change, lease_until=now(self._session, lease_s), **values)
+        return self.get(version_id) if won else None
+
+    def beat(self, version_id: str, token: int, lease_s: float) -> None:
+        """Renew the lease."""
+        self._fenced(version_id, token, lease_until=now(self._session, lease_s))
+
+    def finish(
+        self, version_id: str, token: int, *, meta: dict[str, Any], report: dict[str, Any], packed_key: str
+    ) -> None:
+        """The version is ready for ever. `meta` is PackedMeta and `files` {name: {sha256, size_bytes}}."""
+        self._fenced(
+            version_id,
+            token,
+            state=DatasetState.READY,
+            meta=meta,
+            report=report,
+            content_hash=meta["content_hash"],
+            packed_key=packed_key,
+            **_over(),
+        )
+
+    def fail(self, version_id: str, token: int, failure: dict[str, Any], report: dict[str, Any] | None) -> None:
+        """The import failed. `failure` is {code, message, hint, …facts}."""
+        values = {"state": DatasetState.FAILED, "failure": failure, "report": null() if report is None else report}
+        self._fenced(version_id, token, **values, **_over())
+
+    def retry(self, version_id: str) -> bool:
+        """Let a failed version be imported again; False if it is not failed. The caller leaves a message."""
+        change = update(_Row).where(_Row.id == version_id, _Row.state == DatasetState.FAILED)
+        values: dict[str, Any] = {"state": DatasetState.IMPORTING, "failure": null(), "report": null()}
+        return self._change(change, **values, attempt=0, finished_at=None)
+
+    def unheld(self, older_than_s: float, limit: int = 100) -> list[str]:
+        """Ids of versions whose import nobody holds: the holder went silent, or the message is lost."""
+        old = now(self._session, -older_than_s)
+        abandoned = or_(_Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < old))
+        query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, abandoned)
+        return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
+
+    def delete(self, row: DatasetVersionRow) -> None:
+        """The caller has seen that nothing refers to it, and deletes its files after the commit."""
+        self._session.delete(row)
+        self._session.flush()
+
+    def _one(self, query: Select[DatasetVersionRow]) -> DatasetVersionRow | None:
+        return self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+
+    def _fenced(self, version_id: str, token: int, **values: object) -> None:
+        held = update(_Row).where(_Row.id == version_id, _Row.token == token, _Row.state == DatasetState.IMPORTING)
+        if not self._change(held, **values):
+            raise LostLease(f"Token {token} does not hold the import of {version_id}.")
+
+    def _change(self, change: Update, **values: object) -> bool:
+        returning = change.values(**values).returning(_Row.id).execution_options(synchronize_session=False)
+        return self._session.execute(returning).one_or_none() is not None
+
+
+def _over() -> dict[str, Any]:
+    return {"owner": None, "lease_until": None, "finished_at": utc_now()}
