@@ -113,6 +113,7 @@ class Loop(Generic[B]):
             self._hooks.call("on_train_batch_begin", state)
             self._train_step(batch, state)
             state.batch += 1
+            state.step += 1
             asked = self._clock()
             state.seconds = before + asked - began
             self._hooks.call("on_train_batch_end", state)

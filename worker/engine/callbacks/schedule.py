@@ -1,5 +1,6 @@
 """Steps a learning-rate schedule at its breakpoint."""
 
+import math
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -20,10 +21,11 @@ class _Schedule(Callback):
 
 
 class BatchSchedule(_Schedule):
-    """A step of the schedule after every optimizer step but the run's last: OneCycleLR has no more to give then."""
+    """A step of the schedule after every optimizer step, until it has no more to give: OneCycleLR would raise."""
 
     def on_train_batch_end(self, state: RunState) -> None:
-        if state.step < state.num_steps:
+        total: float = getattr(self._schedule, "total_steps", math.inf)
+        if self._schedule.last_epoch + 1 < total:
             self._schedule.step()
 
 

@@ -1,0 +1,137 @@
+"""The trainer's end of the pipe: says messages, hears orders, and dies when nobody is there any more."""
+
+import ctypes
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+from pydantic import ValidationError
+
+from worker.protocol import DOWN, Down, Lease, Log, Start, Stop, Up
+
+EXIT_ORPHANED = 69  # sysexits.h EX_UNAVAILABLE: the supervisor is gone, or has not renewed the lease
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STDIN, STDOUT, STDERR = 0, 1, 2
+StopMode = Literal["cancel", "pause", "preempt", "finish"]
+
+
+class Channel:
+    """Messages to and from the supervisor.
+
+    Attributes:
+        asked: how the run is to be stopped, once somebody asked; the last wish counts.
+    """
+
+    def __init__(
+        self, out: int, *, clock: Callable[[], float] = time.monotonic, die: Callable[[int], object] = os._exit
+    ) -> None:
+        """`out`: the file descriptor that messages are written to; `die`: ends the process at once."""
+        self.asked: StopMode | None = None
+        self._out = out
+        self._clock = clock
+        self._die = die
+        self._starts: queue.Queue[Start] = queue.Queue()
+        self._lock = threading.Lock()
+        self._lease_s: float | None = None
+        self._renewed = 0.0
+        self._is_closing = False
+
+    def say(self, message: Up) -> None:
+        """Write one line; whoever does not listen any more ends this process."""
+        line = message.model_dump_json().encode() + b"\n"
+        try:
+            with self._lock:
+                while line:
+                    line = line[os.write(self._out, line) :]
+        except BrokenPipeError:
+            self._die(EXIT_ORPHANED)
+
+    def say_last(self, message: Up) -> None:
+        """The last line: from now on the supervisor may hang up."""
+        self._is_closing = True
+        self.say(message)
+
+    def wait_for_start(self) -> Start:
+        """Block until the first order; its lease runs from here on."""
+        return self._starts.get()
+
+    def listen(self, source: int) -> None:
+        """Hear orders from a file descriptor in a thread of its own, and watch the lease."""
+        threading.Thread(target=self._listen, args=(source,), name="channel", daemon=True).start()
+
+    def _listen(self, source: int) -> None:
+        waiting = b""
+        while True:
+            readable, _, _ = select.select([source], [], [], self._patience_s())
+            if self._lease_s is not None and self._clock() - self._renewed > self._lease_s:
+                self._leave("the lease was not renewed")
+            if not readable:
+                continue
+            heard = os.read(source, 65536)
+            if not heard:
+                self._leave("the supervisor hung up")
+                return
+            *lines, waiting = (waiting + heard).split(b"\n")
+            for line in lines:
+                self._take(line)
+
+    def _patience_s(self) -> float:
+        if self._lease_s is None:
+            return 1.0
+        return min(1.0, max(0.01, self._renewed + self._lease_s - self._clock()))
+
+    def _leave(self, reason: str) -> None:
+        if not self._is_closing:
+            os.write(STDERR, f"trainer: {reason}\n".encode())
+            self._die(EXIT_ORPHANED)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            order: Down = DOWN.validate_json(line)
+        except ValidationError as error:
+            self.say(Log(level="error", message=f"an order was not understood: {error}"))
+            return
+        match order:
+            case Start():
+                self._renewed, self._lease_s = self._clock(), order.lease_s
+                self._starts.put(order)
+            case Lease():
+                self._renewed = self._clock()
+            case Stop():
+                self.asked = order.mode
+
+
+def take_over_stdout() -> int:
+    """A descriptor of the real stdout; whatever else is printed goes to stderr from now on."""
+    sys.stdout.flush()
+    out = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    return out
+
+
+def die_with_parent() -> None:
+    """Be killed as soon as the parent is gone; in a session of one's own, so that signals to its group stay away."""
+    parent = os.getppid()
+    with suppress(OSError, AttributeError):  # not Linux: the end of stdin tells as much
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_ORPHANED)
+    with suppress(PermissionError):  # it already leads a session
+        os.setsid()
+
+
+def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
+    """A signal asks to leave with a snapshot; the handler does nothing else."""
+
+    def ask(*_: object) -> None:
+        channel.asked = "preempt"
+
+    for number in signals:
+        signal.signal(number, ask)

@@ -1,0 +1,213 @@
+"""`python -m worker.trainer`: spec in, messages out; it needs no queue and no database."""
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from core.datasets.packed import Packed
+from core.spec import JobSpec
+from models import bundle, registry
+from worker.assemble import assemble, normalization
+from worker.channel import STDIN, Channel, die_with_parent, preempt_on_signal, take_over_stdout
+from worker.engine import snapshot
+from worker.engine.device import Placement, keep_freed_memory, place, use_threads
+from worker.engine.run import Interrupted, Run
+from worker.failures import WrongDataset, explain
+from worker.protocol import EXIT_STOPPED, Finished, Start, Started, Stopped
+from worker.reports import Obedience, Reporter, Snapshots, all_in_words, log, stored
+
+FOREVER_S = 1e9  # alone in a shell nobody holds a lease
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train once; the exit status is 0 when finished, 75 when stopped as asked, 1 when failed."""
+    options = _parser().parse_args(arguments)
+    channel = Channel(take_over_stdout())
+    keep_freed_memory()
+    if options.spec is not None:
+        preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
+        return run_job(_start_from(options), channel)
+    die_with_parent()
+    channel.listen(STDIN)
+    warm_up()
+    start = channel.wait_for_start()
+    preempt_on_signal(channel, signal.SIGTERM)  # a standby has nothing to save: before that the signal just ends it
+    return run_job(start, channel)
+
+
+def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> int:
+    """Train, and say how it ended."""
+    try:
+        message = train(start, channel, snapshot_every_s=snapshot_every_s)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the supervisor is told
+        log(channel, traceback.format_exc(), "error")
+        channel.say_last(explain(error, start.spec))
+        return 1
+    channel.say_last(message)
+    return EXIT_STOPPED if isinstance(message, Stopped) else 0
+
+
+def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Stopped:
+    """From the spec to a bundle, or to a snapshot where somebody asked to leave."""
+    packed = Packed.open(Path(start.dataset_dir))
+    expected = start.dataset.get("content_hash")
+    if expected is not None and packed.meta.content_hash != expected:
+        raise WrongDataset(f"the dataset's content is {packed.meta.content_hash}, not {expected}")
+    placement = choose_placement(start, channel)
+    use_threads(placement.threads)
+    run = assemble(start.spec, packed, placement)
+    if start.resume_dir is not None:
+        resume(run, Path(start.resume_dir))
+    channel.say(Started(runtime=placement.describe() | _runtime(run, start)))
+    reporter = Reporter(channel, run)
+    snapshots = Snapshots(
+        channel,
+        run,
+        Path(start.work_dir) / "checkpoints",
+        placement.describe() | {"job_id": start.job_id, "epochs": start.spec.epochs},
+        (run.guard.check, reporter.settle),
+        every_s=snapshot_every_s,
+    )
+    run.loop((Obedience(channel), reporter, snapshots)).fit(run.state)
+    if not run.state.is_done:
+        return _stopped(channel)
+    try:
+        return finish(run, start, packed, channel)
+    except Interrupted:
+        return _stopped(channel)  # the last epoch's snapshot is there already
+
+
+def choose_placement(start: Start, channel: Channel) -> Placement:
+    """Where the spec wishes; a resumed run keeps its precision and its threads, else its numbers would change."""
+    spec = start.spec
+    wished = place(spec.device, spec.precision, spec.threads)
+    if start.resume_dir is None:
+        return wished
+    words = snapshot.read_words(Path(start.resume_dir))
+    kept = Placement(wished.device, words["precision"], words["threads"])
+    if kept.threads != wished.threads:
+        log(
+            channel,
+            f"goes on with {kept.threads} threads as it began; this worker would use {wished.threads}",
+            "warning",
+        )
+    return kept
+
+
+def resume(run: Run, folder: Path) -> None:
+    """Put the run where the snapshot was; one that was asked for more epochs since then goes on."""
+    before = snapshot.read_words(folder)["epochs"]
+    snapshot.restore(folder, run.network, run.parts(), run.placement.device)
+    if run.state.max_epochs > before:
+        run.state.stop_reason = None
+
+
+def finish(run: Run, start: Start, packed: Packed, channel: Channel) -> Finished:
+    """Evaluate the weights to be registered, and write the bundle."""
+    metrics = run.take_best()
+    run.guard.check(run.state)
+    evaluation = run.evaluate(lambda: channel.asked in {"cancel", "pause", "preempt"})
+    for split, values in evaluation.items():
+        metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+    folder = Path(start.work_dir) / "bundle"
+    folder.mkdir()
+    facts = bundle.save(folder, run.network, describe(start, packed))
+    return Finished(
+        dir=str(folder),
+        files=stored(facts),
+        metrics=all_in_words(metrics),
+        evaluation={split: _in_words(values) for split, values in evaluation.items()},
+        num_parameters=_num_parameters(run.network),
+        stop_reason=run.state.stop_reason,
+    )
+
+
+def describe(start: Start, packed: Packed) -> bundle.Description:
+    """What a bundle says of itself."""
+    spec, meta = start.spec, packed.meta
+    mean, std = normalization(spec, meta)
+    architecture = spec.architecture
+    return bundle.Description(
+        architecture=bundle.ArchitectureChoice(
+            name=architecture.name, options=registry.resolve(architecture.name, architecture.options)
+        ),
+        image_shape=meta.image_shape,
+        num_outputs=meta.num_outputs,
+        task=meta.task,
+        classes=list(meta.classes),
+        mean=list(mean),
+        std=list(std),
+        resize=meta.resize,
+        lineage={"job_id": start.job_id, "dataset": start.dataset, "spec": spec.model_dump(mode="json")},
+    )
+
+
+def warm_up() -> None:
+    """Make the first step's costs before anybody waits for it: thread pools, kernels, lazy imports."""
+    placement = place()
+    use_threads(placement.threads)
+    network = placement.network(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)))
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    with placement.autocast():
+        scores = network(torch.zeros(4, 1, 8, 8, device=placement.device))
+    nn.functional.cross_entropy(scores.float(), torch.zeros(4, dtype=torch.long, device=placement.device)).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _stopped(channel: Channel) -> Stopped:
+    asked = channel.asked
+    return Stopped(mode="preempt" if asked is None or asked == "finish" else asked)
+
+
+def _runtime(run: Run, start: Start) -> dict[str, Any]:
+    resumed = run.state.step if start.resume_dir is not None else None
+    return {"num_parameters": _num_parameters(run.network), "resumed_from_step": resumed}
+
+
+def _num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _in_words(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: all_in_words({name: value})[name] if isinstance(value, float) else value for name, value in values.items()
+    }
+
+
+def _start_from(options: argparse.Namespace) -> Start:
+    options.work_dir.mkdir(parents=True, exist_ok=True)
+    spec = JobSpec.model_validate(yaml.safe_load(options.spec.read_text()))
+    return Start(
+        job_id=spec.name or options.spec.stem,
+        attempt=1,
+        spec=spec,
+        dataset_dir=str(options.dataset_dir),
+        dataset={"name": spec.dataset.name, "version": spec.dataset.version},
+        work_dir=str(options.work_dir),
+        resume_dir=None if options.resume_dir is None else str(options.resume_dir),
+        lease_s=FOREVER_S,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.trainer", description=__doc__)
+    parser.add_argument("--spec", type=Path, help="a job as YAML or JSON; without it orders are read from stdin")
+    parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
+    parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
+    parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from")
+    return parser
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    os._exit(status)  # nothing is left to be closed; a standby's imports take long to tear down
