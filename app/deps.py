@@ -1,14 +1,22 @@
 """What an endpoint may ask for, by type; and what lives as long as the process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, TypedDict, cast
 
-from core.bus import Bus
-from core.outbox import Dispatcher
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.services.datasets import DatasetService
+from app.services.jobs import JobService
+from app.services.models import ModelService
+from app.services.readiness import readiness
+from app.services.results import ResultService
+from app.services.stream import EventStreams
+from app.services.system import SystemService
+from core.bus import Bus
 from core.db.session import SessionFactory, transaction
+from core.outbox import Dispatcher
+from core.queue import Queue
 from core.settings import Settings
 from core.storage import Storage
 
@@ -18,6 +26,7 @@ class State(TypedDict):
 
     settings: Settings
     sessions: SessionFactory
+    queue: Queue
     dispatcher: Dispatcher
     bus: Bus
     storage: Storage
@@ -36,8 +45,14 @@ def _session(state: StateDep) -> Iterator[Session]:
         yield session
 
 
+def _read_session(state: StateDep) -> Iterator[Session]:
+    with transaction(state["sessions"], read_only=True) as session:
+        yield session
+
+
 # "function": the commit comes before the answer, so that a failed commit is a failed request.
 SessionDep = Annotated[Session, Depends(_session, scope="function")]
+ReadSessionDep = Annotated[Session, Depends(_read_session, scope="function")]
 
 
 def _settings(state: StateDep) -> Settings:
@@ -50,3 +65,74 @@ def _storage(state: StateDep) -> Storage:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 StorageDep = Annotated[Storage, Depends(_storage)]
+
+
+def worker_silence_s(settings: Settings) -> float:
+    """A worker that missed three heartbeats does not count as living."""
+    return 3 * settings.heartbeat_s
+
+
+def _dataset_service(session: Session, state: State) -> DatasetService:
+    return DatasetService(session, state["storage"], state["settings"].datasets_dir, kick=state["dispatcher"].kick)
+
+
+def _datasets(session: SessionDep, state: StateDep) -> DatasetService:
+    return _dataset_service(session, state)
+
+
+def _dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
+    return _dataset_service(session, state)
+
+
+def _job_service(session: Session, state: State) -> JobService:
+    return JobService(
+        session,
+        _dataset_service(session, state),
+        state["storage"],
+        kick=state["dispatcher"].kick,
+        worker_silence_s=worker_silence_s(state["settings"]),
+    )
+
+
+def _jobs(session: SessionDep, state: StateDep) -> JobService:
+    return _job_service(session, state)
+
+
+def _job_reader(session: ReadSessionDep, state: StateDep) -> JobService:
+    return _job_service(session, state)
+
+
+def _results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
+    return ResultService(session, storage)
+
+
+def _models(session: SessionDep, storage: StorageDep) -> ModelService:
+    return ModelService(session, storage)
+
+
+def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
+    return ModelService(session, storage)
+
+
+def _system(session: ReadSessionDep, settings: SettingsDep) -> SystemService:
+    return SystemService(session, worker_silence_s=worker_silence_s(settings))
+
+
+def _streams(request: Request) -> EventStreams:
+    return cast("EventStreams", request.scope["state"]["streams"])
+
+
+def _readiness(state: StateDep) -> Mapping[str, Callable[[], None]]:
+    return readiness(state["sessions"], state["storage"], state["queue"])
+
+
+DatasetsDep = Annotated[DatasetService, Depends(_datasets)]
+DatasetReaderDep = Annotated[DatasetService, Depends(_dataset_reader)]
+JobsDep = Annotated[JobService, Depends(_jobs)]
+JobReaderDep = Annotated[JobService, Depends(_job_reader)]
+ResultsDep = Annotated[ResultService, Depends(_results)]
+ModelsDep = Annotated[ModelService, Depends(_models)]
+ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
+SystemDep = Annotated[SystemService, Depends(_system)]
+StreamsDep = Annotated[EventStreams, Depends(_streams)]
+ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]

@@ -1,32 +1,68 @@
 """The composition root of the HTTP service: what it is made of, and in which order it starts and stops."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 from typing import Any
 
-from core.bus import open_bus
-from core.outbox import Dispatcher
-from core.queue import CeleryQueue
+import structlog
 from fastapi import FastAPI
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from app import problems
+from app.api import catalog, docs, events, health, jobs, models, results, system
 from app.deps import State
+from app.middleware import LimitBody, Observe, RequireHost, RequireKey
+from app.openapi import describe, operation_id
+from app.services.stream import EventStreams
+from core.bus import RedisBus
+from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
 from core.logging import configure_logging
+from core.outbox import Dispatcher
+from core.queue import CeleryQueue
 from core.settings import Settings
 from core.storage import open_storage
 
+log = structlog.get_logger(__name__)
+
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?")
+PREDICT = re.compile(r"/v1/models/[^/]+/predict/?|/v2/.*/infer")
+ROUTERS = (jobs, results, events, models, catalog, system, health, docs)
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:
-    """The application; without `state` it builds its own from `settings`, or from the environment."""
+    """The application; without `state` it builds its own from `settings`, or from the environment.
+
+    Raises:
+        ConfigurationError: it would be open to the network without a key.
+    """
     if settings is None:
         settings = state["settings"] if state is not None else Settings()
     refuse_open_door(settings)
-    app = FastAPI(title="Candela", lifespan=_lifespan(settings, state))
+    app = FastAPI(
+        title="Candela",
+        version=version("candela"),
+        lifespan=_lifespan(settings, state),
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,
+    )
     problems.install(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.mount(docs.STATIC_URL, docs.static_files())
+    app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    # The last one added is the first to see a request.
+    app.add_middleware(LimitBody, limit_of=body_limits(settings))
+    app.add_middleware(RequireKey, keys=[key.get_secret_value() for key in settings.api_keys])
+    app.add_middleware(RequireHost)
+    app.add_middleware(Observe)
     return app
 
 
@@ -38,31 +74,54 @@ def refuse_open_door(settings: Settings) -> None:
         )
 
 
+def body_limits(settings: Settings) -> Callable[[str], int]:
+    """How many bytes a path's body may have."""
+
+    def limit_of(path: str) -> int:
+        if UPLOAD.fullmatch(path):
+            return settings.max_upload_bytes
+        return settings.max_predict_bytes if PREDICT.fullmatch(path) else settings.max_json_bytes
+
+    return limit_of
+
+
 def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 - starlette's own type is as loose
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        if given is not None:
-            yield dict(given)
-            return
-        with ExitStack() as stack:
-            yield dict(_open_state(settings, stack))
+        async with AsyncExitStack() as stack:
+            state = given if given is not None else await _open(settings, stack)
+            yield {**state, "streams": EventStreams(state["sessions"], state["bus"])}
 
     return lifespan
 
 
-def _open_state(settings: Settings, stack: ExitStack) -> State:
+async def _open(settings: Settings, stack: AsyncExitStack) -> State:
+    """Start what lives as long as the process; `stack` stops it in the opposite order."""
     configure_logging(settings.log_level)
     engine = make_engine(settings.sqlalchemy_url)
     stack.callback(engine.dispose)
-    sessions = make_sessions(engine)
-    dispatcher = Dispatcher(sessions, CeleryQueue(settings.redis_url))
+    _refuse_other_schema(engine)
+    bus = RedisBus(settings.redis_url)
+    stack.push_async_callback(bus.aclose)
+    sessions = make_sessions(engine, bus.publish)
+    queue = CeleryQueue(settings.redis_url)
+    dispatcher = Dispatcher(sessions, queue)
     dispatcher.start()
-    stack.callback(dispatcher.stop)
+    stack.callback(dispatcher.close)
+    storage = open_storage(settings.store)
     return State(
         settings=settings,
         sessions=sessions,
+        queue=queue,
         dispatcher=dispatcher,
-        bus=open_bus(settings.redis_url),
-        storage=open_storage(settings.store),
+        bus=bus,
+        storage=storage,
         predictors=None,
     )
+
+
+def _refuse_other_schema(engine: Engine) -> None:
+    try:
+        check_schema(engine)
+    except DBAPIError as error:  # it may come up later; until then nothing is ready
+        log.warning("database.unavailable", error=str(error.orig))

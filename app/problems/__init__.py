@@ -2,5 +2,6 @@
 
 from app.problems.answer import ProblemResponse, problem
 from app.problems.handlers import STATUS, install, status_of
+from app.problems.requests import InvalidJson
 
-__all__ = ["STATUS", "ProblemResponse", "install", "problem", "status_of"]
+__all__ = ["STATUS", "InvalidJson", "ProblemResponse", "install", "problem", "status_of"]

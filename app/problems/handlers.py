@@ -7,16 +7,16 @@ from typing import Any, cast
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
 from app.problems.answer import problem
-from app.problems.requests import explain_request
+from app.problems.requests import InvalidJson, explain_request
 from core import errors
+from core.db.session import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +43,7 @@ HTTP_SLUGS = {
     406: ("not-acceptable", "No such form of the answer"),
     413: ("too-large", "The request is larger than allowed"),
     415: ("unsupported-media-type", "The body's media type is not accepted"),
+    422: ("invalid-request", "The request is not of the documented form"),
     416: ("range-not-satisfiable", "The range lies outside the file"),
 }
 
@@ -57,8 +58,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
-    for unavailable in (OperationalError, InterfaceError, PoolTimeout):
-        app.add_exception_handler(unavailable, _database_unavailable)
+    app.add_exception_handler(SQLAlchemyError, _database_error)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -77,11 +77,9 @@ def _service_error(request: Request, error: Exception) -> Response:
 def _headers_of(error: errors.ServiceError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    if error.facts.get("retryable") is False:
+    if error.facts.get("state") == "failed":  # waiting does not help
         return {}
-    wait_s = error.facts.get("retry_after_s") or next(
-        (seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls)), None
-    )
+    wait_s = next((seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls)), None)
     return {"Retry-After": str(wait_s)} if wait_s is not None else {}
 
 
@@ -102,7 +100,8 @@ def _http_error(request: Request, error: Exception) -> Response:
         detail = f"{request.method} is not among the methods of this path: {headers['Allow']}."
     elif error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
         detail = "There is nothing at this path."
-    return problem(request, error.status_code, slug, title, detail, headers=headers)
+    pairs = [(error.pointer, detail)] if isinstance(error, InvalidJson) else []
+    return problem(request, error.status_code, slug, title, detail, errors=pairs, headers=headers)
 
 
 def allowed_methods(request: Request) -> list[str]:
@@ -115,7 +114,10 @@ def allowed_methods(request: Request) -> list[str]:
     ]
 
 
-def _database_unavailable(request: Request, error: Exception) -> Response:
+def _database_error(request: Request, error: Exception) -> Response:
+    if not is_unavailable(error):
+        log.exception("http.database_bug", exc_info=error)
+        return _bug(request, error)
     log.warning("http.database_unavailable", error=str(getattr(error, "orig", error)))
     return _service_error(request, errors.Unavailable("The database does not answer just now; try again."))
 

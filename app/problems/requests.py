@@ -5,9 +5,19 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from core.spec.explain import explain
+
+
+class InvalidJson(HTTPException):
+    """A body that is JSON to a lenient reader only. An HTTPException, since FastAPI turns all else into a bare 400."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(422, reason)
+        self.pointer = pointer
+
 
 Explained = tuple[int, str, str, list[tuple[str, str]]]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rapidfuzz import process
+from rapidfuzz.distance import JaroWinkler
 
 MAX_NAMES = 30
 Schema = Mapping[str, Any]
@@ -27,7 +28,8 @@ def pointer_of(path: Iterable[Any]) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> list[str]:
     """At most three of `known`, the most alike first."""
-    return [match for match, _, _ in process.extract(word, known, limit=3, score_cutoff=55)]
+    found = process.extract(word[:64], known, scorer=JaroWinkler.normalized_similarity, limit=3, score_cutoff=0.7)
+    return [match for match, score, _ in found if score > found[0][1] - 0.15]
 
 
 def unknown(what: str, word: str, known: Sequence[str]) -> str:

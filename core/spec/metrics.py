@@ -100,20 +100,21 @@ def _from_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
     return {"name": value} if isinstance(value, str) else value
 
 
-MetricSpec = Annotated[
-    Annotated[
-        AccuracySpec
-        | TopKSpec
-        | PrecisionSpec
-        | RecallSpec
-        | F1Spec
-        | AurocSpec
-        | MaeSpec
-        | MseMetricSpec
-        | RmseSpec
-        | R2Spec
-        | ConfusionMatrixSpec,
-        Field(discriminator="name"),
-    ],
-    BeforeValidator(_from_string, json_schema_input_type=Any),
+_Spelt = Annotated[
+    AccuracySpec
+    | TopKSpec
+    | PrecisionSpec
+    | RecallSpec
+    | F1Spec
+    | AurocSpec
+    | MaeSpec
+    | MseMetricSpec
+    | RmseSpec
+    | R2Spec
+    | ConfusionMatrixSpec,
+    Field(discriminator="name"),
 ]
+_Name = Literal[
+    "accuracy", "top_k", "precision", "recall", "f1", "auroc", "mae", "mse", "rmse", "r2", "confusion_matrix"
+]
+MetricSpec = Annotated[_Spelt, BeforeValidator(_from_string, json_schema_input_type=_Spelt | _Name)]

@@ -1,0 +1,17 @@
+"""`/v1/catalog`: what a spec may name."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.strict import StrictRoute
+from app.schemas.catalog import CatalogOut
+from app.services.catalog import catalog
+
+router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRoute)
+
+
+@router.get("", response_model=CatalogOut)
+def show_catalog() -> Any:  # noqa: ANN401 - entries by part, read by the response model
+    """List architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets."""
+    return catalog()

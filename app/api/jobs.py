@@ -1,0 +1,114 @@
+"""`/v1/jobs`: submit, look, steer, delete."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
+
+from app.api.strict import StrictRoute
+from app.deps import JobReaderDep, JobsDep
+from app.paging import Cursor, Limit, Page
+from app.schemas.examples import CHANGES, JOBS
+from app.schemas.jobs import DryRunOut, ExtendIn, JobOut, JobSummaryOut
+from app.schemas.problems import problems
+from core.jobs import JobState, StopRequest
+from core.spec import JobSpec
+from core.spec.base import Name
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+
+JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{1,32}$", description="As the job was given when it was accepted.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(pattern=r"^[!-~]{1,255}$", description="The same key and body give the same job, however often sent."),
+]
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"model": DryRunOut, "description": "`dry_run`: what it would be."},
+        **problems(400, 409, 413, 415, 422),
+    },
+)
+def submit_job(
+    spec: Annotated[JobSpec, Body(openapi_examples=JOBS)],
+    jobs: JobsDep,
+    response: Response,
+    dry_run: Annotated[bool, Query(description="Check and resolve the spec; store nothing.")] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:  # noqa: ANN401 - one of two answers
+    """Submit a job: it is checked, stored and queued."""
+    if dry_run:
+        return JSONResponse(DryRunOut.model_validate(jobs.dry_run(spec)._asdict()).model_dump(mode="json"))
+    view = jobs.submit(spec, idempotency_key=idempotency_key)
+    response.headers["Location"] = f"/v1/jobs/{view.job.id}"
+    return JobOut.whole(*view)
+
+
+@router.get("", responses=problems(422))
+def list_jobs(
+    jobs: JobReaderDep,
+    state: JobState | None = None,
+    name: Name | None = None,
+    kind: Annotated[str | None, Query(max_length=32)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Page[JobSummaryOut]:
+    """List jobs, newest first, without their specs."""
+    rows, next_cursor = jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
+    return Page(items=[JobSummaryOut.of(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.get("/{job_id}", responses=problems(404, 422))
+def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
+    """Show a job."""
+    return JobOut.whole(*jobs.show(job_id))
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 422))
+def delete_job(job_id: JobId, jobs: JobsDep) -> None:
+    """Delete a finished job with its checkpoints; the models it left stay."""
+    jobs.delete(job_id)
+
+
+@router.post("/{job_id}/cancel", status_code=202, responses=problems(404, 409, 422))
+def cancel_job(job_id: JobId, jobs: JobsDep) -> JobOut:
+    """Cancel a job that has not finished; what it reached is kept. Asking again changes nothing."""
+    return JobOut.whole(*jobs.stop(job_id, StopRequest.CANCEL))
+
+
+@router.post("/{job_id}/pause", status_code=202, responses=problems(404, 409, 422))
+def pause_job(job_id: JobId, jobs: JobsDep) -> JobOut:
+    """Pause a job; its worker is free for others meanwhile."""
+    return JobOut.whole(*jobs.stop(job_id, StopRequest.PAUSE))
+
+
+@router.post("/{job_id}/resume", status_code=202, responses=problems(404, 409, 422))
+def resume_job(job_id: JobId, jobs: JobsDep) -> JobOut:
+    """Resume a paused job; it goes on as if it had never been paused."""
+    return JobOut.whole(*jobs.resume(job_id))
+
+
+@router.post("/{job_id}/finish", status_code=202, responses=problems(404, 409, 422))
+def finish_job(job_id: JobId, jobs: JobsDep) -> JobOut:
+    """Stop after this epoch, evaluate, register the model: the job succeeds with what it has learnt."""
+    return JobOut.whole(*jobs.stop(job_id, StopRequest.FINISH))
+
+
+@router.post("/{job_id}/extend", status_code=202, responses=problems(400, 404, 409, 413, 415, 422))
+def extend_job(job_id: JobId, more: ExtendIn, jobs: JobsDep) -> JobOut:
+    """Let a succeeded job go on for more epochs, with its optimizer's and schedule's state."""
+    return JobOut.whole(*jobs.extend(job_id, more.epochs))
+
+
+@router.post("/{job_id}/clone", status_code=202, responses=problems(400, 404, 409, 413, 415, 422))
+def clone_job(
+    job_id: JobId, changes: Annotated[dict[str, Any], Body(openapi_examples=CHANGES)], jobs: JobsDep, response: Response
+) -> JobOut:
+    """Submit a job like this one; the changes are merged into its spec (RFC 7396), `null` restores a default."""
+    view = jobs.clone(job_id, changes)
+    response.headers["Location"] = f"/v1/jobs/{view.job.id}"
+    return JobOut.whole(*view)

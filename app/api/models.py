@@ -1,0 +1,95 @@
+"""`/v1/models`: versions, their lineage and bundles, aliases. Predictions are in `predictions.py`."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi.responses import StreamingResponse
+
+from app.api.strict import StrictRoute
+from app.deps import ModelReaderDep, ModelsDep
+from app.paging import Cursor, Limit, Page
+from app.schemas.models import AliasIn, ModelOut, ModelVersionOut
+from app.schemas.problems import problems
+from core.spec.base import NAME_PATTERN
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+
+ModelName = Annotated[str, Path(pattern=NAME_PATTERN)]
+Alias = Annotated[str, Path(pattern=NAME_PATTERN, description="A movable name such as `champion`.")]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+CHUNK = 2**20
+ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.get("", responses=problems(422))
+def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelOut]:
+    """List models in alphabetical order, with their versions and aliases."""
+    views, next_cursor = models.page(after=cursor, limit=limit)
+    return Page(items=[ModelOut.of(*view) for view in views], next_cursor=next_cursor)
+
+
+@router.get("/{name}", responses=problems(404, 422))
+def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
+    """Show a model's versions and aliases."""
+    return ModelOut.of(*models.show(name))
+
+
+@router.get("/{name}/versions/{version}", responses=problems(404, 422))
+def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
+    """Show a version with its lineage: job, dataset, spec, metrics, hash of the weights."""
+    row = models.version(name, version)
+    return ModelVersionOut.of(row, models.aliases_of(row))
+
+
+@router.get(
+    "/{name}/versions/{version}/bundle",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "A zip of `weights.safetensors` and `bundle.json`.", "content": ZIP},
+        **problems(404, 422),
+    },
+)
+def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -> StreamingResponse:
+    """Download a version: the weights, and what rebuilds the network and prepares its pictures."""
+    files = models.bundle(name, version)
+    headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
+    return StreamingResponse(zipped(files), media_type="application/zip", headers=headers)
+
+
+@router.put("/{name}/aliases/{alias}", responses=problems(400, 404, 413, 415, 422))
+def set_alias(name: ModelName, alias: Alias, to: AliasIn, models: ModelsDep) -> ModelOut:
+    """Let an alias stand for a version; the switch loses no request."""
+    return ModelOut.of(*models.set_alias(name, alias, to.version))
+
+
+class _Pipe:
+    """What the zip writer writes to; nothing is ever kept but the chunk that is on its way."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, chunk: bytes) -> int:
+        self._written.append(bytes(chunk))
+        return len(chunk)
+
+    def flush(self) -> None: ...
+
+    def take(self) -> bytes:
+        chunk, self._written = b"".join(self._written), []
+        return chunk
+
+
+def zipped(files: list[FilePath]) -> Iterator[bytes]:
+    """A zip as it grows; stored, since weights hardly shrink; equal files give equal bytes."""
+    pipe = _Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]  # an unseekable file will do
+        for file in files:
+            entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
+            with archive.open(entry, "w", force_zip64=True) as into, file.open("rb") as source:
+                while chunk := source.read(CHUNK):
+                    into.write(chunk)
+                    yield pipe.take()
+    yield pipe.take()

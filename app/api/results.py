@@ -1,0 +1,90 @@
+"""`/v1/jobs/{job_id}/…`: curves, log lines, checkpoints and their weights."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+
+from app.api.downloads import file_answer
+from app.api.jobs import JobId
+from app.api.strict import StrictRoute
+from app.deps import ResultsDep
+from app.paging import Page
+from app.schemas.jobs import CheckpointOut, LogLineOut, LogsOut, MetricsOut, as_csv
+from app.schemas.problems import problems
+from core.spec.base import NAME_PATTERN
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
+
+INT64 = 2**63 - 1
+Accept = Annotated[str, Header(include_in_schema=False)]
+CSV = {"text/csv": {"schema": {"type": "string"}, "example": "split,name,step,epoch,value\ntrain,loss,1,1,2.3\n"}}
+
+
+@router.get("/metrics", response_model=MetricsOut, responses={200: {"content": CSV}, **problems(404, 422)})
+def show_metrics(
+    job_id: JobId,
+    results: ResultsDep,
+    name: Annotated[
+        str | None, Query(pattern=NAME_PATTERN, description="Of this metric alone, such as `loss`.")
+    ] = None,
+    split: Annotated[str | None, Query(pattern="^(train|valid|test)$")] = None,
+    since_step: Annotated[int | None, Query(ge=0, le=INT64, description="Only points behind this step.")] = None,
+    max_points: Annotated[
+        int | None, Query(ge=4, le=100_000, description="Thin each curve to so many points; its extremes stay.")
+    ] = None,
+    accept: Accept = "*/*",
+) -> Any:  # noqa: ANN401 - one of two forms
+    """Read the curves of a job, as JSON or, with `Accept: text/csv`, as CSV."""
+    series = results.metrics(job_id, name=name, split=split, since_step=since_step, max_points=max_points)
+    if "text/csv" in accept.lower():
+        return StreamingResponse(as_csv(series), media_type="text/csv")
+    return MetricsOut.of(series)
+
+
+@router.get(
+    "/logs",
+    response_model=LogsOut,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+        **problems(404, 422),
+    },
+)
+def show_logs(
+    job_id: JobId,
+    results: ResultsDep,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only lines behind the event of this number.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    accept: Accept = "*/*",
+) -> Any:  # noqa: ANN401 - one of two forms
+    """Read the trainer's log lines, as text or, with `Accept: application/json`, as JSON."""
+    lines = [LogLineOut.of(event) for event in results.logs(job_id, after=after, limit=limit)]
+    if "application/json" in accept.lower():
+        return LogsOut(items=lines)
+    return PlainTextResponse("".join(f"{line.at.isoformat()} {line.level} {line.message}\n" for line in lines))
+
+
+@router.get("/checkpoints", responses=problems(404, 422))
+def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
+    """List the stored snapshots of a job, oldest first."""
+    return Page(items=[CheckpointOut.of(row) for row in results.checkpoints(job_id)], next_cursor=None)
+
+
+WEIGHTS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.get(
+    "/checkpoints/{number}/weights",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "A safetensors file.", "content": WEIGHTS},
+        206: {"description": "The part that `Range` asks for.", "content": WEIGHTS},
+        304: {"description": "`If-None-Match` holds the file's ETag."},
+        **problems(404, 416, 422),
+    },
+)
+def download_weights(
+    job_id: JobId, number: Annotated[int, Path(ge=1, le=2**31 - 1)], results: ResultsDep, request: Request
+) -> Response:
+    """Download the weights of a checkpoint as safetensors; `ETag` is their sha256, `Range` goes on."""
+    return file_answer(request, results.weights(job_id, number))

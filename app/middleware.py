@@ -1,0 +1,174 @@
+"""What happens to every request before a route is looked up: id, log, measure, host, key and size of the body."""
+
+import hmac
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import metrics
+from app.problems import problem
+from core import errors
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/health/live", "/health/ready"})
+OPEN_PREFIXES = ("/static-offline-docs/", "/problems/")
+HTML_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Observe:
+    """Give the request an id, log one line when it was answered, and count it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, started = 500, time.perf_counter()
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                _record(scope, status, time.perf_counter() - started)
+
+
+def _add_headers(headers: MutableHeaders, request_id: str) -> None:
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    if headers.get("content-type", "").startswith("text/html"):
+        headers.update(HTML_HEADERS)
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    template = route_template(scope)
+    metrics.REQUESTS.labels(scope["method"], template, str(status)).inc()
+    metrics.LATENCY.labels(scope["method"], template).observe(seconds)
+    if not scope["path"].startswith(("/health/", "/metrics")):
+        log.info(
+            "http.answered",
+            method=scope["method"],
+            path=scope["path"],
+            route=template,
+            status=status,
+            milliseconds=round(seconds * 1e3, 1),
+            client=(scope.get("client") or ("", 0))[0],
+        )
+
+
+def route_template(scope: Scope) -> str:
+    """`/v1/jobs/{job_id}`: never the path itself, of which there is no end."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
+
+
+class RequireHost:
+    """Refuse what no HTTP/1.1 client sends: a request without a Host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not Headers(scope=scope).get("host"):
+            refusal = problem(
+                Request(scope), 400, "malformed-request", "The request cannot be read", "Host is missing."
+            )
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class RequireKey:
+    """Refuse whoever has no key, before a byte of the body is read; without keys everybody is let in."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._keys or is_open(scope["path"]) or self._has_key(scope):
+            await self._app(scope, receive, send)
+            return
+        error = errors.Unauthorized
+        detail = "Send one of the service's keys as `Authorization: Bearer <key>`."
+        headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+        await problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)(scope, receive, send)
+
+    def _has_key(self, scope: Scope) -> bool:
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        sent = given.strip().encode("latin-1", "replace")
+        # All keys are compared, in constant time: the answer's delay tells nothing of them.
+        matches = [hmac.compare_digest(sent, key) for key in self._keys]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key: health and the documentation."""
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+
+
+class LimitBody:
+    """Count the bytes of a body as they come and stop at the limit of its path, declared or not."""
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit_of(scope["path"])
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > limit:
+            await self._refuse(scope, limit)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                # An HTTPException passes through FastAPI's reading of the body; all else would become a 400.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit), {"Connection": "close"})
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _refuse(self, scope: Scope, limit: int) -> ASGIApp:
+        error = errors.TooLarge
+        facts = {"limit_bytes": limit}
+        return problem(
+            Request(scope), 413, error.slug, error.title, too_large(limit), facts=facts, headers={"Connection": "close"}
+        )
+
+
+def too_large(limit: int) -> str:
+    return f"A body of this path has at most {limit} bytes."

@@ -1,0 +1,63 @@
+"""Examples in the API's documentation; a test sends every one of them."""
+
+from typing import Any
+
+JOBS: dict[str, Any] = {
+    "smallest": {
+        "summary": "Only what is required",
+        "value": {"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}},
+    },
+    "early stopping": {
+        "summary": "A batch-norm convnet with augmentation, one cycle and early stopping",
+        "value": {
+            "name": "digits-convnet",
+            "model": "digits",
+            "dataset": {
+                "name": "digits",
+                "valid": 0.2,
+                "train_transforms": [{"name": "affine", "degrees": 10, "translate": 0.1}],
+            },
+            "architecture": {"name": "convnet", "channels": [16, 32], "batch_norm": True, "head": [64]},
+            "optimizer": {"name": "adamw", "lr": 0.003},
+            "schedule": {"name": "one_cycle", "max_lr": 0.01},
+            "metrics": ["accuracy", {"name": "top_k", "k": 3}],
+            "epochs": 20,
+            "batch_size": 64,
+            "callbacks": [
+                {"name": "early_stopping", "monitor": "valid_loss", "patience": 5},
+                {"name": "model_checkpoint", "save_best_only": True},
+            ],
+        },
+    },
+    "layers": {
+        "summary": "A network as data, on synthetic pictures",
+        "value": {
+            "dataset": {
+                "name": "synthetic",
+                "image_shape": [3, 16, 16],
+                "num_classes": 4,
+                "num_samples": 200,
+                "seed": 0,
+            },
+            "architecture": {
+                "name": "layers",
+                "layers": [
+                    {"type": "conv2d", "out": 8, "kernel": 3, "padding": 1},
+                    {"type": "relu"},
+                    {"type": "max_pool2d", "kernel": 2},
+                    {"type": "flatten"},
+                    {"type": "linear", "out": 4},
+                ],
+            },
+            "epochs": 2,
+        },
+    },
+}
+
+CHANGES: dict[str, Any] = {
+    "other optimizer": {
+        "summary": "The same with another optimizer and seed",
+        "value": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "seed": 1},
+    },
+    "the same again": {"summary": "Nothing changed", "value": {}},
+}

@@ -1,0 +1,235 @@
+"""Jobs as clients send and see them."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, JsonValue
+
+from core.db.repos.metrics import MetricPoint, MetricSeries
+from core.db.tables import CheckpointRow, JobRow
+from core.events import Event
+from core.jobs import JobState
+from core.spec import JobSpec
+from core.spec.base import Spec
+
+Number = float | Literal["NaN", "Infinity", "-Infinity"]
+Metrics = Annotated[
+    dict[str, Number], Field(description="By `<split>_<name>`, such as `valid_loss`; non-finite values as strings.")
+]
+
+
+class ProgressOut(BaseModel):
+    """How far a job is; all zero before its first step."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    eta_seconds: float | None
+
+
+class FailureOut(BaseModel):
+    """Why a job failed, for programs (`code`) and people."""
+
+    code: str
+    message: str
+    hint: str
+    retryable: bool
+    facts: dict[str, JsonValue]
+
+
+class TransitionOut(BaseModel):
+    """One change of a job's state."""
+
+    from_: JobState | None = Field(serialization_alias="from", validation_alias="from")
+    to: JobState
+    at: datetime
+    reason: str
+
+
+class ModelRefOut(BaseModel):
+    """The version of a model that a job left behind."""
+
+    name: str
+    version: int
+
+
+class JobSummaryOut(BaseModel):
+    """A job in a list, without its spec and transitions."""
+
+    id: str
+    kind: str
+    name: str
+    state: JobState
+    attempt: int = Field(description="How often a worker took it.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: ProgressOut
+    metrics: Metrics
+    failure: FailureOut | None
+    stop_reason: str | None
+    model: ModelRefOut | None
+    parent_id: str | None = Field(description="The job it was cloned from.")
+
+    @classmethod
+    def of(cls, job: JobRow) -> Self:
+        return cls.model_validate(_fields(job))
+
+
+class JobOut(JobSummaryOut):
+    """A job, whole."""
+
+    spec: JobSpec = Field(description="The resolved spec: every default filled in, the dataset's version pinned.")
+    transitions: list[TransitionOut]
+    queue_position: int | None = Field(
+        description="How many queued jobs are taken before this one; null unless queued."
+    )
+    warnings: list[str]
+    runtime: dict[str, JsonValue] | None = Field(
+        description="Device, precision, threads, versions; null before a start."
+    )
+
+    @classmethod
+    def whole(cls, job: JobRow, transitions: Sequence[Event], queue_position: int | None) -> Self:
+        """A row with what else is told of it."""
+        return cls.model_validate(
+            {
+                **_fields(job),
+                "spec": job.spec,
+                "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
+                "queue_position": queue_position,
+                "warnings": job.warnings,
+                "runtime": job.runtime,
+            }
+        )
+
+
+def _fields(job: JobRow) -> dict[str, Any]:
+    version = job.model_version
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "name": job.name,
+        "state": job.state,
+        "attempt": job.attempt,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "progress": {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress},
+        "metrics": job.metrics,
+        "failure": _failure(job.failure),
+        "stop_reason": job.stop_reason,
+        "model": None if version is None else {"name": job.model_name, "version": version},
+        "parent_id": job.parent_id,
+    }
+
+
+def _failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    said = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
+    return {**said, "facts": {key: value for key, value in failure.items() if key not in FailureOut.model_fields}}
+
+
+class DryRunOut(BaseModel):
+    """What a job would be; nothing was stored."""
+
+    spec: JobSpec
+    num_parameters: int
+    output_shape: list[int] = Field(description="Of one picture: [number of outputs].")
+    steps_per_epoch: int
+
+
+class ExtendIn(Spec):
+    """How many epochs more."""
+
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5])]
+
+
+class PointOut(BaseModel):
+    step: int
+    epoch: int
+    value: Number
+
+
+class SeriesOut(BaseModel):
+    """One curve."""
+
+    name: str
+    split: str
+    points: list[PointOut]
+
+
+class MetricsOut(BaseModel):
+    """The curves of a job."""
+
+    series: list[SeriesOut]
+
+    @classmethod
+    def of(cls, series: Sequence[MetricSeries]) -> Self:
+        return cls.model_validate(
+            {
+                "series": [
+                    {
+                        "name": curve.name,
+                        "split": curve.split,
+                        "points": [
+                            {"step": point.step, "epoch": point.epoch, "value": value_of(point)}
+                            for point in curve.points
+                        ],
+                    }
+                    for curve in series
+                ]
+            }
+        )
+
+
+def value_of(point: MetricPoint) -> float | str | None:
+    """A number, or the word for one that JSON does not know."""
+    return point.special if point.value is None else point.value
+
+
+def as_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
+    """The curves as lines of CSV with a head."""
+    yield "split,name,step,epoch,value\n"
+    for curve in series:
+        for point in curve.points:
+            yield f"{curve.split},{curve.name},{point.step},{point.epoch},{value_of(point)}\n"
+
+
+class LogLineOut(BaseModel):
+    """One line of the trainer."""
+
+    seq: int = Field(description="The number of the event; `after=` continues behind it.")
+    at: datetime
+    level: str
+    message: str
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        return cls.model_validate({"level": "info", "message": "", **event.payload, "seq": event.seq, "at": event.at})
+
+
+class LogsOut(BaseModel):
+    """What the trainer said, oldest first."""
+
+    items: list[LogLineOut]
+
+
+class CheckpointOut(BaseModel):
+    """A stored snapshot."""
+
+    number: int
+    epoch: int
+    step: int
+    metrics: Metrics
+    sha256: str = Field(description="Of weights.safetensors: equal weights, equal hash.")
+    size_bytes: int
+    tags: list[str] = Field(description="`latest`, `best`, `kept`.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: CheckpointRow) -> Self:
+        return cls.model_validate(row, from_attributes=True)

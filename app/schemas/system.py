@@ -1,0 +1,40 @@
+"""Health and state of the service as clients see them."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LiveOut(BaseModel):
+    status: Literal["live"]
+
+
+class ReadyOut(BaseModel):
+    status: Literal["ready"]
+
+
+class WorkerOut(BaseModel):
+    """A worker that was heard of just now."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    host: str
+    slots: int = Field(description="Trainings at a time.")
+    devices: list[Any]
+    versions: dict[str, Any]
+    started_at: datetime
+    beat_at: datetime
+
+
+class SystemOut(BaseModel):
+    """What the service runs on, who works for it, how much waits."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    versions: dict[str, str]
+    devices: list[str] = Field(description="Of all workers.")
+    queue_depth: int = Field(description="Jobs that wait for a worker.")
+    jobs: dict[str, int] = Field(description="Jobs by state.")
+    workers: list[WorkerOut]

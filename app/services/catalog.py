@@ -1,0 +1,83 @@
+"""What there is to choose from: every kind of every part of a spec, with the JSON Schema of its options."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+
+import models  # noqa: F401 - registers the architectures
+from core import datasets
+from core.spec.callbacks import CallbackSpec
+from core.spec.losses import LossSpec
+from core.spec.metrics import MetricSpec
+from core.spec.optimizers import OptimizerSpec
+from core.spec.schedules import ScheduleSpec
+from core.spec.transforms import TransformSpec
+from models import registry
+
+UNIONS: dict[str, Any] = {
+    "optimizers": OptimizerSpec,
+    "schedules": ScheduleSpec,
+    "losses": LossSpec,
+    "metrics": MetricSpec,
+    "transforms": TransformSpec,
+    "callbacks": CallbackSpec,
+}
+
+
+class Entry(NamedTuple):
+    """One thing to choose. `options` is a JSON Schema."""
+
+    name: str
+    summary: str
+    source: str | None
+    options: dict[str, Any]
+
+
+@lru_cache(maxsize=1)
+def catalog() -> dict[str, list[Entry]]:
+    """Everything, by the part of a spec that it is for."""
+    return {
+        "architectures": [_architecture(name) for name in registry.names()],
+        **{part: [_member(kind) for kind in members(union)] for part, union in UNIONS.items()},
+        "datasets": [_dataset(name) for name in datasets.names()],
+    }
+
+
+def members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
+    """The classes of a union, however deeply annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from members(argument)
+
+
+def _member(kind: type[BaseModel]) -> Entry:
+    text = " ".join((kind.__doc__ or "").split())
+    told, _, source = text.partition("Source: ")
+    return Entry(kind.model_fields["name"].default, _first_sentence(told), source.rstrip(".") or None, _options(kind))
+
+
+def _architecture(name: str) -> Entry:
+    entry = registry.get(name)
+    return Entry(name, entry.summary, entry.source or None, _options(entry.options))
+
+
+def _dataset(name: str) -> Entry:
+    entry = datasets.get(name)
+    return Entry(name, entry.summary, f"{entry.source} ({entry.licence})", _options(entry.options))
+
+
+def _options(kind: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of what may stand beside `name`."""
+    schema = kind.model_json_schema()
+    schema["properties"] = {key: value for key, value in schema.get("properties", {}).items() if key != "name"}
+    schema.pop("description", None)
+    return schema
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=[.!?;])\s", text.strip(), maxsplit=1)[0].rstrip(".;")

@@ -1,0 +1,165 @@
+"""The rules by which the parts of a job fit together, one function a rule; each adds what it finds to a report."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from core.datasets import DatasetFacts, splits
+from core.spec import JobSpec
+from core.spec.callbacks import EarlyStoppingSpec, KeepBestSpec, ModelCheckpointSpec
+from core.spec.explain import nearest
+from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, NllSpec
+from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
+from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
+from core.spec.transforms import NormalizeSpec, RandomCropSpec
+
+
+class Report:
+    """What is wrong with a job: (JSON pointer, reason) pairs."""
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[str, str]] = []
+
+    def add(self, pointer: str, reason: str) -> None:
+        self.errors.append((pointer, reason))
+
+
+class Usual(NamedTuple):
+    """What a task is given unless the job says otherwise, and all that suits it."""
+
+    loss: LossSpec
+    metrics: tuple[MetricSpec, ...]
+    losses: frozenset[str]
+    all_metrics: frozenset[str]
+
+
+_COUNTED = frozenset({"accuracy", "precision", "recall", "f1", "auroc"})
+USUAL = {
+    "classification": Usual(
+        CrossEntropySpec(),
+        (AccuracySpec(),),
+        frozenset({"cross_entropy", "nll"}),
+        _COUNTED | {"top_k", "confusion_matrix"},
+    ),
+    "binary": Usual(
+        BceWithLogitsSpec(), (AccuracySpec(),), frozenset({"bce_with_logits"}), _COUNTED | {"confusion_matrix"}
+    ),
+    "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), frozenset({"bce_with_logits"}), _COUNTED),
+    "regression": Usual(
+        MseSpec(), (MaeSpec(),), frozenset({"mse", "l1", "smooth_l1"}), frozenset({"mae", "mse", "rmse", "r2"})
+    ),
+}
+WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta"})
+
+
+def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
+    """Add what is wrong with the sizes; the number of steps an epoch makes (1 where it cannot be told)."""
+    try:
+        num_train = splits.plan(facts.splits, spec.dataset.valid).num_train
+    except ValueError as error:
+        report.add("/dataset/valid", str(error))
+        return 1
+    full, rest = divmod(num_train, spec.batch_size)
+    steps = full if spec.drop_last or not rest else full + 1
+    if steps == 0:
+        report.add(
+            "/batch_size",
+            f"no batch of {spec.batch_size} can be filled from {num_train} training pictures; "
+            "take a smaller one, or set drop_last to false",
+        )
+    return max(steps, 1)
+
+
+def check_loss(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    loss, suited = spec.loss, USUAL[facts.task].losses
+    if loss is None:
+        return
+    if loss.name not in suited:
+        report.add("/loss/name", f"{loss.name!r} does not fit a task of {facts.task}; use {_either(suited)}")
+    elif isinstance(loss, CrossEntropySpec | NllSpec):
+        _check_length("/loss/class_weights", loss.class_weights, len(facts.classes), "class", report)
+    elif isinstance(loss, BceWithLogitsSpec):
+        _check_length("/loss/pos_weight", loss.pos_weight, facts.num_outputs, "output", report)
+
+
+def _check_length(pointer: str, values: Sequence[float] | str | None, expected: int, what: str, report: Report) -> None:
+    if values is not None and not isinstance(values, str) and len(values) != expected:
+        report.add(pointer, f"has {len(values)} values; one a {what} is needed, {expected} here")
+
+
+def check_metrics(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    suited, seen = USUAL[facts.task].all_metrics, set[str]()
+    for index, metric in enumerate(spec.metrics or ()):
+        at = f"/metrics/{index}"
+        if metric.name not in suited:
+            report.add(f"{at}/name", f"{metric.name!r} does not fit a task of {facts.task}; use {_either(suited)}")
+        if isinstance(metric, TopKSpec) and metric.k > len(facts.classes):
+            report.add(f"{at}/k", f"is {metric.k}, but the dataset has {len(facts.classes)} classes")
+        if metric.key in seen:
+            report.add(at, f"{metric.key!r} is asked for twice")
+        seen.add(metric.key)
+
+
+def monitors(spec: JobSpec) -> list[str]:
+    """Every curve of the job that a callback or schedule may watch."""
+    keys = ["loss", *(metric.key for metric in spec.metrics or () if metric.name != "confusion_matrix")]
+    return [f"{split}_{key}" for split in ("valid", "train") for key in keys]
+
+
+def check_monitors(spec: JobSpec, report: Report) -> None:
+    known = monitors(spec)
+    watched = [
+        (f"/callbacks/{index}/monitor", callback.monitor)
+        for index, callback in enumerate(spec.callbacks)
+        if isinstance(callback, EarlyStoppingSpec | ModelCheckpointSpec | KeepBestSpec)
+    ]
+    if isinstance(spec.schedule, PlateauSpec):
+        watched.append(("/schedule/monitor", spec.schedule.monitor))
+    for pointer, monitor in watched:
+        if monitor not in known:
+            near = nearest(monitor, known) or known
+            report.add(pointer, f"{monitor!r} is no metric of this job; did you mean {_either(near)}?")
+
+
+def check_transforms(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    channels, height, width = facts.image_shape
+    normalized = 0
+    for index, transform in enumerate(spec.dataset.train_transforms):
+        at = f"/dataset/train_transforms/{index}"
+        if isinstance(transform, NormalizeSpec):
+            normalized += 1
+            _check_length(f"{at}/mean", transform.mean, channels, "channel", report)
+            _check_length(f"{at}/std", transform.std, channels, "channel", report)
+        if normalized > 1:
+            report.add(at, "pictures are normalized once; this is the second time")
+        if isinstance(transform, RandomCropSpec) and transform.mode == "reflect":
+            smallest = min(height, width)
+            if transform.padding >= smallest:
+                report.add(f"{at}/padding", f"must be below the picture's size, {smallest}, to be a reflection")
+
+
+def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
+    match spec.schedule:
+        case OneCycleSpec(cycle_momentum=True) if spec.optimizer.name in WITHOUT_MOMENTUM:
+            report.add("/schedule/cycle_momentum", f"{spec.optimizer.name!r} has no momentum to cycle; set it to false")
+        case OneCycleSpec(pct_start=share) if share * spec.epochs * steps_per_epoch == 1:
+            report.add("/schedule/pct_start", "the rise would end at the first step; make it 0, or longer")
+        case CyclicSpec(base_lr=lowest, max_lr=highest) if lowest > highest:
+            report.add("/schedule/base_lr", f"is above max_lr, {highest}")
+        case MultiStepSpec(milestones=milestones) if list(milestones) != sorted(set(milestones)):
+            report.add("/schedule/milestones", "must rise")
+        case _:
+            pass
+
+
+def check_device(spec: JobSpec, devices: frozenset[str], report: Report) -> None:
+    """`devices` are kinds and numbered devices of living workers: `cpu`, `cuda`, `cuda:0`, `mps`."""
+    if spec.device not in {"auto", "cpu"} and spec.device not in devices:
+        report.add(
+            "/device", f"no worker has {spec.device!r}; there is {', '.join(sorted(devices)) or 'none just now'}"
+        )
+    if spec.precision == "fp16" and (spec.device == "cpu" or (spec.device == "auto" and not devices - {"cpu"})):
+        report.add("/precision", "'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
+
+
+def _either(words: Iterable[str]) -> str:
+    return " or ".join(map(repr, sorted(words)))

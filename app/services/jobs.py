@@ -1,0 +1,194 @@
+"""What a client can do with jobs: submit, look, steer, delete. Results are read in `results.py`."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import structlog
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.services import specs
+from app.services.datasets import DatasetService
+from core.db.repos.events import EventRepo
+from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.repos.workers import WorkerRepo
+from core.db.session import on_commit
+from core.db.tables import JobRow, WorkerRow
+from core.errors import IdempotencyMismatch, InvalidSpec
+from core.events import Event
+from core.jobs import JobState, StopRequest
+from core.spec import JobSpec
+from core.spec.explain import explain
+from core.storage import Storage
+
+log = structlog.get_logger(__name__)
+
+
+class JobView(NamedTuple):
+    """A job with what its row alone does not say."""
+
+    job: JobRow
+    transitions: Sequence[Event]
+    queue_position: int | None
+
+
+class JobService:
+    """Every method is one step of the caller's transaction.
+
+    Args:
+        kick: wakes the dispatcher; called after the commit.
+        worker_silence_s: a worker that was silent for longer does not count as living.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        datasets: DatasetService,
+        storage: Storage,
+        *,
+        kick: Callable[[], None],
+        worker_silence_s: float,
+    ) -> None:
+        self._session = session
+        self._datasets = datasets
+        self._storage = storage
+        self._kick = kick
+        self._worker_silence_s = worker_silence_s
+        self._jobs = JobRepo(session)
+
+    def submit(self, spec: JobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None) -> JobView:
+        """Store a job and let it be queued; the same key and spec give the job that they gave before.
+
+        Raises:
+            InvalidSpec: it cannot be built as asked.
+            DatasetNotReady: its dataset is still being imported, or failed.
+            IdempotencyMismatch: the key came with another spec before.
+        """
+        if idempotency_key is None:
+            return self._create(spec, parent_id)
+        keys, digest = IdempotencyRepo(self._session), fingerprint(spec)
+        known = keys.find(idempotency_key)
+        if known is None:
+            view = self._create(spec, parent_id)
+            keys.add(idempotency_key, digest, view.job.id)
+            return view
+        if known.request_hash != digest:
+            raise IdempotencyMismatch(f"The key stood for job {known.job_id}, asked for with another body.")
+        return self.show(known.job_id)
+
+    def dry_run(self, spec: JobSpec) -> specs.Resolved:
+        """What the job would be; nothing is stored."""
+        return specs.resolve(spec, self._datasets.look(spec.dataset), self._devices())
+
+    def page(
+        self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[JobRow], str | None]:
+        return self._jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
+
+    def show(self, job_id: str) -> JobView:
+        job = self._jobs.get(job_id)
+        return JobView(job, EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job))
+
+    def stop(self, job_id: str, wish: StopRequest) -> JobView:
+        """Cancel, pause, or finish after this epoch; Conflict where the state does not allow it."""
+        self._jobs.request_stop(job_id, wish)
+        return self.show(job_id)
+
+    def resume(self, job_id: str) -> JobView:
+        """Let a paused job go on as if it had never been paused."""
+        self._jobs.resume(job_id)
+        self._send(job_id)
+        return self.show(job_id)
+
+    def extend(self, job_id: str, epochs: int) -> JobView:
+        """Let a succeeded job go on for so many epochs more than it made, with its optimizer and schedule."""
+        job = self._jobs.get(job_id)
+        made = int(job.progress.get("epoch") or job.spec["epochs"])
+        total = made + epochs
+        spec = validated({**job.spec, "epochs": total})
+        self._jobs.extend(job_id, spec.model_dump(mode="json"))
+        self._send(job_id)
+        return self.show(job_id)
+
+    def clone(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
+        """A new job like an old one; changes are merged into its spec, and a part of another name replaces the old."""
+        old = {key: value for key, value in self._jobs.get(job_id).spec.items() if key != "name"}
+        return self.submit(validated(merged(old, changes)), parent_id=job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a finished job, all it told and its checkpoints; the models it left stay."""
+        keys = self._jobs.delete(job_id)
+        on_commit(self._session, lambda: self._delete_files(keys))
+
+    def _create(self, spec: JobSpec, parent_id: str | None) -> JobView:
+        pinned = self._datasets.pin(spec.dataset)
+        spec = specs.resolve(spec, pinned.dataset, self._devices()).spec
+        job = JobRow(
+            kind=spec.kind,
+            name=spec.name,
+            model_name=spec.model,
+            spec=spec.model_dump(mode="json"),
+            dataset_version_id=pinned.version_id,
+            parent_id=parent_id,
+        )
+        self._jobs.add(job)
+        self._send(job.id)
+        return self.show(job.id)
+
+    def _send(self, job_id: str) -> None:
+        OutboxRepo(self._session).add("train", job_id)
+        on_commit(self._session, self._kick)
+
+    def _devices(self) -> frozenset[str]:
+        workers = WorkerRepo(self._session).alive(self._worker_silence_s)
+        return frozenset(name for worker in workers for name in device_names(worker))
+
+    def _delete_files(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                self._storage.delete(key)
+            except OSError as error:  # the job is gone already; the sweep takes what is left
+                log.warning("job.files_left", key=key, error=str(error))
+
+
+def fingerprint(spec: JobSpec) -> str:
+    """Equal for equal requests, whatever the order and layout of their JSON."""
+    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def validated(document: Mapping[str, Any]) -> JobSpec:
+    """Raises InvalidSpec where the document is no spec."""
+    try:
+        return JobSpec.model_validate(dict(document))
+    except ValidationError as error:
+        pairs = explain(error.errors(include_input=False), JobSpec.model_json_schema())
+        raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
+
+
+def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7396, but a part that changes its kind (`name`) takes none of the old kind's options with it."""
+    result = dict(old)
+    for key, change in changes.items():
+        before = old.get(key)
+        same_kind = isinstance(before, dict) and isinstance(change, dict) and _kind(change, before) == _kind(before)
+        if change is None:
+            result.pop(key, None)
+        elif same_kind:
+            result[key] = merged(before or {}, change)
+        else:
+            result[key] = change
+    return result
+
+
+def _kind(part: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> object:
+    return part.get("name", (otherwise or {}).get("name"))
+
+
+def device_names(worker: WorkerRow) -> list[str]:
+    """`cuda:0` is a `cuda` too."""
+    return [name for device in worker.devices for name in (str(device["name"]), str(device["name"]).partition(":")[0])]

@@ -1,0 +1,55 @@
+"""What a job has brought forth so far: curves, log lines, checkpoints."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.metrics import MetricRepo, MetricSeries
+from core.db.tables import CheckpointRow
+from core.events import Event, EventType
+from core.storage import Storage
+
+
+class StoredFile(NamedTuple):
+    """A file to be sent."""
+
+    path: Path
+    sha256: str
+    name: str
+
+
+class ResultService:
+    def __init__(self, session: Session, storage: Storage) -> None:
+        self._session = session
+        self._storage = storage
+
+    def metrics(
+        self, job_id: str, *, name: str | None, split: str | None, since_step: int | None, max_points: int | None
+    ) -> list[MetricSeries]:
+        """The curves, each thinned to at most `max_points`; a job that told nothing yet has none."""
+        self._require(job_id)
+        names = None if name is None else [name]
+        return MetricRepo(self._session).series(
+            job_id, names=names, split=split, since_step=since_step, max_points=max_points
+        )
+
+    def logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
+        """The trainer's lines behind the event number `after`."""
+        self._require(job_id)
+        return EventRepo(self._session).since(job_id, after, limit=limit, types=(EventType.LOG,))
+
+    def checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        self._require(job_id)
+        return CheckpointRepo(self._session).all(job_id)
+
+    def weights(self, job_id: str, number: int) -> StoredFile:
+        """The weights of a checkpoint, as safetensors."""
+        row = CheckpointRepo(self._session).get(job_id, number)
+        return StoredFile(self._storage.path(f"{row.key}/{WEIGHTS}"), row.sha256, f"{job_id}-{number}.safetensors")
+
+    def _require(self, job_id: str) -> None:
+        JobRepo(self._session).get(job_id, with_spec=False)

@@ -1,0 +1,117 @@
+"""Whether a job means something: its parts against each other and against the dataset; no database, no HTTP."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from app.services import fitting
+from app.services.fitting import Report
+from core.datasets import DatasetFacts, splits
+from core.errors import InvalidSpec
+from core.spec import ArchitectureSpec, DatasetSpec, JobSpec
+from core.spec.base import Spec
+from core.spec.explain import explain, pointer_of, unknown
+from models import registry
+
+
+class Pinned(NamedTuple):
+    """A dataset as the job will find it: `options` are those of a built-in one, every default filled in."""
+
+    version: int
+    options: Mapping[str, Any]
+    facts: DatasetFacts
+
+
+class Resolved(NamedTuple):
+    """A spec with nothing left open, and what is known of the run before it starts."""
+
+    spec: JobSpec
+    num_parameters: int
+    output_shape: tuple[int, ...]
+    steps_per_epoch: int
+
+
+def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved:
+    """Fill in every default and check all parts; `devices` are those of the workers that live.
+
+    Raises:
+        InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
+    """
+    report = Report()
+    facts = dataset.facts
+    spec = _with_defaults(spec, dataset)
+    steps_per_epoch = fitting.check_sizes(spec, facts, report)
+    fitting.check_loss(spec, facts, report)
+    fitting.check_metrics(spec, facts, report)
+    fitting.check_monitors(spec, report)
+    fitting.check_transforms(spec, facts, report)
+    fitting.check_schedule(spec, steps_per_epoch, report)
+    fitting.check_device(spec, devices, report)
+    architecture, summary = _check_architecture(spec.architecture, facts, report)
+    if report.errors:
+        raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
+    spec = spec.model_copy(update={"architecture": architecture})
+    return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch)
+
+
+def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
+    """Options with every default filled in.
+
+    Raises:
+        InvalidSpec: an option is missing, unknown or of the wrong form; pointers lie below `at`.
+    """
+    try:
+        return schema.model_validate(dict(given)).model_dump(mode="json")
+    except ValidationError as error:
+        pairs = explain(error.errors(include_input=False), schema.model_json_schema(), at)
+        raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
+
+
+def generated_name(spec: JobSpec) -> str:
+    """`convnet-digits-3f2a`"""
+    return f"{spec.architecture.name[:28]}-{spec.dataset.name[:28]}-{secrets.token_hex(2)}"
+
+
+def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
+    name = spec.name or generated_name(spec)
+    held_out = spec.dataset.valid is None and not dataset.facts.splits.get("valid")
+    pinned = DatasetSpec(
+        name=spec.dataset.name,
+        version=dataset.version,
+        valid=splits.DEFAULT_SHARE if held_out else spec.dataset.valid,
+        stratify=spec.dataset.stratify,
+        train_transforms=spec.dataset.train_transforms,
+        **dataset.options,
+    )
+    usual = fitting.USUAL[dataset.facts.task]
+    return spec.model_copy(
+        update={
+            "name": name,
+            "model": spec.model or name,
+            "dataset": pinned,
+            "loss": spec.loss or usual.loss,
+            "metrics": usual.metrics if spec.metrics is None else spec.metrics,
+        }
+    )
+
+
+def _check_architecture(
+    wanted: ArchitectureSpec, facts: DatasetFacts, report: Report
+) -> tuple[ArchitectureSpec, registry.Summary]:
+    at, nothing = "/architecture", registry.Summary(0, ())
+    try:
+        entry = registry.get(wanted.name)
+        options = registry.resolve(wanted.name, wanted.options)
+        summary = registry.check(wanted.name, options, facts.image_shape, facts.num_outputs)
+    except registry.UnknownArchitecture as error:
+        report.add(f"{at}/name", unknown("architecture", wanted.name, error.known))
+        return wanted, nothing
+    except ValidationError as error:
+        report.errors += explain(error.errors(include_input=False), entry.options.model_json_schema(), at)
+        return wanted, nothing
+    except registry.CannotBuild as error:
+        report.add(at + pointer_of(error.path.split("/") if error.path else ()), str(error))
+        return wanted, nothing
+    return ArchitectureSpec(name=wanted.name, **options), summary

@@ -1,0 +1,93 @@
+"""A job's events as one unbroken row: the past from the database, the present from the bus, by number."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from anyio import to_thread
+
+from core.bus import Bus, Listener
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, transaction
+from core.errors import NotFound, Overloaded
+from core.events import Event, EventType
+from core.jobs import TERMINAL
+
+MAX_STREAMS = 500
+PAGE = 500
+
+
+class EventStreams:
+    """All streams of this process. None of them holds a connection of the database while it waits.
+
+    Args:
+        poll_s: how often the rows are asked although the bus told nothing: how late an event may be that
+            the bus lost.
+    """
+
+    def __init__(self, sessions: SessionFactory, bus: Bus, *, poll_s: float = 2.0) -> None:
+        self._sessions = sessions
+        self._bus = bus
+        self._poll_s = poll_s
+        self._open = 0
+
+    async def has_more(self, job_id: str, after: int) -> bool:
+        """Whether anything will ever come behind the event `after`.
+
+        Raises:
+            NotFound: there is no such job.
+            Overloaded: too many streams are open.
+        """
+        if self._open >= MAX_STREAMS:
+            raise Overloaded("Too many event streams are open.", open=self._open)
+        return await to_thread.run_sync(self._has_more, job_id, after)
+
+    async def follow(self, job_id: str, after: int) -> AsyncIterator[Event]:
+        """Events behind `after`, without gap or repeat, until the job has ended or is deleted."""
+        self._open += 1
+        try:
+            async with self._bus.listen(job_id) as heard:
+                async for event in self._joined(job_id, after, heard):
+                    yield event
+        finally:
+            self._open -= 1
+
+    async def _joined(self, job_id: str, last: int, heard: Listener) -> AsyncIterator[Event]:
+        while True:
+            ended = False
+            async for event in self._rows(job_id, last):
+                last, ended = event.seq, event.type is EventType.END
+                yield event
+            while not ended:
+                try:
+                    event = await asyncio.wait_for(anext(heard), self._poll_s)
+                except TimeoutError:
+                    break  # the bus may have lost one: ask the rows
+                if event.seq > last + 1:
+                    break  # it has lost one
+                if event.seq == last + 1:
+                    last, ended = event.seq, event.type is EventType.END
+                    yield event
+            if not await self._goes_on(job_id, last):
+                return
+
+    async def _goes_on(self, job_id: str, last: int) -> bool:
+        with suppress(NotFound):
+            return await to_thread.run_sync(self._has_more, job_id, last)
+        return False
+
+    async def _rows(self, job_id: str, last: int) -> AsyncIterator[Event]:
+        while events := await to_thread.run_sync(self._read, job_id, last):
+            for event in events:
+                yield event
+            last = events[-1].seq
+
+    def _read(self, job_id: str, last: int) -> list[Event]:
+        with transaction(self._sessions, read_only=True) as session:
+            return EventRepo(session).since(job_id, last, limit=PAGE)
+
+    def _has_more(self, job_id: str, after: int) -> bool:
+        with transaction(self._sessions, read_only=True) as session:
+            job = JobRepo(session).get(job_id, with_spec=False)
+            return job.state not in TERMINAL or job.event_seq > after
