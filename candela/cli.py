@@ -67,13 +67,13 @@ def submit(
     from candela.specs import read_spec
     from candela.watching import follow
 
-    client = _client()
-    job = client.jobs.submit(read_spec(spec), idempotency_key=key)
-    if watch:
-        follow(job, quiet=as_json)
-    _print_job(job, as_json=as_json)
-    if watch:
-        job.check()
+    with _client() as client:
+        job = client.jobs.submit(read_spec(spec), idempotency_key=key)
+        if watch:
+            follow(job, quiet=as_json)
+        _print_job(job, as_json=as_json)
+        if watch:
+            job.check()
 
 
 @app.command()
@@ -86,14 +86,16 @@ def jobs(
     """List jobs, newest first."""
     from candela import render
 
-    found = list(_client().jobs.list(state=state, name=name, limit=limit))
-    render.json_or([job.answer for job in found], as_json, lambda: render.jobs(found))
+    with _client() as client:
+        found = list(client.jobs.list(state=state, name=name, limit=limit))
+        render.json_or([job.answer for job in found], as_json, lambda: render.jobs(found))
 
 
 @app.command()
 def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Show one job: its state, progress, metrics, failure and history."""
-    _print_job(_client().jobs.get(job_id), as_json=as_json)
+    with _client() as client:
+        _print_job(client.jobs.get(job_id), as_json=as_json)
 
 
 @app.command()
@@ -101,40 +103,46 @@ def watch(job_id: JobId) -> None:
     """Follow a job until it ends. Exit status 0 only if it succeeded."""
     from candela.watching import follow
 
-    job = _client().jobs.get(job_id)
-    follow(job)
-    _print_job(job, as_json=False)
-    job.check()
+    with _client() as client:
+        job = client.jobs.get(job_id)
+        follow(job)
+        _print_job(job, as_json=False)
+        job.check()
 
 
 @app.command()
 def cancel(job_id: JobId) -> None:
     """Cancel a job; what it has learnt so far is kept as checkpoints."""
-    _say(_client().jobs.get(job_id).cancel())
+    with _client() as client:
+        _say(client.jobs.get(job_id).cancel())
 
 
 @app.command()
 def pause(job_id: JobId) -> None:
     """Pause a job; `resume` goes on as if it never had been."""
-    _say(_client().jobs.get(job_id).pause())
+    with _client() as client:
+        _say(client.jobs.get(job_id).pause())
 
 
 @app.command()
 def resume(job_id: JobId) -> None:
     """Let a paused job go on."""
-    _say(_client().jobs.get(job_id).resume())
+    with _client() as client:
+        _say(client.jobs.get(job_id).resume())
 
 
 @app.command()
 def finish(job_id: JobId) -> None:
     """End a job after this epoch and register what it has learnt."""
-    _say(_client().jobs.get(job_id).finish())
+    with _client() as client:
+        _say(client.jobs.get(job_id).finish())
 
 
 @app.command()
 def logs(job_id: JobId) -> None:
     """Print a job's log lines."""
-    sys.stdout.write(_client().jobs.get(job_id).logs())
+    with _client() as client:
+        sys.stdout.write(client.jobs.get(job_id).logs())
 
 
 @app.command()
@@ -147,8 +155,9 @@ def metrics(
     """Show a job's curves: the last value, the best ones, and their course."""
     from candela import render
 
-    series = _client().jobs.get(job_id).metrics(name=name, split=split, max_points=500)
-    render.json_or(series, as_json, lambda: render.series(series))
+    with _client() as client:
+        series = client.jobs.get(job_id).metrics(name=name, split=split, max_points=500)
+        render.json_or(series, as_json, lambda: render.series(series))
 
 
 @datasets_app.callback()
@@ -156,8 +165,10 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     """List datasets and the state of their versions."""
     from candela import render
 
-    if context.invoked_subcommand is None:
-        found = _client().datasets.list()
+    if context.invoked_subcommand is not None:
+        return
+    with _client() as client:
+        found = client.datasets.list()
         render.json_or(found, as_json, lambda: render.datasets(found))
 
 
@@ -172,10 +183,11 @@ def add_dataset(
     from candela import render
     from candela.watching import upload
 
-    version = upload(_client().datasets, name, path, wait=wait, quiet=as_json)
-    render.json_or(version, as_json, lambda: render.dataset_version(name, version))
-    if version["state"] == "failed":
-        raise typer.Exit(1)
+    with _client() as client:
+        version = upload(client.datasets, name, path, wait=wait, quiet=as_json)
+        render.json_or(version, as_json, lambda: render.dataset_version(name, version))
+        if version["state"] == "failed":
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -183,8 +195,9 @@ def models(as_json: AsJson = False) -> None:
     """List the registered models."""
     from candela import render
 
-    found = _client().models.list()
-    render.json_or(found, as_json, lambda: render.models(found))
+    with _client() as client:
+        found = client.models.list()
+        render.json_or(found, as_json, lambda: render.models(found))
 
 
 @app.command()
@@ -197,10 +210,11 @@ def predict(
     """Ask a model what is in pictures. Exit status 1 if any of them could not be read."""
     from candela import render
 
-    answer = _client().models.predict(ref, pictures, top_k=top_k)
-    render.json_or(answer, as_json, lambda: render.predictions(answer, [path.name for path in pictures]))
-    if any("error" in prediction for prediction in answer["predictions"]):
-        raise typer.Exit(1)
+    with _client() as client:
+        answer = client.models.predict(ref, pictures, top_k=top_k)
+        render.json_or(answer, as_json, lambda: render.predictions(answer, [path.name for path in pictures]))
+        if any("error" in prediction for prediction in answer["predictions"]):
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -55,12 +55,13 @@ def run(home: Path | None) -> None:
     """
     console = Console(highlight=False)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="candela-demo-") as scratch:
-        with _service(home or Path(scratch) / "home", console) as url, Client(url) as client:
-            _walk(client, Path(scratch), console)
-            console.print(
-                f"Docs of the API: [bold]{url}/docs[/bold], while the service runs: `make up` keeps it running."
-            )
+    with (
+        tempfile.TemporaryDirectory(prefix="candela-demo-") as scratch,
+        _service(home or Path(scratch) / "home", console) as url,
+        Client(url) as client,
+    ):
+        _walk(client, Path(scratch), console)
+        console.print(f"Docs of the API: [bold]{url}/docs[/bold] while it runs; `make up` keeps a service running")
     console.print(f"[green]All done[/green] in {time.monotonic() - started:.0f} s; the service is stopped again.")
 
 

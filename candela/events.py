@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
@@ -23,7 +24,7 @@ def watch(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Event]:
-    """Yield what a job tells, from the beginning or after an event's id, until it says `end`.
+    """Yield what a job tells, from the beginning or after an event's id, until it has ended.
 
     A lost connection is made again where it broke off; nothing is repeated or left out.
 
@@ -31,20 +32,28 @@ def watch(
         Unreachable: no connection could be made for `patience_s`.
         ProblemError: the server refused, for example because there is no such job.
     """
-    last_id, lost_at, tries = after, None, 0
-    while True:
+    last_id, lost_at, tries, has_ended = after, None, 0, False
+    while not has_ended:
         try:
             for event in _connect(transport, job_id, last_id):
                 last_id, lost_at, tries = event["id"] or last_id, None, 0
+                # A job that was extended goes on after an `end`; the server closes behind the last one.
+                has_ended = event["type"] == "end"
                 yield event
-                if event["type"] == "end":
-                    return
+        except _NothingMore:
+            return
         except (Unreachable, ProblemError) as error:
             lost_at = clock() if lost_at is None else lost_at
             if not _may_come_back(error) or clock() - lost_at > patience_s:
                 raise
-        sleep(min(0.1 * 2**tries, 5.0))
-        tries = min(tries + 1, 10)
+            has_ended = False
+        if not has_ended:
+            sleep(min(0.1 * 2**tries, 5.0))
+            tries = min(tries + 1, 10)
+
+
+class _NothingMore(Exception):
+    """The job had ended before the event that was asked for."""
 
 
 def _may_come_back(error: CandelaError) -> bool:
@@ -57,6 +66,8 @@ def _connect(transport: Transport, job_id: str, last_id: str | None) -> Iterator
         headers["Last-Event-ID"] = last_id
     timeout = httpx.Timeout(10.0, read=SILENCE_S)
     with transport.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as answer:
+        if answer.status_code == HTTPStatus.NO_CONTENT:
+            raise _NothingMore
         try:
             for message in EventSource(answer).iter_sse():
                 if message.event != "message" or message.data:

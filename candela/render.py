@@ -38,7 +38,7 @@ def jobs(found: Sequence[Job]) -> None:
 
 def job(shown: Job) -> None:
     answer = shown.answer
-    out.print(f"[bold]{escape(shown.name)}[/bold]  {shown.id}  ", state(shown.state), f"  attempt {answer['attempt']}")
+    out.print(f"[bold]{escape(shown.name)}[/bold]  {shown.id} ", state(shown.state), f" attempt {answer['attempt']}")
     if answer["progress"]:
         out.print(f"  epoch    {epochs(answer['progress'])}")
     if answer["metrics"]:
@@ -78,7 +78,7 @@ def datasets(found: Sequence[Dataset]) -> None:
 
 
 def dataset_version(name: str, version: DatasetVersion) -> None:
-    out.print(f"{name} version {version['version']} is ", state(version["state"]))
+    out.print(f"{name} version {version['version']} is", state(version["state"]))
     if failure := version.get("failure"):
         out.print(f"  [red]{escape(str(failure.get('message')))}[/red] {escape(str(failure.get('hint') or ''))}")
 

@@ -1,0 +1,195 @@
+"""The command line shows what the server says, and its exit status tells how it went."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from candela import render
+from candela.cli import main
+
+JobAnswer = Callable[..., dict[str, Any]]
+Run = Callable[..., tuple[int, str, str]]
+END = 'id: 9\nevent: end\ndata: {{"payload": {{"state": "{state}"}}}}\n\n'
+METRICS = (
+    'id: 2\nevent: metrics\ndata: {"payload": {"step": 5, "metrics": {"train_loss": 0.5, "valid_accuracy": 0.875}, '
+    '"progress": {"epoch": 1, "epochs": 2, "step": 5, "steps": 10, "eta_seconds": 61.0}}}\n\n'
+)
+
+
+@pytest.fixture
+def run(server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run the command line against the scripted server: its exit status, standard output and standard error."""
+    monkeypatch.setenv("CANDELA_URL", server.url)
+    monkeypatch.delenv("CANDELA_API_KEY", raising=False)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["candela", *map(str, words)])
+        monkeypatch.setattr(render, "out", Console(highlight=False, width=200))
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text("dataset: {name: digits}\narchitecture: {name: mlp}\noptimizer: {name: adam, lr: 1e-3}\n")
+    return path
+
+
+def test_submitting_posts_the_spec(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
+    server.json("POST /v1/jobs", job_answer(), 202)
+    status, printed, _ = run("submit", spec)
+    assert status == 0
+    assert "j1" in printed
+    assert "queued" in printed
+    assert server.seen[0].json()["optimizer"] == {"name": "adam", "lr": 0.001}
+
+
+@pytest.mark.parametrize(("state", "expected"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_the_exit_status_of_a_watched_job_is_its_end(
+    server: Any, run: Run, spec: Path, job_answer: JobAnswer, state: str, expected: int
+) -> None:
+    server.json("POST /v1/jobs", job_answer(), 202)
+    server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state=state))
+    server.json("GET /v1/jobs/j1", job_answer(state=state))
+    status, printed, told = run("submit", spec, "--watch")
+    assert status == expected
+    assert state in printed
+    assert "epoch 1/2  train_loss 0.5  valid_accuracy 0.875" in told
+
+
+def test_json_is_all_there_is_on_standard_output(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
+    server.json("POST /v1/jobs", job_answer(), 202)
+    server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state="succeeded"))
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    status, printed, _ = run("submit", spec, "--watch", "--json")
+    assert status == 0
+    assert json.loads(printed)["state"] == "succeeded"
+
+
+def test_a_refused_spec_is_told_field_by_field(server: Any, run: Run, spec: Path) -> None:
+    errors = [{"pointer": "/optimizer/lr", "detail": "must be above 0"}]
+    server.problem("POST /v1/jobs", 422, "invalid-request", errors=errors)
+    status, printed, told = run("submit", spec)
+    assert (status, printed) == (1, "")
+    assert told == "candela: It is invalid-request. (422 invalid-request)\n  /optimizer/lr: must be above 0\n"
+
+
+def test_a_server_that_is_not_there_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANDELA_URL", "http://127.0.0.1:1")
+    status, _, told = run("jobs")
+    assert status == 1
+    assert told.splitlines() == [
+        "candela: No server answers at http://127.0.0.1:1; is it up? (`candela up` starts one)"
+    ]
+
+
+def test_jobs_are_listed(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    progress = {"epoch": 3, "epochs": 10, "step": 1, "steps": 2, "eta_seconds": None}
+    listed = job_answer(state="running", progress=progress, metrics={"valid_loss": "NaN"})
+    server.json("GET /v1/jobs", {"items": [listed], "next_cursor": None})
+    status, printed, _ = run("jobs")
+    assert status == 0
+    assert printed.splitlines()[1].split() == [
+        *["j1", "digits", "running", "3/10", "valid_loss", "nan", "2026-11-23", "08:00:00"]
+    ]
+
+
+def test_a_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    failure = {"code": "diverged", "message": "Loss [nan].", "hint": "Lower it.", "retryable": False}
+    server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
+    status, printed, _ = run("show", "j1")
+    assert status == 0
+    assert "Loss [nan]. (diverged)" in printed
+    assert "Lower it." in printed
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])
+def test_a_job_is_steered(server: Any, run: Run, job_answer: JobAnswer, action: str) -> None:
+    server.json("GET /v1/jobs/j1", job_answer())
+    server.json(f"POST /v1/jobs/j1/{action}", job_answer(state="cancelled"), 202)
+    assert run(action, "j1")[:2] == (0, "j1 cancelled\n")
+
+
+def test_curves_are_drawn(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    points = [{"step": n, "epoch": n, "value": value} for n, value in enumerate([3.0, 2.0, "NaN", 1.0])]
+    server.json("GET /v1/jobs/j1", job_answer())
+    server.json("GET /v1/jobs/j1/metrics", {"series": [{"name": "loss", "split": "train", "points": points}]})
+    status, printed, _ = run("metrics", "j1")
+    assert status == 0
+    assert printed.splitlines()[1].split() == ["train_loss", "1", "1", "3", "█▅!▁"]
+
+
+def test_predictions_are_bars_and_a_bad_picture_is_an_exit_status(server: Any, run: Run, tmp_path: Path) -> None:
+    top_k = [{"label": "7", "index": 7, "probability": 0.5}, {"label": "1", "index": 1, "probability": 0.1}]
+    good = {"label": "7", "index": 7, "probability": 0.5, "top_k": top_k}
+    bad = {"error": {"code": "invalid-picture", "detail": "It cannot be read."}}
+    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / "b.png").write_bytes(b"b")
+    answer = {"model": {"name": "digits", "version": 1}, "predictions": [good, bad]}
+    server.json("POST /v1/models/digits/predict", answer)
+    status, printed, _ = run("predict", "digits", tmp_path / "a.png", tmp_path / "b.png")
+    assert status == 1
+    lines = printed.splitlines()
+    assert lines[1].split() == ["7", "█" * 15 + "·" * 15, "50.0%"]
+    assert lines[-1].strip() == "It cannot be read."
+
+
+@pytest.mark.parametrize(("state", "expected"), [("ready", 0), ("failed", 1)])
+def test_pictures_are_added_and_waited_for(server: Any, run: Run, tmp_path: Path, state: str, expected: int) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(b"picture")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": state}]})
+    status, printed, _ = run("datasets", "add", "pets", tmp_path)
+    assert status == expected
+    assert printed.startswith(f"pets version 1 is {state}")
+
+
+def test_datasets_and_models_are_listed(server: Any, run: Run) -> None:
+    version = {"version": 1, "state": "ready", "num_samples": 9, "classes": ["a", "b"], "image_shape": [1, 8, 8]}
+    server.json("GET /v1/datasets", {"items": [{"name": "pets", "versions": [version]}], "next_cursor": None})
+    listed = {"name": "digits", "versions": [{"version": 2}, {"version": 1}], "aliases": {"champion": 1}}
+    server.json("GET /v1/models", {"items": [listed], "next_cursor": None})
+    assert run("datasets")[1].splitlines()[1].split() == ["pets", "1", "ready", "9", "2", "1x8x8"]
+    assert run("models")[1].splitlines()[1].split() == ["digits", "2,", "1", "champion", "=", "1"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; import candela.cli;"
+        "heavy = {'torch', 'httpx', 'numpy', 'yaml', 'app', 'worker', 'core', 'models'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_the_sdk_imports_no_part_of_the_service() -> None:
+    code = (
+        "import sys; import candela; candela.Client; candela.ProblemError;"
+        "inside = {'torch', 'app', 'worker', 'core', 'models', 'fastapi', 'celery'} & set(sys.modules);"
+        "sys.exit(str(inside) if inside else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["up", "--host", "0.0.0.0"], ["up", "--home", "/dev/null/home"]])
+def test_a_start_that_cannot_be_is_one_line(words: list[str]) -> None:
+    command = [sys.executable, "-m", "candela", *words, "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("candela: ")

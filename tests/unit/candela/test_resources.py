@@ -1,0 +1,143 @@
+"""Jobs, datasets and models of the SDK send what the contract says."""
+
+import base64
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candela import CandelaError, Client, JobFailed
+
+JobAnswer = Callable[..., dict[str, Any]]
+
+
+def test_waiting_returns_the_finished_job(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    server.json("POST /v1/jobs", job_answer(), 202)
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded", model={"name": "digits", "version": 1}))
+    job = client.jobs.submit({}).wait().check()
+    assert job.model == {"name": "digits", "version": 1}
+
+
+def test_a_failed_job_tells_why_when_checked(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    failure = {
+        "code": "diverged",
+        "message": "The loss is NaN.",
+        "hint": "Lower the learning rate.",
+        "retryable": False,
+    }
+    server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
+    with pytest.raises(JobFailed, match=r"j1 ended as failed: The loss is NaN\. Lower the learning rate\."):
+        client.jobs.get("j1").wait().check()
+
+
+def test_waiting_ends_at_its_time(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    with pytest.raises(TimeoutError, match="still running"):
+        client.jobs.get("j1").wait(timeout_s=0)
+
+
+def test_all_pages_are_one_list(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs", {"items": [job_answer(id="a"), job_answer(id="b")], "next_cursor": "c1"})
+    server.json("GET /v1/jobs", {"items": [job_answer(id="c")], "next_cursor": None})
+    assert [job.id for job in client.jobs.list(state="queued")] == ["a", "b", "c"]
+    assert [seen.query.get("cursor") for seen in server.seen] == [None, "c1"]
+    assert all(seen.query["state"] == "queued" for seen in server.seen)
+
+
+def test_a_limit_asks_for_no_more(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs", {"items": [job_answer(id="a"), job_answer(id="b")], "next_cursor": "c1"})
+    assert [job.id for job in client.jobs.list(limit=2)] == ["a", "b"]
+    assert [seen.query["limit"] for seen in server.seen] == ["2"]
+
+
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])
+def test_steering_posts_the_action(server: Any, client: Client, job_answer: JobAnswer, action: str) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    server.json(f"POST /v1/jobs/j1/{action}", job_answer(state="cancelling"), 202)
+    assert getattr(client.jobs.get("j1"), action)().state == "cancelling"
+
+
+def test_a_folder_is_uploaded_as_a_zip(server: Any, client: Client, tmp_path: Path) -> None:
+    for name in ("cat/1.png", "dog/1.png", ".hidden/x", "cat/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture " + name.encode())
+    server.json("POST /v1/datasets/pets/versions", {"version": 3, "state": "importing"}, 202)
+    told: list[tuple[int, int]] = []
+    version = client.datasets.add("pets", tmp_path, progress=lambda sent, size: told.append((sent, size)))
+    assert version["version"] == 3
+    (seen,) = server.seen
+    assert seen.headers["content-type"] == "application/zip"
+    assert int(seen.headers["content-length"]) == len(seen.body)
+    assert zipfile.ZipFile(io.BytesIO(seen.body)).namelist() == ["cat/1.png", "dog/1.png"]
+    assert told[-1] == (len(seen.body), len(seen.body))
+
+
+def test_an_archive_is_sent_as_it_is(server: Any, client: Client, tmp_path: Path) -> None:
+    archive = tmp_path / "pets.tar.gz"
+    archive.write_bytes(b"any bytes")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    client.datasets.add("pets", archive)
+    assert (server.seen[0].body, server.seen[0].headers["content-type"]) == (b"any bytes", "application/gzip")
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_nothing_to_upload_is_said_before_anything_is_sent(
+    client: Client, tmp_path: Path, name: str, server: Any
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CandelaError, match=name):
+        client.datasets.add("pets", tmp_path / name)
+    assert server.seen == []
+
+
+def test_an_import_is_waited_for(server: Any, client: Client) -> None:
+    for state in ("importing", "ready"):
+        server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": state}]})
+    assert client.datasets.wait("pets", 1)["state"] == "ready"
+    with pytest.raises(CandelaError, match="no version 2"):
+        client.datasets.wait("pets", 2)
+
+
+def test_one_picture_is_the_body_and_several_are_multipart(server: Any, client: Client, tmp_path: Path) -> None:
+    server.json("POST /v1/models/digits@3/predict", {"model": {"name": "digits", "version": 3}, "predictions": []})
+    file = tmp_path / "seven.png"
+    file.write_bytes(b"one picture")
+    client.models.predict("digits@3", file, top_k=2)
+    client.models.predict("digits@3", [file, b"another"])
+    single, several = server.seen
+    assert (single.body, single.headers["content-type"], single.query) == (b"one picture", "image/png", {"top_k": "2"})
+    assert several.headers["content-type"].startswith("multipart/form-data")
+    assert several.body.count(b'name="images"') == 2
+    assert b"one picture" in several.body
+
+
+def test_bytes_travel_as_base64_in_json(server: Any, client: Client) -> None:
+    server.json("POST /v1/models/digits/predict", {"model": {"name": "digits", "version": 3}, "predictions": []})
+    client.models.predict_instances("digits", [{"image": b"\x00\xff"}, {"values": [1.0]}], top_k=1)
+    sent = server.seen[0].json()
+    assert base64.b64decode(sent["instances"][0]["image"]) == b"\x00\xff"
+    assert sent["instances"][1] == {"values": [1.0]}
+    assert sent["top_k"] == 1
+
+
+def test_a_bundle_is_downloaded_whole_or_not_at_all(server: Any, client: Client, tmp_path: Path) -> None:
+    route = "GET /v1/models/digits/versions/1/bundle"
+    server.stream(route, "zip bytes", "application/zip")
+    assert client.models.bundle("digits", 1, tmp_path / "digits.zip").read_bytes() == b"zip bytes"
+    server.answers[route].clear()
+    server.problem(route, 404, "not-found")
+    with pytest.raises(CandelaError):
+        client.models.bundle("digits", 1, tmp_path / "other.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.zip"]
+
+
+def test_readiness_is_a_plain_yes_or_no(server: Any, client: Client) -> None:
+    server.json("GET /health/ready", {"status": "ok"})
+    assert client.is_ready()
+    server.answers["GET /health/ready"].clear()
+    server.problem("GET /health/ready", 503, "not-ready")
+    assert not client.is_ready()
