@@ -1,0 +1,74 @@
+"""Uploaded archives: what kind a file is, a quick look at the door, and its entries in the import."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from core.datasets import tars, zips
+from core.datasets.members import Entry, Limits
+from core.errors import InvalidArchive
+
+Kind = Literal["zip", "tar", "gzip"]
+
+_QUICK_ENTRIES = 20_000
+_QUICK_BYTES = 64 * 2**20
+_HEAD = 4096
+
+
+def kind_of(path: Path) -> Kind:
+    """Tell the kind by the first bytes; names and content types are not looked at. Raises `InvalidArchive`."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head[:4] in (b"PK\3\4", b"PK\5\6"):
+        return "zip"
+    if head[:3] == b"\x1f\x8b\x08":
+        return "gzip"
+    if head[257:262] == b"ustar":
+        return "tar"
+    if _is_table(head):
+        raise InvalidArchive("Tables (CSV) are not accepted yet; upload an archive of pictures.", code="archive_table")
+    raise InvalidArchive(
+        "This is not a zip, tar or tar.gz." if head else "The upload is empty.", code="archive_unknown"
+    )
+
+
+def entries(path: Path, limits: Limits) -> Iterator[Entry]:
+    """Yield the entries, each safe by name and kind. Raises `InvalidArchive`."""
+    match kind_of(path):
+        case "zip":
+            return zips.entries(path, limits)
+        case "tar":
+            return tars.entries(path, limits, is_gzip=False)
+        case "gzip":
+            return tars.entries(path, limits, is_gzip=True)
+
+
+def look(path: Path, limits: Limits) -> Kind:
+    """Refuse at the door what a quick look shows: at most 20,000 entries and 64 MiB; the import sees the rest.
+
+    Raises:
+        InvalidArchive: it is no archive, or one of the entries seen is unsafe.
+    """
+    kind = kind_of(path)
+    if kind == "zip" and zips.check_list(path, limits) > _QUICK_ENTRIES:
+        return kind
+    quick = limits._replace(max_bytes=min(limits.max_bytes, _QUICK_BYTES))
+    try:
+        num_entries = sum(1 for _ in islice(entries(path, quick), _QUICK_ENTRIES))
+    except InvalidArchive as error:
+        is_only_long = error.facts["code"] == "archive_too_large" and quick.max_bytes < limits.max_bytes
+        if not is_only_long or kind == "zip":
+            raise
+        return kind
+    if not num_entries:
+        raise InvalidArchive("The archive is empty.", code="archive_empty")
+    return kind
+
+
+def _is_table(head: bytes) -> bool:
+    try:
+        first_line, end, _ = head.decode("utf-8", errors="strict" if len(head) < _HEAD else "ignore").partition("\n")
+    except UnicodeDecodeError:
+        return False
+    return bool(end) and "\0" not in first_line and any(mark in first_line for mark in ",;\t")

@@ -1,0 +1,100 @@
+"""From the names in an archive to splits and classes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.datasets.packed import SPLITS
+from core.errors import InvalidArchive
+
+Parts = tuple[str, ...]
+
+_SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Place(NamedTuple):
+    """Where a picture belongs."""
+
+    split: str
+    label: str
+
+
+class Layout(NamedTuple):
+    """`places` has one entry a picture, None for those in no class folder. Classes are sorted by name."""
+
+    classes: tuple[str, ...]
+    places: list[Place | None]
+    empty_classes: tuple[str, ...]
+
+
+def arrange(pictures: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
+    """Read `class/picture`, or `train/class/picture` with `valid/…` and `test/…`, below one more folder perhaps.
+
+    Args:
+        pictures: the parts of every picture's name.
+        folders: those of the folders that the archive lists, so that empty classes are seen.
+
+    Raises:
+        InvalidArchive: no picture lies in a class folder, or validation has classes that training lacks.
+    """
+    depth = _wrapping(pictures)
+    inner = [parts[depth:] for parts in pictures]
+    has_splits = _has_splits(inner)
+    places = [_place(parts, has_splits=has_splits) for parts in inner]
+    found = Counter(place for place in places if place)
+    if not found:
+        raise InvalidArchive(
+            "There is no picture in a class folder.",
+            code="archive_empty",
+            hint="Put the pictures into one folder a class: class/picture.jpg, or train/class/picture.jpg.",
+        )
+    classes = {place.label for place in found if place.split == "train"}
+    strange = sorted({place.label for place in found} - classes)
+    if strange:
+        raise InvalidArchive(
+            f"Classes that training lacks: {', '.join(strange[:10])}.",
+            code="dataset_unknown_class",
+            hint="Every class of valid/ and test/ needs pictures in train/ too.",
+            classes=strange[:100],
+        )
+    empty = {_label(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth} - classes - {None}
+    return Layout(tuple(sorted(classes)), places, tuple(sorted(name for name in empty if name)))
+
+
+def in_order(places: Sequence[Place | None], names: Sequence[str]) -> list[int]:
+    """Return the indices of placed pictures by split, class and name: the order does not depend on the archive's."""
+    placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(places) if place]
+    return [index for *_, index in sorted(placed)]
+
+
+def _wrapping(pictures: Sequence[Parts]) -> int:
+    """Return 1 where one folder, which is no split, holds everything and class folders lie in it."""
+    tops = {parts[0] for parts in pictures}
+    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_OF) and all(len(parts) > 2 for parts in pictures)
+    return int(is_wrapped)
+
+
+def _has_splits(pictures: Sequence[Parts]) -> bool:
+    tops = {_SPLIT_OF.get(parts[0].lower()) for parts in pictures if len(parts) > 1}
+    return "train" in tops and None not in tops and any(len(parts) > 2 for parts in pictures)
+
+
+def _place(parts: Parts, *, has_splits: bool) -> Place | None:
+    if len(parts) < 2 + has_splits:
+        return None
+    return Place(_SPLIT_OF[parts[0].lower()], parts[1]) if has_splits else Place("train", parts[0])
+
+
+def _label(folder: Parts, *, has_splits: bool) -> str | None:
+    if has_splits:
+        return folder[1] if len(folder) == 2 and _SPLIT_OF.get(folder[0].lower()) else None
+    return folder[0] if len(folder) == 1 else None

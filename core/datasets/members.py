@@ -1,0 +1,178 @@
+"""The files in a zip or tar, one after the other and never on disk: unsafe entries are refused, not repaired."""
+
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from core.errors import InvalidArchive, TooLarge
+
+_PIECE = 2**20
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+class Limits(NamedTuple):
+    """What an upload may hold. Bytes are counted as they are read, whatever the archive says of itself.
+
+    Attributes:
+        max_ratio: bytes read over bytes of the archive, from `ratio_floor` bytes on.
+        max_packed_bytes: of the decoded pictures.
+    """
+
+    max_entries: int = 1_000_000
+    max_bytes: int = 8 * 2**30
+    max_picture_bytes: int = 16 * 2**20
+    max_pixels: int = 25_000_000
+    max_packed_bytes: int = 32 * 2**30
+    max_name_bytes: int = 1024
+    max_depth: int = 16
+    max_ratio: int = 200
+    ratio_floor: int = 64 * 2**20
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Entry(NamedTuple):
+    """A folder or a regular file. `body` is None for a folder, and can be read until the next entry is asked for."""
+
+    parts: tuple[str, ...]
+    body: Readable | None
+
+
+class Gate:
+    """Every name passes here once."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = 0
+        self._seen: dict[str, bool] = {}
+
+    def admit(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
+        """Return the parts of a safe name. A leading `./`, as tar writes it, is no part.
+
+        Raises:
+            InvalidArchive: the name is not safe, or was there before; or too many have come.
+        """
+        self._count += 1
+        if self._count > self._limits.max_entries:
+            raise too_large(f"more than {self._limits.max_entries} entries")
+        parts = self._parts(name)
+        if parts:
+            self._refuse_twins(name, parts, is_folder=is_folder)
+        return parts
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        if why := self._fault(name):
+            raise unsafe(name, why)
+        parts = tuple(part for part in name.rstrip("/").split("/") if part != ".")
+        if len(parts) > self._limits.max_depth:
+            raise unsafe(name, f"lies deeper than {self._limits.max_depth} folders")
+        return parts
+
+    def _fault(self, name: str) -> str | None:
+        if not name:
+            return "has no name"
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError:
+            return "has a name that is not UTF-8"
+        if size > self._limits.max_name_bytes:
+            return f"has a name of {size} bytes"
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            return "has a control character in its name"
+        if "\\" in name:
+            return "has a backslash in its name"
+        if name.startswith("/") or _DRIVE.match(name):
+            return "has an absolute name"
+        parts = name.rstrip("/").split("/")
+        if ".." in parts:
+            return "leads out of the archive"
+        return "has an empty part in its name" if "" in parts else None
+
+    def _refuse_twins(self, name: str, parts: tuple[str, ...], *, is_folder: bool) -> None:
+        key = "/".join(parts).casefold()
+        if key in self._seen and not (is_folder and self._seen[key]):
+            raise unsafe(name, "is there twice, or differs from another by case alone")
+        self._seen[key] = is_folder
+
+
+class Counter:
+    """Counts bytes as they are read, over all entries."""
+
+    def __init__(self, archive_size: int, limits: Limits) -> None:
+        self._limits = limits
+        self._by_ratio = max(limits.ratio_floor, archive_size * limits.max_ratio)
+        self.total = 0
+
+    def add(self, count: int) -> None:
+        """Raises `InvalidArchive` past the limits."""
+        self.total += count
+        if self.total > self._limits.max_bytes:
+            raise too_large(f"more than {self._limits.max_bytes} bytes unpacked")
+        if self.total > self._by_ratio:
+            raise too_large(f"it unpacks to more than {self._limits.max_ratio} times its size")
+
+
+class Counted:
+    """A stream whose bytes are counted."""
+
+    def __init__(self, stream: Readable, counter: Counter) -> None:
+        self._stream = stream
+        self._counter = counter
+        self.last_block = b""
+
+    def read(self, size: int, /) -> bytes:
+        body = self._stream.read(size)
+        self._counter.add(len(body))
+        self.last_block = (self.last_block + body)[-512:]
+        return body
+
+
+def read_whole(body: Readable, most: int) -> bytes | None:
+    """Return the bytes of an entry, or None where there are more than `most`. Raises `InvalidArchive`."""
+    with reading():
+        whole = body.read(most + 1)
+        while more := body.read(_PIECE) if len(whole) <= most else b"":
+            whole += more
+        return whole if len(whole) <= most else None
+
+
+def refuse_kind(name: str, mode: int) -> None:
+    """Raises InvalidArchive unless a Unix mode (0: unknown) is that of a regular file or a folder."""
+    kind = stat.S_IFMT(mode)
+    names = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise unsafe(name, f"is a {names.get(kind, 'device')}")
+
+
+def unsafe(name: str, why: str) -> InvalidArchive:
+    shown = ascii(name[:200])[1:-1]
+    return InvalidArchive(f"The entry '{shown}' {why}.", code="archive_unsafe_entry", entry=shown)
+
+
+def too_large(why: str) -> InvalidArchive:
+    return InvalidArchive(f"The archive holds too much: {why}.", code="archive_too_large")
+
+
+def corrupt(why: object) -> InvalidArchive:
+    return InvalidArchive(f"The archive is damaged or cut: {why}.", code="archive_corrupt")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Whatever a reader of archives raises over hostile bytes becomes `archive_corrupt`."""
+    try:
+        yield
+    except (InvalidArchive, TooLarge, MemoryError):
+        raise
+    except Exception as error:
+        raise corrupt(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size

@@ -1,0 +1,84 @@
+"""The pictures of an archive, taken out once into a single file, so that they can be read in any order."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from core import pictures
+from core.datasets.builtin import Unreadable
+from core.datasets.members import Entry, Limits, Readable, read_whole
+from core.errors import InvalidPicture, ServiceError
+from core.pictures import PictureSize
+
+_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".ppm"}
+)
+_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_LISTED = 100
+
+
+class Spooled(NamedTuple):
+    """A picture's bytes in the spool, and its size as its header says."""
+
+    parts: tuple[str, ...]
+    offset: int
+    length: int
+    size: PictureSize
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.parts)
+
+
+class Spool:
+    """What `fill` found; `ignored` are files that are no pictures."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._file = path.open("x+b")
+        self._limits = limits
+        self.pictures: list[Spooled] = []
+        self.folders: list[tuple[str, ...]] = []
+        self.unreadable: list[Unreadable] = []
+        self.unreadable_parts: list[tuple[str, ...]] = []
+        self.num_ignored = 0
+        self.ignored: list[str] = []
+
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """Take out all pictures. Raises `InvalidArchive`."""
+        for parts, body in entries:
+            if any(part.startswith(".") or part in _HIDDEN for part in parts):
+                continue
+            if body is None:
+                self.folders.append(parts)
+            else:
+                self._take(parts, body)
+        self._file.flush()
+
+    def _take(self, parts: tuple[str, ...], body: Readable) -> None:
+        whole = read_whole(body, self._limits.max_picture_bytes)
+        is_named_so = PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
+        try:
+            if whole is None:
+                raise InvalidPicture(f"The file has more than {self._limits.max_picture_bytes} bytes.")
+            size = pictures.probe(whole, max_pixels=self._limits.max_pixels)
+        except ServiceError as error:
+            self._leave(parts, error.detail, is_named_so=is_named_so)
+        else:
+            self.pictures.append(Spooled(parts, self._file.tell(), len(whole), size))
+            self._file.write(whole)
+
+    def _leave(self, parts: tuple[str, ...], reason: str, *, is_named_so: bool) -> None:
+        if is_named_so:
+            self.unreadable.append(Unreadable("/".join(parts), reason))
+            self.unreadable_parts.append(parts)
+            return
+        self.num_ignored += 1
+        if len(self.ignored) < _LISTED:
+            self.ignored.append("/".join(parts))
+
+    def read(self, picture: Spooled) -> bytes:
+        return os.pread(self._file.fileno(), picture.length, picture.offset)
+
+    def close(self) -> None:
+        self._file.close()
