@@ -62,6 +62,14 @@ class AttemptRepo:
             raise LostLease(f"Token {token} does not hold job {job_id}.")
         return row[0]
 
+    def wish(self, job_id: str, token: int) -> StopRequest | None:
+        """What is asked of the attempt, if anything, without renewing the lease."""
+        query = select(JobRow.stop_request).where(JobRow.id == job_id, JobRow.token == token)
+        row = self._session.execute(query.where(JobRow.state.in_(ACTIVE))).one_or_none()
+        if row is None:
+            raise LostLease(f"Token {token} does not hold job {job_id}.")
+        return row[0]
+
     def hold(self, job_id: str, token: int) -> JobRow:
         """The job, locked until the commit: what is written in this transaction is fenced."""
         return held(self._session, job_id, token)
@@ -96,20 +104,10 @@ class AttemptRepo:
         move(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
         return job
 
-    def stop(self, job_id: str, token: int, wish: StopRequest) -> JobRow:
-        """The attempt obeyed: the job is cancelled or paused, whichever was asked last."""
-        job = held(self._session, job_id, token)
-        if wish is StopRequest.PAUSE and job.state is JobState.PAUSING:
-            move(self._session, job, JobState.PAUSED, "paused", stop_request=None)
-        else:
-            reason = "user_cancelled"
-            move(self._session, job, JobState.CANCELLED, "cancelled", stop_request=None, stop_reason=reason)
-        return job
+    def give_back(self, job_id: str, token: int, reason: str) -> JobRow:
+        """The attempt ends without counting: stopped as asked, or its worker leaves.
 
-    def requeue(self, job_id: str, token: int, reason: str) -> JobRow:
-        """Give the job back without counting the attempt: the worker leaves, or could not begin.
-
-        A job that was to be cancelled or paused becomes so instead.
+        A job that was to be cancelled or paused becomes so; any other goes back into the queue.
         """
         job = held(self._session, job_id, token)
         self._give_back(job, reason, lost=0)

@@ -51,8 +51,8 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
         lambda repo: repo.beat(queued.id, old.token, 30.0),
         lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
         lambda repo: repo.fail(queued.id, old.token, WORKER_LOST),
-        lambda repo: repo.stop(queued.id, old.token, StopRequest.CANCEL),
-        lambda repo: repo.requeue(queued.id, old.token, "worker leaves"),
+        lambda repo: repo.give_back(queued.id, old.token, "worker leaves"),
+        lambda repo: repo.wish(queued.id, old.token),
         lambda repo: repo.lose(queued.id, old.token, WORKER_LOST),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.describe(queued.id, old.token, {}),
@@ -132,7 +132,7 @@ def test_giving_a_job_back_does_not_count_the_attempt_and_keeps_the_wish_to_fini
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, StopRequest.FINISH)
-        AttemptRepo(session).requeue(queued.id, job.token, "preempted")
+        AttemptRepo(session).give_back(queued.id, job.token, "preempted")
     again = won(sessions, queued.id)
     assert (again.attempt, again.lost_attempts, again.stop_request) == (2, 0, StopRequest.FINISH)
 

@@ -1,0 +1,214 @@
+"""What an attempt leaves behind: rows that carry its token, files before the rows that make them real."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.db.repos.models import ModelRepo
+from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
+from core.db.tables import JobRow, ModelVersionRow
+from core.errors import LostLease, StorageFull
+from core.events import EventType
+from core.storage import Storage
+from worker.protocol import Checkpoint, Finished, Metrics, Point, StoredFile
+
+log = structlog.get_logger()
+T = TypeVar("T")
+_RETRY_S = 0.2
+_MAX_TEXT = 8192
+_Told = list[tuple[EventType, dict[str, Any]]]
+
+
+class Recorder:
+    """Every method is one fenced transaction, tried again while the database is away and the lease lasts.
+
+    They raise LostLease when the attempt does not hold the job any more.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionFactory,
+        storage: Storage,
+        job: JobRow,
+        is_lost: Callable[[], bool],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._sessions, self._storage, self._job = sessions, storage, job
+        self._is_lost, self._sleep = is_lost, sleep
+        self._points: list[Point] = []
+        self._newest: Metrics | None = None
+        self._latest: dict[str, float | str] = {}
+
+    def write(self, action: Callable[[Session], T]) -> T:
+        """Do `action` in one transaction."""
+        while True:
+            try:
+                with transaction(self._sessions) as session:
+                    return action(session)
+            except SQLAlchemyError as error:
+                if not is_unavailable(error):
+                    raise
+                log.warning("recorder.database_away", job_id=self._job.id, error=str(error))
+            if self._is_lost():
+                raise LostLease("The lease ran out while the database was away.")
+            self._sleep(_RETRY_S)
+
+    def describe(self, runtime: dict[str, Any]) -> None:
+        """What the trainer resolved."""
+        self.write(lambda session: AttemptRepo(session).describe(self._job.id, self._job.token, clean(runtime)))
+
+    def keep(self, metrics: Metrics) -> None:
+        """Keep points for the next flush."""
+        self._points.extend(metrics.points)
+        self._latest |= metrics.latest
+        self._newest = metrics
+
+    @property
+    def has_unwritten(self) -> bool:
+        return self._newest is not None
+
+    def flush(self) -> None:
+        """Write the kept points, the progress, and one event of them all."""
+        if self._newest is None:
+            return
+        progress = self._newest.progress.model_dump()
+        points, latest = [_row_of(point) for point in self._points], self._latest
+        told: _Told = [
+            (
+                EventType.METRICS,
+                {"step": progress["step"], "epoch": progress["epoch"], "metrics": latest, "progress": progress},
+            )
+        ]
+
+        def action(session: Session) -> None:
+            AttemptRepo(session).set_progress(self._job.id, self._job.token, progress, latest)
+            MetricRepo(session).upsert(self._job.id, points)
+            EventRepo(session).append(self._job.id, told)
+
+        self.write(action)
+        self._points, self._latest, self._newest = [], {}, None
+
+    def log(self, level: str, message: str) -> None:
+        """Keep a line of the job's log."""
+        payload = {"level": level, "message": clean(message[:_MAX_TEXT])}
+
+        def action(session: Session) -> None:
+            AttemptRepo(session).hold(self._job.id, self._job.token)
+            EventRepo(session).append(self._job.id, [(EventType.LOG, payload)])
+
+        self.write(action)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning with the job, and in its log."""
+        self.write(lambda session: AttemptRepo(session).warn(self._job.id, self._job.token, message))
+        self.log("warning", message)
+
+    def checkpoint(self, said: Checkpoint) -> None:
+        """Store a snapshot, make it real, and let go of those that need not be kept.
+
+        Raises:
+            StorageFull: no space is left, and none could be made.
+        """
+        number = self.write(lambda session: CheckpointRepo(session).next_number(self._job.id))
+        key = f"jobs/{self._job.id}/t{self._job.token}/checkpoints/{number}"
+        try:
+            self._storage.publish(Path(said.dir), key)
+        except StorageFull:
+            self.write(self._delete_surplus)
+            self._storage.publish(Path(said.dir), key)
+        payload = {"number": number, "epoch": said.epoch, "step": said.step, "tags": list(said.tags)}
+
+        def action(session: Session) -> None:
+            CheckpointRepo(session).add(
+                self._job.id,
+                self._job.token,
+                number=number,
+                epoch=said.epoch,
+                step=said.step,
+                metrics=said.metrics,
+                tags=said.tags,
+                key=key,
+                files=_files(said.files),
+            )
+            EventRepo(session).append(self._job.id, [(EventType.CHECKPOINT, payload)])
+            self._delete_surplus(session)
+
+        self.write(action)
+
+    def finish(self, said: Finished, dataset: dict[str, Any]) -> None:
+        """Store the bundle; then, at once: the job succeeded, and its model has a new version."""
+        key = f"jobs/{self._job.id}/t{self._job.token}/bundle"
+        description = (Path(said.dir) / "bundle.json").read_text()
+        self._storage.publish(Path(said.dir), key)
+        self.write(lambda session: self._register(session, said, key, description, dataset))
+
+    def fail(self, failure: dict[str, Any]) -> None:
+        """The job failed for good."""
+        failure = clean(failure)
+        self.write(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
+
+    def _register(self, session: Session, said: Finished, key: str, description: str, dataset: dict[str, Any]) -> None:
+        files = _files(said.files)
+        version = ModelVersionRow(
+            name=self._job.model_name,
+            job_id=self._job.id,
+            key=key,
+            files=files,
+            sha256=files[WEIGHTS]["sha256"],
+            size_bytes=sum(file["size_bytes"] for file in files.values()),
+            bundle=json.loads(description),
+            spec=self._job.spec,
+            metrics=said.metrics,
+            dataset=dataset,
+            num_parameters=said.num_parameters,
+        )
+        version = ModelRepo(session).register(version, self._job.token)
+        attempts = AttemptRepo(session)
+        runtime = attempts.hold(self._job.id, self._job.token).runtime or {}
+        attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": said.evaluation})
+        attempts.finish(self._job.id, self._job.token, version.version, said.metrics, said.stop_reason)
+
+    def _delete_surplus(self, session: Session) -> None:
+        repo = CheckpointRepo(session)
+        for row in repo.surplus(self._job.id):
+            repo.delete(self._job.id, row.number)
+            on_commit(session, lambda key=row.key: self._delete_files(key))  # type: ignore[misc]
+
+    def _delete_files(self, key: str) -> None:
+        try:
+            self._storage.delete(key)
+        except OSError as error:  # nobody refers to them: the sweep tries again
+            log.warning("recorder.delete_failed", key=key, error=str(error))
+
+
+def clean(words: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
+    """The same without what PostgreSQL cannot store: zero characters and lone surrogates."""
+    match words:
+        case str():
+            return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        case dict():
+            return {clean(key): clean(value) for key, value in words.items()}
+        case list() | tuple():
+            return [clean(value) for value in words]
+        case _:
+            return words
+
+
+def _row_of(point: Point) -> MetricPoint:
+    if isinstance(point.value, str):
+        return MetricPoint(point.split, point.name, point.step, point.epoch, None, point.value)
+    return MetricPoint(point.split, point.name, point.step, point.epoch, point.value)
+
+
+def _files(files: Mapping[str, StoredFile]) -> dict[str, dict[str, Any]]:
+    return {name: file.model_dump() for name, file in files.items()}

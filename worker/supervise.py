@@ -1,0 +1,284 @@
+"""One job from claim to finish: starts a trainer, watches it, and has what it says written down."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from pydantic import ValidationError
+
+from core.db.repos.attempts import WORKER_LOST, AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.datasets import DatasetRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow, JobRow
+from core.errors import Corrupt, LostLease, StorageFull
+from core.jobs import StopRequest
+from core.spec import JobSpec
+from core.storage import Storage
+from worker.child import Ended, TrainerProcess
+from worker.heart import LEASE_SHARE, Cadence, Heart
+from worker.memory import num_oom_kills
+from worker.protocol import Checkpoint, Failed, Finished, Log, Metrics, Start, Started, Stop, Stopped, Up
+from worker.recorder import Recorder
+from worker.standby import Standby
+
+log = structlog.get_logger()
+Mode = Literal["cancel", "pause", "preempt", "finish"]
+_POLL_S = 0.1
+_RETRYABLE = {"gpu_out_of_memory", "host_out_of_memory", "disk_full", "internal"}
+
+
+class Supervisor:
+    """Runs jobs, several at a time where it is called by several threads, until the worker leaves."""
+
+    def __init__(
+        self,
+        sessions: SessionFactory,
+        storage: Storage,
+        standby: Standby,
+        owner: str,
+        cadence: Cadence,
+        max_attempts: int = 5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sessions, self.storage, self.standby = sessions, storage, standby
+        self.owner, self.cadence, self.max_attempts, self.clock = owner, cadence, max_attempts, clock
+        self.is_leaving = False
+
+    def leave(self) -> None:
+        """Take no more jobs; those that run leave a snapshot and go back into the queue.
+
+        It only sets a flag, since it is called by a signal's handler.
+        """
+        self.is_leaving = True
+
+    def run(self, job_id: str) -> bool:
+        """Claim the job and bring it to an end, or back into the queue; False if it cannot be had."""
+        if self.is_leaving:
+            return False
+        with transaction(self.sessions) as session:
+            job = AttemptRepo(session).claim(job_id, self.owner, self.cadence.lease_s, self.max_attempts)
+            if job is None:
+                return False
+            version = DatasetRepo(session).get(job.dataset_version_id)
+        with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt):
+            Attempt(self, job, version).run()
+        return True
+
+
+class Attempt:
+    """One claim of a job. Whatever happens, no process of it is left, and no write after the lease is lost."""
+
+    def __init__(self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow) -> None:
+        self._supervisor, self._job, self._version = supervisor, job, version
+        self._cadence, self._clock = supervisor.cadence, supervisor.clock
+        self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
+        self._recorder = Recorder(supervisor.sessions, supervisor.storage, job, lambda: self._heart.is_lost)
+        self._work_dir: Path | None = None
+        self._trainer: TrainerProcess | None = None
+        self._asked: Mode | None = None
+        self._obey_until = float("inf")
+        self._flushed = self._clock()
+
+    def run(self) -> None:
+        """The whole attempt."""
+        log.info("attempt.started", token=self._job.token)
+        self._heart.start()
+        try:
+            self._run()
+        except LostLease as error:
+            log.warning("attempt.fenced", error=str(error))
+        except Exception:  # a defect, or the storage is broken: another attempt may do better, up to the cap
+            log.exception("attempt.broke")
+            self._kill()
+            with suppress(LostLease):
+                self._lose("internal", "The worker could not go on with the job; its log says why.")
+        finally:
+            self._kill()
+            self._heart.stop()
+            self._clean_up()
+            log.info("attempt.ended")
+
+    def _run(self) -> None:
+        try:
+            start = self._prepare()
+        except Corrupt as error:
+            code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
+            self._fail(code, error.detail, "Restore the files from a copy, or post the job again.", error.facts)
+            return
+        except ValidationError as error:
+            self._fail("invalid_spec", str(error), "The job was stored by another version: post it again.")
+            return
+        if self._wanted() in ("cancel", "pause", "preempt"):
+            self._give_back()
+            return
+        num_kills_before = num_oom_kills()
+        self._trainer = self._supervisor.standby.take()
+        self._heart.attach(self._trainer)
+        self._trainer.send(start)
+        try:
+            while not self._is_last(self._next_message()):
+                pass
+        except Ended:
+            self._bury(self._trainer, num_oom_kills() > num_kills_before)
+
+    def _prepare(self) -> Start:
+        """What the trainer is told first.
+
+        Raises:
+            Corrupt: the dataset, or every checkpoint, is damaged.
+        """
+        meta, key = self._version.meta or {}, self._version.packed_key or ""
+        files = {name: file["sha256"] for name, file in meta.get("files", {}).items()}
+        dataset_dir = self._supervisor.storage.fetch(key, files)
+        resume_dir = self._newest_snapshot()
+        self._work_dir = self._supervisor.storage.scratch()
+        return Start(
+            job_id=self._job.id,
+            attempt=self._job.attempt,
+            spec=JobSpec.model_validate(self._job.spec),
+            dataset_dir=str(dataset_dir),
+            dataset=self._dataset,
+            work_dir=str(self._work_dir),
+            resume_dir=str(resume_dir) if resume_dir else None,
+            lease_s=LEASE_SHARE * self._cadence.lease_s,
+        )
+
+    @property
+    def _dataset(self) -> dict[str, Any]:
+        version = self._version
+        return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
+
+    def _newest_snapshot(self) -> Path | None:
+        damage: Corrupt | None = None
+        for row in self._recorder.write(lambda session: CheckpointRepo(session).resumable(self._job.id)):
+            files = {name: file["sha256"] for name, file in row.files.items()}
+            try:
+                return self._supervisor.storage.fetch(row.key, files)
+            except Corrupt as error:
+                damage = error
+                self._recorder.warn(f"Checkpoint {row.number} is damaged and was passed over: {error.detail}")
+        if damage is not None:
+            raise damage
+        return None
+
+    def _next_message(self) -> Up | None:
+        assert self._trainer is not None  # noqa: S101 - taken before
+        self._pass_on_wishes(self._trainer)
+        wait_s = self._cadence.flush_s if self._recorder.has_unwritten else max(self._cadence.flush_s, _POLL_S)
+        message = self._trainer.receive(wait_s)
+        if message is None or self._clock() - self._flushed >= self._cadence.flush_s:
+            self._recorder.flush()
+            self._flushed = self._clock()
+        return message
+
+    def _pass_on_wishes(self, trainer: TrainerProcess) -> None:
+        wanted = self._wanted()
+        if wanted is not None and wanted != self._asked:
+            log.info("attempt.stop_asked", mode=wanted)
+            self._asked = wanted
+            trainer.send(Stop(mode=wanted))
+            self._obey_until = float("inf") if wanted == "finish" else self._clock() + self._cadence.grace_s
+        if self._clock() > self._obey_until:
+            log.warning("attempt.not_obeyed", mode=self._asked)
+            trainer.kill()
+
+    def _wanted(self) -> Mode | None:
+        match self._heart.wish:
+            case StopRequest.CANCEL:
+                return "cancel"
+            case StopRequest.PAUSE:
+                return "pause"
+            case _ if self._supervisor.is_leaving:
+                return "preempt"
+            case StopRequest.FINISH:
+                return "finish"
+            case None:
+                return None
+
+    def _is_last(self, message: Up | None) -> bool:
+        """Write down what the trainer said; whether it was its last word."""
+        match message:
+            case None:
+                return False
+            case Started(runtime=runtime):
+                self._supervisor.standby.replenish()
+                self._recorder.describe(runtime)
+                return False
+            case Metrics():
+                self._recorder.keep(message)
+                return False
+            case Log(level=level, message=text):
+                self._recorder.log(level, text)
+                return False
+            case Checkpoint():
+                self._recorder.flush()
+                return not self._stored(lambda: self._recorder.checkpoint(message))
+            case Finished():
+                self._recorder.flush()
+                self._stored(lambda: self._recorder.finish(message, self._dataset))
+            case Stopped():
+                self._recorder.flush()
+                self._give_back()
+            case Failed(code=code, message=text, hint=hint, facts=facts):
+                self._recorder.flush()
+                self._fail(code, text, hint, facts)
+        return True
+
+    def _stored(self, store: Callable[[], None]) -> bool:
+        try:
+            store()
+        except StorageFull as error:
+            self._kill()
+            hint = "Make room, and post the job again; its older checkpoints are still there."
+            self._fail("disk_full", error.detail, hint)
+            return False
+        return True
+
+    def _bury(self, trainer: TrainerProcess, was_out_of_memory: bool) -> None:
+        """The trainer ended without a last word."""
+        status = trainer.end(patience_s=1.0)
+        if self._heart.is_lost:
+            raise LostLease("the lease was lost while the trainer ran")
+        self._recorder.flush()
+        if self._asked in ("cancel", "pause", "preempt"):
+            self._give_back()
+            return
+        self._recorder.log("error", f"The trainer ended with status {status} without a word. {trainer.last_errors()}")
+        if status == -9 and was_out_of_memory:
+            self._lose("host_out_of_memory", "The machine had no memory left for the trainer, as often as allowed.")
+        else:
+            self._lose(WORKER_LOST["code"], WORKER_LOST["message"])
+
+    def _give_back(self) -> None:
+        reason = {"cancel": "cancelled", "pause": "paused"}.get(self._wanted() or "", "worker left")
+        self._recorder.write(
+            lambda session: AttemptRepo(session).give_back(self._job.id, self._job.token, reason),
+        )
+
+    def _lose(self, code: str, message: str) -> None:
+        failure = {**WORKER_LOST, "code": code, "message": message}
+        self._recorder.write(
+            lambda session: AttemptRepo(session).lose(
+                self._job.id, self._job.token, failure, self._supervisor.max_attempts
+            )
+        )
+
+    def _fail(self, code: str, message: str, hint: str, facts: dict[str, Any] | None = None) -> None:
+        failure = {"code": code, "message": message, "hint": hint, "retryable": code in _RETRYABLE}
+        self._recorder.fail({**(facts or {}), **failure})
+
+    def _kill(self) -> None:
+        if self._trainer is not None:
+            self._trainer.kill()
+
+    def _clean_up(self) -> None:
+        if self._trainer is not None:
+            self._trainer.end()
+            self._trainer.forget()
+        if self._work_dir is not None:
+            shutil.rmtree(self._work_dir, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""Finds jobs whose worker died, messages that were lost, and files nobody wants. `python -m worker.sweep` goes on."""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.bus import RedisBus
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.datasets import DatasetRepo
+from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.outbox import OutboxRepo, Topic
+from core.db.repos.workers import WorkerRepo
+from core.db.schema import check_schema
+from core.db.session import SessionFactory, make_engine, make_sessions, on_commit, transaction
+from core.logging import configure_logging
+from core.outbox import Dispatcher
+from core.queue import CeleryQueue, Queue, QueueUnavailable
+from core.settings import Settings
+from core.storage import Storage, open_storage
+from worker.orphans import orphans
+
+log = structlog.get_logger()
+KEYS_LIVE = timedelta(days=1)
+WORKERS_ARE_REMEMBERED = timedelta(hours=1)
+MAX_WAITING_MESSAGES = 100
+_FILES_EVERY = 60  # rounds
+
+
+class Sweep:
+    """One round may be made at any time, by several processes at once, and twice: it does no harm.
+
+    Args:
+        kick: wakes the dispatcher; called after a commit.
+    """
+
+    def __init__(
+        self, settings: Settings, sessions: SessionFactory, storage: Storage, queue: Queue, kick: Callable[[], None]
+    ) -> None:
+        self._settings, self._sessions, self._storage = settings, sessions, storage
+        self._queue, self._kick = queue, kick
+
+    def once(self, *, with_files: bool = True) -> None:
+        """One round."""
+        self._release_lost_jobs()
+        self._send_lost_messages()
+        self._forget_the_old()
+        if with_files:
+            self._delete_orphans()
+
+    def _release_lost_jobs(self) -> None:
+        with transaction(self._sessions, read_only=True) as session:
+            lost = AttemptRepo(session).lost()
+        for job_id in lost:
+            with transaction(self._sessions) as session:
+                job = AttemptRepo(session).release_lost(job_id, self._settings.max_attempts)
+                if job is not None:
+                    log.warning("sweep.job_released", job_id=job_id, state=job.state, lost_attempts=job.lost_attempts)
+                    self._look_again(session, "train", job_id)
+
+    def _send_lost_messages(self) -> None:
+        patience_s = 2 * self._settings.sweep_s
+        with transaction(self._sessions, read_only=True) as session:
+            jobs = AttemptRepo(session).unsent(patience_s, limit=10)
+            versions = DatasetRepo(session).unheld(patience_s, limit=10)
+        self._send_again("train", jobs)
+        self._send_again("import", versions)
+
+    def _send_again(self, topic: Topic, ids: list[str]) -> None:
+        # A job that waits for its turn looks like one whose message was lost: the queue's length bounds the excess.
+        if not ids or not self._has_room(topic):
+            return
+        with transaction(self._sessions) as session:
+            for subject_id in ids:
+                self._look_again(session, topic, subject_id)
+
+    def _has_room(self, topic: Topic) -> bool:
+        try:
+            return self._queue.depth(topic) < MAX_WAITING_MESSAGES
+        except QueueUnavailable:
+            return True  # one row of the outbox at most for every subject
+
+    def _look_again(self, session: Session, topic: Topic, subject_id: str) -> None:
+        outbox = OutboxRepo(session)
+        if not outbox.is_waiting(topic, subject_id):
+            outbox.add(topic, subject_id)
+            on_commit(session, self._kick)
+
+    def _forget_the_old(self) -> None:
+        with transaction(self._sessions) as session:
+            IdempotencyRepo(session).delete_older(KEYS_LIVE)
+            WorkerRepo(session).delete_silent(WORKERS_ARE_REMEMBERED)
+
+    def _delete_orphans(self) -> None:
+        self._storage.sweep_scratch()
+        min_age_s = max(60.0, 2 * self._settings.lease_s)
+        for key in orphans(self._sessions, self._storage, min_age_s):
+            log.info("sweep.orphan_deleted", key=key)
+            self._storage.delete(key)
+
+
+def main() -> None:
+    """Sweep until a signal asks to stop."""
+    settings = Settings()
+    configure_logging(settings.log_level)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    engine = make_engine(settings.sqlalchemy_url)
+    check_schema(engine)
+    bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
+    sessions = make_sessions(engine, bus.publish)
+    dispatcher = Dispatcher(sessions, queue)
+    dispatcher.start()
+    sweep = Sweep(settings, sessions, open_storage(settings.store), queue, dispatcher.kick)
+    round_number = 0
+    while not stopped.wait(settings.sweep_s if round_number else 0.0):
+        try:
+            sweep.once(with_files=round_number % _FILES_EVERY == 0)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("sweep.round_failed", error=str(error))
+        round_number += 1
+    dispatcher.close()
+    bus.close()
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""What Celery may call: a message means "look", nothing more."""
+
+import structlog
+
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, transaction
+from worker.importer import Importer
+from worker.slots import Slots
+from worker.supervise import Supervisor
+
+log = structlog.get_logger()
+
+
+class Tasks:
+    """The worker's work, on Celery's threads."""
+
+    def __init__(self, sessions: SessionFactory, supervisor: Supervisor, importer: Importer, slots: Slots) -> None:
+        self._sessions, self._supervisor, self._importer, self._slots = sessions, supervisor, importer, slots
+
+    def train(self, job_id: str) -> None:
+        """Run that job if it can be had, then whatever is queued, while a slot is free."""
+        self._slots.work(job_id, self._next, self._supervisor.run)
+
+    def import_dataset(self, version_id: str) -> None:
+        """Import that version of a dataset, unless somebody is at it."""
+        if not self._supervisor.is_leaving:
+            self._importer.run(version_id)
+
+    def _next(self) -> str | None:
+        if self._supervisor.is_leaving:
+            return None
+        with transaction(self._sessions, read_only=True) as session:
+            return JobRepo(session).next_queued()
