@@ -57,7 +57,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
 
 
 def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
-    """Options with every default filled in.
+    """Options of a built-in dataset with every default filled in.
 
     Raises:
         InvalidSpec: an option is missing, unknown or of the wrong form; pointers lie below `at`.
@@ -65,7 +65,9 @@ def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[st
     try:
         return schema.model_validate(dict(given)).model_dump(mode="json")
     except ValidationError as error:
-        pairs = explain(error.errors(include_input=False), schema.model_json_schema(), at)
+        known = schema.model_json_schema()
+        known["properties"] = known.get("properties", {}) | dict.fromkeys(DatasetSpec.model_fields, {})
+        pairs = explain(error.errors(include_input=False), known, at)
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 

@@ -15,7 +15,7 @@ def explain(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "
     found = dict.fromkeys(
         (prefix + pointer_of(at), reason)
         for error in errors
-        for at, node in [_locate(error["loc"], schema)]
+        for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
         for reason in [_reason(error, node, schema)]
     )
     return list(found)
@@ -63,8 +63,11 @@ def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             return str(error["msg"])
 
 
-def _locate(loc: Sequence[Any], schema: Schema) -> tuple[list[Any], Schema]:
-    """The path of `loc` in the document, without the tags that pydantic adds, and the schema that holds its end."""
+def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:
+    """The path of `loc` in the document, without the tags that pydantic adds, and the schema of its end.
+
+    Of a field that `is_unknown` it is the parent's schema.
+    """
     path: list[Any] = []
     node: Schema = schema
     for index, part in enumerate(loc):
@@ -74,14 +77,9 @@ def _locate(loc: Sequence[Any], schema: Schema) -> tuple[list[Any], Schema]:
             node = child
         elif tagged is not None:
             node = tagged
-        elif index == len(loc) - 1 and not _is_alternative(part, node, schema):
-            path.append(part)  # a field that the schema does not know: `node` stays its parent
+        elif index == len(loc) - 1 and (is_unknown or isinstance(part, int)):
+            path.append(part)  # else it names a member of a union, as in `('version', 'constrained-int')`
     return path, node
-
-
-def _is_alternative(part: Any, node: Schema, root: Schema) -> bool:  # noqa: ANN401 - str or int
-    """Whether `part` names a member of a union, as in `('version', 'constrained-int')`, and no field."""
-    return not isinstance(part, int) and not _properties(node, root)
 
 
 def _tag(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int

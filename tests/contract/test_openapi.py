@@ -1,0 +1,101 @@
+"""The OpenAPI document is committed, complete, and its examples work."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.openapi import operations
+from app.write_openapi import document
+from core.settings import Settings
+
+COMMITTED = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
+DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
+OPERATIONS = [pytest.param(path, operation, id=operation["operationId"]) for path, operation in operations(DOCUMENT)]
+
+
+def test_the_committed_document_is_the_served_one() -> None:
+    assert COMMITTED.read_text(encoding="utf-8") == document(), "run `make openapi` and look at what changed"
+
+
+def test_the_served_document_is_this_one(client: TestClient) -> None:
+    assert client.get("/openapi.json").json() == DOCUMENT
+
+
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for _, operation in operations(DOCUMENT)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_an_operation_is_described(path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["tags"]
+    assert {"500", "503"} <= set(operation["responses"])
+    if "requestBody" in operation:
+        assert {"400", "413", "415", "422"} <= set(operation["responses"])
+    if "{" in path:
+        assert "404" in operation["responses"]
+    if path.startswith("/v1/"):
+        assert operation["security"]
+        assert "401" in operation["responses"]
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_every_error_is_a_problem(path: str, operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        if int(status) >= 400:
+            assert list(answer["content"]) == ["application/problem+json"], f"{path} {status}"
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from (value for key, value in node.items() if key == "$ref")
+        for child in node.values():
+            yield from references(child)
+    elif isinstance(node, list):
+        for child in node:
+            yield from references(child)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in references(DOCUMENT):
+        node: Any = DOCUMENT
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def examples() -> Iterator[Any]:
+    for path, operation in operations(DOCUMENT):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for name, example in content.get("examples", {}).items():
+            yield pytest.param(path, example["value"], id=f"{operation['operationId']}: {name}")
+
+
+@pytest.mark.parametrize(("path", "body"), [example for example in examples() if example.values[0] == "/v1/jobs"])
+def test_an_example_of_a_job_is_accepted(client: TestClient, path: str, body: Any) -> None:
+    assert client.post(path, json=body, params={"dry_run": True}).status_code == 200
+    assert client.post(path, json=body).status_code == 202
+
+
+@pytest.mark.parametrize(("path", "body"), [example for example in examples() if example.values[0].endswith("/clone")])
+def test_an_example_of_a_clone_is_accepted(client: TestClient, path: str, body: Any) -> None:
+    first = client.post("/v1/jobs", json={"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}).json()
+    assert client.post(path.format(job_id=first["id"]), json=body).status_code == 202
+
+
+def test_every_json_body_has_an_example() -> None:
+    for _, operation in operations(DOCUMENT):
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is not None:
+            schema = json.dumps(content) + json.dumps(_resolved(content["schema"]))
+            assert '"example' in schema, operation["operationId"]
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").rsplit("/", 1)[-1]
+    return dict(DOCUMENT["components"]["schemas"][name]) if name else schema

@@ -1,0 +1,47 @@
+"""Every kind of problem has a status, and a page that explains it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.problems import STATUS, status_of
+from app.problems.handlers import HTTP_SLUGS
+from core import errors
+from core.errors import ServiceError
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "problems.md"
+
+
+def kinds(of: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
+    yield of
+    for kind in of.__subclasses__():
+        yield from kinds(kind)
+
+
+def explained() -> dict[str, int]:
+    """The status that the page gives to every slug."""
+    found = re.findall(r"^## (\S+)\n\n(\d{3})\.", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return {slug: int(status) for slug, status in found}
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.slug)
+def test_every_error_is_explained_with_its_status(kind: type[ServiceError]) -> None:
+    assert explained()[kind.slug] == status_of(kind)
+
+
+@pytest.mark.parametrize(("status", "slug"), [(status, slug) for status, (slug, _) in HTTP_SLUGS.items()])
+def test_every_refusal_of_http_is_explained_with_its_status(status: int, slug: str) -> None:
+    assert explained()[slug] == status
+
+
+def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
+    slugs = [kind.slug for kind in kinds()]
+    assert len(slugs) == len(set(slugs))
+    assert set(explained()) == {*slugs, *(slug for slug, _ in HTTP_SLUGS.values())}
+
+
+def test_the_nearest_ancestor_with_a_status_wins() -> None:
+    assert status_of(errors.DatasetNotReady) == STATUS[errors.Conflict]
+    assert status_of(errors.Corrupt) == 500

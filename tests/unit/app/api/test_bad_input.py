@@ -1,0 +1,241 @@
+"""Whatever a client sends instead of a job: each gets a problem with the right status and pointer, nothing is stored."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from core.db.session import transaction
+from core.db.tables import DatasetVersionRow, JobRow, OutboxRow
+from tests.support.service import SMALL
+
+JSON = {"Content-Type": "application/json"}
+LAYERS = [{"type": "flatten"}, {"type": "linear", "out": 10}]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_half_stored(state: State) -> Iterator[None]:
+    yield
+    with transaction(state["sessions"], read_only=True) as session:
+        assert [session.query(table).count() for table in (JobRow, OutboxRow, DatasetVersionRow)] == [0, 0, 0]
+
+
+def refused(client: TestClient, body: Any) -> dict[str, str]:
+    """What is wrong, by pointer; `body` is sent as it is where it is bytes."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = client.post("/v1/jobs", content=content, headers=JSON)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == 422
+    assert problem["instance"] == "/v1/jobs"
+    return {error["pointer"]: error["detail"] for error in problem["errors"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"epoch": 3}, "/epoch", "did you mean 'epochs'"),
+        ({"optimizer": {"name": "adam", "learning_rate": 1.0}}, "/optimizer/learning_rate", "unknown field"),
+        ({"optimizer": {"name": "adma"}}, "/optimizer", "did you mean 'adam'"),
+        ({"optimizer": {"lr": 1.0}}, "/optimizer", "'name'"),
+        ({"optimizer": {"name": "sgd", "lr": -0.1}}, "/optimizer/lr", "greater than 0"),
+        ({"optimizer": {"name": "sgd", "lr": 0}}, "/optimizer/lr", "greater than 0"),
+        ({"loss": {"name": "crossentropy"}}, "/loss", "did you mean 'cross_entropy'"),
+        ({"metrics": ["acuracy"]}, "/metrics/0", "did you mean 'accuracy'"),
+        ({"schedule": {"name": "onecycle", "max_lr": 1}}, "/schedule", "did you mean 'one_cycle'"),
+        ({"callbacks": [{"name": "early_stoping"}]}, "/callbacks/0", "did you mean 'early_stopping'"),
+        ({"architecture": {"name": "convnett"}}, "/architecture/name", "did you mean 'convnet'"),
+        ({"architecture": {"name": "convnet", "chanels": [8]}}, "/architecture/chanels", "did you mean 'channels'"),
+        ({"architecture": {"name": "convnet", "dropout": 2.0}}, "/architecture/dropout", "less than"),
+        ({"dataset": {"name": "digit"}}, "/dataset/name", "did you mean 'digits'"),
+        ({"dataset": {"name": "digits", "vald": 0.1}}, "/dataset/vald", "did you mean 'valid'"),
+        ({"dataset": {"name": "digits", "version": 7}}, "/dataset/version", "no version 7"),
+        ({"dataset": {"name": "synthetic", "num_classes": 1e9}}, "/dataset/num_classes", "integer"),
+        ({"epochs": True}, "/epochs", "integer"),
+        ({"epochs": "10"}, "/epochs", "integer"),
+        ({"epochs": 10.0}, "/epochs", "integer"),
+        ({"epochs": 0}, "/epochs", "greater than or equal to 1"),
+        ({"epochs": 2**31}, "/epochs", "less than or equal"),
+        ({"seed": -1}, "/seed", "greater than or equal to 0"),
+        ({"seed": 2**63}, "/seed", "64 bits"),
+        ({"seed": 10**4000}, "/seed", "64 bits"),
+        ({"name": "Upper Case"}, "/name", "pattern"),
+        ({"name": ""}, "/name", "pattern"),
+        ({"name": "a" * 64}, "/name", "pattern"),
+        ({"name": "../etc"}, "/name", "pattern"),
+        ({"name": "a\u0000b"}, "/name", "NUL"),
+        ({"name": "a\ud800"}, "/name", "surrogate"),
+        ({"name": "\u202eevil"}, "/name", "pattern"),
+        ({"\ud800": 1}, "", "surrogate"),
+        ({"device": "tpu"}, "/device", "pattern"),
+        ({"kind": "dream"}, "/kind", "train"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_reason(
+    client: TestClient, changes: dict[str, Any], pointer: str, said: str
+) -> None:
+    assert said in refused(client, SMALL | changes)[pointer]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("field", ['"optimizer": {"name": "adam", "lr": %s}', '"strange": {"deep": [%s]}'])
+def test_a_number_that_is_none_is_refused_where_it_stands(client: TestClient, number: str, field: str) -> None:
+    body = '{"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}, ' + field % number + "}"
+    found = refused(client, body.encode())
+    assert list(found) in (["/optimizer/lr"], ["/strange/deep/0"])
+    assert "finite" in next(iter(found.values()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"loss": {"name": "mse"}}, "/loss/name", "'cross_entropy' or 'nll'"),
+        ({"loss": {"name": "bce_with_logits"}}, "/loss/name", "does not fit a task of classification"),
+        ({"loss": {"name": "cross_entropy", "class_weights": [1, 2, 3]}}, "/loss/class_weights", "10 here"),
+        ({"metrics": ["r2"]}, "/metrics/0/name", "does not fit a task of classification"),
+        ({"metrics": [{"name": "top_k", "k": 11}]}, "/metrics/0/k", "10 classes"),
+        ({"metrics": ["accuracy", {"name": "accuracy", "threshold": 0.1}]}, "/metrics/1", "twice"),
+        (
+            {"callbacks": [{"name": "early_stopping", "monitor": "val_loss"}]},
+            "/callbacks/0/monitor",
+            "did you mean 'valid_loss'",
+        ),
+        ({"callbacks": [{"name": "keep_best", "monitor": "valid_f1"}]}, "/callbacks/0/monitor", "is no metric"),
+        (
+            {"metrics": ["confusion_matrix"], "callbacks": [{"name": "keep_best", "monitor": "valid_confusion_matrix"}]},
+            "/callbacks/0/monitor",
+            "is no metric",
+        ),
+        ({"schedule": {"name": "plateau", "monitor": "loss"}}, "/schedule/monitor", "is no metric"),
+        (
+            {"schedule": {"name": "one_cycle", "max_lr": 1.0}, "optimizer": {"name": "adagrad"}},
+            "/schedule/cycle_momentum",
+            "no momentum",
+        ),
+        ({"schedule": {"name": "cyclic", "base_lr": 1.0, "max_lr": 0.1}}, "/schedule/base_lr", "above max_lr"),
+        ({"schedule": {"name": "multi_step", "milestones": [5, 3]}}, "/schedule/milestones", "rise"),
+        ({"batch_size": 5000}, "/batch_size", "1617 training pictures"),
+        ({"device": "cuda"}, "/device", "no worker has 'cuda'"),
+        ({"device": "cpu", "precision": "fp16"}, "/precision", "needs a GPU"),
+        ({"precision": "fp16"}, "/precision", "needs a GPU"),
+        (
+            {"dataset": {"name": "digits", "train_transforms": [{"name": "normalize", "mean": [0, 0, 0], "std": [1]}]}},
+            "/dataset/train_transforms/0/mean",
+            "one a channel",
+        ),
+        (
+            {
+                "dataset": {
+                    "name": "digits",
+                    "train_transforms": [{"name": "random_crop", "padding": 8, "mode": "reflect"}],
+                }
+            },
+            "/dataset/train_transforms/0/padding",
+            "below the picture's size",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_named(
+    client: TestClient, changes: dict[str, Any], pointer: str, said: str
+) -> None:
+    assert said in refused(client, SMALL | changes)[pointer]
+
+
+def test_a_layer_that_does_not_fit_is_named_with_both_shapes(client: TestClient) -> None:
+    layers = [{"type": "conv2d", "out": 4, "kernel": 3}, {"type": "relu"}, {"type": "flatten"}]
+    layers.append({"type": "linear", "in": 100, "out": 10})
+    found = refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})
+    assert "100" in found["/architecture/layers/3/in"]
+    assert "144" in found["/architecture/layers/3/in"]  # 4 channels of 6 x 6
+
+
+def test_a_layer_of_an_unknown_type_or_option_is_named(client: TestClient) -> None:
+    unknown_type = SMALL | {"architecture": {"name": "layers", "layers": [{"type": "conv2"}, *LAYERS]}}
+    assert "conv2d" in refused(client, unknown_type)["/architecture/layers/0"]
+    layers = [{"type": "conv2d", "out": 4, "kernel": 3, "pad": 1}, *LAYERS]
+    assert "padding" in refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})[
+        "/architecture/layers/0/pad"
+    ]
+
+
+def test_all_that_does_not_fit_is_told_at_once(client: TestClient) -> None:
+    wrong = {"loss": {"name": "mse"}, "metrics": ["mae"], "schedule": {"name": "plateau", "monitor": "x"}}
+    assert set(refused(client, SMALL | wrong)) == {"/loss/name", "/metrics/0/name", "/schedule/monitor"}
+
+
+def test_a_dataset_whose_files_are_missing_says_which_and_where(client: TestClient, state: State) -> None:
+    found = refused(client, SMALL | {"dataset": {"name": "fashion_mnist"}})
+    assert "idx" in found["/dataset/name"]
+    assert str(state["settings"].datasets_dir) in found["/dataset/name"]
+
+
+@pytest.mark.parametrize("missing", ["dataset", "architecture"])
+def test_what_is_required_is_asked_for(client: TestClient, missing: str) -> None:
+    body = {key: value for key, value in SMALL.items() if key != missing}
+    assert refused(client, body) == {f"/{missing}": "is missing"}
+
+
+@pytest.mark.parametrize("body", [[], "x", 3, None, {}])
+def test_a_document_that_is_no_spec_is_refused(client: TestClient, body: Any) -> None:
+    refused(client, body)
+
+
+def test_a_key_given_twice_is_refused(client: TestClient) -> None:
+    found = refused(client, b'{"epochs": 1, "dataset": {"name": "digits"}, "epochs": 2}')
+    assert found == {"": "gives the key 'epochs' twice in one object"}
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_a_depth_bomb_is_refused(client: TestClient, depth: int) -> None:
+    found = refused(client, b'{"dataset":' + b"[" * depth + b"]" * depth + b"}")
+    assert "deep" in found[""]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"{}x", b"\xff\xfe{}", "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b'{"a": "\xff"}', b"'x'", b"{'a':1}"],
+)
+def test_what_is_no_json_in_utf8_cannot_be_read(client: TestClient, body: bytes) -> None:
+    answer = client.post("/v1/jobs", content=body, headers=JSON)
+    assert answer.status_code == (422 if body == b"" else 400), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "image/png", "json", ""])
+def test_another_media_type_is_refused(client: TestClient, media_type: str) -> None:
+    headers = {"Content-Type": media_type} if media_type else {}
+    answer = client.post("/v1/jobs", content=json.dumps(SMALL).encode(), headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["type"] == "/problems/unsupported-media-type"
+
+
+def test_no_input_is_echoed(client: TestClient) -> None:
+    secret = "s3cret" * 10
+    answer = client.post("/v1/jobs", json=SMALL | {"seed": secret, "name": secret.upper()})
+    assert answer.status_code == 422
+    assert secret not in answer.text.lower().replace("\\", "")
+
+
+def test_a_long_key_does_not_come_back(client: TestClient) -> None:
+    answer = client.post("/v1/jobs", json=SMALL | {"x" * 500_000: 1})
+    assert answer.status_code == 422
+    assert len(answer.content) < 3000
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_over_the_limit_is_refused(client: TestClient, state: State, declared: bool) -> None:
+    body = b" " * (state["settings"].max_json_bytes + 1)
+    content = body if declared else iter([body[:1000], body[1000:]])
+    answer = client.post("/v1/jobs", content=content, headers=JSON)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "/problems/too-large"
+
+
+@pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", "a b"])
+def test_a_wrong_idempotency_key_is_refused(client: TestClient, key: str) -> None:
+    answer = client.post("/v1/jobs", json=SMALL, headers={"Idempotency-Key": key.encode("latin-1")})
+    assert answer.status_code == 422

@@ -1,0 +1,254 @@
+"""`/v1/jobs`: submitting, looking, steering, deleting."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import transaction
+from core.db.tables import DatasetVersionRow, JobRow
+from core.jobs import DatasetState, JobState
+from tests.support.service import SMALL
+
+Post = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def set_state(state: State) -> Callable[..., None]:
+    """Put a job where a worker would have brought it."""
+
+    def set_(job_id: str, to: JobState, **values: Any) -> None:
+        with transaction(state["sessions"]) as session:
+            row = session.get_one(JobRow, job_id)
+            row.state = to
+            for column, value in values.items():
+                setattr(row, column, value)
+
+    return set_
+
+
+def outbox(state: State) -> list[tuple[str, str]]:
+    with transaction(state["sessions"], read_only=True) as session:
+        return [(row.topic, row.subject_id) for row in OutboxRepo(session).oldest()]
+
+
+def test_a_job_is_accepted_with_its_location_and_every_default_filled_in(client: TestClient, state: State) -> None:
+    answer = client.post("/v1/jobs", json=SMALL)
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert job["state"] == "queued"
+    assert job["queue_position"] == 0
+    assert [(move["from"], move["to"]) for move in job["transitions"]] == [(None, "queued")]
+    spec = job["spec"]
+    assert spec["model"] == spec["name"] == job["name"]
+    assert job["name"].startswith("mlp-digits-")
+    assert spec["dataset"]["version"] == 1
+    assert spec["dataset"]["valid"] == 0.1
+    assert spec["loss"]["name"] == "cross_entropy"
+    assert spec["metrics"] == [{"name": "accuracy", "threshold": 0.5}]
+    assert spec["optimizer"]["betas"] == [0.9, 0.999]
+    assert spec["architecture"]["hidden"], "the architecture's own defaults"
+    assert ("train", job["id"]) in outbox(state)
+    assert client.get(answer.headers["Location"]).json() == job
+
+
+def test_a_dry_run_tells_what_the_job_would_be_and_stores_nothing(client: TestClient, state: State) -> None:
+    body = SMALL | {"architecture": {"name": "mlp", "hidden": [16]}, "batch_size": 100}
+    answer = client.post("/v1/jobs?dry_run=true", json=body)
+    assert answer.status_code == 200
+    told = answer.json()
+    assert told["output_shape"] == [10]
+    assert told["num_parameters"] == 64 * 16 + 16 + 16 * 10 + 10
+    assert told["steps_per_epoch"] == 16  # 1797 digits, 180 held out, the last batch of 17 left out
+    assert told["spec"]["optimizer"]["name"] == "adam"
+    assert client.get("/v1/jobs").json()["items"] == []
+    assert outbox(state) == []
+    with transaction(state["sessions"]) as session:
+        assert session.query(DatasetVersionRow).count() == 0
+
+
+def test_the_same_key_and_body_give_the_same_job(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = client.post("/v1/jobs", json=SMALL, headers=headers)
+    again = client.post("/v1/jobs", json=dict(reversed(SMALL.items())), headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["Location"] == first.headers["Location"]
+    assert len(client.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_the_same_key_with_another_body_is_refused(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "once"}
+    client.post("/v1/jobs", json=SMALL, headers=headers)
+    answer = client.post("/v1/jobs", json=SMALL | {"epochs": 2}, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/idempotency-mismatch"
+
+
+def test_the_same_key_sent_at_once_gives_one_job(client: TestClient) -> None:
+    def submit(_: int) -> Any:
+        return client.post("/v1/jobs", json=SMALL, headers={"Idempotency-Key": "race"})
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(submit, range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(client.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_a_refused_job_leaves_its_key_unused(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "twice"}
+    assert client.post("/v1/jobs", json=SMALL | {"batch_size": 5000}, headers=headers).status_code == 422
+    assert client.post("/v1/jobs", json=SMALL, headers=headers).status_code == 202
+
+
+def test_jobs_are_listed_newest_first_page_by_page_while_others_come(client: TestClient, post_job: Post) -> None:
+    ids = [post_job()["id"] for _ in range(5)]
+    first = client.get("/v1/jobs", params={"limit": 2}).json()
+    post_job()
+    second = client.get("/v1/jobs", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    third = client.get("/v1/jobs", params={"limit": 2, "cursor": second["next_cursor"]}).json()
+    listed = [job["id"] for page in (first, second, third) for job in page["items"]]
+    assert listed == ids[::-1]
+    assert third["next_cursor"] is None
+    assert "spec" not in first["items"][0]
+
+
+def test_jobs_are_filtered(client: TestClient, post_job: Post) -> None:
+    wanted = post_job(name="wanted")
+    other = post_job(name="other")
+    client.post(f"/v1/jobs/{other['id']}/cancel")
+    for query in ({"name": "wanted"}, {"state": "queued"}):
+        assert [job["id"] for job in client.get("/v1/jobs", params=query).json()["items"]] == [wanted["id"]]
+    assert len(client.get("/v1/jobs", params={"kind": "train"}).json()["items"]) == 2
+
+
+@pytest.mark.parametrize("query", ["state=done", "limit=0", "limit=201", "limit=x", "cursor=nonsense", "stat=queued"])
+def test_a_wrong_list_query_is_refused(client: TestClient, query: str) -> None:
+    answer = client.get(f"/v1/jobs?{query}")
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_an_unknown_parameter_is_answered_with_the_nearest(client: TestClient) -> None:
+    errors = client.get("/v1/jobs?stat=queued").json()["errors"]
+    assert errors == [{"pointer": "?stat", "detail": "unknown parameter 'stat'; did you mean 'state'?"}]
+
+
+def test_a_queued_job_is_cancelled_at_once_and_again_without_harm(client: TestClient, post_job: Post) -> None:
+    job = post_job()
+    first = client.post(f"/v1/jobs/{job['id']}/cancel")
+    again = client.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json()["state"] == "cancelled"
+    assert [move["to"] for move in again.json()["transitions"]] == ["queued", "cancelled"]
+
+
+def test_a_running_job_is_asked_to_stop(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
+    for action, on_the_way in (("cancel", "cancelling"), ("pause", "pausing"), ("finish", "running")):
+        job = post_job()
+        set_state(job["id"], JobState.RUNNING)
+        answer = client.post(f"/v1/jobs/{job['id']}/{action}")
+        assert (answer.status_code, answer.json()["state"]) == (202, on_the_way)
+
+
+def test_a_paused_job_is_queued_again(client: TestClient, post_job: Post, state: State) -> None:
+    job = post_job()
+    assert client.post(f"/v1/jobs/{job['id']}/pause").json()["state"] == "paused"
+    assert client.post(f"/v1/jobs/{job['id']}/resume").json()["state"] == "queued"
+    assert outbox(state).count(("train", job["id"])) == 2
+
+
+def test_what_the_state_forbids_is_a_conflict_with_what_it_allows(client: TestClient, post_job: Post) -> None:
+    job = post_job()
+    for action, body in (("resume", None), ("finish", None), ("extend", {"epochs": 1})):
+        answer = client.post(f"/v1/jobs/{job['id']}/{action}", json=body)
+        assert answer.status_code == 409, action
+        assert answer.json()["facts"]["allowed"] == ["cancelled", "failed", "paused", "running"]
+
+
+def test_a_succeeded_job_is_extended_by_so_many_epochs_more_than_it_made(
+    client: TestClient, post_job: Post, set_state: Callable[..., None], state: State
+) -> None:
+    job = post_job(epochs=20)
+    set_state(job["id"], JobState.SUCCEEDED, progress={"epoch": 7, "epochs": 20}, model_version=1)
+    answer = client.post(f"/v1/jobs/{job['id']}/extend", json={"epochs": 5})
+    assert answer.status_code == 202
+    assert answer.json()["state"] == "queued"
+    assert answer.json()["spec"]["epochs"] == 12
+    assert outbox(state).count(("train", job["id"])) == 2
+
+
+def test_a_clone_is_a_new_job_with_the_changes_merged_in(client: TestClient, post_job: Post) -> None:
+    job = post_job(epochs=3, optimizer={"name": "adam", "lr": 0.01, "amsgrad": True}, metrics=["accuracy", "f1"])
+    answer = client.post(
+        f"/v1/jobs/{job['id']}/clone", json={"optimizer": {"lr": 0.5}, "metrics": None, "name": "second"}
+    )
+    clone = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{clone['id']}"
+    assert clone["parent_id"] == job["id"] != clone["id"]
+    assert clone["name"] == "second"
+    assert clone["spec"]["model"] == job["spec"]["model"]
+    assert clone["spec"]["epochs"] == 3
+    assert clone["spec"]["optimizer"] | {"lr": 0.01} == job["spec"]["optimizer"]
+    assert [metric["name"] for metric in clone["spec"]["metrics"]] == ["accuracy"]
+
+
+def test_a_clone_of_another_kind_takes_no_options_of_the_old_kind(client: TestClient, post_job: Post) -> None:
+    job = post_job(optimizer={"name": "adam", "amsgrad": True})
+    changes = {"optimizer": {"name": "sgd"}, "architecture": {"name": "convnet"}}
+    clone = client.post(f"/v1/jobs/{job['id']}/clone", json=changes).json()
+    assert clone["spec"]["optimizer"]["name"] == "sgd"
+    assert clone["spec"]["architecture"]["name"] == "convnet"
+
+
+def test_a_clone_that_is_no_spec_is_refused_at_the_field(client: TestClient, post_job: Post) -> None:
+    answer = client.post(f"/v1/jobs/{post_job()['id']}/clone", json={"optimizer": {"lrr": 1.0}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/optimizer/lrr", "detail": "unknown field 'lrr'; did you mean 'lr'?"}
+    ]
+
+
+def test_only_a_finished_job_is_deleted(client: TestClient, post_job: Post) -> None:
+    job = post_job()
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 409
+    client.post(f"/v1/jobs/{job['id']}/cancel")
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+    assert client.delete(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_what_a_worker_reached_is_shown(client: TestClient, post_job: Post, state: State) -> None:
+    job = post_job()
+    with transaction(state["sessions"]) as session:
+        version = session.query(DatasetVersionRow).one()
+        version.state = DatasetState.READY
+    with transaction(state["sessions"]) as session:
+        claimed = AttemptRepo(session).claim(job["id"], "w1", 30)
+        assert claimed is not None
+        AttemptRepo(session).describe(job["id"], claimed.token, {"device": "cpu"})
+        progress = {"epoch": 1, "epochs": 10, "step": 5, "steps": 500, "eta_seconds": 1.5}
+        AttemptRepo(session).set_progress(job["id"], claimed.token, progress, {"train_loss": "NaN"})
+    shown = client.get(f"/v1/jobs/{job['id']}").json()
+    assert shown["state"] == "running"
+    assert shown["attempt"] == 1
+    assert shown["progress"] == progress
+    assert shown["metrics"] == {"train_loss": "NaN"}
+    assert shown["runtime"] == {"device": "cpu"}
+    assert shown["queue_position"] is None
+    assert [(move["from"], move["to"]) for move in shown["transitions"]][-1] == ("queued", "running")
+
+
+@pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..%2f..", "%00", "a" * 300, "%ff"])
+@pytest.mark.parametrize("path", ["", "/metrics", "/events", "/logs", "/checkpoints", "/checkpoints/1/weights"])
+def test_a_job_that_is_not_there_is_a_problem(client: TestClient, job_id: str, path: str) -> None:
+    answer = client.get(f"/v1/jobs/{job_id}{path}")
+    assert answer.status_code in {404, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
