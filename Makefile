@@ -37,6 +37,9 @@ test-fast: setup ## The unit and contract tests only
 migration: setup ## m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
 
+openapi: setup ## Write docs/reference/openapi.json anew; a test compares it with the service
+	$(BIN)/python -m app.write_openapi docs/reference/openapi.json
+
 check: lint test ## What CI asks for
 
-.PHONY: help setup demo up format lint test test-fast migration check
+.PHONY: help setup demo up format lint test test-fast migration openapi check
