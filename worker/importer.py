@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.datasets.members import Limits
+from core.datasets.limits import limits_of
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
@@ -203,17 +203,6 @@ class Importer:
             self._storage.delete(held.source["key"])
         except OSError as error:  # the version is settled; the sweep takes what is left
             log.warning("import.upload_left", error=str(error))
-
-
-def limits_of(settings: Settings) -> Limits:
-    """What an upload may hold, as configured."""
-    return Limits(
-        max_entries=settings.max_archive_entries,
-        max_bytes=settings.max_unpacked_bytes,
-        max_picture_bytes=settings.max_picture_bytes,
-        max_pixels=settings.max_picture_pixels,
-        max_packed_bytes=4 * settings.max_unpacked_bytes,
-    )
 
 
 def _result(scratch: Path, status: int) -> PackResult:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,8 @@ from sqlalchemy.orm import Session
 from app.services.specs import Pinned, options_of
 from core import datasets
 from core.datasets import BuiltIn, DatasetFacts
+from core.datasets.archive import look
+from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta
 from core.datasets.preview import PREVIEW
 from core.db.repos.datasets import DatasetRepo
@@ -22,6 +26,7 @@ from core.db.tables import DatasetVersionRow
 from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
+from core.spec.base import NAME_PATTERN
 from core.spec.explain import unknown
 from core.storage import Storage
 
@@ -50,10 +55,20 @@ class DatasetService:
 
     Args:
         datasets_dir: where the files of the built-in datasets lie.
+        limits: what an upload may hold.
         kick: wakes the dispatcher; called after the commit.
     """
 
-    def __init__(self, session: Session, storage: Storage, datasets_dir: Path, *, kick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        storage: Storage,
+        datasets_dir: Path,
+        *,
+        kick: Callable[[], None],
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits or Limits()
         self._session = session
         self._storage = storage
         self._datasets_dir = datasets_dir
@@ -98,7 +113,13 @@ class DatasetService:
     # ---- for people
 
     def page(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
-        """Datasets by name, the built-in ones among them, behind `after`; and the last name if there are more."""
+        """Datasets by name, the built-in ones among them, behind `after`; and the last name if there are more.
+
+        Raises:
+            InvalidSpec: `after` is no name.
+        """
+        if after and not re.fullmatch(NAME_PATTERN, after):
+            raise InvalidSpec("The cursor is not one that a list gave.", errors=[("?cursor", "unknown cursor")])
         stored = self._versions.names(after=after, limit=limit + 1)
         names = sorted({*stored, *(name for name in datasets.names() if name > after)})
         shown = names[:limit]
@@ -133,23 +154,26 @@ class DatasetService:
             raise not_ready(row)
         return self._storage.path(f"{row.packed_key}/{PREVIEW}")
 
-    def accept(self, name: str, archive: Path, options: Mapping[str, Any], version_id: str) -> DatasetVersionRow:
-        """Store an upload that was looked at (`core.datasets.archive.look`) and let it be imported.
+    def accept(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
+        """Store an upload and let it be imported; the file is consumed.
 
         Raises:
+            InvalidArchive: a quick look shows that it is none, or holds an unsafe entry.
             Conflict: the name is a built-in dataset's.
         """
         refuse_builtin(name)
+        kind = look(archive, self._limits)
+        version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
-        source = {"kind": "upload", "key": key, "options": dict(options), "size_bytes": archive.stat().st_size}
-        row = self._versions.add(name, source, version_id=version_id)
-        self._storage.publish_file(archive, key)
-        self._import(row.id)
+        source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
+        self._storage.publish_file(archive, key)  # first: a file without a row is swept, a row without a file fails
+        try:
+            row = self._versions.add(name, source, version_id=version_id)
+            self._import(row.id)
+        except BaseException:
+            self._storage.delete(key)
+            raise
         return row
-
-    def discard(self, version_id: str) -> None:
-        """Take back the file of an `accept` whose transaction failed."""
-        self._storage.delete(f"uploads/{version_id}")
 
     def delete(self, name: str, version: int) -> None:
         """Delete a version with its files. Models trained on it stay: they carry what predictions need.

@@ -23,19 +23,20 @@ from core.errors import InvalidArchive
 from core.pictures import PictureSize
 from core.spec.base import Spec
 
+IMAGE_SIZE = r"^[1-9][0-9]{0,2}(x[1-9][0-9]{0,2})?$"
 _MAX_SIDE = 224
 _MAX_UNREADABLE = 0.01
 _SIZES_LISTED = 20
 
 
 class UploadOptions(Spec):
-    """How uploaded pictures are packed."""
+    """How uploaded pictures are packed.
 
-    image_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$")] | None = Field(
-        default=None,
-        description="`64`, or height x width: `48x64`. Unless given: the size of most pictures, or the median of "
-        "their shorter sides, at most 224.",
-    )
+    `image_size` is "64", or height x width: "48x64". Unless given: the size of most pictures, or the median of
+    their shorter sides, at most 224.
+    """
+
+    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
     resize: Literal["stretch", "crop"] = "stretch"
 
 

@@ -1,0 +1,121 @@
+"""`/v1/datasets`: what there is, uploads, reports and previews."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from app.api.multipart import boundary_of, only_file
+from app.api.strict import StrictRoute
+from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
+from app.paging import Cursor, Limit, Page
+from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
+from app.schemas.problems import problems
+from app.services.datasets import refuse_builtin
+from app.services.uploads import received
+from core.datasets.ingest_archive import IMAGE_SIZE
+from core.spec.base import NAME_PATTERN
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
+
+DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="A new version is made if the dataset exists.")]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_FILE = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "properties": {"file": _FILE}, "required": ["file"], "additionalProperties": False}
+_RAW = ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream")
+UPLOAD_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A zip, tar or tar.gz of `class/picture`, or of `train/class/picture` and `valid/…`, `test/…`.",
+        "content": {
+            "multipart/form-data": {"schema": _FORM},
+            **{kind: {"schema": _FILE} for kind in _RAW},
+        },
+    }
+}
+PNG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A contact sheet.", "content": {"image/png": {"schema": _FILE}}}
+}
+
+
+@router.get("", responses=problems(422))
+def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DatasetOut]:
+    """List datasets in alphabetical order, the built-in ones among them."""
+    views, next_cursor = datasets.page(after=cursor or "", limit=limit)
+    return Page(items=[DatasetOut.of(*view) for view in views], next_cursor=next_cursor)
+
+
+@router.get("/{name}", responses=problems(404, 422))
+def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
+    """Show a dataset and its versions, newest first."""
+    return DatasetOut.of(*datasets.show(name))
+
+
+@router.post(
+    "/{name}/versions",
+    status_code=202,
+    responses=problems(400, 409, 413, 422, 507),
+    openapi_extra=UPLOAD_BODY,
+)
+async def upload_dataset(
+    name: DatasetName,
+    request: Request,
+    response: Response,
+    datasets: DatasetsDep,
+    storage: StorageDep,
+    image_size: Annotated[
+        str | None,
+        Query(
+            pattern=IMAGE_SIZE,
+            description="`64`, or height x width: `48x64`. Unless given: the size of most pictures, or the median of "
+            "their shorter sides, at most 224.",
+        ),
+    ] = None,
+    resize: Annotated[
+        Literal["stretch", "crop"], Query(description="`crop` keeps the proportions and cuts the middle.")
+    ] = "stretch",
+) -> DatasetVersionOut:
+    """Upload a new version of a dataset.
+
+    The body is told by its first bytes, not by its content type; as multipart it has one part, named `file`. Pictures
+    are JPEG, PNG or WEBP. The version is `importing` at first; look at it again until it is `ready` or `failed`.
+    """
+    refuse_builtin(name)
+    options = {"image_size": image_size, "resize": resize}
+    async with received(storage, _content(request)) as archive:
+        row = await run_sync(datasets.accept, name, archive, options)
+    response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
+    return DatasetVersionOut.of(row)
+
+
+def _content(request: Request) -> AsyncIterator[bytes]:
+    boundary = boundary_of(request.headers.get("content-type", ""))
+    return only_file(request.stream(), boundary, "file") if boundary else request.stream()
+
+
+@router.get("/{name}/versions/{version}", responses=problems(404, 422))
+def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
+    """Show one version of a dataset."""
+    return DatasetVersionOut.of(datasets.version(name, version))
+
+
+@router.get("/{name}/versions/{version}/report", responses=problems(404, 409, 422))
+def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> ReportOut:
+    """Report what an import found: counts, unreadable files, duplicates, leaks across splits, means and deviations."""
+    return ReportOut.of(datasets.report(name, version))
+
+
+@router.get(
+    "/{name}/versions/{version}/preview", response_class=FileResponse, responses={**PNG, **problems(404, 409, 422)}
+)
+def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> FileResponse:
+    """Show a contact sheet: a few training pictures of every class under its name, as PNG."""
+    return FileResponse(datasets.preview(name, version), media_type="image/png")
+
+
+@router.delete("/{name}/versions/{version}", status_code=204, responses=problems(404, 409, 422))
+def delete_dataset_version(name: DatasetName, version: Version, datasets: DatasetsDep) -> None:
+    """Delete a version with its files; 409 while jobs refer to it, finished or not. Models trained on it stay."""
+    datasets.delete(name, version)

@@ -1,0 +1,133 @@
+"""Datasets as clients see them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from core import datasets
+from core.datasets.packed import PackedMeta, Task
+from core.db.tables import DatasetVersionRow
+from core.jobs import DatasetState
+
+
+class ImportFailureOut(BaseModel):
+    """Why an import failed, and what helps."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class DatasetVersionOut(BaseModel):
+    """An immutable version. What is known only of a ready one is null before."""
+
+    version: int
+    state: DatasetState
+    source: Literal["builtin", "upload"]
+    options: dict[str, Any] = Field(description="With which it was imported, every default filled in.")
+    task: Task | None
+    content_hash: str | None = Field(
+        description="sha256 over pictures, targets and classes: equal content, equal hash."
+    )
+    num_samples: int | None = Field(description="Over all splits.")
+    classes: list[str] | None
+    image_shape: list[int] | None = Field(description="[channels, height, width]")
+    splits: dict[str, int] | None = Field(description="Number of pictures of each split.")
+    failure: ImportFailureOut | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, row: DatasetVersionRow) -> Self:
+        meta = PackedMeta.model_validate(row.meta) if row.meta else None
+        failure = row.failure or {}
+        return cls(
+            version=row.version,
+            state=row.state,
+            source=row.source["kind"],
+            options=row.source["options"],
+            task=meta.task if meta else None,
+            content_hash=row.content_hash,
+            num_samples=sum(meta.splits.values()) if meta else None,
+            classes=list(meta.classes) if meta else None,
+            image_shape=list(meta.image_shape) if meta else None,
+            splits=meta.splits if meta else None,
+            failure=ImportFailureOut.model_validate(failure) if failure else None,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+        )
+
+
+class DatasetOut(BaseModel):
+    """A dataset and its versions, newest first. A built-in one has none until a job first asks for it."""
+
+    name: str
+    summary: str | None = Field(description="Of a built-in dataset; null for uploaded ones.")
+    versions: list[DatasetVersionOut]
+
+    @classmethod
+    def of(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
+        summary = datasets.get(name).summary if name in datasets.names() else None
+        return cls(name=name, summary=summary, versions=[DatasetVersionOut.of(row) for row in versions])
+
+
+class SplitReportOut(BaseModel):
+    num_samples: int
+    classes: dict[str, int] = Field(description="Pictures of each class; empty for a regression.")
+
+
+class UnreadableOut(BaseModel):
+    """A picture that was left out."""
+
+    name: str
+    reason: str
+
+
+class PictureOut(BaseModel):
+    """A picture by its split and its name in the archive."""
+
+    split: str
+    name: str
+
+
+class GroupsOut(BaseModel):
+    """Groups of pictures whose pixels are all equal; at most 100 are listed."""
+
+    num_groups: int
+    items: list[list[PictureOut]]
+
+
+class SizeOut(BaseModel):
+    height: int
+    width: int
+    count: int
+
+
+class ReportOut(BaseModel):
+    """What an import found. What was not reached, or does not apply to a built-in dataset, is null."""
+
+    name: str
+    version: int
+    state: DatasetState
+    content_hash: str | None
+    splits: dict[str, SplitReportOut]
+    num_unreadable: int
+    unreadable: list[UnreadableOut] = Field(description="At most 100.")
+    duplicates: GroupsOut
+    leaks: GroupsOut = Field(description="Those duplicates that lie in more than one split.")
+    label_conflicts: GroupsOut = Field(description="Those duplicates that have more than one label.")
+    mean: list[float] | None = Field(description="Of the training pictures, in 0..1, one a channel.")
+    std: list[float] | None = Field(description="Of the training pictures, in 0..1, one a channel.")
+    image_shape: list[int] | None
+    resize: str | None
+    num_ignored: int | None = Field(description="Files that are no pictures, or lie in no class folder.")
+    ignored: list[str] | None = Field(description="At most 100.")
+    empty_classes: list[str] | None
+    num_sizes: int | None = Field(description="How many sizes the pictures had before they were resized.")
+    sizes: list[SizeOut] | None = Field(description="The 20 commonest.")
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Self:
+        return cls.model_validate(dict.fromkeys(cls.model_fields) | found)

@@ -1,0 +1,47 @@
+"""Taking in an upload: bytes to a file of our own, however they come, and nothing left when they stop."""
+
+import errno
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio.to_thread import run_sync
+
+from core.errors import StorageFull
+from core.storage import Storage
+
+_PIECE = 2**20
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@asynccontextmanager
+async def received(storage: Storage, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
+    """The whole upload as a file in a scratch folder that is gone afterwards, also when the client goes away.
+
+    Raises:
+        StorageFull: there is no space for it.
+    """
+    scratch = await run_sync(storage.scratch)
+    try:
+        path = scratch / "upload"
+        await _write(path, pieces)
+        yield path
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:
+    waiting = bytearray()
+    with path.open("xb", buffering=0) as file:
+        try:
+            async for piece in pieces:
+                waiting += piece
+                if len(waiting) >= _PIECE:
+                    await run_sync(file.write, bytes(waiting))
+                    waiting.clear()
+            await run_sync(file.write, bytes(waiting))
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise StorageFull("There is no space left for this upload.") from error
