@@ -1,0 +1,106 @@
+"""Holding out is seeded, stratified, and never takes a class's last picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.datasets.packed import Packed
+from core.datasets.splits import SplitPlan, hold_out, plan, resolve
+from core.datasets.writer import PackedWriter
+from core.spec import DatasetSpec
+
+SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
+
+
+def spec(**changes: Any) -> DatasetSpec:
+    return DatasetSpec(name="some", **changes)
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Packed:
+    writer = PackedWriter(tmp_path, task="classification", classes="abcd", num_outputs=4, image_shape=(1, 2, 2))
+    for split, count in (("train", 100), ("valid", 12), ("test", 7)):
+        images = np.arange(count * 4).astype(np.uint8).reshape(count, 2, 2, 1)
+        writer.append(split, images, np.arange(count) % 4, [f"{split}/{i}" for i in range(count)])
+    writer.finish()
+    return Packed.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("splits", "valid", "expected"),
+    [
+        ({"train": 100}, None, SplitPlan(90, 10, 0, held_out=True)),
+        ({"train": 100}, 0.25, SplitPlan(75, 25, 0, held_out=True)),
+        ({"train": 100, "valid": 8, "test": 3}, None, SplitPlan(100, 8, 3, held_out=False)),
+        ({"train": 100, "valid": 8}, 0.25, SplitPlan(75, 25, 0, held_out=True)),
+        ({"train": 2}, 0.01, SplitPlan(1, 1, 0, held_out=True)),
+        ({"train": 2}, 0.99, SplitPlan(1, 1, 0, held_out=True)),
+    ],
+)
+def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, expected: SplitPlan) -> None:
+    assert plan(splits, valid) == expected
+
+
+def test_a_single_picture_cannot_be_divided() -> None:
+    with pytest.raises(ValueError, match="2 training pictures"):
+        plan({"train": 1}, None)
+
+
+def test_its_own_validation_is_used_unless_a_share_is_given(packed: Packed) -> None:
+    own = resolve(packed, spec(), seed=1)
+    assert len(own.train_index) == 100
+    assert own.valid.images.shape[0] == len(own.valid.index) == 12
+    assert own.test is not None
+    assert len(own.test.index) == 7
+    held = resolve(packed, spec(valid=0.2), seed=1)
+    assert (len(held.train_index), len(held.valid.index)) == (80, 20)
+    assert np.bincount(held.valid.targets[held.valid.index]).tolist() == [5, 5, 5, 5]
+
+
+def test_train_and_valid_cover_all_and_share_nothing(packed: Packed) -> None:
+    parts = resolve(packed, spec(valid=0.3), seed=5)
+    both = np.concatenate([parts.train_index, parts.valid.index])
+    assert sorted(both.tolist()) == list(range(100))
+
+
+def test_the_seed_decides(packed: Packed) -> None:
+    first, again, other = (resolve(packed, spec(valid=0.2), seed=seed).valid.index for seed in (1, 1, 2))
+    assert first.tolist() == again.tolist() != other.tolist()
+
+
+def test_the_division_is_the_same_for_ever() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
+    assert hold_out(10, 3, labels, seed=777).tolist() == [3, 6, 9]
+    assert hold_out(10, 3, None, seed=777).tolist() == [3, 6, 9]
+
+
+def test_without_stratifying_chance_decides(packed: Packed) -> None:
+    counts = {
+        tuple(np.bincount(parts.valid.targets[parts.valid.index], minlength=4).tolist())
+        for seed in range(5)
+        for parts in [resolve(packed, spec(valid=0.2, stratify=False), seed=seed)]
+    }
+    assert counts != {(5, 5, 5, 5)}
+    assert {sum(each) for each in counts} == {20}
+
+
+@given(SIZES, st.floats(0.01, 0.99), st.integers(0, 2**63 - 1))
+def test_every_class_keeps_a_picture_to_train_on(sizes: list[int], share: float, seed: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    if len(labels) < 2:
+        return
+    wanted = plan({"train": len(labels)}, share).num_valid
+    held = hold_out(len(labels), wanted, labels, seed)
+    counts = np.bincount(labels, minlength=len(sizes))
+    taken = np.bincount(labels[held], minlength=len(sizes))
+    assert len(set(held.tolist())) == len(held) > 0
+    if counts.max() > 1:
+        assert ((taken < counts) | (counts == 0)).all()
+        assert len(held) == min(wanted, int((counts - 1).sum()))
+    proportional = wanted <= (counts - 1).sum() and (counts * share >= 1).all() and share < 0.5
+    if proportional:
+        assert np.abs(taken - counts * wanted / len(labels)).max() <= 1 + 1e-9
