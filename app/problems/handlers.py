@@ -1,5 +1,6 @@
 """Which status an error has, and the handlers that an application installs."""
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -79,8 +80,9 @@ def _headers_of(error: errors.ServiceError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if error.facts.get("state") == "failed":  # waiting does not help
         return {}
-    wait_s = next((seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls)), None)
-    return {"Retry-After": str(wait_s)} if wait_s is not None else {}
+    usual = (seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls))
+    wait_s = error.facts.get("retry_after_s") or next(usual, None)
+    return {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else {}
 
 
 def _invalid_request(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from app.deps import State
 from app.main import create_app
-from tests.support.service import service_state
+from tests.support.http_service import service_state
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def explained() -> dict[str, int]:
     return {slug: int(status) for slug, status in found}
 
 
-@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.slug)
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_every_error_is_explained_with_its_status(kind: type[ServiceError]) -> None:
     assert explained()[kind.slug] == status_of(kind)
 
@@ -37,7 +37,7 @@ def test_every_refusal_of_http_is_explained_with_its_status(status: int, slug: s
 
 
 def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
-    slugs = [kind.slug for kind in kinds()]
+    slugs = [kind.slug for kind in kinds() if kind.__module__ == errors.__name__]
     assert len(slugs) == len(set(slugs))
     assert set(explained()) == {*slugs, *(slug for slug, _ in HTTP_SLUGS.values())}
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.deps import State
 from app.main import create_app
-from tests.support.service import SMALL, service_state
+from tests.support.http_service import SMALL, service_state
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whatever a client sends instead of a job: each gets a problem with the right status and pointer, nothing is stored."""
+"""What a client may send instead of a job: each gets a problem with status and pointer, and nothing is stored."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from app.deps import State
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow, OutboxRow
-from tests.support.service import SMALL
+from tests.support.http_service import SMALL
 
 JSON = {"Content-Type": "application/json"}
 LAYERS = [{"type": "flatten"}, {"type": "linear", "out": 10}]
@@ -106,7 +106,10 @@ def test_a_number_that_is_none_is_refused_where_it_stands(client: TestClient, nu
         ),
         ({"callbacks": [{"name": "keep_best", "monitor": "valid_f1"}]}, "/callbacks/0/monitor", "is no metric"),
         (
-            {"metrics": ["confusion_matrix"], "callbacks": [{"name": "keep_best", "monitor": "valid_confusion_matrix"}]},
+            {
+                "metrics": ["confusion_matrix"],
+                "callbacks": [{"name": "keep_best", "monitor": "valid_confusion_matrix"}],
+            },
             "/callbacks/0/monitor",
             "is no metric",
         ),
@@ -157,9 +160,10 @@ def test_a_layer_of_an_unknown_type_or_option_is_named(client: TestClient) -> No
     unknown_type = SMALL | {"architecture": {"name": "layers", "layers": [{"type": "conv2"}, *LAYERS]}}
     assert "conv2d" in refused(client, unknown_type)["/architecture/layers/0"]
     layers = [{"type": "conv2d", "out": 4, "kernel": 3, "pad": 1}, *LAYERS]
-    assert "padding" in refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})[
-        "/architecture/layers/0/pad"
-    ]
+    assert (
+        "padding"
+        in refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})["/architecture/layers/0/pad"]
+    )
 
 
 def test_all_that_does_not_fit_is_told_at_once(client: TestClient) -> None:

@@ -13,7 +13,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.jobs import DatasetState, JobState
-from tests.support.service import SMALL
+from tests.support.http_service import SMALL
 
 Post = Callable[..., dict[str, Any]]
 

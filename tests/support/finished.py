@@ -1,0 +1,124 @@
+"""A job that was trained: its curves, log, checkpoint and model, with real files, as a worker leaves them."""
+
+import json
+from typing import Any, NamedTuple
+
+import torch
+
+from app.deps import State
+from core.datasets.packed import PackedMeta
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.db.repos.models import ModelRepo
+from core.db.session import transaction
+from core.db.tables import DatasetVersionRow, ModelVersionRow
+from core.events import EventType
+from core.jobs import DatasetState
+from core.spec import JobSpec
+from models import bundle, registry
+
+OPTIONS: dict[str, Any] = {"hidden": [8]}
+SHAPE = (1, 8, 8)
+CLASSES = [str(digit) for digit in range(10)]
+
+
+class Finished(NamedTuple):
+    job_id: str
+    weights: bytes
+    sha256: str
+
+
+def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: int = 20) -> Finished:
+    """Bring a queued job on `digits` with an `mlp` to its end; its model becomes a version of `name`."""
+    torch.manual_seed(0)
+    network = registry.build("mlp", OPTIONS, SHAPE, 10)
+    files = _publish(state, job_id, network)
+    with transaction(state["sessions"]) as session:
+        for version in session.query(DatasetVersionRow):
+            version.state, version.content_hash, version.meta = DatasetState.READY, "c" * 64, _META
+    with transaction(state["sessions"]) as session:
+        attempts = AttemptRepo(session)
+        claimed = attempts.claim(job_id, "worker-1", 30)
+        assert claimed is not None
+        token = claimed.token
+        attempts.describe(job_id, token, {"device": "cpu", "num_parameters": 658})
+        points = [
+            MetricPoint(
+                split, "loss", step, 1 + step // 10, None if step == 3 else 1 / step, "NaN" if step == 3 else None
+            )
+            for split in ("train", "valid")
+            for step in range(1, num_points + 1)
+        ]
+        MetricRepo(session).upsert(job_id, points)
+        logs = [{"level": "info", "message": f"epoch {epoch} of 2"} for epoch in (1, 2)]
+        EventRepo(session).append(job_id, [(EventType.LOG, log) for log in logs])
+        metrics = {"valid_loss": 0.05, "train_loss": "NaN"}
+        CheckpointRepo(session).add(
+            job_id,
+            token,
+            number=1,
+            epoch=2,
+            step=20,
+            metrics=metrics,
+            tags=("best",),
+            key=f"jobs/{job_id}/c1",
+            files=files,
+        )
+        model = ModelRepo(session).register(_version(job_id, name, files, JobRepo(session).get(job_id).spec), token)
+        attempts.finish(job_id, token, model.version, metrics, None)
+    path = state["storage"].path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
+    return Finished(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
+
+
+def _publish(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    for key in ("c1", "bundle"):
+        folder = state["storage"].scratch() / "bundle"
+        folder.mkdir()
+        files = {
+            name: {"sha256": sha, "size_bytes": size}
+            for name, (sha, size) in bundle.save(folder, network, _DESCRIPTION).items()
+        }
+        state["storage"].publish(folder, f"jobs/{job_id}/{key}")
+    return files
+
+
+_META = PackedMeta(
+    task="classification",
+    classes=tuple(CLASSES),
+    num_outputs=10,
+    image_shape=SHAPE,
+    splits={"train": 1797},
+    mean=(0.5,),
+    std=(0.25,),
+    resize="stretch",
+    content_hash="c" * 64,
+).model_dump(mode="json")
+_DESCRIPTION = bundle.Description(
+    architecture=bundle.ArchitectureChoice(name="mlp", options=OPTIONS),
+    image_shape=SHAPE,
+    num_outputs=10,
+    task="classification",
+    classes=CLASSES,
+    mean=[0.5],
+    std=[0.25],
+)
+
+
+def _version(job_id: str, name: str, files: dict[str, Any], spec: dict[str, Any]) -> ModelVersionRow:
+    return ModelVersionRow(
+        name=name,
+        job_id=job_id,
+        key=f"jobs/{job_id}/bundle",
+        files=files,
+        sha256=files[bundle.WEIGHTS]["sha256"],
+        size_bytes=sum(file["size_bytes"] for file in files.values()),
+        bundle=json.loads(_DESCRIPTION.model_dump_json()),
+        spec=JobSpec.model_validate(spec).model_dump(mode="json"),
+        metrics={"valid_accuracy": 0.97},
+        dataset={"name": "digits", "version": 1, "content_hash": "c" * 64},
+        num_parameters=658,
+    )

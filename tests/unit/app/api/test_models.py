@@ -1,0 +1,93 @@
+"""`/v1/models`: versions with their lineage, bundles, aliases."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from tests.support.finished import Finished, finish_job
+
+
+@pytest.fixture
+def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+    return finish_job(state, post_job()["id"])
+
+
+def test_a_version_tells_its_lineage(client: TestClient, finished: Finished) -> None:
+    job = client.get(f"/v1/jobs/{finished.job_id}").json()
+    assert job["model"]["version"] == 1
+    version = client.get("/v1/models/digits/versions/1").json()
+    assert version["job_id"] == finished.job_id
+    assert version["sha256"] == finished.sha256
+    assert version["dataset"] == {"name": "digits", "version": 1, "content_hash": "c" * 64}
+    assert version["spec"] == job["spec"]
+    assert version["metrics"] == {"valid_accuracy": 0.97}
+    assert version["num_parameters"] == 658
+    assert version["classes"] == [str(digit) for digit in range(10)]
+    assert version["input"] == {"image_shape": [1, 8, 8], "mean": [0.5], "std": [0.25], "resize": "stretch"}
+    assert version["architecture"]["name"] == "mlp"
+
+
+def test_a_bundle_is_a_zip_of_weights_and_description(client: TestClient, finished: Finished) -> None:
+    answer = client.get("/v1/models/digits/versions/1/bundle")
+    assert answer.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    assert archive.namelist() == ["weights.safetensors", "bundle.json"]
+    assert archive.read("weights.safetensors") == finished.weights
+    assert json.loads(archive.read("bundle.json"))["classes"][3] == "3"
+    assert client.get("/v1/models/digits/versions/1/bundle").content == answer.content
+
+
+def test_an_alias_moves(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
+    for _ in range(2):
+        finish_job(state, post_job()["id"])
+    assert client.put("/v1/models/digits/aliases/champion", json={"version": 1}).json()["aliases"] == {"champion": 1}
+    moved = client.put("/v1/models/digits/aliases/champion", json={"version": 2})
+    assert moved.status_code == 200
+    assert moved.json()["aliases"] == {"champion": 2}
+    assert [version["version"] for version in client.get("/v1/models/digits").json()["versions"]] == [2, 1]
+    assert client.get("/v1/models/digits/versions/2").json()["aliases"] == ["champion"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("digits/aliases/champion", {"version": 9}, 404),
+        ("nothing/aliases/champion", {"version": 1}, 404),
+        ("digits/aliases/latest", {"version": 1}, 422),
+        ("digits/aliases/7", {"version": 1}, 422),
+        ("digits/aliases/Champion", {"version": 1}, 422),
+        ("digits/aliases/champion", {"version": 0}, 422),
+        ("digits/aliases/champion", {"version": "1"}, 422),
+        ("digits/aliases/champion", {}, 422),
+    ],
+)
+def test_a_wrong_alias_is_refused(client: TestClient, finished: Finished, path: str, body: Any, status: int) -> None:
+    answer = client.put(f"/v1/models/{path}", json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert client.get("/v1/models/digits").json()["aliases"] == {}
+
+
+@pytest.mark.parametrize("path", ["nothing", "digits/versions/2", "digits/versions/2/bundle", "digits/versions/0", "A"])
+def test_a_model_that_is_not_there_is_a_problem(client: TestClient, finished: Finished, path: str) -> None:
+    answer = client.get(f"/v1/models/{path}")
+    assert answer.status_code in {404, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_models_are_listed_page_by_page(
+    client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]
+) -> None:
+    for name in ("c", "a", "b"):
+        finish_job(state, post_job()["id"], name=name)
+    first = client.get("/v1/models", params={"limit": 2}).json()
+    rest = client.get("/v1/models", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [model["name"] for page in (first, rest) for model in page["items"]] == ["a", "b", "c"]
+    assert rest["next_cursor"] is None

@@ -1,0 +1,120 @@
+"""Curves, log lines, checkpoints and weights of a job."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from tests.support.finished import Finished, finish_job
+
+
+@pytest.fixture
+def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+    return finish_job(state, post_job()["id"])
+
+
+@pytest.fixture
+def url(finished: Finished) -> str:
+    return f"/v1/jobs/{finished.job_id}"
+
+
+def test_curves_are_read_with_words_for_what_json_does_not_know(client: TestClient, url: str) -> None:
+    series = client.get(f"{url}/metrics").json()["series"]
+    assert [(curve["name"], curve["split"]) for curve in series] == [("loss", "train"), ("loss", "valid")]
+    assert series[0]["points"][:3] == [
+        {"step": 1, "epoch": 1, "value": 1.0},
+        {"step": 2, "epoch": 1, "value": 0.5},
+        {"step": 3, "epoch": 1, "value": "NaN"},
+    ]
+
+
+def test_curves_are_chosen_and_thinned(client: TestClient, url: str) -> None:
+    query = {"name": "loss", "split": "valid", "since_step": 10}
+    (curve,) = client.get(f"{url}/metrics", params=query).json()["series"]
+    assert [point["step"] for point in curve["points"]] == list(range(11, 21))
+    (train, _) = client.get(f"{url}/metrics", params={"max_points": 4}).json()["series"]
+    assert [point["step"] for point in train["points"]] == [1, 3, 20]  # the first, the non-finite, the last and least
+    assert client.get(f"{url}/metrics", params={"name": "nothing"}).json() == {"series": []}
+
+
+def test_curves_come_as_csv(client: TestClient, url: str) -> None:
+    answer = client.get(f"{url}/metrics", params={"split": "train"}, headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 20
+    assert rows[2] == {"split": "train", "name": "loss", "step": "3", "epoch": "1", "value": "NaN"}
+
+
+def test_log_lines_are_text_or_json(client: TestClient, url: str) -> None:
+    text = client.get(f"{url}/logs")
+    assert text.headers["content-type"].startswith("text/plain")
+    assert [line.split(" ", 1)[1] for line in text.text.splitlines()] == ["info epoch 1 of 2", "info epoch 2 of 2"]
+    lines = client.get(f"{url}/logs", headers={"Accept": "application/json"}).json()["items"]
+    assert [line["message"] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
+    later = client.get(f"{url}/logs", params={"after": lines[0]["seq"]})
+    assert later.text.endswith("epoch 2 of 2\n")
+    assert "epoch 1" not in later.text
+
+
+def test_checkpoints_are_listed(client: TestClient, url: str, finished: Finished) -> None:
+    (checkpoint,) = client.get(f"{url}/checkpoints").json()["items"]
+    assert checkpoint["sha256"] == finished.sha256
+    assert set(checkpoint["tags"]) == {"latest", "best"}
+    assert checkpoint["metrics"] == {"valid_loss": 0.05, "train_loss": "NaN"}
+
+
+def test_weights_are_what_their_hash_says(client: TestClient, url: str, finished: Finished) -> None:
+    answer = client.get(f"{url}/checkpoints/1/weights")
+    assert answer.status_code == 200
+    assert hashlib.sha256(answer.content).hexdigest() == finished.sha256
+    assert answer.headers["ETag"] == f'"{finished.sha256}"'
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert client.get(f"{url}/checkpoints/2/weights").status_code == 404
+
+
+def test_known_weights_are_not_sent_again(client: TestClient, url: str, finished: Finished) -> None:
+    known = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": f'"{finished.sha256}"'})
+    assert (known.status_code, known.content) == (304, b"")
+    other = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": '"other"'})
+    assert other.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"), [("bytes=0-9", slice(0, 10)), ("bytes=10-", slice(10, None)), ("bytes=-7", slice(-7, None))]
+)
+def test_a_part_of_the_weights_is_sent(
+    client: TestClient, url: str, finished: Finished, asked: str, part: slice
+) -> None:
+    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
+    assert answer.status_code == 206
+    assert answer.content == finished.weights[part]
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=9-1", "bytes=", "lines=1-2", "bytes=0-1,3-4", "bytes=" + "0-," * 10_000 + "0-1"]
+)
+def test_a_range_that_is_none_is_forgotten(client: TestClient, url: str, finished: Finished, asked: str) -> None:
+    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (200, finished.weights)
+
+
+@pytest.mark.parametrize("asked", ["bytes=10000000-", "bytes=99999999-99999999", "bytes=-0"])
+def test_a_range_outside_the_file_is_refused(client: TestClient, url: str, finished: Finished, asked: str) -> None:
+    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == f"bytes */{len(finished.weights)}"
+    assert answer.json()["type"] == "/problems/range-not-satisfiable"
+
+
+def test_deleting_a_job_deletes_its_checkpoints_and_keeps_its_model(
+    client: TestClient, url: str, finished: Finished, state: State
+) -> None:
+    assert client.delete(url).status_code == 204
+    assert list(state["storage"].keys(f"jobs/{finished.job_id}/c1")) == []
+    assert client.get(f"{url}/metrics").status_code == 404
+    assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
