@@ -57,9 +57,8 @@ def look(path: Path, limits: Limits) -> Kind:
     try:
         num_entries = sum(1 for _ in islice(entries(path, quick), _QUICK_ENTRIES))
     except InvalidArchive as error:
-        is_only_long = error.facts["code"] == "archive_too_large" and quick.max_bytes < limits.max_bytes
-        if not is_only_long or kind == "zip":
-            raise
+        if error.facts.get("limit") != "max_bytes" or quick.max_bytes == limits.max_bytes:
+            raise  # else it is only too long for a quick look
         return kind
     if not num_entries:
         raise InvalidArchive("The archive is empty.", code="archive_empty")

@@ -113,9 +113,9 @@ class Counter:
         """Raises `InvalidArchive` past the limits."""
         self.total += count
         if self.total > self._limits.max_bytes:
-            raise too_large(f"more than {self._limits.max_bytes} bytes unpacked")
+            raise too_large(f"more than {self._limits.max_bytes} bytes unpacked", "max_bytes")
         if self.total > self._by_ratio:
-            raise too_large(f"it unpacks to more than {self._limits.max_ratio} times its size")
+            raise too_large(f"it unpacks to more than {self._limits.max_ratio} times its size", "max_ratio")
 
 
 class Counted:
@@ -155,8 +155,8 @@ def unsafe(name: str, why: str) -> InvalidArchive:
     return InvalidArchive(f"The entry '{shown}' {why}.", code="archive_unsafe_entry", entry=shown)
 
 
-def too_large(why: str) -> InvalidArchive:
-    return InvalidArchive(f"The archive holds too much: {why}.", code="archive_too_large")
+def too_large(why: str, limit: str = "max_entries") -> InvalidArchive:
+    return InvalidArchive(f"The archive holds too much: {why}.", code="archive_too_large", limit=limit)
 
 
 def corrupt(why: object) -> InvalidArchive:
