@@ -70,6 +70,7 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
     wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, wanted)
     new_tally = partial(_tally, wanted, meta, placement)
+    new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
         placement=placement,

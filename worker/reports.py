@@ -52,7 +52,8 @@ class Obedience(Callback):
 
     def _obey(self, state: RunState) -> None:
         if self._channel.asked == "finish":
-            state.stop("user_finished")
+            if state.epoch > 0:  # a run without any epoch has nothing to register
+                state.stop("user_finished")
         elif self._channel.asked is not None:
             state.interrupt()
 

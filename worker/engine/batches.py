@@ -13,9 +13,8 @@ from torch import Tensor
 
 from worker.engine.device import Placement
 from worker.engine.steps import Batch
-from worker.engine.transforms import Transform, apply, draw
+from worker.engine.transforms import Stream, Transform, apply, draw, generator
 
-SHUFFLE_STREAM = 1 << 63  # keeps the order's random numbers apart from the transforms' of the same seed and epoch
 CHUNK_BYTES = 2**20
 NUM_AHEAD = 2
 Index = NDArray[np.int64]
@@ -94,8 +93,7 @@ class ArrayBatches:
     def _ordered(self, number: int) -> Index:
         if not self._order.shuffle:
             return self._index
-        generator = np.random.Generator(np.random.Philox(key=[self._order.seed, number + SHUFFLE_STREAM]))
-        return generator.permutation(self._index)
+        return generator(self._order.seed, number, Stream.ORDER).permutation(self._index)
 
     def _chunks(self, number: int, start: int) -> Iterator[list[Batch]]:
         order = self._ordered(number)

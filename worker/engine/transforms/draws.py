@@ -1,6 +1,7 @@
 """Random numbers that belong to a picture, not to a batch: picture i of an epoch always gets row i."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +23,23 @@ class Transform(Protocol):
         ...
 
 
+class Stream(IntEnum):
+    """Uses of one seed and epoch that must not share their random numbers."""
+
+    DRAWS = 0
+    ORDER = 1
+
+
+def generator(seed: int, epoch: int, stream: Stream) -> np.random.Generator:
+    """The same for the same arguments; it has no other state."""
+    key = np.array([seed, 2 * epoch + stream], dtype=np.uint64)  # a list of large numbers would become floats
+    return np.random.Generator(np.random.Philox(key=key))
+
+
 def draw(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> Draws:
     """Uniform numbers in [0, 1), (num_samples, sum of num_draws): a row a sample."""
     width = sum(transform.num_draws for transform in transforms)
-    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
-    return generator.random((num_samples, width), dtype=np.float32)
+    return generator(seed, epoch, Stream.DRAWS).random((num_samples, width), dtype=np.float32)
 
 
 def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Images:

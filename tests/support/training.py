@@ -1,0 +1,108 @@
+"""What tests of the engine build: small packed datasets, small jobs, observers that remember."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.datasets.ingest import pack_builtin
+from core.datasets.packed import Packed
+from core.spec import JobSpec
+from models.bundle import write_weights
+from worker.assemble import assemble
+from worker.channel import Channel
+from worker.engine.callback import HOOKS, Callback
+from worker.engine.device import Placement, Precision
+from worker.engine.run import Run
+from worker.engine.state import RunState
+from worker.protocol import Metrics, Point, Up
+
+SMALL_NETWORK = {"name": "convnet", "channels": [8, 16], "batch_norm": True, "dropout": 0.2, "head": [16]}
+
+
+def cpu(precision: Precision = "fp32", threads: int = 1) -> Placement:
+    return Placement(torch.device("cpu"), precision, threads)
+
+
+def pack(folder: Path, **options: Any) -> Packed:
+    """Synthetic pictures, 8x8 and grey, of three classes, unless said otherwise."""
+    chosen = {"image_shape": [1, 8, 8], "num_samples": 90} | options
+    if chosen.get("task", "classification") == "classification":
+        chosen = {"num_classes": 3} | chosen
+    pack_builtin("synthetic", chosen, Path("/nonexistent"), folder)
+    return Packed.open(folder)
+
+
+def job(**changes: Any) -> JobSpec:
+    """A small job that is valid; what matters to a test is in `changes`."""
+    body: dict[str, Any] = {
+        "dataset": {"name": "synthetic"},
+        "architecture": SMALL_NETWORK,
+        "metrics": ["accuracy"],
+        "epochs": 2,
+        "batch_size": 16,
+        "seed": 7,
+        "threads": 1,
+        "precision": "fp32",
+    }
+    return JobSpec.model_validate(body | changes)
+
+
+def run_of(packed: Packed, precision: Precision = "fp32", **changes: Any) -> Run:
+    return assemble(job(**changes), packed, cpu(precision))
+
+
+class Memory(Channel):
+    """A channel whose messages are remembered instead of written."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+        self.said: list[Up] = []
+
+    def say(self, message: Up) -> None:
+        self.said.append(message)
+
+    def of(self, kind: type[Up]) -> list[Any]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+    def points(self) -> dict[tuple[str, str, int], float | str]:
+        """All values that do not measure time."""
+        clocked = {"images_per_s", "data_wait", "epoch_seconds"}
+        points: Sequence[Point] = [point for message in self.of(Metrics) for point in message.points]
+        return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
+
+
+class InterruptAt(Callback):
+    """Leaves after an optimizer step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        if state.step == self._step:
+            state.interrupt()
+
+
+def weights_hash(network: nn.Module, folder: Path) -> str:
+    return write_weights(folder / "weights.safetensors", network)
+
+
+def optimizer_hash(optimizer: torch.optim.Optimizer) -> str:
+    digest = hashlib.sha256()
+    for state in optimizer.state.values():
+        for value in state.values():
+            digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def recorder(into: list[str]) -> Callback:
+    """A callback that overrides every hook and notes its name."""
+
+    def noting(name: str) -> Any:
+        return lambda self, state: into.append(name)
+
+    kind: type[Callback] = type("Recorder", (Callback,), {name: noting(name) for name in HOOKS})
+    return kind()

@@ -1,0 +1,57 @@
+"""A supervisor whose trainers are scripted, on a ready dataset with one file."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow, JobRow
+from core.spec import JobSpec
+from core.storage import LocalStorage
+from tests.support.builders import dataset_version, job, job_spec
+from worker.heart import Cadence
+from worker.standby import Standby
+from worker.supervise import Supervisor
+
+FAKE = Path(__file__).parents[2] / "support" / "fake_trainer.py"
+Supervise = Callable[[str], Supervisor]
+
+
+@pytest.fixture
+def version(sqlite_sessions: SessionFactory, storage: LocalStorage) -> DatasetVersionRow:
+    packed = storage.scratch()
+    (packed / "meta.json").write_text("{}")
+    storage.publish(packed, "datasets/1/t1")
+    files = {"meta.json": {"sha256": hashlib.sha256(b"{}").hexdigest(), "size_bytes": 2}}
+    row = dataset_version(packed_key="datasets/1/t1", meta={"files": files}, content_hash="c0ffee")
+    with transaction(sqlite_sessions) as session:
+        session.add(row)
+    return row
+
+
+@pytest.fixture
+def queued(sqlite_sessions: SessionFactory, version: DatasetVersionRow) -> JobRow:
+    spec = JobSpec.model_validate(job_spec()).model_dump(mode="json")
+    with transaction(sqlite_sessions) as session:
+        return JobRepo(session).add(job(version, spec=spec))
+
+
+@pytest.fixture
+def supervise(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterator[Supervise]:
+    """A supervisor whose trainers go by a plan of `fake_trainer.py`."""
+    standbys: list[Standby] = []
+
+    def make(plan: str, lease_s: float = 60.0, grace_s: float = 60.0) -> Supervisor:
+        standby = Standby([sys.executable, str(FAKE), plan])
+        standby.start()
+        standbys.append(standby)
+        cadence = Cadence(lease_s=lease_s, heartbeat_s=0.05, grace_s=grace_s, flush_s=0.01)
+        return Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence, max_attempts=3)
+
+    yield make
+    for standby in standbys:
+        standby.close()

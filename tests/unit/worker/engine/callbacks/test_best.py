@@ -1,0 +1,58 @@
+"""Which epoch is the best, what is kept of it, and what is tagged."""
+
+import torch
+from torch import nn
+
+from worker.engine.callbacks import KeepBest, ModelCheckpoint
+from worker.engine.callbacks.record import Record
+from worker.engine.state import RunState
+
+
+def ended(epoch: int, loss: float) -> RunState:
+    return RunState(max_epochs=9, steps_per_epoch=1, epoch=epoch, metrics={"valid_loss": loss})
+
+
+def test_better_means_by_more_than_min_delta() -> None:
+    record = Record("valid_loss", min_delta=0.1)
+    assert [record.improves(value) for value in (1.0, 0.95, 0.9, 0.7)] == [True, False, False, True]
+
+
+def test_keep_best_holds_a_copy_of_the_best_epoch() -> None:
+    network = nn.Linear(1, 1)
+    callback = KeepBest(network)
+    for epoch, loss in enumerate([3.0, 1.0, 2.0], start=1):
+        nn.init.constant_(network.weight, epoch)
+        state = ended(epoch, loss)
+        callback.on_epoch_end(state)
+        assert ("best" in state.tags) == (epoch < 3)
+    assert torch.equal(callback.weights["weight"], torch.full((1, 1), 2.0))
+    assert callback.metrics == {"valid_loss": 1.0}
+
+
+def test_the_best_so_far_survives_a_resume() -> None:
+    network = nn.Linear(1, 1)
+    first, second = KeepBest(network), KeepBest(network)
+    first.on_epoch_end(ended(1, 1.0))
+    second.load_state_dict(first.state_dict())
+    second.on_epoch_end(ended(2, 1.5))
+    assert second.metrics == {"valid_loss": 1.0}
+
+
+def test_model_checkpoint_keeps_every_nth_epoch() -> None:
+    callback = ModelCheckpoint(every_epochs=2)
+    tags = []
+    for epoch in (1, 2, 3, 4):
+        state = ended(epoch, 1.0)
+        callback.on_epoch_end(state)
+        tags.append(sorted(state.tags))
+    assert tags == [["best"], ["kept"], [], ["kept"]]
+
+
+def test_model_checkpoint_keeps_only_what_improves_where_asked() -> None:
+    callback = ModelCheckpoint(save_best_only=True)
+    tags = []
+    for epoch, loss in enumerate([2.0, 3.0, 1.0], start=1):
+        state = ended(epoch, loss)
+        callback.on_epoch_end(state)
+        tags.append(sorted(state.tags))
+    assert tags == [["best", "kept"], [], ["best", "kept"]]

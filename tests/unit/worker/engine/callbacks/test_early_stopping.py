@@ -1,0 +1,64 @@
+"""Early stopping: luz's own figures, and the counting of epochs."""
+
+from typing import Any
+
+import pytest
+
+from worker.engine.callbacks import EarlyStopping
+from worker.engine.state import RunState
+
+
+def epochs_until_stop(callback: EarlyStopping, values: list[float], monitor: str = "valid_loss") -> int:
+    state = RunState(max_epochs=len(values), steps_per_epoch=1)
+    for epoch, value in enumerate(values, start=1):
+        state.epoch, state.metrics = epoch, {monitor: value}
+        callback.on_epoch_end(state)
+        if state.stop_reason is not None:
+            break
+    return state.epoch
+
+
+FALLING = [1.0 / epoch for epoch in range(1, 26)]
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        ({"min_delta": 100.0, "patience": 1}, 2),
+        ({"min_delta": 100.0, "patience": 2}, 3),
+        ({"min_delta": 100.0, "patience": 1, "min_epochs": 5}, 5),
+        ({"baseline": 0.0, "patience": 1}, 1),
+        ({"patience": 1}, 25),
+    ],
+)
+def test_it_stops_where_luz_tests_say(options: dict[str, Any], epochs: int) -> None:
+    assert epochs_until_stop(EarlyStopping(**options), FALLING) == epochs
+
+
+def test_an_improvement_starts_the_count_anew() -> None:
+    assert epochs_until_stop(EarlyStopping(patience=2), [3.0, 4.0, 2.0, 5.0, 5.0, 1.0]) == 5
+
+
+def test_a_monitor_of_right_answers_must_rise() -> None:
+    callback = EarlyStopping("valid_accuracy", patience=1)
+    assert epochs_until_stop(callback, [0.1, 0.2, 0.3, 0.3, 0.9], "valid_accuracy") == 4
+
+
+def test_a_value_that_is_no_number_never_improves() -> None:
+    assert epochs_until_stop(EarlyStopping(patience=2), [float("nan"), float("nan"), 1.0]) == 2
+
+
+def test_the_count_survives_a_resume() -> None:
+    values = [1.0, 2.0, 2.0, 2.0]
+    first, second = EarlyStopping(patience=3), EarlyStopping(patience=3)
+    assert epochs_until_stop(first, values[:3]) == 3
+    second.load_state_dict(first.state_dict())
+    assert epochs_until_stop(second, [2.0]) == 1
+
+
+def test_the_reason_says_what_was_waited_for() -> None:
+    state = RunState(max_epochs=9, steps_per_epoch=1, epoch=1, metrics={"valid_loss": 0.5})
+    callback = EarlyStopping(patience=1)
+    callback.on_epoch_end(state)
+    callback.on_epoch_end(state)
+    assert state.stop_reason == "valid_loss has not been better than 0.5 for 1 epochs"

@@ -1,0 +1,34 @@
+"""The time limit reads the clock it is given."""
+
+from worker.engine.callbacks import TimeLimit
+from worker.engine.state import RunState
+
+
+def test_it_stops_after_the_step_in_which_time_is_over() -> None:
+    now = iter([0.0, 4.9, 5.0])
+    callback = TimeLimit(seconds=5, clock=lambda: next(now))
+    state = RunState(max_epochs=9, steps_per_epoch=9)
+    callback.on_fit_begin(state)
+    reasons = []
+    for _ in range(2):
+        callback.on_train_batch_end(state)
+        reasons.append(state.stop_reason)
+    assert reasons == [None, "time limit of 5 s reached"]
+    assert state.is_cut_short
+
+
+def test_time_of_earlier_attempts_counts() -> None:
+    now = [0.0]
+    first, second = (TimeLimit(seconds=5, clock=lambda: now[0]) for _ in range(2))
+    state = RunState(max_epochs=9, steps_per_epoch=9)
+    first.on_fit_begin(state)
+    now[0] = 3.0
+    second.load_state_dict(first.state_dict())
+    now[0] = 100.0  # between two attempts nobody trains
+    second.on_fit_begin(state)
+    now[0] = 101.5
+    second.on_train_batch_end(state)
+    assert state.stop_reason is None
+    now[0] = 102.0
+    second.on_train_batch_end(state)
+    assert state.stop_reason is not None

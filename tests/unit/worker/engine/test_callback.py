@@ -1,0 +1,61 @@
+"""Hooks: their order, their names, and what happens when one raises."""
+
+import pytest
+
+from tests.support.training import recorder
+from worker.engine.callback import Callback, CallbackError, Hooks, TrainingError
+from worker.engine.state import RunState
+
+
+@pytest.fixture
+def state() -> RunState:
+    return RunState(max_epochs=1, steps_per_epoch=1)
+
+
+class Named(Callback):
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self._name, self._calls = name, calls
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._calls.append(self._name)
+
+    def on_fit_end(self, state: RunState) -> None:
+        self._calls.append(self._name)
+
+
+def test_a_misspelt_hook_fails_at_class_creation() -> None:
+    with pytest.raises(TypeError, match=r"Typo defines unknown hooks: \['on_batch_end'\]"):
+        type("Typo", (Callback,), {"on_batch_end": lambda self, state: None})
+
+
+def test_hooks_run_in_list_order_and_closing_ones_in_reverse(state: RunState) -> None:
+    calls: list[str] = []
+    hooks = Hooks([Named("first", calls), Named("second", calls)])
+    hooks.call("on_epoch_end", state)
+    hooks.call("on_fit_end", state)
+    assert calls == ["first", "second", "second", "first"]
+
+
+def test_an_error_names_callback_and_breakpoint(state: RunState) -> None:
+    class Broken(Callback):
+        def on_train_end(self, state: RunState) -> None:
+            raise ZeroDivisionError("of mine")
+
+    with pytest.raises(CallbackError, match="Broken failed in on_train_end: of mine"):
+        Hooks([Broken()]).call("on_train_end", state)
+
+
+def test_an_error_with_a_meaning_passes_unchanged(state: RunState) -> None:
+    class Strict(Callback):
+        def on_train_end(self, state: RunState) -> None:
+            raise TrainingError("enough")
+
+    with pytest.raises(TrainingError, match=r"^enough$"):
+        Hooks([Strict()]).call("on_train_end", state)
+
+
+def test_only_overridden_hooks_are_held() -> None:
+    hooks = Hooks([Named("one", [])])
+    held = {name for name, found in hooks._by_name.items() if found}
+    assert held == {"on_epoch_end", "on_fit_end"}
+    assert all(Hooks([recorder([])])._by_name.values())

@@ -1,0 +1,43 @@
+"""Losses: the workshop's figures, and class weights."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from worker.engine import losses
+
+SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9])
+TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
+
+
+def test_mean_squared_error_is_the_workshops() -> None:
+    assert nn.MSELoss()(torch.ones(2, 2), torch.full((2, 2), 0.1)).item() == pytest.approx(0.81, abs=1e-6)
+
+
+def test_binary_cross_entropy_is_the_workshops() -> None:
+    assert nn.BCEWithLogitsLoss()(SCORES, TRUTH).item() == pytest.approx(0.643351, abs=5e-7)
+
+
+LOGITS = torch.tensor([[1.2, 7.7, -1.0], [1.2, -2.1, -1.0], [0.2, -0.7, 2.5], [0.0, -0.3, -1.0], [1.2, 0.1, 3.2]])
+CLASSES = torch.tensor([1, 0, 2, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("loss", "pred"), [(losses.cross_entropy(None, 0.0), LOGITS), (losses.nll(None), LOGITS.log_softmax(1))]
+)
+def test_cross_entropy_and_nll_are_the_workshops(loss: nn.Module, pred: Tensor) -> None:
+    assert loss(pred, CLASSES).item() == pytest.approx(0.23665, abs=5e-6)
+
+
+def test_balanced_weights_are_inverse_to_frequencies() -> None:
+    weights = losses.class_weights("balanced", np.array([0, 0, 0, 1]), 3)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 0.0])
+
+
+def test_there_must_be_as_many_weights_as_classes() -> None:
+    with pytest.raises(losses.UnfitWeights, match="2 values; the dataset has 3"):
+        losses.class_weights((1.0, 1.0), np.array([0, 1, 2]), 3)
+    with pytest.raises(losses.UnfitWeights, match="all 0"):
+        losses.positive_weights((0.0,), 1)

@@ -1,0 +1,89 @@
+"""Steps: what alters the maths, and the hooks in between."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.preprocess import Preprocess
+from tests.support.training import cpu, pack, recorder, run_of
+from worker.engine.callback import Hooks
+from worker.engine.device import Placement
+from worker.engine.metrics.choose import adapter
+from worker.engine.metrics.tally import Tally
+from worker.engine.state import RunState
+from worker.engine.steps import Batch, Clip, Forward, TrainStep, ValidStep
+
+BATCH = Batch(torch.arange(4 * 2 * 2, dtype=torch.uint8).reshape(4, 2, 2, 1), torch.tensor([0, 1, 0, 1]))
+
+
+def new_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+
+
+def step_of(
+    network: nn.Module, *, clip: Clip | None = None, lr: float = 1.0, placement: Placement | None = None
+) -> TrainStep:
+    placement = placement or cpu()
+    forward = Forward(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), placement)
+    optimizer = torch.optim.SGD(network.parameters(), lr=lr)
+    tally = Tally({}, adapter("classification"))
+    return TrainStep(forward, optimizer, tally, Hooks(), scaler=placement.scaler(), clip=clip)
+
+
+def moved(clip: Clip | None, placement: Placement | None = None) -> torch.Tensor:
+    """By how much one step of SGD with a learning rate of 1 moves all parameters: the clipped gradient."""
+    network = new_network()
+    before = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    step_of(network, clip=clip, placement=placement)(BATCH, RunState(max_epochs=1, steps_per_epoch=1))
+    return before - nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def test_a_step_calls_the_inner_hooks_in_luz_order() -> None:
+    calls: list[str] = []
+    network = new_network()
+    step = step_of(network)
+    step._call = Hooks([recorder(calls)]).call
+    step(BATCH, RunState(max_epochs=1, steps_per_epoch=1))
+    inner = ["after_pred", "after_loss", "before_backward", "before_step", "after_step"]
+    assert calls == [f"on_train_batch_{name}" for name in inner]
+
+
+def test_gradients_are_clipped_by_their_norm_over_all_parameters() -> None:
+    free = moved(None)
+    assert free.norm() > 0.01
+    clipped = moved(Clip(max_norm=0.01))
+    assert clipped.norm().item() == pytest.approx(0.01, rel=1e-3)
+    assert torch.allclose(clipped / clipped.norm(), free / free.norm(), atol=1e-4)
+
+
+def test_gradients_are_clipped_by_value() -> None:
+    assert moved(Clip(max_value=0.001)).abs().max().item() == pytest.approx(0.001, rel=1e-3)
+
+
+def test_fp16_gradients_are_unscaled_before_they_are_clipped() -> None:
+    half = cpu("fp16")
+    free, clipped = moved(None, half), moved(Clip(max_norm=1e3), half)
+    assert torch.allclose(free, clipped)  # the scaled ones have a norm of ten thousands
+
+
+def test_validation_changes_neither_weights_nor_random_state() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    random = torch.get_rng_state()
+    forward = Forward(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), cpu())
+    step = ValidStep(forward, Tally({}, adapter("classification")), Hooks())
+    step.begin()
+    step(BATCH, RunState(max_epochs=1, steps_per_epoch=1))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(random, torch.get_rng_state())
+    assert step.end()["loss"] > 0
+
+
+def test_a_last_batch_of_one_does_not_stop_batch_norm(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "packed", num_samples=20)
+    run = run_of(packed, batch_size=17, drop_last=False, epochs=1)  # 18 to train on, so 1 is left
+    run.loop().fit(run.state)
+    assert run.state.step == 1
