@@ -1,7 +1,7 @@
 """What an endpoint may ask for, by type; and what lives as long as the process."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session
 from app.services.datasets import DatasetService
 from app.services.jobs import JobService
 from app.services.models import ModelService
+from app.services.predictions import PredictionService
 from app.services.readiness import readiness
 from app.services.results import ResultService
 from app.services.stream import EventStreams
 from app.services.system import SystemService
+from app.serving.predictors import Predictors
 from core.bus import Bus
+from core.datasets.limits import limits_of
 from core.db.session import SessionFactory, transaction
 from core.outbox import Dispatcher
 from core.queue import Queue
@@ -30,7 +33,7 @@ class State(TypedDict):
     dispatcher: Dispatcher
     bus: Bus
     storage: Storage
-    predictors: Any  # app.serving: the pool of loaded networks
+    predictors: Predictors
 
 
 def _state(request: Request) -> State:
@@ -73,7 +76,8 @@ def worker_silence_s(settings: Settings) -> float:
 
 
 def _dataset_service(session: Session, state: State) -> DatasetService:
-    return DatasetService(session, state["storage"], state["settings"].datasets_dir, kick=state["dispatcher"].kick)
+    settings, kick = state["settings"], state["dispatcher"].kick
+    return DatasetService(session, state["storage"], settings.datasets_dir, kick=kick, limits=limits_of(settings))
 
 
 def _datasets(session: SessionDep, state: StateDep) -> DatasetService:
@@ -122,6 +126,10 @@ def _streams(request: Request) -> EventStreams:
     return cast("EventStreams", request.scope["state"]["streams"])
 
 
+def _predictions(request: Request) -> PredictionService:
+    return cast("PredictionService", request.scope["state"]["predictions"])
+
+
 def _readiness(state: StateDep) -> Mapping[str, Callable[[], None]]:
     return readiness(state["sessions"], state["storage"], state["queue"])
 
@@ -134,5 +142,6 @@ ResultsDep = Annotated[ResultService, Depends(_results)]
 ModelsDep = Annotated[ModelService, Depends(_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
 SystemDep = Annotated[SystemService, Depends(_system)]
+PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
 ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]

@@ -12,11 +12,14 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app import problems
-from app.api import catalog, docs, events, health, jobs, models, results, system
+from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system
 from app.deps import State
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
+from app.services.predictions import Lookup, PredictionService
 from app.services.stream import EventStreams
+from app.serving.decoding import Decoder
+from app.serving.predictors import Predictors
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
@@ -32,7 +35,7 @@ log = structlog.get_logger(__name__)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?")
 PREDICT = re.compile(r"/v1/models/[^/]+/predict/?|/v2/.*/infer")
-ROUTERS = (jobs, results, events, models, catalog, system, health, docs)
+ROUTERS = (jobs, results, events, datasets, models, predictions, catalog, system, health, docs)
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:
@@ -90,7 +93,17 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             state = given if given is not None else await _open(settings, stack)
-            yield {**state, "streams": EventStreams(state["sessions"], state["bus"])}
+            decoder = Decoder(
+                max_waiting=settings.max_waiting_predictions,
+                max_bytes=settings.max_picture_bytes,
+                max_pixels=settings.max_picture_pixels,
+            )
+            stack.callback(decoder.close)
+            yield {
+                **state,
+                "streams": EventStreams(state["sessions"], state["bus"]),
+                "predictions": PredictionService(Lookup(state["sessions"]), decoder, state["predictors"]),
+            }
 
     return lifespan
 
@@ -109,6 +122,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
     dispatcher.start()
     stack.callback(dispatcher.close)
     storage = open_storage(settings.store)
+    predictors = Predictors(
+        storage,
+        max_batch_size=settings.max_batch_size,
+        max_waiting=settings.max_waiting_predictions,
+        max_loaded=settings.max_loaded_models,
+    )
+    stack.push_async_callback(predictors.close)
     return State(
         settings=settings,
         sessions=sessions,
@@ -116,7 +136,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
         dispatcher=dispatcher,
         bus=bus,
         storage=storage,
-        predictors=None,
+        predictors=predictors,
     )
 
 

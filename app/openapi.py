@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from app.middleware import is_open
+from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problems
 
 DESCRIPTION = """Train convolutional networks over HTTP, and serve them.
@@ -52,7 +53,9 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    _, definitions = models_json_schema([(ProblemOut, "serialization")], ref_template="#/components/schemas/{model}")
+    _, definitions = models_json_schema(
+        [(ProblemOut, "serialization"), (PredictIn, "validation")], ref_template="#/components/schemas/{model}"
+    )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= definitions["$defs"]
     for unused in ("HTTPValidationError", "ValidationError"):

@@ -28,7 +28,9 @@ def explain_request(request: Request, error: RequestValidationError) -> Explaine
     if any(entry["type"] == "json_invalid" for entry in found):
         return 400, "malformed-request", "The body is not JSON.", []
     body = [entry for entry in found if entry["loc"][0] == "body"]
-    pairs = explain([{**entry, "loc": entry["loc"][1:]} for entry in body], _body_schema(request))
+    pairs = explain(
+        [{**entry, "loc": entry["loc"][1:]} for entry in body], getattr(error, "schema", None) or _body_schema(request)
+    )
     pairs += [(_parameter(entry["loc"]), entry["msg"]) for entry in found if entry["loc"][0] != "body"]
     return 422, "invalid-request", _detail(pairs), pairs
 

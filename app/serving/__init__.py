@@ -1,1 +1,1 @@
-"""The networks that answer: pool, batcher, predictor; no HTTP and no database."""
+"""The networks that answer: pool, batcher, predictor, decoding; no HTTP and no database."""

@@ -1,0 +1,28 @@
+"""From predictions to the bytes of the answer, written directly: this is the hot path."""
+
+from typing import Any
+
+import orjson
+
+from app.services.predictions import Candidate, Predicted, Prediction, Ranked, Regressed
+
+
+def render(predicted: Predicted) -> bytes:
+    """A `PredictionsOut` as JSON."""
+    model = {"name": predicted.name, "version": predicted.version}
+    return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
+
+
+def _rendered(prediction: Prediction) -> dict[str, Any]:
+    match prediction:
+        case Ranked(candidates):
+            top_k = [_candidate(candidate) for candidate in candidates]
+            return {**top_k[0], "top_k": top_k}
+        case Regressed(values):
+            return {"values": values}
+        case error:
+            return {"error": {"code": error.slug, "detail": error.detail}}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {"label": candidate.label, "index": candidate.number, "probability": candidate.probability}

@@ -1,0 +1,128 @@
+"""The three forms of a prediction's body: one picture as it is, several as multipart, JSON. Read by hand: it is hot."""
+
+import asyncio
+import binascii
+from typing import Any, NamedTuple
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
+from app.serving.decoding import Sent, Values
+from core.errors import InvalidPicture, TooLarge
+
+FIELD = "images"
+LARGE = 256 * 2**10  # bytes of JSON that would hold the event loop for a millisecond
+BINARY = {"type": "string", "format": "binary"}
+A_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "One picture as it is, several as multipart, or JSON.",
+    "content": {
+        "image/png": {"schema": BINARY},
+        "image/jpeg": {"schema": BINARY},
+        "image/webp": {"schema": BINARY},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FIELD],
+                "additionalProperties": False,
+                "properties": {FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
+            }
+        },
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/PredictIn"},
+            "examples": {
+                "file": {
+                    "summary": "A file in base64: a PNG of one black pixel",
+                    "value": {"instances": [{"image": A_PIXEL}], "top_k": 3},
+                },
+                "numbers": {
+                    "summary": "Pixels as numbers, for a model of grey pictures of 2 x 2",
+                    "value": {"instances": [{"values": [[0, 128], [255, 64]]}]},
+                },
+            },
+        },
+    },
+}
+
+
+class Body(NamedTuple):
+    """The pictures, and `top_k` where the body says it."""
+
+    sent: list[Sent]
+    top_k: int | None
+
+
+async def read_body(request: Request) -> Body:
+    """The pictures of a request.
+
+    Raises:
+        RequestValidationError: JSON or a form that is not as documented.
+        TooLarge: too many pictures.
+        HTTPException: 400 for what cannot be read, 415 for another media type.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type.startswith("image/") or media_type in {"", "application/octet-stream"}:
+        return Body([await request.body()], None)
+    if media_type == "multipart/form-data":
+        return Body(await _files(request), None)
+    if media_type == "application/json":
+        body = await request.body()
+        return await asyncio.to_thread(_instances, body) if len(body) > LARGE else _instances(body)
+    raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
+
+
+async def _files(request: Request) -> list[Sent]:
+    async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
+        for name, value in form.multi_items():
+            if name != FIELD:
+                raise _refused((name,), "extra_forbidden", "")
+            if not isinstance(value, UploadFile):
+                raise _refused((FIELD,), "file", "should be files: give each a file name")
+        files = [await file.read() for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
+    if not files:
+        raise _refused((FIELD,), "missing", "is missing")
+    return list(files)
+
+
+def _instances(body: bytes) -> Body:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"The body is not JSON: {error}") from None
+    _check_number(document)
+    try:
+        said = PredictIn.model_validate(document)
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        refusal = RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
+        refusal.schema = PredictIn.model_json_schema()  # type: ignore[attr-defined]  # FastAPI knows no body field here
+        raise refusal from None
+    return Body([_sent(instance) for instance in said.instances], said.top_k)
+
+
+def _check_number(document: object) -> None:
+    """Refuse a great many pictures before each of them is validated."""
+    instances = document.get("instances") if isinstance(document, dict) else None
+    if isinstance(instances, list) and len(instances) > MAX_INSTANCES:
+        raise TooLarge(f"At most {MAX_INSTANCES} instances are read.", max_pictures=MAX_INSTANCES)
+
+
+def _sent(instance: InstanceIn) -> Sent:
+    if instance.image is None:
+        return Values(instance.values)
+    try:
+        return binascii.a2b_base64(instance.image.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return InvalidPicture("The picture is not base64.")
+
+
+def _refused(loc: tuple[str, ...], kind: str, message: str) -> RequestValidationError:
+    refusal = RequestValidationError([{"type": kind, "loc": ("body", *loc), "msg": message}])
+    refusal.schema = {"properties": {FIELD: {}}}  # type: ignore[attr-defined]  # for the nearest valid name
+    return refusal

@@ -1,0 +1,38 @@
+"""`POST /v1/models/{ref}/predict`: labels with probabilities, or values, for pictures."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import Response
+from pydantic import BeforeValidator
+from starlette.requests import Request
+
+from app.api.predict_answer import render
+from app.api.predict_body import REQUEST_BODY, read_body
+from app.api.strict import StrictRoute
+from app.deps import PredictionsDep
+from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, PredictionsOut, top_k_of_text
+from app.schemas.problems import problems
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+
+REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
+ModelRef = Annotated[
+    str, Path(pattern=REF_PATTERN, description="`name`, `name@3` or `name@alias`.", examples=["digits"])
+]
+TopK = Annotated[
+    int | None, BeforeValidator(top_k_of_text), Query(ge=1, le=MAX_TOP_K, description=TOP_K_TEXT, examples=[3])
+]
+
+
+@router.post(
+    "/{ref}/predict",
+    response_model=PredictionsOut,
+    responses=problems(400, 404, 413, 415, 422, 502, 503),
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def predict(ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None) -> Response:
+    """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
+    body = await read_body(request)
+    predicted = await predictions.predict(ref, body.sent, top_k or body.top_k)
+    return Response(render(predicted), media_type="application/json")

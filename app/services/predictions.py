@@ -1,0 +1,176 @@
+"""What a client can ask of a trained model: labels with probabilities, or values, for pictures."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app.serving.decoding import Decoder, ImageShape, Sent
+from app.serving.predictors import Predictors
+from app.serving.refs import BundleRef, Scores
+from core.db.repos.models import ModelRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import ModelVersionRow
+from core.errors import ServiceError, TooLarge
+
+LOOKUP_S = 0.5
+"""How long a client may get the version that an alias stood for before it was moved."""
+DEFAULT_TOP_K = 5
+MAX_LOOKUPS = 1024
+
+
+class Served(NamedTuple):
+    """A version as the hot path needs it: no row, no session."""
+
+    name: str
+    version: int
+    bundle: BundleRef
+    task: str
+    classes: tuple[str, ...]
+    image_shape: ImageShape
+    resize: str
+
+
+class Candidate(NamedTuple):
+    """A class, its place among the model's classes from 0, and its probability."""
+
+    label: str
+    number: int
+    probability: float
+
+
+class Ranked(NamedTuple):
+    """The most probable classes, the first first."""
+
+    candidates: list[Candidate]
+
+
+class Regressed(NamedTuple):
+    values: list[float]
+
+
+Prediction = Ranked | Regressed | ServiceError
+
+
+class Predicted(NamedTuple):
+    """One prediction a picture, in the order they were sent, by one version."""
+
+    name: str
+    version: int
+    predictions: list[Prediction]
+
+
+class Lookup:
+    """Which version `name`, `name@3` or `name@alias` stands for, remembered for half a second."""
+
+    def __init__(
+        self, sessions: SessionFactory, *, remember_s: float = LOOKUP_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._sessions = sessions
+        self._remember_s = remember_s
+        self._clock = clock
+        self._found: dict[str, tuple[float, asyncio.Task[Served]]] = {}
+
+    async def get(self, ref: str) -> Served:
+        """The version; those who ask at the same time share one query.
+
+        Raises:
+            NotFound: it stands for none.
+        """
+        asked_at, task = self._found.get(ref, (0.0, None))
+        if task is None or self._clock() - asked_at >= self._remember_s or _has_failed(task):
+            if len(self._found) >= MAX_LOOKUPS:
+                self._found.clear()
+            task = asyncio.create_task(asyncio.to_thread(self._read, ref))
+            self._found[ref] = (self._clock(), task)
+        return await asyncio.shield(task)  # whoever leaves does not stop the query for the others
+
+    def _read(self, ref: str) -> Served:
+        with transaction(self._sessions, read_only=True) as session:
+            return served_of(ModelRepo(session).resolve(ref))
+
+
+def served_of(row: ModelVersionRow) -> Served:
+    """What the hot path needs of a version."""
+    words: dict[str, Any] = row.bundle
+    channels, height, width = words["image_shape"]
+    return Served(
+        name=row.name,
+        version=row.version,
+        bundle=BundleRef(
+            row.key, tuple((name, facts["sha256"]) for name, facts in sorted(row.files.items())), row.name
+        ),
+        task=words["task"],
+        classes=tuple(words["classes"]),
+        image_shape=(channels, height, width),
+        resize=words["resize"],
+    )
+
+
+def _has_failed(task: asyncio.Task[Served]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+class PredictionService:
+    """One for the process: it holds no session, and never waits for the database on the event loop."""
+
+    def __init__(self, lookup: Lookup, decoder: Decoder, predictors: Predictors) -> None:
+        self._lookup = lookup
+        self._decoder = decoder
+        self._predictors = predictors
+
+    async def predict(self, ref: str, sent: Sequence[Sent], top_k: int | None) -> Predicted:
+        """Predict pictures with one version; what is wrong with one of several is told in its place.
+
+        Args:
+            ref: `name`, `name@3` or `name@alias`.
+            sent: at least one.
+            top_k: how many classes to name; all where there are fewer.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidPicture, UnsupportedPicture, TooLarge, PredictionFailed: of the only picture.
+            TooLarge: more pictures than may ever wait.
+            Overloaded, NotReady: not now.
+        """
+        if len(sent) > self._predictors.max_waiting:
+            most = self._predictors.max_waiting
+            raise TooLarge(f"{len(sent)} pictures came; at most {most} are answered at once.", max_pictures=most)
+        served = await self._lookup.get(ref)
+        self._predictors.check_room(served.bundle, len(sent))
+        decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
+        pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
+        outcomes = iter(await self._predictors.predict(served.bundle, pictures) if pictures else [])
+        found = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
+        if len(found) == 1 and isinstance(found[0], ServiceError):
+            raise found[0]
+        k = top_k or DEFAULT_TOP_K
+        return Predicted(served.name, served.version, [_prediction(served, one, k) for one in found])
+
+
+def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> Prediction:
+    if isinstance(outcome, ServiceError):
+        return outcome
+    if served.task == "regression":
+        return Regressed(outcome.tolist())
+    likely = probabilities(served.task, outcome)
+    best = np.argsort(-likely, kind="stable")[:top_k]
+    return Ranked([Candidate(_label(served, index), index, float(likely[index])) for index in best.tolist()])
+
+
+def probabilities(task: str, scores: Scores) -> Scores:
+    """Of the classes: they sum to 1, except where a picture may have several labels."""
+    with np.errstate(over="ignore"):  # exp(large) is inf, and 1 / inf is the 0 that is meant
+        if task == "classification":
+            exponentials = np.exp(scores - scores.max())
+            return np.asarray(exponentials / exponentials.sum())
+        likely = 1 / (1 + np.exp(-scores))
+    if task == "binary" and len(likely) == 1:  # one output: the probability of the second class
+        return np.concatenate([1 - likely, likely])
+    return np.asarray(likely)
+
+
+def _label(served: Served, index: int) -> str:
+    return served.classes[index] if index < len(served.classes) else str(index)

@@ -1,0 +1,231 @@
+"""The queue before one network, and the thread that computes: whatever waits goes in as soon as the network is idle.
+
+While a batch is computed, requests gather; a lone request is taken at once. Only right after a batch of several,
+whose callers are just being answered and may come back, the thread waits for as many again: at most a quarter of
+that batch's time, and never more than 8 ms. Without it, closed-loop callers fall into batches of 1 and n - 1 by turns.
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from app.serving import meters
+from app.serving.refs import Outcome, Pixels
+from app.serving.tally import Tally
+from core.errors import Overloaded, PredictionFailed
+
+log = structlog.get_logger(__name__)
+
+MAX_GATHER_S = 0.008
+GATHER_SHARE = 0.25  # of the time that the last batch took
+LONGEST_RETRY_S = 60
+
+Compute = Callable[[Sequence[Pixels]], NDArray[np.float32]]
+
+
+class Closed(Exception):
+    """The batcher was closed before these pictures came; another one must be asked."""
+
+
+class _Request:
+    """The pictures of one caller, who waits for all of them."""
+
+    def __init__(self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop) -> None:
+        self.pictures = pictures
+        self.outcomes: list[Outcome | None] = [None] * len(pictures)
+        self.num_left = len(pictures)
+        self.future: asyncio.Future[list[Outcome]] = loop.create_future()
+        self.loop = loop
+        self.came_at = time.monotonic()
+
+    def settle(self) -> None:
+        """Wake the caller, on the event loop's thread."""
+        if not self.future.done():
+            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
+
+
+class _Item(NamedTuple):
+    request: _Request
+    place: int
+
+
+class _Past(NamedTuple):
+    """The batch before."""
+
+    size: int
+    seconds: float
+    ended_at: float
+
+
+class Batcher:
+    """One network, one thread, one bounded queue."""
+
+    def __init__(
+        self, compute: Compute, *, model: str, max_batch_size: int, max_waiting: int, tally: Tally | None = None
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            compute: pictures to raw scores, (B, num_outputs); called by one thread only.
+            model: for logs and metrics.
+            max_batch_size: pictures.
+            max_waiting: pictures that may wait; more are refused at once.
+            tally: where batches and waits are counted.
+        """
+        self._compute = compute
+        self._model = model
+        self._max_batch_size = max_batch_size
+        self._max_waiting = max_waiting
+        self._tally = tally or Tally()
+        self._waiting: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._wanted = 1  # how many must wait before it is worth waking the thread
+        self._past = _Past(0, 0.0, 0.0)
+        self._seconds_a_picture = 0.0  # moving average
+        self._is_closing = False
+        self._meter = meters.WAITING.labels(model)
+        self._thread = threading.Thread(target=self._run, name=f"predict-{model}", daemon=True)
+        self._thread.start()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    async def submit(self, pictures: Sequence[Pixels]) -> list[Outcome]:
+        """Wait for the answers of some pictures, in their order. Cancelled callers cost no computing.
+
+        Raises:
+            Overloaded: the queue has no room for them; `retry_after_s` says when it may have.
+            Closed: ask another batcher.
+        """
+        request = _Request(pictures, asyncio.get_running_loop())
+        with self._changed:
+            if self._is_closing:
+                raise Closed
+            self._check_room(len(pictures))
+            self._waiting.extend(_Item(request, place) for place in range(len(pictures)))
+            self._meter.set(len(self._waiting))
+            if len(self._waiting) >= self._wanted:
+                self._changed.notify()
+        return await request.future if pictures else []
+
+    def check_room(self, num_pictures: int) -> None:
+        """Raise Overloaded now, before work is spent on pictures that would be refused."""
+        with self._changed:
+            self._check_room(num_pictures)
+
+    def close(self) -> None:
+        """Take nothing more; what waits is still answered. It does not wait for that."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+
+    async def join(self) -> None:
+        """Wait until the thread has answered everything and is gone."""
+        await asyncio.to_thread(self._thread.join)
+
+    def _check_room(self, num_pictures: int) -> None:
+        if len(self._waiting) + num_pictures <= self._max_waiting:
+            return
+        meters.REFUSED.labels(self._model).inc(num_pictures)
+        seconds = len(self._waiting) * self._seconds_a_picture
+        raise Overloaded(
+            f"Too many predictions wait for {self._model!r}.",
+            waiting=len(self._waiting),
+            max_waiting=self._max_waiting,
+            retry_after_s=min(max(1, math.ceil(seconds)), LONGEST_RETRY_S),
+        )
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            if batch:
+                self._answer(batch)
+
+    def _take(self) -> list[_Item] | None:
+        """The next batch; empty if all who waited have gone; None when closed and nothing waits."""
+        with self._changed:
+            while not self._waiting and not self._is_closing:
+                self._changed.wait()
+            if not self._waiting:
+                return None
+            self._gather()
+            batch: list[_Item] = []
+            while self._waiting and len(batch) < self._max_batch_size:
+                item = self._waiting.popleft()
+                if not item.request.future.done():  # done already: its caller was cancelled
+                    batch.append(item)
+            self._meter.set(len(self._waiting))
+            return batch
+
+    def _gather(self) -> None:
+        """Right after a batch of several, let as many come back; see the top of the file."""
+        if self._past.size < 2:
+            return
+        until = self._past.ended_at + min(MAX_GATHER_S, GATHER_SHARE * self._past.seconds)
+        self._wanted = self._past.size
+        while len(self._waiting) < self._wanted and not self._is_closing and (left := until - time.monotonic()) > 0:
+            self._changed.wait(left)
+        self._wanted = 1
+
+    def _answer(self, batch: list[_Item]) -> None:
+        started_at = time.monotonic()
+        outcomes = self._outcomes([request.pictures[place] for request, place in batch])
+        ended_at = time.monotonic()
+        self._past = _Past(len(batch), ended_at - started_at, ended_at)
+        self._seconds_a_picture += 0.2 * (self._past.seconds / len(batch) - self._seconds_a_picture)
+        done: list[_Request] = []
+        for (request, place), outcome in zip(batch, outcomes, strict=True):
+            request.outcomes[place] = outcome
+            if not place:
+                self._tally.count_wait(started_at - request.came_at)
+            request.num_left -= 1
+            if not request.num_left:
+                done.append(request)
+        self._measure(outcomes)  # first, so that whoever has an answer finds it counted
+        _settle(done)
+
+    def _outcomes(self, pictures: list[Pixels]) -> list[Outcome]:
+        """Each picture's answer or error: a batch that fails is halved until the culprit stands alone."""
+        try:
+            scores = self._compute(pictures)
+        except Exception as error:  # noqa: BLE001 - one picture may raise anything; others must not feel it
+            if len(pictures) == 1:
+                log.warning("prediction.failed", model=self._model, error=repr(error)[:500])
+                return [PredictionFailed("The network failed on this picture.", reason=type(error).__name__)]
+            middle = len(pictures) // 2
+            return self._outcomes(pictures[:middle]) + self._outcomes(pictures[middle:])
+        finite = np.logical_and.reduce(np.isfinite(scores), axis=1)
+        return [
+            one if is_finite else PredictionFailed("The network's answer to this picture is not finite.")
+            for one, is_finite in zip(scores, finite, strict=True)
+        ]
+
+    def _measure(self, outcomes: list[Outcome]) -> None:
+        self._tally.count_batch(len(outcomes), self._past.seconds)
+        meters.BATCH_SIZE.labels(self._model).observe(len(outcomes))
+        meters.BATCH_SECONDS.labels(self._model).observe(self._past.seconds)
+        failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
+        meters.PREDICTIONS.labels(self._model, "failed").inc(failed)
+        meters.PREDICTIONS.labels(self._model, "answered").inc(len(outcomes) - failed)
+
+
+def _settle(requests: list[_Request]) -> None:
+    if not requests:
+        return
+
+    def wake() -> None:
+        for request in requests:
+            request.settle()
+
+    try:
+        requests[0].loop.call_soon_threadsafe(wake)
+    except RuntimeError:  # the event loop is closed, and with it everybody who waited
+        log.debug("prediction.nobody_waits")

@@ -1,0 +1,163 @@
+"""The networks in memory: loaded once, off the event loop, the least recently used leaving first."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from app.serving import meters
+from app.serving.batcher import Batcher
+from app.serving.refs import BundleRef
+from core.errors import Corrupt, NotReady, Overloaded, PredictionFailed, ServiceError
+from models.bundle import BadBundle
+
+log = structlog.get_logger(__name__)
+
+REMEMBER_FAILURE_S = 5.0
+LOAD_WAIT_S = 30.0
+
+Open = Callable[[BundleRef], Batcher]
+"""Load a bundle, warm it up, and start its batcher; it may take long and fail in any way."""
+
+
+class _Entry:
+    """A bundle that is being loaded, is loaded, or could not be."""
+
+    def __init__(self) -> None:
+        self.loading: asyncio.Future[Batcher | ServiceError]
+        self.failed_at: float | None = None
+
+    @property
+    def batcher(self) -> Batcher | None:
+        outcome = self.loading.result() if self.loading.done() else None
+        return outcome if isinstance(outcome, Batcher) else None
+
+
+class Pool:
+    """At most `max_loaded` networks. Use it from one event loop."""
+
+    def __init__(
+        self,
+        open_bundle: Open,
+        *,
+        max_loaded: int,
+        load_wait_s: float = LOAD_WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open = open_bundle
+        self._max_loaded = max_loaded
+        self._load_wait_s = load_wait_s
+        self._clock = clock
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._loaders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="load-model")
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @property
+    def keys(self) -> list[str]:
+        """The bundles in memory or on their way, least recently used first."""
+        return list(self._entries)
+
+    def peek(self, ref: BundleRef) -> Batcher | None:
+        """The batcher of a bundle that is loaded."""
+        entry = self._entries.get(ref.key)
+        return entry.batcher if entry else None
+
+    async def get(self, ref: BundleRef) -> Batcher:
+        """The batcher of a bundle, loaded if it is not; all who ask meanwhile wait for the one load.
+
+        Raises:
+            NotReady: loading takes longer than a request should wait; it goes on.
+            Overloaded: as many others are being loaded as may be in memory.
+            Corrupt, PredictionFailed: it cannot be loaded; this is remembered for some seconds.
+        """
+        entry = self._entries.get(ref.key)
+        if entry is None or self._is_forgotten(entry):
+            entry = self._begin(ref)
+        self._entries.move_to_end(ref.key)
+        outcome = await self._outcome(ref, entry)
+        if isinstance(outcome, ServiceError):
+            raise outcome.with_traceback(None)  # the same object is raised for many: its traceback must not grow
+        return outcome
+
+    def drop(self, ref: BundleRef) -> None:
+        """Let a bundle go; what waits for it is still answered."""
+        self._drop(ref.key)
+
+    async def close(self) -> None:
+        """Answer what waits, then let everything go."""
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        entries, self._entries = list(self._entries.values()), OrderedDict()
+        for entry in entries:
+            if not entry.loading.done():
+                entry.loading.cancel()
+            elif entry.batcher is not None:
+                self._leave(entry.batcher)
+        await asyncio.gather(*self._leaving)
+
+    async def _outcome(self, ref: BundleRef, entry: _Entry) -> Batcher | ServiceError:
+        if entry.loading.done():
+            return entry.loading.result()
+        try:
+            async with asyncio.timeout(self._load_wait_s):
+                return await asyncio.shield(entry.loading)  # whoever leaves does not stop the load for the others
+        except TimeoutError:
+            raise NotReady(f"Model {ref.model!r} is still being loaded.", retry_after_s=5) from None
+
+    def _is_forgotten(self, entry: _Entry) -> bool:
+        return entry.failed_at is not None and self._clock() - entry.failed_at >= REMEMBER_FAILURE_S
+
+    def _begin(self, ref: BundleRef) -> _Entry:
+        self._entries.pop(ref.key, None)
+        while len(self._entries) >= self._max_loaded:
+            self._evict_one()
+        entry = self._entries[ref.key] = _Entry()
+        entry.loading = asyncio.create_task(self._load(ref, entry))
+        return entry
+
+    def _evict_one(self) -> None:
+        """Idle networks leave before busy ones; what waits for a network that leaves is still answered by it."""
+        done = [key for key, entry in self._entries.items() if entry.loading.done()]
+        if not done:
+            raise Overloaded("Too many models are being loaded.", loading=len(self._entries), retry_after_s=2)
+        idle = [key for key in done if not (batcher := self._entries[key].batcher) or not batcher.num_waiting]
+        self._drop((idle or done)[0])
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.batcher is not None:
+            self._leave(entry.batcher)
+
+    def _leave(self, batcher: Batcher) -> None:
+        meters.LOADED.dec()
+        batcher.close()
+        leaving = asyncio.create_task(batcher.join())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _load(self, ref: BundleRef, entry: _Entry) -> Batcher | ServiceError:
+        started_at = self._clock()
+        try:
+            loop = asyncio.get_running_loop()
+            batcher = await loop.run_in_executor(self._loaders, self._open, ref)
+        except Exception as error:  # noqa: BLE001 - a bundle may do anything; it is told, and remembered
+            meters.LOADS.labels("failed").inc()
+            log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
+            entry.failed_at = self._clock()
+            return _load_error(ref, error)
+        meters.LOADS.labels("loaded").inc()
+        meters.LOADED.inc()
+        if self._entries.get(ref.key) is not entry:  # dropped meanwhile; those who waited for it ask again
+            self._leave(batcher)
+        log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))
+        return batcher
+
+
+def _load_error(ref: BundleRef, error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, BadBundle):
+        return Corrupt(f"The stored files of model {ref.model!r} do not make a network.")
+    return PredictionFailed(f"Model {ref.model!r} could not be loaded.", reason=type(error).__name__)

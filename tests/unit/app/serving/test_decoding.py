@@ -1,0 +1,75 @@
+"""From files and numbers to pixels; the formats themselves are tested with `core.pictures`."""
+
+import asyncio
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.serving.decoding import Decoder, Sent, Values, pixels_of
+from core.errors import InvalidPicture, Overloaded, ServiceError, TooLarge
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    decoder = Decoder(max_waiting=8, max_bytes=10_000, max_pixels=10_000)
+    yield decoder
+    decoder.close()
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_each_picture_has_its_own_outcome(decoder: Decoder) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    known = InvalidPicture("no base64")
+    sent: list[Sent] = [png(grey), b"no picture", Values(grey.tolist()), known, b"x" * 10_001]
+    outcomes = await decoder.decode(sent, (1, 8, 8), "stretch")
+    np.testing.assert_array_equal(outcomes[0], grey[:, :, None])
+    np.testing.assert_array_equal(outcomes[2], grey[:, :, None])
+    assert isinstance(outcomes[1], InvalidPicture)
+    assert outcomes[3] is known
+    assert isinstance(outcomes[4], TooLarge)
+
+
+async def test_too_many_pictures_are_refused(decoder: Decoder) -> None:
+    with pytest.raises(Overloaded):
+        await decoder.decode([b""] * 9, (1, 8, 8), "stretch")
+    assert len(await decoder.decode([b""] * 8, (1, 8, 8), "stretch")) == 8
+
+
+async def test_a_caller_that_leaves_gives_its_room_back(decoder: Decoder) -> None:
+    gone = asyncio.create_task(decoder.decode([b""] * 8, (1, 8, 8), "stretch"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    assert len(await decoder.decode([b""] * 8, (1, 8, 8), "stretch")) == 8
+
+
+COLOURS = np.arange(12).reshape(2, 2, 3)
+
+
+@pytest.mark.parametrize("numbers", [COLOURS.tolist(), COLOURS.ravel().tolist(), (COLOURS + 0.2).tolist()])
+def test_numbers_are_pixels_by_rows_or_flat(numbers: list[object]) -> None:
+    np.testing.assert_array_equal(pixels_of(Values(numbers), (3, 2, 2)), COLOURS)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[], None, [1], [[1, 2], [3]], [[1, 2], [3, "4"]], [[1, 2], [3, None]], [[1, 2], [3, 256]], [[1, 2], [3, -1]],
+     [[1, 2], [3, float("nan")]], [[True, False], [True, True]], [[1, 2], [3, 10**30]], [[[[1]]]],
+     [["a", "b"], ["c", "d"]], {"a": 1}, [[1, 2], [3, {}]]],
+)  # fmt: skip
+def test_other_numbers_are_refused(numbers: object) -> None:
+    with pytest.raises(InvalidPicture):
+        pixels_of(Values(numbers), (1, 2, 2))
+
+
+async def test_no_kind_of_rubbish_is_a_bug(decoder: Decoder) -> None:
+    sent = [bytes([n]) * n for n in range(8)]
+    assert all(isinstance(one, ServiceError) for one in await decoder.decode(sent, (3, 8, 8), "stretch"))

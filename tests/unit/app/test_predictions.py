@@ -1,0 +1,355 @@
+"""`POST /v1/models/{ref}/predict`: every form of body, every kind of refusal, real networks behind it."""
+
+import base64
+import io
+import json
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from httpx2 import Response
+from PIL import Image
+
+from app.deps import State
+from app.main import create_app
+from models.preprocess import Preprocess
+from tests.support import bundles
+from tests.support.http_service import service_state
+
+PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
+GREY = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def state(tmp_path: Path, sqlite_template: Path) -> Iterator[State]:
+    with service_state(tmp_path, sqlite_template, max_picture_bytes=600_000) as state:
+        bundles.register(state["sessions"], state["storage"], "shapes", 1)
+        yield state
+
+
+@pytest.fixture
+def client(state: State) -> Iterator[TestClient]:
+    with TestClient(create_app(state=state)) as client:
+        yield client
+        assert client.portal is not None
+        client.portal.call(state["predictors"].close)
+
+
+@pytest.fixture
+def predict(client: TestClient) -> Callable[..., Response]:
+    def send(content: bytes, headers: dict[str, str] = PNG, ref: str = "shapes", **params: Any) -> Response:
+        return client.post(f"/v1/models/{ref}/predict", content=content, headers=headers, params=params)
+
+    return send
+
+
+def encoded(pixels: np.ndarray, format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    options: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
+    Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def base64_of(body: bytes) -> str:
+    return base64.b64encode(body).decode()
+
+
+def as_json(*instances: dict[str, Any], **fields: Any) -> bytes:
+    return json.dumps({"instances": instances, **fields}).encode()
+
+
+def expected(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
+    """What the network itself says, in the order of its classes."""
+    words = bundles.description(**changes)
+    images = Preprocess(words.mean, words.std)(torch.from_numpy(pixels[None, :, :, None]))
+    with torch.inference_mode():
+        scores: list[float] = bundles.network(words)(images).softmax(dim=1)[0].tolist()
+    return scores
+
+
+def problem(answer: Response, status: int, slug: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"/problems/{slug}"
+    return dict(answer.json())
+
+
+def test_a_picture_is_answered_as_the_network_itself_would(predict: Callable[..., Response]) -> None:
+    answer = predict(encoded(GREY))
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"] == {"name": "shapes", "version": 1}
+    (prediction,) = answer.json()["predictions"]
+    ranking = prediction["top_k"]
+    assert prediction == {**ranking[0], "top_k": ranking}
+    by_class = {one["index"]: one["probability"] for one in ranking}
+    assert [by_class[n] for n in range(3)] == pytest.approx(expected(), abs=1e-6)
+    assert [one["label"] for one in ranking] == [bundles.CLASSES[one["index"]] for one in ranking]
+    assert [one["probability"] for one in ranking] == sorted(by_class.values(), reverse=True)
+
+
+def test_every_form_of_body_gives_the_same_answer(client: TestClient, predict: Callable[..., Response]) -> None:
+    png = encoded(GREY)
+    (lone,) = predict(png).json()["predictions"]
+    forms = [
+        predict(encoded(GREY, "WEBP"), {"Content-Type": "image/webp"}),
+        predict(png, {"Content-Type": "application/octet-stream"}),
+        predict(as_json({"image": base64_of(png)}), JSON),
+        predict(as_json({"values": GREY.tolist()}), JSON),
+        predict(as_json({"values": GREY.ravel().tolist()}), JSON),
+        client.post("/v1/models/shapes/predict", files=[("images", ("a.png", png, "image/png"))]),
+    ]
+    for answer in forms:
+        assert answer.status_code == 200, answer.text
+        (prediction,) = answer.json()["predictions"]
+        assert prediction["probability"] == pytest.approx(lone["probability"], abs=1e-6)
+        assert prediction["label"] == lone["label"]
+    assert predict(encoded(GREY, "JPEG"), {"Content-Type": "image/jpeg"}).status_code == 200
+
+
+def test_several_pictures_are_answered_in_their_order(client: TestClient) -> None:
+    some = [np.full((8, 8), level, np.uint8) for level in (0, 60, 120, 180, 240)]
+    files = [("images", (f"{n}.png", encoded(one), "image/png")) for n, one in enumerate(some)]
+    answer = client.post("/v1/models/shapes/predict", files=files)
+    for one, prediction in zip(some, answer.json()["predictions"], strict=True):
+        assert prediction["probability"] == pytest.approx(max(expected(one)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("top_k", "length"), [(1, 1), (2, 2), (3, 3), (100, 3), (None, 3)])
+def test_top_k_says_how_many_classes_are_named(
+    predict: Callable[..., Response], top_k: int | None, length: int
+) -> None:
+    params = {} if top_k is None else {"top_k": top_k}
+    (prediction,) = predict(encoded(GREY), **params).json()["predictions"]
+    assert len(prediction["top_k"]) == length
+    (said,) = predict(as_json({"values": GREY.tolist()}, **params), JSON).json()["predictions"]
+    assert len(said["top_k"]) == length
+
+
+@pytest.mark.parametrize("top_k", ["0", "-1", "x", "1.5", "", "99999999999999999999", "true"])
+def test_a_bad_top_k_is_told_what_would_be_accepted(predict: Callable[..., Response], top_k: str) -> None:
+    told = problem(predict(encoded(GREY), top_k=top_k), 422, "invalid-request")
+    assert told["errors"] == [{"pointer": "?top_k", "detail": "should be an integer from 1 to 10000"}]
+
+
+@pytest.mark.parametrize("top_k", [0, -1, "x", 1.5, True, 2**70, [], "5"])
+def test_a_bad_top_k_in_json_is_told_the_same(predict: Callable[..., Response], top_k: Any) -> None:
+    told = problem(predict(as_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
+    assert told["errors"] == [{"pointer": "/top_k", "detail": "should be an integer from 1 to 10000"}]
+
+
+def test_one_bad_picture_among_several_costs_only_its_own_place(client: TestClient) -> None:
+    good = encoded(GREY)
+    bodies = [good, b"<html>", good, encoded(GREY, "GIF"), huge_png(13_000), good[:50]]
+    answer = client.post("/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)])
+    assert answer.status_code == 200, answer.text
+    found = [one.get("error", {}).get("code") for one in answer.json()["predictions"]]
+    assert found == [None, "invalid-picture", None, "unsupported-picture", "too-large", "invalid-picture"]
+    assert all(one["error"]["detail"] for one in answer.json()["predictions"] if "error" in one)
+
+
+def huge_png(side: int) -> bytes:
+    """A real PNG of `side` x `side` grey pixels, all black; 13 000 give about 170 kB."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    squeeze = zlib.compressobj(9)
+    row = b"\0" * (side + 1)
+    pixels = b"".join(squeeze.compress(row) for _ in range(side)) + squeeze.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "slug"),
+    [
+        (huge_png(13_000), 413, "too-large"),
+        (encoded(np.zeros((300, 300, 3), np.uint8), "JPEG")[:400], 422, "invalid-picture"),
+        (b"<!doctype html><html><body>no picture</body></html>", 422, "invalid-picture"),
+        (b"", 422, "invalid-picture"),
+        (b"\x89PNG\r\n\x1a\n", 422, "invalid-picture"),
+        (encoded(GREY)[:90], 422, "invalid-picture"),
+        (encoded(GREY, "GIF"), 415, "unsupported-picture"),
+        (encoded(GREY, "BMP"), 415, "unsupported-picture"),
+        (b"\xff\xd8\xff" + b"x" * 600_000, 413, "too-large"),
+    ],
+    ids=["huge", "cut jpeg", "html", "empty", "only a signature", "cut png", "gif", "bmp", "too many bytes"],
+)
+def test_a_single_bad_picture_is_refused(
+    predict: Callable[..., Response], client: TestClient, body: bytes, status: int, slug: str
+) -> None:
+    problem(predict(body), status, slug)
+    problem(predict(as_json({"image": base64_of(body)}), JSON), status, slug)
+    problem(client.post("/v1/models/shapes/predict", files=[("images", ("a.png", body))]), status, slug)
+    assert predict(encoded(GREY)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b"{}", "/instances"),
+        (b"[]", ""),
+        (b"null", ""),
+        (as_json(), "/instances"),
+        (as_json({}), "/instances/0"),
+        (as_json({"image": "", "values": []}), "/instances/0"),
+        (as_json({"image": 1}), "/instances/0/image"),
+        (as_json({"values": "1"}), "/instances/0/values"),
+        (as_json({"picture": ""}), "/instances/0/picture"),
+        (as_json({"values": GREY.tolist()}, topk=1), "/topk"),
+        (as_json("x"), "/instances/0"),  # type: ignore[arg-type]  # wrong on purpose
+    ],
+)
+def test_json_that_is_not_as_documented_is_told_where(
+    predict: Callable[..., Response], body: bytes, pointer: str
+) -> None:
+    told = problem(predict(body, JSON), 422, "invalid-request")
+    assert pointer in [error["pointer"] for error in told["errors"]]
+
+
+def test_an_unknown_field_is_told_the_nearest(predict: Callable[..., Response]) -> None:
+    told = problem(predict(as_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
+    assert "'top_k'" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b'{"instances": [NaN]}', b'{"instances": [{"values": [1e999]}]}', b"[" * 5000]
+)
+def test_what_is_no_json_cannot_be_read(predict: Callable[..., Response], body: bytes) -> None:
+    problem(predict(body, JSON), 400, "malformed-request")
+
+
+@pytest.mark.parametrize(
+    "instance",
+    [{"image": "no base64!"}, {"image": "ünïcode"}, {"image": ""}, {"values": []}, {"values": [[1, 2], [3]]},
+     {"values": [1] * 63}, {"values": [256] * 64}, {"values": ["1"] * 64}, {"values": [None] * 64}],
+)  # fmt: skip
+def test_an_instance_that_is_no_picture_is_refused_alone_and_told_among_others(
+    predict: Callable[..., Response], instance: dict[str, Any]
+) -> None:
+    problem(predict(as_json(instance), JSON), 422, "invalid-picture")
+    answer = predict(as_json({"values": GREY.tolist()}, instance), JSON)
+    good, bad = answer.json()["predictions"]
+    assert good["label"] in bundles.CLASSES
+    assert bad["error"]["code"] == "invalid-picture"
+
+
+def test_large_json_is_read_too(predict: Callable[..., Response]) -> None:
+    answer = predict(as_json(*[{"values": GREY.tolist()}] * 60, {"image": "x" * 400_000}), JSON)
+    assert len(answer.json()["predictions"]) == 61
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("text/html", b"<html>", 415),
+        ("application/x-www-form-urlencoded", b"a=b", 415),
+        ("application/xml", b"<a/>", 415),
+        ("multipart/form-data", b"", 400),
+        ("multipart/form-data; boundary=x", b"rubbish", 400),
+        ("multipart/form-data; boundary=x", b"--x--\r\n", 422),
+    ],
+)
+def test_other_media_types_are_refused(
+    predict: Callable[..., Response], content_type: str, body: bytes, status: int
+) -> None:
+    answer = predict(body, {"Content-Type": content_type})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_form_has_pictures_in_images_and_nothing_else(client: TestClient) -> None:
+    url, png = "/v1/models/shapes/predict", encoded(GREY)
+    other = client.post(url, files=[("image", ("a.png", png))])
+    assert "'images'" in problem(other, 422, "invalid-request")["detail"]
+    problem(client.post(url, files=[("images", ("a.png", png))], data={"top_k": "1"}), 422, "invalid-request")
+    problem(client.post(url, files=[("images", (None, "text"))]), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("ref", ["nope", "shapes@2", "shapes@champion", "nope@1"])
+def test_an_unknown_model_is_not_found(predict: Callable[..., Response], ref: str) -> None:
+    problem(predict(encoded(GREY), ref=ref), 404, "not-found")
+
+
+@pytest.mark.parametrize("ref", ["UPPER", "a@b@c", "@1", "a@", "%00", "..", "a" * 64])
+def test_what_is_no_name_is_refused(predict: Callable[..., Response], ref: str) -> None:
+    assert predict(encoded(GREY), ref=ref).status_code in (404, 405, 422)
+
+
+def test_an_unknown_parameter_is_told_the_nearest(predict: Callable[..., Response]) -> None:
+    assert "'top_k'" in problem(predict(encoded(GREY), topk=3), 422, "invalid-request")["detail"]
+
+
+def test_versions_and_aliases_are_answered_by_what_they_stand_for(
+    state: State, predict: Callable[..., Response]
+) -> None:
+    bundles.register(state["sessions"], state["storage"], "shapes", 2, seed=1)
+    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    versions = [
+        predict(encoded(GREY), ref=ref).json()["model"]["version"] for ref in ("shapes", "shapes@1", "shapes@2")
+    ]
+    assert versions == [2, 1, 2]
+    assert predict(encoded(GREY), ref="shapes@champion").json()["model"]["version"] == 1
+
+
+def test_a_regression_answers_values(state: State, predict: Callable[..., Response]) -> None:
+    bundles.register(state["sessions"], state["storage"], "size", 1, task="regression", classes=[])
+    (prediction,) = predict(encoded(GREY), ref="size").json()["predictions"]
+    assert prediction.keys() == {"values"}
+    assert len(prediction["values"]) == 3
+
+
+def test_a_network_of_one_output_tells_both_classes(state: State, predict: Callable[..., Response]) -> None:
+    words = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
+    bundles.register(state["sessions"], state["storage"], "yes", 1, **words)
+    (prediction,) = predict(encoded(GREY), ref="yes").json()["predictions"]
+    assert {one["label"] for one in prediction["top_k"]} == {"no", "yes"}
+    assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
+
+
+def test_scores_that_are_not_finite_never_reach_a_client(state: State, predict: Callable[..., Response]) -> None:
+    bundles.register(state["sessions"], state["storage"], "mad", 1, mean=[-3e38], std=[1e-5])
+    problem(predict(encoded(GREY), ref="mad"), 502, "prediction-failed")
+    answer = predict(as_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
+    assert [one["error"]["code"] for one in answer.json()["predictions"]] == ["prediction-failed"] * 2
+
+
+def test_a_damaged_bundle_is_a_problem_and_others_go_on(state: State, predict: Callable[..., Response]) -> None:
+    bundles.register(state["sessions"], state["storage"], "broken", 1)
+    state["storage"].path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
+    problem(predict(encoded(GREY), ref="broken"), 500, "corrupt")
+    assert predict(encoded(GREY)).status_code == 200
+
+
+def test_more_pictures_than_may_ever_wait_are_too_many(state: State, predict: Callable[..., Response]) -> None:
+    most = state["settings"].max_waiting_predictions
+    answer = predict(as_json(*[{"values": [0]}] * (most + 1)), JSON)
+    assert problem(answer, 413, "too-large")["facts"]["max_pictures"] <= most
+
+
+def test_the_document_describes_every_body(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"]["/v1/models/{ref}/predict"]["post"]
+    content = operation["requestBody"]["content"]
+    assert content.keys() == {"image/png", "image/jpeg", "image/webp", "multipart/form-data", "application/json"}
+    assert content["image/png"]["schema"] == {"type": "string", "format": "binary"}
+    assert content["multipart/form-data"]["schema"]["properties"]["images"]["items"]["format"] == "binary"
+    assert content["application/json"]["schema"]["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+    assert operation["responses"].keys() >= {"200", "400", "404", "413", "415", "422", "502", "503"}
+
+
+def test_the_documents_examples_are_read(client: TestClient, predict: Callable[..., Response]) -> None:
+    document = client.get("/openapi.json").json()
+    content = document["paths"]["/v1/models/{ref}/predict"]["post"]["requestBody"]["content"]
+    examples = content["application/json"]["examples"]
+    assert predict(json.dumps(examples["file"]["value"]).encode(), JSON).status_code == 200
+    problem(
+        predict(json.dumps(examples["numbers"]["value"]).encode(), JSON), 422, "invalid-picture"
+    )  # 8 x 8 are wanted
