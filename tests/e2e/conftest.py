@@ -1,0 +1,131 @@
+"""The real `candela up` in a home of the test's own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from candela import Client
+from tests.support.processes import die_with_parent, end, is_alive, wait_for
+
+# Short terms: a job whose worker was killed is found within seconds.
+QUICK = {"CANDELA_LEASE_S": "4", "CANDELA_HEARTBEAT_S": "0.5", "CANDELA_SWEEP_S": "0.5", "CANDELA_GRACE_S": "20"}
+
+
+def environment(**changed: str) -> dict[str, str]:
+    """Ours, without what would lead to another service."""
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("CANDELA_")}
+    return usual | QUICK | changed
+
+
+@dataclass
+class Service:
+    """A running `candela up`."""
+
+    home: Path
+    words: list[str] = field(default_factory=lambda: ["--port", "0"])
+    url: str = ""
+    process: "subprocess.Popen[str] | None" = None
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), *self.words]
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self) -> "Service":
+        self.process = subprocess.Popen(
+            self.command,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        if not first.startswith("ready http://127.0.0.1:"):
+            raise AssertionError(f"it did not start: {first!r} {self.process.communicate()}")
+        self.url = first.split()[1]
+        return self
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
+        """Stop it; its exit status and what it printed after `ready`."""
+        assert self.process is not None
+        status = end(self.process, how, patience_s=90)
+        printed, told = self.process.communicate()
+        return status, printed, told
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this home but `up` itself, by pid, wherever it hangs in the tree."""
+        mark = f"CANDELA_HOME={self.home}".encode()
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and is_alive(int(folder.name)):
+                try:
+                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                        found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                except OSError:  # it has just ended
+                    continue
+        return found
+
+    def wait_until_gone(self) -> None:
+        wait_for(lambda: not self.processes(), "the last process to end", 20)
+
+    def client(self) -> Client:
+        return Client(self.url, max_attempts=8)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Start services; they are stopped when the test is over."""
+    started: list[Service] = []
+
+    def start(home: Path | None = None, *words: str) -> Service:
+        service = Service(home or tmp_path / "home", list(words) or ["--port", "0"])
+        started.append(service)
+        return service.start()
+
+    yield start
+    for service in started:
+        if service.process is not None and service.process.poll() is None:
+            service.end()
+        if service.process is not None:
+            service.process.communicate()
+            for pid in service.processes():
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def spec() -> Callable[..., dict[str, Any]]:
+    """A job that is small, and whose result depends on everything that a resumed one must restore."""
+
+    def build(**changed: Any) -> dict[str, Any]:
+        return {
+            "name": "small",
+            "dataset": {
+                "name": "synthetic",
+                "image_shape": [3, 8, 8],
+                "num_classes": 4,
+                "num_samples": 512,
+                "train_transforms": [{"name": "affine", "degrees": 15}],
+            },
+            "architecture": {"name": "convnet", "channels": [8, 8], "batch_norm": True, "dropout": 0.1, "head": [16]},
+            "schedule": {"name": "one_cycle", "max_lr": 0.01},
+            "epochs": 2,
+            "seed": 777,
+            "threads": 1,
+            "device": "cpu",
+            **changed,
+        }
+
+    return build
