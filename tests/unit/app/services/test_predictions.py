@@ -1,0 +1,137 @@
+"""Lookups that are remembered briefly, probabilities, and requests that come when too many wait."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from app.deps import State
+from app.services.predictions import LOOKUP_S, Lookup, PredictionService, Ranked, probabilities
+from app.serving.decoding import Decoder, Values
+from core.errors import NotFound, Overloaded
+from tests.support import bundles
+
+PICTURE = Values(np.zeros((8, 8)).tolist())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lookup(state: State, clock: Clock) -> Lookup:
+    for version in (1, 2):
+        bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
+    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    return Lookup(state["sessions"], clock=clock)
+
+
+@pytest.fixture
+async def predictions(state: State, lookup: Lookup) -> AsyncIterator[PredictionService]:
+    decoder = Decoder(max_waiting=256, max_bytes=10_000, max_pixels=10_000)
+    yield PredictionService(lookup, decoder, state["predictors"])
+    await state["predictors"].close()
+    decoder.close()
+
+
+async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: Lookup, clock: Clock) -> None:
+    assert (await lookup.get("shapes@champion")).version == 1
+    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    clock.now += 1
+    assert (await lookup.get("shapes@champion")).version == 2
+
+
+async def test_a_lookup_is_remembered_and_shared(state: State, lookup: Lookup, clock: Clock) -> None:
+    found = await asyncio.gather(*(lookup.get("shapes@champion") for _ in range(10)))
+    assert len(set(map(id, found))) == 1
+    clock.now += LOOKUP_S / 2
+    assert await lookup.get("shapes@champion") is found[0]
+
+
+async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: Lookup) -> None:
+    with pytest.raises(NotFound):
+        await lookup.get("new")
+    bundles.register(state["sessions"], state["storage"], "new", 1)
+    assert (await lookup.get("new")).version == 1
+
+
+async def test_a_switch_of_the_alias_under_load_loses_no_request(
+    state: State, predictions: PredictionService, clock: Clock
+) -> None:
+    async def ask() -> int:
+        return (await predictions.predict("shapes@champion", [PICTURE], 1)).version
+
+    before = await ask()
+    asking = [asyncio.create_task(ask()) for _ in range(30)]
+    await asyncio.sleep(0)
+    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    clock.now += 1
+    asking += [asyncio.create_task(ask()) for _ in range(30)]
+    versions = await asyncio.gather(*asking)
+    assert (before, set(versions), versions[-1]) == (1, {1, 2}, 2)
+
+
+async def test_concurrent_requests_get_the_answers_of_lone_ones(predictions: PredictionService) -> None:
+    sent = [Values(np.full((8, 8), level).tolist()) for level in range(0, 250, 10)]
+
+    async def ask(picture: Values) -> list[tuple[str, float]]:
+        (prediction,) = (await predictions.predict("shapes", [picture], 3)).predictions
+        assert isinstance(prediction, Ranked)
+        return sorted((one.label, one.probability) for one in prediction.candidates)
+
+    alone = [await ask(one) for one in sent]
+    together = await asyncio.gather(*(ask(one) for one in sent))
+    for one, other in zip(alone, together, strict=True):
+        assert [label for label, _ in one] == [label for label, _ in other]
+        assert [p for _, p in one] == pytest.approx([p for _, p in other], abs=1e-5)
+
+
+async def test_too_many_at_once_are_refused_with_a_time_and_all_others_answered(
+    state: State, predictions: PredictionService
+) -> None:
+    await predictions.predict("shapes", [PICTURE], None)
+    most = state["predictors"].max_waiting
+    asking = [predictions.predict("shapes", [PICTURE] * most, None) for _ in range(4)]
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    refused = [one for one in found if isinstance(one, BaseException)]
+    assert refused
+    assert len(refused) < len(found)
+    assert all(isinstance(one, Overloaded) and one.facts["retry_after_s"] >= 1 for one in refused)
+    assert len((await predictions.predict("shapes", [PICTURE], None)).predictions) == 1
+
+
+async def test_a_request_that_is_cancelled_leaves_no_trace(predictions: PredictionService) -> None:
+    gone = [asyncio.create_task(predictions.predict("shapes", [PICTURE], None)) for _ in range(10)]
+    await asyncio.sleep(0)
+    for one in gone:
+        one.cancel()
+    assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*gone, return_exceptions=True))
+    assert len((await predictions.predict("shapes", [PICTURE], None)).predictions) == 1
+    assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize("scores", [[1000.0, 0.0, -1000.0], [-1e30, 0.0, 1e30], [0.0, 0.0, 0.0]])
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_probabilities_are_finite_whatever_the_scores(task: str, scores: list[float]) -> None:
+    likely = probabilities(task, np.array(scores, np.float32))
+    assert np.isfinite(likely).all()
+    assert (likely >= 0).all()
+    assert (likely <= 1).all()
+    if task == "classification":
+        assert likely.sum() == pytest.approx(1)
+
+
+def test_a_binary_network_may_have_one_output_or_two() -> None:
+    assert probabilities("binary", np.array([0.0], np.float32)).tolist() == [0.5, 0.5]
+    assert probabilities("binary", np.array([0.0, 0.0], np.float32)).tolist() == [0.5, 0.5]
