@@ -1,11 +1,12 @@
 """Requests that nobody thought of, made from the OpenAPI document: no 5xx, every answer as declared."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import schemathesis
+from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -16,16 +17,39 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from app.deps import State
 from app.main import create_app
 from core.settings import Settings
-from tests.support.http_service import service_state
+from tests.support.finished import finish_job
+from tests.support.http_service import SMALL, service_state
 
-OPERATIONS = [
-    pytest.param(path, method.upper(), id=f"{method} {path}")
+BOUNDED = settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+ALL = {
+    (path, method): operation
     for path, item in create_app(Settings()).openapi()["paths"].items()
-    for method in item
+    for method, operation in item.items()
     if path != "/v1/jobs/{job_id}/events"  # a stream without end; it has tests of its own
-]
+}
+
+
+def parameters(chosen: Callable[[str, dict[str, Any]], object]) -> list[Any]:
+    return [
+        pytest.param(path, method.upper(), id=f"{method} {path}")
+        for (path, method), operation in ALL.items()
+        if chosen(path, operation)
+    ]
+
+
+OPERATIONS = parameters(lambda path, operation: True)
+WITH_PATH = parameters(lambda path, operation: "{" in path)
+WITH_INPUT = parameters(lambda path, operation: operation.get("parameters") or "requestBody" in operation)
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -35,27 +59,50 @@ CHECKS = [
 ]
 
 
+class Service(NamedTuple):
+    schema: Any
+    client: TestClient
+    state: State
+
+
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Any]:
+def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Service]:
     with service_state(tmp_path_factory.mktemp("schemathesis"), sqlite_template) as state:
-        yield schemathesis.openapi.from_asgi("/openapi.json", create_app(state=state))
+        app = create_app(state=state)
+        with TestClient(app) as client:
+            yield Service(schemathesis.openapi.from_asgi("/openapi.json", app), client, state)
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
-@pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_an_operation_keeps_its_word(schema: Any, path: str, method: str, mode: GenerationMode) -> None:
-    operation = schema[path][method]
+@pytest.fixture
+def known(service: Service) -> dict[str, Any]:
+    """Parameters that stand for something: a job that was trained, and what it left."""
+    job = service.client.post("/v1/jobs", json=SMALL).json()
+    finish_job(service.state, job["id"])
+    return {"job_id": job["id"], "number": 1, "name": "digits", "version": 1, "alias": "champion"}
 
+
+def explore(operation: Any, known: dict[str, Any], mode: GenerationMode = GenerationMode.POSITIVE) -> None:
+    """Send requests of an operation, those parameters replaced that are known; the first broken word is raised."""
+
+    @BOUNDED
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=10,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     def keeps_its_word(case: schemathesis.Case) -> None:
+        case.path_parameters.update({key: known[key] for key in case.path_parameters if key in known})
         case.call_and_validate(checks=CHECKS)
 
     keeps_its_word()
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_what_is_well_formed_is_answered_as_declared(service: Service, path: str, method: str) -> None:
+    explore(service.schema[path][method], {})
+
+
+@pytest.mark.parametrize(("path", "method"), WITH_PATH)
+def test_what_is_there_is_answered_as_declared(service: Service, known: dict[str, Any], path: str, method: str) -> None:
+    explore(service.schema[path][method], known)
+
+
+@pytest.mark.parametrize(("path", "method"), WITH_INPUT)
+def test_what_is_not_well_formed_is_refused(service: Service, path: str, method: str) -> None:
+    explore(service.schema[path][method], {}, GenerationMode.NEGATIVE)
