@@ -1,0 +1,142 @@
+"""Versions of datasets: numbered without gaps, imported by one at a time, fenced."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from core.db.repos.datasets import DatasetRepo
+from core.db.session import SessionFactory, transaction
+from core.errors import LostLease, NotFound
+from core.jobs import DatasetState
+
+UPLOAD: dict[str, Any] = {"kind": "upload", "key": "uploads/x", "options": {}}
+META: dict[str, Any] = {"content_hash": "abc"}
+
+
+def add(sessions: SessionFactory, name: str = "pets", **changes: Any) -> str:
+    with transaction(sessions) as session:
+        return DatasetRepo(session).add(name, UPLOAD, **changes).id
+
+
+def claim(sessions: SessionFactory, version_id: str, lease_s: float = 30.0) -> int | None:
+    with transaction(sessions) as session:
+        row = DatasetRepo(session).claim(version_id, "me", lease_s)
+        return row.token if row else None
+
+
+def state(sessions: SessionFactory, version_id: str) -> DatasetState:
+    with transaction(sessions) as session:
+        return DatasetRepo(session).get(version_id).state
+
+
+def test_versions_are_numbered_a_name(sessions: SessionFactory) -> None:
+    ids = [add(sessions), add(sessions), add(sessions, "other")]
+    with transaction(sessions) as session:
+        repo = DatasetRepo(session)
+        assert [repo.get(each).version for each in ids] == [1, 2, 1]
+        assert [row.version for row in repo.versions(["pets"])] == [2, 1]
+        assert repo.names() == ["other", "pets"]
+        assert repo.names(after="other") == ["pets"]
+        assert repo.next_version("new") == 1
+        newest = repo.find_newest("pets")
+        assert newest is not None
+        assert newest.version == 2
+        assert repo.find_newest("pets", DatasetState.READY) is None
+
+
+def test_what_is_not_there(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        with pytest.raises(NotFound):
+            DatasetRepo(session).get("nothing")
+        with pytest.raises(NotFound):
+            DatasetRepo(session).get_version("pets", 3)
+
+
+def test_one_source_is_one_version_whoever_asks(sessions: SessionFactory) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(lambda _: add(sessions, source_key="digest"), range(8)))
+    assert len(set(ids)) == 1
+
+
+def test_uploads_at_the_same_time_get_numbers_of_their_own(sessions: SessionFactory) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(lambda _: add(sessions), range(8)))
+    with transaction(sessions) as session:
+        assert sorted(DatasetRepo(session).get(each).version for each in ids) == list(range(1, 9))
+
+
+def test_one_of_many_wins_the_import(sessions: SessionFactory) -> None:
+    version_id = add(sessions)
+    with ThreadPoolExecutor(4) as pool:
+        tokens = list(pool.map(lambda _: claim(sessions, version_id), range(8)))
+    assert sorted(tokens, key=str) == [1, *[None] * 7]
+
+
+def test_an_import_whose_holder_is_silent_is_taken_over_and_fenced(sessions: SessionFactory) -> None:
+    version_id = add(sessions)
+    first = claim(sessions, version_id, lease_s=-1)
+    second = claim(sessions, version_id)
+    assert (first, second) == (1, 2)
+    for action in ("beat", "finish", "fail"):
+        with pytest.raises(LostLease), transaction(sessions) as session:
+            repo = DatasetRepo(session)
+            match action:
+                case "beat":
+                    repo.beat(version_id, 1, 30)
+                case "finish":
+                    repo.finish(version_id, 1, meta=META, report={}, packed_key="k")
+                case _:
+                    repo.fail(version_id, 1, {"code": "x"}, None)
+    assert state(sessions, version_id) is DatasetState.IMPORTING
+
+
+def test_a_finished_import_is_ready_for_ever(sessions: SessionFactory) -> None:
+    version_id = add(sessions)
+    token = claim(sessions, version_id)
+    assert token is not None
+    with transaction(sessions) as session:
+        DatasetRepo(session).finish(version_id, token, meta=META, report={"a": 1}, packed_key="datasets/x/t1")
+    with transaction(sessions) as session:
+        repo = DatasetRepo(session)
+        row = repo.get(version_id)
+        assert (row.state, row.content_hash, row.packed_key) == (DatasetState.READY, "abc", "datasets/x/t1")
+        assert (row.report, row.owner, row.lease_until) == ({"a": 1}, None, None)
+        assert row.finished_at is not None
+        assert not repo.retry(version_id)
+    assert claim(sessions, version_id) is None
+    with pytest.raises(LostLease), transaction(sessions) as session:
+        DatasetRepo(session).fail(version_id, token, {"code": "late"}, None)
+
+
+def test_a_failed_import_can_be_tried_again(sessions: SessionFactory) -> None:
+    version_id = add(sessions)
+    token = claim(sessions, version_id)
+    assert token is not None
+    with transaction(sessions) as session:
+        DatasetRepo(session).fail(version_id, token, {"code": "disk_full"}, None)
+    with transaction(sessions) as session:
+        repo = DatasetRepo(session)
+        assert repo.get(version_id).failure == {"code": "disk_full"}
+        assert repo.retry(version_id)
+        row = repo.get(version_id)
+        assert (row.state, row.failure, row.report, row.attempt) == (DatasetState.IMPORTING, None, None, 0)
+    assert claim(sessions, version_id) == 2
+
+
+def test_imports_that_nobody_holds_are_found(sessions: SessionFactory) -> None:
+    waiting, held, silent = add(sessions), add(sessions), add(sessions)
+    claim(sessions, held)
+    claim(sessions, silent, lease_s=-1)
+    with transaction(sessions) as session:
+        assert DatasetRepo(session).unheld(3600) == [silent]
+        assert sorted(DatasetRepo(session).unheld(-1)) == sorted([waiting, silent])
+
+
+def test_a_beat_renews_the_lease(sessions: SessionFactory) -> None:
+    version_id = add(sessions)
+    token = claim(sessions, version_id, lease_s=-1)
+    assert token is not None
+    with transaction(sessions) as session:
+        DatasetRepo(session).beat(version_id, token, 60)
+    assert claim(sessions, version_id) is None
