@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.services.datasets import DatasetService
+from app.services.inference import InferenceService
 from app.services.jobs import JobService
 from app.services.models import ModelService
 from app.services.predictions import PredictionService
@@ -130,6 +131,10 @@ def _predictions(request: Request) -> PredictionService:
     return cast("PredictionService", request.scope["state"]["predictions"])
 
 
+def _inference(request: Request) -> InferenceService:
+    return cast("InferenceService", request.scope["state"]["inference"])
+
+
 def _readiness(state: StateDep) -> Mapping[str, Callable[[], None]]:
     return readiness(state["sessions"], state["storage"], state["queue"])
 
@@ -143,5 +148,6 @@ ModelsDep = Annotated[ModelService, Depends(_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
 SystemDep = Annotated[SystemService, Depends(_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
+InferenceDep = Annotated[InferenceService, Depends(_inference)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
 ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]

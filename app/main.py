@@ -11,11 +11,12 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from app import problems
+from app import oip, problems
 from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system
 from app.deps import State
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
+from app.services.inference import InferenceService
 from app.services.predictions import Lookup, PredictionService
 from app.services.stream import EventStreams
 from app.serving.decoding import Decoder
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     for module in ROUTERS:
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.static_files())
+    oip.mount(app)
     app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     # The last one added is the first to see a request.
     app.add_middleware(LimitBody, limit_of=body_limits(settings))
@@ -99,10 +101,14 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
                 max_pixels=settings.max_picture_pixels,
             )
             stack.callback(decoder.close)
+            lookup, predictors = Lookup(state["sessions"]), state["predictors"]
             yield {
                 **state,
                 "streams": EventStreams(state["sessions"], state["bus"]),
-                "predictions": PredictionService(Lookup(state["sessions"]), decoder, state["predictors"]),
+                "predictions": PredictionService(lookup, decoder, predictors),
+                "inference": InferenceService(
+                    state["sessions"], lookup, decoder, predictors, max_batch_size=settings.max_batch_size
+                ),
             }
 
     return lifespan

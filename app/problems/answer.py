@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi.responses import Response
 from starlette.requests import Request
+from starlette.types import Scope
 
 MAX_TEXT = 500
 MAX_ERRORS = 50
@@ -18,6 +19,12 @@ class ProblemResponse(Response):
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str).encode()
+
+
+class OipError(ProblemResponse):
+    """What is refused before `/v2` is reached: no key, no host, too large."""
+
+    media_type = "application/json"
 
 
 def problem(
@@ -41,7 +48,15 @@ def problem(
         "errors": [{"pointer": shorten(at), "detail": shorten(why)} for at, why in errors[:MAX_ERRORS]],
         "facts": dict(facts or {}),
     }
+    if speaks_oip(request.scope):
+        return OipError({"error": body["detail"]}, status, headers=dict(headers or {}))
     return ProblemResponse(body, status, headers=dict(headers or {}))
+
+
+def speaks_oip(scope: Scope) -> bool:
+    """Whether the path is the Open Inference Protocol's, whose clients read `{"error": …}` and nothing else."""
+    path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+    return path == "/v2" or path.startswith("/v2/")
 
 
 def shorten(text: str, limit: int = MAX_TEXT) -> str:

@@ -31,6 +31,7 @@ class Served(NamedTuple):
     classes: tuple[str, ...]
     image_shape: ImageShape
     resize: str
+    num_outputs: int
 
 
 class Candidate(NamedTuple):
@@ -106,6 +107,7 @@ def served_of(row: ModelVersionRow) -> Served:
         classes=tuple(words["classes"]),
         image_shape=(channels, height, width),
         resize=words["resize"],
+        num_outputs=words["num_outputs"],
     )
 
 

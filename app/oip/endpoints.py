@@ -1,0 +1,157 @@
+"""`/v2`: health, metadata, repository and statistics. Bodies are read by hand: the protocol's clients name no type."""
+
+from collections.abc import Mapping
+from importlib.metadata import version as version_of
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.deps import InferenceDep, ReadinessDep
+from app.oip import metadata, statistics
+from app.oip.failures import JSON, failure, status_in_protocol
+from app.oip.refusal import NotSupported, Refused
+from app.services.inference import Indexed
+from app.services.system import failures
+from core.errors import ServiceError
+
+router = APIRouter(prefix="/v2")
+
+MODEL = "/models/{model}"
+VERSION = MODEL + "/versions/{version}"
+
+
+def answer(content: Any) -> Response:  # noqa: ANN401 - any JSON value
+    """200 and JSON: the protocol's clients take no other success."""
+    return Response(orjson.dumps(content), media_type=JSON)
+
+
+@router.get("")
+@router.get("/")
+async def describe_server() -> Response:
+    """Name, version and the extensions that are implemented."""
+    return answer(metadata.of_server(version_of("candela")))
+
+
+@router.get("/health/live")
+async def is_live() -> Response:
+    """The process lives."""
+    return answer({"live": True})
+
+
+@router.get("/health/ready")
+def is_ready(checks: ReadinessDep) -> Response:
+    """Database, storage and queue can be used."""
+    if reasons := failures(checks):
+        return failure(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
+    return answer({"ready": True})
+
+
+@router.get(MODEL + "/ready")
+@router.get(VERSION + "/ready")
+async def is_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
+    """The version can answer at once; the question loads it, unless it was unloaded by name."""
+    served = await inference.find(model, version)
+    try:
+        await inference.make_ready(served)
+    except ServiceError as error:
+        status = status_in_protocol(error)
+        return failure(400 if status >= 500 else status, f"Model version not ready: {error.detail}")
+    return answer({"name": served.name, "ready": True})
+
+
+@router.get("/models/stats")
+async def show_all_statistics(inference: InferenceDep) -> Response:
+    """What every model that is in memory has done. Comes before the models: one may be called `stats`."""
+    loaded = [served for served, reason in await inference.index() if reason is None]
+    return answer(statistics.of_models((each, inference.tally(each)) for each in loaded))
+
+
+@router.get(MODEL)
+@router.get(VERSION)
+async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
+    """The model's tensors, and every version it has."""
+    served = await inference.find(model, version)
+    return answer(metadata.of_model(served, [each.version for each in await inference.versions(model)]))
+
+
+@router.get(MODEL + "/config")
+@router.get(VERSION + "/config")
+async def configure(model: str, inference: InferenceDep, version: str = "") -> Response:
+    """The model's configuration, in Triton's words."""
+    return answer(metadata.config_of(await inference.find(model, version), inference.max_batch_size))
+
+
+@router.get(MODEL + "/stats")
+async def show_statistics(model: str, inference: InferenceDep) -> Response:
+    """What each version of a model has done."""
+    return answer(statistics.of_models((each, inference.tally(each)) for each in await inference.versions(model)))
+
+
+@router.get(VERSION + "/stats")
+async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
+    """What one version has done."""
+    served = await inference.find(model, version)
+    return answer(statistics.of_models([(served, inference.tally(served))]))
+
+
+@router.post("/repository/index")
+async def list_repository(request: Request, inference: InferenceDep) -> Response:
+    """Every version of every model: a JSON array, as the extension has it."""
+    wants_ready = (await read_object(request)).get("ready") is True
+    return answer([_indexed(each) for each in await inference.index() if each.reason is None or not wants_ready])
+
+
+@router.post("/repository/models/{model}/load")
+async def load(model: str, request: Request, inference: InferenceDep) -> Response:
+    """Load the model's default version; the answer comes when it is warm."""
+    given = (await read_object(request)).get("parameters") or {}
+    if not isinstance(given, dict) or any(key == "config" or key.startswith("file:") for key in given):
+        raise Refused(f"model '{model}' is immutable: its configuration and files cannot be replaced when it is loaded")
+    await inference.load(model)
+    return Response(status_code=200)
+
+
+@router.post("/repository/models/{model}/unload")
+async def unload(model: str, request: Request, inference: InferenceDep) -> Response:
+    """Let all versions of the model go; there are no dependents."""
+    await read_object(request)
+    await inference.unload(model)
+    return Response(status_code=200)
+
+
+@router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"])
+@router.api_route("/cudasharedmemory/{rest:path}", methods=["GET", "POST"])
+@router.api_route("/trace/setting", methods=["GET", "POST"])
+@router.api_route("/logging", methods=["GET", "POST"])
+@router.api_route(MODEL + "/trace/setting", methods=["GET", "POST"])
+@router.post(MODEL + "/generate")
+@router.post(MODEL + "/generate_stream")
+async def refuse(request: Request) -> Response:
+    """What Triton has and this server has not."""
+    raise NotSupported(f"{request.scope['path'][:100]} is not supported; the server's metadata lists what is.")
+
+
+async def read_object(request: Request) -> Mapping[str, Any]:
+    """The JSON object in the body; an empty body is an empty object. Raises Refused."""
+    body = await request.body()
+    if not body.strip():
+        return {}
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(f"the body is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused("the body should be a JSON object")
+    return found
+
+
+def _indexed(each: Indexed) -> dict[str, str]:
+    return {
+        "name": each.served.name,
+        "version": str(each.served.version),
+        "state": "READY" if each.reason is None else "UNAVAILABLE",
+        "reason": each.reason or "",
+    }

@@ -1,0 +1,84 @@
+"""`POST /v2/models/{model}/infer`: from bytes to bytes, by way of named tensors."""
+
+import time
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.deps import InferenceDep, SettingsDep
+from app.oip import outputs, pixels
+from app.oip.answers import Answer, render
+from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
+from app.oip.failures import JSON
+from app.oip.requests import InferRequest, Requested, parse
+from app.services.inference import InferenceService, PictureFailed, Pictures, Scores
+from app.services.predictions import Served
+from core.errors import PredictionFailed, ServiceError
+
+router = APIRouter(prefix="/v2/models/{model}")
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@router.post("/infer")
+@router.post("/versions/{version}/infer")
+async def infer(
+    model: str, request: Request, inference: InferenceDep, settings: SettingsDep, version: str = ""
+) -> Response:
+    """Answer tensors with tensors. `version` is a number or an alias."""
+    came_at = time.monotonic()
+    body = decompress(await request.body(), request.headers.get("content-encoding", ""), settings.max_predict_bytes)
+    question = parse(body, request.headers.get(HEADER_LENGTH))
+    served = await inference.find(model, version)
+    wanted = outputs.check_wanted(question, served.task, served.name)
+    pictures = pictures_of(question, served, inference.max_batch_size)
+    scores = await scores_of(inference, served, pictures, seconds_left(question, came_at))
+    return respond(answer_of(question, served, wanted, scores), request.headers)
+
+
+def seconds_left(question: InferRequest, came_at: float) -> float | None:
+    """Of the request's own timeout; None without one, which is what a timeout of 0 means."""
+    return came_at + question.timeout_us / 1e6 - time.monotonic() if question.timeout_us else None
+
+
+def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> Pictures:
+    """What is to be looked at. Raises Refused."""
+    if question.raw is not None:
+        return pixels.of_raw(question.raw, served.image_shape)
+    tensor = pixels.only_input(question.inputs, served.name)
+    return pixels.pictures_of(tensor, served.image_shape, max_batch_size)
+
+
+async def scores_of(inference: InferenceService, served: Served, pictures: Pictures, seconds: float | None) -> Scores:
+    """The network's scores, float32 (B, K). An error of one picture says which one it was."""
+    try:
+        return await inference.infer(served, pictures, seconds_left=seconds)
+    except PictureFailed as failure:
+        raise named(failure) from None
+
+
+def named(failure: PictureFailed) -> ServiceError:
+    """An error that names the tensor and the element."""
+    if isinstance(failure.error, PredictionFailed):
+        return PredictionFailed(f"input '{pixels.INPUT}', element {failure.index}: {failure.error.detail}")
+    return pixels.named(failure.error, failure.index)
+
+
+def answer_of(question: InferRequest, served: Served, wanted: tuple[Requested, ...], scores: Scores) -> Answer:
+    """The response's bytes."""
+    tensors = [(outputs.tensor_of(each, scores, served.task, served.classes), each.binary) for each in wanted]
+    return render(served.name, str(served.version), question.id, tensors)
+
+
+def respond(answer: Answer, headers: Mapping[str, str]) -> Response:
+    """The response: its header length is that of the JSON before compression."""
+    fields = {"Content-Type": JSON}
+    if answer.json_bytes is not None:
+        fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(answer.json_bytes)}
+    body, encoding = answer.body, choose(headers.get("accept-encoding", ""))
+    if encoding and len(body) >= WORTH_IT_BYTES:
+        body = compress(body, encoding)
+        fields |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
+    return Response(body, headers=fields)

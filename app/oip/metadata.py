@@ -1,0 +1,70 @@
+"""What a model is, in the words of the protocol: its tensors and its configuration."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from app.oip import outputs
+from app.oip.pixels import INPUT
+from app.services.predictions import Served
+
+PLATFORM = "pytorch_safetensors"
+"""As `<project>_<format>`; the specification's own list has no name for it."""
+
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+]
+
+
+def of_server(version: str) -> dict[str, Any]:
+    """The answer of `GET /v2`: only what is implemented is listed."""
+    return {"name": "candela", "version": version, "extensions": EXTENSIONS}
+
+
+def of_model(model: Served, versions: Iterable[int]) -> dict[str, Any]:
+    """The answer of `GET /v2/models/{model}`; -1 is the batch."""
+    return {
+        "name": model.name,
+        "versions": [str(version) for version in sorted(versions)],
+        "platform": PLATFORM,
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *_channels_last(model)]}],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, outputs.width(name, model.task, model.num_outputs)]}
+            for name in outputs.names(model.task)
+        ],
+    }
+
+
+def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
+    """The answer of `GET /v2/models/{model}/config`, in the names of Triton's ModelConfig as JSON."""
+    return {
+        "name": model.name,
+        "platform": "",
+        "backend": "pytorch",
+        "version_policy": {"all": {}},
+        "max_batch_size": max_batch_size,
+        "input": [
+            {"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": list(_channels_last(model))}
+        ],
+        "output": [
+            {"name": each["name"], "data_type": "TYPE_FP32", "dims": each["shape"][1:], "label_filename": ""}
+            for each in of_model(model, [])["outputs"]
+        ],
+        "dynamic_batching": {"preferred_batch_size": [], "max_queue_delay_microseconds": 0},
+        "parameters": {
+            "task": {"string_value": model.task},
+            "classes": {"string_value": orjson.dumps(list(model.classes)).decode()},
+        },
+    }
+
+
+def _channels_last(model: Served) -> tuple[int, int, int]:
+    channels, height, width = model.image_shape
+    return height, width, channels

@@ -1,0 +1,165 @@
+"""Registered models without a training, a server on a real socket, and one way to call both clients of Triton."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tritonclient.http
+import tritonclient.http.aio
+import uvicorn
+from numpy.typing import NDArray
+from starlette.types import ASGIApp
+from torch import nn
+
+from core.db.clock import utc_now
+from core.db.session import SessionFactory, transaction
+from core.db.tables import ModelAliasRow, ModelVersionRow
+from core.storage import LocalStorage
+from models import bundle, registry
+from models.preprocess import Preprocess
+from tests.support.processes import wait_for
+
+SIZES = (3, 8, 6)
+CLASSES = ["cat", "dog: small", "owl"]
+
+
+class Registered:
+    """A model version whose answers are known without the service."""
+
+    def __init__(self, network: nn.Module, description: bundle.Description) -> None:
+        self._network = network.eval()
+        self._preprocess = Preprocess(description.mean, description.std)
+
+    def scores(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network says of uint8 (B, H, W, C)."""
+        with torch.inference_mode():
+            found: NDArray[np.float32] = self._network(self._preprocess(torch.from_numpy(pictures))).numpy()
+        return found
+
+    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = torch.from_numpy(self.scores(pictures)).softmax(1).numpy()
+        return found
+
+
+def register(
+    sessions: SessionFactory, storage: LocalStorage, folder: Path, name: str, version: int, **changes: Any
+) -> Registered:
+    """A version in the registry and the store, of random weights that differ from version to version."""
+    words: dict[str, Any] = {
+        "architecture": {"name": "mlp", "options": {"hidden": [16]}},
+        "image_shape": SIZES,
+        "num_outputs": len(CLASSES),
+        "task": "classification",
+        "classes": CLASSES,
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.3, 0.4],
+    }
+    description = bundle.Description.model_validate(words | changes)
+    architecture = description.architecture
+    with torch.random.fork_rng():
+        torch.manual_seed(version)
+        network = registry.build(
+            architecture.name, architecture.options, description.image_shape, description.num_outputs
+        )
+    key = f"jobs/{name}-{version}/t1/bundle"
+    own = folder / f"{name}-{version}"
+    own.mkdir()
+    written = bundle.save(own, network, description)
+    storage.publish(own, key)
+    with transaction(sessions) as session:
+        session.add(
+            ModelVersionRow(
+                name=name,
+                version=version,
+                job_id=f"{name}-{version}",
+                job_token=1,
+                key=key,
+                files={file: {"sha256": sha256, "size_bytes": size} for file, (sha256, size) in written.items()},
+                sha256=written[bundle.WEIGHTS][0],
+                size_bytes=written[bundle.WEIGHTS][1],
+                bundle=description.model_dump(mode="json"),
+                spec={},
+                metrics={},
+                dataset={"name": "noise", "version": 1, "content_hash": "0"},
+                num_parameters=sum(weights.numel() for weights in network.parameters()),
+                created_at=utc_now(),
+            )
+        )
+    return Registered(network, description)
+
+
+def set_alias(sessions: SessionFactory, name: str, alias: str, version: int) -> None:
+    with transaction(sessions) as session:
+        session.merge(ModelAliasRow(name=name, alias=alias, version=version))
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """`127.0.0.1:port` of the application on a socket of its own."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
+        thread.start()
+        wait_for(lambda: server.started or not thread.is_alive(), "uvicorn", 30)
+        assert thread.is_alive(), "the server did not start"
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+class Aio:
+    """The asyncio client, each call run to its end."""
+
+    def __init__(self, url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._client = self._runner.run(_open(url))
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return lambda *arguments, **options: self._runner.run(method(*arguments, **options))
+
+    def at_once(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
+        """The same inference several times, in parallel."""
+
+        async def run() -> list[Any]:
+            return await asyncio.gather(*[self._client.infer(*arguments, **options) for _ in range(number)])
+
+        return self._runner.run(run())
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+class Sync(tritonclient.http.InferenceServerClient):  # type: ignore[misc]  # it has no types
+    """The gevent client."""
+
+    def at_once(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
+        """The same inference several times, in parallel."""
+        asked = [self.async_infer(*arguments, **options) for _ in range(number)]
+        return [each.get_result() for each in asked]
+
+
+async def _open(url: str) -> Any:
+    return tritonclient.http.aio.InferenceServerClient(url)
+
+
+@contextmanager
+def triton(kind: str, url: str) -> Iterator[Any]:
+    """A client of either kind; both have the same methods here."""
+    client = Sync(url, concurrency=64) if kind == "sync" else Aio(url)
+    try:
+        yield client
+    finally:
+        with suppress(OSError):
+            client.close()

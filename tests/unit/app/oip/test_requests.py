@@ -1,0 +1,186 @@
+"""Inference requests as clients write them, and as they should not."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.oip.refusal import NotSupported, Refused
+from app.oip.requests import InferRequest, Requested, parse
+from core.errors import ServiceError
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [tensor()]} | changes
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    return {"name": "x", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]} | changes
+
+
+def binary(size: object, **changes: Any) -> dict[str, Any]:
+    found = tensor(parameters={"binary_data_size": size}, **changes)
+    del found["data"]
+    return found
+
+
+def read(content: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
+    text = json.dumps(content).encode()
+    return parse(text + tail, str(len(text)) if tail and header is None else header)
+
+
+def test_a_request_in_json_alone() -> None:
+    request = read(message(id="42", outputs=[{"name": "y"}]))
+    assert request.id == "42"
+    assert request.inputs[0].values.tolist() == [1.0, 2.0]
+    assert request.outputs == (Requested("y"),)
+
+
+def test_binary_and_json_inputs_take_their_bytes_in_order() -> None:
+    first, second = np.array([5, 6], np.int16), np.array([7.0], np.float32)
+    inputs = [
+        binary(4, name="a", datatype="INT16"),
+        tensor(name="b"),
+        binary(4, name="c", datatype="FP32", shape=[1]),
+    ]
+    request = read({"inputs": inputs}, first.tobytes() + second.tobytes())
+    assert [each.values.tolist() for each in request.inputs] == [[5, 6], [1.0, 2.0], [7.0]]
+    assert [each.from_json for each in request.inputs] == [False, True, False]
+
+
+def test_an_input_without_elements_may_be_binary() -> None:
+    assert read({"inputs": [binary(0, shape=[0, 3])]}).inputs[0].shape == (0, 3)
+
+
+def test_a_header_length_of_zero_is_one_picture_as_it_is() -> None:
+    assert parse(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
+
+
+def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
+    outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False, "classification": 3}}]
+    request = read(message(outputs=outputs, parameters={"binary_data_output": True}))
+    assert request.outputs == (Requested("a", binary=True), Requested("b", binary=False, num_classes=3))
+
+
+@pytest.mark.parametrize("outputs", [None, []])
+def test_without_outputs_all_are_asked_for(outputs: object) -> None:
+    assert read(message(outputs=outputs)).outputs is None
+
+
+def test_reserved_parameters_are_read_and_own_ones_let_through() -> None:
+    request = read(message(parameters={"timeout": 5000, "priority": 2, "k": "v", "headers": {"a": "b"}}))
+    assert (request.timeout_us, request.priority) == (5000, 2)
+
+
+def test_what_other_servers_clients_add_is_let_through() -> None:
+    """KServe adds `model_name`, MLServer writes every field it knows, null or not."""
+    request = read(
+        {
+            "id": None,
+            "model_name": "m",
+            "parameters": {"content_type": "np", "headers": None},
+            "inputs": [tensor(parameters={"content_type": "np", "headers": None}, data=[[1.0], [2.0]], shape=[2, 1])],
+            "outputs": None,
+        }
+    )
+    assert request.id is None
+    assert request.inputs[0].shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "tail", "header", "reason"),
+    [
+        ([], b"", None, "should be a JSON object"),
+        (message(inputs={}), b"", None, "'inputs' should be a list of objects"),
+        (message(inputs=[1]), b"", None, "'inputs' should be a list of objects"),
+        (message(inputs=[tensor(name="")]), b"", None, "needs a name"),
+        (message(inputs=[{"shape": [1]}]), b"", None, "needs a name"),
+        (message(inputs=[tensor(), tensor()]), b"", None, "'x' twice"),
+        (message(inputs=[tensor(name=str(index)) for index in range(65)]), b"", None, "at most 64"),
+        (message(inputs=[tensor(datatype="FLOAT")]), b"", None, "input 'x' has the unknown datatype"),
+        (message(inputs=[tensor(shape="2")]), b"", None, "input 'x' needs a shape"),
+        (message(inputs=[tensor(parameters=3)]), b"", None, "parameters of input 'x'"),
+        (message(inputs=[tensor(parameters={"binary_data_size": 8})]), b"", None, "input 'x' needs either"),
+        (message(inputs=[{"name": "x", "shape": [1], "datatype": "FP32"}]), b"", None, "input 'x' needs either"),
+        (message(inputs=[binary(-8)]), b"", None, "'binary_data_size' of input 'x'"),
+        (message(inputs=[binary(True)]), b"", None, "'binary_data_size' of input 'x'"),
+        (message(inputs=[binary("8")]), b"", None, "'binary_data_size' of input 'x'"),
+        (message(inputs=[binary(8)]), b"1234567", None, "input 'x' is said to have 8 bytes"),
+        (message(inputs=[binary(8)]), b"", None, "only 0 left"),
+        (message(inputs=[binary(8)]), b"123456789", None, "1 bytes behind the last input"),
+        (message(), b"1", None, "1 bytes behind the last input"),
+        (message(), b"", "-1", "should be a number of bytes"),
+        (message(), b"", "1e3", "should be a number of bytes"),
+        (message(), b"", "\uff19", "should be a number of bytes"),
+        (message(), b"", "99999", "but the body has"),
+        (message(id=7), b"", None, "'id' should be a string"),
+        (message(parameters=[]), b"", None, "parameters of the request"),
+        (message(parameters={"timeout": -1}), b"", None, "'timeout'"),
+        (message(parameters={"timeout": 1.5}), b"", None, "'timeout'"),
+        (message(parameters={"binary_data_output": 1}), b"", None, "'binary_data_output'"),
+        (message(outputs=[{"name": "y", "parameters": {"binary_data": "no"}}]), b"", None, "output 'y'"),
+        (message(outputs=[{"name": "y", "parameters": {"classification": -1}}]), b"", None, "output 'y'"),
+    ],
+)
+def test_what_is_wrong_is_told_by_name(content: object, tail: bytes, header: str | None, reason: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        read(content, tail, header)
+    assert reason in refusal.value.detail
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xd8\xff\xe0", b'{"a":', b"[" * 5000, b'{"a": NaN}', b'{"a": 1e999}'])
+def test_no_json_is_refused_with_a_hint(body: bytes) -> None:
+    with pytest.raises(Refused, match="Inference-Header-Content-Length: 0"):
+        parse(body, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        message(inputs=[tensor(parameters={"shared_memory_region": "r"})]),
+        message(outputs=[{"name": "y", "parameters": {"shared_memory_region": "r"}}]),
+        message(parameters={"sequence_id": 3}),
+    ],
+)
+def test_shared_memory_and_sequences_are_not_supported(content: object) -> None:
+    with pytest.raises(NotSupported):
+        read(content)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 2**40) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "id": JSON,
+            "parameters": JSON | st.dictionaries(st.sampled_from(["timeout", "priority", "binary_data_output"]), JSON),
+            "inputs": JSON
+            | st.lists(
+                st.fixed_dictionaries(
+                    {"name": st.just("x")},
+                    optional={
+                        "shape": JSON | st.lists(st.integers(0, 3)),
+                        "datatype": st.sampled_from(["FP32", "BYTES", "BOOL", "UINT8"]) | JSON,
+                        "data": JSON,
+                        "parameters": st.fixed_dictionaries({}, optional={"binary_data_size": JSON}),
+                    },
+                )
+            ),
+            "outputs": JSON,
+        },
+    ),
+    st.binary(max_size=12),
+)
+def test_any_json_gives_a_request_or_an_error_of_ours(content: object, tail: bytes) -> None:
+    with suppress(ServiceError):
+        assert isinstance(read(content, tail), InferRequest)

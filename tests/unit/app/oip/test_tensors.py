@@ -1,0 +1,161 @@
+"""Tensors as bytes and as JSON: there and back, and every way in which they can be wrong."""
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from app.oip.datatypes import NOT_IN_JSON, NUMPY, bits_of, float32_of
+from app.oip.refusal import Refused
+from app.oip.tensors import check_datatype, check_shape, from_bytes, from_json, to_bytes, to_json
+
+NUMBERS = sorted(set(NUMPY) - {"BYTES", "BF16"})
+SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
+
+
+@st.composite
+def numbers(draw: st.DrawFn, names: list[str]) -> tuple[str, NDArray[Any]]:
+    datatype = draw(st.sampled_from(names))
+    return datatype, draw(arrays.arrays(NUMPY[datatype], SHAPES))
+
+
+@st.composite
+def byte_tensors(draw: st.DrawFn, elements: st.SearchStrategy[bytes]) -> NDArray[Any]:
+    shape = draw(SHAPES)
+    values = np.empty(int(np.prod(shape)), object)
+    values[:] = draw(st.lists(elements, min_size=values.size, max_size=values.size))
+    return values.reshape(shape)
+
+
+@given(numbers(NUMBERS))
+def test_numbers_come_back_from_bytes_as_they_were(tensor: tuple[str, NDArray[Any]]) -> None:
+    datatype, values = tensor
+    found = from_bytes("x", datatype, values.shape, memoryview(to_bytes(values, datatype)))
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+
+
+@given(byte_tensors(st.binary(max_size=20)))
+def test_bytes_come_back_from_bytes_as_they_were(values: NDArray[Any]) -> None:
+    found = from_bytes("x", "BYTES", values.shape, memoryview(to_bytes(values, "BYTES")))
+    assert found.shape == values.shape
+    assert list(found.ravel()) == list(values.ravel())
+
+
+@given(numbers(sorted(set(NUMBERS) - NOT_IN_JSON)), st.booleans())
+def test_numbers_come_back_from_json_flat_or_nested(tensor: tuple[str, NDArray[Any]], nested: bool) -> None:
+    datatype, values = tensor
+    values = np.nan_to_num(values, posinf=1, neginf=-1) if values.dtype.kind == "f" else values
+    text = orjson.dumps(values.tolist() if nested else to_json(values, datatype), option=orjson.OPT_SERIALIZE_NUMPY)
+    found = from_json("x", datatype, values.shape, orjson.loads(text))
+    assert found.dtype == values.dtype
+    np.testing.assert_array_equal(found, values)
+
+
+@given(byte_tensors(st.text(max_size=5).map(str.encode)))
+def test_text_comes_back_from_json(values: NDArray[Any]) -> None:
+    found = from_json("x", "BYTES", values.shape, to_json(values, "BYTES"))
+    assert list(found.ravel()) == list(values.ravel())
+
+
+@given(arrays.arrays(np.uint16, SHAPES).filter(lambda bits: not np.isnan(float32_of(bits)).any()))
+def test_bfloat16_bits_survive_as_float32(bits: NDArray[np.uint16]) -> None:
+    found = from_bytes("x", "BF16", bits.shape, memoryview(bits.tobytes()))
+    assert found.dtype == np.float32
+    assert to_bytes(found, "BF16") == bits.tobytes()
+
+
+def test_bfloat16_is_what_other_implementations_make_of_it() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    np.testing.assert_array_equal(bits_of(values), values.astype(ml_dtypes.bfloat16).view(np.uint16))
+    assert np.isnan(float32_of(bits_of(np.array([np.nan], np.float32)))).all()
+
+
+def test_the_wire_of_bytes_is_the_documented_one() -> None:
+    values = np.array([b"\xff\xd8abc"], object)
+    assert to_bytes(values, "BYTES") == bytes.fromhex("05000000ffd8616263")
+
+
+@given(
+    st.sampled_from(sorted(NUMPY)),
+    SHAPES,
+    st.binary(max_size=64),
+)
+def test_any_bytes_give_a_tensor_of_that_shape_or_a_refusal(datatype: str, shape: tuple[int, ...], body: bytes) -> None:
+    with suppress(Refused):
+        assert from_bytes("x", datatype, shape, memoryview(body)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "body", "reason"),
+    [
+        ("FP32", (2, 3), b"\0" * 23, "got 23 bytes, but FP32 of shape [2, 3] takes 24"),
+        ("FP32", (2, 3), b"\0" * 25, "got 25 bytes"),
+        ("INT64", (2**31 - 1, 2**31 - 1), b"", "takes"),
+        ("BYTES", (1,), b"\x05\0\0\0abcd", "ends within element 0"),
+        ("BYTES", (1,), b"\x05\0\0", "ends within element 0"),
+        ("BYTES", (1,), b"\xff\xff\xff\xffabcd", "ends within element 0"),
+        ("BYTES", (2,), b"\x01\0\0\0a", "has 1 elements, but shape [2] has 2"),
+        ("BYTES", (1,), b"\x01\0\0\0ab", "has 1 bytes behind its 1 elements"),
+        ("BYTES", (2**31 - 1,) * 4, b"", "has 0 elements"),
+    ],
+)
+def test_missing_and_extra_bytes_are_counted(datatype: str, shape: tuple[int, ...], body: bytes, reason: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        from_bytes("x", datatype, shape, memoryview(body))
+    assert reason in refusal.value.detail
+    assert "'x'" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "content", "reason"),
+    [
+        ("FP32", (2,), "01", "should be a list"),
+        ("FP32", (2,), None, "should be a list"),
+        ("FP32", (2,), [1.0], "has 1 elements, but shape [2] has 2"),
+        ("FP32", (2, 2), [[1.0, 2.0], [3.0]], "axis 1 should have 2"),
+        ("FP32", (2, 2), [[1.0, 2.0], 3.0, 4.0], "axis 1 should have 2"),
+        ("FP32", (2,), [[1.0], [2.0]], "no FP32: list"),
+        ("FP32", (2,), [1.0, "2"], "no FP32: str"),
+        ("FP32", (2,), [1.0, None], "no FP32: NoneType"),
+        ("FP32", (2,), [1.0, True], "no FP32: bool"),
+        ("INT8", (1,), [1.5], "no INT8: float"),
+        ("INT8", (1,), [128], "INT8 has no room"),
+        ("UINT64", (1,), [-1], "UINT64 has no room"),
+        ("BOOL", (1,), [2], "other than 0 and 1"),
+        ("BYTES", (1,), [1], "no BYTES: int"),
+        ("FP16", (1,), [1.0], "send it as binary data"),
+        ("BF16", (1,), [1.0], "send it as binary data"),
+    ],
+)
+def test_what_is_wrong_in_json_is_told(datatype: str, shape: tuple[int, ...], content: object, reason: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        from_json("x", datatype, shape, content)
+    assert reason in refusal.value.detail
+    assert "'x'" in refusal.value.detail
+
+
+@pytest.mark.parametrize("shape", [None, 3, [], [-1], [1.0], [True], ["1"], [2**31], [0, 2**16, 2**16], [1] * 17])
+def test_a_shape_is_a_list_of_sizes(shape: object) -> None:
+    with pytest.raises(Refused, match="'x'"):
+        check_shape("x", shape)
+
+
+@pytest.mark.parametrize("sizes", [[0, 2**31 - 1], [1, 0, 1]])
+def test_a_tensor_without_elements_may_have_any_other_axes(sizes: list[int]) -> None:
+    shape = check_shape("x", sizes)
+    assert from_bytes("x", "UINT8", shape, memoryview(b"")).shape == shape
+
+
+@pytest.mark.parametrize("datatype", [None, "fp32", "STRING", 4, [], "x" * 1000])
+def test_an_unknown_datatype_is_named(datatype: object) -> None:
+    with pytest.raises(Refused, match="unknown datatype") as refusal:
+        check_datatype("x", datatype)
+    assert len(refusal.value.detail) < 300
