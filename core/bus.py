@@ -36,8 +36,20 @@ class Bus(Protocol):
         """Events of one job from now on; to be called in a running event loop, and closed."""
 
 
-class Listener(AsyncIterator[Event]):
+class Listener(Protocol):
     """Events of one job. Waiting for the next one may be cancelled (`asyncio.wait_for`) and tried again."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def __anext__(self) -> Event: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+class RedisListener(AsyncIterator[Event]):
+    """What one reader has not read yet."""
 
     def __init__(self, bus: "RedisBus", job_id: str) -> None:
         self._bus, self.job_id = bus, job_id
@@ -71,7 +83,7 @@ class RedisBus:
         )
         self._rest_until = 0.0
         self._mutex = threading.Lock()
-        self._listeners: dict[str, set[Listener]] = defaultdict(set)
+        self._listeners: dict[str, set[RedisListener]] = defaultdict(set)
         self._reader: asyncio.Task[None] | None = None
         self._subscribed: asyncio.Event | None = None
 
@@ -87,8 +99,8 @@ class RedisBus:
             self._rest_until = time.monotonic() + _REST_S
             log.warning("bus.publish_failed", error=str(error))
 
-    def listen(self, job_id: str) -> Listener:
-        listener = Listener(self, job_id)
+    def listen(self, job_id: str) -> RedisListener:
+        listener = RedisListener(self, job_id)
         self._listeners[job_id].add(listener)
         if self._reader is None or self._reader.done():
             self._subscribed = asyncio.Event()
@@ -103,7 +115,7 @@ class RedisBus:
             await asyncio.wait_for(self._subscribed.wait(), patience_s)
         return self._subscribed.is_set()
 
-    def forget(self, listener: Listener) -> None:
+    def forget(self, listener: RedisListener) -> None:
         """The listener is done."""
         self._listeners[listener.job_id].discard(listener)
         if not self._listeners[listener.job_id]:

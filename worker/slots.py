@@ -26,16 +26,20 @@ class Slots:
             if not self._free.acquire(blocking=False):
                 return
             try:
-                self._work_here(wanted, find, do)
+                goes_on = _work_here(wanted, find, do)
             finally:
                 self._free.release()
+            if not goes_on:
+                return
             wanted = None
 
-    def _work_here(self, wanted: str | None, find: Callable[[], str | None], do: Callable[[str], bool]) -> None:
-        if wanted is not None:
-            do(wanted)
-        refused: str | None = None
-        while (found := find()) is not None:
-            if found == refused:
-                return  # it cannot be taken now, whatever the reason: the sweep comes back to it
-            refused = None if do(found) else found
+
+def _work_here(wanted: str | None, find: Callable[[], str | None], do: Callable[[str], bool]) -> bool:
+    if wanted is not None:
+        do(wanted)
+    refused: str | None = None
+    while (found := find()) is not None:
+        if found == refused:
+            return False  # it cannot be taken now, whatever the reason: the sweep comes back to it
+        refused = None if do(found) else found
+    return True

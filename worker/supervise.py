@@ -207,7 +207,8 @@ class Attempt:
                 return False
             case Started(runtime=runtime):
                 self._supervisor.standby.replenish()
-                self._recorder.describe(runtime)
+                pid = self._trainer.pid if self._trainer else None
+                self._recorder.describe({**runtime, "worker": self._supervisor.owner, "trainer_pid": pid})
                 return False
             case Metrics():
                 self._recorder.keep(message)

@@ -59,6 +59,10 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
 
+    def empty(self) -> None:
+        """Let a killed server forget what it kept."""
+        shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
+
     def stop(self) -> None:
         if self._process is not None:
             end(self._process)

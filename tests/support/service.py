@@ -1,37 +1,150 @@
-"""The HTTP service in this process: a real database on SQLite, real local files, a queue that remembers."""
+"""A worker and a sweep as real processes, and jobs for them, without the HTTP service."""
 
-import shutil
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.deps import State
-from core.db.session import make_engine, make_sessions
+from core.db.repos.datasets import DatasetRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.models import ModelRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import JobRow, ModelVersionRow
+from core.jobs import TERMINAL, JobState
 from core.outbox import Dispatcher
-from core.settings import Settings
-from core.storage import LocalStorage
-from tests.support.bus import MemoryBus
-from tests.support.fakes import MemoryQueue
+from core.queue import CeleryQueue
+from core.spec import JobSpec
+from tests.support.builders import job
+from tests.support.processes import die_with_parent, end, wait_for
 
-SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
+ROOT = Path(__file__).resolve().parents[2]
+SYNTHETIC = {"image_shape": [3, 16, 16], "num_classes": 4, "num_samples": 2400, "seed": 1}
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    """A resolved job whose epochs take long enough to be interrupted."""
+    words: dict[str, Any] = {
+        "name": "tiny",
+        "model": "tiny",
+        "dataset": {"name": "synthetic", "version": 1, **SYNTHETIC},
+        "architecture": {"name": "convnet", "channels": [8, 16], "head": [16], "batch_norm": True},
+        "loss": {"name": "cross_entropy"},
+        "schedule": {"name": "one_cycle", "max_lr": 0.01},
+        "metrics": [{"name": "accuracy"}],
+        "epochs": 4,
+        "batch_size": 8,
+        "seed": 7,
+        "device": "cpu",
+        "threads": 1,
+    }
+    return JobSpec.model_validate(words | changes).model_dump(mode="json")
+
+
+class Service:
+    """Processes on one database, queue and home, each with the short times of a test."""
+
+    def __init__(self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory) -> None:
+        self.home, self.sessions, self.redis_url, self.database_url = home, sessions, redis_url, database_url
+        self._environment = {
+            **os.environ,
+            "CANDELA_HOME": str(home),
+            "CANDELA_DATABASE_URL": database_url,
+            "CANDELA_REDIS_URL": redis_url,
+            "CANDELA_LEASE_S": "3",
+            "CANDELA_HEARTBEAT_S": "0.5",
+            "CANDELA_SWEEP_S": "0.5",
+            "CANDELA_GRACE_S": "20",
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self, **settings: str) -> "subprocess.Popen[bytes]":
+        command = ["-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import"]
+        return self._start("worker", [*command, "--without-gossip", "--without-mingle"], settings)
+
+    def start_sweep(self) -> "subprocess.Popen[bytes]":
+        return self._start("sweep", ["-m", "worker.sweep"], {})
+
+    def _start(self, name: str, arguments: list[str], settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+        self.home.mkdir(exist_ok=True)
+        with (self.home / f"{name}-{len(self._processes)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env=self._environment | settings,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+            )
+        self._processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self._processes:
+            end(process)
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.home.glob("*.log")))
+
+    def submit(self, *, send: bool = True, **changes: Any) -> str:
+        """A new job; its dataset is imported first where it has not been. Unless sent, its message waits."""
+        with transaction(self.sessions) as session:
+            source = {"kind": "builtin", "options": SYNTHETIC}
+            version = DatasetRepo(session).add("synthetic", source, source_key="test")
+            if version.attempt == 0:
+                OutboxRepo(session).add("import", version.id)
+            row = JobRepo(session).add(job(version, spec=spec(**changes)))
+            OutboxRepo(session).add("train", row.id)
+        if send:
+            Dispatcher(self.sessions, CeleryQueue(self.redis_url)).relay()
+        return row.id
+
+    def job(self, job_id: str) -> JobRow:
+        with transaction(self.sessions, read_only=True) as session:
+            return JobRepo(session).get(job_id)
+
+    def until(self, job_id: str, ask: Any, what: str) -> JobRow:
+        """The job as soon as `ask(job)` is true."""
+
+        def look() -> JobRow | None:
+            row = self.job(job_id)
+            assert ask(row) or row.state not in TERMINAL, f"{row.state} {row.failure}\n{self.logs()}"
+            return row if ask(row) else None
+
+        try:
+            return wait_for(look, what, 120)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; {vars(self.job(job_id))}\n{self.logs()}") from None
+
+    def finished(self, job_id: str) -> JobRow:
+        return self.until(job_id, lambda row: row.state in TERMINAL, "the end of the job")
+
+    def mid_epoch(self, job_id: str) -> JobRow:
+        """The job in the middle of an epoch, some steps behind its last snapshot."""
+
+        def is_there(row: JobRow) -> bool:
+            if row.state is not JobState.RUNNING or row.progress.get("epoch", 0) < 2:
+                return False
+            per_epoch = row.progress["steps"] // row.progress["epochs"]
+            return bool(20 < row.progress["step"] % per_epoch < per_epoch - 20)
+
+        return self.until(job_id, is_there, "the middle of an epoch")
+
+    def model(self, job_id: str) -> ModelVersionRow:
+        row = self.job(job_id)
+        assert row.model_version is not None, f"{row.state} {row.failure}\n{self.logs()}"
+        with transaction(self.sessions, read_only=True) as session:
+            return ModelRepo(session).get(row.model_name, row.model_version)
 
 
 @contextmanager
-def service_state(home: Path, sqlite_template: Path, **settings: Any) -> Iterator[State]:
-    """What the process would own; the dispatcher's thread is not started."""
-    bus, queue = MemoryBus(), MemoryQueue()
-    engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'service.db')}")
-    sessions = make_sessions(engine, bus.publish)
-    storage = LocalStorage.at(str(home / "service-store"))
-    yield State(
-        settings=Settings(home=home, datasets=home / "no-datasets", **settings),
-        sessions=sessions,
-        queue=queue,
-        dispatcher=Dispatcher(sessions, queue),
-        bus=bus,
-        storage=storage,
-        predictors=None,
-    )
-    storage.close()
-    engine.dispose()
+def running(service: Service) -> Iterator[Service]:
+    """Whatever happens, no process is left."""
+    try:
+        yield service
+    finally:
+        service.stop()

@@ -1,0 +1,15 @@
+"""Real processes on both databases, with a real queue."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db.session import SessionFactory
+from tests.support.service import Service, running
+
+
+@pytest.fixture
+def service(tmp_path: Path, database_url: str, redis_url: str, sessions: SessionFactory) -> Iterator[Service]:
+    with running(Service(tmp_path / "home", database_url, redis_url, sessions)) as service:
+        yield service

@@ -1,0 +1,96 @@
+"""A trainer without training: `python fake_trainer.py PLAN`, speaking the protocol. The plan says how it goes."""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PLAN = sys.argv[1]
+
+
+def say(**message: Any) -> None:
+    os.write(1, json.dumps(message).encode() + b"\n")
+
+
+def hear() -> dict[str, Any]:
+    """The next order that is no lease."""
+    while line := sys.stdin.readline():
+        order: dict[str, Any] = json.loads(line)
+        if order["type"] != "lease":
+            return order
+    os._exit(69)
+
+
+def files(folder: Path, **contents: str) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    stored = {}
+    for name, content in contents.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(content)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        stored[path.name] = {"sha256": digest, "size_bytes": len(content)}
+    return stored
+
+
+def checkpoint(work: Path, step: int, *tags: str) -> None:
+    folder = work / "checkpoints" / str(step)
+    stored = files(folder, weights_safetensors=f"weights {step}", snapshot_json="{}")
+    say(type="checkpoint", dir=str(folder), epoch=step, step=step, metrics={}, tags=tags, files=stored)
+
+
+def metrics(step: int, value: float | str) -> None:
+    point = {"split": "train", "name": "loss", "step": step, "epoch": 1, "value": value}
+    progress = {"epoch": 1, "epochs": 2, "step": step, "steps": 10, "eta_seconds": 1.0}
+    say(type="metrics", points=[point], latest={"train_loss": value}, progress=progress, epoch_end=False)
+
+
+def finish(work: Path) -> None:
+    stored = files(work / "bundle", weights_safetensors="final weights", bundle_json='{"format_version": 1}')
+    evaluation = {"valid": {"accuracy": 0.9}}
+    final = {"dir": str(work / "bundle"), "files": stored, "metrics": {"valid_accuracy": 0.9}}
+    say(type="finished", **final, evaluation=evaluation, num_parameters=42, stop_reason=None)
+
+
+def main() -> None:
+    start = hear()
+    work, attempt = Path(start["work_dir"]), start["attempt"]
+    resumed = None
+    if start["resume_dir"] is not None:
+        resumed = int((Path(start["resume_dir"]) / "weights.safetensors").read_text().split()[1])
+    say(type="started", runtime={"device": "cpu", "resumed_from_step": resumed})
+    if PLAN == "succeed" or (PLAN == "die once" and attempt > 1):
+        metrics(1, 0.5)
+        metrics(2, "NaN")
+        say(type="log", level="info", message="hello \0 there")
+        finish(work)
+    elif PLAN == "fail":
+        checkpoint(work, 1, "best")
+        say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})
+        sys.exit(1)
+    elif PLAN in ("die", "die once"):
+        for step in (1, 2, 3, 4):
+            checkpoint(work, 10 * attempt + step, *(("best",) if step == 1 else ()))
+        os.write(2, b"about to die\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif PLAN == "obey":
+        metrics(1, 0.5)
+        mode = hear()["mode"]
+        checkpoint(work, 7)
+        if mode == "finish":
+            finish(work)
+        else:
+            say(type="stopped", mode=mode)
+            sys.exit(75)
+    elif PLAN == "deaf":
+        metrics(1, 0.5)
+        time.sleep(600)
+    elif PLAN == "nonsense":
+        os.write(1, b"what?\n")
+        time.sleep(600)
+
+
+main()

@@ -1,0 +1,115 @@
+"""Transactions: committed before anything leaves, patient, and honest about a database that is away."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Engine, select, text, update
+from sqlalchemy.exc import DBAPIError, StatementError
+
+from core.db.repos.events import EventRepo
+from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, is_unavailable, make_engine, make_sessions, on_commit, transaction
+from core.db.tables import JobRow
+from core.errors import Conflict
+from core.events import EventType
+from tests.support.builders import dataset_version, job
+from tests.support.fakes import ToldEvents
+from tests.support.servers import PostgresServer, postgres_server
+
+
+def test_what_is_told_leaves_after_the_commit_and_never_after_a_rollback(engine: Engine) -> None:
+    told = ToldEvents()
+    sessions = make_sessions(engine, told.publish)
+    done: list[str] = []
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        row = JobRepo(session).add(job(version))
+        on_commit(session, lambda: done.append("sent"))
+        assert (told, done) == ([], [])
+    assert ([event.seq for event in told], done) == ([1], ["sent"])
+    with pytest.raises(RuntimeError), transaction(sessions) as session:
+        EventRepo(session).append(row.id, [(EventType.LOG, {})])
+        on_commit(session, lambda: done.append("never"))
+        raise RuntimeError
+    assert ([event.seq for event in told], done) == ([1], ["sent"])
+
+
+def test_readers_who_then_write_wait_for_each_other(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        row = JobRepo(session).add(job(version))
+
+    def count_up(_: int) -> None:
+        with transaction(sessions) as session:
+            query = select(JobRow.priority).where(JobRow.id == row.id).with_for_update()
+            priority = session.scalars(query).one()
+            session.execute(update(JobRow).values(priority=priority + 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count_up, range(40)))
+    with transaction(sessions) as session:
+        assert JobRepo(session).get(row.id).priority == 40
+
+
+def test_nothing_that_is_no_number_is_stored(sessions: SessionFactory) -> None:
+    with pytest.raises((StatementError, ValueError)), transaction(sessions) as session:
+        session.add(dataset_version(report={"mean": float("nan")}))
+
+
+def test_the_same_idempotency_key_twice_is_a_conflict(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        IdempotencyRepo(session).add("key", "hash", "job-1")
+        with pytest.raises(Conflict):
+            IdempotencyRepo(session).add("key", "other", "job-2")
+    with transaction(sessions) as session:
+        found = IdempotencyRepo(session).find("key")
+        assert found is not None
+        assert found.job_id == "job-1"
+
+
+def test_a_locked_sqlite_is_unavailable_not_broken(
+    sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.db.session.SQLITE_BUSY_TIMEOUT_S", 0.05)
+    impatient = make_engine(str(sqlite_sessions.kw["bind"].url))
+    with transaction(sqlite_sessions) as writer:
+        writer.execute(text("UPDATE job SET priority = 1"))
+        with pytest.raises(DBAPIError) as error, transaction(make_sessions(impatient)) as session:
+            session.execute(text("SELECT 1"))
+        with transaction(make_sessions(impatient), read_only=True) as session:  # a reader is not in the way
+            assert session.scalars(text("SELECT count(*) FROM job")).one() == 0
+    assert is_unavailable(error.value)
+    impatient.dispose()
+
+
+def test_a_broken_statement_is_no_unavailability(sessions: SessionFactory) -> None:
+    with pytest.raises(DBAPIError) as error, transaction(sessions) as session:
+        session.execute(text("SELECT nothing FROM nowhere"))
+    assert not is_unavailable(error.value)
+
+
+@pytest.mark.services
+def test_a_stopped_postgres_is_unavailable_and_a_cut_connection_is_not_noticed(postgres: PostgresServer) -> None:
+    name = postgres.create("candela_template")
+    engine = make_engine(postgres.url(name))
+    sessions = make_sessions(engine)
+    with transaction(sessions) as session:
+        pid = session.scalars(text("SELECT pg_backend_pid()")).one()
+    postgres.execute(f"SELECT pg_terminate_backend({pid})")
+    with transaction(sessions) as session:
+        assert session.scalars(text("SELECT 1")).one() == 1
+    engine.dispose()
+    postgres.drop(name)
+    with postgres_server() as own:
+        gone = make_engine(own.url("postgres"))
+        with transaction(make_sessions(gone)) as session:
+            session.execute(text("SELECT 1"))
+    with pytest.raises(DBAPIError) as error, transaction(make_sessions(gone)) as session:
+        session.execute(text("SELECT 1"))
+    assert is_unavailable(error.value)
+    gone.dispose()
