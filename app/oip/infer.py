@@ -1,5 +1,6 @@
 """`POST /v2/models/{model}/infer`: from bytes to bytes, by way of named tensors."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -19,6 +20,7 @@ from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
 
+AT_ONCE_BYTES = 256 * 2**10
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -29,13 +31,23 @@ async def infer(
 ) -> Response:
     """Answer tensors with tensors. `version` is a number or an alias."""
     came_at = time.monotonic()
-    body = decompress(await request.body(), request.headers.get("content-encoding", ""), settings.max_predict_bytes)
-    question = parse(body, request.headers.get(HEADER_LENGTH))
+    question = await read(await request.body(), request.headers, settings.max_predict_bytes)
     served = await inference.find(model, version)
     wanted = outputs.check_wanted(question, served.task, served.name)
     pictures = pictures_of(question, served, inference.max_batch_size)
     scores = await scores_of(inference, served, pictures, seconds_left(question, came_at))
     return respond(answer_of(question, served, wanted, scores), request.headers)
+
+
+async def read(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequest:
+    """The request, decompressed and understood. Raises Refused, NotSupported, TooLarge."""
+    encoding = headers.get("content-encoding", "")
+
+    def understand() -> InferRequest:
+        return parse(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
+
+    # Reading megabytes of numbers takes long enough for others to notice if it were done on the event loop.
+    return await asyncio.to_thread(understand) if encoding or len(body) > AT_ONCE_BYTES else understand()
 
 
 def seconds_left(question: InferRequest, came_at: float) -> float | None:

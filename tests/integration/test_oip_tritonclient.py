@@ -33,7 +33,8 @@ from core.outbox import Dispatcher
 from core.queue import CeleryQueue
 from core.settings import Settings
 from core.storage import LocalStorage
-from tests.support.oip import CLASSES, SIZES, Registered, register, serving, set_alias, triton
+from tests.support.bundles import set_alias
+from tests.support.oip import CLASSES, SIZES, Registered, register, serving, triton
 from tests.support.servers import RedisServer
 
 pytestmark = [
@@ -62,14 +63,13 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valke
     home = tmp_path_factory.mktemp("oip")
     with state_of(home, sqlite_template, valkey.url) as state:
         sessions, storage = state["sessions"], state["storage"]
-        assert isinstance(storage, LocalStorage)
-        cats = [register(sessions, storage, home, "cats", version) for version in (1, 2)]
+        cats = [register(sessions, storage, "cats", version) for version in (1, 2)]
         set_alias(sessions, "cats", "champion", 1)
-        register(sessions, storage, home, "slow", 1, **SLOW)
-        register(sessions, storage, home, "ages", 1, task="regression", classes=[], num_outputs=1)
-        register(sessions, storage, home, "spare", 1)
-        register(sessions, storage, home, "broken", 1)
-        storage.delete("jobs/broken-1/t1/bundle")
+        register(sessions, storage, "slow", 1, **SLOW)
+        register(sessions, storage, "ages", 1, task="regression", classes=[], num_outputs=1)
+        register(sessions, storage, "spare", 1)
+        register(sessions, storage, "broken", 1)
+        storage.delete("jobs/broken-1/bundle")
         with serving(create_app(state=state)) as url:
             yield House(url, state, cats)
 
@@ -118,7 +118,7 @@ def files(*pictures: bytes) -> NDArray[np.object_]:
 def ask(
     house: House,
     path: str,
-    body: bytes | dict[str, Any] = b"",
+    body: bytes | dict[str, Any] | Iterator[bytes] = b"",
     headers: dict[str, str] | None = None,
     verb: str = "POST",
 ) -> tuple[int, dict[str, str], bytes]:
@@ -527,15 +527,21 @@ def test_every_error_has_the_protocols_form(
     assert set(json.loads(answer)) == {"error"}
 
 
+def test_a_body_that_is_too_large_is_refused_in_the_protocols_form_declared_or_not(house: House) -> None:
+    declared = ask(house, "/v2/models/cats/infer", headers={"Content-Length": "999999999"})
+    chunked = ask(house, "/v2/repository/index", iter([b" " * 2**16] * 17))
+    for status, _, answer in (declared, chunked):
+        assert status == 413
+        assert set(json.loads(answer)) == {"error"}
+
+
 # -- keys, base path ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def locked(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
     with state_of(tmp_path, sqlite_template, valkey.url, api_keys=(SecretStr("secret"),)) as state:
-        storage = state["storage"]
-        assert isinstance(storage, LocalStorage)
-        register(state["sessions"], storage, tmp_path, "cats", 1)
+        register(state["sessions"], state["storage"], "cats", 1)
         yield state
 
 
@@ -545,6 +551,9 @@ def test_a_key_is_a_bearer_header(locked: State, kind: str) -> None:
         with pytest.raises(InferenceServerException, match="Authorization") as refusal:
             client.get_model_metadata("cats")
         assert refusal.value.status() == "401"
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert not client.is_model_ready("cats")
         with_key = {"Authorization": "Bearer secret"}
         result = client.infer("cats", [image(PICTURES, "UINT8")], headers=with_key)
         assert result.as_numpy("logits").shape == (2, 3)

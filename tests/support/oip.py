@@ -5,7 +5,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,21 @@ from numpy.typing import NDArray
 from starlette.types import ASGIApp
 from torch import nn
 
-from core.db.clock import utc_now
-from core.db.session import SessionFactory, transaction
-from core.db.tables import ModelAliasRow, ModelVersionRow
-from core.storage import LocalStorage
-from models import bundle, registry
+from core.db.session import SessionFactory
+from core.storage import Storage
+from models import bundle
 from models.preprocess import Preprocess
+from tests.support import bundles
 from tests.support.processes import wait_for
 
 SIZES = (3, 8, 6)
 CLASSES = ["cat", "dog: small", "owl"]
+COLOURED: dict[str, Any] = {
+    "image_shape": SIZES,
+    "classes": CLASSES,
+    "mean": [0.4, 0.5, 0.6],
+    "std": [0.2, 0.3, 0.4],
+}
 
 
 class Registered:
@@ -47,56 +51,12 @@ class Registered:
         return found
 
 
-def register(
-    sessions: SessionFactory, storage: LocalStorage, folder: Path, name: str, version: int, **changes: Any
-) -> Registered:
+def register(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> Registered:
     """A version in the registry and the store, of random weights that differ from version to version."""
-    words: dict[str, Any] = {
-        "architecture": {"name": "mlp", "options": {"hidden": [16]}},
-        "image_shape": SIZES,
-        "num_outputs": len(CLASSES),
-        "task": "classification",
-        "classes": CLASSES,
-        "mean": [0.4, 0.5, 0.6],
-        "std": [0.2, 0.3, 0.4],
-    }
-    description = bundle.Description.model_validate(words | changes)
-    architecture = description.architecture
-    with torch.random.fork_rng():
-        torch.manual_seed(version)
-        network = registry.build(
-            architecture.name, architecture.options, description.image_shape, description.num_outputs
-        )
-    key = f"jobs/{name}-{version}/t1/bundle"
-    own = folder / f"{name}-{version}"
-    own.mkdir()
-    written = bundle.save(own, network, description)
-    storage.publish(own, key)
-    with transaction(sessions) as session:
-        session.add(
-            ModelVersionRow(
-                name=name,
-                version=version,
-                job_id=f"{name}-{version}",
-                job_token=1,
-                key=key,
-                files={file: {"sha256": sha256, "size_bytes": size} for file, (sha256, size) in written.items()},
-                sha256=written[bundle.WEIGHTS][0],
-                size_bytes=written[bundle.WEIGHTS][1],
-                bundle=description.model_dump(mode="json"),
-                spec={},
-                metrics={},
-                dataset={"name": "noise", "version": 1, "content_hash": "0"},
-                num_parameters=sum(weights.numel() for weights in network.parameters()),
-                created_at=utc_now(),
-            )
-        )
-    return Registered(network, description)
-
-
-def set_alias(sessions: SessionFactory, name: str, alias: str, version: int) -> None:
-    with transaction(sessions) as session:
-        session.merge(ModelAliasRow(name=name, alias=alias, version=version))
+    words = COLOURED | changes
+    bundles.register(sessions, storage, name, version, seed=version, **words)
+    description = bundles.description(**words)
+    return Registered(bundles.network(description, version), description)
 
 
 @contextmanager
