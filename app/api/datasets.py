@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
 
 from app.api.multipart import boundary_of, only_file
 from app.api.strict import StrictRoute
@@ -92,7 +93,15 @@ async def upload_dataset(
 
 def _content(request: Request) -> AsyncIterator[bytes]:
     boundary = boundary_of(request.headers.get("content-type", ""))
-    return only_file(request.stream(), boundary, "file") if boundary else request.stream()
+    return only_file(_pieces(request), boundary, "file") if boundary else _pieces(request)
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for piece in request.stream():
+            yield piece
+    except ClientDisconnect:  # nobody will read this answer; it is no bug of ours
+        raise HTTPException(400, "The body ended too early.") from None
 
 
 @router.get("/{name}/versions/{version}", responses=problems(404, 422))

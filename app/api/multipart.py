@@ -3,13 +3,11 @@
 from collections.abc import AsyncIterator
 
 from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 
 from core.errors import InvalidSpec
-
-_MAX_HEADER_BYTES = 8192
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -60,14 +58,14 @@ class _Reader:
         }
         try:
             self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]  # a typed dict of these
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise HTTPException(400, f"The multipart body cannot be read: {error}") from None
 
     def feed(self, piece: bytes) -> list[bytes]:
         self._content = []
         try:
             self._parser.write(piece)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise HTTPException(400, f"The multipart body cannot be read: {error}") from None
         return self._content
 
@@ -85,15 +83,9 @@ class _Reader:
 
     def _on_name(self, body: bytes, start: int, end: int) -> None:
         self._header_name += body[start:end]
-        self._bound()
 
     def _on_value(self, body: bytes, start: int, end: int) -> None:
         self._header_value += body[start:end]
-        self._bound()
-
-    def _bound(self) -> None:
-        if len(self._header_name) + len(self._header_value) > _MAX_HEADER_BYTES:
-            raise HTTPException(400, "The multipart body has a header that is too long.")
 
     def _end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":

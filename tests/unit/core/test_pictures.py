@@ -20,7 +20,7 @@ GREY = (1, 12, 10)
 def test_lossless_pictures_come_back_to_the_bit(kind: str) -> None:
     array = pixels()
     read = pictures.read(encoded(array, kind, lossless=True), COLOUR)
-    assert (read.dtype, read.flags.c_contiguous) == (np.uint8, True)
+    assert (read.dtype.name, read.flags.c_contiguous) == ("uint8", True)
     np.testing.assert_array_equal(read, array)
 
 
@@ -69,7 +69,8 @@ def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
 
 
 def _best(kind: str) -> dict[str, Any]:
-    return {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    return options.get(kind, {})
 
 
 def test_a_broken_exif_block_does_not_matter() -> None:
@@ -105,7 +106,7 @@ def test_a_palette_with_a_transparent_colour_lies_on_white() -> None:
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("shape", [COLOUR, GREY, (3, 7, 30), (1, 40, 5)])
 def test_every_mode_of_png_has_a_reading(mode: str, shape: tuple[int, int, int]) -> None:
-    picture = Image.new(mode, (10, 12), 1 if mode in {"1", "P", "L", "I;16"} else None or 0)
+    picture = Image.new(mode, (10, 12), 1 if mode in {"1", "P", "L", "I;16"} else 0)
     assert pictures.read(encoded(picture), shape).shape == (shape[1], shape[2], shape[0])
 
 

@@ -1,6 +1,7 @@
 """An import from claim to finish, in real processes: ready, failed, crashed, fenced."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -153,12 +154,12 @@ def test_missing_files_of_a_builtin_fail(importer: Importer, stored: Callable[..
 
 def run_instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let another program take the packer's place."""
-    real = importers.subprocess.Popen
+    real = subprocess.Popen
 
     def popen(_command: list[str], **options: Any) -> Any:
         return real([sys.executable, "-c", program], **options)
 
-    monkeypatch.setattr(importers.subprocess, "Popen", popen)
+    monkeypatch.setattr("worker.importer.subprocess.Popen", popen)
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", "os._exit(3)", "os.abort()"])

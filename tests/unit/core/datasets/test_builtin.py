@@ -110,8 +110,8 @@ def test_impossible_synthetic_options_are_refused(options: dict[str, Any]) -> No
 
 
 def idx(array: Any) -> bytes:
-    array = np.asarray(array, np.uint8)
-    return struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
+    values = np.asarray(array, np.uint8)
+    return struct.pack(f">{values.ndim + 1}I", 0x800 + values.ndim, *values.shape) + values.tobytes()
 
 
 def mnist_tree(home: Path, *, suffix: str = ".gz", dotted: bool = False) -> None:

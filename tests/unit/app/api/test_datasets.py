@@ -1,0 +1,315 @@
+"""Datasets over HTTP: listed, uploaded, refused at the door, reported, deleted."""
+
+import asyncio
+import errno
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.deps import State
+from app.main import create_app
+from core.datasets import names
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import transaction
+from tests.support.pictures import classes, tar_of, zip_of
+from worker.importer import Importer
+
+Upload = Callable[..., Any]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    return zip_of(tmp_path / "pets.zip", classes(3, 4)).read_bytes()
+
+
+@pytest.fixture
+def run_imports(state: State) -> Callable[[], None]:
+    """Do what the queue was asked to have done."""
+
+    def run() -> None:
+        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
+        with transaction(state["sessions"]) as session:
+            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+        for version_id in waiting:
+            importer.run(version_id)
+
+    return run
+
+
+def post(client: TestClient, body: bytes, name: str = "pets", **options: Any) -> Any:
+    return client.post(f"/v1/datasets/{name}/versions", content=body, **options)
+
+
+def stored(state: State) -> list[str]:
+    return list(state["storage"].keys(""))
+
+
+def leftovers(state: State) -> list[str]:
+    """Whatever an upload that was refused has left, published or not."""
+    own = state["storage"].scratch().parent
+    return [*stored(state), *(str(path) for path in own.glob("*/*"))]
+
+
+def test_built_in_datasets_are_listed_before_their_first_use(client: TestClient) -> None:
+    page = client.get("/v1/datasets").json()
+    assert [item["name"] for item in page["items"]] == names()
+    assert all(item["versions"] == [] and item["summary"] for item in page["items"])
+    assert page["next_cursor"] is None
+
+
+def test_pages_go_on_where_they_ended(client: TestClient, archive: bytes) -> None:
+    post(client, archive, "a-pets")
+    post(client, archive, "zoo")
+    seen, cursor = [], None
+    while True:
+        page = client.get("/v1/datasets", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        seen += [item["name"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == sorted([*names(), "a-pets", "zoo"])
+
+
+def test_a_cursor_that_is_none_is_refused(client: TestClient) -> None:
+    for wrong in ("%00", "../x", "Ünknown"):
+        assert client.get(f"/v1/datasets?cursor={wrong}").status_code == 422
+
+
+def test_an_upload_is_imported(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
+    answer = post(client, archive, headers={"Content-Type": "application/zip"})
+    assert answer.status_code == 202
+    assert answer.headers["location"] == "/v1/datasets/pets/versions/1"
+    assert (answer.json()["state"], answer.json()["content_hash"], answer.json()["classes"]) == (
+        "importing",
+        None,
+        None,
+    )
+    assert client.get("/v1/datasets/pets/versions/1/report").status_code == 409
+    assert client.get("/v1/datasets/pets/versions/1/preview").status_code == 409
+    run_imports()
+    [version] = client.get("/v1/datasets/pets").json()["versions"]
+    assert version == client.get("/v1/datasets/pets/versions/1").json()
+    assert (version["state"], version["num_samples"], version["splits"]) == ("ready", 12, {"train": 12})
+    assert (version["classes"], version["image_shape"]) == (["class_0", "class_1", "class_2"], [3, 12, 10])
+    assert len(version["content_hash"]) == 64
+    report = client.get("/v1/datasets/pets/versions/1/report").json()
+    assert report["splits"]["train"]["classes"]["class_2"] == 4
+    preview = client.get("/v1/datasets/pets/versions/1/preview")
+    assert preview.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(preview.content)).size[0] > 100
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "multipart"])
+def test_every_way_of_sending_gives_the_same_content(
+    kind: str, client: TestClient, archive: bytes, run_imports: Callable[[], None], tmp_path: Path
+) -> None:
+    post(client, archive)
+    if kind == "multipart":
+        answer = client.post("/v1/datasets/pets/versions", files={"file": ("x.zip", archive, "application/zip")})
+    else:
+        mode = "w:gz" if kind == "tar.gz" else "w"
+        answer = post(client, tar_of(tmp_path / "x", classes(3, 4), mode).read_bytes())
+    assert answer.status_code == 202
+    run_imports()
+    first, second = client.get("/v1/datasets/pets").json()["versions"]
+    assert (first["version"], second["version"]) == (2, 1)
+    assert first["content_hash"] == second["content_hash"] is not None
+
+
+def test_options_come_as_query(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
+    answer = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
+    assert answer.json()["options"] == {"image_size": "6x8", "resize": "crop"}
+    run_imports()
+    assert client.get("/v1/datasets/pets/versions/1").json()["image_shape"] == [3, 6, 8]
+    for wrong in ({"image_size": "0"}, {"image_size": "64x"}, {"resize": "pad"}, {"colour": "red"}):
+        assert post(client, archive, params=wrong).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "archive_unknown"),
+        (b"this is no archive", "archive_unknown"),
+        (b"a,b\n1,2\n", "archive_table"),
+        (b"PK\3\4 cut", "archive_corrupt"),
+    ],
+)
+def test_no_archive_is_refused_at_once_and_nothing_kept(
+    body: bytes, code: str, client: TestClient, state: State
+) -> None:
+    answer = post(client, body)
+    assert answer.status_code == 422
+    assert (answer.json()["type"], answer.json()["facts"]["code"]) == ("/problems/invalid-archive", code)
+    assert client.get("/v1/datasets/pets").status_code == 404
+    assert leftovers(state) == []
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a\\b.png"])
+def test_an_unsafe_entry_is_refused_at_once(name: str, client: TestClient, state: State, tmp_path: Path) -> None:
+    answer = post(client, zip_of(tmp_path / "x.zip", classes(2, 2) | {name: b"x"}).read_bytes())
+    assert answer.status_code == 422
+    assert answer.json()["facts"]["code"] == "archive_unsafe_entry"
+    assert leftovers(state) == []
+
+
+def test_a_failed_import_tells_why(client: TestClient, run_imports: Callable[[], None], tmp_path: Path) -> None:
+    files = classes(2, 5)
+    files["class_0/01.png"] = files["class_0/01.png"][:80]
+    post(client, zip_of(tmp_path / "x.zip", files).read_bytes())
+    run_imports()
+    [version] = client.get("/v1/datasets/pets").json()["versions"]
+    assert version["state"] == "failed"
+    assert set(version["failure"]) == {"code", "message", "hint"}
+    assert version["failure"]["code"] == "dataset_unreadable_pictures"
+    report = client.get("/v1/datasets/pets/versions/1/report").json()
+    assert report["unreadable"][0]["name"] == "class_0/01.png"
+    assert report["mean"] is None
+    job = client.post("/v1/jobs", json={"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}})
+    assert (job.status_code, job.json()["type"]) == (409, "/problems/dataset-not-ready")
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_a_built_in_name_cannot_be_uploaded_to(name: str, client: TestClient, archive: bytes) -> None:
+    assert post(client, archive, name).status_code == 409
+
+
+@pytest.mark.parametrize("name", ["Pets", "-x", "a" * 64, "a%00b", "a b"])
+def test_other_names_are_refused(name: str, client: TestClient, archive: bytes) -> None:
+    assert post(client, archive, name).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing", "nothing/versions/1", "nothing/versions/1/report", "digits/versions/1/preview"]
+)
+def test_what_is_not_there_is_404(path: str, client: TestClient) -> None:
+    assert client.get(f"/v1/datasets/{path}").status_code == 404
+
+
+def test_a_version_nobody_uses_is_deleted_with_its_files(
+    client: TestClient, archive: bytes, run_imports: Callable[[], None], state: State
+) -> None:
+    post(client, archive)
+    run_imports()
+    assert stored(state)
+    assert client.delete("/v1/datasets/pets/versions/1").status_code == 204
+    assert stored(state) == []
+    assert client.delete("/v1/datasets/pets/versions/1").status_code == 404
+
+
+def test_a_version_that_jobs_use_is_not_deleted(
+    client: TestClient, archive: bytes, run_imports: Callable[[], None], state: State
+) -> None:
+    post(client, archive)
+    run_imports()
+    spec = {"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}, "batch_size": 2}
+    job = client.post("/v1/jobs", json=spec).json()
+    refused = client.delete("/v1/datasets/pets/versions/1")
+    assert (refused.status_code, refused.json()["facts"]["dependents"]) == (409, [job["id"]])
+    client.post(f"/v1/jobs/{job['id']}/cancel")
+    client.delete(f"/v1/jobs/{job['id']}")
+    assert client.delete("/v1/datasets/pets/versions/1").status_code == 204
+
+
+# ---- multipart
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("multipart/form-data", b"x", 400),
+        ("multipart/form-data; boundary=b", b"x", 400),
+        ("multipart/form-data; boundary=b", b"--b\r\n", 400),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nPK', 400),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 9000 + b"\r\n\r\n\r\n--b--\r\n", 400),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\nPK\r\n--b--\r\n',
+            422,
+        ),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nPK\r\n--b--\r\n", 422),
+        (f"multipart/form-data; boundary={'b' * 300}", b"--b--", 400),
+    ],
+)
+def test_broken_multipart_is_refused(
+    content_type: str, body: bytes, status: int, client: TestClient, state: State
+) -> None:
+    answer = post(client, body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert leftovers(state) == []
+
+
+def test_one_file_at_a_time(client: TestClient, archive: bytes) -> None:
+    files = [("file", ("a.zip", archive)), ("file", ("b.zip", archive))]
+    assert client.post("/v1/datasets/pets/versions", files=files).status_code == 422
+
+
+# ---- what goes wrong on the way
+
+
+def test_too_many_bytes_are_413_and_leave_nothing(client: TestClient, state: State, archive: bytes) -> None:
+    small = state["settings"].model_copy(update={"max_upload_bytes": 1000})
+    with TestClient(create_app(state=State(**state | {"settings": small}))) as limited:
+        declared = post(limited, archive)
+        chunked = limited.post("/v1/datasets/pets/versions", content=iter([archive[:700], archive[700:]]))
+    assert (declared.status_code, chunked.status_code) == (413, 413)
+    assert leftovers(state) == []
+
+
+def test_a_full_disk_is_507_and_leaves_nothing(
+    client: TestClient, state: State, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.services.uploads.run_sync", _only_writes_fail(full))
+    answer = post(client, archive)
+    assert (answer.status_code, answer.json()["type"]) == (507, "/problems/storage-full")
+    assert leftovers(state) == []
+
+
+def _only_writes_fail(full: Any) -> Any:
+    from anyio.to_thread import run_sync
+
+    async def run(function: Any, *args: Any) -> Any:
+        return await (full() if args else run_sync(function))
+
+    return run
+
+
+def test_a_cut_upload_leaves_nothing(state: State, archive: bytes) -> None:
+    app = create_app(state=state)
+    messages = iter([{"type": "http.request", "body": archive[:50], "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = "/v1/datasets/pets/versions"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"testserver")],
+        "client": ("127.0.0.1", 1),
+        "server": ("testserver", 80),
+        "state": dict(state),
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert leftovers(state) == []
+    with TestClient(app) as client:
+        assert client.get("/v1/datasets/pets").status_code == 404

@@ -1,0 +1,163 @@
+"""What a job asks of datasets: pinned versions, whole options, and a clear word when it cannot be."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.services.datasets import DatasetService
+from core.db.repos.datasets import DatasetRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow
+from core.errors import DatasetNotReady, InvalidSpec
+from core.jobs import DatasetState
+from core.spec import DatasetSpec
+from core.storage import LocalStorage
+from tests.support.builders import dataset_version
+
+META: dict[str, Any] = {
+    "task": "classification",
+    "classes": ["a", "b"],
+    "num_outputs": 2,
+    "image_shape": [3, 8, 8],
+    "splits": {"train": 10},
+    "mean": [0.5] * 3,
+    "std": [0.2] * 3,
+    "resize": "stretch",
+    "content_hash": "abc",
+}
+UPLOAD: dict[str, Any] = {"kind": "upload", "key": "uploads/x", "options": {}}
+
+
+@pytest.fixture
+def session(sessions: SessionFactory) -> Iterator[Session]:
+    with transaction(sessions) as session:
+        yield session
+
+
+@pytest.fixture
+def service(session: Session, storage: LocalStorage, tmp_path: Path) -> DatasetService:
+    return DatasetService(session, storage, tmp_path / "files", kick=lambda: None)
+
+
+@pytest.fixture
+def uploaded(session: Session) -> Callable[..., DatasetVersionRow]:
+    def add(version: int, state: DatasetState, **changes: Any) -> DatasetVersionRow:
+        meta = META if state is DatasetState.READY else None
+        row = dataset_version(name="pets", version=version, state=state, source=UPLOAD, meta=meta, **changes)
+        session.add(row)
+        session.flush()
+        return row
+
+    return add
+
+
+def spec(name: str, **changes: Any) -> DatasetSpec:
+    return DatasetSpec(name=name, **changes)
+
+
+def topics(session: Session) -> list[str]:
+    return [row.topic for row in OutboxRepo(session).oldest()]
+
+
+def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
+    service: DatasetService, session: Session
+) -> None:
+    first = service.pin(spec("synthetic", num_samples=50))
+    again = service.pin(spec("synthetic", num_samples=50, seed=0, task="classification"))
+    other = service.pin(spec("synthetic", num_samples=51))
+    assert first.version_id == again.version_id != other.version_id
+    assert (first.dataset.version, other.dataset.version) == (1, 2)
+    assert first.dataset.options["num_classes"] == 10, "every default is filled in"
+    assert first.dataset.facts.splits == {"train": 50}
+    assert topics(session) == ["import", "import"]
+
+
+def test_looking_stores_nothing(service: DatasetService, session: Session) -> None:
+    assert service.look(spec("digits")).version == 1
+    assert DatasetRepo(session).names() == []
+    assert topics(session) == []
+
+
+def test_the_facts_of_a_ready_version_are_its_own(service: DatasetService, session: Session) -> None:
+    version_id = service.pin(spec("digits")).version_id
+    claimed = DatasetRepo(session).claim(version_id, "me", 30)
+    assert claimed is not None
+    DatasetRepo(session).finish(version_id, claimed.token, meta=META, report={}, packed_key="k")
+    pinned = service.pin(spec("digits"))
+    assert (pinned.version_id, pinned.dataset.facts.classes) == (version_id, ("a", "b"))
+    assert topics(session) == ["import"], "it is not imported again"
+
+
+def test_a_failed_builtin_is_imported_again(service: DatasetService, session: Session) -> None:
+    version_id = service.pin(spec("digits")).version_id
+    claimed = DatasetRepo(session).claim(version_id, "me", 30)
+    assert claimed is not None
+    DatasetRepo(session).fail(version_id, claimed.token, {"code": "disk_full"}, None)
+    assert service.pin(spec("digits")).version_id == version_id
+    assert DatasetRepo(session).get(version_id).state is DatasetState.IMPORTING
+    assert topics(session) == ["import", "import"]
+
+
+def test_a_pinned_builtin_keeps_its_options(service: DatasetService) -> None:
+    service.pin(spec("synthetic", num_samples=50))
+    assert service.look(spec("synthetic", version=1)).options["num_samples"] == 50
+    assert service.look(spec("synthetic", version=1, num_samples=50)).version == 1
+    with pytest.raises(InvalidSpec) as refused:
+        service.look(spec("synthetic", version=1, num_samples=60))
+    assert refused.value.errors[0][0] == "/dataset/version"
+
+
+def test_latest_is_the_newest_that_is_ready(
+    service: DatasetService, uploaded: Callable[..., DatasetVersionRow]
+) -> None:
+    uploaded(1, DatasetState.READY)
+    ready = uploaded(2, DatasetState.READY)
+    uploaded(3, DatasetState.IMPORTING)
+    uploaded(4, DatasetState.FAILED, failure={"code": "x", "message": "no", "hint": ""})
+    assert service.pin(spec("pets")).version_id == ready.id
+    assert service.pin(spec("pets", version=1)).dataset.version == 1
+    for version in (3, 4):
+        with pytest.raises(DatasetNotReady):
+            service.pin(spec("pets", version=version))
+
+
+@pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
+def test_an_upload_that_is_not_ready_is_told(
+    state: DatasetState, service: DatasetService, uploaded: Callable[..., DatasetVersionRow]
+) -> None:
+    uploaded(1, state)
+    with pytest.raises(DatasetNotReady) as refused:
+        service.look(spec("pets"))
+    assert refused.value.facts["state"] == state
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "words"),
+    [
+        ({"name": "digitz"}, "/dataset/name", "did you mean 'digits'"),
+        ({"name": "pet"}, "/dataset/name", "'pets'"),
+        ({"name": "pets", "version": 9}, "/dataset/version", "known: 1"),
+        ({"name": "digits", "version": 9}, "/dataset/version", "known: none"),
+        ({"name": "pets", "seed": 1}, "/dataset/seed", "no options"),
+        ({"name": "digits", "seed": 1}, "/dataset/seed", "unknown field"),
+        ({"name": "synthetic", "num_samples": "10"}, "/dataset/num_samples", "integer"),
+        ({"name": "synthetic", "image_shape": [3, 0, 3]}, "/dataset/image_shape/1", "greater"),
+        ({"name": "mnist"}, "/dataset/name", "mnist/train-images-idx3-ubyte.gz"),
+    ],
+)
+def test_what_cannot_be_is_told_with_a_pointer(
+    changes: dict[str, Any],
+    pointer: str,
+    words: str,
+    service: DatasetService,
+    uploaded: Callable[..., DatasetVersionRow],
+) -> None:
+    uploaded(1, DatasetState.READY)
+    with pytest.raises(InvalidSpec) as refused:
+        service.look(DatasetSpec.model_validate(changes))
+    assert refused.value.errors[0][0] == pointer
+    assert words in refused.value.errors[0][1]
