@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import Sent, Values
@@ -66,6 +66,13 @@ async def read_body(request: Request) -> Body:
         TooLarge: too many pictures.
         HTTPException: 400 for what cannot be read, 415 for another media type.
     """
+    try:
+        return await _read(request)
+    except ClientDisconnect:  # nobody reads the answer; it is no bug of ours either
+        raise HTTPException(400, "The body ended early.") from None
+
+
+async def _read(request: Request) -> Body:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type.startswith("image/") or media_type in {"", "application/octet-stream"}:
         return Body([await request.body()], None)

@@ -5,7 +5,7 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +281,34 @@ def test_an_unknown_model_is_not_found(predict: Callable[..., Response], ref: st
 @pytest.mark.parametrize("ref", ["UPPER", "a@b@c", "@1", "a@", "%00", "..", "a" * 64])
 def test_what_is_no_name_is_refused(predict: Callable[..., Response], ref: str) -> None:
     assert predict(encoded(GREY), ref=ref).status_code in (404, 405, 422)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_bug(state: State) -> None:
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"\x89PNG", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        statuses.append(message.get("status", 0))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/models/shapes/predict",
+        "query_string": b"",
+        "headers": [(b"host", b"x"), (b"content-type", b"image/png"), (b"content-length", b"100")],
+        "state": {"predictions": None},
+    }
+    await create_app(state=state)(scope, receive, send)
+    assert statuses[0] == 400
 
 
 def test_an_unknown_parameter_is_told_the_nearest(predict: Callable[..., Response]) -> None:

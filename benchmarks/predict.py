@@ -1,0 +1,193 @@
+"""Predictions over HTTP as a share of the raw batched forward: a small net, 32 callers, both sides by turns.
+
+    python benchmarks/predict.py [--callers 32] [--seconds 5] [--rounds 3]
+
+SMALL is a 28 x 28 grey net of two convolutions (32, 64) and one hidden layer; weights are random, which changes no
+speed. The service is a real one: uvicorn in a process of its own, SQLite, a stored bundle, PNG bodies. Load comes
+from `wrk` where it is installed, else from httpx, which is slow itself. All share this machine's processors.
+"""
+
+import argparse
+import asyncio
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+
+from app.serving.predictor import Predictor
+from core.db import schema
+from core.db.clock import utc_now
+from core.db.session import make_engine, make_sessions, transaction
+from core.db.tables import ModelVersionRow
+from core.settings import Settings
+from core.storage import open_storage
+from models import bundle, registry
+
+SMALL = bundle.Description(
+    architecture=bundle.ArchitectureChoice(name="convnet", options={"channels": [32, 64], "head": [128]}),
+    image_shape=(1, 28, 28),
+    num_outputs=10,
+    task="classification",
+    classes=[str(digit) for digit in range(10)],
+    mean=[0.29],
+    std=[0.35],
+)
+KEY = "jobs/benchmark/bundle"
+BATCH = 32
+
+
+def prepare(settings: Settings) -> Path:
+    """A database and a store with the one model in it; returns the bundle's folder."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    schema.upgrade(settings.sqlalchemy_url)
+    storage = open_storage(settings.store)
+    folder = storage.scratch() / "bundle"
+    folder.mkdir()
+    network = registry.build(SMALL.architecture.name, SMALL.architecture.options, SMALL.image_shape, 10)
+    files = bundle.save(folder, network, SMALL)
+    storage.publish(folder, KEY)
+    facts = {name: {"sha256": sha256, "size_bytes": size} for name, (sha256, size) in files.items()}
+    row = ModelVersionRow(
+        name="small", version=1, job_id="benchmark", job_token=1, key=KEY, files=facts,
+        sha256=files[bundle.WEIGHTS][0], size_bytes=1, bundle=SMALL.model_dump(mode="json"), spec={}, metrics={},
+        dataset={}, num_parameters=1, created_at=utc_now(),
+    )  # fmt: skip
+    with transaction(make_sessions(make_engine(settings.sqlalchemy_url))) as session:
+        session.add(row)
+    return storage.fetch(KEY, {name: sha256 for name, (sha256, _) in files.items()})
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def raw_rate(predictor: Predictor, seconds: float) -> float:
+    """Images a second of the same network, in batches of 32, without anything around it."""
+    batch = [np.zeros((28, 28, 1), np.uint8)] * BATCH
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        predictor(batch)
+        count += BATCH
+    return count / (time.perf_counter() - started)
+
+
+def wrk_rate(url: str, body: Path, callers: int, seconds: float) -> float:
+    script = body.with_suffix(".lua")
+    script.write_text(
+        f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "image/png"\n'
+        f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
+    )
+    command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds:.0f}s", "--latency", "-s", str(script), url]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    assert "Non-2xx" not in said, said
+    latency = " ".join(f"{share} {value}" for share, value in re.findall(r"(50|99)%\s+(\S+)", said))
+    print(f"    wrk: percentiles {latency}")
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
+
+
+async def httpx_rate(url: str, body: bytes, callers: int, seconds: float) -> float:
+    until, count = time.perf_counter() + seconds, 0
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=callers)) as client:
+
+        async def call() -> None:
+            nonlocal count
+            while time.perf_counter() < until:
+                (await client.post(url, content=body, headers={"Content-Type": "image/png"})).raise_for_status()
+                count += 1
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+    return count / seconds
+
+
+def lone_ms(url: str, body: bytes, number: int = 200) -> float:
+    """Median time of one caller's requests, in milliseconds."""
+    times = []
+    with httpx.Client(timeout=60) as client:
+        for _ in range(number):
+            started = time.perf_counter()
+            client.post(url, content=body, headers={"Content-Type": "image/png"}).raise_for_status()
+            times.append(time.perf_counter() - started)
+    return median(times) * 1e3
+
+
+def serve(home: Path, port: int) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {
+        "CANDELA_HOME": str(home),
+        "CANDELA_REDIS_URL": f"redis+socket://{home}/none.sock?virtual_host=0",
+        "CANDELA_LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--host", "127.0.0.1"]
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    return subprocess.Popen([*command, *options], env=environment, cwd=Path(__file__).parents[1])
+
+
+def wait_until_up(url: str) -> None:
+    for _ in range(600):
+        try:
+            if httpx.get(url, timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--callers", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    home, port = Path(tempfile.mkdtemp(prefix="candela-benchmark-")), free_port()
+    predictor = Predictor.load(prepare(Settings(home=home)))
+    body, file = picture(), home / "picture.png"
+    file.write_bytes(body)
+    url = f"http://127.0.0.1:{port}/v1/models/small/predict"
+    server = serve(home, port)
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/health/live")
+        print(
+            f"torch {torch.__version__}, {torch.get_num_threads()} threads; "
+            f"one caller: {lone_ms(url, body):.2f} ms (p50)"
+        )
+        shares = []
+        for number in range(1, asked.rounds + 1):
+            raw = raw_rate(predictor, asked.seconds)
+            if shutil.which("wrk"):
+                served = wrk_rate(url, file, asked.callers, asked.seconds)
+            else:
+                served = asyncio.run(httpx_rate(url, body, asked.callers, asked.seconds))
+            shares.append(served / raw)
+            print(f"round {number}: raw {raw:.0f}/s, over HTTP {served:.0f}/s, share {shares[-1]:.2f}")
+        print(
+            f"share of the raw batched forward: "
+            f"min {min(shares):.2f} / median {median(shares):.2f} / max {max(shares):.2f}"
+        )
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    main()
