@@ -1,5 +1,6 @@
 """`/v1/models`: versions, their lineage and bundles, aliases. Predictions are in `predictions.py`."""
 
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -7,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
+from typing_extensions import Buffer
 
 from app.api.strict import StrictRoute
 from app.deps import ModelReaderDep, ModelsDep
@@ -65,17 +67,18 @@ def set_alias(name: ModelName, alias: Alias, to: AliasIn, models: ModelsDep) -> 
     return ModelOut.of(*models.set_alias(name, alias, to.version))
 
 
-class _Pipe:
+class _Pipe(io.RawIOBase):
     """What the zip writer writes to; nothing is ever kept but the chunk that is on its way."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
 
-    def write(self, chunk: bytes) -> int:
-        self._written.append(bytes(chunk))
-        return len(chunk)
+    def writable(self) -> bool:
+        return True
 
-    def flush(self) -> None: ...
+    def write(self, chunk: Buffer) -> int:
+        self._written.append(bytes(chunk))
+        return len(self._written[-1])
 
     def take(self) -> bytes:
         chunk, self._written = b"".join(self._written), []
@@ -85,7 +88,7 @@ class _Pipe:
 def zipped(files: list[FilePath]) -> Iterator[bytes]:
     """A zip as it grows; stored, since weights hardly shrink; equal files give equal bytes."""
     pipe = _Pipe()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]  # an unseekable file will do
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(entry, "w", force_zip64=True) as into, file.open("rb") as source:

@@ -51,7 +51,7 @@ HTTP_SLUGS = {
 
 def status_of(error: type[errors.ServiceError]) -> int:
     """The status of the nearest ancestor that has one."""
-    return next((STATUS[cls] for cls in error.__mro__ if cls in STATUS), 500)  # type: ignore[index]  # bases of a ServiceError
+    return next((STATUS[cls] for cls in error.__mro__ if cls in STATUS), 500)
 
 
 def install(app: FastAPI) -> None:
@@ -80,7 +80,7 @@ def _headers_of(error: errors.ServiceError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if error.facts.get("state") == "failed":  # waiting does not help
         return {}
-    usual = (seconds for cls, seconds in RETRY_AFTER_S.items() if isinstance(error, cls))
+    usual = (seconds for cls, seconds in RETRY_AFTER_S.items() if cls in type(error).__mro__)
     wait_s = error.facts.get("retry_after_s") or next(usual, None)
     return {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else {}
 

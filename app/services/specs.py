@@ -66,7 +66,7 @@ def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[st
         return schema.model_validate(dict(given)).model_dump(mode="json")
     except ValidationError as error:
         known = schema.model_json_schema()
-        known["properties"] = known.get("properties", {}) | dict.fromkeys(DatasetSpec.model_fields, {})
+        known["properties"] = known.get("properties", {}) | {name: {} for name in DatasetSpec.model_fields}
         pairs = explain(error.errors(include_input=False), known, at)
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
@@ -103,15 +103,16 @@ def _check_architecture(
     wanted: ArchitectureSpec, facts: DatasetFacts, report: Report
 ) -> tuple[ArchitectureSpec, registry.Summary]:
     at, nothing = "/architecture", registry.Summary(0, ())
+    if wanted.name not in registry.names():
+        report.add(f"{at}/name", unknown("architecture", wanted.name, registry.names()))
+        return wanted, nothing
     try:
-        entry = registry.get(wanted.name)
         options = registry.resolve(wanted.name, wanted.options)
         summary = registry.check(wanted.name, options, facts.image_shape, facts.num_outputs)
-    except registry.UnknownArchitecture as error:
-        report.add(f"{at}/name", unknown("architecture", wanted.name, error.known))
-        return wanted, nothing
     except ValidationError as error:
-        report.errors += explain(error.errors(include_input=False), entry.options.model_json_schema(), at)
+        report.errors += explain(
+            error.errors(include_input=False), registry.get(wanted.name).options.model_json_schema(), at
+        )
         return wanted, nothing
     except registry.CannotBuild as error:
         report.add(at + pointer_of(error.path.split("/") if error.path else ()), str(error))

@@ -34,6 +34,8 @@ def names_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 yield name, node.lineno
             case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 yield name, node.lineno
+            case _:
+                pass
 
 
 @pytest.mark.parametrize("path", files(*PRODUCT, "tests", "benchmarks"), ids=name_of)

@@ -40,7 +40,7 @@ def test_an_operation_is_described(path: str, operation: dict[str, Any]) -> None
         assert {"400", "413", "422"} <= set(operation["responses"])
         only_json = list(operation["requestBody"]["content"]) == ["application/json"]
         assert "415" in operation["responses"] or not only_json
-    if "{" in path:
+    if "{" in path and operation["operationId"] != "upload_dataset":  # that one makes what it names
         assert "404" in operation["responses"]
     if path.startswith("/v1/"):
         assert operation["security"]

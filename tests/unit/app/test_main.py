@@ -67,7 +67,7 @@ def test_each_key_opens(locked: TestClient, key: str) -> None:
     ["", "Bearer", "Bearer ", "Bearer first-ke", "Bearer first-key-", "Basic first-key", "first-key", "Bearer ä"],
 )
 def test_all_else_stays_out_before_its_body_is_read(locked: TestClient, given: str) -> None:
-    answer = locked.post("/v1/jobs", content=b"x" * 5_000_000, headers={"Authorization": given.encode("latin-1")})
+    answer = locked.post("/v1/jobs", content=b"x" * 5_000_000, headers=[(b"Authorization", given.encode("latin-1"))])
     assert answer.status_code == 401
 
 

@@ -241,5 +241,5 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, state: State, decl
 
 @pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", "a b"])
 def test_a_wrong_idempotency_key_is_refused(client: TestClient, key: str) -> None:
-    answer = client.post("/v1/jobs", json=SMALL, headers={"Idempotency-Key": key.encode("latin-1")})
+    answer = client.post("/v1/jobs", json=SMALL, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
     assert answer.status_code == 422

@@ -34,7 +34,7 @@ def test_curves_are_read_with_words_for_what_json_does_not_know(client: TestClie
 
 
 def test_curves_are_chosen_and_thinned(client: TestClient, url: str) -> None:
-    query = {"name": "loss", "split": "valid", "since_step": 10}
+    query: dict[str, str | int] = {"name": "loss", "split": "valid", "since_step": 10}
     (curve,) = client.get(f"{url}/metrics", params=query).json()["series"]
     assert [point["step"] for point in curve["points"]] == list(range(11, 21))
     (train, _) = client.get(f"{url}/metrics", params={"max_points": 4}).json()["series"]
