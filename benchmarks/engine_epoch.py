@@ -1,0 +1,263 @@
+"""How much of the raw step an epoch of the engine reaches, and how it stands beside a plain loop and Lightning.
+
+    .venv/bin/python benchmarks/engine_epoch.py --dataset-dir PACKED [--lightning] [--rounds 5] [--batches 400]
+
+A round runs every side once, in turn, on the same net (28x28x1, conv 32, conv 64, two linear), the same pictures, batch
+and Adam; ratios are taken inside a round. Without --dataset-dir the pictures are random bytes. With --lightning the
+script runs itself in an environment of its own (var/lightning-env, on top of this one) that has Lightning.
+"""
+
+import argparse
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from core.datasets.packed import Packed, PackedMeta  # noqa: E402 - the repository's root comes first
+from core.spec import metrics, optimizers  # noqa: E402
+from models.preprocess import Preprocess  # noqa: E402
+from worker.assemble import make_metric, make_optimizer  # noqa: E402
+from worker.engine.batches import ArrayBatches, Order, Source  # noqa: E402
+from worker.engine.callback import Hooks  # noqa: E402
+from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
+from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
+from worker.engine.loop import Loop  # noqa: E402
+from worker.engine.metrics.choose import adapter  # noqa: E402
+from worker.engine.metrics.tally import Tally  # noqa: E402
+from worker.engine.state import RunState  # noqa: E402
+from worker.engine.steps import Batch, Forward, TrainStep  # noqa: E402
+
+MEAN, STD = 0.286, 0.353
+
+
+def small() -> nn.Module:
+    """SMALL of the performance notes: two convolutions, two linear layers, 421 642 parameters."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(64 * 7 * 7, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+
+
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """What a tutorial would write: a picture at a time, as a normalised float tensor."""
+
+    def __init__(self, images: np.ndarray, targets: np.ndarray) -> None:
+        self.images, self.targets = images, targets
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        image = torch.from_numpy(self.images[i]).permute(2, 0, 1).float().div(255)
+        return (image - MEAN) / STD, int(self.targets[i])
+
+
+def seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+class Sides:
+    """Every side makes `num_batches` optimizer steps a round; its network lives as long as the benchmark."""
+
+    def __init__(self, images: np.ndarray, targets: np.ndarray, batch_size: int, precision: str) -> None:
+        self.images, self.targets, self.batch_size = images, targets, batch_size
+        self.num_batches = len(images) // batch_size
+        self.placement = Placement(torch.device("cpu"), precision, usable_cores(), channels_last=True)
+        self.all: dict[str, Callable[[], None]] = {
+            "engine": self.engine(),
+            "raw step": self.raw(tuned=True),
+            "raw step, contiguous fp32 Adam": self.raw(tuned=False),
+            "plain loop": self.plain(),
+        }
+
+    def engine(self) -> Callable[[], None]:
+        """As a job with accuracy would run, with the guard that is always on."""
+        network = self.placement.network(small())
+        forward = Forward(network, Preprocess([MEAN], [STD]), nn.CrossEntropyLoss(), self.placement)
+        optimizer = make_optimizer(optimizers.AdamSpec(), network, self.placement.device)
+        meta = PackedMeta(
+            task="classification", classes=tuple("0123456789"), num_outputs=10, image_shape=(1, 28, 28),
+            splits={"train": len(self.images)}, mean=(MEAN,), std=(STD,), resize="stretch", content_hash="",
+        )  # fmt: skip
+        tally = Tally({"accuracy": make_metric(metrics.AccuracySpec(), meta)}, adapter("classification"))
+        guard = NonFiniteGuard(network)
+        source = Source(self.images, self.targets, np.arange(len(self.images)))
+        batches = ArrayBatches(source, self.placement, self.batch_size, Order(0, shuffle=True, drop_last=True))
+        hooks = Hooks([guard])
+        loop: Loop[Batch] = Loop((batches, TrainStep(forward, optimizer, tally, hooks)), None, hooks)
+        epochs = iter(range(1, 10**6))
+
+        def epoch() -> None:
+            number = next(epochs)
+            loop.fit(RunState(max_epochs=number, steps_per_epoch=len(batches), epoch=number - 1))
+
+        return epoch
+
+    def raw(self, *, tuned: bool) -> Callable[[], None]:
+        """The step alone, on one batch that lies ready; tuned: in the engine's precision, format and optimizer."""
+        network = self.placement.network(small()) if tuned else small()
+        optimizer = torch.optim.Adam(network.parameters(), fused=tuned or None)
+        loss = nn.CrossEntropyLoss()
+        images = torch.randn(self.batch_size, 1, 28, 28)
+        images = images.to(memory_format=torch.channels_last) if tuned else images
+        target = torch.randint(0, 10, (self.batch_size,))
+        autocast = self.placement.autocast() if tuned else Placement(torch.device("cpu"), "fp32", 1).autocast()
+
+        def steps() -> None:
+            for _ in range(self.num_batches):
+                with autocast:
+                    pred = network(images)
+                optimizer.zero_grad()
+                loss(pred.float(), target).backward()
+                optimizer.step()
+
+        return steps
+
+    def plain(self) -> Callable[[], None]:
+        """A DataLoader, fp32, contiguous, Adam, the loss summed by `.item()`."""
+        network, loss = small(), nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(network.parameters())
+        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
+
+        def epoch() -> None:
+            total, right = 0.0, 0
+            for images, target in loader:
+                pred = network(images)
+                value = loss(pred, target)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                total += value.item()
+                right += int((pred.argmax(1) == target).sum())
+
+        return epoch
+
+
+def add_lightning(sides: Sides) -> None:
+    """Lightning with its defaults, and tuned to the engine's precision, format and optimizer with all else off."""
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self, *, tuned: bool) -> None:
+            super().__init__()
+            self.tuned = tuned
+            self.network = sides.placement.network(small()) if tuned else small()
+            self.loss = nn.CrossEntropyLoss()
+
+        def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+            images, target = batch
+            pred = self.network(images.to(memory_format=torch.channels_last) if self.tuned else images)
+            value = self.loss(pred.float(), target)
+            if not self.tuned:
+                self.log("train_loss", value, on_epoch=True)
+                self.log("train_accuracy", (pred.argmax(1) == target).float().mean(), on_epoch=True)
+            return value
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), fused=self.tuned or None)
+
+    def side(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's own
+        tuned = bool(options)
+        module = Module(tuned=tuned)
+        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
+
+        def epoch() -> None:
+            folder = ROOT / "var" / "lightning"
+            trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=folder, **options)
+            trainer.fit(module, loader)
+
+        return epoch
+
+    off = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
+    precision = "bf16-mixed" if sides.placement.precision == "bf16" else "32-true"
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    sides.all["lightning defaults"] = side()
+    sides.all["lightning tuned"] = side(precision=precision, **off)
+
+
+def pictures(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    if folder is not None:
+        split = Packed.open(folder).split("train")
+        return np.array(split.images[:count]), np.array(split.targets[:count])
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), generator.integers(0, 10, count)
+
+
+def rounds(sides: Sides, count: int) -> Iterator[dict[str, float]]:
+    names = list(sides.all)
+    for number in range(count + 1):  # the first one warms up
+        turn = names[number % len(names) :] + names[: number % len(names)]
+        taken = {name: seconds(sides.all[name]) for name in turn}
+        if number:
+            yield taken
+
+
+def in_its_own_environment(arguments: list[str]) -> int:
+    """Run this script where Lightning is, on top of this environment."""
+    folder = ROOT / "var" / "lightning-env"
+    if not (folder / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        here = Path(np.__file__).parent.parent
+        inside = next((folder / "lib").glob("python*")) / "site-packages" / "candela-environment.pth"
+        inside.write_text(f"{here}\n")  # what this environment has, the other one sees
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "lightning<3"]
+    subprocess.run(pip, check=True)
+    environment = os.environ | {"CANDELA_BENCHMARK_INNER": "1"}
+    return subprocess.run([folder / "bin" / "python", __file__, *arguments], env=environment, check=False).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset-dir", type=Path)
+    parser.add_argument("--batches", type=int, default=400, help="optimizer steps a side and round")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lightning", action="store_true")
+    options = parser.parse_args()
+    if options.lightning and "CANDELA_BENCHMARK_INNER" not in os.environ:
+        return in_its_own_environment(sys.argv[1:])
+    use_threads(usable_cores())
+    keep_freed_memory()
+    sides = Sides(
+        *pictures(options.dataset_dir, options.batches * options.batch_size), options.batch_size, options.precision
+    )
+    if options.lightning:
+        add_lightning(sides)
+    taken = list(rounds(sides, options.rounds))
+    print(f"{options.precision}, batch {options.batch_size}, {options.batches} steps, {usable_cores()} threads")
+    for name in sides.all:
+        if name == "engine":
+            continue
+        ratios = sorted(one[name] / one["engine"] for one in taken)
+        median = statistics.median(ratios)
+        print(
+            f"engine / {name:32} {ratios[0]:.2f}  {median:.2f}  {ratios[-1]:.2f}   (min, median, max of {len(ratios)})"
+        )
+    steps_per_s = sorted(sides.num_batches / one["engine"] for one in taken)
+    print(f"engine: {statistics.median(steps_per_s) * options.batch_size:,.0f} images/s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

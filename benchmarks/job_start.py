@@ -1,0 +1,94 @@
+"""How long a job takes to its first optimizer step in a warm standby trainer, beside `import torch` in a fresh process.
+
+    .venv/bin/python benchmarks/job_start.py [--rounds 5]
+
+Both are measured in turn. The clock of a job runs from writing the Start line to hearing of the first step, which the
+trainer tells at once; assembling the network, opening the dataset and building the optimizer are in it.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from core.datasets.ingest import pack_builtin  # noqa: E402 - the repository's root comes first
+from core.spec import JobSpec  # noqa: E402
+from worker.protocol import DOWN, UP, Metrics, Start, Up  # noqa: E402
+
+SPEC = JobSpec.model_validate(
+    {
+        "dataset": {"name": "synthetic"},
+        "architecture": {"name": "convnet", "channels": [32, 64], "batch_norm": True, "head": [128]},
+        "epochs": 1,
+    }
+)
+
+
+def import_torch_s() -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - began
+
+
+def first_step_s(dataset: Path, work: Path) -> float:
+    """From the Start line to the first step, in a standby that has long been ready."""
+    command = [sys.executable, "-m", "worker.trainer"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdin
+        assert process.stdout
+        wait_until_idle(process.pid)
+        order = Start(
+            job_id="0", attempt=1, spec=SPEC, dataset_dir=str(dataset), dataset={}, work_dir=str(work), lease_s=600
+        )  # fmt: skip
+        began = time.perf_counter()
+        process.stdin.write(DOWN.dump_json(order) + b"\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            message: Up = UP.validate_json(line)
+            if isinstance(message, Metrics):
+                taken = time.perf_counter() - began
+                process.kill()
+                return taken
+    raise RuntimeError("the trainer ended before its first step")
+
+
+def wait_until_idle(pid: int) -> None:
+    """Ready is when it has used no CPU for a while: imports and warm-up are over."""
+    before, quiet = -1, 0
+    while quiet < 10:
+        time.sleep(0.2)
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        used = int(fields[11]) + int(fields[12])
+        quiet = quiet + 1 if used == before and used > 100 else 0
+        before = used
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = Path(folder) / "packed"
+        shape = {"image_shape": [1, 28, 28], "num_classes": 10, "num_samples": 2000}
+        pack_builtin("synthetic", shape, Path(folder), dataset)
+        ratios, starts, imports = [], [], []
+        for number in range(options.rounds):
+            work = Path(folder) / f"work-{number}"
+            work.mkdir()
+            imports.append(import_torch_s())
+            starts.append(first_step_s(dataset, work))
+            ratios.append(starts[-1] / imports[-1])
+    low, median, high = min(ratios), statistics.median(ratios), max(ratios)
+    print(f"job start / import torch   {low:.3f}  {median:.3f}  {high:.3f}   (min, median, max of {len(ratios)})")
+    print(f"medians: job start {statistics.median(starts):.3f} s, import torch {statistics.median(imports):.3f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
