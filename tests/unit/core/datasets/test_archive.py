@@ -264,6 +264,12 @@ def test_damage_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
     assert code_of(path) == "archive_corrupt"
 
 
+def test_damage_in_the_last_header_is_not_the_end(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a", {"cat/1.png": b"x", "cat/2.png": b""})
+    path.write_bytes(path.read_bytes().replace(b"cat/2.png", b"cat/3.png"))
+    assert code_of(path) == "archive_corrupt"
+
+
 def test_a_wrong_gzip_checksum_is_corrupt(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "a", GOOD, "w:gz")
     body = bytearray(path.read_bytes())
