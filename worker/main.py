@@ -21,6 +21,7 @@ from core.outbox import Dispatcher
 from core.queue import TASKS, CeleryQueue, make_celery
 from core.settings import Settings
 from core.storage import open_storage
+from worker import broker
 from worker.heart import Cadence
 from worker.importer import Importer
 from worker.pulse import Pulse
@@ -31,6 +32,7 @@ from worker.tasks import Tasks
 
 log = structlog.get_logger()
 settings = Settings()
+broker.install()
 app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `compose` refuses that
 
 

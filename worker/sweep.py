@@ -123,6 +123,8 @@ def main() -> None:
             sweep.once(with_files=round_number % _FILES_EVERY == 0)
         except (SQLAlchemyError, OSError) as error:
             log.warning("sweep.round_failed", error=str(error))
+        except Exception:  # a defect in one chore must not end all the others for ever
+            log.exception("sweep.round_broke")
         round_number += 1
     dispatcher.close()
     bus.close()

@@ -17,6 +17,7 @@ Publish = Callable[[Sequence[Event]], None]
 
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
+POSTGRES_ANSWER_TIMEOUT_MS = 20_000  # a peer that vanished without a word
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
 _TOLD = "candela_told"
@@ -40,7 +41,7 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S},
+        connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S, "tcp_user_timeout": POSTGRES_ANSWER_TIMEOUT_MS},
     )
 
 
