@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,12 @@ class Service:
     """A running `candela up`."""
 
     home: Path
-    words: list[str] = field(default_factory=lambda: ["--port", "0"])
     url: str = ""
     process: "subprocess.Popen[str] | None" = None
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), *self.words]
+        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), "--port", "0"]
 
     @property
     def pid(self) -> int:
@@ -66,13 +66,17 @@ class Service:
         return status, printed, told
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this home but `up` itself, by pid, wherever it hangs in the tree."""
+        """Every living process of this home but `up` itself, by pid, wherever it hangs in the tree.
+
+        The broker writes its title over its environment, but works in the home.
+        """
         mark = f"CANDELA_HOME={self.home}".encode()
         found = {}
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and is_alive(int(folder.name)):
                 try:
-                    if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
+                    if is_ours or (folder / "cwd").readlink().is_relative_to(self.home):
                         found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 except OSError:  # it has just ended
                     continue
@@ -85,27 +89,38 @@ class Service:
         return Client(self.url, max_attempts=8)
 
 
+@pytest.fixture(scope="module")
+def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """Start services that several tests use; they are stopped after the last."""
+    with services() as start:
+        yield lambda: start(tmp_path_factory.mktemp("shared") / "home")
+
+
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start services; they are stopped when the test is over."""
+    with services() as start:
+        yield lambda home=None: start(home or tmp_path / "home")
+
+
+@contextmanager
+def services() -> Iterator[Callable[[Path], Service]]:
+    """A way to start services, which ends them all."""
     started: list[Service] = []
 
-    def start(home: Path | None = None, *words: str) -> Service:
-        service = Service(home or tmp_path / "home", list(words) or ["--port", "0"])
-        started.append(service)
-        return service.start()
+    def start(home: Path) -> Service:
+        started.append(Service(home))
+        return started[-1].start()
 
     yield start
     for service in started:
         if service.process is not None and service.process.poll() is None:
             service.end()
-        if service.process is not None:
-            service.process.communicate()
-            for pid in service.processes():
-                os.kill(pid, signal.SIGKILL)
+        for pid in service.processes():
+            os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spec() -> Callable[..., dict[str, Any]]:
     """A job that is small, and whose result depends on everything that a resumed one must restore."""
 

@@ -18,60 +18,64 @@ Spec = Callable[..., dict[str, Any]]
 LONG = {"epochs": 12}
 
 
-@pytest.fixture
-def weights() -> Callable[[Client, Job], str]:
-    """The sha256 of what a job has registered."""
-
-    def of(client: Client, job: Job) -> str:
-        model = job.wait(timeout_s=200).check().model
-        assert model is not None
-        sha256: str = client.models.version(model["name"], model["version"])["sha256"]
-        return sha256
-
-    return of
+@pytest.fixture(scope="module")
+def service(shared_up: Up) -> Service:
+    return shared_up()
 
 
-@pytest.fixture
-def mid_epoch() -> Callable[[Job], Any]:
-    """Wait until a job is in the middle of an epoch, with some behind it."""
-    return lambda job: wait_for(lambda: job.refresh().answer["progress"].get("epoch", 0) >= 3, "the third epoch")
-
-
-def test_a_killed_service_leaves_no_process_and_its_job_ends_as_if_undisturbed(
-    up: Up, spec: Spec, weights: Any, mid_epoch: Any
-) -> None:
-    service = up()
+@pytest.fixture(scope="module")
+def undisturbed(service: Service, spec: Spec) -> str:
+    """The weights of the job when nobody kills anything."""
     with service.client() as client:
-        undisturbed = weights(client, client.jobs.submit(spec(**LONG)))
-        job = client.jobs.submit(spec(**LONG))
-        mid_epoch(job)
-    status, _, _ = service.end(signal.SIGKILL)
-    assert status == -signal.SIGKILL
-    again = up(service.home)  # at once: the kernel may still be busy ending the old parts
-    with again.client() as client:
-        interrupted = client.jobs.get(job.id)
-        assert weights(client, interrupted) == undisturbed
-        assert interrupted.answer["attempt"] == 2
-    again.end()
-    service.wait_until_gone()
+        return weights(client, client.jobs.submit(spec(**LONG)))
+
+
+def weights(client: Client, job: Job) -> str:
+    """The sha256 of what a job registers in the end."""
+    model = job.wait(timeout_s=200).check().model
+    assert model is not None
+    sha256: str = client.models.version(model["name"], model["version"])["sha256"]
+    return sha256
+
+
+def wait_for_the_middle(job: Job) -> None:
+    wait_for(lambda: job.refresh().answer["progress"]["epoch"] >= 3, "the third epoch")
+    assert not job.is_finished
 
 
 @pytest.mark.parametrize("part", ["worker.trainer", "celery", "valkey-server", "candela.serve"])
 def test_a_killed_part_comes_back_and_the_job_ends_as_if_undisturbed(
-    up: Up, spec: Spec, weights: Any, mid_epoch: Any, part: str
+    service: Service, spec: Spec, undisturbed: str, part: str
 ) -> None:
-    service = up()
     with service.client() as client:
-        undisturbed = weights(client, client.jobs.submit(spec(**LONG)))
         job = client.jobs.submit(spec(**LONG))
-        mid_epoch(job)
+        wait_for_the_middle(job)
         victims = [pid for pid, command in service.processes().items() if part in command]
+        assert victims
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in victims), "their end")
         wait_for(lambda: [pid for pid, command in service.processes().items() if part in command], "a new one")
         wait_for(client.is_ready, "readiness")
         assert weights(client, job) == undisturbed
-    status, printed, _ = service.end()
-    assert (status, printed) == (0, "")
-    service.wait_until_gone()
+        assert job.answer["attempt"] == (2 if part in {"worker.trainer", "celery"} else 1)
+
+
+def test_a_killed_service_leaves_no_process_and_its_job_ends_as_if_undisturbed(
+    up: Up, spec: Spec, undisturbed: str
+) -> None:
+    first = up()
+    with first.client() as client:
+        job = client.jobs.submit(spec(**LONG))
+        wait_for_the_middle(job)
+    parts = first.processes()
+    assert any("valkey-server" in command for command in parts.values())
+    assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    second = up(first.home)  # at once: the kernel may still be busy ending the old parts
+    assert not any(is_alive(pid) for pid in parts)
+    with second.client() as client:
+        interrupted = client.jobs.get(job.id)
+        assert weights(client, interrupted) == undisturbed
+        assert interrupted.answer["attempt"] == 2
+    assert second.end()[:2] == (0, "")
+    second.wait_until_gone()
