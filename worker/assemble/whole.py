@@ -1,0 +1,123 @@
+"""From a job in words to everything that its training needs, wired."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from core.datasets.packed import Packed, PackedMeta, PackedSplit
+from core.datasets.splits import SplitView, resolve
+from core.errors import InvalidSpec
+from core.spec import JobSpec, losses, metrics, transforms
+from models import registry
+from models.preprocess import Preprocess
+from worker.assemble.callbacks import make_callback
+from worker.assemble.losses import make_loss
+from worker.assemble.metrics import make_metric
+from worker.assemble.optimizers import make_optimizer
+from worker.assemble.schedules import make_schedule
+from worker.assemble.transforms import make_transform
+from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
+from worker.engine.callback import Callback
+from worker.engine.callbacks import KeepBest, NonFiniteGuard
+from worker.engine.device import Placement
+from worker.engine.metrics import choose
+from worker.engine.metrics.tally import Tally
+from worker.engine.run import Run
+from worker.engine.snapshot import RandomState
+from worker.engine.state import RunState
+from worker.engine.steps import Clip, Forward
+
+USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
+    "classification": (losses.CrossEntropySpec(), metrics.AccuracySpec()),
+    "binary": (losses.BceWithLogitsSpec(), metrics.AccuracySpec()),
+    "multilabel": (losses.BceWithLogitsSpec(), metrics.AccuracySpec()),
+    "regression": (losses.MseSpec(), metrics.MaeSpec()),
+}
+
+
+def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
+    """Build everything a job needs, under its seed.
+
+    Raises:
+        InvalidSpec: the parts do not fit each other or the dataset.
+    """
+    RandomState.seed(spec.seed)
+    meta, train, splits = packed.meta, packed.split("train"), resolve(packed, spec.dataset, spec.seed)
+    network = placement.network(
+        registry.build(spec.architecture.name, spec.architecture.options, meta.image_shape, meta.num_outputs)
+    )
+    loss = make_loss(spec.loss or USUAL[meta.task][0], meta, np.asarray(train.targets[splits.train_index]))
+    forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement)
+    optimizer = make_optimizer(spec.optimizer, network, placement.device)
+    batches = _train_batches(spec, placement, train, splits.train_index)
+    made = [make_callback(asked, network) for asked in spec.callbacks]
+    hung = [item for item in made if isinstance(item, Callback)]
+    if spec.schedule is not None:
+        hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
+    wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
+    check_monitors(spec, wanted)
+    new_tally = partial(_tally, wanted, meta, placement)
+    new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
+    return Run(
+        state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
+        placement=placement,
+        network=network,
+        forward=forward,
+        optimizer=optimizer,
+        scaler=placement.scaler(),
+        clip=next((item for item in made if isinstance(item, Clip)), None),
+        train_batches=batches,
+        valid_batches=_view_batches(spec, placement, splits.valid),
+        test_batches=None if splits.test is None else _view_batches(spec, placement, splits.test),
+        train_tally=new_tally(curves_only=True),
+        valid_tally=new_tally(curves_only=True),
+        new_tally=partial(new_tally, curves_only=False),
+        callbacks=tuple(hung),
+        guard=NonFiniteGuard(network),
+        keep_best=next((item for item in made if isinstance(item, KeepBest)), None),
+    )
+
+
+def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation, one a channel: those asked for, else those of the training split."""
+    for asked in spec.dataset.train_transforms:
+        if isinstance(asked, transforms.NormalizeSpec):
+            if len(asked.mean) != meta.image_shape[0] or len(asked.std) != meta.image_shape[0]:
+                raise InvalidSpec(f"normalize needs {meta.image_shape[0]} values, one a channel")
+            return asked.mean, asked.std
+    return meta.mean, meta.std
+
+
+def preprocess(spec: JobSpec, meta: PackedMeta) -> Preprocess:
+    """What every split and every prediction goes through."""
+    return Preprocess(*normalization(spec, meta))
+
+
+def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
+    """Refuse a monitor that no epoch will have."""
+    keys = ["loss", *(metric.key for metric in wanted if not isinstance(metric, metrics.ConfusionMatrixSpec))]
+    known = [f"{split}_{key}" for split in ("train", "valid") for key in keys]
+    asked = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]
+    for monitor in asked:
+        if monitor is not None and monitor not in known:
+            raise InvalidSpec(f"monitor {monitor!r} is no metric of this job; there are {', '.join(known)}")
+
+
+def _tally(wanted: Sequence[metrics.MetricSpec], meta: PackedMeta, placement: Placement, *, curves_only: bool) -> Tally:
+    asked = [spec for spec in wanted if not (curves_only and isinstance(spec, metrics.ConfusionMatrixSpec))]
+    return Tally({spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}, choose.adapter(meta.task))
+
+
+def _train_batches(
+    spec: JobSpec, placement: Placement, train: PackedSplit, index: np.ndarray[Any, np.dtype[np.int64]]
+) -> ArrayBatches:
+    made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
+    kind = ResidentBatches if not made and fits_on_device(train.images, placement) else ArrayBatches
+    source = Source(train.images, train.targets, index)
+    return kind(source, placement, spec.batch_size, Order(spec.seed, shuffle=True, drop_last=spec.drop_last), made)
+
+
+def _view_batches(spec: JobSpec, placement: Placement, view: SplitView) -> ArrayBatches:
+    return ArrayBatches(Source(view.images, view.targets, view.index), placement, spec.batch_size)
