@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import shutil
+import subprocess
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unclosed (connection|response):ResourceWarning"),
 ]
 
+CURL = shutil.which("curl")
 CHANNELS, HEIGHT, WIDTH = SIZES
 MAX_BATCH = 4
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
@@ -435,6 +437,33 @@ def test_a_picture_as_it_is(house: House) -> None:
         np.testing.assert_allclose(values[0], house.cats[0].probabilities(PICTURES[:1]), atol=1e-5)
 
 
+@pytest.mark.skipif(CURL is None, reason="no curl on this machine")
+def test_the_documented_calls_of_curl(house: House, tmp_path: Path) -> None:
+    def curl(*arguments: str) -> bytes:
+        command = [str(CURL), "-sS", "--fail-with-body", f"http://{house.url}/v2/models/cats/infer", *arguments]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=30).stdout
+
+    picture = tmp_path / "cat.jpg"
+    Image.fromarray(PICTURES[0]).resize((640, 480)).save(picture)
+    answer = curl("--data-binary", f"@{picture}", "-H", "Inference-Header-Content-Length: 0")
+    head, end = json.JSONDecoder().raw_decode(answer.decode("latin-1"))
+    assert len(answer) - end == sum(each["parameters"]["binary_data_size"] for each in head["outputs"])
+    question = {
+        "inputs": [
+            {
+                "name": "image",
+                "datatype": "BYTES",
+                "shape": [1],
+                "data": [base64.b64encode(picture.read_bytes()).decode()],
+            }
+        ],
+        "outputs": [{"name": "probabilities", "parameters": {"classification": 3}}],
+    }
+    found = json.loads(curl("-d", json.dumps(question)))["outputs"][0]
+    assert (found["datatype"], found["shape"]) == ("BYTES", [1, 3])
+    assert {each.split(":", 2)[2] for each in found["data"]} == set(CLASSES)
+
+
 def test_what_kserves_client_sends(house: House) -> None:
     """It adds an id and the model's name, writes the bytes behind the JSON, and asks health for its body."""
     head = {
@@ -548,9 +577,10 @@ def locked(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterat
 @pytest.mark.parametrize("kind", ["sync", "aio"])
 def test_a_key_is_a_bearer_header(locked: State, kind: str) -> None:
     with serving(create_app(state=locked)) as url, triton(kind, url) as client:
-        with pytest.raises(InferenceServerException, match="Authorization") as refusal:
+        with pytest.raises(InferenceServerException) as refusal:
             client.get_model_metadata("cats")
         assert refusal.value.status() == "401"
+        assert refusal.value.message().startswith("Send one of the service's keys")
         assert client.is_server_live()
         assert client.is_server_ready()
         assert not client.is_model_ready("cats")
@@ -572,5 +602,6 @@ def test_it_can_live_under_a_base_path(locked: State, kind: str) -> None:
         assert client.get_server_metadata(headers=with_key)["name"] == "candela"
         result = client.infer("cats", [image(PICTURES, "UINT8")], headers=with_key)
         assert result.as_numpy("logits").shape == (2, 3)
-        with pytest.raises(InferenceServerException, match="Authorization"):
+        with pytest.raises(InferenceServerException) as refusal:
             client.get_server_metadata()
+        assert refusal.value.message().startswith("Send one of the service's keys")

@@ -78,6 +78,30 @@ def test_bfloat16_is_what_other_implementations_make_of_it() -> None:
     assert np.isnan(float32_of(bits_of(np.array([np.nan], np.float32)))).all()
 
 
+@pytest.mark.parametrize(
+    ("datatype", "value", "wire"),
+    [
+        ("BOOL", True, "01"),
+        ("UINT8", 254, "fe"),
+        ("UINT16", 258, "0201"),
+        ("UINT32", 258, "02010000"),
+        ("UINT64", 258, "0201000000000000"),
+        ("INT8", -2, "fe"),
+        ("INT16", -2, "feff"),
+        ("INT32", -258, "fefeffff"),
+        ("INT64", -258, "fefeffffffffffff"),
+        ("FP16", 1.0, "003c"),
+        ("BF16", 1.0, "803f"),
+        ("FP32", 1.0, "0000803f"),
+        ("FP64", 1.0, "000000000000f03f"),
+    ],
+)
+def test_numbers_are_little_endian(datatype: str, value: float, wire: str) -> None:
+    body = bytes.fromhex(wire)
+    assert from_bytes("x", datatype, (1,), memoryview(body)).tolist() == [value]
+    assert to_bytes(np.array([value]), datatype) == body
+
+
 def test_the_wire_of_bytes_is_the_documented_one() -> None:
     values = np.array([b"\xff\xd8abc"], object)
     assert to_bytes(values, "BYTES") == bytes.fromhex("05000000ffd8616263")
