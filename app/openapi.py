@@ -1,5 +1,6 @@
 """The OpenAPI document, made complete and true: what FastAPI's own does not say or says wrongly."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -65,8 +66,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     }
     for path, operation in operations(document):
         _complete_operation(path, operation)
-    _mark_files(document)
-    return document
+    _suit_generators(document)
+    return _name_specs(document)
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -96,13 +97,33 @@ def _by_text(found: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
     return {str(status): answer for status, answer in found.items()}
 
 
-def _mark_files(node: Any) -> None:  # noqa: ANN401 - any part of the document
-    """Generated clients take a schema for a file only when it says `format: binary` too."""
+def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
+    """A spec as it is sent, and as it is answered: two names, where FastAPI's differ only in a suffix."""
+    text = json.dumps(document)
+    for suffixed, name in (("JobSpec-Input", "JobSpec"), ("JobSpec-Output", "ResolvedJobSpec")):
+        text = text.replace(f'"{suffixed}"', f'"{name}"').replace(f"schemas/{suffixed}", f"schemas/{name}")
+    named: dict[str, Any] = json.loads(text)
+    for name, schema in named["components"]["schemas"].items():
+        schema["title"] = name
+    return named
+
+
+def _suit_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document
+    """Say in other words, of the same meaning, what generators of clients stumble over.
+
+    A file must say `format: binary` too; an object is no default; a constant that is a number, or one kind of
+    several, breaks the code.
+    """
     if isinstance(node, dict):
         if node.get("contentMediaType") == "application/octet-stream":
             node["format"] = "binary"
+        if isinstance(node.get("default"), dict) and "oneOf" in node:
+            node["description"] = f"Unless given: `{json.dumps(node.pop('default'))}`."
+        for constant in (node, *(one for one in node.get("anyOf", ()) if isinstance(one, dict))):
+            if "const" in constant and (constant is not node or isinstance(node["const"], int)):
+                constant["enum"] = [constant.pop("const")]
         for child in node.values():
-            _mark_files(child)
+            _suit_generators(child)
     elif isinstance(node, list):
         for child in node:
-            _mark_files(child)
+            _suit_generators(child)

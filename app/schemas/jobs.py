@@ -48,7 +48,7 @@ class TransitionOut(BaseModel):
     reason: str
 
 
-class ModelRefOut(BaseModel):
+class TrainedModelOut(BaseModel):
     """The version of a model that a job left behind."""
 
     name: str
@@ -70,7 +70,7 @@ class JobSummaryOut(BaseModel):
     metrics: Metrics
     failure: FailureOut | None
     stop_reason: str | None
-    model: ModelRefOut | None
+    model: TrainedModelOut | None
     parent_id: str | None = Field(description="The job it was cloned from.")
 
     @classmethod

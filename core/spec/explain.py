@@ -28,7 +28,8 @@ def pointer_of(path: Iterable[Any]) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> list[str]:
     """At most three of `known`, the most alike first."""
-    found = process.extract(word[:64], known, scorer=JaroWinkler.normalized_similarity, limit=3, score_cutoff=0.7)
+    alike = JaroWinkler.normalized_similarity
+    found = process.extract(word[:64].lower(), known, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in found if score > found[0][1] - 0.15]
 
 

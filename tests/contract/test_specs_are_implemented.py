@@ -1,0 +1,112 @@
+"""Every kind that a spec may name is built by the trainer, and what the door lets in for a task, the trainer takes."""
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from app.services.catalog import UNIONS, members
+from app.services.fitting import USUAL, Report, check_loss, check_metrics
+from core.datasets import DatasetFacts
+from core.datasets.packed import PackedMeta, Task
+from core.spec import JobSpec
+from worker import assemble
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "step": {"step_size": 1},
+    "multi_step": {"milestones": [1, 2]},
+    "cosine_warm_restarts": {"t_0": 1},
+    "cyclic": {"base_lr": 0.001, "max_lr": 0.01},
+    "one_cycle": {"max_lr": 0.01},
+    "time_limit": {"seconds": 1.0},
+    "normalize": {"mean": [0.5], "std": [0.5]},
+}
+KINDS = [
+    pytest.param(part, kind, id=f"{part}-{kind.model_fields['name'].default}")
+    for part, union in UNIONS.items()
+    for kind in members(union)
+]
+TASKS: tuple[Task, ...] = ("classification", "binary", "multilabel", "regression")
+
+
+def named(part: str, name: str) -> Any:
+    return TypeAdapter(UNIONS[part]).validate_python({"name": name, **REQUIRED.get(name, {})})
+
+
+def meta_of(task: Task) -> PackedMeta:
+    return PackedMeta(
+        task=task,
+        classes=() if task == "regression" else tuple("abcdef"[: 2 if task == "binary" else 6]),
+        num_outputs=1 if task in {"binary", "regression"} else 6,
+        image_shape=(1, 8, 8),
+        splits={"train": 8},
+        mean=(0.5,),
+        std=(0.5,),
+        resize="stretch",
+        content_hash="",
+    )
+
+
+def build(part: str, spec: Any, meta: PackedMeta) -> object:
+    network, device = nn.Linear(2, 2), torch.device("cpu")
+    match part:
+        case "optimizers":
+            return assemble.make_optimizer(spec, network, device)
+        case "schedules":
+            return assemble.make_schedule(spec, torch.optim.SGD(network.parameters(), lr=0.1), 3, 10)
+        case "losses":
+            shape = (8,) if meta.task == "classification" else (8, meta.num_outputs)
+            return assemble.make_loss(spec, meta, np.zeros(shape, np.int64))
+        case "metrics":
+            return assemble.make_metric(spec, meta)
+        case "transforms":
+            return assemble.make_transform(spec) or spec.name == "normalize"
+        case "callbacks":
+            return assemble.make_callback(spec, network)
+        case _:
+            raise AssertionError(part)
+
+
+def task_of(part: str, name: str) -> Task:
+    """A task that the kind suits."""
+    suited = (
+        task
+        for task in TASKS
+        if (part == "losses" and name in USUAL[task].losses) or (part == "metrics" and name in USUAL[task].all_metrics)
+    )
+    return cast("Task", next(suited, "classification"))
+
+
+@pytest.mark.parametrize(("part", "kind"), KINDS)
+def test_every_kind_is_built(part: str, kind: type[Any]) -> None:
+    name = kind.model_fields["name"].default
+    assert build(part, named(part, name), meta_of(task_of(part, name)))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("part", ["losses", "metrics"])
+def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> None:
+    meta = meta_of(task)
+    facts = DatasetFacts(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
+    let_in = []
+    for kind in members(UNIONS[part]):
+        spec, report = named(part, kind.model_fields["name"].default), Report()
+        words: dict[str, Any] = {"dataset": {"name": "d"}, "architecture": {"name": "a"}}
+        job = JobSpec.model_validate(
+            words | {"loss": spec.model_dump()} if part == "losses" else words | {"metrics": [spec.model_dump()]}
+        )
+        (check_loss if part == "losses" else check_metrics)(job, facts, report)
+        if not report.errors:
+            let_in.append(spec.name)
+            assert build(part, spec, meta)
+    assert let_in
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_door_and_the_trainer_agree_on_what_is_usual(task: Task) -> None:
+    loss, metric = assemble.USUAL[task]
+    assert USUAL[task].loss == loss
+    assert USUAL[task].metrics == (metric,)
