@@ -1,7 +1,9 @@
 """Whether a job means something: its parts against each other and against the dataset; no database, no HTTP."""
 
+import json
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -99,6 +101,12 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
     )
 
 
+@lru_cache(maxsize=256)
+def _checked(name: str, options: str, shape: registry.Shape, num_outputs: int) -> registry.Summary:
+    """Remembered, since large networks take half a second, in which the caller may hold SQLite's write lock."""
+    return registry.check(name, json.loads(options), shape, num_outputs)
+
+
 def _check_architecture(
     wanted: ArchitectureSpec, facts: DatasetFacts, report: Report
 ) -> tuple[ArchitectureSpec, registry.Summary]:
@@ -108,7 +116,7 @@ def _check_architecture(
         return wanted, nothing
     try:
         options = registry.resolve(wanted.name, wanted.options)
-        summary = registry.check(wanted.name, options, facts.image_shape, facts.num_outputs)
+        summary = _checked(wanted.name, json.dumps(options), facts.image_shape, facts.num_outputs)
     except ValidationError as error:
         report.errors += explain(
             error.errors(include_input=False), registry.get(wanted.name).options.model_json_schema(), at
