@@ -7,19 +7,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from torch import nn
 
+from core.datasets.packed import Packed
 from core.datasets.writer import PackedWriter
+from core.spec import JobSpec
 from models import bundle
 from tests.support.trainer import TrainerProcess, start
 from tests.support.training import Memory, job, pack, weights_hash
 from worker import trainer
+from worker.assemble import assemble
 from worker.channel import EXIT_ORPHANED
+from worker.engine.callback import Callback
+from worker.engine.device import Placement
+from worker.engine.run import Run
+from worker.engine.state import RunState
 from worker.protocol import (
     EXIT_STOPPED,
     Checkpoint,
@@ -164,6 +173,29 @@ def test_divergence_is_told_with_epoch_step_and_rate_and_stores_nothing_non_fini
     assert problem.facts["epoch"] == 1
     assert problem.hint
     assert not (tmp_path / "work" / "checkpoints").exists()
+
+
+def test_weights_that_are_not_finite_are_never_stored(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Poison(Callback):
+        """After the last loss of the second epoch, where no loss can tell any more."""
+
+        def on_valid_end(self, state: RunState) -> None:
+            if state.epoch == 2:
+                nn.init.constant_(next(network.parameters()), float("inf"))
+
+    def poisoned(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
+        nonlocal network
+        run = assemble(spec, packed, placement)
+        network = run.network
+        return replace(run, callbacks=(*run.callbacks, Poison()))
+
+    network: nn.Module = nn.Identity()
+    monkeypatch.setattr(trainer, "assemble", poisoned)
+    problem = failed(start(job(epochs=3), dataset, tmp_path / "work"))
+    assert (problem.code, problem.facts["epoch"]) == ("diverged", 2)
+    assert [folder.name[:7] for folder in (tmp_path / "work" / "checkpoints").iterdir()] == ["e000001"]
 
 
 def test_a_wrong_dataset_is_told(dataset: Path, tmp_path: Path) -> None:
