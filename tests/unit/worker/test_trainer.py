@@ -178,6 +178,8 @@ def test_divergence_is_told_with_epoch_step_and_rate_and_stores_nothing_non_fini
 def test_weights_that_are_not_finite_are_never_stored(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    network: nn.Module = nn.Identity()
+
     class Poison(Callback):
         """After the last loss of the second epoch, where no loss can tell any more."""
 
@@ -191,7 +193,6 @@ def test_weights_that_are_not_finite_are_never_stored(
         network = run.network
         return replace(run, callbacks=(*run.callbacks, Poison()))
 
-    network: nn.Module = nn.Identity()
     monkeypatch.setattr(trainer, "assemble", poisoned)
     problem = failed(start(job(epochs=3), dataset, tmp_path / "work"))
     assert (problem.code, problem.facts["epoch"]) == ("diverged", 2)
