@@ -1,4 +1,4 @@
-"""What is wrong with a request that FastAPI refused: pointers and reasons, never the input itself."""
+"""What is wrong with a request that FastAPI refused: pointers and reasons."""
 
 from functools import lru_cache
 from typing import Any
@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from core.spec.explain import explain
+from core.spec.explain import because, explain
 
 
 class InvalidJson(HTTPException):
@@ -31,7 +31,7 @@ def explain_request(request: Request, error: RequestValidationError) -> Explaine
     pairs = explain(
         [{**entry, "loc": entry["loc"][1:]} for entry in body], getattr(error, "schema", None) or _body_schema(request)
     )
-    pairs += [(_parameter(entry["loc"]), entry["msg"]) for entry in found if entry["loc"][0] != "body"]
+    pairs += [(_parameter(entry["loc"]), because(entry)) for entry in found if entry["loc"][0] != "body"]
     return 422, "invalid-request", _detail(pairs), pairs
 
 

@@ -1,5 +1,6 @@
 """From pydantic's errors to JSON pointers and reasons that name the nearest valid word."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,11 +8,12 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
 MAX_NAMES = 30
+MAX_SHOWN = 40
 Schema = Mapping[str, Any]
 
 
 def explain(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
-    """(JSON pointer, reason) of every error, by the JSON Schema of what was validated; no input is repeated."""
+    """(JSON pointer, reason) of every error, by the JSON Schema of what was validated."""
     found = dict.fromkeys(
         (prefix + pointer_of(at), reason)
         for error in errors
@@ -61,7 +63,30 @@ def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
         case "value_error":
             return str(context.get("error", error["msg"]))
         case _:
-            return str(error["msg"])
+            return because(error)
+
+
+def because(error: Mapping[str, Any]) -> str:
+    """What would be accepted, and what came instead: `should be greater than 0, not -1`."""
+    reason = str(error["msg"]).removeprefix("Input ")
+    return f"{reason}, not {shown(error['input'])}" if "input" in error else reason
+
+
+def shown(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
+    """A value as a client may read it back: JSON, ASCII, short; of arrays and objects only that they are such."""
+    match value:
+        case Mapping():
+            return "an object"
+        case str() if len(value) > MAX_SHOWN:
+            return f"{json.dumps(value[:MAX_SHOWN])}…"
+        case int() if abs(value) >= 10**MAX_SHOWN:
+            return f"a number of more than {MAX_SHOWN} digits"
+        case str() | int() | float() | None:
+            return json.dumps(value)
+        case Sequence():
+            return "an array"
+        case _:
+            return f"a {type(value).__name__}"
 
 
 def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:

@@ -63,3 +63,21 @@ def test_the_nearest_comes_first(word: str, expected: str) -> None:
 def test_nothing_near_lists_what_is_known() -> None:
     assert unknown("optimizer", "qqq", ["adam", "sgd"]) == "unknown optimizer 'qqq'; known: 'adam', 'sgd'"
     assert len(unknown("field", "x" * 10_000, [])) < 120
+
+
+@pytest.mark.parametrize(
+    ("seed", "told"),
+    [
+        (-1, "-1"),
+        (True, "true"),
+        ("10", '"10"'),
+        (None, "null"),
+        (10**80, "a number of more than 40 digits"),
+        ("\ud800" * 50, '"' + "\\ud800" * 40 + '"…'),
+        ([1], "an array"),
+        ({"a": 1}, "an object"),
+    ],
+)
+def test_a_reason_says_what_came_instead(seed: Any, told: str) -> None:
+    ((pointer, reason),) = explained(NEEDED | {"seed": seed})
+    assert (pointer, reason.rpartition(", not ")[2]) == ("/seed", told)
