@@ -127,7 +127,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
     dispatcher = Dispatcher(sessions, queue)
     dispatcher.start()
     stack.callback(dispatcher.close)
-    storage = open_storage(settings.store)
+    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     predictors = Predictors(
         storage,
         max_batch_size=settings.max_batch_size,

@@ -16,7 +16,13 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path("var"), description="Where everything is kept unless said otherwise.")
     database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` unless given.")
     redis_url: str = Field(default="", description="redis://…, or redis+socket:///path?virtual_host=0")
-    storage_url: str = Field(default="", description="Where files live: file:///path; `home`/store unless given.")
+    storage_url: str = Field(
+        default="", description="Where files live: file:///path or s3://bucket/prefix; `home`/store unless given."
+    )
+    cache: Path | None = Field(
+        default=None, description="Folder for what is read from S3 or about to go there; `home`/cache unless given."
+    )
+    max_cache_bytes: PositiveInt = Field(default=50 * 2**30, description="Copies of what was read from S3.")
     datasets: Path | None = Field(
         default=None, description="Folder of the built-in datasets' files; `home`/datasets unless given."
     )
@@ -58,6 +64,10 @@ class Settings(BaseSettings):
     @cached_property
     def store(self) -> str:
         return self.storage_url or f"file://{(self.home / 'store').absolute()}"
+
+    @cached_property
+    def cache_dir(self) -> Path:
+        return (self.cache or self.home / "cache").absolute()
 
     @cached_property
     def datasets_dir(self) -> Path:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from core.db import schema
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.storage import LocalStorage
+from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
 
 DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
@@ -115,3 +116,10 @@ def storage(tmp_path: Path) -> Iterator[LocalStorage]:
     storage = LocalStorage.at(str(tmp_path / "store"))
     yield storage
     storage.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """The test run's S3 server."""
+    with s3_server() as server:
+        yield server

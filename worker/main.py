@@ -68,7 +68,8 @@ def compose(settings: Settings) -> Worker:
     bus = RedisBus(settings.redis_url)
     resources.callback(bus.close)
     sessions = make_sessions(engine, bus.publish)
-    storage = open_storage(settings.store)
+    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    storage.sweep_scratch()  # of workers that were killed here; the sweep may run on another machine
     dispatcher = Dispatcher(sessions, CeleryQueue(settings.redis_url))
     dispatcher.start()
     resources.callback(dispatcher.close)

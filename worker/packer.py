@@ -20,7 +20,7 @@ from core.datasets.ingest_archive import RefusedDataset, pack_archive
 from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
-from core.storage.local import sha256_of
+from core.storage.files import sha256_of
 
 _CPU_S = 4 * 3600
 _DATA_BYTES = 8 * 2**30

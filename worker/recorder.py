@@ -17,7 +17,7 @@ from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
 from core.db.tables import JobRow, ModelVersionRow
-from core.errors import LostLease, StorageFull
+from core.errors import LostLease, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
 from worker.protocol import Checkpoint, Finished, Metrics, Point, StoredFile
@@ -187,7 +187,7 @@ class Recorder:
     def _delete_files(self, key: str) -> None:
         try:
             self._storage.delete(key)
-        except OSError as error:  # nobody refers to them: the sweep tries again
+        except (OSError, Unavailable) as error:  # nobody refers to them: the sweep tries again
             log.warning("recorder.delete_failed", key=key, error=str(error))
 
 

@@ -17,6 +17,7 @@ from core.db.repos.outbox import OutboxRepo, Topic
 from core.db.repos.workers import WorkerRepo
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_sessions, on_commit, transaction
+from core.errors import Unavailable
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import CeleryQueue, Queue, QueueUnavailable
@@ -116,12 +117,13 @@ def main() -> None:
     sessions = make_sessions(engine, bus.publish)
     dispatcher = Dispatcher(sessions, queue)
     dispatcher.start()
-    sweep = Sweep(settings, sessions, open_storage(settings.store), queue, dispatcher.kick)
+    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    sweep = Sweep(settings, sessions, storage, queue, dispatcher.kick)
     round_number = 0
     while not stopped.wait(settings.sweep_s if round_number else 0.0):
         try:
             sweep.once(with_files=round_number % _FILES_EVERY == 0)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, Unavailable) as error:
             log.warning("sweep.round_failed", error=str(error))
         except Exception:  # a defect in one chore must not end all the others for ever
             log.exception("sweep.round_broke")

@@ -23,7 +23,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow
-from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound
+from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound, Unavailable
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
@@ -148,11 +148,12 @@ class DatasetService:
         return {"name": name, "version": version, "state": row.state, "content_hash": row.content_hash} | row.report
 
     def preview(self, name: str, version: int) -> Path:
-        """The contact sheet, a PNG."""
+        """The contact sheet, a PNG. Raises Corrupt where it is not what was stored."""
         row = self._versions.get_version(name, version)
         if row.state is not DatasetState.READY:
             raise not_ready(row)
-        return self._storage.path(f"{row.packed_key}/{PREVIEW}")
+        files = (row.meta or {})["files"]
+        return self._storage.fetch(row.packed_key or "", {PREVIEW: files[PREVIEW]["sha256"]}) / PREVIEW
 
     def accept(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
         """Store an upload and let it be imported; the file is consumed.
@@ -243,7 +244,7 @@ class DatasetService:
         for key in keys:
             try:
                 self._storage.delete(key)
-            except OSError as error:  # the row is gone already; the sweep takes what is left
+            except (OSError, Unavailable) as error:  # the row is gone already; the sweep takes what is left
                 log.warning("dataset.files_left", key=key, error=str(error))
 
 

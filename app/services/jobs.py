@@ -18,7 +18,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import JobRow, WorkerRow
-from core.errors import IdempotencyMismatch, InvalidSpec
+from core.errors import IdempotencyMismatch, InvalidSpec, Unavailable
 from core.events import Event
 from core.jobs import JobState, StopRequest
 from core.spec import JobSpec
@@ -151,7 +151,7 @@ class JobService:
         for key in keys:
             try:
                 self._storage.delete(key)
-            except OSError as error:  # the job is gone already; the sweep takes what is left
+            except (OSError, Unavailable) as error:  # the job is gone already; the sweep takes what is left
                 log.warning("job.files_left", key=key, error=str(error))
 
 

@@ -42,9 +42,14 @@ class ModelService:
         return sorted(alias for alias, version in self._models.aliases(row.name).items() if version == row.version)
 
     def bundle(self, name: str, version: int) -> list[Path]:
-        """The files of a version's bundle."""
-        key = self._models.get(name, version).key
-        return [self._storage.path(f"{key}/{file}") for file in FILES]
+        """The files of a version's bundle.
+
+        Raises:
+            Corrupt: one of them is not what was stored.
+        """
+        row = self._models.get(name, version)
+        folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in FILES})
+        return [folder / file for file in FILES]
 
     def set_alias(self, name: str, alias: str, version: int) -> ModelView:
         """Let `name@alias` stand for a version; predictions that are under way keep the one they began with."""

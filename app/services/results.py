@@ -47,9 +47,14 @@ class ResultService:
         return CheckpointRepo(self._session).all(job_id)
 
     def weights(self, job_id: str, number: int) -> StoredFile:
-        """The weights of a checkpoint, as safetensors."""
+        """The weights of a checkpoint, as safetensors.
+
+        Raises:
+            Corrupt: they are not what was stored.
+        """
         row = CheckpointRepo(self._session).get(job_id, number)
-        return StoredFile(self._storage.path(f"{row.key}/{WEIGHTS}"), row.sha256, f"{job_id}-{number}.safetensors")
+        folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
+        return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def _require(self, job_id: str) -> None:
         JobRepo(self._session).get(job_id, with_spec=False)

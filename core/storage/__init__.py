@@ -1,18 +1,36 @@
 """Where files live once they are real: one protocol, several backends."""
 
+from pathlib import Path
+
+from obstore.exceptions import BaseError
+
 from core.errors import ConfigurationError
 from core.storage.base import Storage
+from core.storage.bucket import Bucket
+from core.storage.files import checked
 from core.storage.local import LocalStorage
+from core.storage.s3 import S3Storage
 
-__all__ = ["LocalStorage", "Storage", "open_storage"]
+__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
 
 
-def open_storage(url: str) -> Storage:
-    """The storage at `url`; `file:///path` is a local folder, made if absent.
+def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: int = 50 * 2**30) -> Storage:
+    """The storage at `url`.
+
+    Args:
+        url: `file:///path`, a local folder, made if absent; or `s3://bucket/prefix`.
+        cache: a local folder for what is read from a bucket, and for what is about to be put there.
+        max_cache_bytes: of what was read.
 
     Raises:
-        ConfigurationError: no backend knows such a URL.
+        ConfigurationError: no backend knows such a URL, or it cannot be opened.
     """
     if url.startswith("file:///"):
         return LocalStorage.at(url.removeprefix("file://"))
-    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} is not file:///path")
+    if url.startswith("s3://"):
+        name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+        try:
+            return S3Storage(Bucket(checked(name), checked(prefix) if prefix else ""), cache, max_cache_bytes)
+        except (BaseError, ValueError, OSError) as error:
+            raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {error}") from error
+    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} is neither file:///path nor s3://bucket/prefix")

@@ -1,4 +1,7 @@
-"""What every storage can do. A key is a relative path such as `jobs/…/bundle`; what is published never changes."""
+"""What every storage can do. A key is a relative path such as `jobs/…/bundle`; what is published never changes.
+
+Where the storage is another machine, every method may raise Unavailable, after some tries: later it may answer.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,27 +21,28 @@ class Storage(Protocol):
         """Make one complete local file appear as `key`. The file is consumed; errors as with `publish`."""
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
-        """A local folder with these files (name: sha256), each verified.
+        """A local folder with these files (name: sha256), each verified; open them within ten minutes.
 
         Raises:
-            Corrupt: a file is missing or has another sha256.
+            Corrupt: a file is missing or has another sha256; `facts` name it as `key` and `file`.
+            StorageFull: there is no space here for copies of them.
         """
 
     def path(self, key: str) -> Path:
-        """The local path of one file, to be streamed.
+        """The local path of one file, for who does not know its sha256; `fetch` is for who does.
 
         Raises:
             NotFound: there is no such file.
         """
 
     def delete(self, key: str) -> None:
-        """Delete a file, or all files under a key; nothing happens if there are none."""
+        """Delete what was published as `key`, or under it; nothing happens if there is nothing."""
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Keys of all files under a prefix that is a folder."""
+        """Keys of all files under a prefix that is a folder, also of those whose publishing was never finished."""
 
     def age_s(self, key: str) -> float:
-        """Seconds since the file was published."""
+        """Seconds since the file was stored."""
 
     def check(self) -> None:
         """See that files can be written.
@@ -48,10 +52,13 @@ class Storage(Protocol):
         """
 
     def free_bytes(self) -> int:
-        """How much space is left."""
+        """How much space is left on this machine for scratch folders."""
 
     def scratch(self) -> Path:
         """A new empty folder from which publishing is quick; it is the caller's to delete."""
 
     def sweep_scratch(self) -> None:
-        """Delete the scratch folders of processes that are no more."""
+        """Delete the scratch folders of processes that are no more, of this machine."""
+
+    def close(self) -> None:
+        """Delete this process's scratch folders."""

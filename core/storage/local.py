@@ -1,25 +1,18 @@
 """Files in a folder. It knows nothing of jobs, models and datasets."""
 
 import errno
-import fcntl
-import hashlib
 import os
-import re
 import shutil
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from core.errors import Conflict, Corrupt, NotFound, NotReady, StorageFull
-
-_SCRATCH = ".scratch"
-_LOCK = ".lock"
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from core.errors import Conflict, Corrupt, NotFound, NotReady
+from core.storage.files import checked, fsync, full_disk_told, sha256_of
+from core.storage.scratch import FOLDER as SCRATCH
+from core.storage.scratch import Scratch
 
 
 class LocalStorage:
@@ -27,9 +20,7 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._mutex = threading.Lock()
-        self._own: Path | None = None
-        self._lock_fd = -1
+        self._scratch = Scratch(root)
 
     @classmethod
     def at(cls, path: str) -> Self:
@@ -40,39 +31,35 @@ class LocalStorage:
 
     def publish(self, folder: Path, key: str) -> None:
         target = self._resolve(key)
-        with _full_disk():
-            staged = folder if _same_disk(folder, self._root) else self._copy(folder)
+        with full_disk_told(), self._here(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
                 os.utime(path)  # `age_s` counts from here
-                _fsync(path)
+                fsync(path)
             try:
                 _into(target, staged.rename)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise Conflict(f"{key!r} is taken.") from error
                 raise
-            _fsync(target.parent)
-        if staged is not folder:
-            shutil.rmtree(folder)
+            fsync(target.parent)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def publish_file(self, path: Path, key: str) -> None:
         target = self._resolve(key)
-        with _full_disk():
-            staged = path if _same_disk(path, self._root) else self._copy(path)
+        with full_disk_told(), self._here(path) as staged:
             os.utime(staged)
-            _fsync(staged)
+            fsync(staged)
             try:
                 _into(target, lambda to: os.link(staged, to))  # fails if taken; a reader never sees half a file
             except FileExistsError as error:
                 raise Conflict(f"{key!r} is taken.") from error
-            _fsync(target.parent)
-        for done in {staged, path}:
-            done.unlink()
+            fsync(target.parent)
+        path.unlink()
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
         folder = self._resolve(key)
         for name, sha256 in files.items():
-            path = folder / _checked(name)
+            path = folder / checked(name)
             if not path.is_file():
                 raise Corrupt(f"{key}/{name} is missing.", key=key, file=name)
             if sha256_of(path) != sha256:
@@ -102,7 +89,7 @@ class LocalStorage:
         folder = self._resolve(prefix) if prefix else self._root
         for path in sorted(folder.rglob("*")):
             key = path.relative_to(self._root)
-            if key.parts[0] != _SCRATCH and path.is_file():
+            if key.parts[0] != SCRATCH and path.is_file():
                 yield key.as_posix()
 
     def age_s(self, key: str) -> float:
@@ -120,39 +107,30 @@ class LocalStorage:
         return shutil.disk_usage(self._root).free
 
     def scratch(self) -> Path:
-        with self._mutex, _full_disk():
-            if self._own is None:
-                self._own = self._lock_own()
-            return Path(tempfile.mkdtemp(dir=self._own))
+        return self._scratch.new()
 
     def sweep_scratch(self) -> None:
-        for folder in (self._root / _SCRATCH).glob("*"):
-            if folder != self._own and _is_abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+        self._scratch.sweep()
 
     def close(self) -> None:
         """Delete this process's scratch folders."""
-        with self._mutex:
-            if self._own is not None:
-                shutil.rmtree(self._own, ignore_errors=True)
-                os.close(self._lock_fd)
-                self._own = None
-
-    def _lock_own(self) -> Path:
-        # The lock is the kernel's: it is free as soon as this process is gone, however it went. The folder
-        # appears under its final name only when it is locked, else a sweep could take it for abandoned.
-        (self._root / _SCRATCH).mkdir(exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
-        self._lock_fd = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return new.rename(self._root / _SCRATCH / new.name.removeprefix(".new-"))
+        self._scratch.close()
 
     def _resolve(self, key: str) -> Path:
-        return self._root / _checked(key)
+        return self._root / checked(key)
 
-    def _copy(self, source: Path) -> Path:
-        copy = self.scratch() / "copy"
-        return Path(shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy))
+    @contextmanager
+    def _here(self, source: Path) -> Iterator[Path]:
+        """The same on our disk, where a rename is possible; a copy does not outlive the block."""
+        if source.stat().st_dev == self._root.stat().st_dev:
+            yield source
+            return
+        folder = self.scratch()
+        try:
+            copy = folder / "copy"
+            yield Path(shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy))
+        finally:
+            shutil.rmtree(folder)
 
     def _prune(self, folder: Path) -> None:
         while folder != self._root:
@@ -163,18 +141,6 @@ class LocalStorage:
             folder = folder.parent
 
 
-def sha256_of(path: Path) -> str:
-    """The hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _checked(key: str) -> str:
-    if not all(_PART.fullmatch(part) for part in key.split("/")):
-        raise ValueError(f"{key!r} is no key")
-    return key
-
-
 def _into(target: Path, place: Callable[[Path], object]) -> None:
     """Place something at `target`, whose folder may be pruned as empty by another process at this moment."""
     for _ in range(10):
@@ -183,39 +149,3 @@ def _into(target: Path, place: Callable[[Path], object]) -> None:
             place(target)
             return
     place(target)
-
-
-def _same_disk(path: Path, root: Path) -> bool:
-    return path.stat().st_dev == root.stat().st_dev
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    try:
-        fd = os.open(folder / _LOCK, os.O_RDWR)
-    except OSError:  # being deleted by its owner
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-@contextmanager
-def _full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise StorageFull("The storage has no space left.") from error
-        raise

@@ -5,18 +5,53 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 from core.errors import ConfigurationError, Conflict, Corrupt, NotFound, NotReady, StorageFull
 from core.storage import LocalStorage, Storage, open_storage
+from core.storage.files import sha256_of
 from tests.support.processes import end
+from tests.support.s3 import S3Server
+
+BACKENDS = [pytest.param("file"), pytest.param("s3", marks=pytest.mark.services)]
 
 
-@pytest.fixture(params=["file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return open_storage(f"{request.param}://{tmp_path / 'store'}")
+@pytest.fixture(params=BACKENDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path / 'store'}"
+    server: S3Server = request.getfixturevalue("s3")
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return server.new_url()
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[Storage]:
+    store = open_storage(url, cache=tmp_path / "cache")
+    yield store
+    store.close()
+
+
+def written(url: str, key: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Change or remove a published file behind the storage's back."""
+    if url.startswith("file://"):
+        path = Path(url.removeprefix("file://")) / key
+        content = change(path.read_bytes())
+        path.unlink() if content is None else path.write_bytes(content)
+        return
+    bucket = S3Store.from_url(url, client_options={"allow_http": True})
+    unit, _, name = key.rpartition("/")
+    (path_of,) = [
+        meta["path"] for page in obstore.list(bucket, unit) for meta in page if meta["path"].endswith(f"/{name}")
+    ]
+    content = change(bytes(obstore.get(bucket, path_of).bytes()))
+    obstore.delete(bucket, path_of) if content is None else obstore.put(bucket, path_of, content)
 
 
 def folder(store: Storage, **files: str) -> Path:
@@ -64,19 +99,31 @@ def test_a_key_is_taken_once(store: Storage) -> None:
     assert store.path("uploads/1").read_text() == "first"
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_damage_is_told(store: Storage, damage: str) -> None:
-    store.publish(folder(store, a="content"), "k")
-    path = store.path("k/a")
-    if damage == "flip":
-        path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
-    elif damage == "truncate":
-        path.write_text("conten")
-    else:
-        path.unlink()
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "flipped bit": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "cut": lambda content: content[:-1],
+    "emptied": lambda content: b"",
+    "lengthened": lambda content: b"more " + content,
+    "removed": lambda content: None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told(store: Storage, url: str, damage: str) -> None:
+    store.publish(folder(store, a="content", b="B"), "k")
+    written(url, "k/a", DAMAGES[damage])
     with pytest.raises(Corrupt) as told:
-        store.fetch("k", {"a": sha256("content")})
-    assert told.value.facts["file"] == "a"
+        store.fetch("k", {"b": sha256("B"), "a": sha256("content")})
+    assert (told.value.facts["key"], told.value.facts["file"]) == ("k", "a")
+    assert (store.fetch("k", {"b": sha256("B")}) / "b").read_text() == "B"
+
+
+def test_files_that_were_swapped_are_told(store: Storage, url: str) -> None:
+    store.publish(folder(store, a="A", b="B"), "k")
+    written(url, "k/a", lambda _: b"B")
+    written(url, "k/b", lambda _: b"A")
+    with pytest.raises(Corrupt):
+        store.fetch("k", {"a": sha256("A"), "b": sha256("B")})
 
 
 def test_deleting_is_complete_and_may_be_repeated(store: Storage) -> None:
@@ -100,7 +147,26 @@ def test_a_key_cannot_leave_the_storage(store: Storage, key: str) -> None:
         store.publish(folder(store, a="A"), key)
 
 
-def test_a_full_disk_leaves_nothing_under_the_key(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_in_folders_are_kept(store: Storage, tmp_path: Path) -> None:
+    source = store.scratch()
+    (source / "train" / "deep").mkdir(parents=True)
+    (source / "train" / "deep" / "empty").touch()
+    store.publish(source, "datasets/1/t1")
+    assert list(store.keys("datasets")) == ["datasets/1/t1/train/deep/empty"]
+    assert store.path("datasets/1/t1/train/deep/empty").read_bytes() == b""
+    assert store.age_s("datasets/1/t1/train/deep/empty") < 3600.0
+
+
+def test_a_file_larger_than_a_request_comes_back_whole(store: Storage, tmp_path: Path) -> None:
+    path = store.scratch() / "large"
+    path.write_bytes(os.urandom(2**20) * 40)
+    digest = sha256_of(path)
+    store.publish_file(path, "uploads/large")
+    assert sha256_of(store.path("uploads/large")) == digest
+
+
+def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStorage.at(str(tmp_path / "store"))
     source = folder(store, a="A")
 
     def full(fd: int) -> None:
@@ -114,9 +180,8 @@ def test_a_full_disk_leaves_nothing_under_the_key(store: Storage, monkeypatch: p
     store.publish(source, "k")
 
 
-def test_a_storage_that_cannot_be_written_is_not_ready(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.check()
-    assert store.free_bytes() > 0
+def test_a_storage_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStorage.at(str(tmp_path / "store"))
 
     def read_only(*_: object, **__: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -126,30 +191,34 @@ def test_a_storage_that_cannot_be_written_is_not_ready(store: Storage, monkeypat
         store.check()
 
 
+def test_a_storage_that_can_be_written_is_ready(store: Storage) -> None:
+    store.check()
+    assert store.free_bytes() > 0
+    assert list(store.keys("")) == []
+
+
 HOLDER = """
 import sys, time
+from pathlib import Path
 from core.storage import open_storage
-print(open_storage(sys.argv[1]).scratch(), flush=True)
+print(open_storage(sys.argv[1], cache=Path(sys.argv[2])).scratch(), flush=True)
 time.sleep(600)
 """
 
 
-def test_scratch_is_swept_only_when_its_process_is_gone(tmp_path: Path) -> None:
-    url = f"file://{tmp_path / 'store'}"
-    mine = LocalStorage.at(str(tmp_path / "store"))
-    own = mine.scratch()
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+def test_scratch_is_swept_only_when_its_process_is_gone(store: Storage, url: str, tmp_path: Path) -> None:
+    own = store.scratch()
+    arguments = [sys.executable, "-c", HOLDER, url, str(tmp_path / "cache")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     theirs = Path(process.stdout.readline().strip())
-    mine.sweep_scratch()
+    store.sweep_scratch()
     assert theirs.exists()
     end(process)
     process.stdout.close()
-    mine.sweep_scratch()
+    store.sweep_scratch()
     assert not theirs.exists()
     assert own.exists()
-    mine.close()
-    assert not own.exists()
 
 
 def test_an_unknown_url_stops_the_start() -> None:

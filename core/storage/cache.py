@@ -1,0 +1,149 @@
+"""Files from elsewhere, kept here by their hashes and verified at every use. Several processes share the folder."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from core.errors import Corrupt, StorageFull
+from core.storage.files import FULL, checked, sha256_of
+
+log = structlog.get_logger(__name__)
+Download = Callable[[str, Path], None]
+"""Write the file of that name to that path."""
+
+_LOCKS = ".locks"
+_UNFINISHED = ".part-"
+_IN_USE_S = 600.0  # whoever was given a folder opens its files in that time; open files outlive their names
+
+
+class Cache:
+    """One folder a set of files, named by their names and hashes; the one unused longest goes first.
+
+    What was used in the last ten minutes stays, even where that is more than `max_bytes`.
+    """
+
+    def __init__(self, root: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        self._root, self._max_bytes, self._clock = root, max_bytes, clock
+        (root / _LOCKS).mkdir(parents=True, exist_ok=True)
+
+    def folder(self, files: Mapping[str, str], download: Download) -> Path:
+        """The folder with these files (name: sha256), downloaded unless it is there and undamaged.
+
+        Who asks for what another thread or process is downloading waits, and has it too.
+
+        Raises:
+            Corrupt: what was downloaded has another sha256.
+            StorageFull: there is no room for it here.
+        """
+        entry = self._root / _name_of(files)
+        with self._locked(entry.name):
+            if not self._is_whole(entry, files):
+                self._fill(entry, files, download)
+            self._stamp(entry)
+        self._shrink(self._max_bytes)
+        return entry
+
+    def sweep(self) -> None:
+        """Delete what processes that are no more had begun."""
+        for part in self._root.glob(f"{_UNFINISHED}*"):
+            with self._locked(part.name.removeprefix(_UNFINISHED), wait=False) as is_held:
+                if is_held:
+                    shutil.rmtree(part, ignore_errors=True)
+
+    def _is_whole(self, entry: Path, files: Mapping[str, str]) -> bool:
+        if not entry.is_dir():
+            return False
+        self._stamp(entry)
+        with suppress(FileNotFoundError):
+            if all(sha256_of(entry / name) == sha256 for name, sha256 in files.items()):
+                return True
+        log.warning("cache.damaged", entry=entry.name)
+        shutil.rmtree(entry)
+        return False
+
+    def _fill(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
+        try:
+            self._download(entry, files, download)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._shrink(0)
+            try:
+                self._download(entry, files, download)
+            except OSError as again:
+                if again.errno not in FULL:
+                    raise
+                raise StorageFull("There is no space left for what the storage holds.") from again
+
+    def _download(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
+        part = self._root / f"{_UNFINISHED}{entry.name}"  # ours alone as long as we hold the lock
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            for name, sha256 in files.items():
+                path = part / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                download(name, path)
+                if sha256_of(path) != sha256:
+                    raise Corrupt(f"{name} is not what was stored.", file=name)
+            part.mkdir(parents=True, exist_ok=True)
+            part.rename(entry)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _stamp(self, entry: Path) -> None:
+        os.utime(entry, (self._clock(), self._clock()))
+
+    def _shrink(self, max_bytes: int) -> None:
+        """Delete what was used longest ago until the rest has at most so many bytes."""
+        entries = sorted((used, size, entry) for entry in self._entries() for used, size in _facts(entry))
+        total = sum(size for _, size, _ in entries)
+        for _, size, entry in entries:
+            if total <= max_bytes:
+                return
+            if self._evict(entry):
+                total -= size
+
+    def _entries(self) -> list[Path]:
+        return [entry for entry in self._root.iterdir() if not entry.name.startswith(".")]
+
+    def _evict(self, entry: Path) -> bool:
+        with self._locked(entry.name, wait=False) as is_held, suppress(FileNotFoundError):
+            if not is_held or self._clock() - entry.stat().st_mtime < _IN_USE_S:
+                return False
+            gone = entry.rename(self._root / f"{_UNFINISHED}{entry.name}-{uuid.uuid4().hex}")
+            shutil.rmtree(gone, ignore_errors=True)
+            log.info("cache.evicted", entry=entry.name)
+        return True
+
+    @contextmanager
+    def _locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of an entry, which is free as soon as its holder is gone; entries share 256 of them."""
+        fd = os.open(self._root / _LOCKS / name[:2], os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
+
+def _name_of(files: Mapping[str, str]) -> str:
+    lines = sorted(f"{sha256} {checked(name)}\n" for name, sha256 in files.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _facts(entry: Path) -> Iterator[tuple[float, int]]:
+    """When it was used last, and its size in bytes; nothing if it goes at this moment."""
+    with suppress(FileNotFoundError):
+        yield entry.stat().st_mtime, sum(path.stat().st_size for path in entry.rglob("*"))

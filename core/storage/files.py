@@ -1,0 +1,51 @@
+"""What all backends do with local files: hash them, make them durable, refuse a key that is none."""
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import StorageFull
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def checked(key: str) -> str:
+    """The key, which leads nowhere but down and has no part that begins with a dot: those are the backends' own.
+
+    Raises:
+        ValueError: it is no key.
+    """
+    if not all(_PART.fullmatch(part) for part in key.split("/")):
+        raise ValueError(f"{key!r} is no key")
+    return key
+
+
+def sha256_of(path: Path) -> str:
+    """The hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync(path: Path) -> None:
+    """Make a file, or the list of a folder's files, durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """A full disk is StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageFull("The storage has no space left.") from error
+        raise

@@ -1,0 +1,187 @@
+"""Files in a bucket of S3, or of what speaks its protocol. It knows nothing of jobs, models and datasets.
+
+What is published under `key` lies in `key/.set-…/name`, a set of its own for every try; `key/.manifest` names the one
+set that counts. The manifest is put last, and only where there is none: there is all of it or nothing, and it never
+changes.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import Conflict, Corrupt, NotFound, NotReady, Unavailable
+from core.storage.bucket import Bucket
+from core.storage.cache import Cache
+from core.storage.files import checked, sha256_of
+from core.storage.scratch import Scratch
+
+log = structlog.get_logger(__name__)
+_MANIFEST, _SET = ".manifest", ".set-"
+_ALONE = "file"  # what `publish_file` calls its one file
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size_bytes: int
+
+
+class _Manifest(BaseModel):
+    """What makes a set of objects real."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = 1
+    set: str
+    is_file: bool = False
+    files: dict[str, _Stored]
+
+
+class S3Storage:
+    """A bucket of published files; in a folder of this machine the scratch folders, and a cache of what was read."""
+
+    def __init__(self, bucket: Bucket, folder: Path, max_cache_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._bucket, self._folder = bucket, folder.resolve()
+        self._scratch = Scratch(self._folder)
+        self._cache = Cache(self._folder, max_cache_bytes)
+
+    def publish(self, folder: Path, key: str) -> None:
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        self._publish(key, {path.relative_to(folder).as_posix(): path for path in paths})
+        shutil.rmtree(folder)
+
+    def publish_file(self, path: Path, key: str) -> None:
+        self._publish(key, {_ALONE: path}, is_file=True)
+        path.unlink()
+
+    def fetch(self, key: str, files: Mapping[str, str]) -> Path:
+        checked(key)
+
+        def download(name: str, path: Path) -> None:
+            if (manifest := self._manifest(key)) is None or name not in manifest.files:
+                raise Corrupt("it is missing", file=name)
+            self._download(key, manifest, name, path)
+
+        try:
+            return self._cache.folder(files, download)
+        except Corrupt as error:
+            name = error.facts["file"]
+            raise Corrupt(f"{key}/{name} cannot be used: {error.detail}", key=key, file=name) from error
+
+    def path(self, key: str) -> Path:
+        checked(key)
+        for unit in _units(key):
+            manifest = self._manifest(unit)
+            if manifest is None:
+                continue
+            name = _ALONE if unit == key else key.removeprefix(f"{unit}/")
+            if name in manifest.files and manifest.is_file == (unit == key):
+                return self.fetch(unit, {name: manifest.files[name].sha256}) / name
+            break
+        raise NotFound(f"There is no file {key!r}.")
+
+    def delete(self, key: str) -> None:
+        objects = [found.path for found in self._bucket.list(checked(key))]
+        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # first out of sight
+        self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        objects = self._bucket.list(checked(prefix) if prefix else "")
+        yield from sorted({key for found in objects if (key := _key_of(found.path)) is not None})
+
+    def age_s(self, key: str) -> float:
+        for unit in _units(checked(key)):
+            objects = list(self._bucket.list(unit))
+            times = [found.modified for found in objects if _key_of(found.path) == key]
+            if times:
+                return (datetime.now(UTC) - max(times)).total_seconds()
+            if objects:
+                break
+        raise NotFound(f"There is no file {key!r}.")
+
+    def check(self) -> None:
+        try:
+            self._bucket.probe(f".probe-{uuid.uuid4().hex}")
+            shutil.rmtree(self.scratch())
+        except (Unavailable, NotFound) as error:
+            raise NotReady(error.detail) from error
+        except OSError as error:
+            raise NotReady(f"The folder {self._folder} cannot be written: {error.strerror}.") from error
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._folder).free
+
+    def scratch(self) -> Path:
+        return self._scratch.new()
+
+    def sweep_scratch(self) -> None:
+        self._scratch.sweep()
+        self._cache.sweep()
+
+    def close(self) -> None:
+        """Delete this process's scratch folders."""
+        self._scratch.close()
+
+    def _publish(self, key: str, paths: Mapping[str, Path], *, is_file: bool = False) -> None:
+        name_of_set = f"{_SET}{uuid.uuid4().hex}"
+        home = f"{checked(key)}/{name_of_set}"
+        try:
+            for name, path in paths.items():
+                self._bucket.put_file(f"{home}/{checked(name)}", path)
+            files = {
+                name: _Stored(sha256=sha256_of(path), size_bytes=path.stat().st_size) for name, path in paths.items()
+            }
+        except BaseException:
+            self._drop(home)
+            raise
+        # From here on a failure leaves it open whether the set counts: then it stays, and the sweep decides.
+        if not self._claim(key, _Manifest(set=name_of_set, is_file=is_file, files=files)):
+            self._drop(home)
+            raise Conflict(f"{key!r} is taken.")
+
+    def _claim(self, key: str, manifest: _Manifest) -> bool:
+        if self._bucket.create(f"{key}/{_MANIFEST}", manifest.model_dump_json().encode()):
+            return True
+        held = self._manifest(key)
+        return held is not None and held.set == manifest.set  # ours: the answer to an earlier try was lost
+
+    def _drop(self, home: str) -> None:
+        with suppress(Unavailable):  # nobody refers to it: the sweep takes what is left
+            self._bucket.delete([found.path for found in self._bucket.list(home)])
+
+    def _manifest(self, key: str) -> _Manifest | None:
+        try:
+            return _Manifest.model_validate_json(self._bucket.get(f"{key}/{_MANIFEST}"))
+        except NotFound:
+            return None
+        except ValidationError as error:
+            raise Corrupt(f"the manifest of {key} cannot be read", key=key, file=_MANIFEST) from error
+
+    def _download(self, key: str, manifest: _Manifest, name: str, path: Path) -> None:
+        try:
+            self._bucket.get_file(f"{key}/{manifest.set}/{name}", path, manifest.files[name].size_bytes)
+        except NotFound as error:
+            raise Corrupt("it is missing", file=name) from error
+
+
+def _units(key: str) -> Iterator[str]:
+    """The key, and the folders that it may be in, the nearest first."""
+    parts = key.split("/")
+    return ("/".join(parts[:size]) for size in range(len(parts), 0, -1))
+
+
+def _key_of(path: str) -> str | None:
+    """The key of the file that an object holds; None for a manifest, and what is none of ours."""
+    unit, found, rest = path.partition(f"/{_SET}")
+    if not found:
+        return None
+    name = rest.partition("/")[2]
+    return unit if name == _ALONE else f"{unit}/{name}"

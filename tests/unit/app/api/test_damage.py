@@ -1,0 +1,69 @@
+"""A stored file that was damaged is never sent, nor predicted with: its sha256 is looked at whenever it is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from models.bundle import DESCRIPTION, WEIGHTS
+from tests.support.finished import Finished, finish_job
+from tests.support.pictures import png
+
+
+@pytest.fixture
+def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+    return finish_job(state, post_job()["id"])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a flipped bit": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("range_", [None, "bytes=0-3"])
+def test_damaged_weights_are_not_sent(
+    client: TestClient, state: State, finished: Finished, damage: str, range_: str | None
+) -> None:
+    DAMAGES[damage](state["storage"].path(f"jobs/{finished.job_id}/c1/{WEIGHTS}"))
+    headers = {} if range_ is None else {"Range": range_}
+    answer = client.get(f"/v1/jobs/{finished.job_id}/checkpoints/1/weights", headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/corrupt")
+    assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", [WEIGHTS, DESCRIPTION])
+def test_a_damaged_bundle_is_not_sent_and_answers_nothing(
+    client: TestClient, state: State, finished: Finished, damage: str, file: str
+) -> None:
+    DAMAGES[damage](state["storage"].path(f"jobs/{finished.job_id}/bundle/{file}"))
+    sent = client.get("/v1/models/digits/versions/1/bundle")
+    assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
+    asked = client.post(
+        "/v1/models/digits/predict", content=png(height=8, width=8, channels=1), headers={"Content-Type": "image/png"}
+    )
+    assert (asked.status_code, asked.json()["type"]) == (500, "/problems/corrupt")
+
+
+def test_files_that_were_swapped_are_not_sent(
+    client: TestClient, state: State, finished: Finished, tmp_path: Path
+) -> None:
+    weights = state["storage"].path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
+    words = state["storage"].path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
+    weights.rename(tmp_path / "swapped")
+    words.rename(weights)
+    (tmp_path / "swapped").rename(words)
+    assert client.get("/v1/models/digits/versions/1/bundle").status_code == 500
