@@ -18,6 +18,7 @@ from app.services.system import SystemService
 from app.serving.predictors import Predictors
 from core.bus import Bus
 from core.datasets.limits import limits_of
+from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.outbox import Dispatcher
 from core.queue import Queue
@@ -71,6 +72,9 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 
 
+CANARY_ROUNDS = 12  # every round has a message for every worker; they take turns, but nobody makes them
+
+
 def worker_silence_s(settings: Settings) -> float:
     """A worker that missed three heartbeats does not count as living."""
     return 3 * settings.heartbeat_s
@@ -99,6 +103,15 @@ def _job_service(session: Session, state: State) -> JobService:
     )
 
 
+def resolve_waiting(state: State) -> None:
+    """One look at jobs that waited for their dataset, in a transaction of its own; most often there are none."""
+    with transaction(state["sessions"], read_only=True) as session:
+        if not JobRepo(session).unresolved(limit=1):
+            return
+    with transaction(state["sessions"]) as session:
+        _job_service(session, state).resolve_waiting()
+
+
 def _jobs(session: SessionDep, state: StateDep) -> JobService:
     return _job_service(session, state)
 
@@ -120,7 +133,8 @@ def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
 
 
 def _system(session: ReadSessionDep, settings: SettingsDep) -> SystemService:
-    return SystemService(session, worker_silence_s=worker_silence_s(settings))
+    canary_silence_s = CANARY_ROUNDS * settings.sweep_s
+    return SystemService(session, worker_silence_s=worker_silence_s(settings), canary_silence_s=canary_silence_s)
 
 
 def _streams(request: Request) -> EventStreams:

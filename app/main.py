@@ -13,12 +13,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app import oip, problems
 from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system
-from app.deps import State
+from app.deps import State, resolve_waiting
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
 from app.services.predictions import Lookup, PredictionService
 from app.services.stream import EventStreams
+from app.services.waiting import waiting
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
 from core.bus import RedisBus
@@ -95,6 +96,8 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             state = given if given is not None else await _open(settings, stack)
+            if given is None:
+                await stack.enter_async_context(waiting(lambda: resolve_waiting(state)))
             decoder = Decoder(
                 max_waiting=settings.max_waiting_predictions,
                 max_bytes=settings.max_picture_bytes,

@@ -111,10 +111,19 @@ def watch(job_id: JobId) -> None:
 
 
 @app.command()
-def cancel(job_id: JobId) -> None:
+def cancel(
+    job_id: JobId, force: Annotated[bool, typer.Option("--force", help="At once, without a last checkpoint.")] = False
+) -> None:
     """Cancel a job; what it has learnt so far is kept as checkpoints."""
     with _client() as client:
-        _say(client.jobs.get(job_id).cancel())
+        _say(client.jobs.get(job_id).cancel(force=force))
+
+
+@app.command()
+def priority(job_id: JobId, value: Annotated[int, typer.Argument(metavar="N", min=-1000, max=1000)]) -> None:
+    """Move a job in the queue: those of a higher priority are taken first, 0 is usual."""
+    with _client() as client:
+        _say(client.jobs.get(job_id).prioritise(value))
 
 
 @app.command()
@@ -198,6 +207,16 @@ def models(as_json: AsJson = False) -> None:
     with _client() as client:
         found = client.models.list()
         render.json_or(found, as_json, lambda: render.models(found))
+
+
+@app.command()
+def workers(as_json: AsJson = False) -> None:
+    """List the workers: when they were heard of, what they have and do, whether they still take work."""
+    from candela import render
+
+    with _client() as client:
+        found = client.system()["workers"]
+        render.json_or(found, as_json, lambda: render.workers(found))
 
 
 @app.command()

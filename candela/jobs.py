@@ -88,8 +88,15 @@ class Job:
             if event["type"] == "end":
                 self.refresh()
 
-    def cancel(self) -> Self:
-        return self._ask("cancel", repeatable=True)
+    def cancel(self, *, force: bool = False) -> Self:
+        """Stop it with what it has; by `force` at once, without a last checkpoint."""
+        return self._ask("cancel?force=true" if force else "cancel", repeatable=True)
+
+    def prioritise(self, priority: int) -> Self:
+        """Jobs of a higher priority are taken first; 0 unless changed."""
+        change = {"priority": priority}
+        self.answer = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
+        return self
 
     def pause(self) -> Self:
         return self._ask("pause")

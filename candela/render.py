@@ -93,6 +93,16 @@ def models(found: Sequence[Mapping[str, Any]]) -> None:
     _print_table(table, "no models")
 
 
+def workers(found: Sequence[Mapping[str, Any]]) -> None:
+    table = _table("ID", "SLOTS", "DEVICES", "HEARD OF", "TAKES WORK", "JOBS")
+    for worker in found:
+        devices = ", ".join(str(device["name"]) for device in worker["devices"])
+        takes_work = Text("yes", style="green") if worker["is_consuming"] else Text("no", style="red")
+        heard_of = worker["beat_at"][:19].replace("T", " ")
+        table.add_row(worker["id"], str(worker["slots"]), devices, heard_of, takes_work, ", ".join(worker["jobs"]))
+    _print_table(table, "no workers")
+
+
 def predictions(answer: Predictions, names: Sequence[str]) -> None:
     for name, prediction in zip(names, answer["predictions"], strict=True):
         out.print(f"[bold]{escape(name)}[/bold]")

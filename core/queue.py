@@ -8,6 +8,7 @@ from kombu.exceptions import KombuError
 
 from core.errors import ConfigurationError
 
+CANARY = "canary"  # a message about nothing: whoever takes it shows that it takes messages
 Topic = Literal["train", "import"]
 TASKS: dict[Topic, str] = {"train": "worker.tasks.train", "import": "worker.tasks.import_dataset"}
 

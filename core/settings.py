@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     lease_s: PositiveFloat = Field(default=30.0, description="A worker that is silent for so long has lost its job.")
     heartbeat_s: PositiveFloat = Field(default=5.0, description="How often a worker renews its lease.")
     grace_s: PositiveFloat = Field(default=30.0, description="How long a trainer may take to stop when asked.")
+    stall_s: PositiveFloat = Field(default=600.0, description="A trainer that is silent for so long is killed.")
     sweep_s: PositiveFloat = Field(default=5.0, description="How often the sweep looks for lost jobs and messages.")
     max_attempts: PositiveInt = Field(default=5, description="Attempts of a job before it fails as `worker_lost`.")
 

@@ -26,6 +26,7 @@ class Cadence(NamedTuple):
     lease_s: float = 30.0
     heartbeat_s: float = 5.0
     grace_s: float = 30.0
+    stall_s: float = 600.0
     flush_s: float = 0.25
 
 

@@ -19,7 +19,8 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
 from core.db.tables import DatasetVersionRow
-from core.errors import LostLease, ServiceError, StorageFull, Unavailable
+from core.errors import LostLease, ServiceError, StorageFull
+from core.failures import failure
 from core.settings import Settings
 from core.storage import Storage
 from worker.packer import Failure, PackRequest, PackResult
@@ -189,11 +190,11 @@ class Importer:
         self._drop_upload(held)
 
     def _fail(self, held: _Held, result: PackResult) -> None:
-        failure = result.model_dump(mode="json")["failure"]
-        log.warning("import.failed", code=failure["code"], message=failure["message"])
+        why = result.model_dump(mode="json")["failure"]
+        log.warning("import.failed", code=why["code"], message=why["message"])
         with transaction(self._sessions) as session:
-            DatasetRepo(session).fail(held.id, held.token, failure, result.report)
-            JobRepo(session).fail_waiting(held.id, _dependency_failed(held, failure))
+            DatasetRepo(session).fail(held.id, held.token, why, result.report)
+            JobRepo(session).fail_waiting(held.id, _dependency_failed(held, why))
         self._drop_upload(held)
 
     def _drop_upload(self, held: _Held) -> None:
@@ -201,7 +202,7 @@ class Importer:
             return
         try:
             self._storage.delete(held.source["key"])
-        except (OSError, Unavailable) as error:  # the version is settled; the sweep takes what is left
+        except OSError as error:  # the version is settled; the sweep takes what is left
             log.warning("import.upload_left", error=str(error))
 
 
@@ -237,11 +238,10 @@ def _too_often() -> PackResult:
     )
 
 
-def _dependency_failed(held: _Held, failure: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "code": "dependency_failed",
-        "message": f"The dataset {held.name} could not be imported: {failure['message']}",
-        "hint": failure["hint"],
-        "retryable": False,
-        "dataset": {"name": held.name, "code": failure["code"]},
-    }
+def _dependency_failed(held: _Held, why: dict[str, Any]) -> dict[str, Any]:
+    return failure(
+        "dependency_failed",
+        f"The dataset {held.name} could not be imported: {why['message']}",
+        why["hint"],
+        {"dataset": {"name": held.name, "code": why["code"]}},
+    )

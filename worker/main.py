@@ -80,10 +80,10 @@ def compose(settings: Settings) -> Worker:
     standby = Standby()
     standby.start()
     resources.callback(standby.close)
-    cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s)
+    cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     supervisor = Supervisor(sessions, storage, standby, owner, cadence, settings.max_attempts)
     importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
-    return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots)), supervisor, resources)
+    return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.take), supervisor, resources)
 
 
 def _configure_logging(**_: object) -> None:

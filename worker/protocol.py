@@ -92,6 +92,12 @@ class Metrics(Message):
     epoch_end: bool = False
 
 
+class Alive(Message):
+    """Work goes on where there is nothing else to say: validation, evaluation. Silence for too long is a stall."""
+
+    type: Literal["alive"] = "alive"
+
+
 class StoredFile(Message):
     sha256: str
     size_bytes: int
@@ -157,7 +163,7 @@ class Failed(Message):
 
 
 Down = Annotated[Start | Lease | Stop, Field(discriminator="type")]
-Up = Annotated[Started | Metrics | Checkpoint | Log | Finished | Stopped | Failed, Field(discriminator="type")]
+Up = Annotated[Started | Alive | Metrics | Checkpoint | Log | Finished | Stopped | Failed, Field(discriminator="type")]
 
 DOWN: TypeAdapter[Down] = TypeAdapter(Down)
 UP: TypeAdapter[Up] = TypeAdapter(Up)

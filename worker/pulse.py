@@ -1,11 +1,14 @@
 """The worker's own row: that it lives, where, with what."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,6 +31,7 @@ if torch.backends.mps.is_available():
 print(json.dumps(devices))
 """
 _PROBE_TIMEOUT_S = 120
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
 
 
 class Pulse(threading.Thread):
@@ -38,6 +42,7 @@ class Pulse(threading.Thread):
         self._sessions, self._worker_id, self._slots, self._beat_s = sessions, worker_id, slots, beat_s
         self._devices: list[Any] = [{"name": "cpu"}]
         self._closed = threading.Event()
+        self._took_at: float | None = None
 
     def run(self) -> None:
         self._try(self._register)
@@ -46,6 +51,10 @@ class Pulse(threading.Thread):
         while not self._closed.wait(self._beat_s):
             self._try(self._beat)
         self._try(self._leave)
+
+    def take(self) -> None:
+        """The worker took a message: it does not only live."""
+        self._took_at = time.monotonic()
 
     def close(self) -> None:
         self._closed.set()
@@ -64,7 +73,8 @@ class Pulse(threading.Thread):
 
     def _beat(self) -> None:
         with transaction(self._sessions) as session:
-            is_known = WorkerRepo(session).beat(self._worker_id)
+            took_s_ago = None if self._took_at is None else time.monotonic() - self._took_at
+            is_known = WorkerRepo(session).beat(self._worker_id, took_s_ago)
         if not is_known:
             self._register()
 
@@ -84,8 +94,15 @@ def installed() -> dict[str, str]:
     return found
 
 
+def has_accelerator() -> bool:
+    """Whether the machine may have a device beside its CPUs; only then is it worth it to import torch and ask."""
+    return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
+
+
 def probe_devices() -> list[dict[str, Any]]:
     """What trainers on this machine can compute on."""
+    if not has_accelerator():
+        return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
     try:
         answer = subprocess.run(  # noqa: S603 - our own interpreter and words
             [sys.executable, "-c", _PROBE], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_S

@@ -157,6 +157,15 @@ class Recorder:
         failure = clean(failure)
         self.write(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
 
+    def lose(self, failure: dict[str, Any], max_attempts: int) -> None:
+        """The attempt came to nothing: back into the queue, or failed at the cap."""
+        failure = clean(failure)
+        self.write(lambda session: AttemptRepo(session).lose(self._job.id, self._job.token, failure, max_attempts))
+
+    def give_back(self, reason: str) -> None:
+        """The attempt ends as it was asked to."""
+        self.write(lambda session: AttemptRepo(session).give_back(self._job.id, self._job.token, reason))
+
     def _register(self, session: Session, said: Finished, key: str, description: str, dataset: dict[str, Any]) -> None:
         files = _files(said.files)
         version = ModelVersionRow(

@@ -1,6 +1,7 @@
 """One job from claim to finish: starts a trainer, watches it, and has what it says written down."""
 
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,26 +11,28 @@ from typing import Any, Literal
 import structlog
 from pydantic import ValidationError
 
-from core.db.repos.attempts import WORKER_LOST, AttemptRepo
+from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.events import EventRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import Corrupt, LostLease, StorageFull
+from core.failures import FAILURES, failure
 from core.jobs import StopRequest
 from core.spec import JobSpec
 from core.storage import Storage
 from worker.child import Ended, TrainerProcess
 from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
-from worker.protocol import Checkpoint, Failed, Finished, Log, Metrics, Start, Started, Stop, Stopped, Up
+from worker.patience import Patience, seconds_run
+from worker.protocol import Alive, Checkpoint, Failed, Finished, Log, Metrics, Start, Started, Stop, Stopped, Up
 from worker.recorder import Recorder
 from worker.standby import Standby
 
 log = structlog.get_logger()
 Mode = Literal["cancel", "pause", "preempt", "finish"]
 _POLL_S = 0.1
-_RETRYABLE = {"gpu_out_of_memory", "host_out_of_memory", "disk_full", "internal"}
 
 
 class Supervisor:
@@ -65,24 +68,32 @@ class Supervisor:
             if job is None:
                 return False
             version = DatasetRepo(session).get(job.dataset_version_id)
+            spent_s = seconds_run(EventRepo(session).transitions(job_id))
         with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt):
-            Attempt(self, job, version).run()
+            Attempt(self, job, version, spent_s).run()
         return True
 
 
 class Attempt:
     """One claim of a job. Whatever happens, no process of it is left, and no write after the lease is lost."""
 
-    def __init__(self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow) -> None:
+    def __init__(self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float) -> None:
         self._supervisor, self._job, self._version = supervisor, job, version
+        self._dataset = {"name": version.name, "version": version.version, "content_hash": version.content_hash}
         self._cadence, self._clock = supervisor.cadence, supervisor.clock
         self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
         self._recorder = Recorder(supervisor.sessions, supervisor.storage, job, lambda: self._heart.is_lost)
         self._work_dir: Path | None = None
         self._trainer: TrainerProcess | None = None
         self._asked: Mode | None = None
-        self._obey_until = float("inf")
         self._flushed = self._clock()
+        limit_s = job.spec.get("max_runtime_s")
+        self._patience = Patience(
+            self._clock,
+            grace_s=self._cadence.grace_s,
+            stall_s=self._cadence.stall_s,
+            left_s=None if limit_s is None else limit_s - spent_s,
+        )
 
     def run(self) -> None:
         """The whole attempt."""
@@ -114,12 +125,13 @@ class Attempt:
             self._fail("invalid_spec", str(error), "The job was stored by another version: post it again.")
             return
         if self._wanted() in ("cancel", "pause", "preempt"):
-            self._give_back()
+            self._leave()
             return
         num_kills_before = num_oom_kills()
         self._trainer = self._supervisor.standby.take()
         self._heart.attach(self._trainer)
         self._trainer.send(start)
+        self._patience.hear()
         try:
             while not self._is_last(self._next_message()):
                 pass
@@ -147,11 +159,6 @@ class Attempt:
             resume_dir=str(resume_dir) if resume_dir else None,
             lease_s=LEASE_SHARE * self._cadence.lease_s,
         )
-
-    @property
-    def _dataset(self) -> dict[str, Any]:
-        version = self._version
-        return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
 
     def _newest_snapshot(self) -> Path | None:
         damage: Corrupt | None = None
@@ -182,9 +189,12 @@ class Attempt:
             log.info("attempt.stop_asked", mode=wanted)
             self._asked = wanted
             trainer.send(Stop(mode=wanted))
-            self._obey_until = float("inf") if wanted == "finish" else self._clock() + self._cadence.grace_s
-        if self._clock() > self._obey_until:
+            self._patience.expect_end(at_once=wanted != "finish")
+        if self._patience.is_disobeyed:
             log.warning("attempt.not_obeyed", mode=self._asked)
+            trainer.kill()
+        elif self._patience.is_stalled:
+            log.warning("attempt.stalled", seconds=self._cadence.stall_s)
             trainer.kill()
 
     def _wanted(self) -> Mode | None:
@@ -193,7 +203,7 @@ class Attempt:
                 return "cancel"
             case StopRequest.PAUSE:
                 return "pause"
-            case _ if self._supervisor.is_leaving:
+            case _ if self._supervisor.is_leaving or self._patience.is_time_up:
                 return "preempt"
             case StopRequest.FINISH:
                 return "finish"
@@ -202,8 +212,10 @@ class Attempt:
 
     def _is_last(self, message: Up | None) -> bool:
         """Write down what the trainer said; whether it was its last word."""
+        if message is not None:
+            self._patience.hear()
         match message:
-            case None:
+            case None | Alive():
                 return False
             case Started(runtime=runtime):
                 self._supervisor.standby.replenish()
@@ -224,10 +236,10 @@ class Attempt:
                 self._stored(lambda: self._recorder.finish(message, self._dataset))
             case Stopped():
                 self._recorder.flush()
-                self._give_back()
+                self._leave()
             case Failed(code=code, message=text, hint=hint, facts=facts):
                 self._recorder.flush()
-                self._fail(code, text, hint, facts)
+                (self._lose if FAILURES[code].is_retried else self._fail)(code, text, hint, facts)
         return True
 
     def _stored(self, store: Callable[[], None]) -> bool:
@@ -247,31 +259,29 @@ class Attempt:
             raise LostLease("the lease was lost while the trainer ran")
         self._recorder.flush()
         if self._asked in ("cancel", "pause", "preempt"):
-            self._give_back()
+            self._leave()
             return
         self._recorder.log("error", f"The trainer ended with status {status} without a word. {trainer.last_errors()}")
-        if status == -9 and was_out_of_memory:
-            self._lose("host_out_of_memory", "The machine had no memory left for the trainer, as often as allowed.")
+        if self._patience.is_stalled:
+            self._lose("stalled")
+        elif status == -signal.SIGKILL and was_out_of_memory:
+            self._lose("host_out_of_memory")
         else:
-            self._lose(WORKER_LOST["code"], WORKER_LOST["message"])
+            self._lose("worker_lost")
 
-    def _give_back(self) -> None:
-        reason = {"cancel": "cancelled", "pause": "paused"}.get(self._wanted() or "", "worker left")
-        self._recorder.write(
-            lambda session: AttemptRepo(session).give_back(self._job.id, self._job.token, reason),
-        )
+    def _leave(self) -> None:
+        """The attempt ends as it was asked to."""
+        wanted = self._wanted()
+        if wanted == "preempt" and self._patience.is_time_up and not self._supervisor.is_leaving:
+            self._fail("time_limit")
+            return
+        self._recorder.give_back({"cancel": "cancelled", "pause": "paused"}.get(wanted or "", "worker left"))
 
-    def _lose(self, code: str, message: str) -> None:
-        failure = {**WORKER_LOST, "code": code, "message": message}
-        self._recorder.write(
-            lambda session: AttemptRepo(session).lose(
-                self._job.id, self._job.token, failure, self._supervisor.max_attempts
-            )
-        )
+    def _lose(self, code: str, message: str = "", hint: str = "", facts: dict[str, Any] | None = None) -> None:
+        self._recorder.lose(failure(code, message, hint, facts), self._supervisor.max_attempts)
 
-    def _fail(self, code: str, message: str, hint: str, facts: dict[str, Any] | None = None) -> None:
-        failure = {"code": code, "message": message, "hint": hint, "retryable": code in _RETRYABLE}
-        self._recorder.fail({**(facts or {}), **failure})
+    def _fail(self, code: str, message: str = "", hint: str = "", facts: dict[str, Any] | None = None) -> None:
+        self._recorder.fail(failure(code, message, hint, facts))
 
     def _kill(self) -> None:
         if self._trainer is not None:

@@ -20,7 +20,7 @@ from core.db.session import SessionFactory, make_engine, make_sessions, on_commi
 from core.errors import Unavailable
 from core.logging import configure_logging
 from core.outbox import Dispatcher
-from core.queue import CeleryQueue, Queue, QueueUnavailable
+from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
 from core.storage import Storage, open_storage
 from worker.orphans import orphans
@@ -50,6 +50,7 @@ class Sweep:
         self._release_lost_jobs()
         self._send_lost_messages()
         self._forget_the_old()
+        self._send_canaries()
         if with_files:
             self._delete_orphans()
 
@@ -95,6 +96,17 @@ class Sweep:
         with transaction(self._sessions) as session:
             IdempotencyRepo(session).delete_older(KEYS_LIVE)
             WorkerRepo(session).delete_silent(WORKERS_ARE_REMEMBERED)
+
+    def _send_canaries(self) -> None:
+        """A worker that lives and takes none of them has lost its queue. One each, since they take turns."""
+        with transaction(self._sessions, read_only=True) as session:
+            num_workers = len(WorkerRepo(session).alive(3 * self._settings.heartbeat_s))
+        try:
+            if self._queue.depth("train") == 0:  # else there is enough to take
+                for _ in range(num_workers):
+                    self._queue.put("train", CANARY)
+        except QueueUnavailable as error:
+            log.warning("sweep.no_canary", error=str(error))
 
     def _delete_orphans(self) -> None:
         self._storage.sweep_scratch()

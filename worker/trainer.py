@@ -23,7 +23,7 @@ from worker.engine.device import Placement, keep_freed_memory, place, use_thread
 from worker.engine.run import Interrupted, Run
 from worker.failures import WrongDataset, explain
 from worker.protocol import EXIT_STOPPED, Finished, Start, Started, Stopped
-from worker.reports import Obedience, Reporter, Snapshots, all_in_words, log, stored
+from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
 
 FOREVER_S = 1e9  # alone in a shell nobody holds a lease
 
@@ -77,11 +77,12 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
         (run.guard.check, reporter.settle),
         every_s=snapshot_every_s,
     )
-    run.loop((Obedience(channel), reporter, snapshots)).fit(run.state)
+    vitals = Vitals(channel)
+    run.loop((Obedience(channel), vitals, reporter, snapshots)).fit(run.state)
     if not run.state.is_done:
         return _stopped(channel)
     try:
-        return finish(run, start, packed, channel)
+        return finish(run, start, packed, channel, vitals)
     except Interrupted:
         return _stopped(channel)  # the last epoch's snapshot is there already
 
@@ -111,11 +112,16 @@ def resume(run: Run, folder: Path) -> None:
         run.state.stop_reason = None
 
 
-def finish(run: Run, start: Start, packed: Packed, channel: Channel) -> Finished:
+def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vitals) -> Finished:
     """Evaluate the weights to be registered, and write the bundle."""
+
+    def is_interrupted() -> bool:
+        vitals.show()
+        return channel.asked in {"cancel", "pause", "preempt"}
+
     metrics = run.take_best()
     run.guard.check(run.state)
-    evaluation = run.evaluate(lambda: channel.asked in {"cancel", "pause", "preempt"})
+    evaluation = run.evaluate(is_interrupted)
     for split, values in evaluation.items():
         metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
     folder = Path(start.work_dir) / "bundle"

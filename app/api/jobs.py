@@ -9,7 +9,7 @@ from app.api.strict import StrictRoute
 from app.deps import JobReaderDep, JobsDep
 from app.paging import Cursor, Limit, Page
 from app.schemas.examples import CHANGES, JOBS
-from app.schemas.jobs import DryRunOut, ExtendIn, JobOut, JobSummaryOut
+from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problems
 from core.jobs import JobState, StopRequest
 from core.spec import JobSpec
@@ -68,6 +68,12 @@ def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
     return JobOut.whole(*jobs.show(job_id))
 
 
+@router.patch("/{job_id}", responses=problems(400, 404, 409, 413, 415, 422))
+def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
+    """Change the priority of a job that is not finished."""
+    return JobOut.whole(*jobs.prioritise(job_id, changes.priority))
+
+
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 422))
 def delete_job(job_id: JobId, jobs: JobsDep) -> None:
     """Delete a finished job with its checkpoints; the models it left stay."""
@@ -75,9 +81,13 @@ def delete_job(job_id: JobId, jobs: JobsDep) -> None:
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=problems(404, 409, 422))
-def cancel_job(job_id: JobId, jobs: JobsDep) -> JobOut:
-    """Cancel a job that has not finished; what it reached is kept. Asking again changes nothing."""
-    return JobOut.whole(*jobs.stop(job_id, StopRequest.CANCEL))
+def cancel_job(
+    job_id: JobId,
+    jobs: JobsDep,
+    force: Annotated[bool, Query(description="At once: without a last checkpoint, without waiting.")] = False,
+) -> JobOut:
+    """Cancel a job that has not finished; what it reached is kept. Asking again changes nothing, unless by force."""
+    return JobOut.whole(*(jobs.kill(job_id) if force else jobs.stop(job_id, StopRequest.CANCEL)))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=problems(404, 409, 422))

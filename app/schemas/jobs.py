@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from core.db.repos.metrics import MetricPoint, MetricSeries
-from core.db.tables import CheckpointRow, JobRow
+from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
+from core.failures import FailureKind, kind_of
 from core.jobs import JobState
 from core.spec import JobSpec
 from core.spec.base import Spec
@@ -33,9 +34,10 @@ class FailureOut(BaseModel):
     """Why a job failed, for programs (`code`) and people."""
 
     code: str
+    kind: FailureKind
     message: str
     hint: str
-    retryable: bool
+    retryable: bool = Field(description="The same job, posted again, may succeed.")
     facts: dict[str, JsonValue]
 
 
@@ -55,6 +57,13 @@ class TrainedModelOut(BaseModel):
     version: int
 
 
+class AwaitedDatasetOut(BaseModel):
+    """A version of a dataset that is still being imported."""
+
+    name: str
+    version: int
+
+
 class JobSummaryOut(BaseModel):
     """A job in a list, without its spec and transitions."""
 
@@ -66,6 +75,7 @@ class JobSummaryOut(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    priority: int = Field(description="Jobs of a higher priority are taken first; 0 unless changed.")
     progress: ProgressOut
     metrics: Metrics
     failure: FailureOut | None
@@ -86,13 +96,22 @@ class JobOut(JobSummaryOut):
     queue_position: int | None = Field(
         description="How many queued jobs are taken before this one; null unless queued."
     )
+    waits_for: AwaitedDatasetOut | None = Field(
+        description="The dataset whose import a queued job waits for; an uploaded one also completes the spec."
+    )
     warnings: list[str]
     runtime: dict[str, JsonValue] | None = Field(
         description="Device, precision, threads, versions; null before a start."
     )
 
     @classmethod
-    def whole(cls, job: JobRow, transitions: Sequence[Event], queue_position: int | None) -> Self:
+    def whole(
+        cls,
+        job: JobRow,
+        transitions: Sequence[Event],
+        queue_position: int | None,
+        waits_for: DatasetVersionRow | None,
+    ) -> Self:
         """A row with what else is told of it."""
         return cls.model_validate(
             {
@@ -100,6 +119,7 @@ class JobOut(JobSummaryOut):
                 "spec": job.spec,
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,
+                "waits_for": waits_for and {"name": waits_for.name, "version": waits_for.version},
                 "warnings": job.warnings,
                 "runtime": job.runtime,
             }
@@ -117,6 +137,7 @@ def _fields(job: JobRow) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
+        "priority": job.priority,
         "progress": {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress},
         "metrics": job.metrics,
         "failure": _failure(job.failure),
@@ -130,6 +151,7 @@ def _failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     said = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
+    said["kind"] = kind_of(said["code"])
     return {**said, "facts": {key: value for key, value in failure.items() if key not in FailureOut.model_fields}}
 
 
@@ -146,6 +168,14 @@ class ExtendIn(Spec):
     """How many epochs more."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5])]
+
+
+class ChangesIn(Spec):
+    """What can be changed of a job that is not finished."""
+
+    priority: Annotated[
+        int, Field(ge=-1000, le=1000, examples=[10], description="Jobs of a higher priority are taken first.")
+    ]
 
 
 class PointOut(BaseModel):

@@ -25,7 +25,10 @@ class WorkerOut(BaseModel):
     devices: list[Any]
     versions: dict[str, Any]
     started_at: datetime
-    beat_at: datetime
+    beat_at: datetime = Field(description="When it was last heard of.")
+    took_at: datetime | None = Field(description="When it last took a message from the queue.")
+    is_consuming: bool = Field(description="False: it lives, but has taken nothing for long; restart it unless busy.")
+    jobs: list[str] = Field(description="Ids of the jobs it is at.")
 
 
 class SystemOut(BaseModel):

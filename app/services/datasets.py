@@ -86,6 +86,8 @@ class DatasetService:
         """
         if spec.name not in datasets.names():
             uploaded = self._uploaded(spec)
+            if uploaded.state is not DatasetState.READY:
+                raise not_ready(uploaded)
             return Pinned(uploaded.version, {}, facts_of(uploaded))
         builtin, options, row = self._built_in(spec)
         if row is not None and row.state is DatasetState.READY:
@@ -100,6 +102,13 @@ class DatasetService:
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
         row = self.ensure_builtin(spec.name, pinned.options)
         return PinnedVersion(pinned._replace(version=row.version), row.id)
+
+    def awaited(self, spec: DatasetSpec) -> DatasetVersionRow | None:
+        """The version that a job for `spec` must wait for before it can be checked: an upload under import."""
+        if spec.name in datasets.names():
+            return None
+        row = self._uploaded(spec)
+        return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
         """The one version of a built-in dataset with these (whole) options; made, or made again, if need be."""
@@ -208,7 +217,7 @@ class DatasetService:
             row = self._versions.find_newest(spec.name, DatasetState.READY) or newest
         else:
             row = self._versions.find_version(spec.name, spec.version) or self._no_version(spec)
-        if row.state is not DatasetState.READY:
+        if row.state is DatasetState.FAILED:
             raise not_ready(row)
         return row
 

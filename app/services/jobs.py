@@ -11,21 +11,24 @@ from sqlalchemy.orm import Session
 
 from app.services import specs
 from app.services.datasets import DatasetService
+from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
-from core.db.tables import JobRow, WorkerRow
-from core.errors import IdempotencyMismatch, InvalidSpec, Unavailable
+from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
+from core.errors import IdempotencyMismatch, InvalidSpec
 from core.events import Event
-from core.jobs import JobState, StopRequest
+from core.failures import failure
+from core.jobs import DatasetState, JobState, StopRequest
 from core.spec import JobSpec
 from core.spec.explain import explain
 from core.storage import Storage
 
 log = structlog.get_logger(__name__)
+IMPORTING = DatasetState.IMPORTING
 
 
 class JobView(NamedTuple):
@@ -34,6 +37,7 @@ class JobView(NamedTuple):
     job: JobRow
     transitions: Sequence[Event]
     queue_position: int | None
+    waits_for: DatasetVersionRow | None
 
 
 class JobService:
@@ -65,7 +69,7 @@ class JobService:
 
         Raises:
             InvalidSpec: it cannot be built as asked.
-            DatasetNotReady: its dataset is still being imported, or failed.
+            DatasetNotReady: the import of its dataset failed.
             IdempotencyMismatch: the key came with another spec before.
         """
         if idempotency_key is None:
@@ -91,11 +95,23 @@ class JobService:
 
     def show(self, job_id: str) -> JobView:
         job = self._jobs.get(job_id)
-        return JobView(job, EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job))
+        transitions, position = EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job)
+        version = DatasetRepo(self._session).get(job.dataset_version_id) if position is not None else None
+        return JobView(job, transitions, position, version if version and version.state is IMPORTING else None)
 
     def stop(self, job_id: str, wish: StopRequest) -> JobView:
         """Cancel, pause, or finish after this epoch; Conflict where the state does not allow it."""
         self._jobs.request_stop(job_id, wish)
+        return self.show(job_id)
+
+    def kill(self, job_id: str) -> JobView:
+        """Cancel without waiting for whoever is at it: what it does from now on has no effect."""
+        self._jobs.kill(job_id)
+        return self.show(job_id)
+
+    def prioritise(self, job_id: str, priority: int) -> JobView:
+        """Change the job's place in the queue."""
+        self._jobs.set_priority(job_id, priority)
         return self.show(job_id)
 
     def resume(self, job_id: str) -> JobView:
@@ -124,19 +140,42 @@ class JobService:
         keys = self._jobs.delete(job_id)
         on_commit(self._session, lambda: self._delete_files(keys))
 
+    def resolve_waiting(self) -> None:
+        """Check the jobs whose dataset has become ready: they can be taken, or fail with what is wrong with them."""
+        for job_id in self._jobs.unresolved():
+            job = self._jobs.take_unresolved(job_id)
+            if job is None:
+                continue
+            try:
+                spec = self.dry_run(JobSpec.model_validate(job.spec)).spec
+            except InvalidSpec as error:
+                errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
+                self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
+            else:
+                self._jobs.resolve(job_id, spec.model_dump(mode="json"))
+                self._send(job_id)
+
     def _create(self, spec: JobSpec, parent_id: str | None) -> JobView:
+        awaited = self._datasets.awaited(spec.dataset)
+        if awaited is not None:
+            return self._store(specs.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin(spec.dataset)
         spec = specs.resolve(spec, pinned.dataset, self._devices()).spec
+        return self._store(spec, pinned.version_id, parent_id, is_resolved=True)
+
+    def _store(self, spec: JobSpec, version_id: str, parent_id: str | None, *, is_resolved: bool) -> JobView:
         job = JobRow(
             kind=spec.kind,
             name=spec.name,
             model_name=spec.model,
             spec=spec.model_dump(mode="json"),
-            dataset_version_id=pinned.version_id,
+            is_resolved=is_resolved,
+            dataset_version_id=version_id,
             parent_id=parent_id,
         )
         self._jobs.add(job)
-        self._send(job.id)
+        if is_resolved:
+            self._send(job.id)
         return self.show(job.id)
 
     def _send(self, job_id: str) -> None:
@@ -151,7 +190,7 @@ class JobService:
         for key in keys:
             try:
                 self._storage.delete(key)
-            except (OSError, Unavailable) as error:  # the job is gone already; the sweep takes what is left
+            except OSError as error:  # the job is gone already; the sweep takes what is left
                 log.warning("job.files_left", key=key, error=str(error))
 
 

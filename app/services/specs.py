@@ -58,6 +58,13 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch)
 
 
+def provisional(spec: JobSpec, version: int) -> JobSpec:
+    """The spec of a job whose dataset is still being imported: named, and pinned to that version."""
+    name = spec.name or generated_name(spec)
+    dataset = spec.dataset.model_copy(update={"version": version})
+    return spec.model_copy(update={"name": name, "model": spec.model or name, "dataset": dataset})
+
+
 def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
     """Options of a built-in dataset with every default filled in.
 

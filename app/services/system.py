@@ -2,18 +2,33 @@
 
 import platform
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
-from core.db.tables import WorkerRow
 from core.errors import ServiceError
 from core.jobs import JobState
 
 PACKAGES = ("candela", "torch", "torchvision", "fastapi", "celery", "sqlalchemy")
+
+
+class WorkerView(NamedTuple):
+    """A worker that was heard of just now, and what it does."""
+
+    id: str
+    host: str
+    slots: int
+    devices: list[Any]
+    versions: dict[str, Any]
+    started_at: datetime
+    beat_at: datetime
+    took_at: datetime | None
+    is_consuming: bool
+    jobs: list[str]
 
 
 class System(NamedTuple):
@@ -23,22 +38,43 @@ class System(NamedTuple):
     devices: list[str]
     queue_depth: int
     jobs: dict[JobState, int]
-    workers: list[WorkerRow]
+    workers: list[WorkerView]
 
 
 class SystemService:
     """Args:
     worker_silence_s: a worker that was silent for longer does not count as living.
+    canary_silence_s: one that took no message for longer does not listen to the queue.
     """
 
-    def __init__(self, session: Session, *, worker_silence_s: float) -> None:
+    def __init__(self, session: Session, *, worker_silence_s: float, canary_silence_s: float) -> None:
         self._session = session
-        self._worker_silence_s = worker_silence_s
+        self._worker_silence_s, self._canary_silence_s = worker_silence_s, canary_silence_s
 
     def show(self) -> System:
-        jobs, workers = self.jobs(), WorkerRepo(self._session).alive(self._worker_silence_s)
+        jobs, workers = self.jobs(), self.workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
         return System(versions(), devices, jobs[JobState.QUEUED], jobs, workers)
+
+    def workers(self) -> list[WorkerView]:
+        """Workers that were heard of just now."""
+        held = JobRepo(self._session).held()
+        patience = timedelta(seconds=self._canary_silence_s)
+        return [
+            WorkerView(
+                id=row.id,
+                host=row.host,
+                slots=row.slots,
+                devices=row.devices,
+                versions=row.versions,
+                started_at=row.started_at,
+                beat_at=row.beat_at,
+                took_at=row.took_at,
+                is_consuming=row.beat_at - (row.took_at or row.started_at) < patience,
+                jobs=held.get(row.id, []),
+            )
+            for row in WorkerRepo(self._session).alive(self._worker_silence_s)
+        ]
 
     def jobs(self) -> dict[JobState, int]:
         """How many jobs there are in every state."""

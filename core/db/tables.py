@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -56,6 +56,7 @@ class JobRow(Base):
     name: Mapped[str] = mapped_column(String(63), index=True)
     model_name: Mapped[str] = mapped_column(String(63))
     spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
+    is_resolved: Mapped[bool] = mapped_column(default=True, server_default=true())  # false: it waits for its dataset
     dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
     parent_id: Mapped[str | None] = mapped_column(String(32))
 
@@ -194,3 +195,4 @@ class WorkerRow(Base):
     message: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
+    took_at: Mapped[datetime | None]  # when it last took a message from the queue

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from core.spec.base import Count, Name, Share, Spec
+from core.spec.base import Count, Name, Positive, Share, Spec
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
@@ -73,5 +73,10 @@ class JobSpec(Spec):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", description="CPU threads of the trainer; results are equal to the bit for an equal number."
+    )
+    max_runtime_s: Positive | None = Field(
+        default=None,
+        description="Seconds of work, all attempts together, after which the job fails with `time_limit`; its last "
+        "checkpoint is kept. The callback `time_limit` ends in success instead.",
     )
     callbacks: Callbacks = ()

@@ -71,6 +71,9 @@ def main() -> None:
         checkpoint(work, 1, "best")
         say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})
         sys.exit(1)
+    elif PLAN == "out of memory":
+        say(type="failed", code="host_out_of_memory", message="no memory", hint="less", facts={})
+        sys.exit(1)
     elif PLAN in ("die", "die once"):
         for step in (1, 2, 3, 4):
             checkpoint(work, 10 * attempt + step, *(("best",) if step == 1 else ()))

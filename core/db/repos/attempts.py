@@ -11,6 +11,7 @@ from core.db.repos.moves import held, move, tell_move
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
+from core.failures import failure
 from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
@@ -30,7 +31,10 @@ class AttemptRepo:
         self.release_lost(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
         take = update(JobRow).where(
-            JobRow.id == job_id, JobRow.state == JobState.QUEUED, JobRow.dataset_version_id.in_(ready)
+            JobRow.id == job_id,
+            JobRow.state == JobState.QUEUED,
+            JobRow.is_resolved,
+            JobRow.dataset_version_id.in_(ready),
         )
         won = self._session.execute(
             take.values(
@@ -98,10 +102,10 @@ class AttemptRepo:
         move(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 
-    def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
-        """The job failed for good. `failure` is {code, message, hint, retryable, …facts}."""
+    def fail(self, job_id: str, token: int, failed: dict[str, Any]) -> JobRow:
+        """The job failed for good. `failed` is {code, message, hint, retryable, …facts}."""
         job = held(self._session, job_id, token)
-        move(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
+        move(self._session, job, JobState.FAILED, failed["code"], failure=failed, stop_request=None)
         return job
 
     def give_back(self, job_id: str, token: int, reason: str) -> JobRow:
@@ -113,10 +117,10 @@ class AttemptRepo:
         self._give_back(job, reason, lost=0)
         return job
 
-    def lose(self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
-        """The attempt ended without a word: back into the queue, or failed with `failure` at the cap."""
+    def lose(self, job_id: str, token: int, failed: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
+        """The attempt ended without a word: back into the queue, or failed with `failed` at the cap."""
         job = held(self._session, job_id, token)
-        self._lose(job, failure, max_attempts)
+        self._lose(job, failed, max_attempts)
         return job
 
     def lost(self, limit: int = 100) -> list[str]:
@@ -130,7 +134,7 @@ class AttemptRepo:
         query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), silent).with_for_update()
         job = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
         if job is not None:
-            self._lose(job, WORKER_LOST, max_attempts)
+            self._lose(job, failure("worker_lost"), max_attempts)
         return job
 
     def unsent(self, older_than_s: float, limit: int = 100) -> list[str]:
@@ -147,13 +151,13 @@ class AttemptRepo:
         query = query.where(moved.scalar_subquery() < utc_now() - timedelta(seconds=older_than_s))
         return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 
-    def _lose(self, job: JobRow, failure: dict[str, Any], max_attempts: int) -> None:
+    def _lose(self, job: JobRow, failed: dict[str, Any], max_attempts: int) -> None:
         if job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts:
-            failure = {**failure, "attempts": job.attempt}
+            told = {**failed, "attempts": job.attempt}
             lost = job.lost_attempts + 1
-            move(self._session, job, JobState.FAILED, failure["code"], failure=failure, lost_attempts=lost)
+            move(self._session, job, JobState.FAILED, failed["code"], failure=told, lost_attempts=lost)
         else:
-            self._give_back(job, failure["code"], lost=1)
+            self._give_back(job, failed["code"], lost=1)
 
     def _give_back(self, job: JobRow, reason: str, lost: int) -> None:
         lost_attempts = job.lost_attempts + lost
@@ -168,11 +172,3 @@ class AttemptRepo:
     def _set(self, job_id: str, **values: object) -> None:
         change = update(JobRow).where(JobRow.id == job_id).values(**values)
         self._session.execute(change.execution_options(synchronize_session=False))
-
-
-WORKER_LOST: dict[str, Any] = {
-    "code": "worker_lost",
-    "message": "The worker or its trainer died without a word, as often as allowed.",
-    "hint": "Look at the job's log and the worker's memory; post the job again when the cause is gone.",
-    "retryable": True,
-}

@@ -11,7 +11,7 @@ from core.db.clock import utc_now
 from core.db.repos.moves import locked, move, refusal, tell_move
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Conflict, NotFound
-from core.jobs import TERMINAL, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
 
 
 class JobRepo:
@@ -81,9 +81,36 @@ class JobRepo:
     def next_queued(self) -> str | None:
         """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready."""
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
-        query = query.where(DatasetVersionRow.state == DatasetState.READY)
+        query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
+
+    def held(self) -> dict[str, list[str]]:
+        """Ids of the jobs at work, by their worker."""
+        found: dict[str, list[str]] = {}
+        query = select(JobRow.owner, JobRow.id).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)
+        for owner, job_id in self._session.execute(query):
+            found.setdefault(owner or "", []).append(job_id)
+        return found
+
+    def unresolved(self, limit: int = 20) -> list[str]:
+        """Ids of queued jobs that waited for a dataset which is ready now, oldest first."""
+        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
+        query = query.where(JobRow.is_resolved.is_(False), DatasetVersionRow.state == DatasetState.READY)
+        return list(self._session.scalars(query.order_by(JobRow.created_at).limit(limit)))
+
+    def take_unresolved(self, job_id: str) -> JobRow | None:
+        """The job, locked until the commit, if it is still to be resolved."""
+        job = locked(self._session, job_id)
+        return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
+
+    def resolve(self, job_id: str, spec: dict[str, Any]) -> None:
+        """The job can be taken, with this spec. The caller leaves a message in the outbox."""
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(spec=spec, is_resolved=True))
+
+    def refuse(self, job_id: str, failure: dict[str, Any]) -> None:
+        """The job cannot be built, as turned out when its dataset was there."""
+        move(self._session, locked(self._session, job_id), JobState.FAILED, str(failure["code"]), failure=failure)
 
     def dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
         """Jobs that use that version of a dataset, newest first: it cannot go before them."""
@@ -104,6 +131,33 @@ class JobRepo:
             if job.state is JobState.QUEUED:
                 move(self._session, job, JobState.FAILED, str(failure.get("code", "dataset_failed")), failure=failure)
         return ids
+
+    def set_priority(self, job_id: str, priority: int) -> JobRow:
+        """A higher priority is taken first; one that runs keeps it for the case that it is queued again.
+
+        Raises:
+            NotFound: no such job.
+            Conflict: it is finished.
+        """
+        job = locked(self._session, job_id)
+        if job.state in TERMINAL:
+            raise refusal(job, "has no place in the queue")
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(priority=priority))
+        self._session.refresh(job)
+        return job
+
+    def kill(self, job_id: str) -> JobRow:
+        """Cancel a job at once: whoever is at it is fenced off, and finds out at its next beat.
+
+        Raises:
+            NotFound: no such job.
+            Conflict: it ended in another way.
+        """
+        job = locked(self._session, job_id)
+        if job.state is not JobState.CANCELLED:
+            values = {"stop_request": None, "stop_reason": "user_cancelled"}
+            move(self._session, job, JobState.CANCELLED, "killed", **values)
+        return job
 
     def request_stop(self, job_id: str, wish: StopRequest) -> JobRow:
         """A client's cancel, pause or finish. Asking again changes nothing.

@@ -22,9 +22,16 @@ class WorkerRepo:
         self._session.flush()
         self.beat(worker_id)
 
-    def beat(self, worker_id: str, message: str | None = None) -> bool:
-        """The worker lives; False if it was taken for dead and its row deleted: register again."""
-        values = {"beat_at": now(self._session), "message": message}
+    def beat(self, worker_id: str, took_s_ago: float | None = None) -> bool:
+        """The worker lives; False if it was taken for dead and its row deleted: register again.
+
+        Args:
+            worker_id: as it registered.
+            took_s_ago: how long ago it took its last message from the queue; None: it never did.
+        """
+        values: dict[str, Any] = {"beat_at": now(self._session)}
+        if took_s_ago is not None:
+            values["took_at"] = now(self._session, -took_s_ago)
         change = update(WorkerRow).where(WorkerRow.id == worker_id).values(values)
         found = self._session.execute(change.returning(WorkerRow.id).execution_options(synchronize_session=False))
         return found.scalar_one_or_none() is not None

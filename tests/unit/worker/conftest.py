@@ -45,11 +45,11 @@ def supervise(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterato
     """A supervisor whose trainers go by a plan of `fake_trainer.py`."""
     standbys: list[Standby] = []
 
-    def make(plan: str, lease_s: float = 60.0, grace_s: float = 60.0) -> Supervisor:
+    def make(plan: str, lease_s: float = 60.0, grace_s: float = 60.0, stall_s: float = 600.0) -> Supervisor:
         standby = Standby([sys.executable, str(FAKE), plan])
         standby.start()
         standbys.append(standby)
-        cadence = Cadence(lease_s=lease_s, heartbeat_s=0.05, grace_s=grace_s, flush_s=0.01)
+        cadence = Cadence(lease_s=lease_s, heartbeat_s=0.05, grace_s=grace_s, stall_s=stall_s, flush_s=0.01)
         return Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence, max_attempts=3)
 
     yield make

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -167,6 +167,56 @@ def test_a_trainer_that_does_not_obey_in_time_is_killed(
     assert not is_alive(trainer)
 
 
+def test_a_trainer_that_lives_but_says_nothing_is_killed_and_its_job_tried_again(supervise: Any, look: Any) -> None:
+    with at_work(supervise("deaf", stall_s=0.2), look) as trainer:
+        pass
+    job = look()
+    assert (job.state, job.lost_attempts) == (S.QUEUED, 1)
+    assert not is_alive(trainer)
+
+
+def test_a_job_that_stalls_as_often_as_allowed_has_failed(supervise: Any, look: Any) -> None:
+    supervisor = supervise("deaf", stall_s=0.2)
+    for _ in range(3):
+        assert supervisor.run(look().id)
+    assert (look().state, look().failure["code"], look().failure["retryable"]) == (S.FAILED, "stalled", True)
+
+
+@pytest.mark.parametrize(("plan", "step"), [("obey", 7), ("deaf", None)])
+def test_a_job_whose_time_is_up_has_failed_and_keeps_its_checkpoint(
+    supervise: Any, sqlite_sessions: SessionFactory, look: Any, told: Any, plan: str, step: int | None
+) -> None:
+    limit(sqlite_sessions, 0.2)
+    supervise(plan, grace_s=0.2).run(look().id)
+    job = look()
+    assert (job.state, job.failure["code"], job.lost_attempts) == (S.FAILED, "time_limit", 0)
+    assert [payload["step"] for payload in told(EventType.CHECKPOINT)] == ([] if step is None else [step])
+
+
+def test_the_time_of_all_attempts_counts(supervise: Any, sqlite_sessions: SessionFactory, look: Any) -> None:
+    supervise("die once").run(look().id)
+    limit(sqlite_sessions, 1e-6)
+    supervise("succeed").run(look().id)
+    job = look()
+    assert (job.state, job.failure["code"], job.attempt) == (S.FAILED, "time_limit", 2)
+
+
+def test_a_job_that_is_killed_is_over_at_once_and_its_trainer_soon(
+    supervise: Any, sqlite_sessions: SessionFactory, look: Any
+) -> None:
+    with at_work(supervise("deaf"), look) as trainer:
+        with transaction(sqlite_sessions) as session:
+            JobRepo(session).kill(look().id)
+        assert look().state is S.CANCELLED
+    assert not is_alive(trainer)
+    assert (look().state, look().stop_reason) == (S.CANCELLED, "user_cancelled")
+
+
+def test_what_may_pass_is_tried_again(supervise: Any, look: Any) -> None:
+    supervise("out of memory").run(look().id)
+    assert (look().state, look().lost_attempts) == (S.QUEUED, 1)
+
+
 def test_who_lost_the_lease_kills_its_trainer_and_writes_nothing_more(
     supervise: Any, sqlite_sessions: SessionFactory, look: Any
 ) -> None:
@@ -209,6 +259,13 @@ def test_a_damaged_dataset_fails_the_job(supervise: Any, storage: LocalStorage, 
 def test_a_trainer_of_another_version_fails_the_job_at_once(supervise: Any, look: Any) -> None:
     supervise("nonsense").run(look().id)
     assert (look().state, look().failure["code"]) == (S.FAILED, "internal")
+
+
+def limit(sessions: SessionFactory, seconds: float) -> None:
+    """Let the only job run for so long at most."""
+    with transaction(sessions) as session:
+        (job,) = session.scalars(select(JobRow))
+        job.spec = {**job.spec, "max_runtime_s": seconds}
 
 
 def damage(sessions: SessionFactory, storage: LocalStorage, job_id: str, number: int) -> None:

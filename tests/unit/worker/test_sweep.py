@@ -17,6 +17,7 @@ from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, IdempotencyRow, JobEventRow, JobRow, OutboxRow, WorkerRow
 from core.jobs import JobState, StopRequest
+from core.queue import CANARY
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.builders import dataset_version, job
@@ -189,3 +190,20 @@ def test_only_old_files_that_nothing_refers_to_are_deleted(
 def test_files_are_deleted_by_what_was_published_together(file: str, unit: str) -> None:
     assert unit_of(file) == unit
     assert Path(unit) in [Path(file), *Path(file).parents]
+
+
+def test_every_living_worker_gets_a_canary_unless_there_is_enough_to_take(
+    sweep: Sweep, sessions: SessionFactory, queue: MemoryQueue
+) -> None:
+    sweep.once()
+    assert queue.sent == []
+    with transaction(sessions) as session:
+        for name in ("one", "two"):
+            WorkerRepo(session).register(name, "host", 1, [], {})
+    sweep.once()
+    assert queue.sent == [("train", CANARY)] * 2
+    sweep.once()
+    assert len(queue.sent) == 2
+    queue.sent.clear()
+    queue.is_away = True
+    sweep.once()

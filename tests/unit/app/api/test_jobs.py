@@ -12,6 +12,7 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow
+from core.failures import failure
 from core.jobs import DatasetState, JobState
 from tests.support.http_service import SMALL
 
@@ -252,3 +253,48 @@ def test_a_job_that_is_not_there_is_a_problem(client: TestClient, job_id: str, p
     answer = client.get(f"/v1/jobs/{job_id}{path}")
     assert answer.status_code in {404, 422}
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_priority_moves_a_job_in_the_queue(client: TestClient, post_job: Post) -> None:
+    first, second = post_job()["id"], post_job()["id"]
+    answer = client.patch(f"/v1/jobs/{second}", json={"priority": 5})
+    assert (answer.status_code, answer.json()["priority"], answer.json()["queue_position"]) == (200, 5, 0)
+    assert client.get(f"/v1/jobs/{first}").json()["queue_position"] == 1
+
+
+@pytest.mark.parametrize("body", [{}, {"priority": "5"}, {"priority": 1001}, {"priority": 1, "state": "succeeded"}])
+def test_nothing_but_a_priority_can_be_changed(client: TestClient, post_job: Post, body: dict[str, Any]) -> None:
+    assert client.patch(f"/v1/jobs/{post_job()['id']}", json=body).status_code == 422
+
+
+def test_a_finished_job_has_no_place_in_the_queue(client: TestClient, post_job: Post) -> None:
+    job_id = post_job()["id"]
+    client.post(f"/v1/jobs/{job_id}/cancel")
+    answer = client.patch(f"/v1/jobs/{job_id}", json={"priority": 1})
+    assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "cancelled")
+
+
+def test_force_cancels_at_once_what_a_worker_is_at(
+    client: TestClient, state: State, post_job: Post, set_state: Callable[..., None]
+) -> None:
+    job_id = post_job()["id"]
+    set_state(job_id, JobState.CANCELLING, owner="worker-1")
+    assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelling"
+    for _ in range(2):
+        answer = client.post(f"/v1/jobs/{job_id}/cancel?force=true")
+        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+    set_state(job_id, JobState.SUCCEEDED)
+    assert client.post(f"/v1/jobs/{job_id}/cancel?force=true").status_code == 409
+
+
+def test_a_failure_has_its_kind(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
+    job_id = post_job()["id"]
+    set_state(job_id, JobState.FAILED, failure=failure("time_limit", facts={"step": 3}))
+    told = client.get(f"/v1/jobs/{job_id}").json()["failure"]
+    assert (told["code"], told["kind"], told["retryable"], told["facts"]) == (
+        "time_limit",
+        "resources",
+        False,
+        {"step": 3},
+    )
+    assert told["hint"]

@@ -8,9 +8,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import transaction
 from core.storage import LocalStorage
+from tests.support.builders import dataset_version, job
 from tests.support.fakes import MemoryQueue
 from tests.support.http_service import SMALL
 
@@ -76,6 +79,27 @@ def test_workers_that_live_are_shown_and_their_devices_may_be_asked_for(client: 
     assert {"candela", "python", "torch"} <= set(system["versions"])
     assert client.post("/v1/jobs", json=gpu_job).status_code == 202
     assert client.post("/v1/jobs", json=SMALL | {"device": "cuda:1"}).status_code == 422
+
+
+def test_a_worker_that_lives_but_takes_nothing_is_seen(client: TestClient, state: State) -> None:
+    cpu: list[Any] = [{"name": "cpu"}]
+    with transaction(state["sessions"]) as session:
+        workers = WorkerRepo(session)
+        for name, took_s_ago in (("new", None), ("busy", 1.0), ("deaf", 3600.0)):
+            workers.register(name, "host", 1, cpu, {})
+            workers.beat(name, took_s_ago)
+        session.add(version := dataset_version())
+        session.flush()
+        held = JobRepo(session).add(job(version))
+        AttemptRepo(session).claim(held.id, "busy", 30.0)
+    workers_out = {worker["id"]: worker for worker in client.get("/v1/system").json()["workers"]}
+    assert {name: worker["is_consuming"] for name, worker in workers_out.items()} == {
+        "new": True,
+        "busy": True,
+        "deaf": False,
+    }
+    assert {name: worker["jobs"] for name, worker in workers_out.items()} == {"new": [], "busy": [held.id], "deaf": []}
+    assert workers_out["new"]["took_at"] is None
 
 
 def test_everything_to_choose_from_is_listed_with_its_options(client: TestClient) -> None:

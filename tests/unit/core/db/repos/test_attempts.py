@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from core.db.repos.attempts import WORKER_LOST, AttemptRepo
+from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
@@ -14,6 +14,7 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import LostLease
 from core.events import EventType
+from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
 
 
@@ -50,10 +51,10 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
     writes: list[Callable[[AttemptRepo], object]] = [
         lambda repo: repo.beat(queued.id, old.token, 30.0),
         lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
-        lambda repo: repo.fail(queued.id, old.token, WORKER_LOST),
+        lambda repo: repo.fail(queued.id, old.token, failure("worker_lost")),
         lambda repo: repo.give_back(queued.id, old.token, "worker leaves"),
         lambda repo: repo.wish(queued.id, old.token),
-        lambda repo: repo.lose(queued.id, old.token, WORKER_LOST),
+        lambda repo: repo.lose(queued.id, old.token, failure("worker_lost")),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.describe(queued.id, old.token, {}),
     ]

@@ -1,0 +1,106 @@
+"""Jobs whose uploaded dataset is still being imported: they wait, are checked when it is there, or fail with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State, resolve_waiting
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import transaction
+from tests.support.pictures import classes, zip_of
+from worker.importer import Importer
+
+PETS: dict[str, Any] = {"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}, "batch_size": 4}
+
+
+@pytest.fixture
+def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Callable[[], None]]:
+    """Upload pictures, damaged ones if asked; the answer imports them."""
+
+    def upload(*, damaged: bool = False) -> Callable[[], None]:
+        files = classes(3, 4)
+        if damaged:
+            files["class_0/01.png"] = files["class_0/01.png"][:80]
+        archive = zip_of(tmp_path / "pets.zip", files).read_bytes()
+        version = client.post("/v1/datasets/pets/versions", content=archive)
+        assert version.status_code == 202
+        with transaction(state["sessions"]) as session:
+            version_id = next(row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import")
+        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
+        return lambda: None if importer.run(version_id) else None
+
+    return upload
+
+
+def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
+    answer = client.post("/v1/jobs", json=PETS | changes)
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+def is_taken(state: State, job_id: str) -> bool:
+    with transaction(state["sessions"]) as session:
+        JobRepo(session).next_queued()
+        return AttemptRepo(session).claim(job_id, "w", 30.0) is not None
+
+
+def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
+    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+) -> None:
+    finish_import = upload()
+    job = submit(client, name="early")
+    assert (job["state"], job["waits_for"]) == ("queued", {"name": "pets", "version": 1})
+    resolve_waiting(state)
+    assert not is_taken(state, job["id"])
+    finish_import()
+    assert not is_taken(state, job["id"])  # nobody has checked it yet
+    resolve_waiting(state)
+    resolve_waiting(state)  # as another replica of the service would
+    early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early")
+    assert early["waits_for"] is None
+    assert early["spec"] == late["spec"]
+    assert is_taken(state, job["id"])
+
+
+def test_a_job_that_its_dataset_does_not_suit_fails_when_it_is_there(
+    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+) -> None:
+    finish_import = upload()
+    job = submit(client, batch_size=5000)
+    finish_import()
+    resolve_waiting(state)
+    told = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (told["state"], told["failure"]["code"], told["failure"]["kind"]) == ("failed", "invalid_spec", "request")
+    assert told["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
+
+
+def test_a_job_fails_with_the_import_it_waits_for(
+    client: TestClient, upload: Callable[..., Callable[[], None]]
+) -> None:
+    finish_import = upload(damaged=True)
+    job = submit(client)
+    finish_import()
+    told = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (told["state"], told["failure"]["code"]) == ("failed", "dependency_failed")
+    assert client.post("/v1/jobs", json=PETS).status_code == 409
+
+
+def test_a_job_that_was_paused_or_cancelled_while_it_waited_stays_so(
+    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+) -> None:
+    finish_import = upload()
+    paused, cancelled = submit(client)["id"], submit(client)["id"]
+    client.post(f"/v1/jobs/{paused}/pause")
+    client.post(f"/v1/jobs/{cancelled}/cancel")
+    finish_import()
+    resolve_waiting(state)
+    assert client.get(f"/v1/jobs/{cancelled}").json()["state"] == "cancelled"
+    assert client.get(f"/v1/jobs/{paused}").json()["state"] == "paused"
+    client.post(f"/v1/jobs/{paused}/resume")
+    resolve_waiting(state)
+    assert is_taken(state, paused)

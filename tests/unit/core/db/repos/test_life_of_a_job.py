@@ -1,0 +1,275 @@
+"""A job driven at random against a model of its rules: one holder, one end, no effect by a stale token."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from core.db import clock
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import make_engine, make_sessions, transaction
+from core.db.tables import JobRow
+from core.errors import Conflict, LostLease
+from core.failures import failure
+from core.jobs import ACTIVE, MOVES, TERMINAL, JobState, StopRequest
+from tests.support.builders import dataset_version, job
+
+S, CAP, LEASE_S = JobState, 3, 30.0
+STALE = st.integers(min_value=0, max_value=5)
+
+
+class Life(RuleBasedStateMachine):
+    """The model: who holds the lease until when, how often an attempt was lost, what was wished for."""
+
+    template: Path
+    patch: pytest.MonkeyPatch
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="candela-life-"))
+        url = f"sqlite:///{shutil.copy(self.template, self.folder / 'life.db')}"
+        self.engine = make_engine(url)
+        self.sessions = make_sessions(self.engine)
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.patch.setattr(clock, "utc_now", lambda: self.now)
+
+    @initialize()
+    def submit(self) -> None:
+        with transaction(self.sessions) as session:
+            session.add(version := dataset_version())
+            session.flush()
+            self.id = JobRepo(session).add(job(version)).id
+        self.state, self.token, self.lost = S.QUEUED, 0, 0
+        self.lease_until: datetime | None = None
+        self.wish: StopRequest | None = None
+        self.ends = 0
+
+    def teardown(self) -> None:
+        self.engine.dispose()
+        shutil.rmtree(self.folder)
+
+    # ---- what the world does
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 29.0, 31.0, 3600.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(seconds=st.sampled_from([5.0, 3600.0]))
+    def the_clock_jumps_back(self, seconds: float) -> None:
+        self.now -= timedelta(seconds=seconds)
+
+    @rule(times=st.integers(1, 3))
+    def a_message_is_delivered(self, times: int) -> None:
+        wins = 0
+        for _ in range(times):
+            self._expire()
+            with transaction(self.sessions) as session:
+                won = AttemptRepo(session).claim(self.id, "w", LEASE_S, CAP)
+            may = self.state is S.QUEUED
+            assert (won is not None) == may
+            if won is not None:
+                wins += 1
+                self.state, self.token, self.lease_until = S.RUNNING, self.token + 1, self._lease()
+                assert won.token == self.token
+        assert wins <= 1
+
+    @rule(times=st.integers(1, 2))
+    def the_sweep_comes(self, times: int) -> None:
+        for _ in range(times):
+            self._expire()
+            with transaction(self.sessions) as session:
+                for job_id in AttemptRepo(session).lost():
+                    AttemptRepo(session).release_lost(job_id, CAP)
+
+    # ---- what a holder does; `back` says how stale its token is
+
+    @rule(back=STALE)
+    def beat(self, back: int) -> None:
+        wish = self._as_holder(back, lambda repo, token: repo.beat(self.id, token, LEASE_S))
+        if self._holds(back):
+            self.lease_until = self._lease()
+            assert wish == self.wish
+
+    @rule(back=STALE)
+    def report(self, back: int) -> None:
+        self._as_holder(back, lambda repo, token: repo.set_progress(self.id, token, {"epoch": token}, {}))
+
+    @rule(back=STALE)
+    def finish(self, back: int) -> None:
+        held = self._holds(back)
+        self._as_holder(back, lambda repo, token: repo.finish(self.id, token, 1, {}, None))
+        self._end(held, S.SUCCEEDED)
+
+    @rule(back=STALE)
+    def fail(self, back: int) -> None:
+        held = self._holds(back)
+        self._as_holder(back, lambda repo, token: repo.fail(self.id, token, failure("diverged")))
+        self._end(held, S.FAILED)
+
+    @rule(back=STALE)
+    def give_back(self, back: int) -> None:
+        held = self._holds(back)
+        self._as_holder(back, lambda repo, token: repo.give_back(self.id, token, "left"))
+        if held:
+            self._released()
+
+    @rule(back=STALE)
+    def lose(self, back: int) -> None:
+        held = self._holds(back)
+        self._as_holder(back, lambda repo, token: repo.lose(self.id, token, failure("worker_lost"), CAP))
+        if held:
+            self._lose()
+
+    # ---- what a client does
+
+    @rule(wish=st.sampled_from(StopRequest))
+    def ask(self, wish: StopRequest) -> None:
+        to = {
+            StopRequest.CANCEL: (S.CANCELLING, S.CANCELLED),
+            StopRequest.PAUSE: (S.PAUSING, S.PAUSED),
+            StopRequest.FINISH: (S.RUNNING, None),
+        }[wish]
+        if wish is StopRequest.FINISH:
+            may = self.state is S.RUNNING
+        else:
+            may = self.state in to or (to[0] if self.state in ACTIVE else to[1]) in MOVES[self.state]
+        self._as_client(may, lambda repo: repo.request_stop(self.id, wish))
+        if not may or self.state in to[::-1][:1] or (wish is not StopRequest.FINISH and self.state is to[0]):
+            return
+        if self.state in ACTIVE:
+            self.state, self.wish = to[0], wish
+        else:
+            self.wish = None
+            self._end(True, to[1] or S.CANCELLED) if to[1] in TERMINAL else self._set(S.PAUSED)
+
+    @rule()
+    def kill(self) -> None:
+        may = S.CANCELLED in MOVES[self.state] or self.state is S.CANCELLED
+        self._as_client(may, lambda repo: repo.kill(self.id))
+        if may and self.state is not S.CANCELLED:
+            self._end(True, S.CANCELLED)
+
+    @rule()
+    def resume(self) -> None:
+        may = self.state is S.PAUSED
+        self._as_client(may, lambda repo: repo.resume(self.id))
+        if may:
+            self._set(S.QUEUED)
+            self.wish = None
+
+    @precondition(lambda self: self.state is S.SUCCEEDED)
+    @rule()
+    def extend(self) -> None:
+        self._as_client(True, lambda repo: repo.extend(self.id, {"epochs": 2}))
+        self._set(S.QUEUED)
+        self.lost, self.ends, self.wish = 0, 0, None
+
+    # ---- what always holds
+
+    @invariant()
+    def the_row_is_as_the_model_says(self) -> None:
+        row = self._row()
+        assert (row.state, row.token, row.lost_attempts) == (self.state, self.token, self.lost)
+        assert (row.lease_until is not None) == (row.state in ACTIVE) == (row.owner is not None)
+        assert row.progress.get("epoch", self.token) <= self.token
+
+    @invariant()
+    def it_ends_once(self) -> None:
+        with transaction(self.sessions, read_only=True) as session:
+            moves = [event.payload for event in EventRepo(session).transitions(self.id)]
+        for before, after in itertools.pairwise(moves):
+            assert after["from"] == before["to"], moves
+            assert after["to"] in MOVES[JobState(after["from"])]
+        assert self.ends == (1 if self.state in TERMINAL else 0)
+
+    # ---- the model's own steps
+
+    def _row(self) -> JobRow:
+        with transaction(self.sessions, read_only=True) as session:
+            return JobRepo(session).get(self.id)
+
+    def _lease(self) -> datetime:
+        return self.now + timedelta(seconds=LEASE_S)
+
+    def _holds(self, back: int) -> bool:
+        return back == 0 and self.state in ACTIVE
+
+    def _as_holder(self, back: int, act: Callable[[AttemptRepo, int], Any]) -> Any:
+        before = vars(self._row()).copy()
+        try:
+            with transaction(self.sessions) as session:
+                answer = act(AttemptRepo(session), self.token - back)
+        except LostLease:
+            assert not self._holds(back)
+            after = vars(self._row())
+            assert {k: v for k, v in after.items() if k[0] != "_"} == {k: v for k, v in before.items() if k[0] != "_"}
+            return None
+        assert self._holds(back)
+        return answer
+
+    def _as_client(self, may: bool, act: Callable[[JobRepo], Any]) -> None:
+        try:
+            with transaction(self.sessions) as session:
+                act(JobRepo(session))
+        except Conflict:
+            assert not may
+            return
+        assert may
+
+    def _expire(self) -> None:
+        if self.state in ACTIVE and self.lease_until is not None and self.lease_until < self.now:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.lost += 1
+        if self.state is S.RUNNING and self.lost >= CAP:
+            self._end(True, S.FAILED)
+        else:
+            self._released()
+
+    def _released(self) -> None:
+        if self.state is S.CANCELLING:
+            self._end(True, S.CANCELLED)
+        elif self.state is S.PAUSING:
+            self._set(S.PAUSED)
+            self.wish = None
+        else:
+            self._set(S.QUEUED)
+
+    def _end(self, held: bool, state: JobState) -> None:
+        if held:
+            self._set(state)
+            self.ends += 1
+            self.wish = None if state is not S.FAILED else self.wish
+
+    def _set(self, state: JobState) -> None:
+        self.state, self.lease_until = state, None
+
+
+def test_whatever_comes_in_whatever_order_the_rules_hold(
+    sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Life.template, Life.patch = sqlite_template, monkeypatch
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
