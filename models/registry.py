@@ -48,6 +48,7 @@ class Summary(NamedTuple):
     num_parameters: int
     output_shape: tuple[int, ...]
     """Of one picture: (num_outputs,)."""
+    parameter_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,4 +129,5 @@ def check(name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs
             raise CannotBuild("", f"{name} cannot take pictures of shape {input_shape}: {error}") from error
     if tuple(scores.shape) != (2, num_outputs):
         raise CannotBuild("", f"{name} gives {tuple(scores.shape)[1:]} for a picture, but {(num_outputs,)} is wanted")
-    return Summary(sum(parameter.numel() for parameter in network.parameters()), (num_outputs,))
+    named = dict(network.named_parameters())
+    return Summary(sum(parameter.numel() for parameter in named.values()), (num_outputs,), tuple(named))

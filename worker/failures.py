@@ -14,6 +14,7 @@ from worker.engine.callback import TrainingError
 from worker.engine.callbacks import Diverged
 from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
+from worker.engine.optimizers import UnknownParameters
 from worker.engine.snapshot import BadSnapshot
 from worker.protocol import Failed
 
@@ -65,7 +66,9 @@ def _recognise(error: BaseException, spec: JobSpec | None) -> Failed | None:
             return Failed(code="checkpoint_corrupt", message=text, hint="Resume from an earlier checkpoint.")
         case Corrupt() | WrongDataset():
             return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
-        case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | UnfitWeights() | Unavailable():
+        case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | Unavailable():
+            return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
+        case UnfitWeights() | UnknownParameters():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."

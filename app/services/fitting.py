@@ -1,14 +1,16 @@
 """The rules by which the parts of a job fit together, one function a rule; each adds what it finds to a report."""
 
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from core.datasets import DatasetFacts, splits
 from core.spec import JobSpec
-from core.spec.callbacks import EarlyStoppingSpec, KeepBestSpec, ModelCheckpointSpec
+from core.spec.callbacks import EarlyStoppingSpec, GradientClipSpec, KeepBestSpec, ModelCheckpointSpec
 from core.spec.explain import nearest
 from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, NllSpec
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
+from core.spec.optimizers import GroupedSpec, LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
 from core.spec.transforms import NormalizeSpec, RandomCropSpec
 
@@ -48,7 +50,8 @@ USUAL = {
         MseSpec(), (MaeSpec(),), frozenset({"mse", "l1", "smooth_l1"}), frozenset({"mae", "mse", "rmse", "r2"})
     ),
 }
-WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta"})
+WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
+MAX_NAMES = 30
 
 
 def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
@@ -149,6 +152,25 @@ def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
             report.add("/schedule/milestones", "must rise")
         case _:
             pass
+
+
+def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
+    """`parameter_names` are the network's; none if it could not be built."""
+    if isinstance(spec.optimizer, LbfgsSpec):
+        if spec.precision == "fp16":
+            report.add("/precision", "'lbfgs' cannot have its losses scaled, as 'fp16' needs; use 'fp32'")
+        for index, callback in enumerate(spec.callbacks):
+            if isinstance(callback, GradientClipSpec):
+                report.add(f"/callbacks/{index}", "'lbfgs' compares gradients with losses: they must not be clipped")
+    if isinstance(spec.optimizer, GroupedSpec):
+        for index, group in enumerate(spec.optimizer.groups):
+            _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)
+
+
+def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Report) -> None:
+    if names and not any(fnmatchcase(name, pattern) for name in names):
+        known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
+        report.add(pointer, f"no parameter matches {pattern!r}; there are {known}")
 
 
 def check_device(spec: JobSpec, devices: frozenset[str], report: Report) -> None:

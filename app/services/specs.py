@@ -52,6 +52,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)
     architecture, summary = _check_architecture(spec.architecture, facts, report)
+    fitting.check_optimizer(spec, summary.parameter_names, report)
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     spec = spec.model_copy(update={"architecture": architecture})

@@ -4,13 +4,33 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import NonNegative, Positive, Probability, Spec
+from core.spec.base import Count, NonNegative, Positive, Probability, Spec
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
+Shrink = Annotated[float, Field(gt=0.0, lt=1.0)]
+Grow = Annotated[float, Field(gt=1.0, le=100.0)]
+PATTERN = "A pattern for parameters' names: `*` stands for any text, `?` for one character."
+Pattern = Annotated[str, Field(min_length=1, max_length=200, description=PATTERN)]
+DECAY = "Whether weight decay draws the scales of norms and all biases to zero, too."
 
 
-class SgdSpec(Spec):
+class GroupSpec(Spec):
+    """Parameters of matching names have a learning rate or a weight decay of their own; the first match counts."""
+
+    match: Pattern
+    lr: Positive | None = Field(default=None, description="The optimizer's, unless given; schedules keep the ratio.")
+    weight_decay: NonNegative | None = Field(default=None, description="The optimizer's, unless given.")
+
+
+class GroupedSpec(Spec):
+    """An optimizer whose parameters may be treated differently."""
+
+    groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = ()
+    decay_norms_and_biases: bool = Field(default=True, description=DECAY)
+
+
+class SgdSpec(GroupedSpec):
     """Stochastic gradient descent. Source: `torch.optim.SGD`."""
 
     name: Literal["sgd"] = "sgd"
@@ -27,7 +47,7 @@ class SgdSpec(Spec):
         return self
 
 
-class AdamSpec(Spec):
+class AdamSpec(GroupedSpec):
     """Adam. Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2014; `torch.optim.Adam`."""
 
     name: Literal["adam"] = "adam"
@@ -38,7 +58,7 @@ class AdamSpec(Spec):
     amsgrad: bool = False
 
 
-class AdamWSpec(Spec):
+class AdamWSpec(GroupedSpec):
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter, 2017; `torch.optim.AdamW`."""
 
     name: Literal["adamw"] = "adamw"
@@ -47,9 +67,71 @@ class AdamWSpec(Spec):
     eps: Positive = 1e-8
     weight_decay: NonNegative = 1e-2
     amsgrad: bool = False
+    decay_norms_and_biases: bool = Field(default=False, description=DECAY)
 
 
-class RmspropSpec(Spec):
+class NAdamSpec(GroupedSpec):
+    """Adam with Nesterov momentum. Source: Dozat, 2016; `torch.optim.NAdam`."""
+
+    name: Literal["nadam"] = "nadam"
+    lr: Positive = 2e-3
+    betas: Betas = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    momentum_decay: NonNegative = 4e-3
+    decoupled_weight_decay: bool = False
+
+
+class RAdamSpec(GroupedSpec):
+    """Adam that rectifies the variance of its first steps. Source: Liu et al., 2019; `torch.optim.RAdam`."""
+
+    name: Literal["radam"] = "radam"
+    lr: Positive = 1e-3
+    betas: Betas = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+    decoupled_weight_decay: bool = False
+
+
+class AdamaxSpec(GroupedSpec):
+    """Adam by the infinity norm. Source: Kingma and Ba, 2014, section 7; `torch.optim.Adamax`."""
+
+    name: Literal["adamax"] = "adamax"
+    lr: Positive = 2e-3
+    betas: Betas = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.0
+
+
+class AdafactorSpec(GroupedSpec):
+    """Adam whose second moments are kept as rows and columns. Source: Shazeer, 2018; `torch.optim.Adafactor`."""
+
+    name: Literal["adafactor"] = "adafactor"
+    lr: Positive = 1e-2
+    beta2_decay: Annotated[float, Field(ge=-10.0, le=0.0)] = -0.8
+    d: Annotated[float, Field(ge=1.0, le=1e12, description="Updates of a root mean square above it are clipped.")] = 1.0
+    weight_decay: NonNegative = 0.0
+
+
+class MuonSpec(GroupedSpec):
+    """Orthogonalised momentum for matrices; all that is no matrix (convolutions, norms, biases) goes by AdamW.
+
+    With `adjust_lr` of `match_rms_adamw` one learning rate suits both. Source: Jordan, 2024; `torch.optim.Muon`.
+    """
+
+    name: Literal["muon"] = "muon"
+    lr: Positive = 1e-3
+    momentum: Beta = 0.95
+    nesterov: bool = True
+    ns_steps: Annotated[int, Field(ge=1, le=99, description="Newton-Schulz iterations.")] = 5
+    adjust_lr: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
+    betas: Betas = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 0.1
+    decay_norms_and_biases: bool = Field(default=False, description=DECAY)
+
+
+class RmspropSpec(GroupedSpec):
     """RMSprop. Source: Hinton's lecture 6e, 2012; `torch.optim.RMSprop`."""
 
     name: Literal["rmsprop"] = "rmsprop"
@@ -61,7 +143,7 @@ class RmspropSpec(Spec):
     centered: bool = False
 
 
-class AdagradSpec(Spec):
+class AdagradSpec(GroupedSpec):
     """Adagrad. Source: Duchi, Hazan and Singer, 2011; `torch.optim.Adagrad`."""
 
     name: Literal["adagrad"] = "adagrad"
@@ -72,7 +154,7 @@ class AdagradSpec(Spec):
     eps: Positive = 1e-10
 
 
-class AdadeltaSpec(Spec):
+class AdadeltaSpec(GroupedSpec):
     """Adadelta. Source: Zeiler, 2012; `torch.optim.Adadelta`."""
 
     name: Literal["adadelta"] = "adadelta"
@@ -82,7 +164,56 @@ class AdadeltaSpec(Spec):
     weight_decay: NonNegative = 0.0
 
 
+class AsgdSpec(GroupedSpec):
+    """Averaged stochastic gradient descent. Source: Polyak and Juditsky, 1992; `torch.optim.ASGD`."""
+
+    name: Literal["asgd"] = "asgd"
+    lr: Positive = 1e-2
+    lambd: NonNegative = 1e-4
+    alpha: NonNegative = 0.75
+    t0: Positive = 1e6
+    weight_decay: NonNegative = 0.0
+
+
+class RpropSpec(Spec):
+    """Resilient propagation: the signs of gradients alone. Source: Riedmiller and Braun, 1993; `torch.optim.Rprop`."""
+
+    name: Literal["rprop"] = "rprop"
+    lr: Positive = 1e-2
+    etas: Annotated[tuple[Shrink, Grow], Field(strict=False)] = (0.5, 1.2)
+    step_sizes: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1e-6, 50.0)
+
+
+class LbfgsSpec(Spec):
+    """L-BFGS: several evaluations of the loss a step; made for few, large batches and fp32.
+
+    Source: Nocedal and Wright, "Numerical Optimization", 2006; `torch.optim.LBFGS`.
+    """
+
+    name: Literal["lbfgs"] = "lbfgs"
+    lr: Positive = 1.0
+    max_iter: Annotated[int, Field(ge=1, le=10_000)] = 20
+    max_eval: Count | None = Field(default=None, description="Evaluations a step: 5/4 of `max_iter`, unless given.")
+    tolerance_grad: NonNegative = 1e-7
+    tolerance_change: NonNegative = 1e-9
+    history_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    line_search_fn: Literal["strong_wolfe"] | None = None
+
+
 OptimizerSpec = Annotated[
-    SgdSpec | AdamSpec | AdamWSpec | RmspropSpec | AdagradSpec | AdadeltaSpec,
+    SgdSpec
+    | AdamSpec
+    | AdamWSpec
+    | NAdamSpec
+    | RAdamSpec
+    | AdamaxSpec
+    | AdafactorSpec
+    | MuonSpec
+    | RmspropSpec
+    | AdagradSpec
+    | AdadeltaSpec
+    | AsgdSpec
+    | RpropSpec
+    | LbfgsSpec,
     Field(discriminator="name"),
 ]

@@ -94,7 +94,9 @@ def optimizer_hash(optimizer: torch.optim.Optimizer) -> str:
     digest = hashlib.sha256()
     for state in optimizer.state.values():
         for value in state.values():
-            digest.update(value.contiguous().numpy().tobytes())
+            for item in value if isinstance(value, list) else [value]:
+                told = item.contiguous().numpy().tobytes() if isinstance(item, torch.Tensor) else repr(item).encode()
+                digest.update(told)
     return digest.hexdigest()
 
 

@@ -1,31 +1,166 @@
 """Optimizers of torch, fused where torch has it: one kernel a step instead of several a parameter."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from worker.engine.callback import TrainingError
+
 FUSED_ON = {"cpu", "cuda", "mps"}
 FUSED: frozenset[Any] = frozenset({torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW})
 FUSED_ON_CPU: frozenset[Any] = FUSED | {torch.optim.Adagrad}
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+MAX_NAMES = 30
+
+
+class UnknownParameters(TrainingError, ValueError):
+    """A pattern that matches no parameter of the network; the text names those there are."""
+
+    def __init__(self, pattern: str, names: Sequence[str]) -> None:
+        known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
+        super().__init__(f"no parameter matches {pattern!r}; there are {known}")
+
+
+class Group(NamedTuple):
+    """Parameters whose names match have these values instead of the optimizer's."""
+
+    match: str
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+def grouped(network: nn.Module, groups: Sequence[Group] = (), *, decays_all: bool = True) -> list[dict[str, Any]]:
+    """Parameter groups as torch's optimizers take them; the first is of those that no pattern matches, if any.
+
+    A parameter belongs to the first group that matches. Without `decays_all`, norms and biases have no weight decay,
+    unless their own group gives one.
+
+    Raises:
+        UnknownParameters: a pattern matches nothing.
+    """
+    named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    spared = set() if decays_all else spared_from_decay(network)
+    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for group in groups:
+        matching(group.match, list(named))
+    for name, parameter in named.items():
+        place = next((i for i, group in enumerate(groups) if fnmatchcase(name, group.match)), -1)
+        given = None if place < 0 else groups[place].weight_decay
+        found.setdefault((place, name in spared and given is None), []).append(parameter)
+    return [
+        {"params": parameters, **_values(None if place < 0 else groups[place], is_spared=is_spared)}
+        for (place, is_spared), parameters in sorted(found.items(), key=lambda item: item[0])
+    ]
+
+
+def _values(group: Group | None, *, is_spared: bool) -> dict[str, float]:
+    own = {} if group is None else {"lr": group.lr, "weight_decay": group.weight_decay}
+    given = {name: value for name, value in own.items() if value is not None}
+    return {**given, "weight_decay": 0.0} if is_spared else given
+
+
+def matching(pattern: str, names: Sequence[str]) -> list[str]:
+    """The names that match a shell pattern.
+
+    Raises:
+        UnknownParameters: there are none.
+    """
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        raise UnknownParameters(pattern, names)
+    return found
+
+
+def spared_from_decay(network: nn.Module) -> set[str]:
+    """Names of the norms' parameters and of all biases."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in network.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if isinstance(module, NORMS) or name.startswith("bias")
+    }
 
 
 def build(
-    parameters: Iterable[nn.Parameter],
+    groups: Sequence[Mapping[str, Any]],
     device: torch.device,
     options: Mapping[str, Any],
     kind: Callable[..., torch.optim.Optimizer],
 ) -> torch.optim.Optimizer:
-    """An optimizer of that kind, with torch's own arguments, over the parameters that are to be trained."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    """An optimizer of that kind, with torch's own arguments, over groups of parameters."""
     has_fused = kind in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
-    return kind(trained, **options, **({"fused": True} if has_fused else {}))
+    return kind([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for matrices, AdamW for everything else; to schedules and snapshots they are one optimizer.
+
+    The two work on this optimizer's own groups and state, which hence hold all there is to hold.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Mapping[str, Any]],
+        device: torch.device,
+        *,
+        lr: float,
+        muon: Mapping[str, Any],
+        adamw: Mapping[str, Any],
+    ) -> None:
+        """`muon` and `adamw` are torch's own arguments of the two."""
+        kinds: tuple[tuple[Any, Mapping[str, Any], bool], ...] = (
+            (torch.optim.Muon, muon, True),
+            (torch.optim.AdamW, adamw, False),
+        )
+        self._parts: list[torch.optim.Optimizer] = []
+        for kind, options, is_matrix in kinds:
+            own = [{**group, "params": [p for p in group["params"] if (p.ndim == 2) is is_matrix]} for group in groups]
+            if own := [group for group in own if group["params"]]:
+                self._parts.append(build(own, device, {"lr": lr, **options}, kind))
+        super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
+        self._share()
+
+    def _share(self) -> None:
+        start = 0
+        for part in self._parts:
+            end = start + len(part.param_groups)
+            part.param_groups, part.state = self.param_groups[start:end], self.state
+            start = end
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share()
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
+        """One step of both."""
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for part in self._parts:
+            part.step()
+        return loss
 
 
 def lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Give restored state the memory format of its parameters: fused kernels walk both side by side."""
+    """Give restored state memory of its own, in the format of its parameters.
+
+    Fused kernels walk both side by side; and sums over what lies where a file happened to have it, as in L-BFGS, would
+    be rounded otherwise.
+    """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            state[name] = _laid_out(value, parameter)
+
+
+def _laid_out(value: Any, parameter: torch.Tensor) -> Any:  # noqa: ANN401 - any state of an optimizer
+    match value:
+        case torch.Tensor() if value.shape == parameter.shape:
+            return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        case torch.Tensor():
+            return value.clone()
+        case list():
+            return [_laid_out(item, parameter) for item in value]
+        case _:
+            return value

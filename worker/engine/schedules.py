@@ -20,7 +20,7 @@ def one_cycle(
     """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it."""
     return OneCycleLR(
         optimizer,
-        max_lr=max_lr,
+        max_lr=in_proportion(optimizer, max_lr),
         total_steps=total_steps,
         pct_start=pct_start,
         anneal_strategy=anneal_strategy,  # type: ignore[arg-type]  # the spec's own literal
@@ -38,13 +38,18 @@ def cyclic(
     """Between two learning rates and back; momentum stays, as most optimizers have none to move."""
     return CyclicLR(
         optimizer,
-        base_lr=base_lr,
-        max_lr=max_lr,
+        base_lr=in_proportion(optimizer, base_lr),
+        max_lr=in_proportion(optimizer, max_lr),
         step_size_up=step_size_up,
         mode=mode,  # type: ignore[arg-type]  # the spec's own literal
         gamma=gamma,
         cycle_momentum=False,
     )
+
+
+def in_proportion(optimizer: Optimizer, lr: float) -> list[float]:
+    """One learning rate a parameter group: `lr`, as much more or less as the group's own differs from the usual."""
+    return [lr * (group["lr"] / optimizer.defaults["lr"]) for group in optimizer.param_groups]
 
 
 def has_momentum(optimizer: Optimizer) -> bool:

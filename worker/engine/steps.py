@@ -1,6 +1,7 @@
 """What is done with one batch, in a visible order; everything that alters the maths is here."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
 from worker.engine.metrics.tally import Tally
+from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 
 
@@ -73,6 +75,7 @@ class TrainStep:
         self._call = hooks.call
         self._scaler = scaler
         self._clip = clip
+        self._searches = isinstance(optimizer, torch.optim.LBFGS)  # it evaluates the loss at several points a step
 
     def begin(self) -> None:
         self._forward.network.train()
@@ -82,8 +85,24 @@ class TrainStep:
         self._forward.network.train()
 
     def __call__(self, batch: Batch, state: RunState) -> None:
+        state.lr, state.batch_size = self._optimizer.param_groups[0]["lr"], len(batch.targets)
+        random = RandomState().state_dict() if self._searches else {}
+        pred, loss = self._gradients(batch, state)
+        self._call("on_train_batch_before_step", state)
+        if self._searches:
+            losses = self._losses(loss, batch, state, random)
+            self._optimizer.step(lambda: float(next(losses)))
+            state.pred, state.loss = pred, loss
+        else:
+            self._step()
+        self._call("on_train_batch_after_step", state)
+        self._tally.update(pred, batch.targets, loss)
+
+    def _gradients(self, batch: Batch, state: RunState) -> tuple[Tensor, Tensor]:
+        """Put the batch's gradients in their places; its raw scores and mean loss, detached."""
         call, (images, targets) = self._call, batch
-        state.lr, state.batch_size, state.target = self._optimizer.param_groups[0]["lr"], len(targets), targets
+        self._optimizer.zero_grad()
+        state.target = targets
         pred = self._forward.pred(images)
         state.pred = pred.detach()
         call("on_train_batch_after_pred", state)
@@ -91,12 +110,18 @@ class TrainStep:
         state.loss = loss.detach()
         call("on_train_batch_after_loss", state)
         call("on_train_batch_before_backward", state)
-        self._optimizer.zero_grad()
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        call("on_train_batch_before_step", state)
-        self._step()
-        call("on_train_batch_after_step", state)
-        self._tally.update(state.pred, targets, state.loss)
+        if self._searches:
+            for parameter in self._parameters:  # L-BFGS takes views of them, which channels_last has none of
+                parameter.grad = None if parameter.grad is None else parameter.grad.contiguous()
+        return state.pred, state.loss
+
+    def _losses(self, first: Tensor, batch: Batch, state: RunState, random: dict[str, Any]) -> Iterator[Tensor]:
+        """The loss at hand, then that of every further point which the optimizer asks for, all on one dropout mask."""
+        yield first
+        while True:
+            RandomState().load_state_dict(random)
+            yield self._gradients(batch, state)[1]
 
     def _step(self) -> None:
         if self._clip is not None:

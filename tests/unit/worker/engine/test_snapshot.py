@@ -57,6 +57,7 @@ MID_EPOCH, EPOCH_END, LATER = 3, 8, 11  # steps, of 8 an epoch
 PLACES: list[tuple[Precision, int, str]] = [
     *((precision, step, "adam") for precision in ("fp32", "bf16") for step in (MID_EPOCH, EPOCH_END, LATER)),
     *(("bf16", LATER, name) for name in ("sgd", "rmsprop", "adagrad", "adadelta", "adamw")),
+    *(("fp32", LATER, name) for name in ("asgd", "rprop", "nadam", "radam", "adamax", "adafactor", "muon", "lbfgs")),
     ("fp16", LATER, "adam"),
 ]
 
@@ -65,8 +66,11 @@ PLACES: list[tuple[Precision, int, str]] = [
 def test_a_resumed_run_is_equal_to_the_bit(
     packed: Packed, tmp_path: Path, precision: Precision, step: int, optimizer: str
 ) -> None:
-    momentum = {"momentum": 0.9} if optimizer in {"sgd", "rmsprop"} else {}
+    momentum: dict[str, Any] = {"momentum": 0.9} if optimizer in {"sgd", "rmsprop"} else {}
     cycle = {} if optimizer in {"adam", "adamw", "sgd", "rmsprop"} else {"schedule": None}
+    if optimizer == "lbfgs":
+        cycle |= {"callbacks": EVERYTHING["callbacks"][:2]}
+        momentum = {"max_iter": 3, "history_size": 4}
     spec = job(**EVERYTHING | {"optimizer": {"name": optimizer, **momentum}} | cycle)
     whole, channel = assemble(spec, packed, cpu(precision)), Memory()
     train(whole, channel)

@@ -51,6 +51,27 @@ def test_a_step_calls_the_inner_hooks_in_luz_order() -> None:
     assert calls == [f"on_train_batch_{name}" for name in inner]
 
 
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_lbfgs_is_given_a_closure_and_one_dropout_mask_a_step(line_search: str | None) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 2))
+    calls: list[str] = []
+    step = step_of(network)
+    optimizer = torch.optim.LBFGS(network.parameters(), max_iter=5, line_search_fn=line_search)
+    step = TrainStep(step._forward, optimizer, step._tally, Hooks([recorder(calls)]))
+    network.train()
+    random = torch.get_rng_state()
+    state = RunState(max_epochs=1, steps_per_epoch=1)
+    step(BATCH, state)
+    after = torch.get_rng_state()
+    assert calls.count("on_train_batch_before_step") == 1
+    assert calls.count("on_train_batch_after_loss") > 2
+    torch.set_rng_state(random)
+    assert state.loss is not None
+    assert step._forward.loss(step._forward.pred(BATCH.images), BATCH.targets) < state.loss  # on the same mask
+    assert torch.equal(torch.get_rng_state(), after)
+
+
 def test_gradients_are_clipped_by_their_norm_over_all_parameters() -> None:
     free = moved(None)
     assert free.norm() > 0.01

@@ -1,0 +1,51 @@
+"""The rules by which the parts of a job fit together: what is refused, where it is, and what only gets a warning."""
+
+from typing import Any
+
+import pytest
+
+from app.services import specs
+from core.datasets import DatasetFacts
+from core.errors import InvalidSpec
+from core.spec import JobSpec
+
+PICTURES = DatasetFacts("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
+CONVNET = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}
+
+
+def resolved(facts: DatasetFacts = PICTURES, **changes: Any) -> specs.Resolved:
+    body = {"dataset": {"name": "digits"}, "architecture": CONVNET, **changes}
+    return specs.resolve(JobSpec.model_validate(body), specs.Pinned(1, {}, facts), frozenset({"cpu"}))
+
+
+def refusals(facts: DatasetFacts = PICTURES, **changes: Any) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidSpec) as refused:
+        resolved(facts, **changes)
+    return list(refused.value.errors)
+
+
+def test_a_pattern_for_parameters_must_match_one() -> None:
+    ((pointer, reason),) = refusals(
+        optimizer={"name": "sgd", "groups": [{"match": "*.weight", "lr": 0.1}, {"match": "stem.*"}]}
+    )
+    assert pointer == "/optimizer/groups/1/match"
+    assert reason.startswith("no parameter matches 'stem.*'; there are ")
+
+
+def test_what_a_decay_spares_is_shown_in_the_resolved_spec() -> None:
+    shown = resolved(optimizer={"name": "adamw"}).spec.model_dump()["optimizer"]
+    assert shown["decay_norms_and_biases"] is False
+    assert resolved(optimizer={"name": "adam"}).spec.model_dump()["optimizer"]["decay_norms_and_biases"] is True
+
+
+def test_lbfgs_is_refused_where_it_cannot_work() -> None:
+    found = refusals(optimizer={"name": "lbfgs"}, callbacks=[{"name": "gradient_clip"}], precision="fp16", device="cpu")
+    assert {"/precision", "/callbacks/0"} <= {pointer for pointer, _ in found}
+
+
+def test_one_cycle_has_no_momentum_to_cycle_in_muon() -> None:
+    one_cycle = {"name": "one_cycle", "max_lr": 0.01}
+    assert [pointer for pointer, _ in refusals(optimizer={"name": "muon"}, schedule=one_cycle)] == [
+        "/schedule/cycle_momentum"
+    ]
+    resolved(optimizer={"name": "muon"}, schedule={**one_cycle, "cycle_momentum": False})
