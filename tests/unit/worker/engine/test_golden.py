@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tests.support.training import Memory, pack, run_of
 from worker.reports import Reporter
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "loss_curve.json"
-CHANGES = {
+CHANGES: dict[str, Any] = {
     "dataset": {
         "name": "synthetic",
         "train_transforms": [{"name": "horizontal_flip"}, {"name": "affine", "degrees": 9}],
