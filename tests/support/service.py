@@ -45,9 +45,11 @@ def spec(**changes: Any) -> dict[str, Any]:
 
 
 class Service:
-    """Processes on one database, queue and home, each with the short times of a test."""
+    """Processes on one database, queue and home, each with the short times of a test, and `settings` beside them."""
 
-    def __init__(self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory) -> None:
+    def __init__(
+        self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory, **settings: str
+    ) -> None:
         self.home, self.sessions, self.redis_url, self.database_url = home, sessions, redis_url, database_url
         self._environment = {
             **os.environ,
@@ -59,6 +61,7 @@ class Service:
             "CANDELA_SWEEP_S": "0.5",
             "CANDELA_GRACE_S": "20",
             "PYTHONUNBUFFERED": "1",
+            **settings,
         }
         self._processes: list[subprocess.Popen[bytes]] = []
 
