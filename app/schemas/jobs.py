@@ -162,6 +162,7 @@ class DryRunOut(BaseModel):
     num_parameters: int
     output_shape: list[int] = Field(description="Of one picture: [number of outputs].")
     steps_per_epoch: int
+    warnings: list[str] = Field(description="What is odd about the job, though it can be done.")
 
 
 class ExtendIn(Spec):

@@ -1,14 +1,14 @@
 """The rules by which the parts of a job fit together, one function a rule; each adds what it finds to a report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.datasets import DatasetFacts, splits
 from core.spec import JobSpec
 from core.spec.callbacks import EarlyStoppingSpec, GradientClipSpec, KeepBestSpec, ModelCheckpointSpec
 from core.spec.explain import nearest
-from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, NllSpec
+from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, contradiction, suited
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
 from core.spec.optimizers import GroupedSpec, LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
@@ -16,10 +16,11 @@ from core.spec.transforms import NormalizeSpec, RandomCropSpec
 
 
 class Report:
-    """What is wrong with a job: (JSON pointer, reason) pairs."""
+    """What is wrong with a job: (JSON pointer, reason) pairs; and what is only odd: texts."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[str, str]] = []
+        self.warnings: list[str] = []
 
     def add(self, pointer: str, reason: str) -> None:
         self.errors.append((pointer, reason))
@@ -39,16 +40,12 @@ USUAL = {
     "classification": Usual(
         CrossEntropySpec(),
         (AccuracySpec(),),
-        frozenset({"cross_entropy", "nll"}),
+        suited("class"),
         _COUNTED | {"top_k", "confusion_matrix"},
     ),
-    "binary": Usual(
-        BceWithLogitsSpec(), (AccuracySpec(),), frozenset({"bce_with_logits"}), _COUNTED | {"confusion_matrix"}
-    ),
-    "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), frozenset({"bce_with_logits"}), _COUNTED),
-    "regression": Usual(
-        MseSpec(), (MaeSpec(),), frozenset({"mse", "l1", "smooth_l1"}), frozenset({"mae", "mse", "rmse", "r2"})
-    ),
+    "binary": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED | {"confusion_matrix"}),
+    "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED),
+    "regression": Usual(MseSpec(), (MaeSpec(),), suited("numbers"), frozenset({"mae", "mse", "rmse", "r2"})),
 }
 WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
 MAX_NAMES = 30
@@ -78,10 +75,21 @@ def check_loss(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         return
     if loss.name not in suited:
         report.add("/loss/name", f"{loss.name!r} does not fit a task of {facts.task}; use {_either(suited)}")
-    elif isinstance(loss, CrossEntropySpec | NllSpec):
-        _check_length("/loss/class_weights", loss.class_weights, len(facts.classes), "class", report)
-    elif isinstance(loss, BceWithLogitsSpec):
+        return
+    warning = contradiction(loss.name, _last_layer(spec.architecture.options))
+    if warning is not None:
+        report.warnings.append(warning)
+    weights = getattr(loss, "class_weights", None)
+    _check_length("/loss/class_weights", weights, len(facts.classes), "class", report)
+    if isinstance(loss, BceWithLogitsSpec):
         _check_length("/loss/pos_weight", loss.pos_weight, facts.num_outputs, "output", report)
+
+
+def _last_layer(options: Mapping[str, Any]) -> str | None:
+    """The kind of the last of an architecture's `layers`; None where it has no such list."""
+    layers = options.get("layers")
+    last = layers[-1] if isinstance(layers, Sequence) and layers else None
+    return str(last.get("type")) if isinstance(last, Mapping) else None
 
 
 def _check_length(pointer: str, values: Sequence[float] | str | None, expected: int, what: str, report: Report) -> None:

@@ -19,7 +19,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
-from core.errors import IdempotencyMismatch, InvalidSpec
+from core.errors import IdempotencyMismatch, InvalidSpec, Unavailable
 from core.events import Event
 from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
@@ -160,16 +160,21 @@ class JobService:
         if awaited is not None:
             return self._store(specs.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin(spec.dataset)
-        spec = specs.resolve(spec, pinned.dataset, self._devices()).spec
-        return self._store(spec, pinned.version_id, parent_id, is_resolved=True)
+        resolved = specs.resolve(spec, pinned.dataset, self._devices())
+        return self._store(
+            resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
+        )
 
-    def _store(self, spec: JobSpec, version_id: str, parent_id: str | None, *, is_resolved: bool) -> JobView:
+    def _store(
+        self, spec: JobSpec, version_id: str, parent_id: str | None, *, is_resolved: bool, warnings: Sequence[str] = ()
+    ) -> JobView:
         job = JobRow(
             kind=spec.kind,
             name=spec.name,
             model_name=spec.model,
             spec=spec.model_dump(mode="json"),
             is_resolved=is_resolved,
+            warnings=list(warnings),
             dataset_version_id=version_id,
             parent_id=parent_id,
         )
@@ -190,7 +195,7 @@ class JobService:
         for key in keys:
             try:
                 self._storage.delete(key)
-            except OSError as error:  # the job is gone already; the sweep takes what is left
+            except (OSError, Unavailable) as error:  # the job is gone already; the sweep takes what is left
                 log.warning("job.files_left", key=key, error=str(error))
 
 

@@ -33,6 +33,7 @@ class Resolved(NamedTuple):
     num_parameters: int
     output_shape: tuple[int, ...]
     steps_per_epoch: int
+    warnings: tuple[str, ...] = ()
 
 
 def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved:
@@ -56,7 +57,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     spec = spec.model_copy(update={"architecture": architecture})
-    return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch)
+    return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
 
 
 def provisional(spec: JobSpec, version: int) -> JobSpec:

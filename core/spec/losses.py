@@ -1,6 +1,6 @@
 """The losses a job may ask for."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -52,7 +52,111 @@ class BceWithLogitsSpec(Spec):
     pos_weight: Weights | None = None
 
 
+class FocalSpec(Spec):
+    """Cross entropy that heeds what is hard: each sample counts by (1 - its probability) to the power of `gamma`.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
+    """
+
+    name: Literal["focal"] = "focal"
+    gamma: NonNegative = 2.0
+    class_weights: Weights | Literal["balanced"] | None = None
+
+
+class MultiMarginSpec(Spec):
+    """Hinge loss: the target's score above every other by a margin. Source: `torch.nn.MultiMarginLoss`."""
+
+    name: Literal["multi_margin"] = "multi_margin"
+    p: Literal[1, 2] = 1
+    margin: Positive = 1.0
+    class_weights: Weights | Literal["balanced"] | None = None
+
+
+class HuberSpec(Spec):
+    """Quadratic below `delta`, linear above with a slope of `delta`. Source: `torch.nn.HuberLoss`."""
+
+    name: Literal["huber"] = "huber"
+    delta: Positive = 1.0
+
+
+class PoissonNllSpec(Spec):
+    """For counts; the network gives the logarithm of the rate, unless `log_input` is false.
+
+    Source: `torch.nn.PoissonNLLLoss`.
+    """
+
+    name: Literal["poisson_nll"] = "poisson_nll"
+    log_input: bool = True
+    full: bool = Field(default=False, description="Add Stirling's approximation of the term without the rate.")
+    eps: Positive = 1e-8
+
+
+class KlDivSpec(Spec):
+    """For targets that are distributions, several numbers a sample; the network must end in `log_softmax`.
+
+    Source: `torch.nn.KLDivLoss`, summed over outputs.
+    """
+
+    name: Literal["kl_div"] = "kl_div"
+
+
 LossSpec = Annotated[
-    CrossEntropySpec | NllSpec | MseSpec | L1Spec | SmoothL1Spec | BceWithLogitsSpec,
+    CrossEntropySpec
+    | NllSpec
+    | FocalSpec
+    | MultiMarginSpec
+    | MseSpec
+    | L1Spec
+    | SmoothL1Spec
+    | HuberSpec
+    | PoissonNllSpec
+    | KlDivSpec
+    | BceWithLogitsSpec,
     Field(discriminator="name"),
 ]
+
+Targets = Literal["class", "labels", "numbers"]
+Scores = Literal["raw scores", "probabilities", "log-probabilities"]
+
+
+class Takes(NamedTuple):
+    """What a loss compares: `targets` of the dataset with `scores` of the network."""
+
+    targets: Targets
+    scores: Scores
+
+
+TABLE: dict[str, Takes] = {
+    "cross_entropy": Takes("class", "raw scores"),
+    "focal": Takes("class", "raw scores"),
+    "multi_margin": Takes("class", "raw scores"),
+    "nll": Takes("class", "log-probabilities"),
+    "bce_with_logits": Takes("labels", "raw scores"),
+    "mse": Takes("numbers", "raw scores"),
+    "l1": Takes("numbers", "raw scores"),
+    "smooth_l1": Takes("numbers", "raw scores"),
+    "huber": Takes("numbers", "raw scores"),
+    "poisson_nll": Takes("numbers", "raw scores"),
+    "kl_div": Takes("numbers", "log-probabilities"),
+}
+GIVES: dict[str, Scores] = {  # last layers that change what the scores mean; after any other they are raw
+    "softmax": "probabilities",
+    "sigmoid": "probabilities",
+    "log_softmax": "log-probabilities",
+}
+
+
+def suited(targets: Targets) -> frozenset[str]:
+    """The losses for such targets."""
+    return frozenset(name for name, takes in TABLE.items() if takes.targets == targets)
+
+
+def contradiction(loss: str, last_layer: str | None) -> str | None:
+    """What is wrong with a network that ends in `last_layer` under that loss, if anything."""
+    takes, gives = TABLE[loss], GIVES.get(last_layer or "", "raw scores")
+    if takes.scores == gives or (takes.targets == "numbers" and takes.scores == "raw scores"):
+        return None  # numbers may be bounded by any function
+    others = [name for name, other in TABLE.items() if other == Takes(takes.targets, gives)]
+    other = f"; {' or '.join(map(repr, others))} would take what it gives" if others else ""
+    ends = f"ends in {last_layer!r} and gives {gives}" if gives != "raw scores" else "gives raw scores"
+    return f"the loss {loss!r} takes {takes.scores}, but the network {ends}{other}"

@@ -20,6 +20,10 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
             return engine_losses.cross_entropy(_class_weights(spec.name, wish, meta, targets), smoothing)
         case losses.NllSpec(class_weights=wish):
             return engine_losses.nll(_class_weights(spec.name, wish, meta, targets))
+        case losses.FocalSpec(class_weights=wish, gamma=gamma):
+            return engine_losses.Focal(gamma, _class_weights(spec.name, wish, meta, targets))
+        case losses.MultiMarginSpec(class_weights=wish, p=p, margin=margin):
+            return nn.MultiMarginLoss(p=p, margin=margin, weight=_class_weights(spec.name, wish, meta, targets))
         case losses.BceWithLogitsSpec(pos_weight=wish):
             _need_numbers(spec.name, meta)
             return nn.BCEWithLogitsLoss(pos_weight=engine_losses.positive_weights(wish, meta.num_outputs))
@@ -32,6 +36,15 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
         case losses.SmoothL1Spec(beta=beta):
             _need_numbers(spec.name, meta)
             return nn.SmoothL1Loss(beta=beta)
+        case losses.HuberSpec(delta=delta):
+            _need_numbers(spec.name, meta)
+            return nn.HuberLoss(delta=delta)
+        case losses.PoissonNllSpec(log_input=log_input, full=full, eps=eps):
+            _need_numbers(spec.name, meta)
+            return nn.PoissonNLLLoss(log_input=log_input, full=full, eps=eps)
+        case losses.KlDivSpec():
+            _need_numbers(spec.name, meta)
+            return engine_losses.Divergence()
         case _:
             assert_never(spec)
 

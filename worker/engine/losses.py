@@ -23,6 +23,42 @@ def nll(weights: Tensor | None) -> nn.Module:
     return nn.NLLLoss(weight=weights)
 
 
+class Focal(nn.Module):
+    """From logits (B, C) and classes (B,): cross entropy times (1 - p)^gamma, averaged by class weight.
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 5.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, gamma: float, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.gamma, self.reduction = gamma, "mean"
+        self.register_buffer("weight", weight)
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        log_p = pred.log_softmax(1).gather(1, target[:, None]).squeeze(1)
+        losses = -((1 - log_p.exp()) ** self.gamma) * log_p
+        weights = None if self.weight is None else self.weight[target]
+        if weights is not None:
+            losses = losses * weights
+        if self.reduction == "none":
+            return losses
+        return losses.mean() if weights is None else losses.sum() / weights.sum()
+
+
+class Divergence(nn.Module):
+    """From log probabilities (B, C) and distributions (B, C): the Kullback-Leibler divergence of each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduction = "mean"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        each = nn.functional.kl_div(pred, target, reduction="none").sum(1)
+        return each if self.reduction == "none" else each.mean()
+
+
 def class_weights(
     wish: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
 ) -> Tensor | None:

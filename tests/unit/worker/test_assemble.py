@@ -61,7 +61,7 @@ def trained(packed: Packed, **changes: Any) -> dict[str, float]:
     return run.state.metrics
 
 
-CLASS_LOSSES = {"cross_entropy", "nll"}
+CLASS_LOSSES = {"cross_entropy", "nll", "focal", "multi_margin"}
 CLASS_METRICS = {"accuracy", "precision", "recall", "f1", "auroc", "confusion_matrix"}
 NUMBER_METRICS = {"mae", "mse", "rmse", "r2"}
 

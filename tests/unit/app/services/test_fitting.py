@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from app.services import specs
+from app.services.catalog import members
 from core.datasets import DatasetFacts
 from core.errors import InvalidSpec
 from core.spec import JobSpec
+from core.spec.losses import TABLE, LossSpec
 
 PICTURES = DatasetFacts("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
 CONVNET = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}
@@ -49,3 +51,62 @@ def test_one_cycle_has_no_momentum_to_cycle_in_muon() -> None:
         "/schedule/cycle_momentum"
     ]
     resolved(optimizer={"name": "muon"}, schedule={**one_cycle, "cycle_momentum": False})
+
+
+FLAT = [{"type": "flatten"}, {"type": "linear", "out": 3}]
+NUMBERS = DatasetFacts("regression", (), 3, (1, 8, 8), {"train": 100, "valid": 20})
+LABELS = DatasetFacts("multilabel", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
+
+
+def warnings(facts: DatasetFacts, loss: str, last: str | None) -> tuple[str, ...]:
+    layers = [*FLAT, *([{"type": last}] if last else [])]
+    return resolved(facts, loss={"name": loss}, architecture={"name": "layers", "layers": layers}, metrics=[]).warnings
+
+
+@pytest.mark.parametrize(
+    ("facts", "loss", "last", "advice"),
+    [
+        (PICTURES, "cross_entropy", "softmax", "gives probabilities"),
+        (PICTURES, "cross_entropy", "log_softmax", "gives log-probabilities; 'nll' would"),
+        (PICTURES, "cross_entropy", "sigmoid", "gives probabilities"),
+        (PICTURES, "focal", "softmax", "gives probabilities"),
+        (PICTURES, "multi_margin", "log_softmax", "gives log-probabilities; 'nll' would"),
+        (PICTURES, "nll", None, "gives raw scores; 'cross_entropy' or 'focal' or 'multi_margin' would"),
+        (PICTURES, "nll", "softmax", "gives probabilities"),
+        (LABELS, "bce_with_logits", "sigmoid", "gives probabilities"),
+        (LABELS, "bce_with_logits", "log_softmax", "gives log-probabilities"),
+        (NUMBERS, "kl_div", None, "gives raw scores"),
+        (NUMBERS, "kl_div", "softmax", "gives probabilities"),
+    ],
+)
+def test_a_last_layer_that_contradicts_the_loss_gives_a_warning(
+    facts: DatasetFacts, loss: str, last: str | None, advice: str
+) -> None:
+    (warning,) = warnings(facts, loss, last)
+    assert warning.startswith(f"the loss '{loss}' takes ")
+    assert advice in warning
+
+
+@pytest.mark.parametrize(
+    ("facts", "loss", "last"),
+    [
+        (PICTURES, "cross_entropy", None),
+        (PICTURES, "nll", "log_softmax"),
+        (LABELS, "bce_with_logits", None),
+        (NUMBERS, "kl_div", "log_softmax"),
+        (NUMBERS, "mse", "sigmoid"),
+        (NUMBERS, "huber", None),
+    ],
+)
+def test_a_last_layer_that_suits_the_loss_gives_none(facts: DatasetFacts, loss: str, last: str | None) -> None:
+    assert warnings(facts, loss, last) == ()
+
+
+def test_a_convnet_gives_raw_scores() -> None:
+    assert len(resolved(loss={"name": "nll"}).warnings) == 1
+    assert resolved().warnings == ()
+
+
+def test_every_loss_has_a_line_in_the_table() -> None:
+    kinds = [kind.model_fields["name"].default for kind in members(LossSpec)]
+    assert sorted(kinds) == sorted(TABLE)

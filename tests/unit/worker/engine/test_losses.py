@@ -41,3 +41,20 @@ def test_there_must_be_as_many_weights_as_classes() -> None:
         losses.class_weights((1.0, 1.0), np.array([0, 1, 2]), 3)
     with pytest.raises(losses.UnfitWeights, match="all 0"):
         losses.positive_weights((0.0,), 1)
+
+
+def test_focal_loss_without_gamma_is_cross_entropy_and_heeds_the_easy_less_with_it() -> None:
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    for weight in (None, weights):
+        plain = losses.cross_entropy(weight, 0.0)(LOGITS, CLASSES)
+        assert torch.allclose(losses.Focal(0.0, weight)(LOGITS, CLASSES), plain)
+    each = losses.Focal(2.0)
+    each.reduction = "none"
+    p = LOGITS.softmax(1).gather(1, CLASSES[:, None]).squeeze(1)
+    assert torch.allclose(each(LOGITS, CLASSES), -((1 - p) ** 2) * p.log(), atol=1e-6)
+
+
+def test_divergence_is_torchs_batchmean() -> None:
+    target = torch.tensor([[0.2, 0.3, 0.5]] * 5)
+    expected = nn.KLDivLoss(reduction="batchmean")(LOGITS.log_softmax(1), target)
+    assert torch.allclose(losses.Divergence()(LOGITS.log_softmax(1), target), expected)
