@@ -119,7 +119,7 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
         vitals.show()
         return channel.asked in {"cancel", "pause", "preempt"}
 
-    metrics = run.take_best()
+    metrics = run.take_best(is_interrupted)
     run.guard.check(run.state)
     evaluation = run.evaluate(is_interrupted)
     for split, values in evaluation.items():

@@ -5,8 +5,18 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from core.datasets import DatasetFacts, splits
-from core.spec import JobSpec
-from core.spec.callbacks import EarlyStoppingSpec, GradientClipSpec, KeepBestSpec, ModelCheckpointSpec
+from core.spec import AnyJobSpec, EvaluateSpec, JobSpec
+from core.spec.callbacks import (
+    CutmixSpec,
+    EarlyStoppingSpec,
+    EmaSpec,
+    GradientClipSpec,
+    KeepBestSpec,
+    LookaheadSpec,
+    MixupSpec,
+    ModelCheckpointSpec,
+    SwaSpec,
+)
 from core.spec.explain import nearest
 from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, contradiction, suited
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
@@ -48,6 +58,8 @@ USUAL = {
     "regression": Usual(MseSpec(), (MaeSpec(),), suited("numbers"), frozenset({"mae", "mse", "rmse", "r2"})),
 }
 WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
+AVERAGES = (EmaSpec, SwaSpec, LookaheadSpec)
+MIXTURES = (MixupSpec, CutmixSpec)
 MAX_NAMES = 30
 
 
@@ -58,12 +70,13 @@ def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
     except ValueError as error:
         report.add("/dataset/valid", str(error))
         return 1
-    full, rest = divmod(num_train, spec.batch_size)
+    batch_size = spec.batch_size * spec.accumulate_batches
+    full, rest = divmod(num_train, batch_size)
     steps = full if spec.drop_last or not rest else full + 1
     if steps == 0:
         report.add(
             "/batch_size",
-            f"no batch of {spec.batch_size} can be filled from {num_train} training pictures; "
+            f"no batch of {batch_size} can be filled from {num_train} training pictures; "
             "take a smaller one, or set drop_last to false",
         )
     return max(steps, 1)
@@ -97,7 +110,7 @@ def _check_length(pointer: str, values: Sequence[float] | str | None, expected: 
         report.add(pointer, f"has {len(values)} values; one a {what} is needed, {expected} here")
 
 
-def check_metrics(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: Report) -> None:
     suited, seen = USUAL[facts.task].all_metrics, set[str]()
     for index, metric in enumerate(spec.metrics or ()):
         at = f"/metrics/{index}"
@@ -162,6 +175,23 @@ def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
             pass
 
 
+def check_step(spec: JobSpec, report: Report) -> None:
+    """What alters a step is asked for once of each kind, and fits what else is asked for."""
+    for kinds, what in ((AVERAGES, "average"), (MIXTURES, "mixture")):
+        asked = [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kinds)]
+        for index in asked[1:]:
+            report.add(f"/callbacks/{index}", f"there can be one {what} only")
+    names = {callback.name for callback in spec.callbacks}
+    if {"swa", "keep_best"} <= names:
+        report.add("/callbacks", "'swa' registers a mean that no epoch's curve tells of: there is no best to keep")
+    if names & {"mixup", "cutmix"}:
+        report.warnings += [
+            f"{monitor!r} means little where pictures are mixed: watch losses, or validation"
+            for callback in spec.callbacks
+            if (monitor := getattr(callback, "monitor", "")).startswith("train_") and monitor != "train_loss"
+        ]
+
+
 def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
     """`parameter_names` are the network's; none if it could not be built."""
     if isinstance(spec.optimizer, LbfgsSpec):
@@ -175,13 +205,19 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
             _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)
 
 
+def check_freeze(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
+    """`parameter_names` are the network's; none if it could not be built."""
+    for index, pattern in enumerate(spec.freeze):
+        _check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), parameter_names, report)
+
+
 def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Report) -> None:
     if names and not any(fnmatchcase(name, pattern) for name in names):
         known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
         report.add(pointer, f"no parameter matches {pattern!r}; there are {known}")
 
 
-def check_device(spec: JobSpec, devices: frozenset[str], report: Report) -> None:
+def check_device(spec: AnyJobSpec, devices: frozenset[str], report: Report) -> None:
     """`devices` are kinds and numbered devices of living workers: `cpu`, `cuda`, `cuda:0`, `mps`."""
     if spec.device not in {"auto", "cpu"} and spec.device not in devices:
         report.add(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Positive, Spec
+from core.spec.base import Count, NonNegative, Positive, Share, Spec
 
 Mode = Literal["auto", "min", "max"]
 Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
@@ -77,7 +77,64 @@ class TimeLimitSpec(Spec):
     seconds: Positive
 
 
+class EmaSpec(Spec):
+    """Validate and register an exponential mean of the weights. Source: Polyak and Juditsky, 1992."""
+
+    name: Literal["ema"] = "ema"
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+
+
+class SwaSpec(Spec):
+    """Register the mean of the weights at the ends of the last epochs; batch norm is measured anew for it.
+
+    Curves are those of the weights that are trained. Source: Izmailov et al., 2018.
+    """
+
+    name: Literal["swa"] = "swa"
+    start: Share = Field(default=0.75, description="Share of the epochs after which averaging begins.")
+
+
+class LookaheadSpec(Spec):
+    """Every `k` steps go back to slow weights that went `alpha` of the way; they are validated and registered.
+
+    Source: Zhang et al., "Lookahead Optimizer", 2019.
+    """
+
+    name: Literal["lookahead"] = "lookahead"
+    k: Annotated[int, Field(ge=2, le=1000)] = 5
+    alpha: Share = 0.5
+
+
+class MixupSpec(Spec):
+    """Blend each training picture with another; watch losses, as training accuracy means little then.
+
+    Each keeps the share max(w, 1 - w) of w ~ Beta(alpha, alpha). Source: Zhang et al., 2017; luz_callback_mixup.
+    """
+
+    name: Literal["mixup"] = "mixup"
+    alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 0.4
+
+
+class CutmixSpec(Spec):
+    """Put a box of another training picture into each, of 1 - w of its area with w ~ Beta(alpha, alpha).
+
+    Source: Yun et al., 2019.
+    """
+
+    name: Literal["cutmix"] = "cutmix"
+    alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+
+
 CallbackSpec = Annotated[
-    EarlyStoppingSpec | ModelCheckpointSpec | KeepBestSpec | GradientClipSpec | TimeLimitSpec,
+    EarlyStoppingSpec
+    | ModelCheckpointSpec
+    | KeepBestSpec
+    | GradientClipSpec
+    | TimeLimitSpec
+    | EmaSpec
+    | SwaSpec
+    | LookaheadSpec
+    | MixupSpec
+    | CutmixSpec,
     Field(discriminator="name"),
 ]

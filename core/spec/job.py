@@ -68,6 +68,11 @@ class JobSpec(Spec):
         default=True,
         description="Leave out the last batch of a training epoch where it is not full (luz's default).",
     )
+    accumulate_batches: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=1,
+        description="Batches whose gradients make one optimizer step, as a batch so many times as large would; batch "
+        "norm still sees `batch_size` samples at a time. Steps, schedules and `drop_last` go by the larger batch.",
+    )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -5,13 +5,19 @@ from typing import assert_never
 from torch import nn
 
 from core.spec import callbacks
+from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
 from worker.engine.callback import Callback
 from worker.engine.callbacks import EarlyStopping, KeepBest, ModelCheckpoint, TimeLimit
+from worker.engine.mixing import Mixture, cutmix, mixup
 from worker.engine.steps import Clip
 
+AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
-def make_callback(spec: callbacks.CallbackSpec, network: nn.Module) -> Callback | Clip:
-    """What watches the run; clipping changes the maths and is therefore part of the step."""
+
+def make_callback(
+    spec: callbacks.CallbackSpec, network: nn.Module, *, epochs: int = 1
+) -> Callback | Clip | Averaging | Mixture:
+    """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
     given = spec.model_dump(exclude={"name"})
     match spec:
         case callbacks.EarlyStoppingSpec():
@@ -24,5 +30,15 @@ def make_callback(spec: callbacks.CallbackSpec, network: nn.Module) -> Callback 
             return TimeLimit(**given)
         case callbacks.GradientClipSpec():
             return Clip(**given)
+        case callbacks.EmaSpec():
+            return Ema(network, **given)
+        case callbacks.SwaSpec(start=start):
+            return Swa(network, start_epoch=int(start * epochs) + 1)
+        case callbacks.LookaheadSpec():
+            return Lookahead(network, **given)
+        case callbacks.MixupSpec(alpha=alpha):
+            return Mixture(mixup, alpha)
+        case callbacks.CutmixSpec(alpha=alpha):
+            return Mixture(cutmix, alpha)
         case _:
             assert_never(spec)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from core.datasets.packed import Packed, PackedMeta, PackedSplit
 from core.datasets.splits import SplitView, resolve
@@ -12,22 +13,24 @@ from core.errors import InvalidSpec
 from core.spec import JobSpec, losses, metrics, transforms
 from models import registry
 from models.preprocess import Preprocess
-from worker.assemble.callbacks import make_callback
+from worker.assemble.callbacks import AVERAGES, make_callback
 from worker.assemble.losses import make_loss
 from worker.assemble.metrics import make_metric
 from worker.assemble.optimizers import make_optimizer
 from worker.assemble.schedules import make_schedule
 from worker.assemble.transforms import make_transform
+from worker.engine.averaging import Averaging
 from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
 from worker.engine.callback import Callback
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
 from worker.engine.device import Placement
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
+from worker.engine.mixing import MixedLoss, Mixture
 from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
-from worker.engine.steps import Clip, Forward
+from worker.engine.steps import Clip, Forward, Mix
 
 USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
     "classification": (losses.CrossEntropySpec(), metrics.AccuracySpec()),
@@ -51,8 +54,12 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
     loss = make_loss(spec.loss or USUAL[meta.task][0], meta, np.asarray(train.targets[splits.train_index]))
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
-    batches = _train_batches(spec, placement, train, splits.train_index)
-    made = [make_callback(asked, network) for asked in spec.callbacks]
+    averaging = _averaging(spec, network)
+    watched = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
+    made = [make_callback(asked, watched) for asked in spec.callbacks if not isinstance(asked, AVERAGES)]
+    mixture = next((item for item in made if isinstance(item, Mixture)), None)
+    alpha = None if mixture is None else mixture.alpha
+    batches = _train_batches(spec, placement, train, splits.train_index, alpha)
     hung = [item for item in made if isinstance(item, Callback)]
     if spec.schedule is not None:
         hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
@@ -77,6 +84,9 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
         callbacks=tuple(hung),
         guard=NonFiniteGuard(network),
         keep_best=next((item for item in made if isinstance(item, KeepBest)), None),
+        mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
+        averaging=averaging,
+        part_size=spec.batch_size if spec.accumulate_batches > 1 else None,
     )
 
 
@@ -111,12 +121,23 @@ def _tally(wanted: Sequence[metrics.MetricSpec], meta: PackedMeta, placement: Pl
 
 
 def _train_batches(
-    spec: JobSpec, placement: Placement, train: PackedSplit, index: np.ndarray[Any, np.dtype[np.int64]]
+    spec: JobSpec,
+    placement: Placement,
+    train: PackedSplit,
+    index: np.ndarray[Any, np.dtype[np.int64]],
+    mix_alpha: float | None,
 ) -> ArrayBatches:
     made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
     kind = ResidentBatches if not made and fits_on_device(train.images, placement) else ArrayBatches
     source = Source(train.images, train.targets, index)
-    return kind(source, placement, spec.batch_size, Order(spec.seed, shuffle=True, drop_last=spec.drop_last), made)
+    order = Order(spec.seed, shuffle=True, drop_last=spec.drop_last, mix_alpha=mix_alpha)
+    return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
+
+
+def _averaging(spec: JobSpec, network: nn.Module) -> Averaging | None:
+    asked = next((item for item in spec.callbacks if isinstance(item, AVERAGES)), None)
+    made = None if asked is None else make_callback(asked, network, epochs=spec.epochs)
+    return made if isinstance(made, Averaging) else None
 
 
 def _view_batches(spec: JobSpec, placement: Placement, view: SplitView) -> ArrayBatches:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worker.engine.device import Placement
 from worker.engine.steps import Batch
-from worker.engine.transforms import Stream, Transform, apply, draw, generator
+from worker.engine.transforms import Stream, Transform, apply, draw, draw_mix, generator
 
 CHUNK_BYTES = 2**20
 NUM_AHEAD = 2
@@ -46,11 +46,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Order:
-    """How samples come: as they lie, unless `shuffle`; `drop_last`: without a last batch that is not full."""
+    """How samples come: as they lie, unless `shuffle`; `drop_last`: without a last batch that is not full.
+
+    With `mix_alpha` batches carry what mixing needs: shares from Beta(alpha, alpha), and three uniform numbers.
+    """
 
     seed: int = 0
     shuffle: bool = False
     drop_last: bool = False
+    mix_alpha: float | None = None
 
 
 class ArrayBatches:
@@ -98,6 +102,7 @@ class ArrayBatches:
     def _chunks(self, number: int, start: int) -> Iterator[list[Batch]]:
         order = self._ordered(number)
         draws = draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
+        mix = self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
             edges = self._bounds[first : first + self._batches_per_chunk]
             begin, end = edges[0][0], edges[-1][1]
@@ -105,12 +110,19 @@ class ArrayBatches:
             images = self._images[index]
             if draws is not None:
                 images = apply(self._transforms, images, draws[index])
-            yield self._split(torch.from_numpy(images), self._targets[torch.from_numpy(index)], edges)
+            chosen = torch.from_numpy(index)
+            tensors = [torch.from_numpy(images), self._targets[chosen], *([] if mix is None else [mix[chosen]])]
+            yield self._split(tensors, edges)
 
-    def _split(self, images: Tensor, targets: Tensor, edges: list[tuple[int, int]]) -> list[Batch]:
+    def _mix(self, number: int) -> Tensor | None:
+        if self._order.mix_alpha is None:
+            return None
+        return torch.from_numpy(draw_mix(self._order.mix_alpha, len(self._images), self._order.seed, number))
+
+    def _split(self, tensors: Sequence[Tensor], edges: list[tuple[int, int]]) -> list[Batch]:
         sizes = [end - begin for begin, end in edges]
-        images, targets = self._placement.tensor(images), self._placement.tensor(targets)
-        return [Batch(*pair) for pair in zip(torch.split(images, sizes), torch.split(targets, sizes), strict=True)]
+        split = [torch.split(self._placement.tensor(tensor), sizes) for tensor in tensors]
+        return [Batch(*parts) for parts in zip(*split, strict=True)]
 
 
 class ResidentBatches(ArrayBatches):
@@ -132,9 +144,12 @@ class ResidentBatches(ArrayBatches):
 
     def _chunks(self, number: int, start: int) -> Iterator[list[Batch]]:
         order = self._placement.tensor(torch.from_numpy(self._ordered(number)))
+        mix = self._mix(number)
+        placed = None if mix is None else self._placement.tensor(mix)
         for begin, end in self._bounds[start:]:
             index = order[begin:end]
-            yield [Batch(self._resident[index], self._resident_targets[index])]
+            draws = None if placed is None else placed[index]
+            yield [Batch(self._resident[index], self._resident_targets[index], draws)]
 
 
 def fits_on_device(images: NDArray[np.uint8], placement: Placement) -> bool:

@@ -1,12 +1,13 @@
 """The live things of one training, and what can be asked of them; it knows no spec."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from worker.engine.averaging import Averaging, update_batch_norm
 from worker.engine.batches import ArrayBatches
 from worker.engine.callback import Callback, Hooks
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
@@ -15,7 +16,8 @@ from worker.engine.loop import Loop
 from worker.engine.metrics.tally import Tally
 from worker.engine.snapshot import RandomState, Stateful
 from worker.engine.state import RunState
-from worker.engine.steps import Batch, Clip, Forward, TrainStep, ValidStep
+from worker.engine.steps import Batch, Clip, Forward, Mix, TrainStep, ValidStep
+from worker.engine.transfer import Transferred
 
 
 class Interrupted(Exception):
@@ -30,6 +32,8 @@ class Run:
         callbacks: as asked for, in that order; the guard is apart and always there.
         keep_best: the one of `callbacks` that says which weights are registered, if any.
         new_tally: sums with all metrics, those of the last evaluation too.
+        transferred: what became of weights that it began with, if with any.
+        frozen: names of parameters that stay as they are.
     """
 
     state: RunState
@@ -48,19 +52,42 @@ class Run:
     callbacks: tuple[Callback, ...]
     guard: NonFiniteGuard
     keep_best: KeepBest | None
+    transferred: Transferred | None = None
+    frozen: tuple[str, ...] = ()
+    mix: Mix | None = None
+    averaging: Averaging | None = None
+    part_size: int | None = None
 
     def loop(self, observers: Sequence[Callback] = ()) -> Loop[Batch]:
         """The loop over it all: guard first, observers last, so that they see what the others decided."""
         hooks = Hooks((self.guard, *self.callbacks, *observers))
-        train = TrainStep(
-            self.forward, self.optimizer, self.train_tally, hooks, scaler=self.scaler, clip=self.clip
-        )  # fmt: skip
-        valid = ValidStep(self.forward, self.valid_tally, hooks)
-        return Loop((self.train_batches, train), (self.valid_batches, valid), hooks)
+        averaged = self.averaging is not None and self.averaging.is_ready_each_epoch
+        looked_at = self.forward.of(self.averaging.network) if self.averaging is not None and averaged else self.forward
+        valid = ValidStep(looked_at, self.valid_tally, hooks)
+        return Loop((self.train_batches, self._train_step(hooks)), (self.valid_batches, valid), hooks)
+
+    def trial(self, observers: Sequence[Callback]) -> Loop[Batch]:
+        """A loop that neither validates nor minds losses that are not finite: its weights are of no interest."""
+        hooks = Hooks((*self.callbacks, *observers))
+        return Loop((self.train_batches, self._train_step(hooks)), None, hooks)
+
+    def _train_step(self, hooks: Hooks) -> TrainStep:
+        return TrainStep(
+            self.forward,
+            self.optimizer,
+            self.train_tally,
+            hooks,
+            scaler=self.scaler,
+            clip=self.clip,
+            mix=self.mix,
+            averaging=self.averaging,
+            part_size=self.part_size,
+        )
 
     def parts(self) -> dict[str, Stateful]:
         """What a snapshot holds beside the network, by name."""
         scaler: dict[str, Stateful] = {} if self.scaler is None else {"scaler": self.scaler}
+        averaging: dict[str, Stateful] = {} if self.averaging is None else {"averaging": self.averaging}
         callbacks: dict[str, Stateful] = {
             f"callback_{i}_{type(callback).__name__}": callback for i, callback in enumerate(self.callbacks)
         }
@@ -70,15 +97,32 @@ class Run:
             "train_tally": self.train_tally,
             "random": RandomState(),
             **scaler,
+            **averaging,
             **callbacks,
         }
 
-    def take_best(self) -> dict[str, float]:
-        """Put the weights to be registered into the network; returns the metrics of their epoch."""
-        if self.keep_best is None or not self.keep_best.weights:
-            return dict(self.state.metrics)
-        self.network.load_state_dict(self.keep_best.weights)
-        return dict(self.keep_best.metrics)
+    def take_best(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """Put the weights to be registered into the network; returns the metrics of their epoch.
+
+        Raises:
+            Interrupted: asked to leave on the way.
+        """
+        if self.keep_best is not None and self.keep_best.weights:
+            self.network.load_state_dict(self.keep_best.weights)
+            return dict(self.keep_best.metrics)
+        if self.averaging is not None:
+            self.averaging.settle()
+            self.network.load_state_dict(self.averaging.network.state_dict())
+            if not self.averaging.is_ready_each_epoch:
+                update_batch_norm(self.network, self._inputs(is_interrupted))
+        return dict(self.state.metrics)
+
+    def _inputs(self, is_interrupted: Callable[[], bool]) -> Iterator[Tensor]:
+        """An epoch of training pictures as the network takes them."""
+        for batch in self.train_batches.epoch(self.state.epoch):
+            if is_interrupted():
+                raise Interrupted
+            yield self.forward.prepare(batch.images)
 
     def evaluate(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, dict[str, Any]]:
         """All metrics of the network as it is, by split.

@@ -1,23 +1,36 @@
 """What is done with one batch, in a visible order; everything that alters the maths is here."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from worker.engine.averaging import Averaging
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
 from worker.engine.metrics.tally import Tally
+from worker.engine.mixing import MixedLoss, Mixer
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 
 
 class Batch(NamedTuple):
-    """Pictures, uint8 (B, H, W, C), and targets: int64 (B,) classes or float32 (B, num_outputs)."""
+    """Pictures, uint8 (B, H, W, C), and targets: int64 (B,) classes or float32 (B, num_outputs).
+
+    `draws` is what mixing needs of each sample, (B, 4), where pictures are mixed.
+    """
 
     images: Tensor
     targets: Tensor
+    draws: Tensor | None = None
+
+    def parts(self, size: int) -> list["Batch"]:
+        """The batch in parts of at most `size`, as equal as they can be: batch norm has no variance of one."""
+        num_parts = -(-len(self.targets) // size)
+        split = [tensor.tensor_split(num_parts) for tensor in self if tensor is not None]
+        return [Batch(*tensors) for tensors in zip(*split, strict=True)]
 
 
 class Clip(NamedTuple):
@@ -45,9 +58,24 @@ class Forward:
 
     def pred(self, images: Tensor) -> Tensor:
         """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
+        return self.scores(self.prepare(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """What the network takes, (B, C, H, W), of pictures, uint8 (B, H, W, C)."""
+        prepared: Tensor = self._preprocess(images)
+        return prepared
+
+    def scores(self, prepared: Tensor) -> Tensor:
+        """Raw scores, float32 (B, num_outputs), of what `prepare` gave."""
         with self._autocast:
-            pred: Tensor = self.network(self._preprocess(images))
+            pred: Tensor = self.network(prepared)
         return pred.float()
+
+    def of(self, network: nn.Module) -> "Forward":
+        """The same with another network."""
+        other = copy.copy(self)
+        other.network = network
+        return other
 
     def loss(self, pred: Tensor, targets: Tensor) -> Tensor:
         """The mean loss, a scalar."""
@@ -55,8 +83,15 @@ class Forward:
         return loss
 
 
+class Mix(NamedTuple):
+    """How pictures are mixed, and the loss that knows of it."""
+
+    mixer: Mixer
+    loss: MixedLoss
+
+
 class TrainStep:
-    """Forward, backward, unscale, clip, step. No `.item()`: nothing here waits for the device."""
+    """Mix, forward, backward (in parts), unscale, clip, step, average. No `.item()`: nothing here waits for the device."""
 
     def __init__(
         self,
@@ -67,7 +102,14 @@ class TrainStep:
         *,
         scaler: torch.amp.GradScaler | None = None,
         clip: Clip | None = None,
+        mix: Mix | None = None,
+        averaging: Averaging | None = None,
+        part_size: int | None = None,
     ) -> None:
+        """`part_size`: samples that are passed through the network at a time; unless given, a whole batch."""
+        self._mix = mix
+        self._averaging = averaging
+        self._part_size = part_size
         self._forward = forward
         self._optimizer = optimizer
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -95,25 +137,49 @@ class TrainStep:
             state.pred, state.loss = pred, loss
         else:
             self._step()
+        if self._averaging is not None:
+            self._averaging.after_step(state)
         self._call("on_train_batch_after_step", state)
         self._tally.update(pred, batch.targets, loss)
 
     def _gradients(self, batch: Batch, state: RunState) -> tuple[Tensor, Tensor]:
         """Put the batch's gradients in their places; its raw scores and mean loss, detached."""
-        call, (images, targets) = self._call, batch
         self._optimizer.zero_grad()
-        state.target = targets
-        pred = self._forward.pred(images)
-        state.pred = pred.detach()
-        call("on_train_batch_after_pred", state)
-        loss = self._forward.loss(pred, targets)
-        state.loss = loss.detach()
-        call("on_train_batch_after_loss", state)
-        call("on_train_batch_before_backward", state)
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        if self._part_size is None:
+            pred, loss = self._backward(batch, state, 1.0)
+        else:
+            parts = batch.parts(self._part_size)
+            shares = [len(part.targets) / len(batch.targets) for part in parts]
+            found = [self._backward(part, state, share) for part, share in zip(parts, shares, strict=True)]
+            pred = torch.cat([part_pred for part_pred, _ in found])
+            losses = [part_loss * share for (_, part_loss), share in zip(found, shares, strict=True)]
+            loss = torch.stack(losses).sum()
         if self._searches:
             for parameter in self._parameters:  # L-BFGS takes views of them, which channels_last has none of
                 parameter.grad = None if parameter.grad is None else parameter.grad.contiguous()
+        state.target, state.pred, state.loss = batch.targets, pred, loss
+        return pred, loss
+
+    def _backward(self, part: Batch, state: RunState, share: float) -> tuple[Tensor, Tensor]:
+        """Add `share` of the gradients of a part's mean loss; its raw scores and that loss, detached."""
+        call, state.target = self._call, part.targets
+        mixed = None
+        if self._mix is None or part.draws is None:
+            pred = self._forward.pred(part.images)
+        else:
+            mixed = self._mix.mixer(self._forward.prepare(part.images), part.draws)
+            pred = self._forward.scores(mixed.images)
+        state.pred = pred.detach()
+        call("on_train_batch_after_pred", state)
+        if self._mix is None or mixed is None:
+            loss = self._forward.loss(pred, part.targets)
+        else:
+            loss = self._mix.loss(pred, part.targets, mixed)
+        state.loss = loss.detach()
+        call("on_train_batch_after_loss", state)
+        call("on_train_batch_before_backward", state)
+        weighted = loss if share == 1.0 else loss * share
+        (weighted if self._scaler is None else self._scaler.scale(weighted)).backward()  # type: ignore[no-untyped-call]
         return state.pred, state.loss
 
     def _losses(self, first: Tensor, batch: Batch, state: RunState, random: dict[str, Any]) -> Iterator[Tensor]:
@@ -154,7 +220,7 @@ class ValidStep:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, state: RunState) -> None:
-        images, targets = batch
+        images, targets, _ = batch
         state.batch_size, state.target = len(targets), targets
         state.pred = self._forward.pred(images)
         self._call("on_valid_batch_after_pred", state)

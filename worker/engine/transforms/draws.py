@@ -28,11 +28,15 @@ class Stream(IntEnum):
 
     DRAWS = 0
     ORDER = 1
+    MIX = 2
 
 
 def generator(seed: int, epoch: int, stream: Stream) -> np.random.Generator:
     """The same for the same arguments; it has no other state."""
-    key = np.array([seed, 2 * epoch + stream], dtype=np.uint64)  # a list of large numbers would become floats
+    far, near = divmod(stream, 2)
+    key = np.array(
+        [seed, 2 * epoch + near + far * 2**62], dtype=np.uint64
+    )  # a list of large numbers would become floats
     return np.random.Generator(np.random.Philox(key=key))
 
 
@@ -40,6 +44,13 @@ def draw(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: in
     """Uniform numbers in [0, 1), (num_samples, sum of num_draws): a row a sample."""
     width = sum(transform.num_draws for transform in transforms)
     return generator(seed, epoch, Stream.DRAWS).random((num_samples, width), dtype=np.float32)
+
+
+def draw_mix(alpha: float, num_samples: int, seed: int, epoch: int) -> Draws:
+    """What mixing needs, (num_samples, 4): a share from Beta(alpha, alpha), and three uniform numbers in [0, 1)."""
+    random = generator(seed, epoch, Stream.MIX)
+    shares, rest = random.beta(alpha, alpha, (num_samples, 1)), random.random((num_samples, 3))
+    return np.hstack([shares, rest]).astype(np.float32)
 
 
 def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Images:

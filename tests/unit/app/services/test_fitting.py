@@ -53,6 +53,24 @@ def test_one_cycle_has_no_momentum_to_cycle_in_muon() -> None:
     resolved(optimizer={"name": "muon"}, schedule={**one_cycle, "cycle_momentum": False})
 
 
+def test_a_step_has_one_average_and_one_mixture() -> None:
+    callbacks = [{"name": "ema"}, {"name": "mixup"}, {"name": "swa"}, {"name": "cutmix"}]
+    assert [pointer for pointer, _ in refusals(callbacks=callbacks)] == ["/callbacks/2", "/callbacks/3"]
+    assert [pointer for pointer, _ in refusals(callbacks=[{"name": "swa"}, {"name": "keep_best"}])] == ["/callbacks"]
+
+
+def test_training_accuracy_of_mixed_pictures_gives_a_warning() -> None:
+    watched = {"name": "early_stopping", "monitor": "train_accuracy"}
+    (warning,) = resolved(callbacks=[{"name": "mixup"}, watched]).warnings
+    assert warning.startswith("'train_accuracy' means little")
+    assert resolved(callbacks=[{"name": "mixup"}, {"name": "early_stopping"}]).warnings == ()
+
+
+def test_steps_are_of_accumulated_batches() -> None:
+    assert resolved(batch_size=8, accumulate_batches=5).steps_per_epoch == 2
+    assert refusals(batch_size=8, accumulate_batches=20)[0][0] == "/batch_size"
+
+
 FLAT = [{"type": "flatten"}, {"type": "linear", "out": 3}]
 NUMBERS = DatasetFacts("regression", (), 3, (1, 8, 8), {"train": 100, "valid": 20})
 LABELS = DatasetFacts("multilabel", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})

@@ -90,6 +90,27 @@ def test_fp16_gradients_are_unscaled_before_they_are_clipped() -> None:
     assert torch.allclose(free, clipped)  # the scaled ones have a norm of ten thousands
 
 
+def test_ten_batches_of_eight_make_the_step_of_one_of_eighty(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "packed", num_samples=200)
+    network = {"name": "convnet", "channels": [8], "batch_norm": False, "head": [16]}
+    runs = [
+        run_of(packed, architecture=network, batch_size=size, accumulate_batches=count, epochs=2)
+        for size, count in ((80, 1), (8, 10))
+    ]
+    for run in runs:
+        run.loop().fit(run.state)
+        assert run.state.step == 4
+    whole, parts = (nn.utils.parameters_to_vector(run.network.parameters()) for run in runs)
+    assert torch.allclose(whole, parts, atol=1e-5)
+    assert runs[1].state.metrics == pytest.approx(runs[0].state.metrics, abs=1e-5)
+
+
+def test_parts_of_a_batch_are_as_equal_as_can_be() -> None:
+    batch = Batch(torch.zeros(17, 1, 1, 1, dtype=torch.uint8), torch.arange(17))
+    assert [len(part.targets) for part in batch.parts(8)] == [6, 6, 5]
+    assert torch.equal(torch.cat([part.targets for part in batch.parts(8)]), batch.targets)
+
+
 def test_validation_changes_neither_weights_nor_random_state() -> None:
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
     before = {name: value.clone() for name, value in network.state_dict().items()}

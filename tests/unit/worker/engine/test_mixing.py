@@ -1,0 +1,97 @@
+"""Mixing pictures: shares that belong to samples, partners in a ring, and the loss of what was mixed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support.training import pack, run_of
+from worker.engine.losses import Focal
+from worker.engine.mixing import Mixed, MixedLoss, cutmix, mixup, ring
+from worker.engine.run import Run
+from worker.engine.transforms import draw_mix
+
+
+def draws_of(num: int, alpha: float = 0.4) -> torch.Tensor:
+    return torch.from_numpy(draw_mix(alpha, num, seed=1, epoch=1))
+
+
+def test_shares_of_mixup_are_the_larger_ones_with_the_known_mean() -> None:
+    share = mixup(torch.zeros(20_000, 1, 1, 1), draws_of(20_000)).share
+    assert share.min() >= 0.5
+    assert share.mean().item() == pytest.approx(0.840, abs=0.005)
+
+
+def test_everybody_stands_in_one_ring() -> None:
+    partner, seen, place = ring(draws_of(9)[:, 1]), [], 0
+    for _ in range(9):
+        seen.append(place)
+        place = int(partner[place])
+    assert sorted(seen) == list(range(9))
+    assert place == 0
+
+
+def test_mixup_blends_with_the_partner_by_the_share() -> None:
+    images = torch.arange(5.0).view(5, 1, 1, 1)
+    mixed = mixup(images, draws_of(5))
+    expected = mixed.share * images.flatten() + (1 - mixed.share) * images.flatten()[mixed.partner]
+    assert torch.allclose(mixed.images.flatten(), expected)
+
+
+def test_cutmix_shares_are_by_the_pixels_that_are_left() -> None:
+    images = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 2, 12, 10)
+    mixed = cutmix(images, draws_of(64, alpha=1.0))
+    own = (mixed.images[:, 0] == images[:, 0]).float().mean(dim=(1, 2))
+    assert torch.allclose(own, mixed.share)
+    assert 0 < mixed.share.min() < 0.5 < mixed.share.max() <= 1
+    foreign = mixed.images[:, 0].amax(dim=(1, 2)) + mixed.images[:, 0].amin(dim=(1, 2)) - torch.arange(64.0)
+    whole = (mixed.share > 0) & (mixed.share < 1)
+    assert torch.equal(foreign[whole], mixed.partner[whole].float())
+
+
+PRED = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
+MIXED = Mixed(PRED, torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
+
+
+def test_mixed_cross_entropy_is_that_of_soft_targets() -> None:
+    one_hot = nn.functional.one_hot(TARGETS, 3).float()
+    soft = torch.lerp(one_hot[MIXED.partner], one_hot, MIXED.share[:, None])
+    found = MixedLoss(nn.CrossEntropyLoss())(PRED, TARGETS, MIXED)
+    assert torch.allclose(found, nn.functional.cross_entropy(PRED, soft))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]), label_smoothing=0.1),
+        Focal(2.0, torch.tensor([1.0, 2.0, 3.0])),
+        nn.MultiMarginLoss(),
+    ],
+)
+def test_a_share_of_one_is_the_plain_loss_and_of_none_the_partners(loss: nn.Module) -> None:
+    mixed = MixedLoss(loss)
+    all_own, none_own = MIXED._replace(share=torch.ones(6)), MIXED._replace(share=torch.zeros(6))
+    assert torch.allclose(mixed(PRED, TARGETS, all_own), loss(PRED, TARGETS))
+    assert torch.allclose(mixed(PRED, TARGETS, none_own), loss(PRED, TARGETS[MIXED.partner]))
+    assert loss.reduction == "mean"
+
+
+def test_what_is_drawn_belongs_to_the_sample_and_not_to_its_batch(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "packed", num_samples=60)
+    runs = [run_of(packed, batch_size=size, callbacks=[{"name": "mixup"}]) for size in (6, 10)]
+    small, large = (shares_by_picture(run) for run in runs)
+    common = small.keys() & large.keys()
+    assert len(common) >= 44
+    assert all(small[key] == large[key] for key in common)
+    assert all(batch.draws is None for batch in runs[0].valid_batches.epoch(3))
+
+
+def shares_by_picture(run: Run) -> dict[bytes, float]:
+    shares: dict[bytes, float] = {}
+    for batch in run.train_batches.epoch(3):
+        assert batch.draws is not None
+        for image, draws in zip(batch.images, batch.draws, strict=True):
+            shares[image.numpy().tobytes()] = float(draws[0])
+    return shares
