@@ -24,6 +24,7 @@ from worker.protocol import Checkpoint, Finished, Metrics, Point, StoredFile
 
 log = structlog.get_logger()
 T = TypeVar("T")
+RESERVE_BYTES = 32 * 2**20  # of a disk: for logs, the database and whoever else writes there
 _RETRY_S = 0.2
 _MAX_TEXT = 8192
 _Told = list[tuple[EventType, dict[str, Any]]]
@@ -124,9 +125,12 @@ class Recorder:
         try:
             self._storage.publish(Path(said.dir), key)
         except StorageFull:
-            self.write(self._delete_surplus)
+            if not self.make_room():
+                raise
             self._storage.publish(Path(said.dir), key)
         payload = {"number": number, "epoch": said.epoch, "step": said.step, "tags": list(said.tags)}
+        size = sum(file.size_bytes for file in said.files.values())
+        has_room = self._storage.free_bytes() >= size + RESERVE_BYTES  # for the next one, which is about as large
 
         def action(session: Session) -> None:
             CheckpointRepo(session).add(
@@ -141,15 +145,28 @@ class Recorder:
                 files=_files(said.files),
             )
             EventRepo(session).append(self._job.id, [(EventType.CHECKPOINT, payload)])
-            self._delete_surplus(session)
+            self._delete_surplus(session, num_kept=2 if has_room else 1)
 
         self.write(action)
+
+    def make_room(self) -> bool:
+        """Delete what the job can do without: all checkpoints but the newest, the best and those that were asked for.
+
+        Whether there was anything to delete, and a second try hence makes sense.
+        """
+        self._storage.sweep_scratch()
+        return self.write(lambda session: self._delete_surplus(session, num_kept=1)) > 0
 
     def finish(self, said: Finished, dataset: dict[str, Any]) -> None:
         """Store the bundle; then, at once: the job succeeded, and its model has a new version."""
         key = f"jobs/{self._job.id}/t{self._job.token}/bundle"
         description = (Path(said.dir) / "bundle.json").read_text()
-        self._storage.publish(Path(said.dir), key)
+        try:
+            self._storage.publish(Path(said.dir), key)
+        except StorageFull:
+            if not self.make_room():
+                raise
+            self._storage.publish(Path(said.dir), key)
         self.write(lambda session: self._register(session, said, key, description, dataset))
 
     def fail(self, failure: dict[str, Any]) -> None:
@@ -187,11 +204,13 @@ class Recorder:
         attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": said.evaluation})
         attempts.finish(self._job.id, self._job.token, version.version, said.metrics, said.stop_reason)
 
-    def _delete_surplus(self, session: Session) -> None:
+    def _delete_surplus(self, session: Session, num_kept: int) -> int:
         repo = CheckpointRepo(session)
-        for row in repo.surplus(self._job.id):
+        surplus = repo.surplus(self._job.id, num_kept)
+        for row in surplus:
             repo.delete(self._job.id, row.number)
             on_commit(session, lambda key=row.key: self._delete_files(key))  # type: ignore[misc]
+        return len(surplus)
 
     def _delete_files(self, key: str) -> None:
         try:

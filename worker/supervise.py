@@ -12,21 +12,20 @@ import structlog
 from pydantic import ValidationError
 
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
-from core.errors import Corrupt, LostLease, StorageFull
+from core.errors import Corrupt, LostLease, StorageFull, Unavailable
 from core.failures import FAILURES, failure
 from core.jobs import StopRequest
-from core.spec import JobSpec
 from core.storage import Storage
 from worker.child import Ended, TrainerProcess
 from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
-from worker.protocol import Alive, Checkpoint, Failed, Finished, Log, Metrics, Start, Started, Stop, Stopped, Up
+from worker.preparation import Preparation, lineage
+from worker.protocol import Alive, Checkpoint, Failed, Finished, Log, Metrics, Started, Stop, Stopped, Up
 from worker.recorder import Recorder
 from worker.standby import Standby
 
@@ -79,7 +78,7 @@ class Attempt:
 
     def __init__(self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float) -> None:
         self._supervisor, self._job, self._version = supervisor, job, version
-        self._dataset = {"name": version.name, "version": version.version, "content_hash": version.content_hash}
+        self._dataset = lineage(version)
         self._cadence, self._clock = supervisor.cadence, supervisor.clock
         self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
         self._recorder = Recorder(supervisor.sessions, supervisor.storage, job, lambda: self._heart.is_lost)
@@ -103,7 +102,12 @@ class Attempt:
             self._run()
         except LostLease as error:
             log.warning("attempt.fenced", error=str(error))
-        except Exception:  # a defect, or the storage is broken: another attempt may do better, up to the cap
+        except Unavailable as error:  # no fault of the job's: it waits until the storage is back
+            log.warning("attempt.without_storage", error=error.detail)
+            self._kill()
+            with suppress(LostLease):
+                self._recorder.give_back("storage unavailable")
+        except Exception:  # a defect: another attempt may do better, up to the cap
             log.exception("attempt.broke")
             self._kill()
             with suppress(LostLease):
@@ -115,8 +119,13 @@ class Attempt:
             log.info("attempt.ended")
 
     def _run(self) -> None:
+        preparation = Preparation(self._supervisor.storage, self._recorder, self._job, self._version)
         try:
-            start = self._prepare()
+            start = preparation.start(LEASE_SHARE * self._cadence.lease_s)
+            self._work_dir = Path(start.work_dir)
+        except StorageFull as error:
+            self._fail("disk_full", error.detail, facts=error.facts)
+            return
         except Corrupt as error:
             code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
             self._fail(code, error.detail, "Restore the files from a copy, or post the job again.", error.facts)
@@ -137,41 +146,6 @@ class Attempt:
                 pass
         except Ended:
             self._bury(self._trainer, num_oom_kills() > num_kills_before)
-
-    def _prepare(self) -> Start:
-        """What the trainer is told first.
-
-        Raises:
-            Corrupt: the dataset, or every checkpoint, is damaged.
-        """
-        meta, key = self._version.meta or {}, self._version.packed_key or ""
-        files = {name: file["sha256"] for name, file in meta.get("files", {}).items()}
-        dataset_dir = self._supervisor.storage.fetch(key, files)
-        resume_dir = self._newest_snapshot()
-        self._work_dir = self._supervisor.storage.scratch()
-        return Start(
-            job_id=self._job.id,
-            attempt=self._job.attempt,
-            spec=JobSpec.model_validate(self._job.spec),
-            dataset_dir=str(dataset_dir),
-            dataset=self._dataset,
-            work_dir=str(self._work_dir),
-            resume_dir=str(resume_dir) if resume_dir else None,
-            lease_s=LEASE_SHARE * self._cadence.lease_s,
-        )
-
-    def _newest_snapshot(self) -> Path | None:
-        damage: Corrupt | None = None
-        for row in self._recorder.write(lambda session: CheckpointRepo(session).resumable(self._job.id)):
-            files = {name: file["sha256"] for name, file in row.files.items()}
-            try:
-                return self._supervisor.storage.fetch(row.key, files)
-            except Corrupt as error:
-                damage = error
-                self._recorder.warn(f"Checkpoint {row.number} is damaged and was passed over: {error.detail}")
-        if damage is not None:
-            raise damage
-        return None
 
     def _next_message(self) -> Up | None:
         assert self._trainer is not None  # noqa: S101 - taken before
@@ -239,18 +213,27 @@ class Attempt:
                 self._leave()
             case Failed(code=code, message=text, hint=hint, facts=facts):
                 self._recorder.flush()
-                (self._lose if FAILURES[code].is_retried else self._fail)(code, text, hint, facts)
+                if code == "disk_full":
+                    self._run_out(text, hint, facts)
+                else:
+                    (self._lose if FAILURES[code].is_retried else self._fail)(code, text, hint, facts)
         return True
 
     def _stored(self, store: Callable[[], None]) -> bool:
         try:
             store()
         except StorageFull as error:
-            self._kill()
-            hint = "Make room, and post the job again; its older checkpoints are still there."
-            self._fail("disk_full", error.detail, hint)
+            self._run_out(error.detail, "", error.facts)
             return False
         return True
+
+    def _run_out(self, message: str, hint: str, facts: dict[str, Any]) -> None:
+        """No space is left: another try if the job's older checkpoints can make room, else it has failed."""
+        self._clean_up()
+        if self._recorder.make_room():
+            self._lose("disk_full", message, hint, facts)
+        else:
+            self._fail("disk_full", message, hint, facts)
 
     def _bury(self, trainer: TrainerProcess, was_out_of_memory: bool) -> None:
         """The trainer ended without a last word."""
@@ -291,5 +274,6 @@ class Attempt:
         if self._trainer is not None:
             self._trainer.end()
             self._trainer.forget()
+            self._trainer = None
         if self._work_dir is not None:
             shutil.rmtree(self._work_dir, ignore_errors=True)

@@ -36,9 +36,9 @@ def files(folder: Path, **contents: str) -> dict[str, Any]:
     return stored
 
 
-def checkpoint(work: Path, step: int, *tags: str) -> None:
+def checkpoint(work: Path, step: int, *tags: str, size: int = 0) -> None:
     folder = work / "checkpoints" / str(step)
-    stored = files(folder, weights_safetensors=f"weights {step}", snapshot_json="{}")
+    stored = files(folder, weights_safetensors=f"weights {step} {'x' * size}", snapshot_json="{}")
     say(type="checkpoint", dir=str(folder), epoch=step, step=step, metrics={}, tags=tags, files=stored)
 
 
@@ -53,6 +53,22 @@ def finish(work: Path) -> None:
     evaluation = {"valid": {"accuracy": 0.9}}
     final = {"dir": str(work / "bundle"), "files": stored, "metrics": {"valid_accuracy": 0.9}}
     say(type="finished", **final, evaluation=evaluation, num_parameters=42, stop_reason=None)
+
+
+def hoard(work: Path, sizes: list[int], done: int) -> None:
+    """Checkpoints of these sizes, those that are done left out, until there is no room for one."""
+    for step, size in list(enumerate(sizes, 1))[done:]:
+        try:
+            checkpoint(work, step, size=size)
+        except OSError as error:
+            say(type="failed", code="disk_full", message=str(error), hint="make room", facts={})
+            sys.exit(1)
+        wait_until_taken(work / "checkpoints" / str(step))
+
+
+def wait_until_taken(folder: Path) -> None:
+    while folder.exists():
+        time.sleep(0.01)
 
 
 def main() -> None:
@@ -74,6 +90,9 @@ def main() -> None:
     elif PLAN == "out of memory":
         say(type="failed", code="host_out_of_memory", message="no memory", hint="less", facts={})
         sys.exit(1)
+    elif PLAN.startswith("hoard"):
+        hoard(work, [int(size) * 2**20 for size in PLAN.split()[1:]], resumed or 0)
+        finish(work)
     elif PLAN in ("die", "die once"):
         for step in (1, 2, 3, 4):
             checkpoint(work, 10 * attempt + step, *(("best",) if step == 1 else ()))

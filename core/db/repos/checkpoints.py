@@ -11,7 +11,6 @@ from core.db.tables import CheckpointRow
 from core.errors import NotFound
 
 LATEST, BEST, KEPT = "latest", "best", "kept"
-_ALWAYS_KEPT = 2  # the newest, and the one to fall back on if that is damaged
 WEIGHTS = "weights.safetensors"
 
 
@@ -70,9 +69,12 @@ class CheckpointRepo:
         """The checkpoints to go on from, the most advanced first; whoever takes one verifies its files."""
         return sorted(self.all(job_id), key=lambda row: (row.step, row.number), reverse=True)
 
-    def surplus(self, job_id: str) -> list[CheckpointRow]:
-        """Checkpoints that need not be kept: neither best, nor asked for, nor among the last two."""
-        rows = self.all(job_id)[:-_ALWAYS_KEPT]
+    def surplus(self, job_id: str, num_kept: int = 2) -> list[CheckpointRow]:
+        """Checkpoints that need not be kept: neither best, nor asked for, nor among the last `num_kept`.
+
+        The last two are the newest, and the one to fall back on if that is damaged.
+        """
+        rows = self.all(job_id)[:-num_kept]
         return [row for row in rows if not {BEST, KEPT} & set(row.tags)]
 
     def delete(self, job_id: str, number: int) -> None:
