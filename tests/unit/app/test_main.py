@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.deps import State
 from app.main import create_app
@@ -75,12 +77,12 @@ def test_all_else_stays_out_before_its_body_is_read(locked: TestClient, given: s
     ("path", "allowed"),
     [
         ("/v1/jobs", "GET, POST"),
-        ("/v1/jobs/0123", "GET, DELETE"),
+        ("/v1/jobs/0123", "GET, PATCH, DELETE"),
         ("/v1/jobs/0123/cancel", "POST"),
         ("/v1/models/a/aliases/b", "PUT"),
     ],
 )
-@pytest.mark.parametrize("method", ["OPTIONS", "PATCH"])
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 def test_another_method_is_told_all_that_the_path_knows(
     client: TestClient, method: str, path: str, allowed: str
 ) -> None:
@@ -179,3 +181,19 @@ def test_a_locked_sqlite_file_is_a_503(state: State, client: TestClient, tmp_pat
     answer = client.post("/v1/jobs", json=SMALL)
     assert answer.status_code == 503
     assert answer.json()["type"] == "/problems/unavailable"
+
+
+def test_a_commit_that_fails_is_no_success(state: State, broken: tuple[FastAPI, TestClient]) -> None:
+    def refuse(session: Session) -> None:
+        raise OperationalError("COMMIT", {}, Exception("the connection was lost"))
+
+    _, client = broken
+    assert client.post("/v1/jobs", json=SMALL).status_code == 202  # the dataset's version is there from now on
+    listening = state["sessions"].class_
+    event.listen(listening, "before_commit", refuse)
+    try:
+        answer = client.post("/v1/jobs", json=SMALL)
+    finally:
+        event.remove(listening, "before_commit", refuse)
+    assert answer.status_code == 503
+    assert len(client.get("/v1/jobs").json()["items"]) == 1
