@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models import registry
+from models import registry, tensor_file
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "bundle.json"
@@ -57,11 +57,7 @@ def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Te
         The file's sha256, in hexadecimal.
     """
     state = network_or_state_dict
-    if isinstance(state, nn.Module):
-        state = state.state_dict()
-    save_file({name: _plain(tensor) for name, tensor in state.items()}, path)
-    _fsync(path)
-    return sha256_of(path)
+    return tensor_file.write(path, state.state_dict() if isinstance(state, nn.Module) else state)
 
 
 def save(folder: Path, network: nn.Module, description: Description) -> dict[str, FileFacts]:
@@ -114,11 +110,6 @@ def _empty_network(description: Description) -> nn.Module:
             description.image_shape,
             description.num_outputs,
         )
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU: safetensors refuses tensors that share memory, and stores only contiguous ones."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def _fsync(path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from worker.channel import Channel
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.run import Run
+from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
 from worker.protocol import Alive, Checkpoint, Log, Metrics, Point, Progress, StoredFile
 
@@ -161,7 +163,8 @@ def progress(state: RunState) -> Progress:
 class Snapshots(Callback):
     """Writes a snapshot at every epoch's end, when the run is left, and every so many seconds in between.
 
-    Before one is written all `checks` are called: what they refuse is never stored.
+    Before one is taken all `checks` are called: what they refuse is never stored. The run waits for its copy only; one
+    in between is put off while another is being written.
     """
 
     def __init__(
@@ -182,11 +185,13 @@ class Snapshots(Callback):
         self._checks = checks
         self._every_s = every_s
         self._clock = clock
+        self._writer = SnapshotWriter()
         self._written = clock()
         self._last: tuple[int, str] | None = None
 
     def on_train_batch_end(self, state: RunState) -> None:
-        if self._clock() - self._written >= self._every_s:
+        self._writer.check()
+        if self._clock() - self._written >= self._every_s and not self._writer.is_busy:
             self._write(state)
 
     def on_epoch_end(self, state: RunState) -> None:
@@ -196,24 +201,32 @@ class Snapshots(Callback):
         if self._last != (state.step, state.phase):
             self._write(state)
 
+    def on_fit_end(self, state: RunState) -> None:
+        self._writer.wait()
+
+    def on_exception(self, state: RunState) -> None:
+        self._writer.settle()  # what was fit to be stored before it is stored, and told
+
     def _write(self, state: RunState) -> None:
         for check in self._checks:
             check(state)
         folder = self._folder / f"e{state.epoch:06d}-s{state.step:010d}-{state.phase}"
         tags = tuple(sorted(state.tags)) if state.phase == "end" else ()
         words = self._words | {"epoch": state.epoch, "step": state.step}
-        facts = snapshot.write(folder, self._run.network, self._run.parts(), words)
-        self._written, self._last = self._clock(), (state.step, state.phase)
-        self._channel.say(
-            Checkpoint(
-                dir=str(folder),
-                epoch=state.epoch,
-                step=state.step,
-                metrics=all_in_words(state.metrics),
-                tags=tags,
-                files=stored(facts),
-            )
+        message = partial(
+            Checkpoint,
+            dir=str(folder),
+            epoch=state.epoch,
+            step=state.step,
+            metrics=all_in_words(state.metrics),
+            tags=tags,
         )
+
+        def tell(facts: snapshot.Facts) -> None:
+            self._channel.say(message(files=stored(facts)))
+
+        self._writer.put(folder, self._run.network, self._run.parts(), words, tell)
+        self._written, self._last = self._clock(), (state.step, state.phase)
 
 
 def stored(facts: snapshot.Facts) -> dict[str, StoredFile]:

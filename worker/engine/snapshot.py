@@ -1,5 +1,6 @@
 """Everything needed to resume bit-equal, as tensors and JSON in a folder; nothing is pickled."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -7,7 +8,7 @@ import random
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -61,23 +62,87 @@ class RandomState:
         np.random.seed(seed % 2**32)
 
 
-def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words: Mapping[str, Any]) -> Facts:
-    """Write a snapshot; `folder` appears whole or not at all, and durably.
+class Buffers:
+    """Memory that one snapshot after another is copied into; pinned where the run is on a GPU."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Tensor] = {}
+
+    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies of all of them, under the same names, which the next call overwrites. A GPU is not waited for."""
+        self._kept = {name: _room(self._kept.get(name), tensor) for name, tensor in tensors.items()}
+        for name, tensor in tensors.items():
+            _copy(tensor.detach(), self._kept[name])
+        return self._kept
+
+
+def _room(kept: Tensor | None, tensor: Tensor) -> Tensor:
+    if kept is not None and (kept.shape, kept.dtype) == (tensor.shape, tensor.dtype):
+        return kept
+    return torch.empty_like(tensor, device="cpu", requires_grad=False, pin_memory=tensor.is_cuda)
+
+
+def _copy(tensor: Tensor, into: Tensor) -> None:
+    if tensor.is_cpu and tensor.stride() == into.stride():  # `into` has no gaps, hence neither has the tensor
+        ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)  # torch's threads would wait for each other
+    else:
+        into.copy_(tensor, non_blocking=True)
+
+
+class Frozen(NamedTuple):
+    """A snapshot in memory: what each file will hold, and when copies from a GPU are complete."""
+
+    weights: Mapping[str, Tensor]
+    state: Mapping[str, Tensor]
+    document: Mapping[str, Any]
+    copied: torch.cuda.Event | None = None
+
+
+def freeze(
+    network: nn.Module,
+    parts: Mapping[str, Stateful],
+    words: Mapping[str, Any],
+    buffers: Buffers | None = None,
+) -> Frozen:
+    """The run as it is now; without buffers its tensors are the live ones, and change with them.
 
     `parts` is what else has a state, by name; `words` are JSON values for whoever reads it: thread count and so on.
+    """
+    state: dict[str, Tensor] = {}
+    tree = {name: _words(part.state_dict(), name, state) for name, part in parts.items()}
+    document = {"format_version": FORMAT_VERSION, "words": words, "parts": tree}
+    weights: dict[str, Tensor] = network.state_dict()
+    if buffers is None:
+        return Frozen(weights, state, document)
+    copies = buffers.copy({f"{WEIGHTS}/{name}": tensor for name, tensor in weights.items()} | state)
+    copied = None
+    if any(tensor.is_cuda for tensor in weights.values()):
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+    return Frozen(
+        {name: copies[f"{WEIGHTS}/{name}"] for name in weights},
+        {name: copies[name] for name in state},
+        document,
+        copied,
+    )
+
+
+def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words: Mapping[str, Any]) -> Facts:
+    """Write the run as it is, at once; see `freeze` and `write_frozen`."""
+    return write_frozen(folder, freeze(network, parts, words))
+
+
+def write_frozen(folder: Path, frozen: Frozen) -> Facts:
+    """Write a snapshot; `folder` appears whole or not at all, and durably.
 
     Returns:
         The sha256 and the size in bytes of each file.
     """
-    tensors: dict[str, Tensor] = {}
-    tree = {name: _words(part.state_dict(), name, tensors) for name, part in parts.items()}
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        facts = _write_files(
-            partial, network, tensors, {"format_version": FORMAT_VERSION, "words": words, "parts": tree}
-        )
+        facts = _write_files(partial, frozen)
         _fsync(partial)
         partial.rename(folder)
     except BaseException:
@@ -87,11 +152,13 @@ def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words
     return facts
 
 
-def _write_files(folder: Path, network: nn.Module, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Facts:
+def _write_files(folder: Path, frozen: Frozen) -> Facts:
+    if frozen.copied is not None:
+        frozen.copied.synchronize()
     hashes = {
-        WEIGHTS: write_weights(folder / WEIGHTS, network),
-        STATE: write_weights(folder / STATE, tensors),
-        WORDS: _write_json(folder / WORDS, document),
+        WEIGHTS: write_weights(folder / WEIGHTS, frozen.weights),
+        STATE: write_weights(folder / STATE, frozen.state),
+        WORDS: _write_json(folder / WORDS, frozen.document),
     }
     return {name: (sha256, (folder / name).stat().st_size) for name, sha256 in hashes.items()}
 

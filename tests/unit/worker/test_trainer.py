@@ -251,7 +251,7 @@ def test_snapshots_in_the_middle_of_an_epoch_can_be_resumed(dataset: Path, tmp_p
     often = Memory()
     trainer.run_job(start(job(), dataset, tmp_path / "b"), often, snapshot_every_s=0.0)
     assert len(often.of(Checkpoint)) > len(whole.of(Checkpoint))
-    middle = next(checkpoint for checkpoint in often.of(Checkpoint) if checkpoint.step == 7)
+    middle = [checkpoint for checkpoint in often.of(Checkpoint) if checkpoint.step % 5][-1]
     _, resumed = run(start(job(), dataset, tmp_path / "c", resume_dir=middle.dir))
     hashes = {channel.of(Finished)[0].files["weights.safetensors"].sha256 for channel in (whole, often, resumed)}
     assert len(hashes) == 1
