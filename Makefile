@@ -29,11 +29,17 @@ format: setup ## Write the one true layout
 lint: setup ## Style, types and layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
 
-test: setup ## Every test that a machine without a GPU can run; T= narrows
-	$(BIN)/pytest -m "not gpu" $(T)
+test: setup ## Every test that a machine without a GPU can run, of the fault suite the quick part; T= narrows
+	$(BIN)/pytest -m "not gpu and (not faults or quick)" $(T)
 
 test-fast: setup ## The unit and contract tests only
 	$(BIN)/pytest -m "not slow and not gpu and not services" $(T)
+
+faults: setup ## The whole fault suite: kills, frozen processes, dead servers; ends with a table; T= narrows
+	$(BIN)/pytest -m faults $(T)
+
+soak: setup ## Tiny jobs and random kills for T=600 seconds, then what was lost
+	$(BIN)/python -m tests.faults.soak --seconds $(or $(T),600)
 
 migration: setup ## m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
@@ -43,4 +49,4 @@ openapi: setup ## Write docs/reference/openapi.json anew; a test compares it wit
 
 check: lint test ## What CI asks for
 
-.PHONY: help setup demo up format lint test test-fast migration openapi check
+.PHONY: help setup demo up format lint test test-fast faults soak migration openapi check

@@ -4,6 +4,7 @@ Threads, since a supervisor only waits for its trainer's pipe and the database: 
 Two more threads than slots: a message that finds every slot taken, and an import, must not wait for a training.
 """
 
+import logging
 import os
 import socket
 import uuid
@@ -88,6 +89,8 @@ def compose(settings: Settings) -> Worker:
 
 def _configure_logging(**_: object) -> None:
     configure_logging(settings.log_level)
+    for name in ("celery.worker.strategy", "celery.app.trace"):  # two lines for every hint to look
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _start(**_: object) -> None:

@@ -6,6 +6,7 @@ from core.events import Event
 from core.jobs import ACTIVE
 
 FOREVER = float("inf")
+COLD_START_S = 120.0  # before its first word a trainer may have to import torch and wake up a device
 
 
 class Patience:
@@ -22,6 +23,10 @@ class Patience:
         self._time_up_at = FOREVER if left_s is None else clock() + left_s
         self._obey_until = FOREVER
         self._heard_at = clock()
+
+    def expect_start(self) -> None:
+        """The trainer was told to start."""
+        self._heard_at = self._clock() + max(0.0, COLD_START_S - self._stall_s)
 
     @property
     def is_time_up(self) -> bool:

@@ -140,7 +140,7 @@ class Attempt:
         self._trainer = self._supervisor.standby.take()
         self._heart.attach(self._trainer)
         self._trainer.send(start)
-        self._patience.hear()
+        self._patience.expect_start()
         try:
             while not self._is_last(self._next_message()):
                 pass

@@ -17,7 +17,7 @@ from tests.support.processes import is_alive, wait_for
 from tests.support.servers import RedisServer
 from tests.support.service import Service
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(280)]
 
 
 def trainer_of(service: Service, job_id: str) -> int:
@@ -99,6 +99,7 @@ def test_training_goes_on_without_the_queue_and_what_was_posted_meanwhile_is_don
         own.stop()
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_messages_that_come_twenty_times_or_make_no_sense_do_nothing(service: Service, valkey: RedisServer) -> None:
     worker = service.start_worker()

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -83,9 +84,25 @@ def valkey_server(binary: str | Path | None = None) -> Iterator[RedisServer]:
 class PostgresServer:
     """A PostgreSQL with one database a test, all copies of a template with our tables."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: Path, options: dict[str, Any]) -> None:
         self.folder = folder
+        self._binary, self._options = binary, options
+        self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
+
+    def start(self) -> None:
+        """Start it, or start it again after a kill: it recovers what was committed."""
+        self._process = _start(self._binary, self.folder, self._options)
+        wait_for(self.answers, "PostgreSQL", 60)
+
+    def kill(self) -> None:
+        """As `pg_ctl stop -m immediate`: every connection is cut, nothing is tidied up."""
+        assert self._process is not None
+        end(self._process, signal.SIGQUIT)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
@@ -141,13 +158,12 @@ def postgres_server() -> Iterator[PostgresServer]:
             "--locale=C",
         ]
         subprocess.run([binaries / "initdb", *setup], check=True, **quiet)
-        process = _start(binaries / "postgres", folder, quiet)
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, binaries / "postgres", quiet)
         try:
-            wait_for(server.answers, "PostgreSQL", 60)
+            server.start()
             yield server
         finally:
-            end(process)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

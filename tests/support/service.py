@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ class Service:
     def start_sweep(self) -> "subprocess.Popen[bytes]":
         return self._start("sweep", ["-m", "worker.sweep"], {})
 
-    def _start(self, name: str, arguments: list[str], settings: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, name: str, arguments: list[str], settings: dict[str, str], pass_fds: Sequence[int] = ()
+    ) -> "subprocess.Popen[bytes]":
         self.home.mkdir(exist_ok=True)
         with (self.home / f"{name}-{len(self._processes)}.log").open("wb") as log:
             process = subprocess.Popen(
@@ -82,11 +84,15 @@ class Service:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
+                pass_fds=pass_fds,
             )
         self._processes.append(process)
         return process
 
     def stop(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()  # all at once, then one after the other
         for process in self._processes:
             end(process)
 

@@ -1,0 +1,33 @@
+"""The page about reliability names tests that exist and every code of a failure."""
+
+import ast
+import re
+from pathlib import Path
+
+from core.failures import FAILURES
+
+PAGE = Path("docs/reference/reliability.md").read_text()
+
+
+def names_in(path: Path) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_test_it_names_exists() -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", PAGE)
+    assert len(named) > 40
+    assert [f"{path}::{name}" for path, name in named if name not in names_in(Path(path))] == []
+
+
+def test_every_row_of_the_suite_is_on_it() -> None:
+    written = {name for path in Path("tests/faults").glob("test_*.py") for name in names_in(path) if "row" in name}
+    assert sorted(name for name in written if name.startswith("test_") and name not in PAGE) == []
+
+
+def test_every_failure_is_on_it_as_it_is() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (yes|no) \| (yes|no) \|", PAGE, re.MULTILINE)
+    words = {True: "yes", False: "no"}
+    known = [
+        (code, str(one.kind), words[one.retryable], words[one.is_retried]) for code, one in sorted(FAILURES.items())
+    ]
+    assert sorted(rows) == known

@@ -1,0 +1,98 @@
+"""One service for all faults on SQLite, one on PostgreSQL; after every test whatever died is started again."""
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db import schema
+from core.db.session import make_engine, make_sessions
+from tests.support import invariants
+from tests.support.servers import PostgresServer, RedisServer, postgres_server, valkey_server
+from tests.support.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def stack_valkey() -> Iterator[RedisServer]:
+    """The queue of the SQLite stack, to be killed."""
+    with valkey_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_stack(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, stack_valkey: RedisServer
+) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("faults") / "home"
+    home.mkdir()
+    url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
+    engine = make_engine(url)
+    stack = Stack(home, url, stack_valkey.url, make_sessions(engine))
+    yield stack
+    stack.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def stack(sqlite_stack: Stack) -> Iterator[Stack]:
+    """Everything runs; after the test the invariants hold."""
+    sqlite_stack.heal()
+    yield sqlite_stack
+    sqlite_stack.heal()
+    invariants.check(sqlite_stack)
+
+
+@pytest.fixture(scope="session")
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL to be killed."""
+    with postgres_server() as server:
+        schema.upgrade(server.url(server.create()))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_only_stack(
+    tmp_path_factory: pytest.TempPathFactory, own_postgres: PostgresServer, valkey: RedisServer
+) -> Iterator[Stack]:
+    url = own_postgres.url("test_1")
+    engine = make_engine(url)
+    stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, valkey.url, make_sessions(engine))
+    yield stack
+    stack.close()
+    engine.dispose()
+
+
+@pytest.fixture
+def postgres_stack(postgres_only_stack: Stack, own_postgres: PostgresServer) -> Iterator[Stack]:
+    """As `stack`, on PostgreSQL."""
+    postgres_only_stack.heal()
+    yield postgres_only_stack
+    if not own_postgres.answers():
+        own_postgres.start()
+    postgres_only_stack.heal()
+    invariants.check(postgres_only_stack)
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Randomness whose seed is printed with a failure; CANDELA_FAULT_SEED repeats it."""
+    seed = int(os.environ.get("CANDELA_FAULT_SEED") or random.SystemRandom().randrange(2**32))
+    request.node.add_report_section("setup", "seed", f"CANDELA_FAULT_SEED={seed} repeats {request.node.nodeid}")
+    return random.Random(seed)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A table of the faults that were injected and how the service did."""
+    lines = [
+        (str(report.nodeid).partition("::test_")[2].replace("_", " "), outcome, report.duration)
+        for outcome in ("passed", "failed", "skipped")
+        for report in terminalreporter.stats.get(outcome, [])
+        if "tests/faults/" in report.nodeid or "tests/integration/test_worker" in report.nodeid
+    ]
+    if lines:
+        terminalreporter.section("faults")
+        for name, outcome, seconds in sorted(lines):
+            terminalreporter.write_line(f"{outcome:8} {seconds:6.1f} s  {name}")

@@ -1,0 +1,257 @@
+"""Tiny jobs while processes are killed at random: `make soak T=600`; prints what was done and what was lost.
+
+Every job has a twin of the same spec and seed that nobody disturbed; their weights must be equal. At the end nothing
+is left over: no job without an end, no process, no file that no row wants, no message.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+from sqlalchemy import select
+
+from core.db import schema
+from core.db.session import make_engine, make_sessions, transaction
+from core.db.tables import JobRow, ModelVersionRow, OutboxRow
+from core.jobs import TERMINAL, JobState
+from core.storage import LocalStorage
+from tests.support import invariants
+from tests.support.processes import wait_for
+from tests.support.servers import RedisServer, valkey_server
+from tests.support.stack import Stack
+from worker.orphans import orphans
+
+KINDS = 4  # different jobs, by seed and number of epochs
+WAITING = 6  # jobs kept in the queue
+FAULTS = ("trainer", "worker", "worker leaves", "sweep", "api", "valkey", "valkey empty", "pause", "freeze")
+# The cap of attempts is another test's: here every job must come to its end.
+SETTINGS = {"CANDELA_MAX_ATTEMPTS": "1000", "CANDELA_STALL_S": "5"}
+
+
+class Figures(NamedTuple):
+    """What a soak did, and what it cost."""
+
+    seconds: float
+    seed: int
+    faults: dict[str, int]
+    jobs: int
+    succeeded: int
+    cancelled: int
+    attempts: int
+    lost: int
+    doubled: int
+    different_weights: int
+    left_over: list[str]
+    api_rss_mb: tuple[float, float]
+    api_descriptors: tuple[int, int]
+    redis_keys: int
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.different_weights or self.left_over)
+
+
+def spec(kind: int) -> dict[str, Any]:
+    return {"name": f"soak-{kind}", "model": f"soak-{kind}", "epochs": 4 + 4 * (kind % 2), "seed": kind}
+
+
+class Soak:
+    """One service under fire."""
+
+    def __init__(self, stack: Stack, valkey: RedisServer, chance: random.Random) -> None:
+        self.stack, self.valkey, self.chance = stack, valkey, chance
+        self.faults: Counter[str] = Counter()
+        self.posted: dict[str, int] = {}
+        self.asked_to_cancel: set[str] = set()
+
+    def run(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.stack.heal()
+            self._keep_busy()
+            time.sleep(self.chance.uniform(0.3, 2.5))
+            fault = self.chance.choice(FAULTS)
+            if self._inject(fault):
+                self.faults[fault] += 1
+
+    def settle(self, patience_s: float) -> None:
+        """No more faults: everything comes to its end."""
+        self.stack.heal()
+        for row in self._rows(JobState.PAUSED):
+            self._ask(row.id, "resume")
+        wait_for(lambda: all(row.state in TERMINAL for row in self._rows()), "the last job", patience_s)
+
+    def _keep_busy(self) -> None:
+        open_jobs = [row for row in self._rows() if row.state not in TERMINAL]
+        for row in open_jobs:
+            if row.state is JobState.PAUSED:
+                self._ask(row.id, "resume")
+        for _ in range(WAITING - len(open_jobs)):
+            kind = self.chance.randrange(KINDS)
+            self.posted[self.stack.post(**spec(kind))] = kind
+        if self.chance.random() < 0.1 and open_jobs:
+            job_id = self.chance.choice(open_jobs).id
+            self.asked_to_cancel.add(job_id)
+            self._ask(job_id, self.chance.choice(["cancel", "cancel?force=true"]))
+
+    def _rows(self, *states: JobState) -> list[JobRow]:
+        query = select(JobRow).where(JobRow.state.in_(states)) if states else select(JobRow)
+        with transaction(self.stack.sessions, read_only=True) as session:
+            return list(session.scalars(query))
+
+    def _ask(self, job_id: str, what: str) -> None:
+        status = self.stack.http.post(f"/v1/jobs/{job_id}/{what}").status_code
+        assert status in (202, 409), status  # 409: it went on meanwhile
+
+    def _inject(self, fault: str) -> bool:
+        stack = self.stack
+        parts = {"worker": stack.worker, "sweep": stack.sweep, "api": stack.api}
+        running = self._rows(JobState.RUNNING)
+        match fault:
+            case "worker" | "sweep" | "api":
+                _kill(parts[fault])
+                if fault == "api":
+                    stack.http.close()
+                    stack.http = httpx.Client(base_url=stack.url, timeout=60)
+            case "worker leaves":
+                assert stack.worker is not None
+                stack.worker.terminate()
+                stack.worker.wait(60)
+            case "trainer" | "freeze":
+                pid = (running[0].runtime or {}).get("trainer_pid") if running else None
+                if pid is None or not _is_trainer(pid):
+                    return False
+                os.kill(pid, signal.SIGKILL if fault == "trainer" else signal.SIGSTOP)
+            case "valkey" | "valkey empty":
+                self.valkey.kill()
+                time.sleep(self.chance.uniform(0.0, 2.0))
+                if fault == "valkey empty":
+                    self.valkey.empty()
+                self.valkey.start()
+            case "pause":
+                if not running:
+                    return False
+                self._ask(running[0].id, "pause")
+            case _:
+                raise ValueError(fault)
+        return True
+
+
+def _kill(process: Any) -> None:
+    process.kill()
+    process.wait()
+
+
+def _is_trainer(pid: int) -> bool:
+    try:
+        return b"worker.trainer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _weight(pid: int) -> tuple[float, int]:
+    """Resident megabytes and open descriptors of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def soak(folder: Path, seconds: float, seed: int, say: Callable[[str], object] = lambda _: None) -> Figures:
+    """Start a service in `folder`, torment it for so long, and look at what is left."""
+    home = folder / "home"
+    home.mkdir()
+    url = f"sqlite:///{home / 'candela.db'}"
+    schema.upgrade(url)
+    engine = make_engine(url)
+    with valkey_server() as valkey:
+        stack = Stack(home, url, valkey.url, make_sessions(engine), **SETTINGS)
+        try:
+            stack.heal()
+            twins = {kind: stack.weights(stack.post(**spec(kind))) for kind in range(KINDS)}
+            say(f"{KINDS} undisturbed twins are done; faults begin, seed {seed}")
+            torment = Soak(stack, valkey, random.Random(seed))
+            began = time.monotonic()
+            torment.run(seconds)
+            torment.settle(max(120.0, seconds))
+            spent = time.monotonic() - began
+            invariants.check(stack)
+            return _figures(torment, twins, spent, seed)
+        finally:
+            stack.close()
+            engine.dispose()
+
+
+def _figures(torment: Soak, twins: dict[int, str], seconds: float, seed: int) -> Figures:
+    stack = torment.stack
+    rows = {row.id: row for row in torment._rows()}
+    with transaction(stack.sessions, read_only=True) as session:
+        models = list(session.scalars(select(ModelVersionRow)))
+        messages = len(list(session.scalars(select(OutboxRow))))
+    by_job = Counter(model.job_id for model in models)
+    wrong = [m.job_id for m in models if m.job_id in torment.posted and m.sha256 != twins[torment.posted[m.job_id]]]
+    lost = [
+        job_id
+        for job_id in torment.posted
+        if job_id not in rows
+        or rows[job_id].state is JobState.FAILED
+        or (rows[job_id].state is JobState.CANCELLED and job_id not in torment.asked_to_cancel)
+    ]
+    storage = LocalStorage.at(str(stack.home / "store"))
+    left_over = [*orphans(stack.sessions, storage, min_age_s=1e-6), *invariants.orphans(stack)]
+    storage.close()
+    if messages:
+        left_over.append(f"{messages} messages in the outbox")
+    assert stack.api is not None
+    rss, descriptors = _weight(stack.api.pid)
+    for _ in range(200):
+        stack.http.get("/v1/jobs")
+    rss_after, descriptors_after = _weight(stack.api.pid)
+    with torment.valkey.client as client:
+        keys = len(client.keys("*"))
+    mine = [rows[job_id] for job_id in torment.posted if job_id in rows]
+    return Figures(
+        seconds=round(seconds, 1),
+        seed=seed,
+        faults=dict(sorted(torment.faults.items())),
+        jobs=len(torment.posted),
+        succeeded=sum(row.state is JobState.SUCCEEDED for row in mine),
+        cancelled=sum(row.state is JobState.CANCELLED for row in mine),
+        attempts=sum(row.attempt for row in mine),
+        lost=len(lost),
+        doubled=sum(count - 1 for count in by_job.values()),
+        different_weights=len(wrong),
+        left_over=left_over,
+        api_rss_mb=(round(rss, 1), round(rss_after, 1)),
+        api_descriptors=(descriptors, descriptors_after),
+        redis_keys=keys,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seed", type=int, default=None, help="chosen at random, and printed, unless given")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
+    folder = Path(tempfile.mkdtemp(prefix="candela-soak-"))
+    figures = soak(folder, options.seconds, seed, lambda text: sys.stderr.write(text + "\n"))
+    sys.stdout.write(json.dumps(figures._asdict(), indent=2) + "\n")
+    if figures.is_clean:
+        shutil.rmtree(folder)
+        return 0
+    sys.stderr.write(f"NOT CLEAN; everything is left in {folder}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

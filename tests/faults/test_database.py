@@ -1,0 +1,205 @@
+"""A database that dies, cuts connections, keeps the reply to itself, is locked, or has another schema."""
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from core.db import clock, schema
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, make_engine, make_sessions, transaction
+from core.errors import ConfigurationError
+from core.jobs import JobState
+from tests.support.builders import dataset_version, job
+from tests.support.processes import is_alive, wait_for
+from tests.support.proxy import proxied
+from tests.support.servers import PostgresServer
+from tests.support.stack import LONG, TINY, Stack
+
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+
+
+def test_rows_17_and_18_postgresql_is_killed_while_training(
+    postgres_stack: Stack, own_postgres: PostgresServer
+) -> None:
+    stack = postgres_stack
+    expected = stack.twin(epochs=LONG)
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    assert stack.api is not None
+    api = stack.api.pid
+    own_postgres.kill()
+    answer = stack.http.get("/v1/jobs")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert stack.http.get("/health/ready").status_code == 503
+    assert stack.http.get("/health/live").status_code == 200
+    own_postgres.start()
+    wait_for(stack.is_ready, "the API to be ready again, without a restart", 60)
+    assert (stack.api.pid, stack.api.poll()) == (api, None)
+    assert stack.weights(job_id) == expected
+
+
+def test_row_18_postgresql_stays_away_longer_than_the_lease(
+    postgres_stack: Stack, own_postgres: PostgresServer
+) -> None:
+    stack = postgres_stack
+    expected = stack.twin(epochs=LONG)
+    job_id = stack.post(epochs=LONG)
+    trainer = stack.under_way(job_id)
+    own_postgres.kill()
+    wait_for(lambda: not is_alive(trainer), "the trainer to stop itself", 30)
+    own_postgres.start()
+    assert stack.weights(job_id) == expected
+
+
+def test_row_19_pooled_connections_are_terminated(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
+    postgres_stack.http.get("/v1/jobs")
+    own_postgres.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_1' AND pid <> pg_backend_pid()"
+    )
+    assert [postgres_stack.http.get("/v1/jobs").status_code for _ in range(5)] == [200] * 5
+
+
+def test_row_20_a_commit_whose_reply_is_lost(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
+    """The client is told 503 and sends the same key again: there is one job."""
+    with proxied(own_postgres.folder / ".s.PGSQL.5432") as proxy:
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/test_1?sslmode=disable"
+        own = Stack(postgres_stack.home.parent / "row20", url, postgres_stack.redis_url, postgres_stack.sessions)
+        try:
+            own.start_api()
+            wait_for(own.is_ready, "the API", 120)
+            body = {**TINY, "name": "row20", "epochs": 1}
+            headers = {"Idempotency-Key": "row-20"}
+            proxy.cut_down_at = b"COMMIT"
+            statuses = [own.http.post("/v1/jobs", json=body, headers=headers).status_code]
+            while statuses[-1] != 202 and len(statuses) < 5:
+                statuses.append(own.http.post("/v1/jobs", json=body, headers=headers).status_code)
+            assert proxy.num_cuts == 1
+            assert set(statuses) <= {202, 503}
+            items = own.http.get("/v1/jobs", params={"name": "row20"}).json()["items"]
+            assert len(items) == 1
+            assert postgres_stack.finished(items[0]["id"]).state is JobState.SUCCEEDED
+        finally:
+            own.close()
+
+
+def test_row_22_two_processes_claim_fifty_jobs_once_each(sqlite_template: Path, tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    engine = make_engine(f"sqlite:///{path}")
+    with transaction(make_sessions(engine)) as session:
+        session.add(version := dataset_version())
+        session.flush()
+        ids = [JobRepo(session).add(job(version)).id for _ in range(50)]
+    code = (
+        "import sys\n"
+        "from core.db.session import make_engine, make_sessions, transaction\n"
+        "from core.db.repos.attempts import AttemptRepo\n"
+        "sessions = make_sessions(make_engine(sys.argv[1]))\n"
+        "for job_id in sys.argv[2:]:\n"
+        "    with transaction(sessions) as session:\n"
+        "        won = AttemptRepo(session).claim(job_id, 'w', 60.0)\n"
+        "    if won is not None:\n"
+        "        print(job_id)\n"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{path}", *ids]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    claimed = [process.communicate(timeout=120)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(claimed[0] + claimed[1]) == sorted(ids)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("moment_s", [0.0, 0.02, 0.1])
+def test_row_23_a_migration_that_is_killed_leaves_nothing_half_done(empty_database_url: str, moment_s: float) -> None:
+    """All or nothing: afterwards the service refuses to start, or the migration was over; and it can be made again."""
+    code = "import sys, time\nfrom core.db import schema\nprint('go', flush=True)\nschema.upgrade(sys.argv[1])\n"
+    command = [sys.executable, "-c", code, empty_database_url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    threading.Event().wait(moment_s)
+    process.kill()
+    process.communicate()
+    engine = make_engine(empty_database_url)
+    try:
+        schema.check_schema(engine)
+    except ConfigurationError as error:
+        refusal = str(error)
+    else:
+        refusal = "it was over: alembic upgrade head"
+    assert "alembic upgrade head" in refusal
+    schema.upgrade(empty_database_url)
+    schema.check_schema(engine)
+    schema.check(empty_database_url)
+    engine.dispose()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("revision", ["a93d4818ebe4", "ffffffffffff"], ids=["older", "newer"])
+def test_row_24_a_schema_of_another_version_is_refused_in_one_line(
+    sqlite_template: Path, tmp_path: Path, revision: str
+) -> None:
+    path = tmp_path / "other.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    engine = make_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :other"), {"other": revision})
+    engine.dispose()
+    environment = {**os.environ, "CANDELA_DATABASE_URL": f"sqlite:///{path}", "CANDELA_HOME": str(tmp_path)}
+    environment["CANDELA_REDIS_URL"] = "redis://127.0.0.1:1/0"
+    for command in (["-m", "worker.sweep"], ["-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"]):
+        done = subprocess.run(
+            [sys.executable, *command], env=environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode != 0
+        assert f"schema {revision}" in done.stderr + done.stdout or revision in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("jump_s", [2 * 3600.0, -3600.0], ids=["row 25: two hours ahead", "row 26: an hour back"])
+def test_rows_25_and_26_the_clock_of_a_worker_is_wrong(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    """Leases are measured by the database's clock: who is wrong about the time steals nothing, and keeps its own."""
+    name = own_postgres.create("test_1")
+    engine = make_engine(own_postgres.url(name))
+    sessions: SessionFactory = make_sessions(engine)
+    with transaction(sessions) as session:
+        session.add(version := dataset_version())
+        session.flush()
+        job_id = JobRepo(session).add(job(version)).id
+        held = AttemptRepo(session).claim(job_id, "right", 30.0)
+        assert held is not None
+    right: Any = clock.utc_now
+    monkeypatch.setattr(clock, "utc_now", lambda: right() + timedelta(seconds=jump_s))
+    with transaction(sessions) as session:
+        assert AttemptRepo(session).lost() == []
+        assert AttemptRepo(session).claim(job_id, "wrong", 30.0) is None
+        AttemptRepo(session).beat(job_id, held.token, 30.0)
+        assert AttemptRepo(session).lost() == []
+    engine.dispose()
+    own_postgres.drop(name)
+
+
+def test_row_21_another_writer_holds_sqlite(stack: Stack) -> None:
+    """Readers go on; writers wait, and say 503 if it takes too long."""
+    engine = make_engine(stack.database_url)
+    job_id = stack.post(epochs=1)
+    stack.finished(job_id)
+    with engine.begin() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute(text("UPDATE job SET priority = priority"))
+        assert stack.http.get(f"/v1/jobs/{job_id}").status_code == 200
+        answer = pool.submit(lambda: stack.http.delete(f"/v1/jobs/{job_id}")).result(60)
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+    assert stack.http.delete(f"/v1/jobs/{job_id}").status_code == 204
+    engine.dispose()

@@ -1,0 +1,157 @@
+"""An API that dies, is asked to stop under load, or is configured wrongly; uploads that are cut; twins of requests."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.jobs import JobState
+from tests.support.pictures import classes, zip_of
+from tests.support.processes import wait_for
+from tests.support.proxy import proxied
+from tests.support.stack import LONG, TINY, Stack
+
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+
+
+def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    version = stack.http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["version"]
+    answer = stack.http.delete(f"/v1/datasets/synthetic/versions/{version}")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/in-use")
+    assert stack.finished(job_id).state is JobState.SUCCEEDED
+
+
+def test_row_59_an_upload_is_cut_and_sent_again(stack: Stack, tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "pets.zip", classes(3, 60)).read_bytes()
+    host, port = stack.url.removeprefix("http://").split(":")
+    with proxied((host, int(port))) as proxy:
+        proxy.cut_up_after = len(archive) // 2
+        with pytest.raises(httpx.TransportError):
+            httpx.post(f"http://127.0.0.1:{proxy.port}/v1/datasets/cut-pets/versions", content=archive, timeout=30)
+        assert proxy.num_cuts == 1
+    wait_for(lambda: not list((stack.home / "store").rglob("*upload*/*part*")), "the partial file to go", 60)
+    assert stack.http.get("/v1/datasets/cut-pets").status_code == 404
+    assert stack.http.post("/v1/datasets/cut-pets/versions", content=archive).status_code == 202
+    job_id = stack.post(dataset={"name": "cut-pets"}, epochs=1, architecture={"name": "mlp", "hidden": [8]})
+    assert stack.finished(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.quick
+def test_row_97_twins_of_a_request_make_one_job(stack: Stack) -> None:
+    headers = {"Idempotency-Key": f"row-97-{time.monotonic_ns()}"}
+    body = {**TINY, "name": "twins", "epochs": 1}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: stack.http.post("/v1/jobs", json=body, headers=headers), range(8)))
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    other = stack.http.post("/v1/jobs", json={**body, "epochs": 2}, headers=headers)
+    assert other.status_code == 422
+
+
+@pytest.mark.quick
+def test_row_99_the_api_is_asked_to_stop_under_load(stack: Stack) -> None:
+    """Every request that was begun is answered; a half-sent one does not keep the process alive."""
+    assert stack.api is not None
+    old = stack.api
+    host, port = stack.url.removeprefix("http://").split(":")
+    statuses: list[int] = []
+    stopped = threading.Event()
+
+    def load() -> None:
+        with httpx.Client(base_url=stack.url, timeout=60) as client:
+            while not stopped.is_set():
+                statuses.append(client.get("/v1/jobs?limit=5").status_code)
+
+    with socket.create_connection((host, int(port))) as half, ThreadPoolExecutor(4) as pool:
+        half.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
+        work = [pool.submit(load) for _ in range(4)]
+        wait_for(lambda: len(statuses) > 20, "some answers")
+        old.terminate()
+        stack.start_api()
+        old.wait(30)
+        before = len(statuses)
+        wait_for(lambda: len(statuses) > before + 20, "answers of the new one")
+        stopped.set()
+        for thread in work:
+            thread.result(60)
+    assert set(statuses) == {200}
+
+
+@pytest.mark.quick
+def test_row_100_an_api_process_is_killed_and_a_retry_with_a_key_is_safe(stack: Stack) -> None:
+    running = stack.post(epochs=LONG)
+    stack.under_way(running)
+    headers = {"Idempotency-Key": f"row-100-{time.monotonic_ns()}"}
+    body = {**TINY, "name": "row-100", "epochs": 1}
+    first = stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"]
+    assert stack.api is not None
+    os.kill(stack.api.pid, signal.SIGKILL)
+    stack.api.wait()
+    stack.http.close()
+    stack.http = httpx.Client(base_url=stack.url, timeout=60)
+    stack.heal()
+    assert stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"] == first
+    row = stack.finished(running)
+    assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
+
+
+def test_events_across_a_killed_api_have_no_gap_and_no_repeat(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    seen: list[int] = []
+    kills = 0
+    while True:
+        headers = {"Last-Event-ID": str(seen[-1])} if seen else {}
+        is_over = False
+        try:
+            with stack.http.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("id:"):
+                        seen.append(int(line[3:]))
+                    is_over = is_over or line.startswith("event: end")
+                    if len(seen) >= 10 and kills == 0:
+                        kills += 1
+                        assert stack.api is not None
+                        stack.api.kill()
+                        stack.api.wait()
+        except httpx.TransportError:
+            pass
+        if is_over:
+            break
+        stack.http.close()
+        stack.http = httpx.Client(base_url=stack.url, timeout=60)
+        stack.heal()
+    assert kills == 1
+    assert seen == list(range(1, len(seen) + 1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"CANDELA_LEASE_S": "soon"}, "CANDELA_LEASE_S|lease_s"),
+        ({"CANDELA_REDIS_URL": ""}, "CANDELA_REDIS_URL"),
+        ({"CANDELA_HOST": "0.0.0.0"}, "CANDELA_API_KEYS"),
+        ({"CANDELA_STORAGE_URL": "ftp://nowhere"}, "storage|STORAGE"),
+    ],
+    ids=["value", "queue", "address", "store"],
+)
+def test_row_101_a_start_with_a_wrong_configuration_says_what_is_wrong(
+    sqlite_template: Path, tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    given = {"CANDELA_DATABASE_URL": f"sqlite:///{sqlite_template}", "CANDELA_HOME": str(tmp_path)}
+    environment = {**os.environ, "CANDELA_REDIS_URL": "redis://127.0.0.1:1/0", **given, **settings}
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode != 0
+    said = (done.stdout + done.stderr).splitlines()
+    assert any(word in line for word in words.split("|") for line in said[-3:]), said[-5:]

@@ -1,0 +1,169 @@
+"""Processes that die, freeze or leave: the job ends as if they had not."""
+
+import os
+import signal
+
+import pytest
+
+from core.db.tables import JobRow
+from core.jobs import JobState
+from tests.support.processes import is_alive, wait_for
+from tests.support.stack import LONG, Stack
+
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+
+
+def test_row_1_a_trainer_killed_in_the_middle_of_an_epoch(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    os.kill(stack.under_way(job_id), signal.SIGKILL)
+    row = stack.finished(job_id)
+    assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+def test_rows_2_and_3_a_worker_killed_with_its_trainer_left_behind(stack: Stack) -> None:
+    """There is no pool child: supervisors are threads of the worker's only process."""
+    job_id = stack.post(epochs=LONG)
+    trainer = stack.under_way(job_id)
+    assert stack.worker is not None
+    stack.worker.kill()
+    stack.worker.wait()
+    wait_for(lambda: not is_alive(trainer), "the trainer to die with its worker", 20)
+    stack.heal()
+    row = stack.finished(job_id)
+    assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+def test_row_4_a_trainer_killed_in_every_attempt(stack: Stack) -> None:
+    job_id = stack.post(epochs=5000)
+    for attempt in range(1, 6):
+        row = stack.until(job_id, lambda row, n=attempt: has_a_trainer(row, n), f"attempt {attempt}")
+        os.kill(int((row.runtime or {})["trainer_pid"]), signal.SIGKILL)
+        stack.until(job_id, lambda row, n=attempt: row.lost_attempts == n, "its burial")
+    row = stack.finished(job_id)
+    assert row.failure is not None
+    assert (row.state, row.failure["code"], row.attempt) == (JobState.FAILED, "worker_lost", 5)
+
+
+def has_a_trainer(row: JobRow, attempt: int) -> bool:
+    """The trainer of this attempt has said who it is."""
+    runtime = row.runtime or {}
+    is_running = row.state is JobState.RUNNING and row.attempt == attempt
+    return is_running and "trainer_pid" in runtime and is_alive(int(runtime["trainer_pid"]))
+
+
+def test_row_5_a_trainer_and_its_worker_frozen_past_the_lease(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    trainer = stack.under_way(job_id)
+    frozen = stack.worker
+    assert frozen is not None
+    os.kill(frozen.pid, signal.SIGSTOP)
+    os.kill(trainer, signal.SIGSTOP)
+    stack.worker = stack.start_worker()
+    stack.until(job_id, lambda row: row.token == 2, "the other worker")
+    os.kill(frozen.pid, signal.SIGCONT)
+    os.kill(trainer, signal.SIGCONT)
+    wait_for(lambda: not is_alive(trainer), "the stale trainer's end", 30)
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    frozen.terminate()
+    assert frozen.wait(60) == 0
+
+
+def test_row_5_a_trainer_frozen_alone_is_found_by_its_silence(stack: Stack) -> None:
+    assert stack.worker is not None
+    stack.worker.terminate()
+    stack.worker.wait(60)
+    stack.worker = stack.start_worker(CANDELA_STALL_S="3")
+    job_id = stack.post(epochs=LONG)
+    trainer = stack.under_way(job_id)
+    os.kill(trainer, signal.SIGSTOP)
+    row = stack.finished(job_id)
+    assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
+    assert not is_alive(trainer)
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+def test_row_6_a_supervisor_frozen_alone_loses_its_trainer_to_the_lease(stack: Stack) -> None:
+    job_id = stack.post(epochs=5000)
+    trainer = stack.under_way(job_id)
+    assert stack.worker is not None
+    os.kill(stack.worker.pid, signal.SIGSTOP)
+    wait_for(lambda: not is_alive(trainer), "the trainer to stop itself", 30)
+    stack.until(job_id, lambda row: row.state is JobState.QUEUED, "the sweep to find the job")
+    os.kill(stack.worker.pid, signal.SIGCONT)
+    stack.http.post(f"/v1/jobs/{job_id}/cancel")
+    assert stack.finished(job_id).state is JobState.CANCELLED
+
+
+@pytest.mark.quick
+def test_row_7_a_worker_asked_to_leave(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    assert stack.worker is not None
+    stack.worker.terminate()
+    assert stack.worker.wait(60) == 0
+    row = stack.job(job_id)
+    assert (row.state, row.attempt, row.lost_attempts) == (JobState.QUEUED, 1, 0)
+    stack.heal()
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+def test_row_8_a_worker_asked_to_leave_twice_and_killed_while_it_saves(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    assert stack.worker is not None
+    stack.worker.terminate()
+    stack.worker.terminate()
+    stack.worker.kill()
+    stack.worker.wait()
+    stack.heal()
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+@pytest.mark.quick
+def test_row_43_a_job_is_cancelled_in_every_state(stack: Stack) -> None:
+    running = stack.post(epochs=5000)
+    trainer = stack.under_way(running)
+    queued = stack.post(epochs=1)
+    assert stack.http.post(f"/v1/jobs/{queued}/cancel").json()["state"] == "cancelled"
+    assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
+    assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
+    assert stack.finished(running).state is JobState.CANCELLED
+    assert not is_alive(trainer)
+    assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
+    forced = stack.post(epochs=5000)
+    trainer = stack.under_way(forced)
+    assert stack.http.post(f"/v1/jobs/{forced}/cancel?force=true").json()["state"] == "cancelled"
+    wait_for(lambda: not is_alive(trainer), "the trainer's end", 20)
+
+
+@pytest.mark.quick
+def test_row_44_pause_restart_of_the_worker_and_resume(stack: Stack) -> None:
+    job_id = stack.post(epochs=LONG)
+    stack.under_way(job_id)
+    stack.http.post(f"/v1/jobs/{job_id}/pause")
+    stack.until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
+    assert stack.worker is not None
+    stack.worker.kill()
+    stack.worker.wait()
+    stack.heal()
+    assert stack.http.post(f"/v1/jobs/{job_id}/resume").status_code == 202
+    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+
+
+@pytest.mark.quick
+def test_row_45_the_time_of_a_job_is_up(stack: Stack) -> None:
+    row = stack.finished(stack.post(epochs=100_000, max_runtime_s=2.0))
+    assert row.failure is not None
+    assert (row.state, row.failure["code"]) == (JobState.FAILED, "time_limit")
+    checkpoints = stack.http.get(f"/v1/jobs/{row.id}/checkpoints").json()["items"]
+    assert checkpoints[-1]["step"] > 0
+
+
+def test_row_35_a_loss_that_is_no_number(stack: Stack) -> None:
+    job_id = stack.post(epochs=50, schedule=None, optimizer={"name": "sgd", "lr": 1e10})
+    row = stack.finished(job_id)
+    assert row.failure is not None
+    assert (row.state, row.failure["code"], row.attempt) == (JobState.FAILED, "diverged", 1)
+    assert stack.http.get(f"/v1/jobs/{job_id}/metrics").status_code == 200

@@ -1,0 +1,17 @@
+"""Row 104, short: many jobs, many kills, nothing lost, nothing doubled."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.soak import soak
+
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(290)]
+
+
+def test_row_104_a_soak_of_half_a_minute(tmp_path: Path, chance: random.Random) -> None:
+    figures = soak(tmp_path, 30.0, chance.randrange(2**32))
+    assert figures.is_clean, figures
+    assert sum(figures.faults.values()) >= 5
+    assert figures.succeeded > 0
