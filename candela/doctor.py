@@ -1,9 +1,12 @@
 """What must hold on this machine before anything can be trained, one line each."""
 
+import json
 import os
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -84,6 +87,29 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
     return f"convolution and gradient agree with the sums written out ({worst:.0e} at most, {device})"
 
 
+def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
+    """The workshop's figures, computed by the engine in a process of its own."""
+    command = [sys.executable, "-m", "worker.engine.selftest"]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise CandelaError(f"the engine's self-test failed: {done.stderr.strip()[-300:]}")
+    figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
+    for name, figure in figures.items():
+        if not figure["is_right"]:
+            raise CandelaError(f"{name} is {figure['found']:.7g}, not {figure['known']:.7g}")
+    return FIGURES.format_map({name.replace(": ", "_"): figure["found"] for name, figure in figures.items()})
+
+
+FIGURES = (
+    "autograd {autograd_value:.1f} and {autograd_gradient:.1f}; "
+    "rosenbrock {rosenbrock_step 1000:.7g} after 1000 steps at ({rosenbrock_x1:.4f}, {rosenbrock_x2:.4f}); "
+    "lbfgs {lbfgs, no line search_evaluations of step 1} + {lbfgs, no line search_evaluations of step 2} evaluations "
+    "to {lbfgs, no line search_least:.4g}, strong Wolfe {lbfgs, strong_wolfe_evaluations of step 1} to "
+    "{lbfgs, strong_wolfe_least:.4g}; losses {loss_mse:.2f}, {loss_bce_with_logits:.6f}, {loss_cross_entropy:.5f}"
+)
+
+
 def check_database(home: Path, environ: Mapping[str, str]) -> str:
     if url := environ.get("CANDELA_DATABASE_URL"):
         import sqlalchemy
@@ -158,6 +184,7 @@ CHECKS: dict[str, Check] = {
     "torch": check_torch,
     "device": check_device,
     "numerics": check_numerics,
+    "figures": check_figures,
     "database": check_database,
     "queue": check_queue,
     "storage": check_storage,

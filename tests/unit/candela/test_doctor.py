@@ -1,0 +1,28 @@
+"""What the doctor says of the engine: the workshop's figures, or which of them is wrong."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from candela import doctor
+from candela.errors import CandelaError
+
+LINE = (
+    "autograd -3.4 and 0.8; rosenbrock 6.962555e-05 after 1000 steps at (0.9918, 0.9830); lbfgs 20 + 7 evaluations to "
+    "4.547e-12, strong Wolfe 22 to 6.871e-12; losses 0.81, 0.643351, 0.23665"
+)
+
+
+def test_the_workshops_figures_are_told_to_every_digit() -> None:
+    assert doctor.check_figures(Path("nowhere"), os.environ) == LINE
+
+
+def test_a_wrong_figure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Done:
+        returncode = 0
+        stdout = '[{"name": "loss: mse", "found": 0.5, "known": 0.81, "tolerance": 1e-6, "is_right": false}]'
+
+    monkeypatch.setattr("candela.doctor.subprocess.run", lambda *_, **__: Done)
+    with pytest.raises(CandelaError, match=r"loss: mse is 0\.5, not 0\.81"):
+        doctor.check_figures(Path("nowhere"), os.environ)

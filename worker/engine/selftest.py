@@ -1,0 +1,138 @@
+"""`python -m worker.engine.selftest`: known figures, computed by the engine's own parts on this machine, as JSON.
+
+Source of the expected ones: the workshop "Deep learning with R and torch", 2023; PyTorch gives the same digits.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from worker.engine import losses
+from worker.engine.optimizers import build, grouped
+
+CPU = torch.device("cpu")
+
+
+class Figure(NamedTuple):
+    """What was found and what is known of it; equal within `tolerance`, which is relative."""
+
+    name: str
+    found: float
+    known: float
+    tolerance: float
+
+    @property
+    def is_right(self) -> bool:
+        return math.isclose(self.found, self.known, rel_tol=self.tolerance, abs_tol=1e-30)
+
+
+class Place(nn.Module):
+    """A point (x1, x2) that is to be moved to a minimum."""
+
+    def __init__(self, *start: float) -> None:
+        super().__init__()
+        self.at = nn.Parameter(torch.tensor(start))
+
+    def paraboloid(self) -> Tensor:
+        """0.2 x1^2 + 0.2 x2^2 - 5."""
+        return 0.2 * self.at.square().sum() - 5
+
+    def rosenbrock(self) -> Tensor:
+        """(1 - x1)^2 + 5 (x2 - x1^2)^2, least at (1, 1)."""
+        x1, x2 = self.at
+        value: Tensor = (1 - x1) ** 2 + 5 * (x2 - x1**2) ** 2
+        return value
+
+
+def figures() -> list[Figure]:
+    """All of them; about a second of work."""
+    return [
+        *autograd(),
+        *descent(),
+        *lbfgs(None, [20, 7], 4.547474e-12),
+        *lbfgs("strong_wolfe", [22], 6.87e-12),
+        *means(),
+    ]
+
+
+def autograd() -> Iterator[Figure]:
+    place = Place(2.0, 2.0)
+    value = place.paraboloid()
+    value.backward()  # type: ignore[no-untyped-call]
+    assert place.at.grad is not None  # noqa: S101 - for the type checker
+    yield Figure("autograd: value", value.item(), -3.4, 1e-6)
+    yield Figure("autograd: gradient", place.at.grad[0].item(), 0.8, 1e-6)
+
+
+def descent() -> Iterator[Figure]:
+    """Gradient descent on Rosenbrock's function: 1000 steps of 0.01 from (-1, 1), by hand and by the optimizer.
+
+    By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 beside it.
+    """
+    place, by_sgd = Place(-1.0, 1.0), Place(-1.0, 1.0)
+    optimizer = build(grouped(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
+    known = {100: 0.3502924, 500: 0.003990697, 1000: 6.962555e-05}
+    value = other = torch.zeros(())
+    for step in range(1, 1001):
+        place.zero_grad()
+        optimizer.zero_grad()
+        value, other = place.rosenbrock(), by_sgd.rosenbrock()
+        (value + other).backward()  # type: ignore[no-untyped-call]
+        assert place.at.grad is not None  # noqa: S101 - for the type checker
+        if step in known:
+            yield Figure(f"rosenbrock: step {step}", value.item(), known[step], 1e-6)
+        with torch.no_grad():
+            place.at.sub_(0.01 * place.at.grad)
+        optimizer.step()
+    yield Figure("rosenbrock: by sgd", other.item(), known[1000], 1e-4)
+    for name, found, end in zip(("x1", "x2"), place.at.tolist(), (0.9918, 0.9830), strict=True):
+        yield Figure(f"rosenbrock: {name}", found, end, 1e-4)
+
+
+def lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[Figure]:
+    """L-BFGS on the same function, with or without a line search."""
+    place, found = Place(-1.0, 1.0), list[float]()
+    optimizer = build(grouped(place), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS)
+
+    def value() -> float:
+        optimizer.zero_grad()
+        loss = place.rosenbrock()
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append(loss.item())
+        return found[-1]
+
+    name = f"lbfgs, {line_search or 'no line search'}"
+    for number, known in enumerate(evaluations, start=1):
+        before = len(found)
+        optimizer.step(value)
+        yield Figure(f"{name}: evaluations of step {number}", len(found) - before, known, 0.0)
+    yield Figure(f"{name}: least", found[-1], least, 1e-3)
+
+
+SCORES, TRUTH = [3.0, 2.7, -1.2, 7.7, 1.9], [1.0, 0.0, 0.0, 1.0, 1.0]
+LOGITS = [[1.2, 7.7, -1.0], [1.2, -2.1, -1.0], [0.2, -0.7, 2.5], [0.0, -0.3, -1.0], [1.2, 0.1, 3.2]]
+CLASSES = [1, 0, 2, 0, 2]
+
+
+def means() -> Iterator[Figure]:
+    """Losses, those of classes from raw scores and from log-probabilities."""
+    scores, truth, logits, classes = (torch.tensor(values) for values in (SCORES, TRUTH, LOGITS, CLASSES))
+    yield Figure("loss: mse", nn.MSELoss()(torch.ones(2, 2), torch.full((2, 2), 0.1)).item(), 0.81, 1e-6)
+    yield Figure("loss: bce_with_logits", nn.BCEWithLogitsLoss()(scores, truth).item(), 0.643351, 1e-6)
+    yield Figure("loss: bce of probabilities", nn.BCELoss()(scores.sigmoid(), truth).item(), 0.643351, 1e-6)
+    yield Figure("loss: cross_entropy", losses.cross_entropy(None, 0.0)(logits, classes).item(), 0.23665, 1e-5)
+    yield Figure("loss: nll", losses.nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
+
+
+def in_words(figure: Figure) -> dict[str, Any]:
+    return {**figure._asdict(), "is_right": figure.is_right}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.stdout.write(json.dumps([in_words(figure) for figure in figures()]))
