@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
@@ -32,6 +32,7 @@ from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward, Mix
 
+T = TypeVar("T")
 USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
     "classification": (losses.CrossEntropySpec(), metrics.AccuracySpec()),
     "binary": (losses.BceWithLogitsSpec(), metrics.AccuracySpec()),
@@ -55,11 +56,9 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
     averaging = _averaging(spec, network)
-    watched = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
-    made = [make_callback(asked, watched) for asked in spec.callbacks if not isinstance(asked, AVERAGES)]
-    mixture = next((item for item in made if isinstance(item, Mixture)), None)
-    alpha = None if mixture is None else mixture.alpha
-    batches = _train_batches(spec, placement, train, splits.train_index, alpha)
+    made = _callbacks(spec, network, averaging)
+    mixture = _first(Mixture, made)
+    batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     hung = [item for item in made if isinstance(item, Callback)]
     if spec.schedule is not None:
         hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
@@ -74,7 +73,7 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
         forward=forward,
         optimizer=optimizer,
         scaler=placement.scaler(),
-        clip=next((item for item in made if isinstance(item, Clip)), None),
+        clip=_first(Clip, made),
         train_batches=batches,
         valid_batches=_view_batches(spec, placement, splits.valid),
         test_batches=None if splits.test is None else _view_batches(spec, placement, splits.test),
@@ -83,7 +82,7 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
         new_tally=partial(new_tally, curves_only=False),
         callbacks=tuple(hung),
         guard=NonFiniteGuard(network),
-        keep_best=next((item for item in made if isinstance(item, KeepBest)), None),
+        keep_best=_first(KeepBest, made),
         mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
         averaging=averaging,
         part_size=spec.batch_size if spec.accumulate_batches > 1 else None,
@@ -125,13 +124,24 @@ def _train_batches(
     placement: Placement,
     train: PackedSplit,
     index: np.ndarray[Any, np.dtype[np.int64]],
-    mix_alpha: float | None,
+    mixture: Mixture | None,
 ) -> ArrayBatches:
     made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
     kind = ResidentBatches if not made and fits_on_device(train.images, placement) else ArrayBatches
     source = Source(train.images, train.targets, index)
-    order = Order(spec.seed, shuffle=True, drop_last=spec.drop_last, mix_alpha=mix_alpha)
+    alpha = None if mixture is None else mixture.alpha
+    order = Order(spec.seed, shuffle=True, drop_last=spec.drop_last, mix_alpha=alpha)
     return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
+
+
+def _callbacks(spec: JobSpec, network: nn.Module, averaging: Averaging | None) -> list[object]:
+    """All but the average itself; whatever looks at weights looks at the average, where there is one each epoch."""
+    watched = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
+    return [make_callback(asked, watched) for asked in spec.callbacks if not isinstance(asked, AVERAGES)]
+
+
+def _first(kind: type[T], made: Sequence[object]) -> T | None:
+    return next((item for item in made if isinstance(item, kind)), None)
 
 
 def _averaging(spec: JobSpec, network: nn.Module) -> Averaging | None:
