@@ -87,7 +87,7 @@ def services(home: Home, environment: Mapping[str, str], listener_fd: int, share
     threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
     api = [sys.executable, "-m", "candela.serve", str(listener_fd)]
     worker = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", str(threads)]
-    worker += ["-Q", "train,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    worker += ["-Q", "train,train-gpu,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     sweep = [sys.executable, "-m", "worker.sweep"]
     return [
         Part("api", api, environment, home.logs / "api.log", 15.0, [shared_fd, listener_fd]),

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
-from core.queue import Queue, QueueUnavailable
+from core.queue import Queue, QueueUnavailable, Topic
 
 log = structlog.get_logger()
 _BATCH = 100
@@ -53,10 +54,12 @@ class Dispatcher:
     def _relay_batch(self) -> int:
         with transaction(self._sessions, read_only=True) as session:
             rows = OutboxRepo(session).oldest(_BATCH)
+            gpu = JobRepo(session).on_gpu([row.subject_id for row in rows if row.topic == "train"])
         sent: list[int] = []
         try:
             for row in rows:
-                self._queue.put("train" if row.topic == "train" else "import", row.subject_id)
+                train: Topic = "train-gpu" if row.subject_id in gpu else "train"
+                self._queue.put(train if row.topic == "train" else "import", row.subject_id)
                 sent.append(row.id)
         finally:
             if sent:

@@ -9,8 +9,12 @@ from kombu.exceptions import KombuError
 from core.errors import ConfigurationError
 
 CANARY = "canary"  # a message about nothing: whoever takes it shows that it takes messages
-Topic = Literal["train", "import"]
-TASKS: dict[Topic, str] = {"train": "worker.tasks.train", "import": "worker.tasks.import_dataset"}
+Topic = Literal["train", "train-gpu", "import"]  # each a queue of its own; workers with a GPU listen to all three
+TASKS: dict[Topic, str] = {
+    "train": "worker.tasks.train",
+    "train-gpu": "worker.tasks.train",
+    "import": "worker.tasks.import_dataset",
+}
 
 # Nothing renews the time of a message that is not acknowledged, and the shortest of the three places wins.
 # With early acknowledgement only messages reserved by a worker that died are meant; the sweep is quicker.

@@ -23,6 +23,7 @@ from core.queue import TASKS, CeleryQueue, make_celery
 from core.settings import Settings
 from core.storage import open_storage
 from worker import broker
+from worker.devices import Devices
 from worker.heart import Cadence
 from worker.importer import Importer
 from worker.pulse import Pulse
@@ -75,7 +76,9 @@ def compose(settings: Settings) -> Worker:
     dispatcher.start()
     resources.callback(dispatcher.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    pulse = Pulse(sessions, owner, settings.slots, settings.heartbeat_s)
+    devices = Devices(_pinned_standby)
+    resources.callback(devices.close)
+    pulse = Pulse(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
     pulse.start()
     resources.callback(pulse.close)
     standby = Standby()
@@ -83,8 +86,18 @@ def compose(settings: Settings) -> Worker:
     resources.callback(standby.close)
     cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     supervisor = Supervisor(sessions, storage, standby, owner, cadence, settings.max_attempts)
+    supervisor.devices = devices
     importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
     return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.take), supervisor, resources)
+
+
+def _pinned_standby(number: int) -> Standby:
+    """A standby whose trainers see one CUDA device only, the one of that number among those that this process sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    device = visible.split(",")[number].strip() if visible else str(number)
+    standby = Standby(environment={**os.environ, "CUDA_VISIBLE_DEVICES": device})
+    standby.start()
+    return standby
 
 
 def _configure_logging(**_: object) -> None:

@@ -29,6 +29,7 @@ class Start(Message):
     dataset: dict[str, Any]  # {name, version, content_hash}: lineage for the bundle
     work_dir: str
     resume_dir: str | None = None
+    device: str | None = Field(default=None, description="Where to compute, whatever the spec wishes.")
     lease_s: float = Field(description="The trainer stops itself when no Lease came for so long (monotonic clock).")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
 
 log = structlog.get_logger()
+Found = Callable[[list[dict[str, Any]]], None]
 _PACKAGES = ("candela", "torch", "torchvision", "celery")
 # In a process of its own: asking CUDA here would take memory of the device, and torch half a gigabyte.
 _PROBE = """
@@ -37,16 +39,21 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WS
 class Pulse(threading.Thread):
     """Registers the worker and beats until it is closed; then the row goes."""
 
-    def __init__(self, sessions: SessionFactory, worker_id: str, slots: int, beat_s: float) -> None:
+    def __init__(
+        self, sessions: SessionFactory, worker_id: str, slots: int, beat_s: float, found: Found = lambda devices: None
+    ) -> None:
+        """`found` is told what the machine has, as soon as that is known."""
         super().__init__(name="pulse", daemon=True)
         self._sessions, self._worker_id, self._slots, self._beat_s = sessions, worker_id, slots, beat_s
         self._devices: list[Any] = [{"name": "cpu"}]
+        self._found = found
         self._closed = threading.Event()
         self._took_at: float | None = None
 
     def run(self) -> None:
         self._try(self._register)
         self._devices = probe_devices()
+        self._found(self._devices)
         self._try(self._register)
         while not self._closed.wait(self._beat_s):
             self._try(self._beat)

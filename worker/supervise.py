@@ -21,6 +21,7 @@ from core.failures import FAILURES, failure
 from core.jobs import StopRequest
 from core.storage import Storage
 from worker.child import Ended, TrainerProcess
+from worker.devices import Devices, Lent
 from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
@@ -49,6 +50,7 @@ class Supervisor:
     ) -> None:
         self.sessions, self.storage, self.standby = sessions, storage, standby
         self.owner, self.cadence, self.max_attempts, self.clock = owner, cadence, max_attempts, clock
+        self.devices = Devices()  # the CPU alone, unless somebody tells of more
         self.is_leaving = False
 
     def leave(self) -> None:
@@ -63,21 +65,28 @@ class Supervisor:
         if self.is_leaving:
             return False
         with transaction(self.sessions) as session:
-            job = AttemptRepo(session).claim(job_id, self.owner, self.cadence.lease_s, self.max_attempts)
+            given = job_id, self.owner, self.cadence.lease_s, self.max_attempts
+            job = AttemptRepo(session).claim(*given, self.devices.wishes)
             if job is None:
                 return False
             version = DatasetRepo(session).get(job.dataset_version_id)
             spent_s = seconds_run(EventRepo(session).transitions(job_id))
-        with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt):
-            Attempt(self, job, version, spent_s).run()
+        with (
+            structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt),
+            self.devices.lend(job.spec.get("device", "auto")) as lent,
+        ):
+            Attempt(self, job, version, spent_s, lent).run()
         return True
 
 
 class Attempt:
     """One claim of a job. Whatever happens, no process of it is left, and no write after the lease is lost."""
 
-    def __init__(self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float) -> None:
+    def __init__(
+        self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float, lent: Lent
+    ) -> None:
         self._supervisor, self._job, self._version = supervisor, job, version
+        self._device, self._standby = lent.name, lent.standby or supervisor.standby
         self._dataset = lineage(version)
         self._cadence, self._clock = supervisor.cadence, supervisor.clock
         self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
@@ -137,9 +146,9 @@ class Attempt:
             self._leave()
             return
         num_kills_before = num_oom_kills()
-        self._trainer = self._supervisor.standby.take()
+        self._trainer = self._standby.take()
         self._heart.attach(self._trainer)
-        self._trainer.send(start)
+        self._trainer.send(start if self._device is None else start.model_copy(update={"device": "cuda:0"}))
         self._patience.expect_start()
         try:
             while not self._is_last(self._next_message()):
@@ -164,11 +173,8 @@ class Attempt:
             self._asked = wanted
             trainer.send(Stop(mode=wanted))
             self._patience.expect_end(at_once=wanted != "finish")
-        if self._patience.is_disobeyed:
-            log.warning("attempt.not_obeyed", mode=self._asked)
-            trainer.kill()
-        elif self._patience.is_stalled:
-            log.warning("attempt.stalled", seconds=self._cadence.stall_s)
+        if self._patience.is_disobeyed or self._patience.is_stalled:
+            log.warning("attempt.not_waited_for", asked=self._asked, is_stalled=self._patience.is_stalled)
             trainer.kill()
 
     def _wanted(self) -> Mode | None:
@@ -192,9 +198,10 @@ class Attempt:
             case None | Alive():
                 return False
             case Started(runtime=runtime):
-                self._supervisor.standby.replenish()
+                self._standby.replenish()
                 pid = self._trainer.pid if self._trainer else None
-                self._recorder.describe({**runtime, "worker": self._supervisor.owner, "trainer_pid": pid})
+                place = {"worker": self._supervisor.owner, "worker_device": self._device, "trainer_pid": pid}
+                self._recorder.describe({**runtime, **place})
                 return False
             case Metrics():
                 self._recorder.keep(message)

@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from core import queue as queues
 from core.bus import RedisBus
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
@@ -67,22 +68,24 @@ class Sweep:
     def _send_lost_messages(self) -> None:
         patience_s = 2 * self._settings.sweep_s
         with transaction(self._sessions, read_only=True) as session:
-            jobs = AttemptRepo(session).unsent(patience_s, limit=10)
+            jobs = AttemptRepo(session).unsent(patience_s, limit=10, gpu=False)
+            gpu_jobs = AttemptRepo(session).unsent(patience_s, limit=10, gpu=True)
             versions = DatasetRepo(session).unheld(patience_s, limit=10)
-        self._send_again("train", jobs)
-        self._send_again("import", versions)
+        self._send_again("train", jobs, "train")
+        self._send_again("train", gpu_jobs, "train-gpu")
+        self._send_again("import", versions, "import")
 
-    def _send_again(self, topic: Topic, ids: list[str]) -> None:
+    def _send_again(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
         # A job that waits for its turn looks like one whose message was lost: the queue's length bounds the excess.
-        if not ids or not self._has_room(topic):
+        if not ids or not self._has_room(queue):
             return
         with transaction(self._sessions) as session:
             for subject_id in ids:
                 self._look_again(session, topic, subject_id)
 
-    def _has_room(self, topic: Topic) -> bool:
+    def _has_room(self, queue: queues.Topic) -> bool:
         try:
-            return self._queue.depth(topic) < MAX_WAITING_MESSAGES
+            return self._queue.depth(queue) < MAX_WAITING_MESSAGES
         except QueueUnavailable:
             return True  # one row of the outbox at most for every subject
 

@@ -46,4 +46,4 @@ class Tasks:
         if self._supervisor.is_leaving:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).next_queued()
+            return JobRepo(session).next_queued(self._supervisor.devices.wishes)

@@ -90,7 +90,7 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
 def choose_placement(start: Start, channel: Channel) -> Placement:
     """Where the spec wishes; a resumed run keeps its precision and its threads, else its numbers would change."""
     spec = start.spec
-    wished = place(spec.device, spec.precision, spec.threads)
+    wished = place(start.device or spec.device, spec.precision, spec.threads)
     if start.resume_dir is None:
         return wished
     words = snapshot.read_words(Path(start.resume_dir))
@@ -159,7 +159,8 @@ def describe(start: Start, packed: Packed) -> bundle.Description:
 
 def warm_up() -> None:
     """Make the first step's costs before anybody waits for it: thread pools, kernels, lazy imports."""
-    placement = place()
+    several = torch.cuda.device_count() > 1  # then it is not known yet which one is ours, and looking takes memory
+    placement = place("cpu" if several else "auto")
     use_threads(placement.threads)
     network = placement.network(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)))
     optimizer = torch.optim.Adam(network.parameters(), fused=True)

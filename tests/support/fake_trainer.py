@@ -77,8 +77,9 @@ def main() -> None:
     resumed = None
     if start["resume_dir"] is not None:
         resumed = int((Path(start["resume_dir"]) / "weights.safetensors").read_text().split()[1])
-    say(type="started", runtime={"device": "cpu", "resumed_from_step": resumed})
-    if PLAN == "succeed" or (PLAN == "die once" and attempt > 1):
+    saw = json.dumps({"device": start.get("device"), "visible": os.environ.get("CUDA_VISIBLE_DEVICES")})
+    say(type="started", runtime={"device": "cpu", "resumed_from_step": resumed, "saw": saw})
+    if PLAN in ("succeed", "look") or (PLAN == "die once" and attempt > 1):
         metrics(1, 0.5)
         metrics(2, "NaN")
         say(type="log", level="info", message="hello \0 there")

@@ -1,5 +1,6 @@
 """Attempts at jobs: claimed by one conditional update, held by a lease, fenced by a token."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now, utc_now
 from core.db.repos.moves import held, move, tell_move
+from core.db.repos.needs import fits, on_gpu
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
@@ -26,8 +28,18 @@ class AttemptRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def claim(self, job_id: str, owner: str, lease_s: float, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
-        """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None."""
+    def claim(
+        self,
+        job_id: str,
+        owner: str,
+        lease_s: float,
+        max_attempts: int = MAX_ATTEMPTS,
+        wishes: Collection[str] | None = None,
+    ) -> JobRow | None:
+        """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None.
+
+        It asks for a device among `wishes`, such as `auto`, `cuda` and `cuda:0`, where they are given.
+        """
         self.release_lost(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
         take = update(JobRow).where(
@@ -36,6 +48,8 @@ class AttemptRepo:
             JobRow.is_resolved,
             JobRow.dataset_version_id.in_(ready),
         )
+        if wishes is not None:
+            take = take.where(fits(wishes))
         won = self._session.execute(
             take.values(
                 state=JobState.RUNNING,
@@ -137,8 +151,8 @@ class AttemptRepo:
             self._lose(job, failure("worker_lost"), max_attempts)
         return job
 
-    def unsent(self, older_than_s: float, limit: int = 100) -> list[str]:
-        """Ids of queued jobs whose message may be lost, the next to be taken first.
+    def unsent(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
+        """Ids of queued jobs whose message may be lost, the next to be taken first; all, or those on a GPU or not.
 
         Their dataset is ready, no message waits in the outbox, and they were queued before `older_than_s`.
         """
@@ -148,6 +162,8 @@ class AttemptRepo:
         )
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~waits)
         query = query.where(DatasetVersionRow.state == DatasetState.READY)
+        if gpu is not None:
+            query = query.where(on_gpu() if gpu else ~on_gpu())
         query = query.where(moved.scalar_subquery() < utc_now() - timedelta(seconds=older_than_s))
         return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 

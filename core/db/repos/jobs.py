@@ -1,6 +1,7 @@
 """Jobs as clients see and steer them; what an attempt does is in `attempts.py`."""
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session, undefer
 from core.db import cursor as cursors
 from core.db.clock import utc_now
 from core.db.repos.moves import locked, move, refusal, tell_move
+from core.db.repos.needs import fits, on_gpu
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Conflict, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
@@ -78,12 +80,22 @@ class JobRepo:
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
         return self._session.scalars(query).one()
 
-    def next_queued(self) -> str | None:
-        """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready."""
+    def next_queued(self, wishes: Collection[str] | None = None) -> str | None:
+        """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready.
+
+        Args:
+            wishes: devices that it may ask for, `auto` among them; unless given, any.
+        """
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
+        if wishes is not None:
+            query = query.where(fits(wishes))
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
+
+    def on_gpu(self, ids: Collection[str]) -> set[str]:
+        """Those of the jobs that only a worker with a GPU can take."""
+        return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), on_gpu())))
 
     def held(self) -> dict[str, list[str]]:
         """Ids of the jobs at work, by their worker."""
