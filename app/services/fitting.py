@@ -22,7 +22,7 @@ from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseS
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
 from core.spec.optimizers import GroupedSpec, LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
-from core.spec.transforms import NormalizeSpec, RandomCropSpec
+from core.spec.transforms import ColorJitterSpec, NormalizeSpec, RandomCropSpec
 
 
 class Report:
@@ -153,6 +153,8 @@ def check_transforms(spec: JobSpec, facts: DatasetFacts, report: Report) -> None
             normalized += 1
             _check_length(f"{at}/mean", transform.mean, channels, "channel", report)
             _check_length(f"{at}/std", transform.std, channels, "channel", report)
+        if isinstance(transform, ColorJitterSpec) and channels != 3 and (transform.saturation or transform.hue):
+            report.add(at, f"pictures of {channels} channels have neither saturation nor hue; set both to 0")
         if normalized > 1:
             report.add(at, "pictures are normalized once; this is the second time")
         if isinstance(transform, RandomCropSpec) and transform.mode == "reflect":

@@ -8,6 +8,8 @@ from core.spec.base import Positive, Probability, Spec
 
 Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
 Stds = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
+Area = Annotated[float, Field(gt=0.0, le=1.0)]
+Ratio = Annotated[float, Field(gt=0.0, le=100.0)]
 
 
 class HorizontalFlipSpec(Spec):
@@ -48,6 +50,62 @@ class RandomCropSpec(Spec):
     mode: Literal["constant", "reflect"] = "constant"
 
 
+class RotationSpec(Spec):
+    """Rotate by up to `degrees`, either way; the border is black."""
+
+    name: Literal["rotation"] = "rotation"
+    degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
+    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+
+
+class _BoxSpec(Spec):
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("scale", "ratio"):
+            smallest, largest = getattr(self, name)
+            if smallest > largest:
+                raise ValueError(f"{name} must be [smallest, largest]")
+        return self
+
+
+class RandomResizedCropSpec(_BoxSpec):
+    """Cut out a box of a random area and shape, and stretch it to the picture's size.
+
+    Source: Szegedy et al., 2014.
+    """
+
+    name: Literal["random_resized_crop"] = "random_resized_crop"
+    scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.08, 1.0)
+    ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (3 / 4, 4 / 3)
+
+
+class RandomErasingSpec(_BoxSpec):
+    """Blacken a box with probability `p`. Source: Zhong et al., 2017."""
+
+    name: Literal["random_erasing"] = "random_erasing"
+    p: Probability = 0.5
+    scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.02, 0.33)
+    ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (0.3, 3.3)
+
+
+class ColorJitterSpec(Spec):
+    """Multiply brightness, contrast and saturation by 1 - x to 1 + x, and turn the hue by up to a share of a turn."""
+
+    name: Literal["color_jitter"] = "color_jitter"
+    brightness: Probability = 0.2
+    contrast: Probability = 0.2
+    saturation: Probability = 0.0
+    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+
+
+class RandAugmentSpec(Spec):
+    """Make `num_ops` of fourteen changes to each picture, all of one `magnitude`. Source: Cubuk et al., 2019."""
+
+    name: Literal["rand_augment"] = "rand_augment"
+    num_ops: Annotated[int, Field(ge=1, le=14)] = 2
+    magnitude: Annotated[float, Field(ge=0.0, le=10.0)] = 5.0
+
+
 class NormalizeSpec(Spec):
     """Subtract `mean` and divide by `std`, of pixels in 0..1, a value a channel.
 
@@ -61,6 +119,15 @@ class NormalizeSpec(Spec):
 
 
 TransformSpec = Annotated[
-    HorizontalFlipSpec | VerticalFlipSpec | AffineSpec | RandomCropSpec | NormalizeSpec,
+    HorizontalFlipSpec
+    | VerticalFlipSpec
+    | AffineSpec
+    | RotationSpec
+    | RandomCropSpec
+    | RandomResizedCropSpec
+    | RandomErasingSpec
+    | ColorJitterSpec
+    | RandAugmentSpec
+    | NormalizeSpec,
     Field(discriminator="name"),
 ]

@@ -18,6 +18,16 @@ def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transfor
             return engine_transforms.Affine(**given)
         case transforms.RandomCropSpec():
             return engine_transforms.RandomCrop(**given)
+        case transforms.RotationSpec():
+            return engine_transforms.Affine(**given)
+        case transforms.RandomResizedCropSpec():
+            return engine_transforms.RandomResizedCrop(**given)
+        case transforms.RandomErasingSpec():
+            return engine_transforms.RandomErasing(**given)
+        case transforms.ColorJitterSpec():
+            return engine_transforms.ColorJitter(**given)
+        case transforms.RandAugmentSpec():
+            return engine_transforms.RandAugment(**given)
         case transforms.NormalizeSpec():
             return None
         case _:

@@ -1,14 +1,22 @@
 """What changes a batch of training pictures, uint8 (B, H, W, C), with parameters drawn for each picture."""
 
 from worker.engine.transforms.affine import Affine
+from worker.engine.transforms.color_jitter import ColorJitter
 from worker.engine.transforms.draws import Stream, Transform, apply, draw, draw_mix, generator
 from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
+from worker.engine.transforms.rand_augment import RandAugment
 from worker.engine.transforms.random_crop import RandomCrop
+from worker.engine.transforms.random_erasing import RandomErasing
+from worker.engine.transforms.random_resized_crop import RandomResizedCrop
 
 __all__ = [
     "Affine",
+    "ColorJitter",
     "HorizontalFlip",
+    "RandAugment",
     "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
     "Stream",
     "Transform",
     "VerticalFlip",

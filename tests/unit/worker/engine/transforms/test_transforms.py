@@ -3,7 +3,20 @@
 import numpy as np
 import pytest
 
-from worker.engine.transforms import Affine, HorizontalFlip, RandomCrop, Transform, VerticalFlip, apply, draw
+from worker.engine.transforms import (
+    Affine,
+    ColorJitter,
+    HorizontalFlip,
+    RandAugment,
+    RandomCrop,
+    RandomErasing,
+    RandomResizedCrop,
+    Transform,
+    VerticalFlip,
+    apply,
+    draw,
+)
+from worker.engine.transforms.rand_augment import CHANGES
 
 ALL: list[Transform] = [
     HorizontalFlip(),
@@ -12,7 +25,12 @@ ALL: list[Transform] = [
     Affine(degrees=10, interpolation="nearest"),
     RandomCrop(padding=2),
     RandomCrop(padding=2, mode="reflect"),
+    RandomResizedCrop(),
+    RandomErasing(),
+    ColorJitter(0.4, 0.4, 0.4, 0.1),
+    RandAugment(num_ops=3, magnitude=7),
 ]
+NAMES = ["hflip", "vflip", "affine", "nearest", "crop", "reflect", "resized_crop", "erasing", "jitter", "rand_augment"]
 
 
 def pictures(channels: int = 3, count: int = 12) -> np.ndarray:
@@ -20,7 +38,7 @@ def pictures(channels: int = 3, count: int = 12) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
-@pytest.mark.parametrize("transform", ALL, ids=["hflip", "vflip", "affine", "nearest", "crop", "reflect"])
+@pytest.mark.parametrize("transform", ALL, ids=NAMES)
 def test_a_pictures_change_does_not_depend_on_its_batch(transform: Transform, channels: int) -> None:
     images = pictures(channels)
     draws = draw([transform], len(images), seed=3, epoch=1)
@@ -88,3 +106,59 @@ def test_random_crop_reaches_every_corner() -> None:
     assert not first[0, 0].any()
     last = crop(image, np.array([[0.9999, 0.9999]], np.float32))
     assert np.array_equal(last[0, :-1, :-1], image[0, 1:, 1:])
+
+
+def test_a_jitter_of_nothing_changes_nothing() -> None:
+    images = pictures()
+    assert np.array_equal(ColorJitter()(images, draw([ColorJitter()], len(images), 0, 0)), images)
+
+
+def test_brightness_and_contrast_are_factors() -> None:
+    images = pictures()
+    most = np.full((len(images), 4), 1.0, dtype=np.float32)
+    brighter = ColorJitter(brightness=0.5)(images, most)
+    assert np.array_equal(brighter, np.clip(np.rint(images * np.float32(1.5)), 0, 255))
+    flat = ColorJitter(contrast=1.0)(images, np.zeros_like(most))  # a contrast of 0 leaves the mean grey
+    assert all(len(np.unique(picture)) == 1 for picture in flat)
+
+
+def test_a_hue_turned_half_way_twice_is_the_same_and_grey_stays_grey() -> None:
+    middle = (pictures() // 4 + 96).astype(np.uint8)  # far from black and white, where colours would be cut
+    half = np.full((len(middle), 4), 1.0, dtype=np.float32)
+    turned = ColorJitter(hue=0.5)(middle, half)
+    assert np.abs(turned.astype(int) - middle).max() > 10
+    assert np.abs(ColorJitter(hue=0.5)(turned, half).astype(int) - middle).max() <= 2
+    grey = np.repeat(pictures(1), 3, axis=3)
+    assert np.abs(ColorJitter(hue=0.5, saturation=1.0)(grey, half).astype(int) - grey).max() <= 1
+
+
+def test_erasing_blackens_a_box_of_the_wished_area_in_a_share_of_the_pictures() -> None:
+    images = np.full((400, 20, 20, 1), 255, dtype=np.uint8)
+    erasing = RandomErasing(p=0.25, scale=(0.1, 0.2), ratio=(1.0, 1.0))
+    black = (erasing(images, draw([erasing], len(images), 0, 0)) == 0).mean(axis=(1, 2, 3))
+    assert (black > 0).mean() == pytest.approx(0.25, abs=0.05)
+    assert 0.08 <= black[black > 0].min() < black.max() <= 0.22
+
+
+def test_a_crop_of_everything_is_the_picture_and_a_small_one_is_magnified() -> None:
+    images = pictures()
+    draws = draw([RandomResizedCrop()], len(images), 0, 0)
+    assert np.array_equal(RandomResizedCrop(scale=(1.0, 1.0), ratio=(0.8, 0.8))(images, draws), images)
+    pixel = RandomResizedCrop(scale=(0.001, 0.001))(images, draws)
+    assert all(len(np.unique(picture.reshape(-1, 3), axis=0)) == 1 for picture in pixel)
+
+
+@pytest.mark.parametrize("change", range(1, len(CHANGES)))
+def test_every_change_of_the_policy_keeps_the_form_and_does_something(change: int) -> None:
+    for picture in pictures(3, count=2):
+        changed = CHANGES[change](picture, 0.7)
+        assert changed.shape == picture.shape
+        assert changed.dtype == np.uint8
+        assert not np.array_equal(changed, picture)
+
+
+def test_a_policy_without_strength_only_levels() -> None:
+    picture = pictures(3, count=1)[0]
+    levelled = {7, 8}  # autocontrast and equalize have no strength
+    unchanged = [i for i, change in enumerate(CHANGES) if np.array_equal(change(picture, 0.0), picture)]
+    assert set(range(len(CHANGES))) - set(unchanged) <= levelled

@@ -1,0 +1,43 @@
+"""Blackens a box in some of the pictures."""
+
+import numpy as np
+
+from worker.engine.transforms.draws import Draws, Images
+
+
+class RandomErasing:
+    """Source: Zhong et al., "Random Erasing Data Augmentation", 2017."""
+
+    num_draws = 5
+
+    def __init__(
+        self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3)
+    ) -> None:
+        """`p`: share of pictures; `scale`: share of the area, from, to; `ratio`: of height to width, from, to."""
+        self._p = p
+        self._scale = scale
+        self._ratio = ratio
+
+    def __call__(self, images: Images, draws: Draws) -> Images:
+        _, height, width, _ = images.shape
+        erased = images.copy()
+        tops, lefts, heights, widths = boxes(draws[:, 1:], self._scale, self._ratio, height, width)
+        for i in np.flatnonzero(draws[:, 0] < self._p):
+            erased[i, tops[i] : tops[i] + heights[i], lefts[i] : lefts[i] + widths[i]] = 0
+        return erased
+
+
+def boxes(
+    draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], height: int, width: int
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]:
+    """Tops, lefts, heights and widths, in pixels, of a box a picture, by four numbers each.
+
+    Area and logarithm of the ratio are uniform; a side that would be too long is cut.
+    """
+    area = (scale[0] + (scale[1] - scale[0]) * draws[:, 0]) * height * width
+    shape = np.exp(np.log(ratio[0]) + (np.log(ratio[1]) - np.log(ratio[0])) * draws[:, 1])
+    heights = np.clip(np.rint(np.sqrt(area * shape)), 1, height)
+    widths = np.clip(np.rint(np.sqrt(area / shape)), 1, width)
+    tops = np.floor(draws[:, 2] * (height - heights + 1))
+    lefts = np.floor(draws[:, 3] * (width - widths + 1))
+    return tuple(side.astype(np.intp) for side in (tops, lefts, heights, widths))
