@@ -11,7 +11,7 @@ from core.errors import Corrupt, InvalidSpec
 from core.spec import JobSpec
 from models.registry import CannotBuild, UnknownArchitecture
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import Diverged
+from worker.engine.callbacks import Diverged, NothingToTrain
 from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
 from worker.engine.optimizers import UnknownParameters
@@ -68,7 +68,7 @@ def _recognise(error: BaseException, spec: JobSpec | None) -> Failed | None:
             return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
         case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | Unavailable():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
-        case UnfitWeights() | UnknownParameters():
+        case UnfitWeights() | UnknownParameters() | NothingToTrain():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."

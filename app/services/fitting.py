@@ -10,6 +10,7 @@ from core.spec.callbacks import (
     CutmixSpec,
     EarlyStoppingSpec,
     EmaSpec,
+    FreezeSpec,
     GradientClipSpec,
     KeepBestSpec,
     LookaheadSpec,
@@ -202,6 +203,9 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
         for index, callback in enumerate(spec.callbacks):
             if isinstance(callback, GradientClipSpec):
                 report.add(f"/callbacks/{index}", "'lbfgs' compares gradients with losses: they must not be clipped")
+    for index, callback in enumerate(spec.callbacks):
+        if isinstance(callback, FreezeSpec):
+            _check_pattern(f"/callbacks/{index}/match", callback.match, parameter_names, report)
     if isinstance(spec.optimizer, GroupedSpec):
         for index, group in enumerate(spec.optimizer.groups):
             _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)

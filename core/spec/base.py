@@ -11,6 +11,14 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e12)]
+Pattern = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="A pattern for parameters' names: `*` stands for any text, `?` for one character.",
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Positive, Share, Spec
+from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
 
 Mode = Literal["auto", "min", "max"]
 Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
@@ -77,6 +77,22 @@ class TimeLimitSpec(Spec):
     seconds: Positive
 
 
+class FreezeSpec(Spec):
+    """Keep weights as they are for some epochs, such as a network's body until its new head has learnt."""
+
+    name: Literal["freeze"] = "freeze"
+    match: Pattern
+    from_epoch: Count = 1
+    until_epoch: Count | None = Field(default=None, description="The last epoch that it is frozen; unless given, all.")
+    freeze_bn_stats: bool = Field(default=True, description="Keep the statistics of its batch norms, too.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.until_epoch is not None and self.until_epoch < self.from_epoch:
+            raise ValueError("until_epoch must not be before from_epoch")
+        return self
+
+
 class EmaSpec(Spec):
     """Validate and register an exponential mean of the weights. Source: Polyak and Juditsky, 1992."""
 
@@ -131,6 +147,7 @@ CallbackSpec = Annotated[
     | KeepBestSpec
     | GradientClipSpec
     | TimeLimitSpec
+    | FreezeSpec
     | EmaSpec
     | SwaSpec
     | LookaheadSpec

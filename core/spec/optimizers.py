@@ -4,14 +4,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Positive, Probability, Spec
+from core.spec.base import Count, NonNegative, Pattern, Positive, Probability, Spec
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 Shrink = Annotated[float, Field(gt=0.0, lt=1.0)]
 Grow = Annotated[float, Field(gt=1.0, le=100.0)]
-PATTERN = "A pattern for parameters' names: `*` stands for any text, `?` for one character."
-Pattern = Annotated[str, Field(min_length=1, max_length=200, description=PATTERN)]
 DECAY = "Whether weight decay draws the scales of norms and all biases to zero, too."
 
 

@@ -22,6 +22,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "cyclic": {"base_lr": 0.001, "max_lr": 0.01},
     "one_cycle": {"max_lr": 0.01},
     "time_limit": {"seconds": 1.0},
+    "freeze": {"match": "weight"},
     "normalize": {"mean": [0.5], "std": [0.5]},
 }
 KINDS = [

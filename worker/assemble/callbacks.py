@@ -7,7 +7,7 @@ from torch import nn
 from core.spec import callbacks
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
 from worker.engine.callback import Callback
-from worker.engine.callbacks import EarlyStopping, KeepBest, ModelCheckpoint, TimeLimit
+from worker.engine.callbacks import EarlyStopping, Freeze, KeepBest, ModelCheckpoint, TimeLimit
 from worker.engine.mixing import Mixture, cutmix, mixup
 from worker.engine.steps import Clip
 
@@ -30,6 +30,8 @@ def make_callback(
             return TimeLimit(**given)
         case callbacks.GradientClipSpec():
             return Clip(**given)
+        case callbacks.FreezeSpec():
+            return Freeze(network, **given)
         case callbacks.EmaSpec():
             return Ema(network, **given)
         case callbacks.SwaSpec(start=start):

@@ -10,7 +10,7 @@ from torch import nn
 from core.datasets.packed import Packed, PackedMeta, PackedSplit
 from core.datasets.splits import SplitView, resolve
 from core.errors import InvalidSpec
-from core.spec import JobSpec, losses, metrics, transforms
+from core.spec import JobSpec, callbacks, losses, metrics, transforms
 from models import registry
 from models.preprocess import Preprocess
 from worker.assemble.callbacks import AVERAGES, make_callback
@@ -135,9 +135,13 @@ def _train_batches(
 
 
 def _callbacks(spec: JobSpec, network: nn.Module, averaging: Averaging | None) -> list[object]:
-    """All but the average itself; whatever looks at weights looks at the average, where there is one each epoch."""
-    watched = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
-    return [make_callback(asked, watched) for asked in spec.callbacks if not isinstance(asked, AVERAGES)]
+    """All but the average itself; the best weights are those of the average, where there is one each epoch."""
+    shown = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
+    return [
+        make_callback(asked, shown if isinstance(asked, callbacks.KeepBestSpec) else network)
+        for asked in spec.callbacks
+        if not isinstance(asked, AVERAGES)
+    ]
 
 
 def _first(kind: type[T], made: Sequence[object]) -> T | None:

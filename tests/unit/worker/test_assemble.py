@@ -26,6 +26,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "cyclic": {"base_lr": 1e-4, "max_lr": 1e-2},
     "one_cycle": {"max_lr": 1e-2},
     "time_limit": {"seconds": 1e6},
+    "freeze": {"match": "head.*"},
     "affine": {"degrees": 10},
     "normalize": {"mean": [0.5], "std": [0.25]},
     "top_k": {"k": 2},

@@ -1,6 +1,7 @@
 """What may be hung into the loop: one file each."""
 
 from worker.engine.callbacks.early_stopping import EarlyStopping
+from worker.engine.callbacks.freeze import Freeze, NothingToTrain
 from worker.engine.callbacks.keep_best import KeepBest
 from worker.engine.callbacks.model_checkpoint import ModelCheckpoint
 from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
@@ -12,9 +13,11 @@ __all__ = [
     "Diverged",
     "EarlyStopping",
     "EpochSchedule",
+    "Freeze",
     "KeepBest",
     "ModelCheckpoint",
     "NonFiniteGuard",
+    "NothingToTrain",
     "PlateauSchedule",
     "TimeLimit",
 ]

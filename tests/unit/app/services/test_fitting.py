@@ -32,6 +32,8 @@ def test_a_pattern_for_parameters_must_match_one() -> None:
     )
     assert pointer == "/optimizer/groups/1/match"
     assert reason.startswith("no parameter matches 'stem.*'; there are ")
+    found = refusals(callbacks=[{"name": "time_limit", "seconds": 1.0}, {"name": "freeze", "match": "stem.*"}])
+    assert [pointer for pointer, _ in found] == ["/callbacks/1/match"]
 
 
 def test_what_a_decay_spares_is_shown_in_the_resolved_spec() -> None:

@@ -1,0 +1,68 @@
+"""Keeps some of the weights as they are for some of the epochs."""
+
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from worker.engine.averaging import BATCH_NORM
+from worker.engine.callback import Callback, TrainingError
+from worker.engine.optimizers import matching
+from worker.engine.state import RunState
+
+
+class NothingToTrain(TrainingError, ValueError):
+    """Every parameter is frozen at once."""
+
+
+class Freeze(Callback):
+    """Parameters whose names match have no gradients from `from_epoch` to `until_epoch`, both included.
+
+    What the optimizer remembers of them stays. Their batch norms keep their statistics too, unless told otherwise.
+    It looks at every batch, since a resumed run begins in the middle of an epoch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        match: str,
+        *,
+        from_epoch: int = 1,
+        until_epoch: int | None = None,
+        freeze_bn_stats: bool = True,
+    ) -> None:
+        """`until_epoch`: to the end, unless given.
+
+        Raises:
+            UnknownParameters: the pattern matches no parameter that is trained.
+        """
+        trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self._everything = list(trained.values())
+        self._chosen = [trained[name] for name in matching(match, list(trained))]
+        self._norms = _norms(network, match) if freeze_bn_stats else []
+        self._from, self._until = from_epoch, until_epoch
+        self._is_frozen = False
+
+    def on_train_batch_begin(self, state: RunState) -> None:
+        is_frozen = self._from <= state.epoch and (self._until is None or state.epoch <= self._until)
+        if is_frozen is not self._is_frozen:
+            self._switch(is_frozen)
+        if is_frozen:
+            for norm in self._norms:
+                norm.eval()
+
+    def _switch(self, is_frozen: bool) -> None:
+        self._is_frozen = is_frozen
+        for parameter in self._chosen:
+            parameter.requires_grad_(not is_frozen)
+            parameter.grad = None
+        if not any(parameter.requires_grad for parameter in self._everything):
+            raise NothingToTrain("every parameter is frozen: there is nothing to train")
+
+
+def _norms(network: nn.Module, match: str) -> list[nn.Module]:
+    return [
+        module
+        for path, module in network.named_modules()
+        if isinstance(module, BATCH_NORM)
+        and any(fnmatchcase(f"{path}.{name}", match) for name, _ in module.named_parameters(recurse=False))
+    ]
