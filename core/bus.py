@@ -19,6 +19,7 @@ import redis
 import redis.asyncio
 import structlog
 
+from core.errors import ConfigurationError
 from core.events import Event, EventType
 
 log = structlog.get_logger()
@@ -77,6 +78,8 @@ class RedisBus:
     """One connection a process for listening, whatever the number of listeners; one for publishing."""
 
     def __init__(self, redis_url: str) -> None:
+        if not redis_url:
+            raise ConfigurationError("CANDELA_REDIS_URL: events need the URL of a Redis or Valkey server")
         self._url = redis_py_url(redis_url)
         self._publisher = redis.Redis.from_url(
             self._url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=None

@@ -34,6 +34,7 @@ from worker.orphans import orphans
 
 KINDS = 4  # different jobs, by seed and number of epochs
 WAITING = 6  # jobs kept in the queue
+PAUSE_S = (1.0, 9.0)  # between faults: some jobs get through undisturbed, most do not
 FAULTS = ("trainer", "worker", "worker leaves", "sweep", "api", "valkey", "valkey empty", "pause", "freeze")
 # The cap of attempts is another test's: here every job must come to its end.
 SETTINGS = {"CANDELA_MAX_ATTEMPTS": "1000", "CANDELA_STALL_S": "5"}
@@ -80,7 +81,7 @@ class Soak:
         while time.monotonic() < deadline:
             self.stack.heal()
             self._keep_busy()
-            time.sleep(self.chance.uniform(0.3, 2.5))
+            time.sleep(self.chance.uniform(*PAUSE_S))
             fault = self.chance.choice(FAULTS)
             if self._inject(fault):
                 self.faults[fault] += 1

@@ -170,7 +170,8 @@ def test_rows_25_and_26_the_clock_of_a_worker_is_wrong(
     own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
     """Leases are measured by the database's clock: who is wrong about the time steals nothing, and keeps its own."""
-    name = own_postgres.create("test_1")
+    name = own_postgres.create()
+    schema.upgrade(own_postgres.url(name))
     engine = make_engine(own_postgres.url(name))
     sessions: SessionFactory = make_sessions(engine)
     with transaction(sessions) as session:

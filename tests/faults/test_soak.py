@@ -10,8 +10,8 @@ from tests.faults.soak import soak
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(290)]
 
 
-def test_row_104_a_soak_of_half_a_minute(tmp_path: Path, chance: random.Random) -> None:
-    figures = soak(tmp_path, 30.0, chance.randrange(2**32))
+def test_row_104_a_short_soak(tmp_path: Path, chance: random.Random) -> None:
+    figures = soak(tmp_path, 45.0, chance.randrange(2**32))
     assert figures.is_clean, figures
-    assert sum(figures.faults.values()) >= 5
+    assert sum(figures.faults.values()) >= 3
     assert figures.succeeded > 0
