@@ -1,10 +1,11 @@
 """From packed arrays to batches on a device; order and augmentation depend on (seed, epoch, index) alone."""
 
+import copy
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -80,6 +81,7 @@ class ArrayBatches:
         self._order = order
         self._transforms = tuple(transforms)
         self._bounds = bounds(len(self._index), batch_size, drop_last=order.drop_last)
+        self._rank, self._num_ranks = 0, 1
         batch_bytes = batch_size * int(np.prod(self._images.shape[1:]))
         self._batches_per_chunk = max(1, CHUNK_BYTES // max(1, batch_bytes))
         is_work = bool(transforms) or placement.device.type != "cpu" or batch_bytes > CHUNK_BYTES // 4
@@ -87,6 +89,23 @@ class ArrayBatches:
 
     def __len__(self) -> int:
         return len(self._bounds)
+
+    def share(self, rank: int, count: int) -> Self:
+        """The same batches, but of each only this rank's part: all parts in the order of ranks make the batch.
+
+        Raises:
+            ValueError: a batch has not as many samples as make equal parts.
+        """
+        uneven = [end - begin for begin, end in self._bounds if (end - begin) % count]
+        if uneven:
+            raise ValueError(f"a batch of {uneven[0]} samples cannot be shared evenly by {count} processes")
+        shared = copy.copy(self)
+        shared._rank, shared._num_ranks = rank, count
+        return shared
+
+    def _mine(self, begin: int, end: int) -> tuple[int, int]:
+        size = (end - begin) // self._num_ranks
+        return begin + self._rank * size, begin + (self._rank + 1) * size
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of that epoch, from batch `start` on: skipped by index, without reading any."""
@@ -104,9 +123,8 @@ class ArrayBatches:
         draws = draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
         mix = self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
-            edges = self._bounds[first : first + self._batches_per_chunk]
-            begin, end = edges[0][0], edges[-1][1]
-            index = order[begin:end]
+            edges = [self._mine(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
+            index = np.concatenate([order[begin:end] for begin, end in edges])
             images = self._images[index]
             if draws is not None:
                 images = apply(self._transforms, images, draws[index])
@@ -146,7 +164,8 @@ class ResidentBatches(ArrayBatches):
         order = self._placement.tensor(torch.from_numpy(self._ordered(number)))
         mix = self._mix(number)
         placed = None if mix is None else self._placement.tensor(mix)
-        for begin, end in self._bounds[start:]:
+        for edge in self._bounds[start:]:
+            begin, end = self._mine(*edge)
             index = order[begin:end]
             draws = None if placed is None else placed[index]
             yield [Batch(self._resident[index], self._resident_targets[index], draws)]

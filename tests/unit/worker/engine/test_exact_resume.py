@@ -1,0 +1,163 @@
+"""Any job, stopped anywhere, ends as one that never was: weights, optimizer, schedule, random states and curves."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import strategies as st
+
+from core.datasets.packed import Packed
+from core.spec import JobSpec
+from models import tensor_file
+from tests.support.training import InterruptAt, Memory, cpu, job, pack
+from worker.assemble import assemble
+from worker.engine import snapshot
+from worker.engine.device import Precision
+from worker.engine.run import Run
+from worker.reports import Reporter, Snapshots
+
+MOMENTUM = {"adam", "adamw", "nadam", "radam"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=50)
+
+
+def _name(part: dict[str, Any]) -> str:
+    return str(part["name"])
+
+
+SHARE = st.sampled_from([0.0, 0.3])
+ARCHITECTURES = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "name": st.just("convnet"),
+            "channels": st.sampled_from([[4], [4, 6]]),
+            "head": st.sampled_from([[], [8]]),
+            "batch_norm": st.booleans(),
+            "dropout": SHARE,
+        }
+    ),
+    st.fixed_dictionaries({"name": st.just("mlp"), "hidden": st.sampled_from([[8], [8, 4]]), "dropout": SHARE}),
+)
+TRANSFORMS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
+    st.sampled_from(
+        [
+            {"name": "horizontal_flip"},
+            {"name": "vertical_flip", "p": 0.3},
+            {"name": "affine", "degrees": 20.0, "translate": 0.1},
+            {"name": "random_crop", "padding": 1},
+        ]
+    ),
+    max_size=3,
+    unique_by=_name,
+)
+CALLBACKS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
+    st.sampled_from(
+        [
+            {"name": "early_stopping", "patience": 1},
+            {"name": "keep_best", "monitor": "valid_accuracy"},
+            {"name": "gradient_clip", "max_norm": 0.5},
+            {"name": "model_checkpoint", "every_epochs": 2},
+        ]
+    ),
+    max_size=4,
+    unique_by=_name,
+)
+SCHEDULES: list[dict[str, Any] | None] = [
+    None,
+    {"name": "step", "step_size": 2, "gamma": 0.5},
+    {"name": "cosine"},
+    {"name": "exponential", "gamma": 0.9},
+    {"name": "plateau", "patience": 0},
+    {"name": "one_cycle", "max_lr": 0.02},
+]
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> JobSpec:
+    optimizer = draw(st.sampled_from(["sgd", "rmsprop", "adagrad", *sorted(MOMENTUM)]))
+    schedules = SCHEDULES if optimizer in MOMENTUM else SCHEDULES[:-1]
+    return job(
+        architecture=draw(ARCHITECTURES),
+        dataset={"name": "synthetic", "train_transforms": draw(TRANSFORMS)},
+        optimizer={"name": optimizer, "lr": 0.01},
+        schedule=draw(st.sampled_from(schedules)),
+        callbacks=draw(CALLBACKS),
+        precision=draw(st.sampled_from(["fp32", "bf16", "fp16"])),
+        batch_size=draw(st.sampled_from([8, 11, 45])),
+        drop_last=draw(st.booleans()),
+        epochs=3,
+        seed=draw(st.integers(0, 2**32)),
+    )
+
+
+def everything(run: Run, folder: Path) -> dict[str, Any]:
+    """All that a snapshot holds, but for the seconds it took."""
+    frozen = snapshot.freeze(run.network, run.parts(), {})
+    parts = frozen.document["parts"]
+    del parts["state"]["seconds"]
+    hashes = {name: tensor_file.write(folder / name, getattr(frozen, name)) for name in ("weights", "state")}
+    return {"hashes": hashes, "parts": parts, "metrics": run.state.metrics}
+
+
+def train(
+    spec: JobSpec, packed: Packed, channel: Memory, folder: Path, *, stop_at: int = 0, resume: bool = False
+) -> Run:
+    precision: Precision = "fp32" if spec.precision == "auto" else spec.precision
+    run = assemble(spec, packed, cpu(precision))
+    if resume:
+        torch.rand(50)  # whatever happened to the random state since
+        snapshot.restore(next(folder.iterdir()), run.network, run.parts(), torch.device("cpu"))
+    snapshots = Snapshots(channel, run, folder, {}, (run.guard.check,), every_s=1e9)
+    run.loop((Reporter(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
+    return run
+
+
+@pytest.mark.slow
+# fp16's first steps may be skipped by its scaler, and torch then believes that nobody made them
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
+@settings(
+    max_examples=8,
+    deadline=None,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller job tells no more, and takes minutes to find
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(spec=jobs(), shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)))
+def test_any_job_resumes_to_the_bit(packed: Packed, spec: JobSpec, shares: tuple[float, float]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        whole_channel = Memory()
+        whole = train(spec, packed, whole_channel, Path(name) / "whole")
+        expected = everything(whole, Path(name))
+        steps = whole.state.step
+        for number, share in enumerate(shares):
+            stop_at = 1 + round(share * (steps - 1))
+            event(f"inside an epoch: {stop_at % whole.state.steps_per_epoch != 0}")
+            channel, folder = Memory(), Path(name) / str(number)
+            first = train(spec, packed, channel, folder, stop_at=stop_at)
+            assert first.state.step == stop_at
+            _keep_the_last(folder)
+            second = train(spec, packed, channel, folder, resume=True)
+            assert everything(second, Path(name)) == expected
+            assert channel.points() == whole_channel.points()
+
+
+def _keep_the_last(folder: Path) -> None:
+    *others, last = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime_ns)
+    for other in others:
+        other.rename(folder.parent / f"{folder.name}-{other.name}")
+    assert last.is_dir()
