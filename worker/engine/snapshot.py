@@ -1,6 +1,7 @@
 """Everything needed to resume bit-equal, as tensors and JSON in a folder; nothing is pickled."""
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from worker.engine.optimizers import lay_out_like_parameters
 
 WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 1
+RESERVE_BYTES = 8 * 2**20  # left to whoever else writes there: a full disk stops a database, too
 Facts = dict[str, tuple[str, int]]
 
 
@@ -137,11 +139,15 @@ def write_frozen(folder: Path, frozen: Frozen) -> Facts:
 
     Returns:
         The sha256 and the size in bytes of each file.
+
+    Raises:
+        OSError: there is no room; found before anything is written, where it can be.
     """
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
+        _need_room(partial, frozen)
         facts = _write_files(partial, frozen)
         _fsync(partial)
         partial.rename(folder)
@@ -150,6 +156,13 @@ def write_frozen(folder: Path, frozen: Frozen) -> Facts:
         raise
     _fsync(folder.parent)
     return facts
+
+
+def _need_room(folder: Path, frozen: Frozen) -> None:
+    needed = sum(tensor.nbytes for tensor in (*frozen.weights.values(), *frozen.state.values())) + RESERVE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"a snapshot needs {needed} bytes, and {free} are free", str(folder))
 
 
 def _write_files(folder: Path, frozen: Frozen) -> Facts:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy.exc import SQLAlchemyError
+from torch import nn
 
 from app.services.uploads import received
 from core.db import schema
@@ -24,6 +26,8 @@ from tests.support.builders import dataset_version, job
 from tests.support.trainer import TrainerProcess, start
 from tests.support.training import job as spec_of
 from tests.support.training import pack
+from worker.engine import snapshot
+from worker.failures import explain
 from worker.protocol import Failed
 
 MIB = 2**20
@@ -119,11 +123,10 @@ def test_a_job_does_not_begin_where_there_is_no_room(supervise: Any, look: Any, 
     ballast.unlink()
 
 
-def test_the_trainer_says_that_the_disk_is_full_and_leaves_no_half_snapshot(disk: Path, tmp_path: Path) -> None:
-    packed = pack(tmp_path / "packed")
-    del packed
-    fill(disk, but=MIB)
-    large = spec_of(architecture={"name": "mlp", "hidden": [2048, 512]})
+def test_the_trainer_writes_no_snapshot_that_would_fill_the_disk(disk: Path, tmp_path: Path) -> None:
+    pack(tmp_path / "packed")
+    large = spec_of(architecture={"name": "mlp", "hidden": [2048, 512]})  # its snapshots have 14 MiB
+    fill(disk, but=20 * MIB)  # it would fit, and leave nothing to whoever else writes here
     process = TrainerProcess()
     try:
         process.tell(start(large, tmp_path / "packed", disk / "work"))
@@ -131,6 +134,20 @@ def test_the_trainer_says_that_the_disk_is_full_and_leaves_no_half_snapshot(disk
     finally:
         process.close()
     assert [path for path in (disk / "work").rglob("*") if path.is_file()] == []
+
+
+def test_a_snapshot_that_fills_the_disk_all_the_same_leaves_nothing(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = nn.Linear(1024, 1024)
+    monkeypatch.setattr(snapshot, "_need_room", lambda folder, frozen: None)  # somebody else was quicker
+    snapshot.write(disk / "first", network, {}, {})
+    fill(disk, but=MIB)
+    with pytest.raises(OSError, match="No space") as told:
+        snapshot.write(disk / "second", network, {}, {})
+    assert explain(told.value, None).code == "disk_full"
+    assert sorted(path.name for path in disk.iterdir()) == ["ballast", "first"]
+    snapshot.restore(disk / "first", network, {}, torch.device("cpu"))
 
 
 async def test_an_upload_that_does_not_fit_is_refused_and_its_space_is_free_again(
