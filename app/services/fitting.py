@@ -211,6 +211,12 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
             _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)
 
 
+def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Report) -> None:
+    if names and not any(fnmatchcase(name, pattern) for name in names):
+        known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
+        report.add(pointer, f"no parameter matches {pattern!r}; there are {known}")
+
+
 def check_device(spec: JobSpec, devices: frozenset[str], report: Report) -> None:
     """`devices` are kinds and numbered devices of living workers: `cpu`, `cuda`, `cuda:0`, `mps`."""
     if spec.device not in {"auto", "cpu"} and spec.device not in devices:
