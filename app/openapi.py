@@ -25,6 +25,7 @@ TAGS = [
     {"name": "system", "description": "What the service runs on."},
     {"name": "health", "description": "For load balancers and Prometheus."},
 ]
+SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 KEY = "key"
 
@@ -100,7 +101,8 @@ def _by_text(found: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
 def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
     """A spec as it is sent, and as it is answered: two names, where FastAPI's differ only in a suffix."""
     text = json.dumps(document)
-    for suffixed, name in (("JobSpec-Input", "JobSpec"), ("JobSpec-Output", "ResolvedJobSpec")):
+    pairs = [(f"{kind}-Input", kind) for kind in SPECS] + [(f"{kind}-Output", f"Resolved{kind}") for kind in SPECS]
+    for suffixed, name in pairs:
         text = text.replace(f'"{suffixed}"', f'"{name}"').replace(f"schemas/{suffixed}", f"schemas/{name}")
     named: dict[str, Any] = json.loads(text)
     for name, schema in named["components"]["schemas"].items():

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from core.errors import Corrupt, InvalidSpec
-from core.spec import JobSpec
+from core.spec import AnyJobSpec, TrainingSpec
+from models.bundle import BadBundle
 from models.registry import CannotBuild, UnknownArchitecture
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import Diverged, NothingToTrain
@@ -16,6 +17,7 @@ from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
 from worker.engine.optimizers import UnknownParameters
 from worker.engine.snapshot import BadSnapshot
+from worker.engine.transfer import NothingToTransfer
 from worker.protocol import Failed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -25,7 +27,7 @@ class WrongDataset(TrainingError):
     """The packed dataset is not the one that the job was given."""
 
 
-def explain(error: BaseException, spec: JobSpec | None) -> Failed:
+def explain(error: BaseException, spec: AnyJobSpec | None) -> Failed:
     """The first error in the chain of causes that means something; else "internal"."""
     for cause in _causes(error):
         failed = _recognise(cause, spec)
@@ -44,7 +46,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _recognise(error: BaseException, spec: JobSpec | None) -> Failed | None:
+def _recognise(error: BaseException, spec: AnyJobSpec | None) -> Failed | None:
     text = str(error)
     match error:
         case Diverged(facts=facts):
@@ -68,7 +70,7 @@ def _recognise(error: BaseException, spec: JobSpec | None) -> Failed | None:
             return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
         case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | Unavailable():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
-        case UnfitWeights() | UnknownParameters() | NothingToTrain():
+        case UnfitWeights() | UnknownParameters() | NothingToTrain() | NothingToTransfer() | BadBundle():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."
@@ -82,11 +84,14 @@ def _disk_full(text: str) -> Failed:
     return Failed(code="disk_full", message=text, hint=hint)
 
 
-def _smaller(spec: JobSpec | None) -> str:
+def _smaller(spec: AnyJobSpec | None) -> str:
     if spec is None:
         return "Use a smaller batch_size or a smaller network."
     return f"Use a batch_size below {spec.batch_size}, smaller pictures, or a smaller network."
 
 
-def _sizes(spec: JobSpec | None) -> dict[str, object]:
-    return {} if spec is None else {"batch_size": spec.batch_size, "architecture": spec.architecture.name}
+def _sizes(spec: AnyJobSpec | None) -> dict[str, object]:
+    if spec is None:
+        return {}
+    network = spec.architecture.name if isinstance(spec, TrainingSpec) else spec.model
+    return {"batch_size": spec.batch_size, "architecture": network}

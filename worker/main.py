@@ -85,7 +85,8 @@ def compose(settings: Settings) -> Worker:
     standby.start()
     resources.callback(standby.close)
     cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
-    supervisor = Supervisor(sessions, storage, standby, owner, cadence, settings.max_attempts)
+    attempts, weights = settings.max_attempts, settings.datasets_dir / "weights"
+    supervisor = Supervisor(sessions, storage, standby, owner, cadence, attempts, weights_dir=weights)
     supervisor.devices = devices
     importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
     return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.take), supervisor, resources)

@@ -1,13 +1,14 @@
-"""What must be here before a trainer can start: the dataset, the newest undamaged snapshot, and room for more."""
+"""What must be here before a trainer can start: dataset, model, newest undamaged snapshot, and room for more."""
 
 from pathlib import Path
 
 import structlog
 
 from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
-from core.errors import Corrupt, StorageFull
-from core.spec import JobSpec
+from core.errors import Corrupt, InvalidSpec, StorageFull
+from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec
 from core.storage import Storage
 from worker.protocol import Start
 from worker.recorder import RESERVE_BYTES, Recorder
@@ -18,23 +19,28 @@ log = structlog.get_logger()
 class Preparation:
     """Of one attempt. It fetches and looks; all it writes are warnings, and it deletes what the job can do without."""
 
-    def __init__(self, storage: Storage, recorder: Recorder, job: JobRow, version: DatasetVersionRow) -> None:
+    def __init__(
+        self, storage: Storage, recorder: Recorder, job: JobRow, version: DatasetVersionRow, weights_dir: Path
+    ) -> None:
+        """`weights_dir`: this worker's files of weights that jobs may begin with."""
         self._storage, self._recorder, self._job, self._version = storage, recorder, job, version
+        self._weights_dir = weights_dir
 
     def start(self, lease_s: float) -> Start:
         """What the trainer is told first; its work folder is the caller's to delete.
 
         Raises:
-            Corrupt: the dataset, or every checkpoint, is damaged.
+            Corrupt: the dataset, a model, or every checkpoint is damaged.
+            InvalidSpec, NotFound: the model, or file of weights, that the job names is not there.
             StorageFull: there is no room here.
             pydantic.ValidationError: the spec is of another version.
         """
-        spec = JobSpec.model_validate(self._job.spec)
+        spec = ANY_JOB.validate_python(self._job.spec)
         checkpoints = self._recorder.write(lambda session: CheckpointRepo(session).resumable(self._job.id))
         self._need_room(max((row.size_bytes for row in checkpoints), default=0))
         meta, key = self._version.meta or {}, self._version.packed_key or ""
         dataset_dir = self._storage.fetch(key, {name: file["sha256"] for name, file in meta.get("files", {}).items()})
-        resume_dir = self._newest(checkpoints)
+        resume_dir, model_dir = self._newest(checkpoints), self._model(spec)
         return Start(
             job_id=self._job.id,
             attempt=self._job.attempt,
@@ -43,8 +49,26 @@ class Preparation:
             dataset=lineage(self._version),
             work_dir=str(self._storage.scratch()),
             resume_dir=str(resume_dir) if resume_dir else None,
+            model_dir=str(model_dir) if model_dir else None,
+            weights_path=self._weights(spec),
             lease_s=lease_s,
         )
+
+    def _model(self, spec: AnyJobSpec) -> Path | None:
+        """The bundle of the model that is examined, or begun with."""
+        ref = spec.model if isinstance(spec, ExaminationSpec) else spec.init_from
+        if ref is None:
+            return None
+        row = self._recorder.write(lambda session: ModelRepo(session).resolve(ref))
+        return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
+
+    def _weights(self, spec: AnyJobSpec) -> str | None:
+        if isinstance(spec, ExaminationSpec) or spec.weights is None:
+            return None
+        path = self._weights_dir / spec.weights.removeprefix("file:")
+        if not path.is_file():
+            raise InvalidSpec(f"There is no file {path.name!r} in the folder of weights, {path.parent}.")
+        return str(path)
 
     def _need_room(self, snapshot_bytes: int) -> None:
         needed = snapshot_bytes + RESERVE_BYTES

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from core.spec import JobSpec
+from core.spec import AnyJobSpec
 
 
 class Message(BaseModel):
@@ -18,17 +18,20 @@ class Start(Message):
     """The first line. A standby trainer has imported torch and waits for it.
 
     `spec` is resolved. `dataset_dir` holds the packed dataset; `resume_dir` a snapshot to go on from;
-    `work_dir` is empty and the trainer's own: snapshots and the bundle are left there.
+    `work_dir` is empty and the trainer's own: snapshots and the bundle are left there. `model_dir` holds the bundle of
+    the model that the spec names, `weights_path` the file of weights.
     """
 
     type: Literal["start"] = "start"
     job_id: str
     attempt: int
-    spec: JobSpec
+    spec: AnyJobSpec
     dataset_dir: str
     dataset: dict[str, Any]  # {name, version, content_hash}: lineage for the bundle
     work_dir: str
     resume_dir: str | None = None
+    model_dir: str | None = None
+    weights_path: str | None = None
     device: str | None = Field(default=None, description="Where to compute, whatever the spec wishes.")
     lease_s: float = Field(description="The trainer stops itself when no Lease came for so long (monotonic clock).")
 
@@ -120,6 +123,8 @@ class Checkpoint(Message):
 
 
 class Log(Message):
+    """A line of the job's log; a warning is kept with the job, too."""
+
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"]
     message: str
@@ -135,6 +140,14 @@ class Finished(Message):
     evaluation: dict[str, Any]  # per split: all metrics, confusion matrix where asked
     num_parameters: int
     stop_reason: str | None = None
+
+
+class Answered(Message):
+    """A job that leaves no model is done. Said once, last; the exit status is then 0."""
+
+    type: Literal["answered"] = "answered"
+    result: dict[str, Any]
+    metrics: dict[str, float | str]
 
 
 class Stopped(Message):
@@ -164,7 +177,9 @@ class Failed(Message):
 
 
 Down = Annotated[Start | Lease | Stop, Field(discriminator="type")]
-Up = Annotated[Started | Alive | Metrics | Checkpoint | Log | Finished | Stopped | Failed, Field(discriminator="type")]
+Up = Annotated[
+    Started | Alive | Metrics | Checkpoint | Log | Finished | Answered | Stopped | Failed, Field(discriminator="type")
+]
 
 DOWN: TypeAdapter[Down] = TypeAdapter(Down)
 UP: TypeAdapter[Up] = TypeAdapter(Up)

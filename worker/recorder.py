@@ -20,7 +20,7 @@ from core.db.tables import JobRow, ModelVersionRow
 from core.errors import LostLease, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
-from worker.protocol import Checkpoint, Finished, Metrics, Point, StoredFile
+from worker.protocol import Answered, Checkpoint, Finished, Metrics, Point, StoredFile
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -168,6 +168,11 @@ class Recorder:
                 raise
             self._storage.publish(Path(said.dir), key)
         self.write(lambda session: self._register(session, said, key, description, dataset))
+
+    def answer(self, said: Answered) -> None:
+        """The job succeeded, with a result and without a model."""
+        told = clean(said.result)
+        self.write(lambda session: AttemptRepo(session).answer(self._job.id, self._job.token, told, said.metrics))
 
     def fail(self, failure: dict[str, Any]) -> None:
         """The job failed for good."""

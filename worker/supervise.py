@@ -16,7 +16,7 @@ from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
-from core.errors import Corrupt, LostLease, StorageFull, Unavailable
+from core.errors import Corrupt, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
 from core.failures import FAILURES, failure
 from core.jobs import StopRequest
 from core.storage import Storage
@@ -26,7 +26,7 @@ from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
 from worker.preparation import Preparation, lineage
-from worker.protocol import Alive, Checkpoint, Failed, Finished, Log, Metrics, Started, Stop, Stopped, Up
+from worker.protocol import Alive, Answered, Checkpoint, Failed, Finished, Log, Metrics, Started, Stop, Stopped, Up
 from worker.recorder import Recorder
 from worker.standby import Standby
 
@@ -47,8 +47,9 @@ class Supervisor:
         cadence: Cadence,
         max_attempts: int = 5,
         clock: Callable[[], float] = time.monotonic,
+        weights_dir: Path = Path("/nonexistent"),
     ) -> None:
-        self.sessions, self.storage, self.standby = sessions, storage, standby
+        self.sessions, self.storage, self.standby, self.weights_dir = sessions, storage, standby, weights_dir
         self.owner, self.cadence, self.max_attempts, self.clock = owner, cadence, max_attempts, clock
         self.devices = Devices()  # the CPU alone, unless somebody tells of more
         self.is_leaving = False
@@ -128,7 +129,8 @@ class Attempt:
             log.info("attempt.ended")
 
     def _run(self) -> None:
-        preparation = Preparation(self._supervisor.storage, self._recorder, self._job, self._version)
+        given = self._supervisor.storage, self._recorder, self._job, self._version
+        preparation = Preparation(*given, self._supervisor.weights_dir)
         try:
             start = preparation.start(LEASE_SHARE * self._cadence.lease_s)
             self._work_dir = Path(start.work_dir)
@@ -139,8 +141,8 @@ class Attempt:
             code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
             self._fail(code, error.detail, "Restore the files from a copy, or post the job again.", error.facts)
             return
-        except ValidationError as error:
-            self._fail("invalid_spec", str(error), "The job was stored by another version: post it again.")
+        except (ValidationError, InvalidSpec, NotFound) as error:
+            self._fail("invalid_spec", str(error), "Change what is named and post the job again.")
             return
         if self._wanted() in ("cancel", "pause", "preempt"):
             self._leave()
@@ -206,6 +208,9 @@ class Attempt:
             case Metrics():
                 self._recorder.keep(message)
                 return False
+            case Log(level="warning", message=text):
+                self._recorder.warn(text)
+                return False
             case Log(level=level, message=text):
                 self._recorder.log(level, text)
                 return False
@@ -215,6 +220,9 @@ class Attempt:
             case Finished():
                 self._recorder.flush()
                 self._stored(lambda: self._recorder.finish(message, self._dataset))
+            case Answered():
+                self._recorder.flush()
+                self._recorder.answer(message)
             case Stopped():
                 self._recorder.flush()
                 self._leave()

@@ -7,24 +7,26 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 import yaml
 from torch import nn
 
 from core.datasets.packed import Packed
-from core.spec import JobSpec
+from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec
 from models import bundle, registry
+from worker import errands
 from worker.assemble import assemble, normalization
 from worker.channel import STDIN, Channel, die_with_parent, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
 from worker.engine.device import Placement, keep_freed_memory, place, use_threads
 from worker.engine.run import Interrupted, Run
 from worker.failures import WrongDataset, explain
-from worker.protocol import EXIT_STOPPED, Finished, Start, Started, Stopped
+from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
 
+MAX_NAMES = 20
 FOREVER_S = 1e9  # alone in a shell nobody holds a lease
 
 
@@ -56,35 +58,75 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
     return EXIT_STOPPED if isinstance(message, Stopped) else 0
 
 
-def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Stopped:
-    """From the spec to a bundle, or to a snapshot where somebody asked to leave."""
+def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Answered | Stopped:
+    """From the spec to what its kind of job leaves, or to an early end where somebody asked to leave."""
     packed = Packed.open(Path(start.dataset_dir))
     expected = start.dataset.get("content_hash")
     if expected is not None and packed.meta.content_hash != expected:
         raise WrongDataset(f"the dataset's content is {packed.meta.content_hash}, not {expected}")
     placement = choose_placement(start, channel)
     use_threads(placement.threads)
-    run = assemble(start.spec, packed, placement)
-    if start.resume_dir is not None:
-        resume(run, Path(start.resume_dir))
-    channel.say(Started(runtime=placement.describe() | _runtime(run, start)))
+    try:
+        match start.spec:
+            case JobSpec():
+                return fit(start, packed, placement, channel, snapshot_every_s)
+            case LrFindSpec():
+                return find_lr(start, packed, placement, channel)
+            case EvaluateSpec() | PredictSpec():
+                return examine(start, packed, placement, channel)
+            case _:
+                assert_never(start.spec)
+    except Interrupted:
+        return _stopped(channel)  # of a training, the last epoch's snapshot is there already
+
+
+def fit(start: Start, packed: Packed, placement: Placement, channel: Channel, snapshot_every_s: float) -> Finished:
+    """Train, from a bundle's weights or a snapshot where there is one, to a bundle.
+
+    Raises:
+        Interrupted: asked to leave; there is a snapshot if there was anything to keep.
+    """
+    resume_dir = None if start.resume_dir is None else Path(start.resume_dir)
+    known = None if resume_dir is None else snapshot.read_words(resume_dir).get("lr_find")
+    spec, found = errands.with_found_lr(start, packed, placement, channel, known)
+    run = assemble(spec, packed, placement, errands.begin_with(start))
+    if resume_dir is not None:
+        resume(run, resume_dir)
+    else:
+        _tell_of_transfer(run, channel)
+    channel.say(Started(runtime=placement.describe() | _runtime(run, start) | found))
     reporter = Reporter(channel, run)
     snapshots = Snapshots(
         channel,
         run,
         Path(start.work_dir) / "checkpoints",
-        placement.describe() | {"job_id": start.job_id, "epochs": start.spec.epochs},
+        placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | found,
         (run.guard.check, reporter.settle),
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)
     run.loop((Obedience(channel), vitals, reporter, snapshots)).fit(run.state)
     if not run.state.is_done:
-        return _stopped(channel)
-    try:
-        return finish(run, start, packed, channel, vitals)
-    except Interrupted:
-        return _stopped(channel)  # the last epoch's snapshot is there already
+        raise Interrupted
+    return finish(run, start, packed, channel, vitals)
+
+
+def find_lr(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
+    """Try learning rates as the job says."""
+    run, asked = errands.rehearse(start, packed, placement), errands.sweep_of(start.spec)
+    _tell_of_transfer(run, channel)
+    channel.say(Started(runtime=placement.describe() | _runtime(run, start)))
+    curve = errands.sweep(run, asked, errands.Pace(channel, asked.steps))
+    return errands.answer_lr(run, curve, channel)
+
+
+def examine(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
+    """Show a registered model a split."""
+    assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with these kinds
+    assert isinstance(start.spec, EvaluateSpec)  # noqa: S101
+    shown, work = errands.evaluate(start.spec, packed, Path(start.model_dir), placement, channel)
+    channel.say(Started(runtime=placement.describe() | {"num_parameters": shown.num_parameters}))
+    return work()
 
 
 def choose_placement(start: Start, channel: Channel) -> Placement:
@@ -110,6 +152,17 @@ def resume(run: Run, folder: Path) -> None:
     snapshot.restore(folder, run.network, run.parts(), run.placement.device)
     if run.state.max_epochs > before:
         run.state.stop_reason = None
+
+
+def _tell_of_transfer(run: Run, channel: Channel) -> None:
+    if run.transferred is None:
+        return
+    for what in ("missing", "unexpected", "mismatched"):
+        names: list[str] = getattr(run.transferred, what)
+        if names:
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            text = f"Weights to begin with: {len(names)} {what}: {', '.join(names[:MAX_NAMES])}{more}."
+            log(channel, text, "warning")
 
 
 def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vitals) -> Finished:
@@ -140,6 +193,7 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
 def describe(start: Start, packed: Packed) -> bundle.Description:
     """What a bundle says of itself."""
     spec, meta = start.spec, packed.meta
+    assert isinstance(spec, JobSpec)  # noqa: S101 - no other kind leaves a bundle
     mean, std = normalization(spec, meta)
     architecture = spec.architecture
     return bundle.Description(
@@ -177,7 +231,10 @@ def _stopped(channel: Channel) -> Stopped:
 
 def _runtime(run: Run, start: Start) -> dict[str, Any]:
     resumed = run.state.step if start.resume_dir is not None else None
-    return {"num_parameters": _num_parameters(run.network), "resumed_from_step": resumed}
+    trainable = sum(parameter.numel() for parameter in run.network.parameters() if parameter.requires_grad)
+    begun = {} if run.transferred is None else {"init": run.transferred._asdict()}
+    counts = {"num_parameters": _num_parameters(run.network), "num_trainable_parameters": trainable}
+    return counts | {"resumed_from_step": resumed} | begun
 
 
 def _num_parameters(network: nn.Module) -> int:
@@ -192,7 +249,7 @@ def _in_words(values: dict[str, Any]) -> dict[str, Any]:
 
 def _start_from(options: argparse.Namespace) -> Start:
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    spec = JobSpec.model_validate(yaml.safe_load(options.spec.read_text()))
+    spec = ANY_JOB.validate_python(yaml.safe_load(options.spec.read_text()))
     return Start(
         job_id=spec.name or options.spec.stem,
         attempt=1,
@@ -201,6 +258,7 @@ def _start_from(options: argparse.Namespace) -> Start:
         dataset={"name": spec.dataset.name, "version": spec.dataset.version},
         work_dir=str(options.work_dir),
         resume_dir=None if options.resume_dir is None else str(options.resume_dir),
+        model_dir=None if options.model_dir is None else str(options.model_dir),
         lease_s=FOREVER_S,
     )
 
@@ -210,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--spec", type=Path, help="a job as YAML or JSON; without it orders are read from stdin")
     parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
     parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
+    parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
     parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from")
     return parser
 

@@ -12,7 +12,7 @@ from app.schemas.examples import CHANGES, JOBS
 from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problems
 from core.jobs import JobState, StopRequest
-from core.spec import JobSpec
+from core.spec import AnyJobSpec
 from core.spec.base import Name
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
@@ -34,7 +34,7 @@ IdempotencyKey = Annotated[
     },
 )
 def submit_job(
-    spec: Annotated[JobSpec, Body(openapi_examples=JOBS)],
+    spec: Annotated[AnyJobSpec, Body(openapi_examples=JOBS)],
     jobs: JobsDep,
     response: Response,
     dry_run: Annotated[bool, Query(description="Check and resolve the spec; store nothing.")] = False,

@@ -52,6 +52,25 @@ JOBS: dict[str, Any] = {
             "epochs": 2,
         },
     },
+    "learning rate": {
+        "summary": "Find a learning rate for a training",
+        "value": {
+            "kind": "lr_find",
+            "dataset": {"name": "digits"},
+            "architecture": {"name": "convnet", "channels": [16, 32], "head": [64]},
+            "start_lr": 1e-6,
+            "end_lr": 1.0,
+        },
+    },
+    "part frozen": {
+        "summary": "Train the last layer alone, with the peak of its cycle found",
+        "value": {
+            "dataset": {"name": "digits"},
+            "architecture": {"name": "mlp", "hidden": [32]},
+            "schedule": {"name": "one_cycle", "max_lr": "auto"},
+            "freeze": ["*", "!3.*"],
+        },
+    },
 }
 
 CHANGES: dict[str, Any] = {

@@ -11,7 +11,7 @@ from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
 from core.failures import FailureKind, kind_of
 from core.jobs import JobState
-from core.spec import JobSpec
+from core.spec import AnyJobSpec
 from core.spec.base import Spec
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
@@ -91,7 +91,7 @@ class JobSummaryOut(BaseModel):
 class JobOut(JobSummaryOut):
     """A job, whole."""
 
-    spec: JobSpec = Field(description="The resolved spec: every default filled in, the dataset's version pinned.")
+    spec: AnyJobSpec = Field(description="The resolved spec: every default filled in, the dataset's version pinned.")
     transitions: list[TransitionOut]
     queue_position: int | None = Field(
         description="How many queued jobs are taken before this one; null unless queued."
@@ -102,6 +102,10 @@ class JobOut(JobSummaryOut):
     warnings: list[str]
     runtime: dict[str, JsonValue] | None = Field(
         description="Device, precision, threads, versions; null before a start."
+    )
+
+    result: dict[str, JsonValue] | None = Field(
+        description="What a job of another kind than `train` found; null before its end."
     )
 
     @classmethod
@@ -122,6 +126,7 @@ class JobOut(JobSummaryOut):
                 "waits_for": waits_for and {"name": waits_for.name, "version": waits_for.version},
                 "warnings": job.warnings,
                 "runtime": job.runtime,
+                "result": job.result,
             }
         )
 
@@ -158,7 +163,7 @@ def _failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
 class DryRunOut(BaseModel):
     """What a job would be; nothing was stored."""
 
-    spec: JobSpec
+    spec: AnyJobSpec
     num_parameters: int
     output_shape: list[int] = Field(description="Of one picture: [number of outputs].")
     steps_per_epoch: int

@@ -9,21 +9,22 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.services import specs
+from app.services import kinds, specs
 from app.services.datasets import DatasetService
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.models import ModelRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
-from core.errors import IdempotencyMismatch, InvalidSpec, Unavailable
+from core.errors import Conflict, IdempotencyMismatch, InvalidSpec, NotFound, Unavailable
 from core.events import Event
 from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
-from core.spec import JobSpec
+from core.spec import ANY_JOB, AnyJobSpec
 from core.spec.explain import explain
 from core.storage import Storage
 
@@ -64,7 +65,7 @@ class JobService:
         self._worker_silence_s = worker_silence_s
         self._jobs = JobRepo(session)
 
-    def submit(self, spec: JobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None) -> JobView:
+    def submit(self, spec: AnyJobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None) -> JobView:
         """Store a job and let it be queued; the same key and spec give the job that they gave before.
 
         Raises:
@@ -84,9 +85,9 @@ class JobService:
             raise IdempotencyMismatch(f"The key stood for job {known.job_id}, asked for with another body.")
         return self.show(known.job_id)
 
-    def dry_run(self, spec: JobSpec) -> specs.Resolved:
+    def dry_run(self, spec: AnyJobSpec) -> specs.Resolved:
         """What the job would be; nothing is stored."""
-        return specs.resolve(spec, self._datasets.look(spec.dataset), self._devices())
+        return self._resolve(spec, self._datasets.look(spec.dataset))
 
     def page(
         self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
@@ -100,7 +101,9 @@ class JobService:
         return JobView(job, transitions, position, version if version and version.state is IMPORTING else None)
 
     def stop(self, job_id: str, wish: StopRequest) -> JobView:
-        """Cancel, pause, or finish after this epoch; Conflict where the state does not allow it."""
+        """Cancel, pause, or finish after this epoch; Conflict where the state or the kind does not allow it."""
+        if wish is StopRequest.FINISH:
+            _need_training(self._jobs.get(job_id), "finished early")
         self._jobs.request_stop(job_id, wish)
         return self.show(job_id)
 
@@ -123,6 +126,7 @@ class JobService:
     def extend(self, job_id: str, epochs: int) -> JobView:
         """Let a succeeded job go on for so many epochs more than it made, with its optimizer and schedule."""
         job = self._jobs.get(job_id)
+        _need_training(job, "extended")
         made = int(job.progress.get("epoch") or job.spec["epochs"])
         total = made + epochs
         spec = validated({**job.spec, "epochs": total})
@@ -132,7 +136,9 @@ class JobService:
 
     def clone(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
         """A new job like an old one; changes are merged into its spec, and a part of another name replaces the old."""
-        old = {key: value for key, value in self._jobs.get(job_id).spec.items() if key != "name"}
+        job = self._jobs.get(job_id)
+        known = kinds.fields(str(changes.get("kind", job.kind)))  # another kind takes what it shares with this one
+        old = {key: value for key, value in job.spec.items() if key != "name" and key in known}
         return self.submit(validated(merged(old, changes)), parent_id=job_id)
 
     def delete(self, job_id: str) -> None:
@@ -147,7 +153,7 @@ class JobService:
             if job is None:
                 continue
             try:
-                spec = self.dry_run(JobSpec.model_validate(job.spec)).spec
+                spec = self.dry_run(ANY_JOB.validate_python(job.spec)).spec
             except InvalidSpec as error:
                 errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
                 self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
@@ -155,23 +161,39 @@ class JobService:
                 self._jobs.resolve(job_id, spec.model_dump(mode="json"))
                 self._send(job_id)
 
-    def _create(self, spec: JobSpec, parent_id: str | None) -> JobView:
+    def _resolve(self, spec: AnyJobSpec, dataset: specs.Pinned) -> specs.Resolved:
+        named, model = kinds.named_model(spec), None
+        if named is not None:
+            at, ref = named
+            try:
+                model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
+            except NotFound as error:
+                raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
+        return kinds.resolve(spec, dataset, self._devices(), model)
+
+    def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
         awaited = self._datasets.awaited(spec.dataset)
         if awaited is not None:
-            return self._store(specs.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
+            return self._store(kinds.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin(spec.dataset)
-        resolved = specs.resolve(spec, pinned.dataset, self._devices())
+        resolved = self._resolve(spec, pinned.dataset)
         return self._store(
             resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
         )
 
     def _store(
-        self, spec: JobSpec, version_id: str, parent_id: str | None, *, is_resolved: bool, warnings: Sequence[str] = ()
+        self,
+        spec: AnyJobSpec,
+        version_id: str,
+        parent_id: str | None,
+        *,
+        is_resolved: bool,
+        warnings: Sequence[str] = (),
     ) -> JobView:
         job = JobRow(
             kind=spec.kind,
             name=spec.name,
-            model_name=spec.model,
+            model_name=kinds.registry_name(spec),
             spec=spec.model_dump(mode="json"),
             is_resolved=is_resolved,
             warnings=list(warnings),
@@ -199,18 +221,23 @@ class JobService:
                 log.warning("job.files_left", key=key, error=str(error))
 
 
-def fingerprint(spec: JobSpec) -> str:
+def _need_training(job: JobRow, what: str) -> None:
+    if job.kind != "train":
+        raise Conflict(f"A job of the kind {job.kind} cannot be {what}: it has no epochs.", state=job.state, allowed=[])
+
+
+def fingerprint(spec: AnyJobSpec) -> str:
     """Equal for equal requests, whatever the order and layout of their JSON."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def validated(document: Mapping[str, Any]) -> JobSpec:
+def validated(document: Mapping[str, Any]) -> AnyJobSpec:
     """Raises InvalidSpec where the document is no spec."""
     try:
-        return JobSpec.model_validate(dict(document))
+        return ANY_JOB.validate_python(dict(document))
     except ValidationError as error:
-        pairs = explain(error.errors(include_input=False), JobSpec.model_json_schema())
+        pairs = explain(error.errors(include_input=False), ANY_JOB.json_schema())
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 

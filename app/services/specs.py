@@ -12,7 +12,7 @@ from app.services import fitting
 from app.services.fitting import Report
 from core.datasets import DatasetFacts, splits
 from core.errors import InvalidSpec
-from core.spec import ArchitectureSpec, DatasetSpec, JobSpec
+from core.spec import AnyJobSpec, ArchitectureSpec, DatasetSpec, JobSpec, TrainingSpec
 from core.spec.base import Spec
 from core.spec.explain import explain, pointer_of, unknown
 from models import registry
@@ -29,7 +29,7 @@ class Pinned(NamedTuple):
 class Resolved(NamedTuple):
     """A spec with nothing left open, and what is known of the run before it starts."""
 
-    spec: JobSpec
+    spec: AnyJobSpec
     num_parameters: int
     output_shape: tuple[int, ...]
     steps_per_epoch: int
@@ -55,17 +55,11 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     fitting.check_device(spec, devices, report)
     architecture, summary = _check_architecture(spec.architecture, facts, report)
     fitting.check_optimizer(spec, summary.parameter_names, report)
+    fitting.check_freeze(spec, summary.parameter_names, report)
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     spec = spec.model_copy(update={"architecture": architecture})
     return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
-
-
-def provisional(spec: JobSpec, version: int) -> JobSpec:
-    """The spec of a job whose dataset is still being imported: named, and pinned to that version."""
-    name = spec.name or generated_name(spec)
-    dataset = spec.dataset.model_copy(update={"version": version})
-    return spec.model_copy(update={"name": name, "model": spec.model or name, "dataset": dataset})
 
 
 def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[st
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 
-def generated_name(spec: JobSpec) -> str:
+def generated_name(spec: TrainingSpec) -> str:
     """`convnet-digits-3f2a`"""
     return f"{spec.architecture.name[:28]}-{spec.dataset.name[:28]}-{secrets.token_hex(2)}"
 

@@ -42,7 +42,7 @@ class DatasetVersionRow(Base):
 
 
 class JobRow(Base):
-    """A wish to train, and who is at it. Every write of an attempt carries its `token`."""
+    """A wish, most often to train, and who is at it. Every write of an attempt carries its `token`."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -69,6 +69,7 @@ class JobRow(Base):
     runtime: Mapped[dict[str, Any] | None]  # what the trainer resolved: device, precision, threads, versions
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
     metrics: Mapped[dict[str, Any]]  # latest value by name; non-finite as strings
+    result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # what a job that leaves no model found
     model_version: Mapped[int | None]
 
     attempt: Mapped[int] = mapped_column(default=0)  # how often it was claimed

@@ -15,7 +15,7 @@ Schema = Mapping[str, Any]
 def explain(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
     """(JSON pointer, reason) of every error, by the JSON Schema of what was validated."""
     found = dict.fromkeys(
-        (prefix + pointer_of(at), reason)
+        (prefix + pointer_of([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
         for error in errors
         for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
         for reason in [_reason(error, node, schema)]
@@ -55,7 +55,7 @@ def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             return unknown("field", str(error["loc"][-1]), sorted(_properties(node, root)))
         case "union_tag_invalid":
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            return unknown("name", str(context["tag"]), expected)
+            return unknown(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
             return "needs a field 'name' that says which kind it is"
         case "missing":

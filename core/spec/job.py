@@ -1,8 +1,8 @@
 """A job in words: the body of `POST /v1/jobs`, and what is stored of it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from core.spec.base import Count, Name, Positive, Share, Spec
 from core.spec.callbacks import CallbackSpec
@@ -15,6 +15,14 @@ from core.spec.transforms import TransformSpec
 Transforms = Annotated[tuple[TransformSpec, ...], Field(strict=False, max_length=32)]
 Metrics = Annotated[tuple[MetricSpec, ...], Field(strict=False, max_length=32)]
 Callbacks = Annotated[tuple[CallbackSpec, ...], Field(strict=False, max_length=32)]
+
+
+MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
+ModelRef = Annotated[str, Field(pattern=MODEL_REF, description="A registered model: `name`, `name@3` or `name@alias`.")]
+WEIGHTS_FILE = r"^file:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\.safetensors$"
+WeightsFile = Annotated[str, Field(pattern=WEIGHTS_FILE, examples=["file:resnet18.safetensors"])]
+FREEZE = "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
+FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE)]
 
 
 class Choice(Spec):
@@ -49,11 +57,11 @@ class ArchitectureSpec(Choice):
     """Which network, with its options beside the name: see `GET /v1/catalog`."""
 
 
-class JobSpec(Spec):
-    """Train a network on a dataset. Only `dataset` and `architecture` are required."""
+class TrainingSpec(Spec):
+    """What a training is made of, whatever it is made for."""
 
     spec_version: Literal[1] = 1
-    kind: Literal["train"] = "train"
+    kind: str
     name: Name | None = Field(default=None, description="Generated unless given.")
     model: Name | None = Field(default=None, description="The registry's name for the result; `name` unless given.")
     dataset: DatasetSpec
@@ -74,6 +82,18 @@ class JobSpec(Spec):
         "norm still sees `batch_size` samples at a time. Steps, schedules and `drop_last` go by the larger batch.",
     )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    init_from: ModelRef | None = Field(
+        default=None, description="Begin with the weights of this registered model; what does not fit begins anew."
+    )
+    weights: WeightsFile | None = Field(
+        default=None, description="Begin with the weights of a file in the folder `weights` of the workers' datasets."
+    )
+    freeze: Annotated[tuple[FreezePattern, ...], Field(strict=False, max_length=100)] = Field(
+        default=(), description="Parameters that stay as they are; of all patterns that match one, the last counts."
+    )
+    freeze_bn_stats: bool = Field(
+        default=True, description="Batch norms that are frozen keep their running statistics, and use them."
+    )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
@@ -85,3 +105,15 @@ class JobSpec(Spec):
         "checkpoint is kept. The callback `time_limit` ends in success instead.",
     )
     callbacks: Callbacks = ()
+
+    @model_validator(mode="after")
+    def _begins_once(self) -> Self:
+        if self.init_from is not None and self.weights is not None:
+            raise ValueError("init_from and weights are two beginnings; give one")
+        return self
+
+
+class JobSpec(TrainingSpec):
+    """Train a network on a dataset. Only `dataset` and `architecture` are required."""
+
+    kind: Literal["train"] = "train"

@@ -97,7 +97,9 @@ class OneCycleSpec(Spec):
     """
 
     name: Literal["one_cycle"] = "one_cycle"
-    max_lr: Positive
+    max_lr: Positive | Literal["auto"] = Field(
+        description="`auto`: what `lr_find` would suggest, found before the training begins."
+    )
     pct_start: Probability = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
     cycle_momentum: bool = True

@@ -84,6 +84,11 @@ def main() -> None:
         metrics(2, "NaN")
         say(type="log", level="info", message="hello \0 there")
         finish(work)
+    elif PLAN == "answer":
+        say(type="log", level="warning", message="mind this")
+        say(type="log", level="warning", message="mind this")
+        told = [start["model_dir"], start["weights_path"]]
+        say(type="answered", result={"told": told, "text": "a \0 b"}, metrics={"test_loss": "NaN"})
     elif PLAN == "fail":
         checkpoint(work, 1, "best")
         say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})

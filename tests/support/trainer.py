@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from core.spec import JobSpec
+from core.spec import AnyJobSpec
 from worker.protocol import DOWN, UP, Down, Start, Up
 
 
@@ -91,7 +91,7 @@ class TrainerProcess:
         return pipe
 
 
-def start(spec: JobSpec, dataset_dir: Path, work_dir: Path, **changes: Any) -> Start:
+def start(spec: AnyJobSpec, dataset_dir: Path, work_dir: Path, **changes: Any) -> Start:
     work_dir.mkdir()
     fields: dict[str, Any] = {
         "job_id": "0" * 32,

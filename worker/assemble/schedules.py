@@ -5,6 +5,7 @@ from typing import assert_never
 import torch
 from torch.optim import lr_scheduler
 
+from core.errors import InvalidSpec
 from core.spec import schedules
 from worker.engine import schedules as engine_schedules
 from worker.engine.callback import Callback
@@ -36,6 +37,8 @@ def make_schedule(
             made = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=t_0, T_mult=t_mult, eta_min=eta_min)
         case schedules.CyclicSpec():
             made = engine_schedules.cyclic(optimizer, **given)
+        case schedules.OneCycleSpec(max_lr="auto"):
+            raise InvalidSpec("max_lr 'auto' must have been found before")
         case schedules.OneCycleSpec():
             made = engine_schedules.one_cycle(optimizer, total_steps=whole, **given)
         case schedules.PlateauSpec(monitor=monitor, mode=mode):

@@ -31,6 +31,7 @@ from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward, Mix
+from worker.engine.transfer import Weights, freeze, frozen_norms, transfer
 
 T = TypeVar("T")
 USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
@@ -41,19 +42,21 @@ USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
 }
 
 
-def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
-    """Build everything a job needs, under its seed.
+def assemble(spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None) -> Run:
+    """Build everything a job needs, under its seed; `begin_with` are weights by name, where not fresh ones.
 
     Raises:
         InvalidSpec: the parts do not fit each other or the dataset.
+        NothingToTransfer: no weight to begin with fits, or none is left to train.
     """
     RandomState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.split("train"), resolve(packed, spec.dataset, spec.seed)
-    network = placement.network(
-        registry.build(spec.architecture.name, spec.architecture.options, meta.image_shape, meta.num_outputs)
-    )
+    network = placement.network(_network(spec, meta))
+    transferred = None if begin_with is None else transfer(network, begin_with)
+    frozen = freeze(network, spec.freeze)
     loss = make_loss(spec.loss or USUAL[meta.task][0], meta, np.asarray(train.targets[splits.train_index]))
-    forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement)
+    still = frozen_norms(network) if spec.freeze_bn_stats else []
+    forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
     averaging = _averaging(spec, network)
     made = _callbacks(spec, network, averaging)
@@ -64,7 +67,7 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
         hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
     wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, wanted)
-    new_tally = partial(_tally, wanted, meta, placement)
+    new_tally = partial(make_tally, wanted, meta, placement)
     new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
@@ -86,7 +89,13 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
         mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
         averaging=averaging,
         part_size=spec.batch_size if spec.accumulate_batches > 1 else None,
+        transferred=transferred,
+        frozen=tuple(frozen),
     )
+
+
+def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
+    return registry.build(spec.architecture.name, spec.architecture.options, meta.image_shape, meta.num_outputs)
 
 
 def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -114,7 +123,9 @@ def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
             raise InvalidSpec(f"monitor {monitor!r} is no metric of this job; there are {', '.join(known)}")
 
 
-def _tally(wanted: Sequence[metrics.MetricSpec], meta: PackedMeta, placement: Placement, *, curves_only: bool) -> Tally:
+def make_tally(
+    wanted: Sequence[metrics.MetricSpec], meta: PackedMeta, placement: Placement, *, curves_only: bool
+) -> Tally:
     asked = [spec for spec in wanted if not (curves_only and isinstance(spec, metrics.ConfusionMatrixSpec))]
     return Tally({spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}, choose.adapter(meta.task))
 

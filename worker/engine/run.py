@@ -17,6 +17,7 @@ from worker.engine.metrics.tally import Tally
 from worker.engine.snapshot import RandomState, Stateful
 from worker.engine.state import RunState
 from worker.engine.steps import Batch, Clip, Forward, Mix, TrainStep, ValidStep
+from worker.engine.transfer import Transferred
 
 
 class Interrupted(Exception):
@@ -31,6 +32,8 @@ class Run:
         callbacks: as asked for, in that order; the guard is apart and always there.
         keep_best: the one of `callbacks` that says which weights are registered, if any.
         new_tally: sums with all metrics, those of the last evaluation too.
+        transferred: what became of weights that it began with, if with any.
+        frozen: names of parameters that stay as they are.
     """
 
     state: RunState
@@ -49,6 +52,8 @@ class Run:
     callbacks: tuple[Callback, ...]
     guard: NonFiniteGuard
     keep_best: KeepBest | None
+    transferred: Transferred | None = None
+    frozen: tuple[str, ...] = ()
     mix: Mix | None = None
     averaging: Averaging | None = None
     part_size: int | None = None

@@ -1,7 +1,7 @@
 """What is done with one batch, in a visible order; everything that alters the maths is here."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -50,11 +50,26 @@ class Clip(NamedTuple):
 class Forward:
     """From a batch to raw scores and loss, in the placement's precision; the loss itself always in fp32."""
 
-    def __init__(self, network: nn.Module, preprocess: nn.Module, loss: nn.Module, placement: Placement) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        preprocess: nn.Module,
+        loss: nn.Module,
+        placement: Placement,
+        still: Sequence[nn.Module] = (),
+    ) -> None:
+        """`still`: modules of the network that are in evaluation mode even while it is trained."""
         self.network = network
         self._preprocess = preprocess
         self._loss = loss
         self._autocast = placement.autocast()
+        self._still = tuple(still)
+
+    def train(self) -> None:
+        """Put the network in training mode, but for those of its modules that are still."""
+        self.network.train()
+        for module in self._still:
+            module.eval()
 
     def pred(self, images: Tensor) -> Tensor:
         """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
@@ -91,7 +106,7 @@ class Mix(NamedTuple):
 
 
 class TrainStep:
-    """Mix, forward, backward (in parts), unscale, clip, step, average. No `.item()`: nothing here waits for the device."""
+    """Mix, forward, backward, unscale, clip, step, average. No `.item()`: nothing here waits for the device."""
 
     def __init__(
         self,
@@ -120,11 +135,11 @@ class TrainStep:
         self._searches = isinstance(optimizer, torch.optim.LBFGS)  # it evaluates the loss at several points a step
 
     def begin(self) -> None:
-        self._forward.network.train()
+        self._forward.train()
         self._tally.reset()
 
     def resume(self) -> None:
-        self._forward.network.train()
+        self._forward.train()
 
     def __call__(self, batch: Batch, state: RunState) -> None:
         state.lr, state.batch_size = self._optimizer.param_groups[0]["lr"], len(batch.targets)

@@ -105,7 +105,8 @@ class AttemptRepo:
     def warn(self, job_id: str, token: int, text: str) -> None:
         """Keep a warning with the job."""
         job = held(self._session, job_id, token)
-        self._set(job_id, warnings=[*job.warnings, text])
+        if text not in job.warnings:  # a later attempt may say it again
+            self._set(job_id, warnings=[*job.warnings, text])
 
     def finish(
         self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
@@ -114,6 +115,13 @@ class AttemptRepo:
         job = held(self._session, job_id, token)
         values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
         move(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
+        return job
+
+    def answer(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
+        """The job succeeded, and leaves no model but a result."""
+        job = held(self._session, job_id, token)
+        values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
+        move(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
         return job
 
     def fail(self, job_id: str, token: int, failed: dict[str, Any]) -> JobRow:

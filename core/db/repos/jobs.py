@@ -34,7 +34,9 @@ class JobRepo:
 
     def find(self, job_id: str, *, with_spec: bool = True) -> JobRow | None:
         query = select(JobRow).where(JobRow.id == job_id).execution_options(populate_existing=True)
-        return self._session.scalars(query.options(undefer(JobRow.spec)) if with_spec else query).one_or_none()
+        return self._session.scalars(
+            query.options(undefer(JobRow.spec), undefer(JobRow.result)) if with_spec else query
+        ).one_or_none()
 
     def get(self, job_id: str, *, with_spec: bool = True) -> JobRow:
         job = self.find(job_id, with_spec=with_spec)

@@ -16,9 +16,7 @@ import pytest
 import yaml
 from torch import nn
 
-from core.datasets.packed import Packed
 from core.datasets.writer import PackedWriter
-from core.spec import JobSpec
 from models import bundle
 from tests.support.trainer import TrainerProcess, start
 from tests.support.training import Memory, job, pack, weights_hash
@@ -26,7 +24,6 @@ from worker import trainer
 from worker.assemble import assemble
 from worker.channel import EXIT_ORPHANED
 from worker.engine.callback import Callback
-from worker.engine.device import Placement
 from worker.engine.run import Run
 from worker.engine.state import RunState
 from worker.protocol import (
@@ -187,9 +184,9 @@ def test_weights_that_are_not_finite_are_never_stored(
             if state.epoch == 2:
                 nn.init.constant_(next(network.parameters()), float("inf"))
 
-    def poisoned(spec: JobSpec, packed: Packed, placement: Placement) -> Run:
+    def poisoned(*given: Any) -> Run:
         nonlocal network
-        run = assemble(spec, packed, placement)
+        run = assemble(*given)
         network = run.network
         return replace(run, callbacks=(*run.callbacks, Poison()))
 

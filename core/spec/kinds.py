@@ -1,0 +1,71 @@
+"""The kinds of a job beside a training, and the union of them all; `kind` says which, a training unless given."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
+
+from core.spec.base import Name, Positive, Spec
+from core.spec.job import DatasetSpec, JobSpec, Metrics, ModelRef, TrainingSpec
+
+
+class LrFindSpec(TrainingSpec):
+    """Try learning rates from `start_lr` to `end_lr`, one a step, and suggest one; nothing is registered.
+
+    The rest is as in the training that is meant, so that its body can be sent; its `schedule`, its `epochs` and those
+    callbacks that do not alter the steps are left out. Source: Smith, 2015.
+    """
+
+    kind: Literal["lr_find"]
+    steps: Annotated[int, Field(ge=2, le=100_000)] = 100
+    start_lr: Positive = 1e-7
+    end_lr: Positive = 1e-1
+    spacing: Literal["log", "linear"] = "log"
+
+
+class ExaminationSpec(Spec):
+    """A registered model shown one split of a dataset."""
+
+    spec_version: Literal[1] = 1
+    kind: str
+    name: Name | None = Field(default=None, description="Generated unless given.")
+    model: ModelRef
+    dataset: DatasetSpec
+    split: Literal["train", "valid", "test"] = "test"
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
+        default=None,
+        description="Decides which samples are held out for validation, as does the dataset's `valid`; both are those "
+        "of the model's own training unless given.",
+    )
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    max_runtime_s: Positive | None = None
+
+
+class EvaluateSpec(ExaminationSpec):
+    """Measure a registered model on a split: metrics, a table by class, calibration, the confusion matrix."""
+
+    kind: Literal["evaluate"]
+    metrics: Metrics | None = Field(default=None, description="The usual metric of the dataset's task unless given.")
+    num_bins: Annotated[int, Field(ge=2, le=100)] = Field(default=15, description="Bins of the reliability table.")
+
+
+class PredictSpec(ExaminationSpec):
+    """Predict every sample of a split with a registered model; the answers are files to download."""
+
+    kind: Literal["predict"]
+    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
+
+
+def _with_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
+    return {"kind": "train", **document} if isinstance(document, dict) else document
+
+
+AnyJobSpec = Annotated[
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec,
+    Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
+    BeforeValidator(_with_kind),
+]
+KINDS = ("train", "lr_find", "evaluate", "predict")
+ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec] = TypeAdapter(AnyJobSpec)

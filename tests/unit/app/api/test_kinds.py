@@ -1,0 +1,153 @@
+"""Jobs of other kinds than `train` over HTTP: what is filled in, refused, and steered."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.session import transaction
+from tests.support.finished import finish_job
+
+PostJob = Callable[..., dict[str, Any]]
+EVALUATE = {"kind": "evaluate", "model": "digits", "dataset": {"name": "digits"}, "split": "valid"}
+PREDICT = EVALUATE | {"kind": "predict", "split": "train"}
+
+
+@pytest.fixture
+def trained(post_job: PostJob, state: State) -> str:
+    """The id of a training whose model is `digits@1`."""
+    job_id = str(post_job(seed=11)["id"])
+    finish_job(state, job_id)
+    return job_id
+
+
+def pointers(answer: Any) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+def test_a_kind_that_is_not_given_is_a_training(post_job: PostJob) -> None:
+    job = post_job()
+    assert (job["kind"], job["spec"]["kind"], job["result"]) == ("train", "train", None)
+
+
+def test_an_unknown_kind_names_the_nearest(client: TestClient) -> None:
+    answer = client.post("/v1/jobs", json=EVALUATE | {"kind": "evalute"})
+    assert pointers(answer) == ["/kind"]
+    assert "evaluate" in answer.json()["errors"][0]["detail"]
+
+
+def test_a_sweep_has_the_usual_learning_rates(post_job: PostJob) -> None:
+    spec = post_job(kind="lr_find")["spec"]
+    assert (spec["steps"], spec["start_lr"], spec["end_lr"], spec["spacing"]) == (100, 1e-7, 1e-1, "log")
+    assert spec["dataset"]["version"] == 1
+    assert spec["loss"]["name"] == "cross_entropy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"start_lr": 1.0}, "/end_lr"),
+        ({"steps": 1}, "/steps"),
+        ({"stps": 5}, "/stps"),
+        ({"batch_size": 60_000}, "/batch_size"),
+        ({"freeze": ["conv9*"]}, "/freeze/0"),
+        ({"init_from": "nothing@3"}, "/init_from"),
+        ({"weights": "file:../../secret.safetensors"}, "/weights"),
+        ({"weights": "/etc/passwd"}, "/weights"),
+    ],
+)
+def test_a_sweep_that_cannot_be_made_is_refused(client: TestClient, changes: dict[str, Any], pointer: str) -> None:
+    body = {"kind": "lr_find", "dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | changes
+    assert pointers(client.post("/v1/jobs", json=body)) == [pointer]
+
+
+def test_two_beginnings_are_refused(client: TestClient, trained: str) -> None:
+    begin = {"init_from": "digits", "weights": "file:a.safetensors"}
+    body = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | begin
+    assert client.post("/v1/jobs", json=body).status_code == 422
+
+
+def test_an_evaluation_looks_at_what_the_training_held_out(client: TestClient, trained: str) -> None:
+    job = client.post("/v1/jobs", json=EVALUATE).json()
+    training = client.get(f"/v1/jobs/{trained}").json()["spec"]
+    assert job["kind"] == "evaluate"
+    assert job["spec"]["model"] == "digits@1"
+    assert job["spec"]["seed"] == training["seed"] == 11
+    assert job["spec"]["dataset"]["valid"] == training["dataset"]["valid"]
+    assert job["spec"]["metrics"] == [{"name": "accuracy", "threshold": 0.5}]
+    assert job["model"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"model": "nobody"}, "/model"),
+        ({"model": "digits@7"}, "/model"),
+        ({"model": "Not A Ref"}, "/model"),
+        ({"split": "test"}, "/split"),
+        ({"split": "all"}, "/split"),
+        ({"metrics": ["mae"]}, "/metrics/0/name"),
+        (
+            {"dataset": {"name": "digits", "train_transforms": [{"name": "horizontal_flip"}]}},
+            "/dataset/train_transforms",
+        ),
+        (
+            {"dataset": {"name": "synthetic", "image_shape": [3, 8, 8], "num_classes": 10, "num_samples": 50}},
+            "/dataset",
+        ),
+        ({"epochs": 3}, "/epochs"),
+    ],
+)
+def test_an_evaluation_that_makes_no_sense_is_refused(
+    client: TestClient, trained: str, changes: dict[str, Any], pointer: str
+) -> None:
+    assert pointer in pointers(client.post("/v1/jobs", json=EVALUATE | changes))
+
+
+def test_no_more_classes_are_ranked_than_there_are(client: TestClient, trained: str) -> None:
+    assert client.post("/v1/jobs", json=PREDICT | {"top_k": 500}).json()["spec"]["top_k"] == 10
+
+
+def test_the_model_to_begin_with_is_pinned(post_job: PostJob, trained: str) -> None:
+    assert post_job(init_from="digits")["spec"]["init_from"] == "digits@1"
+
+
+def test_a_dry_run_of_an_evaluation_counts_its_batches(client: TestClient, trained: str) -> None:
+    answer = client.post("/v1/jobs", json=EVALUATE | {"batch_size": 100}, params={"dry_run": True}).json()
+    assert (answer["num_parameters"], answer["output_shape"], answer["steps_per_epoch"]) == (658, [10], 2)
+
+
+@pytest.mark.parametrize("call", ["extend", "finish"])
+def test_only_a_training_has_epochs(client: TestClient, trained: str, call: str) -> None:
+    job = client.post("/v1/jobs", json=EVALUATE).json()
+    answer = client.post(f"/v1/jobs/{job['id']}/{call}", json={"epochs": 1} if call == "extend" else None)
+    assert answer.status_code == 409
+
+
+def test_a_result_is_shown(client: TestClient, trained: str, state: State) -> None:
+    job = client.post("/v1/jobs", json=EVALUATE).json()
+    with transaction(state["sessions"]) as session:
+        claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
+        assert claimed is not None
+        AttemptRepo(session).answer(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
+    shown = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (shown["state"], shown["result"], shown["model"]) == ("succeeded", {"num_samples": 180}, None)
+    assert shown["metrics"] == {"valid_loss": "NaN"}
+    assert [one["kind"] for one in client.get("/v1/jobs", params={"kind": "evaluate"}).json()["items"]] == ["evaluate"]
+
+
+def test_a_clone_may_be_of_another_kind(client: TestClient, trained: str) -> None:
+    found = client.post(f"/v1/jobs/{trained}/clone", json={"kind": "lr_find", "steps": 20}).json()
+    assert (found["kind"], found["spec"]["steps"], found["spec"]["seed"]) == ("lr_find", 20, 11)
+    back = client.post(f"/v1/jobs/{found['id']}/clone", json={"kind": "train"}).json()
+    assert (back["kind"], back["parent_id"]) == ("train", found["id"])
+    again = client.post("/v1/jobs", json=EVALUATE).json()
+    assert client.post(f"/v1/jobs/{again['id']}/clone", json={"split": "train"}).json()["spec"]["split"] == "train"
+
+
+def test_a_clone_of_no_kind_is_refused(client: TestClient, trained: str) -> None:
+    assert "/kind" in pointers(client.post(f"/v1/jobs/{trained}/clone", json={"kind": "guess"}))

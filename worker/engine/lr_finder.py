@@ -1,0 +1,136 @@
+"""Tries learning rates, one a step, and suggests one from the losses; it knows no spec and keeps no weights.
+
+Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; as in luz's `lr_finder`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from torch.optim import Optimizer
+
+from worker.engine.callback import Callback
+from worker.engine.callbacks.non_finite_guard import Diverged
+from worker.engine.run import Run
+from worker.engine.schedules import in_proportion
+from worker.engine.state import RunState
+
+BETA = 0.9
+DIVERGED = 4.0
+TENTH = 0.1
+"""The usual rule: one order of magnitude below where the loss was lowest."""
+
+
+class Sweep(NamedTuple):
+    """Which learning rates are tried. The first is one step above `start_lr`, the last is `end_lr`."""
+
+    start_lr: float = 1e-7
+    end_lr: float = 1e-1
+    steps: int = 100
+    spacing: Literal["log", "linear"] = "log"
+
+    def rate(self, step: int) -> float:
+        """The learning rate of that step, from 1."""
+        share = step / self.steps
+        if step == self.steps:
+            return self.end_lr
+        if self.spacing == "linear":
+            return self.start_lr + share * (self.end_lr - self.start_lr)
+        return self.start_lr * math.pow(self.end_lr / self.start_lr, share)
+
+
+@dataclass
+class Curve:
+    """Losses by learning rate. `smoothed`: their moving average, its bias corrected."""
+
+    rates: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    smoothed: list[float] = field(default_factory=list)
+    is_diverged: bool = False
+    _average: float = 0.0
+
+    def add(self, rate: float, loss: float) -> None:
+        """Take a step's loss; `is_diverged` then says whether further steps are of any use."""
+        if not math.isfinite(loss):
+            self.is_diverged = True
+            return
+        self._average = BETA * self._average + (1 - BETA) * loss
+        self.rates.append(rate)
+        self.losses.append(loss)
+        self.smoothed.append(self._average / (1 - BETA ** len(self.rates)))
+        self.is_diverged = self.smoothed[-1] > DIVERGED * min(self.smoothed)
+
+    @property
+    def lowest(self) -> int | None:
+        """Where the smoothed loss is lowest; None if it never fell."""
+        if not self.smoothed:
+            return None
+        place = self.smoothed.index(min(self.smoothed))
+        return place or None
+
+    @property
+    def suggestion(self) -> float | None:
+        """A tenth of the learning rate with the lowest loss; None if the loss never fell."""
+        return None if self.lowest is None else TENTH * self.rates[self.lowest]
+
+    @property
+    def steepest(self) -> float | None:
+        """The learning rate at which the smoothed loss falls quickest, per decade; None if it never fell."""
+        if self.lowest is None:
+            return None
+        slopes = [
+            (self.smoothed[i + 1] - self.smoothed[i]) / (math.log10(self.rates[i + 1]) - math.log10(self.rates[i]))
+            for i in range(self.lowest)
+        ]
+        return self.rates[slopes.index(min(slopes))]
+
+    def words(self) -> dict[str, Any]:
+        """JSON values of it all."""
+        return {
+            "suggestion": self.suggestion,
+            "steepest": self.steepest,
+            "lowest": None if self.lowest is None else self.rates[self.lowest],
+            "is_diverged": self.is_diverged,
+            "points": [
+                {"lr": rate, "loss": loss, "smoothed": smoothed}
+                for rate, loss, smoothed in zip(self.rates, self.losses, self.smoothed, strict=True)
+            ],
+        }
+
+
+class Sweeping(Callback):
+    """Sets the next learning rate before every step and takes the loss after it, until the sweep is over."""
+
+    def __init__(self, sweep: Sweep, optimizer: Optimizer) -> None:
+        self.curve = Curve()
+        self._sweep = sweep
+        self._optimizer = optimizer
+        self._shares = in_proportion(optimizer, 1.0)
+
+    def on_train_batch_begin(self, state: RunState) -> None:
+        rate = self._sweep.rate(state.step + 1)
+        for group, share in zip(self._optimizer.param_groups, self._shares, strict=True):
+            group["lr"] = rate * share
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        assert state.loss is not None  # noqa: S101 - a step was made
+        self.curve.add(self._sweep.rate(state.step), float(state.loss))
+        if state.step >= self._sweep.steps or self.curve.is_diverged:
+            state.interrupt()
+
+
+def find_lr(run: Run, sweep: Sweep, observers: Sequence[Callback] = ()) -> Curve:
+    """Train over as many epochs as the sweep takes; what an observer interrupts is a shorter curve.
+
+    The run's network is spoilt by it.
+
+    Raises:
+        Diverged: not even the first loss is finite.
+    """
+    sweeping = Sweeping(sweep, run.optimizer)
+    state = RunState(max_epochs=sweep.steps, steps_per_epoch=run.state.steps_per_epoch)
+    run.trial((sweeping, *observers)).fit(state)
+    if sweeping.curve.is_diverged and not sweeping.curve.rates:
+        raise Diverged("the first loss is not finite", epoch=1, step=1, learning_rate=sweep.rate(1))
+    return sweeping.curve

@@ -1,0 +1,191 @@
+"""The kinds of a job that leave no model: a learning rate found, a model evaluated, a split predicted."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from core.datasets.packed import Packed
+from core.errors import InvalidSpec
+from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpec
+from core.spec.callbacks import CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
+from core.spec.schedules import OneCycleSpec
+from models import bundle
+from worker.assemble import assemble
+from worker.assemble.examination import Examination, examination
+from worker.channel import Channel
+from worker.engine.callback import Callback, Hooks
+from worker.engine.device import Placement
+from worker.engine.examination import Report
+from worker.engine.lr_finder import Curve, Sweep, find_lr
+from worker.engine.run import Interrupted, Run
+from worker.engine.state import RunState
+from worker.engine.steps import ValidStep
+from worker.engine.transfer import Weights
+from worker.protocol import Alive, Answered, Metrics, Point, Progress, Start
+from worker.reports import all_in_words, in_words, log
+
+LEAVING = frozenset({"cancel", "pause", "preempt"})
+ALTERING = GradientClipSpec | MixupSpec | CutmixSpec | LookaheadSpec  # what a step is made of
+LABELS_OF_NOBODY = ("0", "1")
+
+
+class Pace(Callback):
+    """Tells how far the work is, twice a second at most (if `is_quiet`, only that it goes on); leaves when asked to."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        steps: int,
+        *,
+        is_quiet: bool = False,
+        every_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._channel, self._steps, self._is_quiet = channel, steps, is_quiet
+        self._every_s, self._clock = every_s, clock
+        self._began = clock()
+        self._said = -math.inf
+
+    @property
+    def is_leaving(self) -> bool:
+        return self._channel.asked in LEAVING
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self.tell(state.step)
+        if self.is_leaving:
+            state.interrupt()
+
+    def tell(self, step: int, points: tuple[Point, ...] = ()) -> None:
+        """So many steps are made; with points, or at the end, at once."""
+        if not points and step < self._steps and self._clock() - self._said < self._every_s:
+            return
+        self._said = self._clock()
+        if self._is_quiet:
+            self._channel.say(Alive())
+            return
+        left_s = (self._said - self._began) / step * (self._steps - step) if step else None
+        progress = Progress(epoch=1, epochs=1, step=step, steps=self._steps, eta_seconds=left_s)
+        self._channel.say(Metrics(points=points, latest={}, progress=progress))
+
+
+def begin_with(start: Start) -> Weights | None:
+    """The weights that the job is to begin with, if with any but fresh ones.
+
+    Raises:
+        InvalidSpec: they cannot be read.
+    """
+    path = start.weights_path or (start.model_dir and f"{start.model_dir}/{bundle.WEIGHTS}")
+    if not isinstance(start.spec, TrainingSpec) or not path:
+        return None
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InvalidSpec(f"the weights to begin with cannot be read: {error}") from error
+
+
+def sweep_of(spec: AnyJobSpec) -> Sweep:
+    """The learning rates that a job asks to try; the usual ones for `max_lr: "auto"`."""
+    if isinstance(spec, LrFindSpec):
+        return Sweep(spec.start_lr, spec.end_lr, spec.steps, spec.spacing)
+    return Sweep()
+
+
+def rehearsal(spec: TrainingSpec) -> JobSpec:
+    """The training that a sweep goes through: as the job's, without a schedule and without what only observes."""
+    shared = {name: getattr(spec, name) for name in TrainingSpec.model_fields if name != "kind"}
+    kept = tuple(callback for callback in spec.callbacks if isinstance(callback, ALTERING))
+    return JobSpec(**shared | {"schedule": None, "callbacks": kept, "metrics": ()})
+
+
+def rehearse(start: Start, packed: Packed, placement: Placement) -> Run:
+    """What a sweep is made on: a network of its own, which it spoils."""
+    assert isinstance(start.spec, TrainingSpec)  # noqa: S101 - the caller's match
+    return assemble(rehearsal(start.spec), packed, placement, begin_with(start))
+
+
+def sweep(run: Run, asked: Sweep, pace: Pace) -> Curve:
+    """Try learning rates.
+
+    Raises:
+        Interrupted: asked to leave on the way.
+    """
+    curve = find_lr(run, asked, (pace,))
+    if pace.is_leaving:
+        raise Interrupted
+    return curve
+
+
+def answer_lr(run: Run, curve: Curve, channel: Channel) -> Answered:
+    """The curve and what it suggests, in the job's curves, too."""
+    points = [
+        Point(split="train", name=name, step=step, epoch=math.ceil(step / run.state.steps_per_epoch), value=value)
+        for name, values in (("lr", curve.rates), ("step_loss", curve.losses), ("smoothed_loss", curve.smoothed))
+        for step, value in enumerate(values, 1)
+    ]
+    Pace(channel, len(curve.rates)).tell(len(curve.rates), tuple(points))
+    if curve.suggestion is None:
+        log(channel, "The loss fell at none of the learning rates: nothing can be suggested.", "warning")
+    lowest = {} if curve.suggestion is None else {"suggested_lr": curve.suggestion}
+    return Answered(result=curve.words(), metrics=all_in_words(lowest))
+
+
+def with_found_lr(
+    start: Start, packed: Packed, placement: Placement, channel: Channel, known: dict[str, Any] | None
+) -> tuple[JobSpec, dict[str, Any]]:
+    """The job with a number where it says `max_lr: "auto"`, and what is to be remembered of how it was found.
+
+    `known` is what was remembered by an earlier attempt: a resumed run does not look again.
+
+    Raises:
+        InvalidSpec: the loss fell at none of the learning rates.
+        Interrupted: asked to leave on the way.
+    """
+    spec = start.spec
+    assert isinstance(spec, JobSpec)  # noqa: S101 - the caller's match
+    if not isinstance(spec.schedule, OneCycleSpec) or spec.schedule.max_lr != "auto":
+        return spec, {}
+    if known is None:
+        asked = sweep_of(spec)
+        curve = sweep(rehearse(start, packed, placement), asked, Pace(channel, asked.steps, is_quiet=True))
+        known = {name: value for name, value in curve.words().items() if name != "points"}
+        if curve.suggestion is None:
+            raise InvalidSpec("max_lr 'auto': the loss fell at none of the learning rates; give a number")
+        log(channel, f"max_lr 'auto' is {curve.suggestion:.3g}, a tenth of where the loss was lowest.", "warning")
+    schedule = spec.schedule.model_copy(update={"max_lr": known["suggestion"]})
+    return spec.model_copy(update={"schedule": schedule}), {"lr_find": known}
+
+
+def evaluate(
+    spec: EvaluateSpec, packed: Packed, model_dir: Path, placement: Placement, channel: Channel
+) -> tuple[Examination, Callable[[], Answered]]:
+    """A registered model, ready to be measured on a split, and how to do that."""
+    shown = examination(spec, spec.metrics or (), packed, model_dir, placement)
+    return shown, lambda: _measure(spec, shown, channel)
+
+
+def _measure(spec: EvaluateSpec, shown: Examination, channel: Channel) -> Answered:
+    description = shown.description
+    report = Report(description.task, description.num_outputs, spec.num_bins)
+    step, state = ValidStep(shown.forward, shown.tally, Hooks()), RunState(max_epochs=0, steps_per_epoch=0)
+    pace = Pace(channel, len(shown.batches))
+    step.begin()
+    for number, batch in enumerate(shown.batches.epoch(0), 1):
+        if pace.is_leaving:
+            raise Interrupted
+        step(batch, state)
+        assert state.pred is not None  # noqa: S101 - just made
+        report.update(state.pred, batch.targets)
+        pace.tell(number)
+    values = shown.tally.values()
+    told = {"split": spec.split, "num_samples": len(shown.names), "metrics": all_in_words(values)}
+    labels = list(description.classes or LABELS_OF_NOBODY)
+    tables = {name: table for name, table in shown.tally.tables().items() if name != "confusion_matrix"}
+    return Answered(
+        result=told | tables | report.words(labels),
+        metrics={f"{spec.split}_{name}": in_words(value) for name, value in values.items()},
+    )
