@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from core.datasets import DatasetFacts, splits
-from core.spec import JobSpec
+from core.spec import AnyJobSpec, EvaluateSpec, JobSpec
 from core.spec.callbacks import (
     CutmixSpec,
     EarlyStoppingSpec,
@@ -111,7 +111,7 @@ def _check_length(pointer: str, values: Sequence[float] | str | None, expected: 
         report.add(pointer, f"has {len(values)} values; one a {what} is needed, {expected} here")
 
 
-def check_metrics(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: Report) -> None:
     suited, seen = USUAL[facts.task].all_metrics, set[str]()
     for index, metric in enumerate(spec.metrics or ()):
         at = f"/metrics/{index}"
@@ -211,13 +211,19 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
             _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)
 
 
+def check_freeze(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
+    """`parameter_names` are the network's; none if it could not be built."""
+    for index, pattern in enumerate(spec.freeze):
+        _check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), parameter_names, report)
+
+
 def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Report) -> None:
     if names and not any(fnmatchcase(name, pattern) for name in names):
         known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
         report.add(pointer, f"no parameter matches {pattern!r}; there are {known}")
 
 
-def check_device(spec: JobSpec, devices: frozenset[str], report: Report) -> None:
+def check_device(spec: AnyJobSpec, devices: frozenset[str], report: Report) -> None:
     """`devices` are kinds and numbered devices of living workers: `cpu`, `cuda`, `cuda:0`, `mps`."""
     if spec.device not in {"auto", "cpu"} and spec.device not in devices:
         report.add(
