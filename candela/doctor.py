@@ -20,6 +20,14 @@ from candela.home import Home
 from candela.part import Part
 
 ENOUGH_BYTES = 2 * 2**30
+PROBE_BUCKET = """
+from core.settings import Settings
+from core.storage import open_storage
+settings = Settings()
+storage = open_storage(settings.store, cache=settings.cache_dir)
+storage.check()
+storage.close()
+"""
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
@@ -148,6 +156,8 @@ def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
 
 def check_storage(home: Path, environ: Mapping[str, str]) -> str:
     url = environ.get("CANDELA_STORAGE_URL", "")
+    if url.startswith("s3://"):
+        return check_bucket(home, environ)
     folder = Path(url.removeprefix("file://")) if url.startswith("file://") else home
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
@@ -158,6 +168,15 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
     if free_bytes < ENOUGH_BYTES:
         raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free")
     return f"{folder} can be written, {free_bytes / 2**30:.0f} GiB free"
+
+
+def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
+    """Write to the bucket and delete it again, as the service would."""
+    command, environment = [sys.executable, "-c", PROBE_BUCKET], {**environ, "CANDELA_HOME": str(home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
+    if done.returncode:
+        raise CandelaError((done.stderr.strip().splitlines() or ["it cannot be asked"])[-1].rpartition("Error: ")[2])
+    return f"{environ['CANDELA_STORAGE_URL']} can be written"
 
 
 def _wait_for_socket(path: Path, part: Part) -> None:
