@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core.db.repos.outbox import OutboxRepo
+from core.db.repos.outbox import OutboxRepo, Topic
 from core.db.session import SessionFactory, on_commit, transaction
 from core.outbox import Dispatcher
-from core.queue import QueueUnavailable, Topic
+from core.queue import QueueUnavailable
 from tests.support.fakes import MemoryQueue
 from tests.support.processes import wait_for
 
