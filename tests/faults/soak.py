@@ -64,7 +64,7 @@ class Figures(NamedTuple):
 
 
 def spec(kind: int) -> dict[str, Any]:
-    return {"name": f"soak-{kind}", "model": f"soak-{kind}", "epochs": 4 + 4 * (kind % 2), "seed": kind}
+    return {"name": f"soak-{kind}", "model": f"soak-{kind}", "epochs": 20 + 20 * (kind % 2), "seed": kind}
 
 
 class Soak:
@@ -129,11 +129,16 @@ class Soak:
                 assert stack.worker is not None
                 stack.worker.terminate()
                 stack.worker.wait(60)
-            case "trainer" | "freeze":
-                pid = (running[0].runtime or {}).get("trainer_pid") if running else None
-                if pid is None or not _is_trainer(pid):
+            case "trainer":  # one that trains, starts, or stands by
+                pids = stack.trainers()
+                if not pids:
                     return False
-                os.kill(pid, signal.SIGKILL if fault == "trainer" else signal.SIGSTOP)
+                os.kill(self.chance.choice(pids), signal.SIGKILL)
+            case "freeze":
+                pid = (running[0].runtime or {}).get("trainer_pid") if running else None
+                if pid not in stack.trainers():
+                    return False
+                os.kill(pid, signal.SIGSTOP)
             case "valkey" | "valkey empty":
                 self.valkey.kill()
                 time.sleep(self.chance.uniform(0.0, 2.0))
@@ -152,13 +157,6 @@ class Soak:
 def _kill(process: Any) -> None:
     process.kill()
     process.wait()
-
-
-def _is_trainer(pid: int) -> bool:
-    try:
-        return b"worker.trainer" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _weight(pid: int) -> tuple[float, int]:

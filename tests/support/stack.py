@@ -69,6 +69,19 @@ class Stack(Service):
         """Of the parts that run."""
         return {process.pid for process in self._processes if process.poll() is None}
 
+    def trainers(self) -> list[int]:
+        """Of the worker that runs: those that train, and one that stands by."""
+        pid = self.worker.pid if self.worker is not None else 0
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid and b"worker.trainer" in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+            except (OSError, ValueError, IndexError):  # no process, or it has just ended
+                continue
+        return sorted(found)
+
     def close(self) -> None:
         self.stop()
         self.http.close()
