@@ -12,6 +12,7 @@ from torch import Tensor
 from worker.channel import Channel
 from worker.engine import snapshot
 from worker.engine.callback import Callback
+from worker.engine.device import peak_memory_bytes
 from worker.engine.run import Run
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
@@ -115,6 +116,7 @@ class Reporter(Callback):
         seconds = max(self._clock() - self._began, 1e-9)
         self._add(state, "train", "images_per_s", self._num_images / seconds)
         self._add(state, "train", "data_wait", state.wait_seconds / seconds)
+        self._add(state, "train", "peak_memory_mib", peak_memory_bytes() / 2**20)
 
     def on_epoch_end(self, state: RunState) -> None:
         for name, value in state.metrics.items():

@@ -153,12 +153,12 @@ class JobService:
             if job is None:
                 continue
             try:
-                spec = self.dry_run(ANY_JOB.validate_python(job.spec)).spec
+                resolved = self.dry_run(ANY_JOB.validate_python(job.spec))
             except InvalidSpec as error:
                 errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
                 self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
             else:
-                self._jobs.resolve(job_id, spec.model_dump(mode="json"))
+                self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
                 self._send(job_id)
 
     def _resolve(self, spec: AnyJobSpec, dataset: specs.Pinned) -> specs.Resolved:

@@ -69,8 +69,8 @@ class Memory(Channel):
         return [message for message in self.said if isinstance(message, kind)]
 
     def points(self) -> dict[tuple[str, str, int], float | str]:
-        """All values that do not measure time."""
-        clocked = {"images_per_s", "data_wait", "epoch_seconds"}
+        """All values that do not measure time or memory."""
+        clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib"}
         points: Sequence[Point] = [point for message in self.of(Metrics) for point in message.points]
         return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
 

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import resource
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 Precision = Literal["fp32", "bf16", "fp16"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
 
 
 class Unavailable(ValueError):
@@ -117,6 +120,13 @@ def _has_bf16(device: torch.device) -> bool:
 def usable_cores() -> int:
     """Cores that this process may run on; not those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process had at a time so far: of a GPU's memory where there is one, else of the host's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
 
 
 def use_threads(count: int) -> None:

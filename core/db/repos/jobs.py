@@ -118,9 +118,10 @@ class JobRepo:
         job = locked(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
-    def resolve(self, job_id: str, spec: dict[str, Any]) -> None:
+    def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str]) -> None:
         """The job can be taken, with this spec. The caller leaves a message in the outbox."""
-        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(spec=spec, is_resolved=True))
+        values = {"spec": spec, "warnings": warnings, "is_resolved": True}
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
     def refuse(self, job_id: str, failure: dict[str, Any]) -> None:
         """The job cannot be built, as turned out when its dataset was there."""

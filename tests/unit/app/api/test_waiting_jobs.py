@@ -53,7 +53,7 @@ def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
     client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
 ) -> None:
     finish_import = upload()
-    job = submit(client, name="early")
+    job = submit(client, name="early", loss={"name": "nll"})
     assert (job["state"], job["waits_for"]) == ("queued", {"name": "pets", "version": 1})
     resolve_waiting(state)
     assert not is_taken(state, job["id"])
@@ -61,8 +61,9 @@ def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
     assert not is_taken(state, job["id"])  # nobody has checked it yet
     resolve_waiting(state)
     resolve_waiting(state)  # as another replica of the service would
-    early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early")
+    early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early", loss={"name": "nll"})
     assert early["waits_for"] is None
+    assert early["warnings"] == late["warnings"] != []
     assert early["spec"] == late["spec"]
     assert is_taken(state, job["id"])
 

@@ -66,6 +66,7 @@ def test_lookahead_goes_back_to_the_slow_weights(live: nn.Linear) -> None:
 def test_batch_norm_is_measured_anew_and_dropout_takes_no_part() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2))
     inputs = [torch.randn(50, 2) * 3 + 5, torch.randn(50, 2) * 3 + 5]
+    network(inputs[0] - 100)  # what it knew before is forgotten
     random = torch.get_rng_state()
     update_batch_norm(network, inputs)
     assert torch.equal(random, torch.get_rng_state())
