@@ -1,0 +1,116 @@
+"""What the service's recipes learn: scanned digits, Fashion-MNIST in five minutes, Tiny ImageNet's quarter.
+
+    .venv/bin/python benchmarks/learning.py                                        (digits; a minute or two)
+    .venv/bin/python benchmarks/learning.py --fashion PACKED                       (five minutes of training)
+    .venv/bin/python benchmarks/learning.py --tiny PACKED [--epochs 8]             (hours on two cores)
+
+Digits: 300 training pictures and 1,497 to validate, conv 32-64-128, Adam, batch 32, 30 epochs, 5 seeds. Fashion-MNIST:
+`examples/fashion_best.yaml`, whose time limit is the budget, judged on the test split. Tiny ImageNet: the book's five
+variants with the same number of epochs each. PACKED is a folder that `candela` imported (`datasets/...` of its home).
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from core.datasets.ingest import pack_builtin  # noqa: E402 - the repository's root comes first
+from core.datasets.packed import Packed  # noqa: E402
+from core.spec import JobSpec  # noqa: E402
+from worker.assemble import assemble  # noqa: E402
+from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
+
+SMALL: dict[str, Any] = {"name": "convnet", "channels": [32, 64, 128], "head": [128]}
+DIGITS: dict[str, dict[str, Any]] = {
+    "plain": {"architecture": SMALL},
+    "batch norm": {"architecture": SMALL | {"batch_norm": True}},
+    "one-cycle": {"architecture": SMALL, "schedule": {"name": "one_cycle", "max_lr": 0.01}},
+}
+AIMS = {"plain": 0.80, "batch norm": 0.96, "one-cycle": 0.92}
+AFFINE = [{"name": "horizontal_flip"}, {"name": "affine", "degrees": 30.0, "translate": 0.2}]
+NORM = {"name": "convnet", "batch_norm": True}
+TINY: dict[str, dict[str, Any]] = {
+    "plain": {"architecture": {"name": "convnet"}},
+    "dropout, augmentation": {"architecture": {"name": "convnet", "dropout": 0.2}, "train_transforms": AFFINE},
+    "batch norm, augmentation": {"architecture": NORM, "train_transforms": AFFINE},
+    "mixup": {"architecture": NORM, "callbacks": [{"name": "mixup"}]},
+    "one-cycle": {
+        "architecture": NORM,
+        "train_transforms": AFFINE,
+        "schedule": {"name": "one_cycle", "max_lr": 0.01},
+    },
+}
+
+
+def train(spec: JobSpec, folder: Path, threads: int) -> tuple[dict[str, Any], float]:
+    """The metrics at the end, of all splits, and the seconds that training took."""
+    run = assemble(spec, Packed.open(folder), place("auto", spec.precision, threads))
+    began = time.perf_counter()
+    run.loop().fit(run.state)
+    seconds = time.perf_counter() - began
+    metrics = run.take_best()
+    for split, values in run.evaluate().items():
+        metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+    return metrics | {"epochs": run.state.epoch}, seconds
+
+
+def digits(folder: Path, num_seeds: int, threads: int) -> None:
+    pack_builtin("digits", {}, Path("/nonexistent"), folder)
+    for variant, recipe in DIGITS.items():
+        accuracies = []
+        for seed in range(num_seeds):
+            common = {"dataset": {"name": "digits", "valid": 1497 / 1797}, "epochs": 30, "seed": seed}
+            metrics, _ = train(JobSpec.model_validate(common | recipe), folder, threads)
+            accuracies.append(metrics["valid_accuracy"])
+        accuracies.sort()
+        told = f"{accuracies[0]:.4f}  {statistics.median(accuracies):.4f}  {accuracies[-1]:.4f}"
+        print(f"digits, {variant:12} {told}   mean {statistics.fmean(accuracies):.4f}, aim {AIMS[variant]}", flush=True)
+
+
+def fashion(folder: Path, threads: int) -> None:
+    spec = JobSpec.model_validate(yaml.safe_load((ROOT / "examples" / "fashion_best.yaml").read_text()))
+    metrics, seconds = train(spec, folder, threads)
+    accuracy, epochs = metrics["test_accuracy"], metrics["epochs"]
+    print(f"Fashion-MNIST, test accuracy {accuracy:.4f} after {epochs} epochs in {seconds:.0f} s")
+
+
+def tiny(folder: Path, epochs: int, threads: int) -> None:
+    for variant, recipe in TINY.items():
+        dataset = {"name": "tiny_imagenet", "train_transforms": recipe.get("train_transforms", [])}
+        rest = {name: value for name, value in recipe.items() if name != "train_transforms"}
+        spec = JobSpec.model_validate({"dataset": dataset, "epochs": epochs, "batch_size": 128, "seed": 1} | rest)
+        metrics, seconds = train(spec, folder, threads)
+        accuracy, each = metrics["valid_accuracy"], seconds / epochs
+        print(f"Tiny ImageNet, {variant:26} {accuracy:.4f}   {each:.0f} s an epoch, {epochs} epochs", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fashion", type=Path, metavar="PACKED")
+    parser.add_argument("--tiny", type=Path, metavar="PACKED")
+    parser.add_argument("--epochs", type=int, default=8, help="of each of Tiny ImageNet's variants")
+    parser.add_argument("--seeds", type=int, default=5, help="of each of the digits' variants")
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    options = parser.parse_args()
+    use_threads(options.threads)
+    keep_freed_memory()
+    if options.fashion is not None:
+        fashion(options.fashion, options.threads)
+    elif options.tiny is not None:
+        tiny(options.tiny, options.epochs, options.threads)
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            digits(Path(name) / "digits", options.seeds, options.threads)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
