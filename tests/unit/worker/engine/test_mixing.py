@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.training import pack, run_of
+from tests.support.training import InterruptAt, cpu, job, pack, run_of, weights_hash
+from worker.assemble import assemble
+from worker.engine import snapshot
 from worker.engine.losses import Focal
 from worker.engine.mixing import Mixed, MixedLoss, cutmix, mixup, ring
 from worker.engine.run import Run
+from worker.engine.snapshot import RandomState
 from worker.engine.transforms import draw_mix
 
 
@@ -86,6 +89,22 @@ def test_what_is_drawn_belongs_to_the_sample_and_not_to_its_batch(tmp_path: Path
     assert len(common) >= 44
     assert all(small[key] == large[key] for key in common)
     assert all(batch.draws is None for batch in runs[0].valid_batches.epoch(3))
+
+
+@pytest.mark.parametrize("mixture", ["mixup", "cutmix"])
+def test_a_resumed_run_mixes_as_it_would_have(tmp_path: Path, mixture: str) -> None:
+    packed = pack(tmp_path / "packed", num_samples=90)
+    spec = job(callbacks=[{"name": mixture}], batch_size=8, accumulate_batches=2)
+    whole, first, second = (assemble(spec, packed, cpu()) for _ in range(3))
+    RandomState.seed(spec.seed)
+    whole.loop().fit(whole.state)
+    RandomState.seed(spec.seed)
+    first.loop([InterruptAt(7)]).fit(first.state)  # of 5 steps an epoch: in the middle of the second
+    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
+    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    second.loop().fit(second.state)
+    assert second.state.metrics == whole.state.metrics
+    assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
 def shares_by_picture(run: Run) -> dict[bytes, float]:
