@@ -1,7 +1,6 @@
 """Any job, stopped anywhere, ends as one that never was: weights, optimizer, schedule, random states and curves."""
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from worker.engine.run import Run
 from worker.reports import Reporter, Snapshots
 
 MOMENTUM = {"adam", "adamw", "nadam", "radam"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +122,7 @@ def train(
 # fp16's first steps may be skipped by its scaler, and torch then believes that nobody made them
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 @settings(
-    max_examples=8,
+    max_examples=30,
     deadline=None,
     print_blob=True,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller job tells no more, and takes minutes to find
