@@ -59,6 +59,7 @@ class JobAnswer(TypedDict):
     failure: Failure | None
     stop_reason: str | None
     model: ModelVersionRef | None
+    result: dict[str, Any] | None
     transitions: list[Transition]
     parent_id: str | None
 

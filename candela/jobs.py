@@ -1,8 +1,10 @@
 """Jobs: submit, follow, steer and read them."""
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from candela import events
@@ -42,6 +44,11 @@ class Job:
     def latest_metrics(self) -> dict[str, Number]:
         """The latest value by name, for example `valid_accuracy`."""
         return self.answer["metrics"]
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What a job of another kind than `train` found, once it has succeeded."""
+        return self.answer["result"]
 
     @property
     def model(self) -> ModelVersionRef | None:
@@ -97,6 +104,18 @@ class Job:
         change = {"priority": priority}
         self.answer = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
         return self
+
+    def download(self, name: str, path: str | os.PathLike[str]) -> Path:
+        """Download a file of the result (`result["files"]` names them); returns its path."""
+        target = Path(path)
+        part = target.with_name(target.name + ".part")
+        try:
+            with self._transport.stream("GET", f"/v1/jobs/{self.id}/files/{name}") as answer, part.open("wb") as file:
+                file.writelines(answer.iter_bytes())
+            part.replace(target)  # a reader never sees half a file
+        finally:
+            part.unlink(missing_ok=True)
+        return target
 
     def pause(self) -> Self:
         return self._ask("pause")

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -16,7 +15,7 @@ from core.spec.callbacks import CutmixSpec, GradientClipSpec, LookaheadSpec, Mix
 from core.spec.schedules import OneCycleSpec
 from models import bundle
 from worker.assemble import assemble
-from worker.assemble.examination import Examination, examination
+from worker.assemble.examination import Examination
 from worker.channel import Channel
 from worker.engine.callback import Callback, Hooks
 from worker.engine.device import Placement
@@ -160,15 +159,12 @@ def with_found_lr(
     return spec.model_copy(update={"schedule": schedule}), {"lr_find": known}
 
 
-def evaluate(
-    spec: EvaluateSpec, packed: Packed, model_dir: Path, placement: Placement, channel: Channel
-) -> tuple[Examination, Callable[[], Answered]]:
-    """A registered model, ready to be measured on a split, and how to do that."""
-    shown = examination(spec, spec.metrics or (), packed, model_dir, placement)
-    return shown, lambda: _measure(spec, shown, channel)
+def evaluate(spec: EvaluateSpec, shown: Examination, channel: Channel) -> Answered:
+    """Measure a registered model on a split.
 
-
-def _measure(spec: EvaluateSpec, shown: Examination, channel: Channel) -> Answered:
+    Raises:
+        Interrupted: asked to leave on the way.
+    """
     description = shown.description
     report = Report(description.task, description.num_outputs, spec.num_bins)
     step, state = ValidStep(shown.forward, shown.tally, Hooks()), RunState(max_epochs=0, steps_per_epoch=0)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.jobs import JobRepo, answer_key, keeps_answer
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import NotFound
@@ -52,6 +52,8 @@ def _wants_job_files(session: Session, unit: str) -> bool:
     job = JobRepo(session).find(job_id, with_spec=False)
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
         return True  # its row may be about to come
+    if job is not None and keeps_answer(job) and unit == answer_key(job):
+        return True
     return CheckpointRepo(session).refers_to(unit) or ModelRepo(session).refers_to(unit)
 
 

@@ -143,11 +143,16 @@ class Finished(Message):
 
 
 class Answered(Message):
-    """A job that leaves no model is done. Said once, last; the exit status is then 0."""
+    """A job that leaves no model is done. Said once, last; the exit status is then 0.
+
+    Where there is a `dir`, its files are complete and fsynced, and belong to the result.
+    """
 
     type: Literal["answered"] = "answered"
     result: dict[str, Any]
     metrics: dict[str, float | str]
+    dir: str | None = None
+    files: dict[str, StoredFile] = Field(default_factory=dict)
 
 
 class Stopped(Message):

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.jobs import answer_key
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
@@ -170,8 +171,10 @@ class Recorder:
         self.write(lambda session: self._register(session, said, key, description, dataset))
 
     def answer(self, said: Answered) -> None:
-        """The job succeeded, with a result and without a model."""
-        told = clean(said.result)
+        """The job succeeded, with a result and its files, and without a model."""
+        told = clean(said.result) | ({"files": _files(said.files)} if said.files else {})
+        if said.dir is not None:
+            self._storage.publish(Path(said.dir), answer_key(self._job))
         self.write(lambda session: AttemptRepo(session).answer(self._job.id, self._job.token, told, said.metrics))
 
     def fail(self, failure: dict[str, Any]) -> None:

@@ -222,7 +222,7 @@ class Attempt:
                 self._stored(lambda: self._recorder.finish(message, self._dataset))
             case Answered():
                 self._recorder.flush()
-                self._recorder.answer(message)
+                self._stored(lambda: self._recorder.answer(message))
             case Stopped():
                 self._recorder.flush()
                 self._leave()

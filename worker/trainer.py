@@ -18,11 +18,13 @@ from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec
 from models import bundle, registry
 from worker import errands
 from worker.assemble import assemble, normalization
+from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, die_with_parent, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
 from worker.engine.device import Placement, keep_freed_memory, place, use_threads
 from worker.engine.run import Interrupted, Run
 from worker.failures import WrongDataset, explain
+from worker.predictions import predict
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
 
@@ -123,10 +125,13 @@ def find_lr(start: Start, packed: Packed, placement: Placement, channel: Channel
 def examine(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
     """Show a registered model a split."""
     assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with these kinds
-    assert isinstance(start.spec, EvaluateSpec)  # noqa: S101
-    shown, work = errands.evaluate(start.spec, packed, Path(start.model_dir), placement, channel)
+    assert isinstance(start.spec, EvaluateSpec | PredictSpec)  # noqa: S101 - the caller's match
+    wanted = start.spec.metrics or () if isinstance(start.spec, EvaluateSpec) else ()
+    shown = examination(start.spec, wanted, packed, Path(start.model_dir), placement)
     channel.say(Started(runtime=placement.describe() | {"num_parameters": shown.num_parameters}))
-    return work()
+    if isinstance(start.spec, EvaluateSpec):
+        return errands.evaluate(start.spec, shown, channel)
+    return predict(start.spec, shown, channel, Path(start.work_dir) / "answer")
 
 
 def choose_placement(start: Start, channel: Channel) -> Placement:

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.api.strict import StrictRoute
 from app.deps import JobReaderDep, JobsDep
 from app.paging import Cursor, Limit, Page
-from app.schemas.examples import CHANGES, JOBS
+from app.schemas.examples import CHANGES, JOBS, OF_A_MODEL
 from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problems
 from core.jobs import JobState, StopRequest
@@ -34,7 +34,7 @@ IdempotencyKey = Annotated[
     },
 )
 def submit_job(
-    spec: Annotated[AnyJobSpec, Body(openapi_examples=JOBS)],
+    spec: Annotated[AnyJobSpec, Body(openapi_examples=JOBS | OF_A_MODEL)],
     jobs: JobsDep,
     response: Response,
     dry_run: Annotated[bool, Query(description="Check and resolve the spec; store nothing.")] = False,

@@ -70,6 +70,26 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
     return Page(items=[CheckpointOut.of(row) for row in results.checkpoints(job_id)], next_cursor=None)
 
 
+FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.get(
+    "/files/{name}",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "The file, such as `predictions.csv`.", "content": FILE},
+        206: {"description": "The part that `Range` asks for.", "content": FILE},
+        304: {"description": "`If-None-Match` holds the file's ETag."},
+        **problems(404, 416, 422),
+    },
+)
+def download_file(
+    job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
+) -> Response:
+    """Download a file of a job's result; `result.files` names them. `ETag` is its sha256, `Range` goes on."""
+    return file_answer(request, results.file(job_id, name))
+
+
 WEIGHTS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 

@@ -73,6 +73,17 @@ JOBS: dict[str, Any] = {
     },
 }
 
+OF_A_MODEL: dict[str, Any] = {  # a test trains `digits@1` first
+    "evaluate": {
+        "summary": "Measure a registered model on what its training held out",
+        "value": {"kind": "evaluate", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid"},
+    },
+    "predict": {
+        "summary": "Predict every sample of a split; the answers are files",
+        "value": {"kind": "predict", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid", "top_k": 3},
+    },
+}
+
 CHANGES: dict[str, Any] = {
     "other optimizer": {
         "summary": "The same with another optimizer and seed",

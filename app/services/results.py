@@ -7,9 +7,10 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.jobs import JobRepo, answer_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
 from core.db.tables import CheckpointRow
+from core.errors import NotFound
 from core.events import Event, EventType
 from core.storage import Storage
 
@@ -55,6 +56,21 @@ class ResultService:
         row = CheckpointRepo(self._session).get(job_id, number)
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
+
+    def file(self, job_id: str, name: str) -> StoredFile:
+        """A file of the job's result.
+
+        Raises:
+            NotFound: it has none of that name.
+            Corrupt: it is not what was stored.
+        """
+        job = JobRepo(self._session).get(job_id)
+        files = (job.result or {}).get("files", {})
+        if name not in files:
+            raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
+        sha256 = files[name]["sha256"]
+        folder = self._storage.fetch(answer_key(job), {name: sha256})
+        return StoredFile(folder / name, sha256, f"{job.name}-{name}")
 
     def _require(self, job_id: str) -> None:
         JobRepo(self._session).get(job_id, with_spec=False)

@@ -88,7 +88,9 @@ def main() -> None:
         say(type="log", level="warning", message="mind this")
         say(type="log", level="warning", message="mind this")
         told = [start["model_dir"], start["weights_path"]]
-        say(type="answered", result={"told": told, "text": "a \0 b"}, metrics={"test_loss": "NaN"})
+        stored = files(work / "answer", table_csv="name")
+        answer = {"result": {"told": told, "text": "a \0 b"}, "metrics": {"test_loss": "NaN"}}
+        say(type="answered", **answer, dir=str(work / "answer"), files=stored)
     elif PLAN == "fail":
         checkpoint(work, 1, "best")
         say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})

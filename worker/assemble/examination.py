@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from core.datasets.packed import Packed
 from core.datasets.splits import SplitView, plan, resolve
@@ -36,6 +37,11 @@ class Examination:
     names: list[str]
     truths: tuple[str, ...]
     tally: Tally
+
+    @torch.no_grad()
+    def pred(self, images: Tensor) -> Tensor:
+        """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
+        return self.forward.pred(images)
 
 
 def examination(

@@ -218,6 +218,8 @@ class JobRepo:
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
+        if keeps_answer(job):
+            keys.append(answer_key(job))
         self._session.delete(job)
         self._session.flush()
         return keys
@@ -235,6 +237,16 @@ class JobRepo:
             raise refusal(job, "cannot be finished early")
         self._session.execute(update(JobRow).where(JobRow.id == job.id).values(stop_request=StopRequest.FINISH))
         self._session.refresh(job)
+
+
+def answer_key(job: JobRow) -> str:
+    """Where the store has the files of the result, if there are any."""
+    return f"jobs/{job.id}/t{job.token}/answer"
+
+
+def keeps_answer(job: JobRow) -> bool:
+    """Whether the files of the result, if there are any, are of the attempt that succeeded."""
+    return job.kind != "train" and job.state is JobState.SUCCEEDED
 
 
 def _is_before(job: JobRow) -> ColumnElement[bool]:

@@ -1,5 +1,7 @@
 """The kinds of a job beside a training, as the trainer does them; transfer; the learning rate that is found."""
 
+import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.spec import ANY_JOB, AnyJobSpec
+from models import bundle
 from tests.support.trainer import start
 from tests.support.training import Memory, job, pack
 from worker import trainer
@@ -158,3 +161,35 @@ def test_a_file_that_is_no_weights_is_refused(dataset: Path, tmp_path: Path) -> 
     _, channel = run(order)
     assert channel.of(Failed)[0].code == "invalid_spec"
     assert "cannot be read" in channel.of(Failed)[0].message
+
+
+def test_predictions_are_files_of_every_sample(dataset: Path, trained: Finished, tmp_path: Path) -> None:
+    body = MODEL | {"kind": "predict", "split": "train", "top_k": 2, "precision": "fp32"}
+    found = answer(start(ANY_JOB.validate_python(body), dataset, tmp_path / "w", model_dir=trained.dir))
+    assert found.dir is not None
+    lines = [json.loads(line) for line in (Path(found.dir) / "predictions.jsonl").read_text().splitlines()]
+    with (Path(found.dir) / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(lines) == len(rows) == found.result["num_samples"] == 96
+    assert sum(found.result["counts"].values()) == 96
+    for line, row in zip(lines, rows, strict=True):
+        assert [one["label"] for one in line["top_k"]] == [row["label"], row["label_2"]]
+        assert (line["name"], line["target"], line["probability"]) == (
+            row["name"],
+            row["target"],
+            float(row["probability"]),
+        )
+        assert line["top_k"][0]["probability"] >= line["top_k"][1]["probability"]
+    assert {line["target"] for line in lines} == set(bundle.load(Path(trained.dir))[1].classes)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+def test_every_task_is_evaluated_and_predicted(task: str, tmp_path: Path) -> None:
+    pack(tmp_path / "it", task=task, num_samples=60)
+    _, channel = run(start(job(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
+    folder = channel.of(Finished)[0].dir
+    for kind in ("evaluate", "predict"):
+        spec = ANY_JOB.validate_python(MODEL | {"kind": kind, "split": "valid"})
+        found = answer(start(spec, tmp_path / "it", tmp_path / kind, model_dir=folder))
+        assert found.result["num_samples"] == 12
+        assert ("confusion_matrix" in found.result) == (kind == "evaluate" and task != "regression")

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from core.db.repos.jobs import JobRepo
+from core.db.repos.jobs import JobRepo, answer_key
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow, ModelVersionRow
 from core.jobs import JobState
 from core.spec import ANY_JOB
 from core.storage.local import LocalStorage
+from worker.orphans import orphans
 
 EVALUATE = {"kind": "evaluate", "name": "e", "model": "tiny@1", "dataset": {"name": "synthetic"}}
 
@@ -61,6 +62,13 @@ def test_an_answer_is_the_jobs_result_and_no_model(
     assert weights_path is None
     assert job.result["text"] == "a \ufffd b"
     assert job.warnings == ["mind this"]
+    sha256 = hashlib.sha256(b"name").hexdigest()
+    assert job.result["files"] == {"table.csv": {"sha256": sha256, "size_bytes": 4}}
+    assert (storage.fetch(answer_key(job), {"table.csv": sha256}) / "table.csv").read_text() == "name"
+    assert answer_key(job) not in orphans(sqlite_sessions, storage, 0.0)
+    with transaction(sqlite_sessions) as session:
+        assert answer_key(job) in JobRepo(session).delete(job.id)
+    assert answer_key(job) in orphans(sqlite_sessions, storage, 0.0)
     with transaction(sqlite_sessions) as session:
         assert [version.version for version in ModelRepo(session).versions("tiny")] == [1]
 

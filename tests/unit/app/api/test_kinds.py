@@ -1,5 +1,6 @@
 """Jobs of other kinds than `train` over HTTP: what is filled in, refused, and steered."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.deps import State
 from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import answer_key
 from core.db.session import transaction
 from tests.support.finished import finish_job
 
@@ -151,3 +153,21 @@ def test_a_clone_may_be_of_another_kind(client: TestClient, trained: str) -> Non
 
 def test_a_clone_of_no_kind_is_refused(client: TestClient, trained: str) -> None:
     assert "/kind" in pointers(client.post(f"/v1/jobs/{trained}/clone", json={"kind": "guess"}))
+
+
+def test_a_file_of_a_result_is_downloaded(client: TestClient, trained: str, state: State) -> None:
+    job = client.post("/v1/jobs", json=PREDICT).json()
+    folder = state["storage"].scratch() / "answer"
+    folder.mkdir()
+    (folder / "predictions.csv").write_text("name,label\n")
+    sha256 = hashlib.sha256(b"name,label\n").hexdigest()
+    files = {"predictions.csv": {"sha256": sha256, "size_bytes": 11}}
+    with transaction(state["sessions"]) as session:
+        claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
+        assert claimed is not None
+        state["storage"].publish(folder, answer_key(claimed))
+        AttemptRepo(session).answer(job["id"], claimed.token, {"files": files}, {})
+    answer = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
+    assert (answer.status_code, answer.text, answer.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
+    assert client.get(f"/v1/jobs/{job['id']}/files/other.csv").status_code == 404
+    assert client.get(f"/v1/jobs/{trained}/files/predictions.csv").status_code == 404
