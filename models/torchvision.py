@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -14,7 +16,10 @@ IMAGENET_CHANNELS = 3
 
 
 class TorchvisionOptions(Options):
-    """These networks have no options: their published form is the point."""
+    """These networks are as they were published, but for the layers behind their features."""
+
+    head: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(strict=False, max_length=8)] = ()
+    """Widths of hidden layers, with ReLU, in the place of the last linear layer."""
 
 
 class Family(NamedTuple):
@@ -109,7 +114,10 @@ def _builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, i
         if min(input_shape[1:]) < smallest:
             wanted = (input_shape[0], smallest, smallest)
             raise CannotBuild("", f"{name} takes pictures of {wanted} or larger, but is given {input_shape}")
-        return _create(name, input_shape, num_outputs)
+        network = _create(name, input_shape, num_outputs)
+        if options.head:
+            _deepen_head(name, network, options.head)
+        return network
 
     return build
 
@@ -160,6 +168,18 @@ def _replace_first_convolution(network: nn.Module, channels: int) -> None:
         bias=old.bias is not None,
     )
     network.set_submodule(path, new)
+
+
+def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None:
+    """Put several layers where the last linear one is."""
+    linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise CannotBuild("head", f"{name} ends in a convolution; it has no linear layer to replace")
+    path, old = linear[-1]
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise((old.in_features, *widths)):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    network.set_submodule(path, nn.Sequential(*layers, nn.Linear(widths[-1], old.out_features)))
 
 
 def _architectures() -> Iterator[Architecture]:

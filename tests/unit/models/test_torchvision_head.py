@@ -1,0 +1,22 @@
+"""The layers behind a published network's features."""
+
+import pytest
+import torch
+
+import models  # noqa: F401 - registers the architectures
+from models import registry
+from models.registry import CannotBuild
+
+SHAPE = (3, 64, 64)
+
+
+def test_a_resnet_with_the_workshops_head_has_its_number_of_parameters() -> None:
+    assert registry.check("resnet18", {}, SHAPE, 1000).num_parameters == 11_689_512
+    with torch.device("meta"):
+        network = registry.build("resnet18", {"head": [1024, 1024]}, SHAPE, 200)
+    assert sum(p.numel() for name, p in network.named_parameters() if name.startswith("fc.")) == 1_779_912
+
+
+def test_a_network_without_a_linear_layer_has_no_head() -> None:
+    with pytest.raises(CannotBuild, match="convolution"):
+        registry.check("squeezenet1_1", {"head": [8]}, SHAPE, 10)
