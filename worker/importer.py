@@ -19,7 +19,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
 from core.db.tables import DatasetVersionRow
-from core.errors import LostLease, ServiceError, StorageFull
+from core.errors import LostLease, ServiceError, StorageFull, Unavailable
 from core.failures import failure
 from core.settings import Settings
 from core.storage import Storage
@@ -202,7 +202,7 @@ class Importer:
             return
         try:
             self._storage.delete(held.source["key"])
-        except OSError as error:  # the version is settled; the sweep takes what is left
+        except (OSError, Unavailable) as error:  # the version is settled; the sweep takes what is left
             log.warning("import.upload_left", error=str(error))
 
 

@@ -28,13 +28,14 @@ def test_a_silence_is_a_stall_but_not_while_the_trainer_starts(clock: Clock) -> 
     patience = Patience(clock, grace_s=30.0, stall_s=10.0, left_s=None)
     patience.expect_start()
     clock.now = COLD_START_S
-    assert not patience.is_stalled
+    stalled = [patience.is_stalled]
     clock.now += 0.1
-    assert patience.is_stalled
+    stalled.append(patience.is_stalled)
     patience.hear()
-    assert not patience.is_stalled
+    stalled.append(patience.is_stalled)
     clock.now += 10.1
-    assert patience.is_stalled
+    stalled.append(patience.is_stalled)
+    assert stalled == [False, True, False, True]
 
 
 def test_a_long_limit_of_silence_is_not_made_longer_by_the_start(clock: Clock) -> None:

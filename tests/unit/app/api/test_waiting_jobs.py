@@ -19,10 +19,10 @@ PETS: dict[str, Any] = {"dataset": {"name": "pets"}, "architecture": {"name": "m
 
 
 @pytest.fixture
-def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Callable[[], None]]:
+def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Callable[[], bool]]:
     """Upload pictures, damaged ones if asked; the answer imports them."""
 
-    def upload(*, damaged: bool = False) -> Callable[[], None]:
+    def upload(*, damaged: bool = False) -> Callable[[], bool]:
         files = classes(3, 4)
         if damaged:
             files["class_0/01.png"] = files["class_0/01.png"][:80]
@@ -32,7 +32,7 @@ def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Ca
         with transaction(state["sessions"]) as session:
             version_id = next(row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import")
         importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
-        return lambda: None if importer.run(version_id) else None
+        return lambda: importer.run(version_id)
 
     return upload
 
@@ -50,7 +50,7 @@ def is_taken(state: State, job_id: str) -> bool:
 
 
 def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
-    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+    client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()
     job = submit(client, name="early", loss={"name": "nll"})
@@ -69,7 +69,7 @@ def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
 
 
 def test_a_job_that_its_dataset_does_not_suit_fails_when_it_is_there(
-    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+    client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()
     job = submit(client, batch_size=5000)
@@ -81,7 +81,7 @@ def test_a_job_that_its_dataset_does_not_suit_fails_when_it_is_there(
 
 
 def test_a_job_fails_with_the_import_it_waits_for(
-    client: TestClient, upload: Callable[..., Callable[[], None]]
+    client: TestClient, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload(damaged=True)
     job = submit(client)
@@ -92,7 +92,7 @@ def test_a_job_fails_with_the_import_it_waits_for(
 
 
 def test_a_job_that_was_paused_or_cancelled_while_it_waited_stays_so(
-    client: TestClient, state: State, upload: Callable[..., Callable[[], None]]
+    client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()
     paused, cancelled = submit(client)["id"], submit(client)["id"]
