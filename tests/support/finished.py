@@ -1,5 +1,6 @@
 """A job that was trained: its curves, log, checkpoint and model, with real files, as a worker leaves them."""
 
+import hashlib
 import json
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 
 from app.deps import State
 from core.datasets.packed import PackedMeta
+from core.datasets.preview import PREVIEW
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -19,9 +21,11 @@ from core.events import EventType
 from core.jobs import DatasetState
 from core.spec import JobSpec
 from models import bundle, registry
+from tests.support.pictures import png
 
 OPTIONS: dict[str, Any] = {"hidden": [8]}
 SHAPE = (1, 8, 8)
+PACKED_KEY = "datasets/digits/t1"
 CLASSES = [str(digit) for digit in range(10)]
 
 
@@ -38,7 +42,8 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
     files = _publish(state, job_id, network)
     with transaction(state["sessions"]) as session:
         for version in session.query(DatasetVersionRow):
-            version.state, version.content_hash, version.meta = DatasetState.READY, "c" * 64, _META
+            version.state, version.content_hash, version.meta = DatasetState.READY, "c" * 64, _META | _preview(state)
+            version.packed_key = PACKED_KEY
     with transaction(state["sessions"]) as session:
         attempts = AttemptRepo(session)
         claimed = attempts.claim(job_id, "worker-1", 30)
@@ -71,6 +76,17 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
         attempts.finish(job_id, token, model.version, metrics, None)
     path = state["storage"].path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
     return Finished(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
+
+
+def _preview(state: State) -> dict[str, Any]:
+    """Publish a contact sheet, once."""
+    body = png()
+    if next(state["storage"].keys(PACKED_KEY), None) is None:
+        folder = state["storage"].scratch() / "packed"
+        folder.mkdir()
+        (folder / PREVIEW).write_bytes(body)
+        state["storage"].publish(folder, PACKED_KEY)
+    return {"files": {PREVIEW: {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}}}
 
 
 def _publish(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.support.builders import job
 from tests.support.processes import die_with_parent, end, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-SYNTHETIC = {"image_shape": [3, 16, 16], "num_classes": 4, "num_samples": 2400, "seed": 1}
+SYNTHETIC = {"image_shape": [3, 16, 16], "num_classes": 4, "num_samples": 9600, "seed": 1}
 
 
 def spec(**changes: Any) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def test_top_k_says_how_many_classes_are_named(
 @pytest.mark.parametrize("top_k", ["0", "-1", "x", "1.5", "", "99999999999999999999", "true"])
 def test_a_bad_top_k_is_told_what_would_be_accepted(predict: Callable[..., Response], top_k: str) -> None:
     told = problem(predict(encoded(GREY), top_k=top_k), 422, "invalid-request")
-    assert told["errors"] == [{"pointer": "?top_k", "detail": "should be an integer from 1 to 10000"}]
+    detail = f'should be an integer from 1 to 10000, not "{top_k}"'
+    assert told["errors"] == [{"pointer": "?top_k", "detail": detail}]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, "x", 1.5, True, 2**70, [], "5"])

@@ -93,7 +93,7 @@ def test_a_number_that_is_none_is_refused_where_it_stands(client: TestClient, nu
 @pytest.mark.parametrize(
     ("changes", "pointer", "said"),
     [
-        ({"loss": {"name": "mse"}}, "/loss/name", "'cross_entropy' or 'nll'"),
+        ({"loss": {"name": "mse"}}, "/loss/name", "use 'cross_entropy' or"),
         ({"loss": {"name": "bce_with_logits"}}, "/loss/name", "does not fit a task of classification"),
         ({"loss": {"name": "cross_entropy", "class_weights": [1, 2, 3]}}, "/loss/class_weights", "10 here"),
         ({"metrics": ["r2"]}, "/metrics/0/name", "does not fit a task of classification"),
