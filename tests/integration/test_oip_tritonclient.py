@@ -48,7 +48,10 @@ CURL = shutil.which("curl")
 CHANNELS, HEIGHT, WIDTH = SIZES
 MAX_BATCH = 4
 PICTURES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
-SLOW = {"architecture": {"name": "convnet", "options": {"channels": [96, 96]}}, "image_shape": (3, 96, 96)}
+SLOW = {  # slower than requests come one after another from a client that shares our processor
+    "architecture": {"name": "convnet", "options": {"channels": [128, 128], "kernel": 5}},
+    "image_shape": (3, 96, 96),
+}
 
 
 class House(NamedTuple):
@@ -400,14 +403,19 @@ def test_a_timeout_that_has_passed_costs_no_execution(client: Any) -> None:
 
 
 def test_parallel_requests_share_executions(client: Any) -> None:
+    """How many of them meet is the machine's matter: some must, in twenty bursts."""
     picture = np.zeros((1, 96, 96, 3), np.uint8)
     client.load_model("slow")
     before = client.get_inference_statistics("slow")["model_stats"][0]
-    found = client.at_once(64, "slow", [image(picture, "UINT8")])
-    assert {each.as_numpy("logits").shape for each in found} == {(1, 3)}
-    after = client.get_inference_statistics("slow")["model_stats"][0]
-    assert after["inference_count"] - before["inference_count"] == 64
-    assert after["execution_count"] - before["execution_count"] < 64
+    for burst in range(1, 21):
+        found = client.at_once(64, "slow", [image(picture, "UINT8")])
+        assert {each.as_numpy("logits").shape for each in found} == {(1, 3)}
+        after = client.get_inference_statistics("slow")["model_stats"][0]
+        assert after["inference_count"] - before["inference_count"] == 64 * burst
+        if after["execution_count"] - before["execution_count"] < 64 * burst:
+            break
+    else:
+        pytest.fail("no request ever shared an execution")
     assert max(each["batch_size"] for each in after["batch_stats"]) > 1
 
 
