@@ -18,10 +18,10 @@ from candela.answers import Prediction, Series
 from candela.client import Client
 from candela.errors import CandelaError
 from candela.jobs import Job
-from candela.part import leashed
 from candela.render import prediction_text
 from candela.scans import Scan, load_scans, write_archive
 from candela.watching import follow
+from core.leash import leashed
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97

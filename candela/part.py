@@ -4,23 +4,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from candela import leash
+from core.leash import leashed
 
 MAX_LOG_BYTES = 8 * 2**20
 STEADY_S = 60.0  # a part that lived so long starts again at once
 LONGEST_PAUSE_S = 30.0
-
-
-def leashed(command: Sequence[str]) -> list[str]:
-    """The same command, ended by the kernel when this process dies."""
-    return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *command]
 
 
 @dataclass

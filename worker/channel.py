@@ -1,6 +1,5 @@
 """The trainer's end of the pipe: says messages, hears orders, and dies when nobody is there any more."""
 
-import ctypes
 import os
 import queue
 import select
@@ -9,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Literal
 
 from pydantic import ValidationError
@@ -17,7 +15,6 @@ from pydantic import ValidationError
 from worker.protocol import DOWN, Down, Lease, Log, Start, Stop, Up
 
 EXIT_ORPHANED = 69  # sysexits.h EX_UNAVAILABLE: the supervisor is gone, or has not renewed the lease
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STDIN, STDOUT, STDERR = 0, 1, 2
 StopMode = Literal["cancel", "pause", "preempt", "finish"]
 
@@ -114,17 +111,6 @@ def take_over_stdout() -> int:
     out = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
     return out
-
-
-def die_with_parent() -> None:
-    """Be killed as soon as the parent is gone; in a session of one's own, so that signals to its group stay away."""
-    parent = os.getppid()
-    with suppress(OSError, AttributeError):  # not Linux: the end of stdin tells as much
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EXIT_ORPHANED)
-    with suppress(PermissionError):  # it already leads a session
-        os.setsid()
 
 
 def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:

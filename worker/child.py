@@ -15,6 +15,7 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
+from core.leash import leashed
 from worker.protocol import UP, Down, Failed, Start, Up
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class TrainerProcess:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-            command,
+            leashed(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -21,6 +21,7 @@ from core.db.session import SessionFactory, is_unavailable, on_commit, transacti
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, ServiceError, StorageFull, Unavailable
 from core.failures import failure
+from core.leash import leashed
 from core.settings import Settings
 from core.storage import Storage
 from worker.packer import Failure, PackRequest, PackResult
@@ -101,8 +102,8 @@ class Importer:
         except ServiceError as error:
             return PackResult(failure=Failure(code="upload_lost", message=error.detail, hint="Upload it again."))
         with (scratch / "stderr").open("w+b") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "worker.packer"],
+            process = subprocess.Popen(  # noqa: S603 - the command is ours
+                leashed([sys.executable, "-m", "worker.packer"]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -124,7 +125,6 @@ class Importer:
             name=held.name,
             datasets_dir=self._settings.datasets_dir,
             limits=limits_of(self._settings),
-            parent_pid=os.getpid(),
         )
 
     def _watch(self, process: "subprocess.Popen[bytes]", held: _Held, request: PackRequest) -> None:

@@ -38,7 +38,6 @@ class PackRequest(BaseModel):
     name: str = ""
     datasets_dir: Path = Path()
     limits: Limits = Limits()
-    parent_pid: int
 
 
 class Failure(BaseModel):
@@ -120,19 +119,9 @@ def _limit(request: PackRequest) -> None:
         resource.setrlimit(kind, (ceiling, hard))
 
 
-def _die_with(parent_pid: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL; linux/prctl.h
-    if os.getppid() != parent_pid:  # it died before the call above: no signal will come
-        sys.exit(1)
-
-
 def main() -> Literal[0]:
     """Exit status 0 whenever a result was written."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
-    _die_with(request.parent_pid)
     _limit(request)
     with contextlib.suppress(OSError):
         os.nice(5)  # trainings and predictions go first

@@ -19,7 +19,7 @@ from models import bundle, registry
 from worker import errands
 from worker.assemble import assemble, normalization
 from worker.assemble.examination import examination
-from worker.channel import STDIN, Channel, die_with_parent, preempt_on_signal, take_over_stdout
+from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
 from worker.engine.device import Placement, keep_freed_memory, place, use_threads
 from worker.engine.run import Interrupted, Run
@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.spec is not None:
         preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
         return run_job(_start_from(options), channel)
-    die_with_parent()
     channel.listen(STDIN)
     warm_up()
     start = channel.wait_for_start()

@@ -72,7 +72,7 @@ def test_a_killed_service_leaves_no_process_and_its_job_ends_as_if_undisturbed(
     assert any("valkey-server" in command for command in parts.values())
     assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
     second = up(first.home)  # at once: the kernel may still be busy ending the old parts
-    assert not any(is_alive(pid) for pid in parts)
+    wait_for(lambda: not any(is_alive(pid) for pid in parts), "the end of the old parts")
     with second.client() as client:
         interrupted = client.jobs.get(job.id)
         assert weights(client, interrupted) == undisturbed

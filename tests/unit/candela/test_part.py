@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from candela import part as part_module
-from candela.part import Part, leashed
+from candela.part import Part
 from tests.support.processes import is_alive, wait_for
 
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a name for an argument
@@ -59,27 +58,6 @@ def test_an_impatient_stop_does_not_wait(make: Callable[..., Part]) -> None:
     part = make(STUBBORN, stop_within_s=3600)
     wait_for(lambda: "on" in part.last_lines(), "its first line")
     assert not part.stop(lambda: True)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word on a parent's death is Linux' own")
-def test_a_leashed_process_ends_when_its_parent_is_killed() -> None:
-    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
-    code = (
-        "import subprocess, sys; from candela.part import leashed;"
-        f"p = subprocess.Popen(leashed({sleeper!r})); print(p.pid, flush=True); p.wait()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert is_alive(child)
-        parent.kill()
-        wait_for(lambda: not is_alive(child), "the child's end")
-
-
-def test_a_leashed_process_whose_parent_is_gone_does_not_start() -> None:
-    command = leashed([sys.executable, "-c", "print('ran')"])
-    command[command.index(str(os.getpid()))] = "1"  # as if the parent had died and init had taken over
-    assert subprocess.run(command, capture_output=True, check=False).stdout == b""
 
 
 def test_pauses_grow_while_it_ends_quickly_and_begin_anew_after_a_steady_time() -> None:

@@ -244,7 +244,7 @@ def test_after_so_many_dead_workers_an_import_fails(
 
 def test_a_full_disk_and_wrong_options_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def request(**changes: Any) -> PackRequest:
-        values = {"out": tmp_path / "out", "options": {}, "name": "digits", "parent_pid": os.getpid()}
+        values = {"out": tmp_path / "out", "options": {}, "name": "digits"}
         return PackRequest(**values | changes)
 
     wrong = pack(request(options={"colour": 1})).failure

@@ -316,7 +316,9 @@ def test_a_lease_that_runs_out_ends_it_and_renewals_keep_it(
 
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-m", "worker.trainer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+from core.leash import leashed
+command = leashed([sys.executable, "-m", "worker.trainer"])
+child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 child.stdin.write(sys.stdin.buffer.readline()); child.stdin.flush()
 child.stdout.readline()
 print(child.pid, flush=True)
