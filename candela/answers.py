@@ -88,6 +88,16 @@ class Checkpoint(TypedDict):
     tags: list[str]
 
 
+class Artifact(TypedDict):
+    """A file that a job left."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    created_at: str
+
+
 class DatasetVersion(TypedDict):
     version: int
     state: Literal["importing", "ready", "failed"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from candela.cli_datasets import AsJson, datasets_app
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -20,11 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-datasets_app = typer.Typer(help="List datasets, or add one.", invoke_without_command=True)
 app.add_typer(datasets_app, name="datasets")
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Where everything is kept.")]
 
 
@@ -169,34 +168,25 @@ def metrics(
         render.json_or(series, as_json, lambda: render.series(series))
 
 
-@datasets_app.callback()
-def datasets(context: typer.Context, as_json: AsJson = False) -> None:
-    """List datasets and the state of their versions."""
+@app.command()
+def artifacts(job_id: JobId, as_json: AsJson = False) -> None:
+    """List the files that a job has left."""
     from candela import render
 
-    if context.invoked_subcommand is not None:
-        return
     with _client() as client:
-        found = client.datasets.list()
-        render.json_or(found, as_json, lambda: render.datasets(found))
+        found = client.jobs.get(job_id).artifacts()
+        render.json_or(found, as_json, lambda: render.artifacts(found))
 
 
-@datasets_app.command("add")
-def add_dataset(
-    name: Annotated[str, typer.Argument(help="The dataset's name; a new version if it exists.")],
-    path: Annotated[Path, typer.Argument(help="A folder of class/picture, or a zip, tar or tar.gz of one.")],
-    wait: Annotated[bool, typer.Option(help="Wait until it is imported.")] = True,
-    as_json: AsJson = False,
+@app.command()
+def download(
+    job_id: JobId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `artifacts` lists.")],
+    to: Annotated[Path, typer.Argument(metavar="PATH", help="A file or folder.")] = Path(),
 ) -> None:
-    """Upload pictures. Exit status 0 means: ready to train on; with --no-wait: accepted."""
-    from candela import render
-    from candela.watching import upload
-
+    """Download a file that a job has left; prints its path."""
     with _client() as client:
-        version = upload(client.datasets, name, path, wait=wait, quiet=as_json)
-        render.json_or(version, as_json, lambda: render.dataset_version(name, version))
-        if version["state"] == "failed":
-            raise typer.Exit(1)
+        print(client.jobs.get(job_id).download(name, to))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from candela import events
-from candela.answers import FINISHED, Checkpoint, Event, JobAnswer, ModelVersionRef, Number, Series, State
+from candela.answers import FINISHED, Artifact, Checkpoint, Event, JobAnswer, ModelVersionRef, Number, Series, State
 from candela.errors import JobFailed
 from candela.paging import pages
 from candela.transport import Transport
@@ -105,12 +105,20 @@ class Job:
         self.answer = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
         return self
 
+    def artifacts(self) -> list[Artifact]:
+        """The files that the job has left so far."""
+        return list(pages(self._transport, f"/v1/jobs/{self.id}/artifacts"))
+
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download a file of the result (`result["files"]` names them); returns its path."""
-        target = Path(path)
+        """Download a file that the job left (`artifacts()` and `result["files"]` name them); returns its path.
+
+        In a folder it keeps its name.
+        """
+        target = Path(path) / name if Path(path).is_dir() else Path(path)
         part = target.with_name(target.name + ".part")
+        kind = "files" if name in (self.result or {}).get("files", {}) else "artifacts"
         try:
-            with self._transport.stream("GET", f"/v1/jobs/{self.id}/files/{name}") as answer, part.open("wb") as file:
+            with self._transport.stream("GET", f"/v1/jobs/{self.id}/{kind}/{name}") as answer, part.open("wb") as file:
                 file.writelines(answer.iter_bytes())
             part.replace(target)  # a reader never sees half a file
         finally:

@@ -10,7 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from candela.answers import Candidate, Dataset, DatasetVersion, Number, Prediction, Predictions, Progress, Series
+from candela.answers import (
+    Artifact,
+    Candidate,
+    Dataset,
+    DatasetVersion,
+    Number,
+    Prediction,
+    Predictions,
+    Progress,
+    Series,
+)
 from candela.jobs import Job
 
 out = Console(highlight=False)
@@ -65,6 +75,14 @@ def series(found: Sequence[Series]) -> None:
         numbers = [number(last), number(min(finite)), number(max(finite))]
         table.add_row(f"{curve['split']}_{curve['name']}", *numbers, sparkline(values))
     _print_table(table, "no curves yet")
+
+
+def artifacts(found: Sequence[Artifact]) -> None:
+    table = _table("NAME", "TYPE", "BYTES", "SHA256", "CREATED")
+    for file in found:
+        created = file["created_at"][:19].replace("T", " ")
+        table.add_row(file["name"], file["media_type"], str(file["size_bytes"]), file["sha256"][:12], created)
+    _print_table(table, "no files yet")
 
 
 def datasets(found: Sequence[Dataset]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo, answer_key, keeps_answer
@@ -12,6 +13,8 @@ from core.db.session import SessionFactory, transaction
 from core.errors import NotFound
 from core.jobs import ACTIVE, DatasetState
 from core.storage import Storage
+
+NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt that hold several units
 
 
 def orphans(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
@@ -36,7 +39,7 @@ def orphans(sessions: SessionFactory, storage: Storage, min_age_s: float) -> lis
 def unit_of(file: str) -> str:
     """The key under which a file was published with others: `…/checkpoints/3`, `…/bundle`, `datasets/x/t1`."""
     parts = file.split("/")
-    size = {"jobs": 5 if "checkpoints" in parts else 4, "datasets": 3}.get(parts[0], len(parts))
+    size = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
     return "/".join(parts[:size])
 
 
@@ -53,6 +56,8 @@ def _wants_job_files(session: Session, unit: str) -> bool:
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
         return True  # its row may be about to come
     if job is not None and keeps_answer(job) and unit == answer_key(job):
+        return True
+    if ArtifactRepo(session).refers_to(job_id, unit):
         return True
     return CheckpointRepo(session).refers_to(unit) or ModelRepo(session).refers_to(unit)
 

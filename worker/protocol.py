@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from core.spec import AnyJobSpec
+from core.spec.base import NAME_PATTERN
 
 
 class Message(BaseModel):
@@ -122,6 +123,21 @@ class Checkpoint(Message):
     files: dict[str, StoredFile]  # weights.safetensors, state.safetensors, snapshot.json
 
 
+class Artifact(Message):
+    """A file that the job leaves is complete and fsynced, alone in `dir`, which is the supervisor's from here on.
+
+    It takes the place of an earlier one of that name. Without one that `is_optional` the job goes on.
+    """
+
+    type: Literal["artifact"] = "artifact"
+    dir: str
+    name: str = Field(pattern=NAME_PATTERN)
+    media_type: str
+    sha256: str
+    size_bytes: int
+    is_optional: bool = True
+
+
 class Log(Message):
     """A line of the job's log; a warning is kept with the job, too."""
 
@@ -183,7 +199,8 @@ class Failed(Message):
 
 Down = Annotated[Start | Lease | Stop, Field(discriminator="type")]
 Up = Annotated[
-    Started | Alive | Metrics | Checkpoint | Log | Finished | Answered | Stopped | Failed, Field(discriminator="type")
+    Started | Alive | Metrics | Checkpoint | Artifact | Log | Finished | Answered | Stopped | Failed,
+    Field(discriminator="type"),
 ]
 
 DOWN: TypeAdapter[Down] = TypeAdapter(Down)

@@ -1,7 +1,9 @@
 """What an attempt leaves behind: rows that carry its token, files before the rows that make them real."""
 
 import json
+import shutil
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -21,7 +24,7 @@ from core.db.tables import JobRow, ModelVersionRow
 from core.errors import LostLease, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
-from worker.protocol import Answered, Checkpoint, Finished, Metrics, Point, StoredFile
+from worker.protocol import Answered, Artifact, Checkpoint, Finished, Metrics, Point, StoredFile
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -147,6 +150,30 @@ class Recorder:
             )
             EventRepo(session).append(self._job.id, [(EventType.CHECKPOINT, payload)])
             self._delete_surplus(session, num_kept=2 if has_room else 1)
+
+        self.write(action)
+
+    def artifact(self, said: Artifact) -> None:
+        """Store a file that the job leaves, in the place of an earlier one of that name.
+
+        Raises:
+            StorageFull, Unavailable: it cannot be stored, and the job cannot do without.
+        """
+        key = f"jobs/{self._job.id}/t{self._job.token}/artifacts/{uuid.uuid4().hex}"
+        try:
+            self._storage.publish(Path(said.dir), key)
+        except (StorageFull, Unavailable) as error:
+            if not said.is_optional:
+                raise
+            shutil.rmtree(said.dir, ignore_errors=True)
+            self.warn(f"The file {said.name!r} could not be stored: {error.detail}")
+            return
+        row = said.model_dump(include={"media_type", "sha256", "size_bytes"})
+
+        def action(session: Session) -> None:
+            before = ArtifactRepo(session).put(self._job.id, self._job.token, said.name, key=key, **row)
+            if before is not None:
+                on_commit(session, lambda: self._delete_files(before))
 
         self.write(action)
 

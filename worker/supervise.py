@@ -26,7 +26,20 @@ from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
 from worker.preparation import Preparation, lineage
-from worker.protocol import Alive, Answered, Checkpoint, Failed, Finished, Log, Metrics, Started, Stop, Stopped, Up
+from worker.protocol import (
+    Alive,
+    Answered,
+    Artifact,
+    Checkpoint,
+    Failed,
+    Finished,
+    Log,
+    Metrics,
+    Started,
+    Stop,
+    Stopped,
+    Up,
+)
 from worker.recorder import Recorder
 from worker.standby import Standby
 
@@ -217,6 +230,8 @@ class Attempt:
             case Checkpoint():
                 self._recorder.flush()
                 return not self._stored(lambda: self._recorder.checkpoint(message))
+            case Artifact():
+                return not self._stored(lambda: self._recorder.artifact(message))
             case Finished():
                 self._recorder.flush()
                 self._stored(lambda: self._recorder.finish(message, self._dataset))

@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -17,6 +18,7 @@ from core.datasets.packed import Packed
 from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec
 from models import bundle, registry
 from worker import errands
+from worker.artifacts import Artifacts
 from worker.assemble import assemble, normalization
 from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
@@ -90,7 +92,8 @@ def fit(start: Start, packed: Packed, placement: Placement, channel: Channel, sn
     resume_dir = None if start.resume_dir is None else Path(start.resume_dir)
     known = None if resume_dir is None else snapshot.read_words(resume_dir).get("lr_find")
     spec, found = errands.with_found_lr(start, packed, placement, channel, known)
-    run = assemble(spec, packed, placement, errands.begin_with(start))
+    artifacts = Artifacts(channel, Path(start.work_dir) / "artifacts")
+    run = assemble(spec, packed, placement, errands.begin_with(start), artifacts.leave)
     if resume_dir is not None:
         resume(run, resume_dir)
     else:
@@ -106,7 +109,8 @@ def fit(start: Start, packed: Packed, placement: Placement, channel: Channel, sn
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)
-    run.loop((Obedience(channel), vitals, reporter, snapshots)).fit(run.state)
+    observers, warn = (Obedience(channel), vitals, reporter, snapshots), partial(log, channel, level="warning")
+    run.loop(observers, warn).fit(run.state)
     if not run.state.is_done:
         raise Interrupted
     return finish(run, start, packed, channel, vitals)

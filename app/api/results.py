@@ -1,4 +1,4 @@
-"""`/v1/jobs/{job_id}/…`: curves, log lines, checkpoints and their weights."""
+"""`/v1/jobs/{job_id}/…`: curves, log lines, checkpoints and their weights, files."""
 
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from app.api.jobs import JobId
 from app.api.strict import StrictRoute
 from app.deps import ResultsDep
 from app.paging import Page
-from app.schemas.jobs import CheckpointOut, LogLineOut, LogsOut, MetricsOut, as_csv
+from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, as_csv
 from app.schemas.problems import problems
 from core.spec.base import NAME_PATTERN
 
@@ -88,6 +88,29 @@ def download_file(
 ) -> Response:
     """Download a file of a job's result; `result.files` names them. `ETag` is its sha256, `Range` goes on."""
     return file_answer(request, results.file(job_id, name))
+
+
+@router.get("/artifacts", responses=problems(404, 422))
+def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
+    """List the files that a job has left so far, by name: what its callbacks write, what was found."""
+    return Page(items=[ArtifactOut.of(row) for row in results.artifacts(job_id)], next_cursor=None)
+
+
+@router.get(
+    "/artifacts/{name}",
+    response_class=FileResponse,
+    responses={
+        200: {"description": "The file, such as `metrics.csv`.", "content": FILE},
+        206: {"description": "The part that `Range` asks for.", "content": FILE},
+        304: {"description": "`If-None-Match` holds the file's ETag."},
+        **problems(404, 416, 422),
+    },
+)
+def download_artifact(
+    job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
+) -> Response:
+    """Download a file that a job has left. `ETag` is its sha256, `Range` goes on."""
+    return file_answer(request, results.artifact(job_id, name))
 
 
 WEIGHTS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

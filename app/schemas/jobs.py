@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from core.db.repos.metrics import MetricPoint, MetricSeries
-from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
+from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
 from core.failures import FailureKind, kind_of
 from core.jobs import JobState
@@ -268,4 +268,18 @@ class CheckpointOut(BaseModel):
 
     @classmethod
     def of(cls, row: CheckpointRow) -> Self:
+        return cls.model_validate(row, from_attributes=True)
+
+
+class ArtifactOut(BaseModel):
+    """A file that a job leaves beside its model, such as a table of its metrics."""
+
+    name: str
+    media_type: str = Field(description="What is in it; it is sent as `application/octet-stream`, to be saved.")
+    size_bytes: int
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: ArtifactRow) -> Self:
         return cls.model_validate(row, from_attributes=True)

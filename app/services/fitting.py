@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from core.datasets import DatasetFacts, splits
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec
 from core.spec.callbacks import (
+    LEAVING,
     CutmixSpec,
     EarlyStoppingSpec,
     EmaSpec,
@@ -184,6 +185,9 @@ def check_step(spec: JobSpec, report: Report) -> None:
         asked = [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kinds)]
         for index in asked[1:]:
             report.add(f"/callbacks/{index}", f"there can be one {what} only")
+    for kind in LEAVING:
+        for index in [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kind)][1:]:
+            report.add(f"/callbacks/{index}", f"there can be one {kind.model_fields['name'].default!r} only")
     names = {callback.name for callback in spec.callbacks}
     if {"swa", "keep_best"} <= names:
         report.add("/callbacks", "'swa' registers a mean that no epoch's curve tells of: there is no best to keep")

@@ -1,15 +1,16 @@
-"""What a job has brought forth so far: curves, log lines, checkpoints."""
+"""What a job has brought forth so far: curves, log lines, checkpoints, files."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo, answer_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
-from core.db.tables import CheckpointRow
+from core.db.tables import ArtifactRow, CheckpointRow
 from core.errors import NotFound
 from core.events import Event, EventType
 from core.storage import Storage
@@ -56,6 +57,21 @@ class ResultService:
         row = CheckpointRepo(self._session).get(job_id, number)
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
+
+    def artifacts(self, job_id: str) -> list[ArtifactRow]:
+        self._require(job_id)
+        return ArtifactRepo(self._session).all(job_id)
+
+    def artifact(self, job_id: str, name: str) -> StoredFile:
+        """A file that the job left.
+
+        Raises:
+            NotFound: it left none of that name.
+            Corrupt: it is not what was stored.
+        """
+        self._require(job_id)
+        row = ArtifactRepo(self._session).get(job_id, name)
+        return StoredFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
 
     def file(self, job_id: str, name: str) -> StoredFile:
         """A file of the job's result.

@@ -129,6 +129,21 @@ class CheckpointRow(Base):
     created_at: Mapped[datetime]
 
 
+class ArtifactRow(Base):
+    """A file that a job leaves beside its model. Only this row makes it real."""
+
+    __tablename__ = "artifact"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    token: Mapped[int]
+    media_type: Mapped[str] = mapped_column(String(100))
+    key: Mapped[str] = mapped_column(String(255))  # folder in the store with this file alone
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
 class ModelVersionRow(Base):
     """An immutable numbered bundle with its lineage; one a job at most for every number of epochs asked."""
 

@@ -141,6 +141,24 @@ class CutmixSpec(Spec):
     alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
 
 
+class CsvLoggerSpec(Spec):
+    """Leave `metrics.csv`: every epoch's metrics, one row a set. Source: luz_callback_csv_logger."""
+
+    name: Literal["csv_logger"] = "csv_logger"
+
+
+class TensorBoardSpec(Spec):
+    """Leave an event file for TensorBoard: every epoch's metrics, by epoch. Source: luz_callback_tfevents."""
+
+    name: Literal["tensorboard"] = "tensorboard"
+    histograms: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=100)] = Field(
+        default=(), description="Parameters whose values are shown as histograms, too; `*` for all."
+    )
+
+
+LEAVING = (CsvLoggerSpec, TensorBoardSpec)
+"""What leaves files of fixed names, and is hence asked for once."""
+
 CallbackSpec = Annotated[
     EarlyStoppingSpec
     | ModelCheckpointSpec
@@ -152,6 +170,8 @@ CallbackSpec = Annotated[
     | SwaSpec
     | LookaheadSpec
     | MixupSpec
-    | CutmixSpec,
+    | CutmixSpec
+    | CsvLoggerSpec
+    | TensorBoardSpec,
     Field(discriminator="name"),
 ]

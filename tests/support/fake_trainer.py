@@ -42,6 +42,13 @@ def checkpoint(work: Path, step: int, *tags: str, size: int = 0) -> None:
     say(type="checkpoint", dir=str(folder), epoch=step, step=step, metrics={}, tags=tags, files=stored)
 
 
+def artifact(folder: Path, name: str, content: str, *, is_optional: bool = True) -> None:
+    folder.mkdir()
+    (folder / name).write_text(content)
+    file = {"sha256": hashlib.sha256(content.encode()).hexdigest(), "size_bytes": len(content)}
+    say(type="artifact", dir=str(folder), name=name, media_type="text/csv", is_optional=is_optional, **file)
+
+
 def metrics(step: int, value: float | str) -> None:
     point = {"split": "train", "name": "loss", "step": step, "epoch": 1, "value": value}
     progress = {"epoch": 1, "epochs": 2, "step": step, "steps": 10, "eta_seconds": 1.0}
@@ -91,6 +98,11 @@ def main() -> None:
         stored = files(work / "answer", table_csv="name")
         answer = {"result": {"told": told, "text": "a \0 b"}, "metrics": {"test_loss": "NaN"}}
         say(type="answered", **answer, dir=str(work / "answer"), files=stored)
+    elif PLAN == "leave":
+        for number, content in enumerate(("one", "two"), 1):
+            artifact(work / str(number), "metrics.csv", content)
+        artifact(work / "3", "essential.csv", "three", is_optional=False)
+        finish(work)
     elif PLAN == "fail":
         checkpoint(work, 1, "best")
         say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})

@@ -6,8 +6,8 @@ from torch import nn
 
 from core.spec import callbacks
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
-from worker.engine.callback import Callback
-from worker.engine.callbacks import EarlyStopping, Freeze, KeepBest, ModelCheckpoint, TimeLimit
+from worker.engine.callback import Callback, Leave, to_nobody
+from worker.engine.callbacks import CsvLogger, EarlyStopping, Freeze, KeepBest, ModelCheckpoint, TensorBoard, TimeLimit
 from worker.engine.mixing import Mixture, cutmix, mixup
 from worker.engine.steps import Clip
 
@@ -15,7 +15,7 @@ AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
 
 def make_callback(
-    spec: callbacks.CallbackSpec, network: nn.Module, *, epochs: int = 1
+    spec: callbacks.CallbackSpec, network: nn.Module, *, epochs: int = 1, leave: Leave = to_nobody
 ) -> Callback | Clip | Averaging | Mixture:
     """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
     given = spec.model_dump(exclude={"name"})
@@ -42,5 +42,9 @@ def make_callback(
             return Mixture(mixup, alpha)
         case callbacks.CutmixSpec(alpha=alpha):
             return Mixture(cutmix, alpha)
+        case callbacks.CsvLoggerSpec():
+            return CsvLogger(leave)
+        case callbacks.TensorBoardSpec():
+            return TensorBoard(network, leave, **given)
         case _:
             assert_never(spec)

@@ -21,7 +21,7 @@ from worker.assemble.schedules import make_schedule
 from worker.assemble.transforms import make_transform
 from worker.engine.averaging import Averaging
 from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
-from worker.engine.callback import Callback
+from worker.engine.callback import Callback, Leave, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
 from worker.engine.device import Placement
 from worker.engine.metrics import choose
@@ -42,8 +42,16 @@ USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
 }
 
 
-def assemble(spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None) -> Run:
+def assemble(
+    spec: JobSpec,
+    packed: Packed,
+    placement: Placement,
+    begin_with: Weights | None = None,
+    leave: Leave = to_nobody,
+) -> Run:
     """Build everything a job needs, under its seed; `begin_with` are weights by name, where not fresh ones.
+
+    `leave` takes the files of callbacks.
 
     Raises:
         InvalidSpec: the parts do not fit each other or the dataset.
@@ -59,7 +67,7 @@ def assemble(spec: JobSpec, packed: Packed, placement: Placement, begin_with: We
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
     averaging = _averaging(spec, network)
-    made = _callbacks(spec, network, averaging)
+    made = _callbacks(spec, network, averaging, leave)
     mixture = _first(Mixture, made)
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     hung = [item for item in made if isinstance(item, Callback)]
@@ -145,11 +153,11 @@ def _train_batches(
     return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
 
 
-def _callbacks(spec: JobSpec, network: nn.Module, averaging: Averaging | None) -> list[object]:
+def _callbacks(spec: JobSpec, network: nn.Module, averaging: Averaging | None, leave: Leave) -> list[object]:
     """All but the average itself; the best weights are those of the average, where there is one each epoch."""
     shown = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
     return [
-        make_callback(asked, shown if isinstance(asked, callbacks.KeepBestSpec) else network)
+        make_callback(asked, shown if isinstance(asked, callbacks.KeepBestSpec) else network, leave=leave)
         for asked in spec.callbacks
         if not isinstance(asked, AVERAGES)
     ]

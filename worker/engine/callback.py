@@ -1,11 +1,18 @@
 """What may watch a run, and the order in which watchers are called. It knows no callback by name."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from worker.engine.state import RunState
 
 Hook = Callable[[RunState], None]
+Warn = Callable[[str], None]
+Leave = Callable[[str, str, bytes], None]
+"""Takes a file that a callback leaves beside the weights: its name, media type and content."""
+
+
+def to_nobody(*_: object) -> None:
+    """Where nobody asked for warnings or files."""
 
 
 class TrainingError(Exception):
@@ -43,7 +50,14 @@ class Callback:
     Hooks run in list order; the last three, which close, in reverse. A resumed run makes the calls that the
     stopped one had left, after an `on_fit_begin` of its own; a validation that was cut off begins anew.
     Source: luz, R/loop.R; `on_exception` is ours.
+
+    Attributes:
+        is_optional: what it does is of no consequence to the run: if it fails it is switched off, and the run goes on.
+        is_off: it failed, and is not called any more, by a resumed run neither.
     """
+
+    is_optional: ClassVar[bool] = False
+    is_off: bool = False
 
     def on_fit_begin(self, state: RunState) -> None: ...
     def on_epoch_begin(self, state: RunState) -> None: ...
@@ -86,8 +100,10 @@ CLOSING = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
 class Hooks:
     """The hooks that these callbacks override, by name; one that nobody overrides costs a dictionary look-up."""
 
-    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+    def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = to_nobody) -> None:
+        """`warn` is told of an optional callback that failed."""
         self.callbacks = tuple(callbacks)
+        self._warn = warn
         self._by_name = {name: self._overridden(name) for name in HOOKS}
 
     def _overridden(self, name: str) -> tuple[tuple[Callback, Hook], ...]:
@@ -102,12 +118,36 @@ class Hooks:
         """Call every hook of that name.
 
         Raises:
-            CallbackError: one of them raised.
+            CallbackError: one of them raised, and the run cannot do without.
         """
         for callback, hook in self._by_name[name]:
+            if callback.is_off:
+                continue
             try:
                 hook(state)
-            except TrainingError:
-                raise
             except Exception as error:
-                raise CallbackError(f"{type(callback).__name__} failed in {name}: {error}") from error
+                if callback.is_optional:
+                    self._switch_off(callback, name, error)
+                elif isinstance(error, TrainingError):
+                    raise
+                else:
+                    raise CallbackError(f"{type(callback).__name__} failed in {name}: {error}") from error
+
+    def _switch_off(self, callback: Callback, name: str, error: Exception) -> None:
+        callback.is_off = True
+        reason = f"{type(error).__name__}: {error}"
+        self._warn(f"{type(callback).__name__} failed in {name} and is switched off; the run goes on. ({reason})")
+
+
+class Switches:
+    """Which of the optional callbacks are off, for the snapshot."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = tuple(callbacks)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"off": [i for i, callback in enumerate(self._callbacks) if callback.is_off]}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        for i, callback in enumerate(self._callbacks):
+            callback.is_off = i in saved["off"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging, update_batch_norm
 from worker.engine.batches import ArrayBatches
-from worker.engine.callback import Callback, Hooks
+from worker.engine.callback import Callback, Hooks, Switches, Warn, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
 from worker.engine.device import Placement
 from worker.engine.loop import Loop
@@ -58,9 +58,12 @@ class Run:
     averaging: Averaging | None = None
     part_size: int | None = None
 
-    def loop(self, observers: Sequence[Callback] = ()) -> Loop[Batch]:
-        """The loop over it all: guard first, observers last, so that they see what the others decided."""
-        hooks = Hooks((self.guard, *self.callbacks, *observers))
+    def loop(self, observers: Sequence[Callback] = (), warn: Warn = to_nobody) -> Loop[Batch]:
+        """The loop over it all: guard first, observers last, so that they see what the others decided.
+
+        `warn` is told of optional callbacks that fail.
+        """
+        hooks = Hooks((self.guard, *self.callbacks, *observers), warn)
         averaged = self.averaging is not None and self.averaging.is_ready_each_epoch
         looked_at = self.forward.of(self.averaging.network) if self.averaging is not None and averaged else self.forward
         valid = ValidStep(looked_at, self.valid_tally, hooks)
@@ -91,6 +94,8 @@ class Run:
         callbacks: dict[str, Stateful] = {
             f"callback_{i}_{type(callback).__name__}": callback for i, callback in enumerate(self.callbacks)
         }
+        optional = any(callback.is_optional for callback in self.callbacks)
+        switches: dict[str, Stateful] = {"switches": Switches(self.callbacks)} if optional else {}
         return {
             "state": self.state,
             "optimizer": self.optimizer,
@@ -99,6 +104,7 @@ class Run:
             **scaler,
             **averaging,
             **callbacks,
+            **switches,
         }
 
     def take_best(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:

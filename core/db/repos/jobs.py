@@ -11,7 +11,7 @@ from core.db import cursor as cursors
 from core.db.clock import utc_now
 from core.db.repos.moves import locked, move, refusal, tell_move
 from core.db.repos.needs import fits, on_gpu
-from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
+from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Conflict, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
 
@@ -218,6 +218,7 @@ class JobRepo:
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
+        keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
         if keeps_answer(job):
             keys.append(answer_key(job))
         self._session.delete(job)

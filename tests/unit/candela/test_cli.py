@@ -193,3 +193,18 @@ def test_a_start_that_cannot_be_is_one_line(words: list[str]) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("candela: ")
+
+
+def test_files_of_a_job_are_listed_and_downloaded(server: Any, run: Run, job_answer: JobAnswer, tmp_path: Path) -> None:
+    file = {"name": "metrics.csv", "media_type": "text/csv", "size_bytes": 9, "sha256": "a" * 64}
+    file["created_at"] = "2026-11-23T08:00:00Z"
+    server.json("GET /v1/jobs/j1", job_answer(result=None))
+    server.json("GET /v1/jobs/j1/artifacts", {"items": [file], "next_cursor": None})
+    server.stream("GET /v1/jobs/j1/artifacts/metrics.csv", "epoch,set", "application/octet-stream")
+    status, printed, _ = run("artifacts", "j1")
+    assert status == 0
+    assert "metrics.csv" in printed
+    assert "text/csv" in printed
+    status, printed, _ = run("download", "j1", "metrics.csv", tmp_path)
+    assert (status, printed.strip()) == (0, str(tmp_path / "metrics.csv"))
+    assert (tmp_path / "metrics.csv").read_text() == "epoch,set"

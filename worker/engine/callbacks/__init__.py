@@ -1,15 +1,18 @@
 """What may be hung into the loop: one file each."""
 
+from worker.engine.callbacks.csv_logger import CsvLogger
 from worker.engine.callbacks.early_stopping import EarlyStopping
 from worker.engine.callbacks.freeze import Freeze, NothingToTrain
 from worker.engine.callbacks.keep_best import KeepBest
 from worker.engine.callbacks.model_checkpoint import ModelCheckpoint
 from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
 from worker.engine.callbacks.schedule import BatchSchedule, EpochSchedule, PlateauSchedule
+from worker.engine.callbacks.tensorboard import TensorBoard
 from worker.engine.callbacks.time_limit import TimeLimit
 
 __all__ = [
     "BatchSchedule",
+    "CsvLogger",
     "Diverged",
     "EarlyStopping",
     "EpochSchedule",
@@ -19,5 +22,6 @@ __all__ = [
     "NonFiniteGuard",
     "NothingToTrain",
     "PlateauSchedule",
+    "TensorBoard",
     "TimeLimit",
 ]

@@ -10,6 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.deps import State
+from core.db.repos.artifacts import ArtifactRepo
+from core.db.repos.attempts import AttemptRepo
+from core.db.session import transaction
 from tests.support.finished import Finished, finish_job
 
 
@@ -118,3 +121,36 @@ def test_deleting_a_job_deletes_its_checkpoints_and_keeps_its_model(
     assert list(state["storage"].keys(f"jobs/{finished.job_id}/c1")) == []
     assert client.get(f"{url}/metrics").status_code == 404
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
+
+
+def test_files_that_a_job_left_are_listed_downloaded_and_deleted_with_it(
+    client: TestClient, state: State, post_job: Callable[..., dict[str, Any]], url: str
+) -> None:
+    job_id, content = post_job()["id"], b"<script>epoch,set</script>"
+    sha256 = hashlib.sha256(content).hexdigest()
+    folder = state["storage"].scratch() / "files"
+    folder.mkdir()
+    (folder / "metrics.csv").write_bytes(content)
+    key = f"jobs/{job_id}/t1/artifacts/a"
+    state["storage"].publish(folder, key)
+    with transaction(state["sessions"]) as session:
+        claimed = AttemptRepo(session).claim(job_id, "worker-1", 30)
+        assert claimed is not None
+        file = {"media_type": "text/html", "key": key, "sha256": sha256, "size_bytes": len(content)}
+        ArtifactRepo(session).put(job_id, claimed.token, "metrics.csv", **file)  # type: ignore[arg-type]
+    (listed,) = client.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
+    assert listed.pop("created_at").endswith("Z")
+    assert listed == {"name": "metrics.csv", "media_type": "text/html", "size_bytes": 26, "sha256": sha256}
+    answer = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv")
+    assert (answer.content, answer.headers["etag"]) == (content, f'"{sha256}"')
+    assert answer.headers["content-type"] == "application/octet-stream"  # whatever is in it, nothing is shown
+    assert answer.headers["content-disposition"] == 'attachment; filename="metrics.csv"'
+    part = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv", headers={"Range": "bytes=1-6"})
+    assert (part.status_code, part.content) == (206, b"script")
+    missing = client.get(f"/v1/jobs/{job_id}/artifacts/other.csv")
+    assert (missing.status_code, missing.json()["facts"]) == (404, {"known": ["metrics.csv"]})
+    assert client.get(f"{url}/artifacts").json()["items"] == []
+    assert client.get(f"/v1/jobs/{'0' * 32}/artifacts").status_code == 404
+    assert client.post(f"/v1/jobs/{job_id}/cancel", params={"force": True}).status_code == 202
+    assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert list(state["storage"].keys(f"jobs/{job_id}")) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.training import recorder
-from worker.engine.callback import Callback, CallbackError, Hooks, TrainingError
+from worker.engine.callback import Callback, CallbackError, Hooks, Switches, TrainingError
 from worker.engine.state import RunState
 
 
@@ -59,3 +59,32 @@ def test_only_overridden_hooks_are_held() -> None:
     held = {name for name, found in hooks._by_name.items() if found}
     assert held == {"on_epoch_end", "on_fit_end"}
     assert all(Hooks([recorder([])])._by_name.values())
+
+
+class Fragile(Callback):
+    is_optional = True
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self.calls += 1
+        raise TrainingError("not today")
+
+
+def test_an_optional_callback_that_fails_is_switched_off_and_told_of(state: RunState) -> None:
+    fragile, calls, told = Fragile(), list[str](), list[str]()
+    hooks = Hooks([fragile, Named("other", calls)], told.append)
+    for _ in range(3):
+        hooks.call("on_epoch_end", state)
+    assert (fragile.calls, calls) == (1, ["other"] * 3)
+    (text,) = told
+    assert text.startswith("Fragile failed in on_epoch_end and is switched off")
+    assert "not today" in text
+
+
+def test_what_is_off_stays_off_in_a_resumed_run(state: RunState) -> None:
+    before, after = [Named("a", []), Fragile()], [Named("a", []), Fragile()]
+    Hooks(before).call("on_epoch_end", state)
+    Switches(after).load_state_dict(Switches(before).state_dict())
+    assert [callback.is_off for callback in after] == [False, True]

@@ -1,0 +1,53 @@
+"""Files that jobs leave beside their models, by name."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.clock import utc_now
+from core.db.repos.moves import held
+from core.db.tables import ArtifactRow
+from core.errors import NotFound
+
+
+class ArtifactRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(
+        self, job_id: str, token: int, name: str, *, media_type: str, key: str, sha256: str, size_bytes: int
+    ) -> str | None:
+        """Make a stored file real, in the place of an earlier one of that name.
+
+        Returns:
+            Where the earlier one is in the store, to be deleted after the commit; None if there was none.
+
+        Raises:
+            LostLease: the attempt does not hold the job; the file is nobody's.
+        """
+        held(self._session, job_id, token)
+        row = self._session.get(ArtifactRow, (job_id, name))
+        before = None if row is None else row.key
+        if row is None:
+            row = ArtifactRow(job_id=job_id, name=name)
+            self._session.add(row)
+        row.token, row.media_type, row.key = token, media_type, key
+        row.sha256, row.size_bytes, row.created_at = sha256, size_bytes, utc_now()
+        self._session.flush()
+        return before
+
+    def all(self, job_id: str) -> list[ArtifactRow]:
+        """The job's files, by name."""
+        query = select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name)
+        return list(self._session.scalars(query))
+
+    def get(self, job_id: str, name: str) -> ArtifactRow:
+        row = self._session.get(ArtifactRow, (job_id, name))
+        if row is None:
+            known = [row.name for row in self.all(job_id)]
+            raise NotFound(f"Job {job_id!r} has left no file {name!r}.", known=known)
+        return row
+
+    def refers_to(self, job_id: str, key: str) -> bool:
+        """Whether a file of that job is under `key`."""
+        mine = (ArtifactRow.job_id == job_id, ArtifactRow.key == key)
+        return self._session.scalars(select(ArtifactRow.name).where(*mine)).first() is not None

@@ -1,0 +1,86 @@
+"""Writes what TensorBoard reads: an event file of the metrics and, if asked for, histograms of the weights."""
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from worker.engine.callback import Leave
+from worker.engine.callbacks.file_log import FileLog
+from worker.engine.state import RunState
+
+NUM_BINS = 30
+
+
+class TensorBoard(FileLog):
+    """Scalars `<metric>/<set>` and `lr` at every epoch's end, by epoch; histograms by parameter name.
+
+    Source: luz_callback_tfevents, which steps by epoch, too.
+    """
+
+    name: ClassVar[str] = "events.out.tfevents.candela"  # TensorBoard looks for `tfevents` in names
+    media_type: ClassVar[str] = "application/octet-stream"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        leave: Leave,
+        *,
+        histograms: Sequence[str] = (),
+        now: Callable[[], float] = time.time,
+        **pace: Any,  # noqa: ANN401 - as the logger takes it
+    ) -> None:
+        """`histograms`: patterns of parameters' names."""
+        super().__init__(leave, **pace)
+        self._network, self._histograms, self._now = network, tuple(histograms), now
+
+    def on_epoch_end(self, state: RunState) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # half a second, which no job without it should wait for
+
+        if not self._content:
+            self.write(_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))
+        summary = _summary(dict(state.metrics), state.lr, self._chosen())
+        event = Event(wall_time=self._now(), step=state.epoch, summary=summary)
+        self.write(_record(event.SerializeToString()))
+        super().on_epoch_end(state)
+
+    def _chosen(self) -> dict[str, Tensor]:
+        return {
+            name: parameter.detach()
+            for name, parameter in self._network.named_parameters()
+            if any(fnmatchcase(name, pattern) for pattern in self._histograms)
+        }
+
+
+def _summary(metrics: dict[str, float], lr: float, weights: dict[str, Tensor]) -> Any:  # noqa: ANN401 - a protocol buffer
+    from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
+
+    tags = {f"{name.partition('_')[2]}/{name.partition('_')[0]}": value for name, value in metrics.items()}
+    values = [Summary.Value(tag=tag, simple_value=value) for tag, value in {**tags, "lr": lr}.items()]
+    for name, weight in weights.items():
+        numbers = weight.double().cpu().numpy().ravel()
+        counts, edges = np.histogram(numbers, NUM_BINS)
+        histogram = HistogramProto(
+            min=numbers.min(),
+            max=numbers.max(),
+            num=numbers.size,
+            sum=numbers.sum(),
+            sum_squares=float(numbers @ numbers),
+            bucket_limit=edges[1:].tolist(),
+            bucket=counts.tolist(),
+        )
+        values.append(Summary.Value(tag=name, histo=histogram))
+    return Summary(value=values)
+
+
+def _record(content: bytes) -> bytes:
+    """A TFRecord: length, its checksum, content, its checksum. Source: tensorflow/core/lib/io/record_writer.h."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(content))
+    checks = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    return length + next(checks) + content + next(checks)
