@@ -1,6 +1,6 @@
 """From a job in words to everything that its training needs, wired."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,11 +43,7 @@ USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
 
 
 def assemble(
-    spec: JobSpec,
-    packed: Packed,
-    placement: Placement,
-    begin_with: Weights | None = None,
-    leave: Leave = to_nobody,
+    spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None, leave: Leave = to_nobody
 ) -> Run:
     """Build everything a job needs, under its seed; `begin_with` are weights by name, where not fresh ones.
 
@@ -73,10 +69,7 @@ def assemble(
     hung = [item for item in made if isinstance(item, Callback)]
     if spec.schedule is not None:
         hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
-    wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
-    check_monitors(spec, wanted)
-    new_tally = partial(make_tally, wanted, meta, placement)
-    new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
+    new_tally = _tallies(spec, meta, placement)
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
         placement=placement,
@@ -100,6 +93,14 @@ def assemble(
         transferred=transferred,
         frozen=tuple(frozen),
     )
+
+
+def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., Tally]:
+    wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
+    check_monitors(spec, wanted)
+    new_tally = partial(make_tally, wanted, meta, placement)
+    new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
+    return new_tally
 
 
 def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
