@@ -221,11 +221,8 @@ class Attempt:
             case Metrics():
                 self._recorder.keep(message)
                 return False
-            case Log(level="warning", message=text):
-                self._recorder.warn(text)
-                return False
             case Log(level=level, message=text):
-                self._recorder.log(level, text)
+                self._recorder.warn(text) if level == "warning" else self._recorder.log(level, text)
                 return False
             case Checkpoint():
                 self._recorder.flush()

@@ -31,7 +31,7 @@ from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward, Mix
-from worker.engine.transfer import Weights, freeze, frozen_norms, transfer
+from worker.engine.transfer import Transferred, Weights, freeze, frozen_norms, transfer
 
 T = TypeVar("T")
 USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
@@ -55,9 +55,7 @@ def assemble(
     """
     RandomState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.split("train"), resolve(packed, spec.dataset, spec.seed)
-    network = placement.network(_network(spec, meta))
-    transferred = None if begin_with is None else transfer(network, begin_with)
-    frozen = freeze(network, spec.freeze)
+    network, transferred, frozen = _begin(spec, meta, placement, begin_with)
     loss = make_loss(spec.loss or USUAL[meta.task][0], meta, np.asarray(train.targets[splits.train_index]))
     still = frozen_norms(network) if spec.freeze_bn_stats else []
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
@@ -66,9 +64,7 @@ def assemble(
     made = _callbacks(spec, network, averaging, leave)
     mixture = _first(Mixture, made)
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
-    hung = [item for item in made if isinstance(item, Callback)]
-    if spec.schedule is not None:
-        hung.insert(0, make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)))
+    schedule = spec.schedule and make_schedule(spec.schedule, optimizer, spec.epochs, len(batches))
     new_tally = _tallies(spec, meta, placement)
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
@@ -84,7 +80,7 @@ def assemble(
         train_tally=new_tally(curves_only=True),
         valid_tally=new_tally(curves_only=True),
         new_tally=partial(new_tally, curves_only=False),
-        callbacks=tuple(hung),
+        callbacks=tuple(item for item in (schedule, *made) if isinstance(item, Callback)),
         guard=NonFiniteGuard(network),
         keep_best=_first(KeepBest, made),
         mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
@@ -93,6 +89,15 @@ def assemble(
         transferred=transferred,
         frozen=tuple(frozen),
     )
+
+
+def _begin(
+    spec: JobSpec, meta: PackedMeta, placement: Placement, begin_with: Weights | None
+) -> tuple[nn.Module, Transferred | None, list[str]]:
+    """The network with its first weights, what became of those it was given, and what is frozen of it."""
+    network = placement.network(_network(spec, meta))
+    transferred = None if begin_with is None else transfer(network, begin_with)
+    return network, transferred, freeze(network, spec.freeze)
 
 
 def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., Tally]:
