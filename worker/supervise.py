@@ -20,26 +20,14 @@ from core.errors import Corrupt, InvalidSpec, LostLease, NotFound, StorageFull, 
 from core.failures import FAILURES, failure
 from core.jobs import StopRequest
 from core.storage import Storage
+from worker import protocol
 from worker.child import Ended, TrainerProcess
 from worker.devices import Devices, Lent
 from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
 from worker.preparation import Preparation, lineage
-from worker.protocol import (
-    Alive,
-    Answered,
-    Artifact,
-    Checkpoint,
-    Failed,
-    Finished,
-    Log,
-    Metrics,
-    Started,
-    Stop,
-    Stopped,
-    Up,
-)
+from worker.protocol import Alive, Answered, Artifact, Checkpoint, Failed, Finished, Log, Metrics, Started, Stopped
 from worker.recorder import Recorder
 from worker.standby import Standby
 
@@ -171,7 +159,7 @@ class Attempt:
         except Ended:
             self._bury(self._trainer, num_oom_kills() > num_kills_before)
 
-    def _next_message(self) -> Up | None:
+    def _next_message(self) -> protocol.Up | None:
         assert self._trainer is not None  # noqa: S101 - taken before
         self._pass_on_wishes(self._trainer)
         wait_s = self._cadence.flush_s if self._recorder.has_unwritten else max(self._cadence.flush_s, _POLL_S)
@@ -186,7 +174,7 @@ class Attempt:
         if wanted is not None and wanted != self._asked:
             log.info("attempt.stop_asked", mode=wanted)
             self._asked = wanted
-            trainer.send(Stop(mode=wanted))
+            trainer.send(protocol.Stop(mode=wanted))
             self._patience.expect_end(at_once=wanted != "finish")
         if self._patience.is_disobeyed or self._patience.is_stalled:
             log.warning("attempt.not_waited_for", asked=self._asked, is_stalled=self._patience.is_stalled)
@@ -205,7 +193,7 @@ class Attempt:
             case None:
                 return None
 
-    def _is_last(self, message: Up | None) -> bool:
+    def _is_last(self, message: protocol.Up | None) -> bool:
         """Write down what the trainer said; whether it was its last word."""
         if message is not None:
             self._patience.hear()
