@@ -1,4 +1,4 @@
-"""Whose clock leases are measured by: the database's on PostgreSQL, the host's on SQLite."""
+"""Whose clock everything stored is dated by: the database's on PostgreSQL, the host's on SQLite."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from core.db.base import UtcDateTime
 
 
 def utc_now() -> datetime:
-    """The host's time, for what people read; never compared with a lease on PostgreSQL."""
+    """The host's time; on PostgreSQL never stored and never compared with what is: hosts differ."""
     return datetime.now(UTC)
 
 

@@ -32,12 +32,26 @@ from tests.support.servers import RedisServer, valkey_server
 from tests.support.stack import Stack
 from worker.orphans import orphans
 
-KINDS = 4  # different jobs, by seed and number of epochs
-WAITING = 6  # jobs kept in the queue
-PAUSE_S = (1.0, 9.0)  # between faults: some jobs get through undisturbed, most do not
-FAULTS = ("trainer", "worker", "worker leaves", "sweep", "api", "valkey", "valkey empty", "pause", "freeze")
+EPOCHS = (2, 5, 20, 60)  # of the different jobs: most are over at once, some are met by several faults
+WAITING = 20  # jobs kept in the queue
+PAUSE_S = (0.5, 6.0)  # between faults: some jobs get through undisturbed, some do not
+# How often each is drawn: what trains is what must survive.
+FAULTS = {
+    "trainer": 4,
+    "freeze": 3,
+    "pause": 2,
+    "worker": 1,
+    "worker leaves": 1,
+    "sweep": 1,
+    "api": 1,
+    "valkey": 1,
+    "valkey empty": 1,
+}
+CALM = (
+    20  # jobs that nobody disturbs, afterwards, twice: memory and descriptors after the first lot and after the second
+)
 # The cap of attempts is another test's: here every job must come to its end.
-SETTINGS = {"CANDELA_MAX_ATTEMPTS": "1000", "CANDELA_STALL_S": "5"}
+SETTINGS = {"CANDELA_MAX_ATTEMPTS": "1000", "CANDELA_STALL_S": "5", "CANDELA_SLOTS": "2"}
 
 
 class Figures(NamedTuple):
@@ -54,9 +68,8 @@ class Figures(NamedTuple):
     doubled: int
     different_weights: int
     left_over: list[str]
-    api_rss_mb: tuple[float, float]
-    api_descriptors: tuple[int, int]
-    redis_keys: int
+    rss_mb: dict[str, tuple[float, float]]
+    descriptors: dict[str, tuple[int, int]]
 
     @property
     def is_clean(self) -> bool:
@@ -64,7 +77,7 @@ class Figures(NamedTuple):
 
 
 def spec(kind: int) -> dict[str, Any]:
-    return {"name": f"soak-{kind}", "model": f"soak-{kind}", "epochs": 20 + 20 * (kind % 2), "seed": kind}
+    return {"name": f"soak-{kind}", "model": f"soak-{kind}", "epochs": EPOCHS[kind], "seed": kind}
 
 
 class Soak:
@@ -82,7 +95,7 @@ class Soak:
             self.stack.heal()
             self._keep_busy()
             time.sleep(self.chance.uniform(*PAUSE_S))
-            fault = self.chance.choice(FAULTS)
+            (fault,) = self.chance.choices(list(FAULTS), weights=list(FAULTS.values()))
             if self._inject(fault):
                 self.faults[fault] += 1
 
@@ -99,9 +112,9 @@ class Soak:
             if row.state is JobState.PAUSED:
                 self._ask(row.id, "resume")
         for _ in range(WAITING - len(open_jobs)):
-            kind = self.chance.randrange(KINDS)
+            kind = self.chance.randrange(len(EPOCHS))
             self.posted[self.stack.post(**spec(kind))] = kind
-        if self.chance.random() < 0.1 and open_jobs:
+        if self.chance.random() < 0.2 and open_jobs:
             job_id = self.chance.choice(open_jobs).id
             self.asked_to_cancel.add(job_id)
             self._ask(job_id, self.chance.choice(["cancel", "cancel?force=true"]))
@@ -135,10 +148,11 @@ class Soak:
                     return False
                 os.kill(self.chance.choice(pids), signal.SIGKILL)
             case "freeze":
-                pid = (running[0].runtime or {}).get("trainer_pid") if running else None
-                if pid not in stack.trainers():
+                known = {(row.runtime or {}).get("trainer_pid") for row in running}
+                met = [pid for pid in stack.trainers() if pid in known]
+                if not met:
                     return False
-                os.kill(pid, signal.SIGSTOP)
+                os.kill(self.chance.choice(met), signal.SIGSTOP)
             case "valkey" | "valkey empty":
                 self.valkey.kill()
                 time.sleep(self.chance.uniform(0.0, 2.0))
@@ -148,7 +162,7 @@ class Soak:
             case "pause":
                 if not running:
                     return False
-                self._ask(running[0].id, "pause")
+                self._ask(self.chance.choice(running).id, "pause")
             case _:
                 raise ValueError(fault)
         return True
@@ -162,7 +176,7 @@ def _kill(process: Any) -> None:
 def _weight(pid: int) -> tuple[float, int]:
     """Resident megabytes and open descriptors of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1), len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def soak(folder: Path, seconds: float, seed: int, say: Callable[[str], object] = lambda _: None) -> Figures:
@@ -176,15 +190,22 @@ def soak(folder: Path, seconds: float, seed: int, say: Callable[[str], object] =
         stack = Stack(home, url, valkey.url, make_sessions(engine), **SETTINGS)
         try:
             stack.heal()
-            twins = {kind: stack.weights(stack.post(**spec(kind))) for kind in range(KINDS)}
-            say(f"{KINDS} undisturbed twins are done; faults begin, seed {seed}")
+            twins = {kind: stack.weights(stack.post(**spec(kind))) for kind in range(len(EPOCHS))}
+            keys = _keys(valkey)
+            say(f"{len(twins)} undisturbed twins are done; faults begin, seed {seed}")
             torment = Soak(stack, valkey, random.Random(seed))
             began = time.monotonic()
             torment.run(seconds)
-            torment.settle(max(120.0, seconds))
+            torment.settle(max(300.0, seconds))
             spent = time.monotonic() - began
+            say(f"{sum(torment.faults.values())} faults, {len(torment.posted)} jobs; now {2 * CALM} in peace")
+            weights = [_in_peace(stack) for _ in range(2)]
             invariants.check(stack)
-            return _figures(torment, twins, spent, seed)
+            return _figures(torment, twins, spent, seed)._replace(
+                rss_mb={part: (weights[0][part][0], weights[1][part][0]) for part in weights[0]},
+                descriptors={part: (weights[0][part][1], weights[1][part][1]) for part in weights[0]},
+                left_over=[*_left_over(stack), *sorted(_keys(valkey) - keys)],
+            )
         finally:
             stack.close()
             engine.dispose()
@@ -195,7 +216,6 @@ def _figures(torment: Soak, twins: dict[int, str], seconds: float, seed: int) ->
     rows = {row.id: row for row in torment._rows()}
     with transaction(stack.sessions, read_only=True) as session:
         models = list(session.scalars(select(ModelVersionRow)))
-        messages = len(list(session.scalars(select(OutboxRow))))
     by_job = Counter(model.job_id for model in models)
     wrong = [m.job_id for m in models if m.job_id in torment.posted and m.sha256 != twins[torment.posted[m.job_id]]]
     lost = [
@@ -205,18 +225,6 @@ def _figures(torment: Soak, twins: dict[int, str], seconds: float, seed: int) ->
         or rows[job_id].state is JobState.FAILED
         or (rows[job_id].state is JobState.CANCELLED and job_id not in torment.asked_to_cancel)
     ]
-    storage = LocalStorage.at(str(stack.home / "store"))
-    left_over = [*orphans(stack.sessions, storage, min_age_s=1e-6), *invariants.orphans(stack)]
-    storage.close()
-    if messages:
-        left_over.append(f"{messages} messages in the outbox")
-    assert stack.api is not None
-    rss, descriptors = _weight(stack.api.pid)
-    for _ in range(200):
-        stack.http.get("/v1/jobs")
-    rss_after, descriptors_after = _weight(stack.api.pid)
-    with torment.valkey.client as client:
-        keys = len(client.keys("*"))
     mine = [rows[job_id] for job_id in torment.posted if job_id in rows]
     return Figures(
         seconds=round(seconds, 1),
@@ -229,11 +237,34 @@ def _figures(torment: Soak, twins: dict[int, str], seconds: float, seed: int) ->
         lost=len(lost),
         doubled=sum(count - 1 for count in by_job.values()),
         different_weights=len(wrong),
-        left_over=left_over,
-        api_rss_mb=(round(rss, 1), round(rss_after, 1)),
-        api_descriptors=(descriptors, descriptors_after),
-        redis_keys=keys,
+        left_over=[],
+        rss_mb={},
+        descriptors={},
     )
+
+
+def _in_peace(stack: Stack) -> dict[str, tuple[float, int]]:
+    """Some jobs that nobody disturbs; what every part weighs afterwards."""
+    for job_id in [stack.post(**spec(0)) for _ in range(CALM)]:
+        stack.finished(job_id)
+        stack.http.get("/v1/jobs")
+    parts = {"api": stack.api, "worker": stack.worker, "sweep": stack.sweep}
+    return {name: _weight(part.pid) for name, part in parts.items() if part is not None}
+
+
+def _left_over(stack: Stack) -> list[str]:
+    """Files that no row wants, processes without a parent, messages that nobody took."""
+    storage = LocalStorage.at(str(stack.home / "store"))
+    found = [*orphans(stack.sessions, storage, min_age_s=1e-6), *invariants.orphans(stack)]
+    storage.close()
+    with transaction(stack.sessions, read_only=True) as session:
+        return found + [f"message {row.topic} {row.subject_id}" for row in session.scalars(select(OutboxRow))]
+
+
+def _keys(valkey: RedisServer) -> set[str]:
+    """What the queue's server holds; a list of messages is a key while it is not empty."""
+    with valkey.client as client:
+        return {key.decode() if isinstance(key, bytes) else str(key) for key in client.keys("*")}
 
 
 def main() -> int:

@@ -5,17 +5,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from core.db import clock, schema
-from core.db.repos.attempts import AttemptRepo
+from core.db import schema
 from core.db.repos.jobs import JobRepo
-from core.db.session import SessionFactory, make_engine, make_sessions, transaction
+from core.db.session import make_engine, make_sessions, transaction
 from core.errors import ConfigurationError
 from core.jobs import JobState
 from tests.support.builders import dataset_version, job
@@ -163,32 +160,6 @@ def test_row_24_a_schema_of_another_version_is_refused_in_one_line(
         )
         assert done.returncode != 0
         assert f"schema {revision}" in done.stderr + done.stdout or revision in done.stderr + done.stdout
-
-
-@pytest.mark.parametrize("jump_s", [2 * 3600.0, -3600.0], ids=["row 25: two hours ahead", "row 26: an hour back"])
-def test_rows_25_and_26_the_clock_of_a_worker_is_wrong(
-    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, jump_s: float
-) -> None:
-    """Leases are measured by the database's clock: who is wrong about the time steals nothing, and keeps its own."""
-    name = own_postgres.create()
-    schema.upgrade(own_postgres.url(name))
-    engine = make_engine(own_postgres.url(name))
-    sessions: SessionFactory = make_sessions(engine)
-    with transaction(sessions) as session:
-        session.add(version := dataset_version())
-        session.flush()
-        job_id = JobRepo(session).add(job(version)).id
-        held = AttemptRepo(session).claim(job_id, "right", 30.0)
-        assert held is not None
-    right: Any = clock.utc_now
-    monkeypatch.setattr(clock, "utc_now", lambda: right() + timedelta(seconds=jump_s))
-    with transaction(sessions) as session:
-        assert AttemptRepo(session).lost() == []
-        assert AttemptRepo(session).claim(job_id, "wrong", 30.0) is None
-        AttemptRepo(session).beat(job_id, held.token, 30.0)
-        assert AttemptRepo(session).lost() == []
-    engine.dispose()
-    own_postgres.drop(name)
 
 
 def test_row_21_another_writer_holds_sqlite(stack: Stack) -> None:

@@ -9,12 +9,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from core.jobs import JobState
-from tests.support.pictures import classes, zip_of
+from tests.support.pictures import classes, png, zip_of
 from tests.support.processes import wait_for
 from tests.support.proxy import proxied
 from tests.support.stack import LONG, TINY, Stack
@@ -44,6 +45,42 @@ def test_row_59_an_upload_is_cut_and_sent_again(stack: Stack, tmp_path: Path) ->
     assert stack.http.post("/v1/datasets/cut-pets/versions", content=archive).status_code == 202
     job_id = stack.post(dataset={"name": "cut-pets"}, epochs=1, architecture={"name": "mlp", "hidden": [8]})
     assert stack.finished(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("files", "refused"),
+    [
+        pytest.param({"only/a.png": png(1, height=4, width=4)}, True, id="one picture"),
+        pytest.param(classes(1, 6, height=4, width=4), True, id="one class"),
+        pytest.param(classes(2, 6, height=4, width=4) | {"empty/": b""}, False, id="an empty class"),
+        pytest.param(classes(10_000, 1, height=4, width=4), False, id="ten thousand classes of one picture"),
+        pytest.param(classes(2_000, 2, height=4, width=4), False, id="two thousand classes of two"),
+    ],
+)
+def test_row_46_datasets_at_the_edge(stack: Stack, tmp_path: Path, files: dict[str, bytes], refused: bool) -> None:
+    """Either it trains, or the refusal names what is wrong with it."""
+    name = f"edge-{len(files)}"
+    body = zip_of(tmp_path / "edge.zip", files).read_bytes()
+    assert stack.http.post(f"/v1/datasets/{name}/versions", content=body).status_code == 202
+    wait_for(lambda: version(stack, name)["state"] != "importing", "the import", 200)
+    imported = version(stack, name)
+    if imported["state"] == "failed":
+        assert refused, imported
+        assert imported["failure"]["message"], imported
+        return
+    spec = {**TINY, "name": name, "dataset": {"name": name}, "epochs": 1}
+    answer = stack.http.post("/v1/jobs", json=spec)
+    assert (answer.status_code == 422) == refused, answer.text
+    if refused:
+        assert answer.json()["errors"][0]["pointer"], answer.text
+    else:
+        assert stack.finished(answer.json()["id"]).state is JobState.SUCCEEDED
+
+
+def version(stack: Stack, name: str) -> dict[str, Any]:
+    """The newest version of a dataset."""
+    answer: dict[str, Any] = stack.http.get(f"/v1/datasets/{name}/versions/1").json()
+    return answer
 
 
 @pytest.mark.quick

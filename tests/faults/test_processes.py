@@ -8,7 +8,7 @@ import pytest
 from core.db.tables import JobRow
 from core.jobs import JobState
 from tests.support.processes import is_alive, wait_for
-from tests.support.stack import LONG, Stack
+from tests.support.stack import LONG, LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -140,7 +140,7 @@ def test_row_43_a_job_is_cancelled_in_every_state(stack: Stack) -> None:
 
 @pytest.mark.quick
 def test_row_44_pause_restart_of_the_worker_and_resume(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
+    job_id = stack.post(epochs=LONGER)
     stack.under_way(job_id)
     stack.http.post(f"/v1/jobs/{job_id}/pause")
     stack.until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
@@ -149,7 +149,7 @@ def test_row_44_pause_restart_of_the_worker_and_resume(stack: Stack) -> None:
     stack.worker.wait()
     stack.heal()
     assert stack.http.post(f"/v1/jobs/{job_id}/resume").status_code == 202
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    assert stack.weights(job_id) == stack.twin(epochs=LONGER)
 
 
 @pytest.mark.quick

@@ -69,8 +69,8 @@ class Service:
         command = ["-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import"]
         return self._start("worker", [*command, "--without-gossip", "--without-mingle"], settings)
 
-    def start_sweep(self) -> "subprocess.Popen[bytes]":
-        return self._start("sweep", ["-m", "worker.sweep"], {})
+    def start_sweep(self, **settings: str) -> "subprocess.Popen[bytes]":
+        return self._start("sweep", ["-m", "worker.sweep"], settings)
 
     def _start(
         self, name: str, arguments: list[str], settings: dict[str, str], pass_fds: Sequence[int] = ()
@@ -125,7 +125,7 @@ class Service:
             return row if ask(row) else None
 
         try:
-            return wait_for(look, what, 120)
+            return wait_for(look, what, 240)
         except TimeoutError as error:
             raise AssertionError(f"{error}; {vars(self.job(job_id))}\n{self.logs()}") from None
 

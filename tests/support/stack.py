@@ -23,7 +23,8 @@ TINY: dict[str, Any] = {
     "precision": "fp32",
     "threads": 1,
 }
-LONG = 24  # epochs: enough to be met on the way
+LONG = 100  # epochs: enough to be met on the way, by a quick machine too
+LONGER = 500  # epochs: enough to be asked something on the way, and to be heard
 
 
 class Stack(Service):

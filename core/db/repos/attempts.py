@@ -1,13 +1,12 @@
 """Attempts at jobs: claimed by one conditional update, held by a lease, fenced by a token."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, undefer
 
-from core.db.clock import now, utc_now
+from core.db.clock import now
 from core.db.repos.moves import held, move, tell_move
 from core.db.repos.needs import fits, on_gpu
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
@@ -57,7 +56,7 @@ class AttemptRepo:
                 token=JobRow.token + 1,
                 owner=owner,
                 lease_until=now(self._session, lease_s),  # the first beat: a null here would never be found as lost
-                started_at=func.coalesce(JobRow.started_at, utc_now()),
+                started_at=func.coalesce(JobRow.started_at, now(self._session)),
             )
             .returning(JobRow.id)
             .execution_options(synchronize_session=False)
@@ -172,7 +171,7 @@ class AttemptRepo:
         query = query.where(DatasetVersionRow.state == DatasetState.READY)
         if gpu is not None:
             query = query.where(on_gpu() if gpu else ~on_gpu())
-        query = query.where(moved.scalar_subquery() < utc_now() - timedelta(seconds=older_than_s))
+        query = query.where(moved.scalar_subquery() < now(self._session, -older_than_s))
         return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 
     def _lose(self, job: JobRow, failed: dict[str, Any], max_attempts: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.repos.moves import held
 from core.db.tables import CheckpointRow
 from core.errors import NotFound
@@ -49,7 +49,7 @@ class CheckpointRepo:
         row.tags, row.key, row.files = [LATEST, *tags], key, files
         row.sha256 = files[WEIGHTS]["sha256"]
         row.size_bytes = sum(file["size_bytes"] for file in files.values())
-        row.created_at = utc_now()
+        row.created_at = now(self._session)
         self._session.add(row)
         self._session.flush()
         return row

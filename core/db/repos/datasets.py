@@ -7,7 +7,7 @@ from sqlalchemy import Select, Update, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.db.clock import now, utc_now
+from core.db.clock import now
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, NotFound
 from core.jobs import DatasetState
@@ -40,7 +40,7 @@ class DatasetRepo:
                 state=DatasetState.IMPORTING,
                 source=source,
                 source_key=source_key or version_id,
-                created_at=utc_now(),
+                created_at=now(self._session),
             )
             try:
                 with self._session.begin_nested():
@@ -122,13 +122,13 @@ class DatasetRepo:
             report=report,
             content_hash=meta["content_hash"],
             packed_key=packed_key,
-            **_over(),
+            **_over(self._session),
         )
 
     def fail(self, version_id: str, token: int, failure: dict[str, Any], report: dict[str, Any] | None) -> None:
         """The import failed. `failure` is {code, message, hint, …facts}."""
         values = {"state": DatasetState.FAILED, "failure": failure, "report": null() if report is None else report}
-        self._fenced(version_id, token, **values, **_over())
+        self._fenced(version_id, token, **values, **_over(self._session))
 
     def retry(self, version_id: str) -> bool:
         """Let a failed version be imported again; False if it is not failed. The caller leaves a message."""
@@ -161,5 +161,5 @@ class DatasetRepo:
         return self._session.execute(returning).one_or_none() is not None
 
 
-def _over() -> dict[str, Any]:
-    return {"owner": None, "lease_until": None, "finished_at": utc_now()}
+def _over(session: Session) -> dict[str, Any]:
+    return {"owner": None, "lease_until": None, "finished_at": now(session)}

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.session import tell
 from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
@@ -23,12 +23,13 @@ class EventRepo:
         The numbers come from the job's row, which stays locked until the commit: no reader can see 8 before 7.
         """
         take = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(told))
-        last = self._session.execute(
-            take.returning(JobRow.event_seq).execution_options(synchronize_session=False)
-        ).scalar_one_or_none()
-        if last is None:
+        taken = self._session.execute(
+            take.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
+        ).one_or_none()
+        if taken is None:
             raise NotFound(f"There is no job {job_id!r}.")
-        at, first = utc_now(), last - len(told) + 1
+        last, at = taken
+        first = last - len(told) + 1
         events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(told)]
         self._session.add_all([JobEventRow(**event._asdict()) for event in events])
         self._session.flush()

@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.tables import IdempotencyRow
 from core.errors import Conflict
 
@@ -24,7 +24,7 @@ class IdempotencyRepo:
         Raises:
             Conflict: another request with the same key is being served at this moment.
         """
-        row = IdempotencyRow(key=key, request_hash=request_hash, job_id=job_id, created_at=utc_now())
+        row = IdempotencyRow(key=key, request_hash=request_hash, job_id=job_id, created_at=now(self._session))
         try:
             with self._session.begin_nested():
                 self._session.add(row)
@@ -34,4 +34,5 @@ class IdempotencyRepo:
 
     def delete_older(self, age: timedelta) -> None:
         """Forget keys older than `age`."""
-        self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < utc_now() - age))
+        cutoff = now(self._session, -age.total_seconds())
+        self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < cutoff))

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db import cursor as cursors
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.repos.moves import locked, move, refusal, tell_move
 from core.db.repos.needs import fits, on_gpu
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow
@@ -23,7 +23,7 @@ class JobRepo:
     def add(self, job: JobRow) -> JobRow:
         """Store a new job as queued. The caller leaves a message in the outbox in the same transaction."""
         job.id = job.id or uuid.uuid4().hex
-        job.created_at = utc_now()
+        job.created_at = now(self._session)
         job.state = JobState.QUEUED
         job.warnings, job.progress, job.metrics = job.warnings or [], job.progress or {}, job.metrics or {}
         self._session.add(job)

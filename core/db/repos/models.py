@@ -5,7 +5,7 @@ import re
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.repos.moves import held
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
@@ -28,7 +28,7 @@ class ModelRepo:
         held(self._session, version.job_id, token)
         newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
         version.version = (self._session.scalars(newest).one() or 0) + 1
-        version.job_token, version.created_at = token, utc_now()
+        version.job_token, version.created_at = token, now(self._session)
         self._session.add(version)
         self._session.flush()
         return version

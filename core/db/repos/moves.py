@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.repos.events import EventRepo
 from core.db.tables import JobRow
 from core.errors import Conflict, LostLease, NotFound
@@ -51,7 +51,7 @@ def move(session: Session, job: JobRow, to: JobState, reason: str, **values: obj
         raise refusal(job, f"cannot become {to}")
     values["state"] = to
     if to in TERMINAL:
-        values["finished_at"] = utc_now()
+        values["finished_at"] = now(session)
     if to not in ACTIVE:
         values |= {"owner": None, "lease_until": None}
     change = update(JobRow).where(JobRow.id == job.id, JobRow.token == job.token, JobRow.state == before)

@@ -6,7 +6,7 @@ from typing import Literal
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.tables import OutboxRow
 
 Topic = Literal["train", "import"]
@@ -18,7 +18,7 @@ class OutboxRepo:
 
     def add(self, topic: Topic, subject_id: str) -> OutboxRow:
         """Leave a message with the transaction; the dispatcher sends it after the commit."""
-        row = OutboxRow(topic=topic, subject_id=subject_id, created_at=utc_now())
+        row = OutboxRow(topic=topic, subject_id=subject_id, created_at=now(self._session))
         self._session.add(row)
         self._session.flush()
         return row

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from core.db.clock import now, utc_now
+from core.db.clock import now
 from core.db.tables import WorkerRow
 
 
@@ -17,7 +17,7 @@ class WorkerRepo:
     def register(self, worker_id: str, host: str, slots: int, devices: list[Any], versions: dict[str, Any]) -> None:
         """A worker came; its id is its own for ever."""
         row = WorkerRow(id=worker_id, host=host, slots=slots, devices=devices, versions=versions, message=None)
-        row.started_at = row.beat_at = utc_now()
+        row.started_at = row.beat_at = now(self._session)
         self._session.merge(row)
         self._session.flush()
         self.beat(worker_id)
