@@ -1,8 +1,10 @@
 """The kinds of a job that leave no model: a learning rate found, a model evaluated, a split predicted."""
 
+import json
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -14,9 +16,11 @@ from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpe
 from core.spec.callbacks import CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
 from core.spec.schedules import OneCycleSpec
 from models import bundle
+from worker.artifacts import Artifacts
 from worker.assemble import assemble
 from worker.assemble.examination import Examination
 from worker.channel import Channel
+from worker.engine import drawings
 from worker.engine.callback import Callback, Hooks
 from worker.engine.device import Placement
 from worker.engine.examination import Report
@@ -119,6 +123,16 @@ def sweep(run: Run, asked: Sweep, pace: Pace) -> Curve:
     return curve
 
 
+def leave_curve(curve: Curve, artifacts: Artifacts, channel: Channel) -> None:
+    """The curve as JSON and as a picture; without them the job goes on."""
+    try:
+        artifacts.leave("lr_find.json", "application/json", json.dumps(curve.words()).encode())
+        picture = drawings.lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion)
+        artifacts.leave("lr_find.png", drawings.PNG, picture)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the answer is there
+        log(channel, f"The curve of learning rates could not be left as files: {error}", "warning")
+
+
 def answer_lr(run: Run, curve: Curve, channel: Channel) -> Answered:
     """The curve and what it suggests, in the job's curves, too."""
     points = [
@@ -151,6 +165,7 @@ def with_found_lr(
     if known is None:
         asked = sweep_of(spec)
         curve = sweep(rehearse(start, packed, placement), asked, Pace(channel, asked.steps, is_quiet=True))
+        leave_curve(curve, Artifacts(channel, Path(start.work_dir) / "lr_find"), channel)
         known = {name: value for name, value in curve.words().items() if name != "points"}
         if curve.suggestion is None:
             raise InvalidSpec("max_lr 'auto': the loss fell at none of the learning rates; give a number")

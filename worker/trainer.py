@@ -122,6 +122,7 @@ def find_lr(start: Start, packed: Packed, placement: Placement, channel: Channel
     _tell_of_transfer(run, channel)
     channel.say(Started(runtime=placement.describe() | _runtime(run, start)))
     curve = errands.sweep(run, asked, errands.Pace(channel, asked.steps))
+    errands.leave_curve(curve, Artifacts(channel, Path(start.work_dir) / "artifacts"), channel)
     return errands.answer_lr(run, curve, channel)
 
 

@@ -8,6 +8,7 @@ from core.datasets import DatasetFacts, splits
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec
 from core.spec.callbacks import (
     LEAVING,
+    ConfusionTableSpec,
     CutmixSpec,
     EarlyStoppingSpec,
     EmaSpec,
@@ -63,6 +64,7 @@ WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs
 AVERAGES = (EmaSpec, SwaSpec, LookaheadSpec)
 MIXTURES = (MixupSpec, CutmixSpec)
 MAX_NAMES = 30
+MAX_TABLE_CLASSES = 1000
 
 
 def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
@@ -82,6 +84,18 @@ def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
             "take a smaller one, or set drop_last to false",
         )
     return max(steps, 1)
+
+
+def check_tables(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    """What a callback counts by class fits the classes."""
+    for index, callback in enumerate(spec.callbacks):
+        if isinstance(callback, ConfusionTableSpec) and facts.task == "regression":
+            report.add(
+                f"/callbacks/{index}/name", "'confusion_matrix' needs classes; the dataset's targets are numbers"
+            )
+        elif isinstance(callback, ConfusionTableSpec) and len(facts.classes) > MAX_TABLE_CLASSES:
+            reason = f"there are {len(facts.classes)} classes; a table is made of at most {MAX_TABLE_CLASSES}"
+            report.add(f"/callbacks/{index}/name", reason)
 
 
 def check_loss(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:

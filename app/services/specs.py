@@ -49,6 +49,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     fitting.check_loss(spec, facts, report)
     fitting.check_metrics(spec, facts, report)
     fitting.check_monitors(spec, report)
+    fitting.check_tables(spec, facts, report)
     fitting.check_step(spec, report)
     fitting.check_transforms(spec, facts, report)
     fitting.check_schedule(spec, steps_per_epoch, report)

@@ -156,7 +156,23 @@ class TensorBoardSpec(Spec):
     )
 
 
-LEAVING = (CsvLoggerSpec, TensorBoardSpec)
+class ConfusionTableSpec(Spec):
+    """Leave the confusion matrix of the last epoch's validation: `confusion_matrix.csv` and `.png`."""
+
+    name: Literal["confusion_matrix"] = "confusion_matrix"
+
+
+class WorstSamplesSpec(Spec):
+    """Leave the samples with the highest losses of the last epoch's validation: `worst_samples.csv` and `.png`.
+
+    Their names and places in the dataset, what they are, what they were taken for, their pictures.
+    """
+
+    name: Literal["worst_samples"] = "worst_samples"
+    count: Annotated[int, Field(ge=1, le=100)] = 25
+
+
+LEAVING = (CsvLoggerSpec, TensorBoardSpec, ConfusionTableSpec, WorstSamplesSpec)
 """What leaves files of fixed names, and is hence asked for once."""
 
 CallbackSpec = Annotated[
@@ -172,6 +188,8 @@ CallbackSpec = Annotated[
     | MixupSpec
     | CutmixSpec
     | CsvLoggerSpec
-    | TensorBoardSpec,
+    | TensorBoardSpec
+    | ConfusionTableSpec
+    | WorstSamplesSpec,
     Field(discriminator="name"),
 ]

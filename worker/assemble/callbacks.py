@@ -7,15 +7,33 @@ from torch import nn
 from core.spec import callbacks
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
 from worker.engine.callback import Callback, Leave, to_nobody
-from worker.engine.callbacks import CsvLogger, EarlyStopping, Freeze, KeepBest, ModelCheckpoint, TensorBoard, TimeLimit
+from worker.engine.callbacks import (
+    ConfusionMatrix,
+    CsvLogger,
+    EarlyStopping,
+    Freeze,
+    KeepBest,
+    ModelCheckpoint,
+    TensorBoard,
+    TimeLimit,
+    Watched,
+    WorstSamples,
+)
 from worker.engine.mixing import Mixture, cutmix, mixup
 from worker.engine.steps import Clip
 
+NOTHING = Watched()
 AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
 
 def make_callback(
-    spec: callbacks.CallbackSpec, network: nn.Module, *, epochs: int = 1, leave: Leave = to_nobody
+    spec: callbacks.CallbackSpec,
+    network: nn.Module,
+    *,
+    epochs: int = 1,
+    leave: Leave = to_nobody,
+    watched: Watched = NOTHING,
+    loss: nn.Module | None = None,
 ) -> Callback | Clip | Averaging | Mixture:
     """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
     given = spec.model_dump(exclude={"name"})
@@ -46,5 +64,9 @@ def make_callback(
             return CsvLogger(leave)
         case callbacks.TensorBoardSpec():
             return TensorBoard(network, leave, **given)
+        case callbacks.ConfusionTableSpec():
+            return ConfusionMatrix(watched, leave)
+        case callbacks.WorstSamplesSpec():
+            return WorstSamples(watched, loss or nn.CrossEntropyLoss(), leave, **given)
         case _:
             assert_never(spec)

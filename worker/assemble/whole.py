@@ -1,6 +1,6 @@
 """From a job in words to everything that its training needs, wired."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from core.datasets.packed import Packed, PackedMeta, PackedSplit
-from core.datasets.splits import SplitView, resolve
+from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
 from core.spec import JobSpec, callbacks, losses, metrics, transforms
 from models import registry
@@ -22,7 +22,7 @@ from worker.assemble.transforms import make_transform
 from worker.engine.averaging import Averaging
 from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
 from worker.engine.callback import Callback, Leave, to_nobody
-from worker.engine.callbacks import KeepBest, NonFiniteGuard
+from worker.engine.callbacks import KeepBest, NonFiniteGuard, Watched
 from worker.engine.device import Placement
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
@@ -61,7 +61,8 @@ def assemble(
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
     averaging = _averaging(spec, network)
-    made = _callbacks(spec, network, averaging, leave)
+    shared = {"leave": leave, "watched": _watched(spec, packed, splits.valid), "loss": loss}
+    made = _callbacks(spec, network, averaging, shared)
     mixture = _first(Mixture, made)
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     schedule = spec.schedule and make_schedule(spec.schedule, optimizer, spec.epochs, len(batches))
@@ -159,11 +160,19 @@ def _train_batches(
     return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
 
 
-def _callbacks(spec: JobSpec, network: nn.Module, averaging: Averaging | None, leave: Leave) -> list[object]:
+def _watched(spec: JobSpec, packed: Packed, view: SplitView) -> Watched:
+    meta = packed.meta
+    split = "train" if plan(meta.splits, spec.dataset.valid).held_out else "valid"
+    return Watched(meta.task, meta.classes, split, view.index, packed.split(split).names, view.images)
+
+
+def _callbacks(
+    spec: JobSpec, network: nn.Module, averaging: Averaging | None, shared: Mapping[str, Any]
+) -> list[object]:
     """All but the average itself; the best weights are those of the average, where there is one each epoch."""
     shown = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network
     return [
-        make_callback(asked, shown if isinstance(asked, callbacks.KeepBestSpec) else network, leave=leave)
+        make_callback(asked, shown if isinstance(asked, callbacks.KeepBestSpec) else network, **shared)
         for asked in spec.callbacks
         if not isinstance(asked, AVERAGES)
     ]

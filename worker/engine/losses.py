@@ -1,5 +1,6 @@
 """Losses as modules from (pred, target) to a scalar: the mean over the batch."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,6 +58,20 @@ class Divergence(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         each = nn.functional.kl_div(pred, target, reduction="none").sum(1)
         return each if self.reduction == "none" else each.mean()
+
+
+class Each(nn.Module):
+    """From (pred, target) to the loss of each sample, (B,): what `loss` takes the mean of."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        """`loss` gives a mean, and each sample's, or each output's, when its `reduction` is "none"."""
+        super().__init__()
+        self._loss = copy.deepcopy(loss)
+        self._loss.reduction = "none"  # type: ignore[assignment]  # a plain attribute of every loss
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        each: Tensor = self._loss(pred, target)
+        return each if each.ndim == 1 else each.flatten(1).mean(1)
 
 
 def class_weights(

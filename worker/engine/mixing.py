@@ -3,14 +3,13 @@
 Axes: B samples of a batch, C channels, H and W pixels.
 """
 
-import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from worker.engine.losses import Focal
+from worker.engine.losses import Each, Focal
 
 WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # with class weights they divide by the sum of the weights
 
@@ -82,19 +81,14 @@ class MixedLoss(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         """`loss` gives a mean, and each sample's when its `reduction` is "none"."""
         super().__init__()
-        self._each = copy.deepcopy(loss)
-        self._each.reduction = "none"  # type: ignore[assignment]  # a plain attribute of every loss
+        self._each = Each(loss)
         self._weight = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
 
     def forward(self, pred: Tensor, targets: Tensor, mixed: Mixed) -> Tensor:
         """A scalar, from scores (B, num_outputs), the pictures' own targets, and how they were mixed."""
-        own, other = self._losses(pred, targets), self._losses(pred, targets[mixed.partner])
+        own, other = self._each(pred, targets), self._each(pred, targets[mixed.partner])
         total = torch.lerp(other, own, mixed.share)
         if self._weight is None:
             return total.mean()
         weight = self._weight[targets]
         return total.sum() / torch.lerp(weight[mixed.partner], weight, mixed.share).sum()
-
-    def _losses(self, pred: Tensor, targets: Tensor) -> Tensor:
-        each: Tensor = self._each(pred, targets)
-        return each if each.ndim == 1 else each.flatten(1).mean(1)

@@ -1,16 +1,20 @@
 """Files that a training leaves, and one that cannot be written."""
 
+import csv
 import hashlib
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.spec import ANY_JOB
 from tests.support.trainer import start
 from tests.support.training import Memory, job, pack
 from worker import trainer
 from worker.artifacts import Artifacts
-from worker.protocol import Artifact, Checkpoint, Finished, Log, Start
+from worker.protocol import Answered, Artifact, Checkpoint, Finished, Log, Start
 
 LOGGERS = [{"name": "csv_logger"}, {"name": "tensorboard", "histograms": ["*.weight"]}]
 
@@ -75,3 +79,42 @@ def test_files_that_cannot_be_written_are_a_warning_and_change_no_weight(dataset
     )
     assert status == 0
     assert not resumed.of(Artifact)  # what is off stays off
+
+
+@pytest.mark.parametrize("task", ["classification", "binary", "multilabel", "regression"])
+def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
+    packed = pack(tmp_path / "it", task=task, num_samples=40)
+    asked = [{"name": "worst_samples", "count": 3}]
+    asked += [] if task == "regression" else [{"name": "confusion_matrix"}]
+    status, channel = run(start(job(epochs=2, metrics=None, callbacks=asked), tmp_path / "it", tmp_path / "work"))
+    assert status == 0, channel.said[-2:]
+    left = last(channel)
+    rows = list(csv.DictReader(io.StringIO(left["worst_samples.csv"].decode())))
+    assert len(rows) == 3
+    assert left["worst_samples.png"].startswith(b"\x89PNG")
+    for row in rows:
+        assert packed.split(row["split"]).names[int(row["index"])] == row["name"]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    if task == "regression":
+        return
+    table = list(csv.reader(io.StringIO(left["confusion_matrix.csv"].decode())))[1:]
+    num_decisions = sum(int(cell) for row in table for cell in row[1:])
+    assert num_decisions == 4 * (len(packed.meta.classes) if task == "multilabel" else 1)  # 4 samples are held out
+
+
+def test_the_curve_of_learning_rates_is_left_as_numbers_and_a_picture(dataset: Path, tmp_path: Path) -> None:
+    spec = ANY_JOB.validate_python(job().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
+    status, channel = run(start(spec, dataset, tmp_path / "work"))
+    assert status == 0, channel.said[-2:]
+    assert json.loads(last(channel)["lr_find.json"]) == channel.of(Answered)[0].result
+    assert last(channel)["lr_find.png"].startswith(b"\x89PNG")
+
+
+def test_a_curve_that_cannot_be_left_is_a_warning(dataset: Path, tmp_path: Path) -> None:
+    spec = ANY_JOB.validate_python(job().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
+    order = start(spec, dataset, tmp_path / "work")
+    (tmp_path / "work" / "artifacts").write_text("no folder can be made here")
+    status, channel = run(order)
+    assert (status, len(channel.of(Answered))) == (0, 1)
+    assert any("could not be left" in said.message for said in channel.of(Log))

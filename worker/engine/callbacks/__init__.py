@@ -1,5 +1,6 @@
 """What may be hung into the loop: one file each."""
 
+from worker.engine.callbacks.confusion_matrix import ConfusionMatrix
 from worker.engine.callbacks.csv_logger import CsvLogger
 from worker.engine.callbacks.early_stopping import EarlyStopping
 from worker.engine.callbacks.freeze import Freeze, NothingToTrain
@@ -9,9 +10,12 @@ from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
 from worker.engine.callbacks.schedule import BatchSchedule, EpochSchedule, PlateauSchedule
 from worker.engine.callbacks.tensorboard import TensorBoard
 from worker.engine.callbacks.time_limit import TimeLimit
+from worker.engine.callbacks.watched import Watched
+from worker.engine.callbacks.worst_samples import WorstSamples
 
 __all__ = [
     "BatchSchedule",
+    "ConfusionMatrix",
     "CsvLogger",
     "Diverged",
     "EarlyStopping",
@@ -24,4 +28,6 @@ __all__ = [
     "PlateauSchedule",
     "TensorBoard",
     "TimeLimit",
+    "Watched",
+    "WorstSamples",
 ]

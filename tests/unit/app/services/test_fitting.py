@@ -130,3 +130,18 @@ def test_a_convnet_gives_raw_scores() -> None:
 def test_every_loss_has_a_line_in_the_table() -> None:
     kinds = [kind.model_fields["name"].default for kind in members(LossSpec)]
     assert sorted(kinds) == sorted(TABLE)
+
+
+def test_what_leaves_files_is_asked_for_once_and_counts_classes_only() -> None:
+    twice = [{"name": "csv_logger"}, {"name": "tensorboard"}, {"name": "csv_logger"}]
+    assert refusals(callbacks=twice) == [("/callbacks/2", "there can be one 'csv_logger' only")]
+    numbers = DatasetFacts("regression", (), 1, (1, 8, 8), {"train": 100, "valid": 20})
+    asked = [{"name": "worst_samples"}, {"name": "confusion_matrix"}]
+    ((pointer, reason),) = refusals(numbers, callbacks=asked)
+    assert (pointer, reason) == (
+        "/callbacks/1/name",
+        "'confusion_matrix' needs classes; the dataset's targets are numbers",
+    )
+    many = DatasetFacts("classification", tuple(map(str, range(1001))), 1001, (1, 8, 8), {"train": 100, "valid": 20})
+    ((_, reason),) = refusals(many, callbacks=asked)
+    assert "at most 1000" in reason

@@ -1,0 +1,136 @@
+"""What is left of the last epoch's validation: which decisions were made, and which samples were the worst."""
+
+import csv
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from worker.engine.callback import Callback
+from worker.engine.callbacks import ConfusionMatrix, Watched, WorstSamples
+from worker.engine.metrics.choose import Task
+from worker.engine.state import RunState
+
+Files = dict[str, tuple[str, bytes]]
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def files() -> Files:
+    return {}
+
+
+@pytest.fixture
+def leave(files: Files) -> Any:
+    def leave(name: str, media_type: str, content: bytes) -> None:
+        files[name] = (media_type, content)
+
+    return leave
+
+
+def validate(callback: Callback, *batches: tuple[list[Any], list[Any]]) -> RunState:
+    state = RunState(max_epochs=1, steps_per_epoch=1, epoch=1)
+    callback.on_valid_begin(state)
+    for pred, target in batches:
+        state.pred, state.target = torch.tensor(pred), torch.tensor(target)
+        callback.on_valid_batch_after_pred(state)
+    callback.on_valid_end(state)
+    return state
+
+
+def table(content: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(content.decode())))
+
+
+def test_decisions_are_counted_by_truth_and_prediction(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(Watched(labels=("cat", "dog", "eel")), leave)
+    scores = {"cat": [2.0, 0.0, 0.0], "dog": [0.0, 2.0, 0.0]}
+    validate(callback, ([scores["dog"]], [2]))  # an earlier epoch, of no interest
+    state = validate(callback, ([scores["cat"], scores["dog"]], [0, 0]), ([scores["dog"]], [2]))
+    callback.on_fit_end(state)
+    media_type, content = files["confusion_matrix.csv"]
+    assert media_type == "text/csv"
+    assert table(content) == [
+        ["true \\ predicted", "cat", "dog", "eel"],
+        ["cat", "1", "1", "0"],
+        ["dog", "0", "0", "0"],
+        ["eel", "0", "1", "0"],
+    ]
+    assert files["confusion_matrix.png"][1].startswith(PNG)
+
+
+def test_every_label_has_a_table_of_its_own(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(Watched("multilabel", labels=("red", "round")), leave)
+    callback.on_fit_end(validate(callback, ([[3.0, -3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]])))
+    assert table(files["confusion_matrix.csv"][1])[1:] == [["red", "0", "1", "0", "1"], ["round", "1", "0", "0", "1"]]
+    assert "confusion_matrix.png" not in files
+
+
+def test_the_worst_samples_are_those_with_the_highest_losses(files: Files, leave: Any) -> None:
+    images = np.arange(4 * 2 * 2, dtype=np.uint8).reshape(4, 2, 2, 1)
+    watched = Watched(
+        labels=("cat", "dog"), split="train", index=np.array([3, 1, 0]), names=("a", "b", "c", "d"), images=images
+    )
+    callback = WorstSamples(watched, nn.CrossEntropyLoss(label_smoothing=0.0), leave, count=2)
+    callback.on_fit_end(validate(callback, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]), ([[1.0, 0.0]], [1])))
+    head, *rows = table(files["worst_samples.csv"][1])
+    assert head == ["rank", "split", "index", "name", "loss", "true", "predicted", "probability"]
+    assert [row[:4] + row[5:7] for row in rows] == [
+        ["1", "train", "1", "b", "cat", "dog"],
+        ["2", "train", "0", "a", "dog", "cat"],
+    ]
+    assert [float(row[4]) for row in rows] == pytest.approx([4.0181499, 1.3132617])  # ln(1 + e^4), ln(1 + e)
+    assert float(rows[0][7]) == pytest.approx(0.9820138)
+    sheet = Image.open(io.BytesIO(files["worst_samples.png"][1]))
+    assert sheet.width > sheet.height
+
+
+@pytest.mark.parametrize(
+    ("task", "loss", "pred", "target", "row"),
+    [
+        ("binary", nn.BCEWithLogitsLoss(), [[2.0]], [[0.0]], ["no", "yes", pytest.approx(0.880797)]),
+        ("multilabel", nn.BCEWithLogitsLoss(), [[3.0, 3.0]], [[1.0, 0.0]], ["no", "no;yes", ""]),
+        ("regression", nn.MSELoss(), [[1.5, 2.0]], [[1.0, 0.0]], ["1;0", "1.5;2", ""]),
+    ],
+)
+def test_every_task_has_words_for_a_sample(
+    task: Task, loss: nn.Module, pred: list[Any], target: list[Any], row: list[Any], files: Files, leave: Any
+) -> None:
+    callback = WorstSamples(Watched(task, labels=("no", "yes")), loss, leave)
+    callback.on_fit_end(validate(callback, (pred, target)))
+    (found,) = table(files["worst_samples.csv"][1])[1:]
+    assert [*found[5:7], float(found[7]) if found[7] else ""] == row
+    assert float(found[4]) == pytest.approx(float(loss(torch.tensor(pred), torch.tensor(target))))
+    assert "worst_samples.png" not in files  # there are no pictures
+
+
+@pytest.mark.parametrize("kind", ["confusion", "worst"])
+def test_an_attempt_that_only_ends_leaves_what_the_last_one_saw(kind: str, files: Files, leave: Any) -> None:
+    def make() -> Callback:
+        watched = Watched(labels=("cat", "dog"))
+        return ConfusionMatrix(watched, leave) if kind == "confusion" else WorstSamples(watched, LOSS, leave)
+
+    first, second = make(), make()
+    state = validate(first, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]))
+    first.on_fit_end(state)
+    expected = dict(files)
+    files.clear()
+    second.load_state_dict(first.state_dict())
+    second.on_fit_end(state)
+    assert files == expected
+    assert files
+
+
+def test_a_run_that_was_left_leaves_nothing_yet(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(Watched(labels=("cat", "dog")), leave)
+    state = validate(callback, ([[4.0, 0.0]], [0]))
+    state.phase = "train"
+    callback.on_fit_end(state)
+    assert not files
+
+
+LOSS = nn.CrossEntropyLoss()

@@ -1,0 +1,67 @@
+"""Leaves the confusion matrix of the last epoch's validation, as a table and as a picture."""
+
+import csv
+import io
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from worker.engine import drawings
+from worker.engine.callback import Callback, Leave
+from worker.engine.callbacks.watched import Watched
+from worker.engine.examination import Confusion, judge, probabilities
+from worker.engine.state import RunState
+
+TABLE, PICTURE = "confusion_matrix.csv", "confusion_matrix.png"
+
+
+class ConfusionMatrix(Callback):
+    """Counts decisions while the network is validated; of several labels it leaves a table of each, and no picture."""
+
+    is_optional: ClassVar[bool] = True
+
+    def __init__(self, watched: Watched, leave: Leave) -> None:
+        self._watched, self._leave = watched, leave
+        self._counting = self._fresh()
+        self.counts: Tensor | None = None
+
+    def _fresh(self) -> Confusion:
+        num_labels = len(self._watched.labels)
+        return Confusion(2, num_labels) if self._watched.task == "multilabel" else Confusion(num_labels)
+
+    def on_valid_begin(self, state: RunState) -> None:
+        self._counting = self._fresh()
+
+    def on_valid_batch_after_pred(self, state: RunState) -> None:
+        assert state.pred is not None  # noqa: S101 - just made
+        assert state.target is not None  # noqa: S101
+        task = self._watched.task
+        judged = judge(probabilities(state.pred, task), state.target, task)
+        self._counting.update(judged.truth.cpu(), judged.predicted.cpu())
+
+    def on_valid_end(self, state: RunState) -> None:
+        self.counts = self._counting.counts
+
+    def on_fit_end(self, state: RunState) -> None:
+        if self.counts is None or not state.is_done:
+            return
+        self._leave(TABLE, "text/csv", self._table(self.counts).encode())
+        if len(self.counts) == 1:
+            self._leave(PICTURE, drawings.PNG, drawings.confusion(self.counts[0].numpy(), self._watched.labels))
+
+    def _table(self, counts: Tensor) -> str:
+        text, labels = io.StringIO(), self._watched.labels
+        writer = csv.writer(text, lineterminator="\n")
+        if len(counts) == 1:
+            writer.writerow(["true \\ predicted", *labels])
+            writer.writerows([label, *row] for label, row in zip(labels, counts[0].tolist(), strict=True))
+        else:
+            writer.writerow(["label", "true_negative", "false_positive", "false_negative", "true_positive"])
+            writer.writerows([label, *row] for label, row in zip(labels, counts.flatten(1).tolist(), strict=True))
+        return text.getvalue()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": [] if self.counts is None else [self.counts]}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.counts = saved["counts"][0].cpu() if saved["counts"] else None
