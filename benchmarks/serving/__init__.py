@@ -1,0 +1,1 @@
+"""Predictions over real HTTP, beside other servers of networks, each in an environment of its own."""

@@ -1,0 +1,1 @@
+"""What runs inside the peers' environments: it knows nothing of this service."""

@@ -1,0 +1,24 @@
+"""BentoML's side: a service whose one method is given batches of pictures."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+
+from benchmarks.serving.peers.network import from_environment
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 1024}, logging={"access": {"enabled": False}})
+class Pictures:
+    def __init__(self) -> None:
+        self.network = from_environment()
+
+    @bentoml.api(
+        batchable=True,
+        max_batch_size=int(os.environ["BENCH_MAX_BATCH_SIZE"]),
+        max_latency_ms=int(1000 * float(os.environ["BENCH_BATCH_TIMEOUT_S"])),
+    )
+    def predict(self, images: list[Path]) -> list[dict[str, Any]]:
+        pictures = [self.network.decoded(path.read_bytes()) for path in images]
+        return [self.network.top(row) for row in self.network.probabilities(pictures)]

@@ -1,0 +1,55 @@
+"""LitServe's side: one API, batches, the settings from the benchmark's variables."""
+
+import os
+from typing import Any
+
+import litserve
+import numpy as np
+from fastapi import Request
+
+from benchmarks.serving.peers.network import from_environment
+
+
+class Pictures(litserve.LitAPI):
+    def setup(self, device: str) -> None:
+        self.network = from_environment()
+
+    def decode_request(self, request: Request) -> np.ndarray:  # its annotation makes LitServe read a form
+        return self.network.decoded(request["images"].file.read())
+
+    def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
+        return np.stack(inputs)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.network.probabilities(x if x.ndim == 4 else x[np.newaxis])
+
+    def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
+        return list(output)
+
+    def encode_response(self, output: np.ndarray) -> dict[str, Any]:
+        return self.network.top(output.reshape(-1))
+
+
+def main() -> None:
+    environ = os.environ
+    api = Pictures(
+        max_batch_size=int(environ["BENCH_MAX_BATCH_SIZE"]), batch_timeout=float(environ["BENCH_BATCH_TIMEOUT_S"])
+    )
+    server = litserve.LitServer(
+        api,
+        accelerator="cpu",
+        workers_per_device=int(environ.get("BENCH_WORKERS", "1")),
+        fast_queue=environ.get("BENCH_FAST_QUEUE") == "1",
+        timeout=60,
+    )
+    server.run(
+        host="127.0.0.1",
+        port=int(environ["BENCH_PORT"]),
+        log_level="warning",
+        access_log=False,
+        generate_client_file=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

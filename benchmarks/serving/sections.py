@@ -1,0 +1,213 @@
+"""The measurements, one function a group of the table's rows; each is given what runs and answers with rows."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.serving import settings
+from benchmarks.serving.arithmetic import Row, Spread, keeps, ratios
+from benchmarks.serving.load import Load, Target, closed_loop, read, start
+from benchmarks.serving.models import CONV5, SMALL, Body, Model, best_class
+from benchmarks.serving.rounds import Side, calling, conditions, in_turn, told
+from benchmarks.serving.servers import PEERS, ROOT, Raw, Server
+from candela import Client
+
+CALLERS = 32
+OVERLOAD = 3
+PATIENCE_S = 10
+SWITCH_EVERY_S = 0.25
+SAME_WITHIN = 0.05  # of the most probable class, between servers
+Loads = dict[str, list[Load]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every section needs."""
+
+    url: str
+    dtype: str
+    rounds: int
+    seconds: float
+    bundles: Mapping[str, Path]
+    bodies: Mapping[str, Mapping[str, Body]]
+    peers: tuple[str, ...]
+    bound_s: float | None
+    """How long an accepted request may take by this service's own setting."""
+    say: Callable[[str], None]
+
+    def ours(self, model: Model, body: str, ref: str | None = None) -> Target:
+        path = "/v2/models/{}/infer" if body in {"tensor", "base64"} else "/v1/models/{}/predict"
+        return self.bodies[model.name][body].to(self.url + path.format(ref or model.name))
+
+
+def throughput(bench: Bench, model: Model, peers: tuple[str, ...]) -> list[Row]:
+    """32 callers, every server that is there, and the bare forward."""
+    bench.say(f"{model.name}: {CALLERS} callers, {bench.dtype}")
+    with ExitStack() as stack:
+        servers = {name: _peer(bench, name, model, stack) for name in peers}
+        raw = stack.enter_context(Raw(bench.bundles[model.name], bench.dtype, 0))
+        sides = {"candela, form": Side(calling(bench.ours(model, "form"), CALLERS))}
+        for name, (server, url) in servers.items():
+            for body in ("tensor", "base64") if name == "mlserver" else ("form",):
+                target = bench.bodies[model.name][body].to(url)
+                sides[f"{name}, {body}"] = Side(calling(target, CALLERS), server)
+        if "mlserver" in servers:
+            for body in ("tensor", "base64"):
+                sides[f"candela, {body}"] = Side(calling(bench.ours(model, body), CALLERS))
+        sides["raw"] = Side(lambda seconds: Load(raw.rate(seconds), 0, 0, 0, 0), raw)
+        found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
+        lone = _lone(bench, model, servers) if model is SMALL else []
+    return [*_throughput_rows(model, found), *lone]
+
+
+def _throughput_rows(model: Model, found: Loads) -> list[Row]:
+    name, ours = model.name.upper(), found["candela, form"]
+    targets = {"small litserve": (3.0, 6.0), "small mlserver": (1.5, 2.5), "small torchserve": (1.5, 2.5),
+               "conv5 litserve": (1.3, 1.7)}  # fmt: skip
+    rows = []
+    for side, theirs in found.items():
+        peer, _, body = side.partition(", ")
+        if peer in PEERS:
+            rate = ratios([one.rate for one in found[f"candela, {body}"]], [one.rate for one in theirs])
+            target = targets.get(f"{model.name} {peer}", (None, None))
+            rows.append(Row(f"{name}, c=32, over {peer} ({body})", rate, *target))
+    share = ratios([one.rate for one in ours], [one.rate for one in found["raw"]])
+    rows.append(
+        Row(f"{name}, c=32, share of the raw batched forward", share, *((0.75, 0.92) if model is CONV5 else ()))
+    )
+    tails = ratios([one.p99_ms for one in ours], [one.p50_ms for one in ours])
+    rows.append(Row(f"{name}, c=32, p99 / p50", tails, 2.0, 1.5, "lower"))
+    for side in (side for side in found if side.startswith("litserve")):
+        theirs = ratios([one.p99_ms for one in found[side]], [one.p50_ms for one in found[side]])
+        rows.append(Row(f"{name}, c=32, p99 / p50 of LitServe", theirs))
+    failed = [float(sum(load.num_failed for load in loads)) for side, loads in found.items() if "candela" in side]
+    rows.append(Row(f"{name}, c=32, failed requests of ours", Spread(tuple(failed)), 0, 0, "lower"))
+    return rows
+
+
+def _lone(bench: Bench, model: Model, servers: Mapping[str, tuple[Server, str]]) -> list[Row]:
+    bench.say(f"{model.name}: 1 caller")
+    sides = {"candela": Side(calling(bench.ours(model, "form"), 1))}
+    for name, (server, url) in servers.items():
+        if name != "mlserver":
+            sides[name] = Side(calling(bench.bodies[model.name]["form"].to(url), 1), server)
+    found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
+    ours = [one.p50_ms for one in found["candela"]]
+    rows = []
+    for name in (name for name in found if name != "candela"):
+        target = (1 / 4, 1 / 8) if (name, model) == ("litserve", SMALL) else (None, None)
+        theirs = ratios(ours, [one.p50_ms for one in found[name]])
+        rows.append(Row(f"{model.name.upper()}, c=1, p50 over {name}'s", theirs, *target, "lower"))
+    return rows
+
+
+def two_models(bench: Bench) -> list[Row]:
+    """Each alone with 32 callers, then both at once with 32 each."""
+    bench.say("two models at once")
+    targets = {model.name: bench.ours(model, "form") for model in (SMALL, CONV5)}
+    alone: dict[str, list[float]] = {name: [] for name in targets}
+    together: dict[str, list[float]] = {name: [] for name in targets}
+    for number in range(bench.rounds):
+        for name, target in targets.items():
+            alone[name].append(closed_loop(target, CALLERS, bench.seconds).rate)
+        running = {name: start(target, CALLERS, bench.seconds) for name, target in targets.items()}
+        for name, process in running.items():
+            together[name].append(read(process, bench.seconds).rate)
+        said = ", ".join(f"{name} {alone[name][-1]:.0f}/s alone, {together[name][-1]:.0f}/s beside" for name in targets)
+        bench.say(f"  round {number + 1}: {conditions()}: {said}")
+    kept = {name: keeps(together[name], alone[name], len(targets)) for name in targets}
+    return [
+        Row(f"two models at once: {name.upper()} keeps of half its solo rate", kept[name], 0.7, 0.9) for name in kept
+    ]
+
+
+def overload(bench: Bench, model: Model) -> list[Row]:
+    """Three times as many requests a second as it can answer, from callers that do not wait for one another."""
+    bench.say(f"{model.name}: {OVERLOAD} times its capacity")
+    shares, late, tails, refusals, lost = [], [], [], [], []
+    for number in range(bench.rounds):
+        capacity = closed_loop(bench.ours(model, "form"), CALLERS, bench.seconds).rate
+        said = _open_loop(bench.ours(model, "form"), OVERLOAD * capacity, 2 * bench.seconds)
+        bench.say(f"  round {number + 1}: {conditions()}: capacity {capacity:.0f}/s, {json.dumps(said)}")
+        shares.append(said["good_a_second"] / capacity)
+        late.append(float(said["timeouts"]))
+        lost.append(float(sum(count for status, count in said["statuses"].items() if status not in {"200", "503"})))
+        tails.append((said["good_p99_ms"] or 0) / 1e3)
+        refusals.append(said["refused_p99_ms"] or 0.0)
+    name = f"{model.name.upper()}, overload {OVERLOAD}x"
+    rows = [
+        Row(f"{name}, good answers a second over capacity", Spread(tuple(shares)), 0.8, 0.95),
+        Row(f"{name}, time-outs ({PATIENCE_S} s)", Spread(tuple(late)), 0, 0, "lower"),
+        Row(f"{name}, answers that are neither 200 nor 503", Spread(tuple(lost)), 0, 0, "lower"),
+        Row(f"{name}, ms until a refusal is told, p99", Spread(tuple(refusals))),
+    ]
+    if bench.bound_s is None:
+        rows.append(Row(f"{name}, seconds, p99 of accepted (no bound is configured)", Spread(tuple(tails))))
+    else:
+        over = ratios(tails, [bench.bound_s] * len(tails))
+        rows.append(Row(f"{name}, p99 of accepted over the bound of {bench.bound_s:g} s", over, 1.0, 0.9, "lower"))
+    return rows
+
+
+def alias_switch(bench: Bench) -> list[Row]:
+    """An alias goes to and fro between two versions under load."""
+    bench.say("alias switch under load")
+    failed, switches = [], []
+    for number in range(bench.rounds):
+        stop, count = threading.Event(), [0]
+
+        def switch(stop: threading.Event = stop, count: list[int] = count) -> None:
+            with Client(bench.url) as client:
+                while not stop.wait(SWITCH_EVERY_S):
+                    count[0] += 1
+                    client.models.alias(SMALL.name, "live", 1 + count[0] % 2)
+
+        with Client(bench.url) as client:
+            client.models.alias(SMALL.name, "live", 1)
+        switching = threading.Thread(target=switch)
+        switching.start()
+        try:
+            load = closed_loop(bench.ours(SMALL, "form", "small@live"), CALLERS, 2 * bench.seconds)
+        finally:
+            stop.set()
+            switching.join()
+        bench.say(f"  round {number + 1}: {count[0]} switches, {told(load)}")
+        failed.append(float(load.num_failed))
+        switches.append(float(count[0]))
+    return [
+        Row("alias switch under load: failed requests", Spread(tuple(failed)), 0, 0, "lower"),
+        Row("alias switch under load: switches a round", Spread(tuple(switches))),
+    ]
+
+
+def _open_loop(target: Target, rate: float, seconds: float) -> dict[str, "float | dict[str, int]"]:
+    command = [sys.executable, "-m", "benchmarks.serving.open_loop", target.url, str(target.body), target.content_type]
+    command += ["--rate", f"{rate:.1f}", "--seconds", str(seconds), "--patience", str(PATIENCE_S)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    return json.loads(said.splitlines()[-1])
+
+
+def _peer(bench: Bench, name: str, model: Model, stack: ExitStack) -> tuple[Server, str]:
+    """A peer that answers, and answers the same as this service does."""
+    chosen = settings.best(name, model.name, bench.dtype)
+    server, url = PEERS[name](bench.bundles[model.name], bench.dtype, chosen)
+    stack.enter_context(server)
+    body = bench.bodies[model.name][settings.BODY_OF[name]]
+    theirs = best_class(server.wait_until_answers(url, body.path.read_bytes(), body.content_type))
+    ours = _own_answer(bench, model)
+    if abs(theirs[1] - ours[1]) > SAME_WITHIN:
+        raise RuntimeError(f"{name} answers {theirs}, this service {ours}: they do not run the same network")
+    bench.say(f"  {name}: {chosen}; best class {theirs[0]} {theirs[1]:.4f}, ours {ours[0]} {ours[1]:.4f}")
+    return server, url
+
+
+def _own_answer(bench: Bench, model: Model) -> tuple[int, float]:
+    with Client(bench.url) as client:
+        answer = client.models.predict(model.name, bench.bodies[model.name]["picture"].path.read_bytes())
+    first = answer["predictions"][0]
+    return int(first["index"]), float(first["probability"])
