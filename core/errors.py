@@ -61,6 +61,20 @@ class InvalidArchive(InvalidSpec):
     title = "The archive was refused"
 
 
+class InvalidTable(InvalidArchive):
+    """An uploaded table that cannot be read as asked. `code` is one of the table_… codes."""
+
+    slug = "invalid-table"
+    title = "The table was refused"
+
+
+class InvalidRow(InvalidSpec):
+    """A row whose values do not fit the columns that a model reads."""
+
+    slug = "invalid-row"
+    title = "The row cannot be read"
+
+
 class InvalidPicture(ServiceError):
     slug = "invalid-picture"
     title = "The picture cannot be read"

@@ -4,9 +4,11 @@ from models.convnet import CONVNET
 from models.layers import LAYERS
 from models.mlp import MLP
 from models.registry import register
+from models.tabular import TABULAR
 from models.torchvision import TORCHVISION
 
 register(CONVNET)
 register(MLP)
 register(LAYERS)
+register(TABULAR)
 register(*TORCHVISION)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import registry, tensor_file
+from models.preprocess import Preprocess, Rescaled, Standardize
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "bundle.json"
 
-Pixels = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1)]
 FileFacts = tuple[str, int]
 """sha256 in hexadecimal, size in bytes."""
 
@@ -33,6 +34,32 @@ class ArchitectureChoice(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class ColumnDescription(BaseModel):
+    """A column that a network reads: numbers, unless it has categories, which count from 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    categories: list[str] | None = None
+
+
+class TableDescription(BaseModel):
+    """What a network that reads rows or windows must know of the table that it was trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: list[ColumnDescription]
+    targets: list[str]
+    missing: Literal["drop", "impute"]
+    window: Annotated[int, Field(ge=1)] | None = None
+    horizon: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """One a column: the number of categories, 0 for numbers."""
+        return tuple(len(column.categories or ()) for column in self.columns)
+
+
 class Description(BaseModel):
     """Everything but the weights: what `bundle.json` holds."""
 
@@ -40,14 +67,41 @@ class Description(BaseModel):
 
     format_version: Literal[1] = 1
     architecture: ArchitectureChoice
-    image_shape: tuple[Pixels, Pixels, Pixels] = Field(description="(C, H, W)")
+    image_shape: tuple[Size, ...] = Field(
+        min_length=1, max_length=3, description="(C, H, W) of a picture, (T, F) of a window, (F,) of a row."
+    )
     num_outputs: Annotated[int, Field(ge=1)]
     task: Literal["classification", "binary", "multilabel", "regression"]
     classes: list[str]
-    mean: list[float] = Field(description="One a channel, of pixels in 0..1.")
+    mean: list[float] = Field(description="One a channel, of pixels in 0..1; one a column of a table.")
     std: list[float]
     resize: str = "stretch"
+    table: TableDescription | None = None
+    target_mean: list[float] = Field(default=[], description="One an output, where targets were brought to mean 0.")
+    target_std: list[float] = []
     lineage: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Of a table's columns; none of pictures."""
+        return () if self.table is None else self.table.cardinalities
+
+    def preprocess(self) -> Preprocess | Standardize:
+        """From samples as they are packed to what the network takes."""
+        return preprocess(self.architecture.name, self.image_shape, self.mean, self.std, self.cardinalities)
+
+
+def preprocess(
+    architecture: str,
+    sample_shape: registry.Shape,
+    mean: Sequence[float],
+    std: Sequence[float],
+    cardinalities: Sequence[int] = (),
+) -> Preprocess | Standardize:
+    """What samples of that shape go through before that network: the same in training and in predictions."""
+    if len(sample_shape) == 3:
+        return Preprocess(mean, std)
+    return Standardize(mean, std, cardinalities, spreads=not registry.get(architecture).embeds)
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:
@@ -80,6 +134,8 @@ def save(folder: Path, network: nn.Module, description: Description) -> dict[str
 def load(folder: Path) -> tuple[nn.Module, Description]:
     """Rebuild a network from its bundle, on the CPU and in eval mode. Nothing is unpickled.
 
+    One that was trained on targets of mean 0 gives values as they were measured.
+
     Raises:
         BadBundle: a file is missing or damaged, or the weights are not the architecture's.
     """
@@ -92,6 +148,8 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
     left = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
     if left:
         raise BadBundle(f"{folder.name} has no values for {', '.join(left[:5])}")
+    if description.target_mean:
+        network = Rescaled(network, description.target_mean, description.target_std)
     return network.eval().requires_grad_(requires_grad=False), description
 
 
@@ -109,6 +167,7 @@ def _empty_network(description: Description) -> nn.Module:
             description.architecture.options,
             description.image_shape,
             description.num_outputs,
+            description.cardinalities,
         )
 
 

@@ -250,4 +250,5 @@ LAYERS = Architecture(
     source="The layers of torch.nn.",
     options=LayersOptions,
     build=build_layers,
+    axes=frozenset({1, 2, 3}),
 )

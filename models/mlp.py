@@ -1,5 +1,6 @@
-"""The multilayer perceptron: a picture's pixels as one vector, then fully connected layers."""
+"""The multilayer perceptron: all that a sample holds as one vector, then fully connected layers."""
 
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,9 +31,8 @@ class MlpOptions(Options):
 
 
 def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
-    """Fully connected layers over the flattened picture, (B, C, H, W) -> (B, num_outputs)."""
-    channels, height, width = input_shape
-    units = channels * height * width
+    """Fully connected layers over the flattened sample, (B, C, H, W), (B, T, F) or (B, F) -> (B, num_outputs)."""
+    units = prod(input_shape)
     layers: list[nn.Module] = [nn.Flatten()]
     for out in options.hidden:
         layers.append(nn.Linear(units, out))
@@ -47,8 +47,9 @@ def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.S
 
 MLP = Architecture(
     name="mlp",
-    summary="Fully connected layers over the flattened picture.",
+    summary="Fully connected layers over a picture, a window or a row as one vector.",
     source="Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.",
     options=MlpOptions,
     build=build_mlp,
+    axes=frozenset({1, 2, 3}),
 )

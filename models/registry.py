@@ -1,6 +1,6 @@
 """Which networks there are: name -> options, builder, source. It knows no family; `models/__init__.py` lists them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,8 +8,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-Shape = tuple[int, int, int]
-"""(C, H, W) of one picture."""
+Shape = tuple[int, ...]
+"""Of one sample: (C, H, W) of a picture, (T, F) of a window of a series, (F,) of a row of a table."""
+KINDS = {1: "rows of a table", 2: "windows of a series", 3: "pictures"}
+"""What a sample is, by the number of its axes."""
 
 
 class Options(BaseModel):
@@ -47,19 +49,28 @@ class CannotBuild(ValueError):
 class Summary(NamedTuple):
     num_parameters: int
     output_shape: tuple[int, ...]
-    """Of one picture: (num_outputs,)."""
+    """Of one sample: (num_outputs,)."""
     parameter_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One entry of the catalogue. `build` maps options, (C, H, W) and the number of outputs to a network."""
+    """One entry of the catalogue.
+
+    Attributes:
+        build: maps options, the shape of what comes in and the number of outputs to a network.
+        axes: how many a sample may have.
+        embeds: it takes a table's categories by their numbers; `build` is given the columns' cardinalities in the
+            place of a shape, 0 for numbers. To others each category is a value of its own, 0 or 1.
+    """
 
     name: str
     summary: str
     source: str
     options: type[Options]
     build: Callable[[Any, Shape, int], nn.Module]
+    axes: frozenset[int] = frozenset({3})
+    embeds: bool = False
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
@@ -104,30 +115,55 @@ def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return get(name).options.model_validate(dict(options)).model_dump(mode="json")
 
 
-def build(name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int) -> nn.Module:
-    """A network from float32 (B, C, H, W) to raw scores (B, num_outputs), initialised under the current random state.
+def build(
+    name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
+) -> nn.Module:
+    """A network from float32 (B, *shape) to raw scores (B, num_outputs), initialised under the current random state.
+
+    `input_shape` is that of a sample; `cardinalities` are those of a table's columns, 0 for numbers.
 
     Raises:
         UnknownArchitecture, pydantic.ValidationError: as `resolve`.
         CannotBuild: the parts do not fit together.
     """
     architecture = get(name)
-    return architecture.build(architecture.options.model_validate(dict(options)), input_shape, num_outputs)
+    if len(input_shape) not in architecture.axes:
+        takes = " and ".join(KINDS[axes] for axes in sorted(architecture.axes))
+        kind = KINDS.get(len(input_shape), f"samples of {len(input_shape)} axes")
+        raise CannotBuild("name", f"{name} takes {takes}, but the dataset has {kind}; {_others(len(input_shape))}")
+    parsed = architecture.options.model_validate(dict(options))
+    if architecture.embeds:
+        return architecture.build(parsed, tuple(cardinalities) or (0,) * input_shape[0], num_outputs)
+    return architecture.build(parsed, seen_shape(name, input_shape, cardinalities), num_outputs)
 
 
-def check(name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int) -> Summary:
+def seen_shape(name: str, input_shape: Shape, cardinalities: Sequence[int] = ()) -> Shape:
+    """The shape in which samples reach the network, once they are preprocessed."""
+    if not cardinalities or len(input_shape) != 1 or get(name).embeds:
+        return input_shape
+    return (sum(cardinality or 1 for cardinality in cardinalities),)
+
+
+def _others(axes: int) -> str:
+    known = [each.name for each in _ARCHITECTURES.values() if axes in each.axes]
+    return f"use {' or '.join(map(repr, known[:5]))}" if known else "no architecture does"
+
+
+def check(
+    name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
+) -> Summary:
     """Build on the meta device, where nothing takes memory, and follow one batch through.
 
     Raises:
         UnknownArchitecture, pydantic.ValidationError, CannotBuild: as `build`.
     """
     with torch.device("meta"), torch.inference_mode():
-        network = build(name, options, input_shape, num_outputs).eval()
+        network = build(name, options, input_shape, num_outputs, cardinalities).eval()
         try:
-            scores = network(torch.empty(2, *input_shape))
+            scores = network(torch.empty(2, *seen_shape(name, input_shape, cardinalities)))
         except (RuntimeError, ValueError) as error:
-            raise CannotBuild("", f"{name} cannot take pictures of shape {input_shape}: {error}") from error
+            raise CannotBuild("", f"{name} cannot take samples of shape {input_shape}: {error}") from error
     if tuple(scores.shape) != (2, num_outputs):
-        raise CannotBuild("", f"{name} gives {tuple(scores.shape)[1:]} for a picture, but {(num_outputs,)} is wanted")
+        raise CannotBuild("", f"{name} gives {tuple(scores.shape)[1:]} for a sample, but {(num_outputs,)} is wanted")
     named = dict(network.named_parameters())
     return Summary(sum(parameter.numel() for parameter in named.values()), (num_outputs,), tuple(named))

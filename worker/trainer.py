@@ -19,7 +19,7 @@ from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec
 from models import bundle, registry
 from worker import errands
 from worker.artifacts import Artifacts
-from worker.assemble import assemble, normalization
+from worker.assemble import assemble, normalization, target_scale
 from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
@@ -204,7 +204,7 @@ def describe(start: Start, packed: Packed) -> bundle.Description:
     spec, meta = start.spec, packed.meta
     assert isinstance(spec, JobSpec)  # noqa: S101 - no other kind leaves a bundle
     mean, std = normalization(spec, meta)
-    architecture = spec.architecture
+    architecture, scale = spec.architecture, target_scale(spec, meta)
     return bundle.Description(
         architecture=bundle.ArchitectureChoice(
             name=architecture.name, options=registry.resolve(architecture.name, architecture.options)
@@ -216,6 +216,9 @@ def describe(start: Start, packed: Packed) -> bundle.Description:
         mean=list(mean),
         std=list(std),
         resize=meta.resize,
+        table=None if meta.table is None else bundle.TableDescription(**meta.table.model_dump(mode="json")),
+        target_mean=[] if scale is None else list(scale.mean),
+        target_std=[] if scale is None else list(scale.std),
         lineage={"job_id": start.job_id, "dataset": start.dataset, "spec": spec.model_dump(mode="json")},
     )
 

@@ -260,7 +260,7 @@ class DatasetService:
 def facts_of(row: DatasetVersionRow) -> DatasetFacts:
     """What a ready version is."""
     meta = PackedMeta.model_validate(row.meta)
-    return DatasetFacts(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
+    return DatasetFacts(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
 
 
 def options_hash(options: Mapping[str, Any]) -> str:

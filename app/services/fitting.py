@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from core.datasets import DatasetFacts, splits
-from core.spec import AnyJobSpec, EvaluateSpec, JobSpec
+from core.spec import AnyJobSpec, EvaluateSpec, ExaminationSpec, JobSpec, TrainingSpec
 from core.spec.callbacks import (
     LEAVING,
     ConfusionTableSpec,
@@ -80,7 +80,7 @@ def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
     if steps == 0:
         report.add(
             "/batch_size",
-            f"no batch of {batch_size} can be filled from {num_train} training pictures; "
+            f"no batch of {batch_size} can be filled from {num_train} training {_samples(facts)}; "
             "take a smaller one, or set drop_last to false",
         )
     return max(steps, 1)
@@ -96,6 +96,10 @@ def check_tables(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         elif isinstance(callback, ConfusionTableSpec) and len(facts.classes) > MAX_TABLE_CLASSES:
             reason = f"there are {len(facts.classes)} classes; a table is made of at most {MAX_TABLE_CLASSES}"
             report.add(f"/callbacks/{index}/name", reason)
+
+
+def _samples(facts: DatasetFacts) -> str:
+    return "pictures" if facts.table is None else "rows" if facts.table.window is None else "windows"
 
 
 def check_loss(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
@@ -160,7 +164,20 @@ def check_monitors(spec: JobSpec, report: Report) -> None:
             report.add(pointer, f"{monitor!r} is no metric of this job; did you mean {_either(near)}?")
 
 
+def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, report: Report) -> None:
+    """Windows overlap: a share of them held out by chance would have been trained on."""
+    if facts.table is not None and facts.table.window is not None and spec.dataset.valid is not None:
+        report.add(
+            "/dataset/valid",
+            "windows of a series are divided in time when they are imported; leave it out, and say valid_share there",
+        )
+
+
 def check_transforms(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    if facts.table is not None:
+        for index, _ in enumerate(spec.dataset.train_transforms):
+            report.add(f"/dataset/train_transforms/{index}", "changes pictures; the dataset is a table")
+        return
     channels, height, width = facts.image_shape
     normalized = 0
     for index, transform in enumerate(spec.dataset.train_transforms):
@@ -193,8 +210,11 @@ def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
             pass
 
 
-def check_step(spec: JobSpec, report: Report) -> None:
+def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
     """What alters a step is asked for once of each kind, and fits what else is asked for."""
+    for index, callback in enumerate(spec.callbacks):
+        if isinstance(callback, MIXTURES) and facts.table is not None:
+            report.add(f"/callbacks/{index}", f"{callback.name!r} blends pictures; the dataset is a table")
     for kinds, what in ((AVERAGES, "average"), (MIXTURES, "mixture")):
         asked = [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kinds)]
         for index in asked[1:]:

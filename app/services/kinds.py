@@ -1,7 +1,7 @@
 """Whether a job of any kind means something; what it shares with a training is checked in `specs.py`."""
 
 import secrets
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from app.services import fitting, specs
 from app.services.fitting import Report
@@ -23,6 +23,7 @@ class Registered(NamedTuple):
     classes: tuple[str, ...]
     num_outputs: int
     image_shape: tuple[int, ...]
+    columns: list[dict[str, Any]]
     num_parameters: int
     dataset: str
     seed: int
@@ -37,6 +38,7 @@ class Registered(NamedTuple):
             tuple(bundle["classes"]),
             bundle["num_outputs"],
             tuple(bundle["image_shape"]),
+            (bundle.get("table") or {}).get("columns", []),
             row.num_parameters,
             spec["dataset"]["name"],
             spec["seed"],
@@ -119,10 +121,13 @@ def _resolve_examination(
     if valid is None and not facts.splits.get("valid"):
         valid = splits.DEFAULT_SHARE
     num_samples = _check_split(spec, facts, valid, report)
+    fitting.check_split(spec, facts, report)
     if spec.dataset.train_transforms:
         report.add("/dataset/train_transforms", "nothing is trained; pictures are shown as they are")
     if facts.image_shape != model.image_shape:
-        report.add("/dataset", f"has pictures of {facts.image_shape}; the model takes {model.image_shape}")
+        report.add("/dataset", f"has samples of {facts.image_shape}; the model takes {model.image_shape}")
+    elif _columns(facts) != model.columns:
+        report.add("/dataset", "has other columns, or other categories, than the model was trained on")
     fitting.check_device(spec, devices, report)
     changes = {
         "name": spec.name or _generated_name(spec),
@@ -146,6 +151,10 @@ def _resolve_examination(
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     num_batches = -(-num_samples // spec.batch_size)
     return Resolved(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), num_batches)
+
+
+def _columns(facts: DatasetFacts) -> list[dict[str, Any]]:
+    return [] if facts.table is None else [column.model_dump(mode="json") for column in facts.table.columns]
 
 
 def _check_split(spec: ExaminationSpec, facts: DatasetFacts, valid: float | None, report: Report) -> int:

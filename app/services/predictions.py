@@ -13,7 +13,7 @@ from app.serving.refs import BundleRef, Scores
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVersionRow
-from core.errors import ServiceError, TooLarge
+from core.errors import InvalidSpec, ServiceError, TooLarge
 
 LOOKUP_S = 0.5
 """How long a client may get the version that an alias stood for before it was moved."""
@@ -96,6 +96,8 @@ class Lookup:
 def served_of(row: ModelVersionRow) -> Served:
     """What the hot path needs of a version."""
     words: dict[str, Any] = row.bundle
+    if words.get("table"):
+        raise InvalidSpec(f"{row.name} reads rows of a table, which cannot be sent yet.")
     channels, height, width = words["image_shape"]
     return Served(
         name=row.name,

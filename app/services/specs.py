@@ -44,13 +44,14 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     """
     report = Report()
     facts = dataset.facts
+    fitting.check_split(spec, facts, report)
     spec = _with_defaults(spec, dataset)
     steps_per_epoch = fitting.check_sizes(spec, facts, report)
     fitting.check_loss(spec, facts, report)
     fitting.check_metrics(spec, facts, report)
     fitting.check_monitors(spec, report)
     fitting.check_tables(spec, facts, report)
-    fitting.check_step(spec, report)
+    fitting.check_step(spec, facts, report)
     fitting.check_transforms(spec, facts, report)
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)
@@ -107,9 +108,11 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
 
 
 @lru_cache(maxsize=256)
-def _checked(name: str, options: str, shape: registry.Shape, num_outputs: int) -> registry.Summary:
+def _checked(
+    name: str, options: str, shape: registry.Shape, num_outputs: int, cardinalities: tuple[int, ...]
+) -> registry.Summary:
     """Remembered, since large networks take half a second, in which the caller may hold SQLite's write lock."""
-    return registry.check(name, json.loads(options), shape, num_outputs)
+    return registry.check(name, json.loads(options), shape, num_outputs, cardinalities)
 
 
 def _check_architecture(
@@ -121,7 +124,8 @@ def _check_architecture(
         return wanted, nothing
     try:
         options = registry.resolve(wanted.name, wanted.options)
-        summary = _checked(wanted.name, json.dumps(options), facts.image_shape, facts.num_outputs)
+        cardinalities = () if facts.table is None else facts.table.cardinalities
+        summary = _checked(wanted.name, json.dumps(options), facts.image_shape, facts.num_outputs, cardinalities)
     except ValidationError as error:
         report.errors += explain(
             error.errors(include_input=False), registry.get(wanted.name).options.model_json_schema(), at

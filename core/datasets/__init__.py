@@ -5,12 +5,16 @@ from core.datasets.cifar import CIFAR10, CIFAR100
 from core.datasets.digits import DIGITS
 from core.datasets.fashion_mnist import FASHION_MNIST
 from core.datasets.mnist import MNIST
+from core.datasets.palmerpenguins import PALMERPENGUINS
 from core.datasets.synthetic import SYNTHETIC
+from core.datasets.timeseries import TIMESERIES
 from core.datasets.tiny_imagenet import TINY_IMAGENET
 
 __all__ = ["BuiltIn", "DatasetFacts", "UnknownDataset", "get", "names"]
 
-_BUILT_IN = {entry.name: entry for entry in (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)}
+_PICTURES = (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)
+_TABLES = (PALMERPENGUINS, TIMESERIES)
+_BUILT_IN = {entry.name: entry for entry in (*_PICTURES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):

@@ -1,22 +1,25 @@
-"""What a built-in dataset says of itself: its facts before any file is read, its files, its pictures."""
+"""What a built-in dataset says of itself: its facts before any file is read, its files, its pictures or rows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.datasets.packed import Images, Targets, Task
+from core.datasets.columns import Table
+from core.datasets.packed import Samples, Targets, Task
+from core.datasets.table_writer import TableSplit
 from core.spec.base import Spec
 
 
 class DatasetFacts(NamedTuple):
-    """All that a job's validation needs to know of a dataset; `splits` maps a split to its number of pictures."""
+    """All that a job's validation needs to know of a dataset; `splits` maps a split to its number of samples."""
 
     task: Task
     classes: tuple[str, ...]
     num_outputs: int
-    image_shape: tuple[int, int, int]  # (C, H, W)
+    image_shape: tuple[int, ...]  # of a sample: (C, H, W) of a picture, (F,) of a row, (T, F) of a window
     splits: dict[str, int]
+    table: Table | None = None
 
 
 class Unreadable(NamedTuple):
@@ -27,10 +30,10 @@ class Unreadable(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some pictures of one split: uint8 images (B, H, W, C), their targets and names, and what could not be read."""
+    """Some samples of one split: uint8 images (B, H, W, C) or rows, targets and names, and what could not be read."""
 
     split: str
-    images: Images
+    images: Samples
     targets: Targets
     names: Sequence[str]
     unreadable: Sequence[Unreadable] = ()
@@ -51,6 +54,7 @@ class BuiltIn:
         describe: (options, folder or None) -> facts; without a folder nothing is read.
         find_missing: (folder, options) -> the missing files, relative to `folder`; empty when all are there.
         chunks: (folder, options) -> the pictures, in an order that never changes.
+        rows: (folder, options) -> instead of pictures, the rows of each split; the facts tell their table.
         help_text: where its files come from and where to put them; empty where it needs none.
     """
 
@@ -60,7 +64,8 @@ class BuiltIn:
     licence: str
     options: type[Spec]
     describe: Callable[[Any, Path | None], DatasetFacts]
-    chunks: Callable[[Path, Any], Iterator[Chunk]]
+    chunks: Callable[[Path, Any], Iterator[Chunk]] = lambda _folder, _options: iter(())
+    rows: Callable[[Path, Any], Mapping[str, TableSplit]] | None = None
     find_missing: Callable[[Path, Any], list[str]] = lambda _folder, _options: []
     help_text: str = ""
 

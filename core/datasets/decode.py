@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
 
 def decode(
     entries: Iterable[Encoded],
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     *,
     resize: str = "stretch",
     max_pixels: int = pictures.MAX_PIXELS,
@@ -60,14 +60,16 @@ def _batches(entries: Iterable[Encoded]) -> Iterator[list[Encoded]]:
             yield batch
 
 
-def _decode_batch(batch: list[Encoded], image_shape: tuple[int, int, int], resize: str, max_pixels: int) -> Chunk:
+def _decode_batch(batch: list[Encoded], image_shape: tuple[int, ...], resize: str, max_pixels: int) -> Chunk:
     channels, height, width = image_shape
     images = np.empty((len(batch), height, width, channels), np.uint8)
     good: list[Encoded] = []
     unreadable: list[Unreadable] = []
     for entry in batch:
         try:
-            images[len(good)] = pictures.read(entry.body, image_shape, resize=resize, max_pixels=max_pixels)
+            images[len(good)] = pictures.read(
+                entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels
+            )
         except ServiceError as error:
             unreadable.append(Unreadable(entry.name, error.detail))
         else:

@@ -4,11 +4,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from core import datasets
 from core.datasets.builtin import Chunk, DatasetFacts
+from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta
 from core.datasets.preview import write_preview
 from core.datasets.report import ReportBuilder
+from core.datasets.table_preview import write_table_preview
+from core.datasets.table_writer import TableSplit, write_table
 from core.datasets.writer import PackedWriter
 from core.errors import Corrupt
 
@@ -29,6 +34,12 @@ def pack_builtin(
         raise Corrupt(f"Files of {name} are missing: {', '.join(missing)}. {builtin.help_text}", missing=missing)
     facts = builtin.facts(parsed, datasets_dir)
     report = ReportBuilder(facts.task, facts.classes)
+    if builtin.rows is not None and facts.table is not None:
+        splits = builtin.rows(datasets_dir, parsed)
+        meta = write_table(out, facts.table, facts.task, facts.classes, facts.num_outputs, splits)
+        add_rows(report, facts.table, splits)
+        write_table_preview(out)
+        return meta, report.finish(meta)
     meta = write(out, facts, builtin.chunks(datasets_dir, parsed), report)
     write_preview(out)
     return meta, report.finish(meta)
@@ -55,3 +66,13 @@ def write(
     except BaseException:
         writer.abort()
         raise
+
+
+def add_rows(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
+    """Tell a report of a table's rows; of windows, which overlap anyhow, only the number."""
+    num_before = 0
+    for name, split in splits.items():
+        count = len(split.targets)
+        seen = split.rows if table.window is None else np.arange(num_before, num_before + count)
+        report.add(Chunk(name, seen, split.targets, split.names))
+        num_before += count

@@ -1,17 +1,20 @@
-"""A dataset decoded once: memory-mapped uint8 pictures, their targets, and what is true of them all."""
+"""A dataset decoded once: memory-mapped samples (pictures, rows or windows), their targets, and what is true of all."""
 
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core.datasets.columns import Table
 from core.errors import Corrupt
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
 Images = NDArray[np.uint8]
+Samples = NDArray[Any]
 Targets = NDArray[np.int64] | NDArray[np.float32]
 
 FORMAT_VERSION = 1
@@ -22,10 +25,12 @@ META = "meta.json"
 class PackedMeta(BaseModel):
     """`meta.json`. Fields unknown to this version are ignored, so that a later one may add some.
 
-    `splits` maps a split's name to its number of pictures: "train" always, "valid" and "test" where there
+    `image_shape` is that of a sample: (C, H, W) of a picture; of a `table` (F,) of a row or (T, F) of a window.
+    `splits` maps a split's name to its number of samples: "train" always, "valid" and "test" where there
     are any. `mean` and `std` are those of train, of pixels in 0..1, one a channel; the deviation of a
-    channel that never varies is 1. `content_hash` depends on pictures, targets, classes and task alone:
-    equal content, equal hash.
+    channel that never varies is 1. Those of a table are one a column, 0 and 1 where it holds categories; those of a
+    regression's targets, one an output, are beside them. `content_hash` depends on samples, targets, classes, columns
+    and task alone: equal content, equal hash.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,21 +39,25 @@ class PackedMeta(BaseModel):
     task: Task
     classes: tuple[str, ...]
     num_outputs: int
-    image_shape: tuple[int, int, int]  # (C, H, W)
+    image_shape: tuple[int, ...]
     splits: dict[str, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str
     content_hash: str
+    table: Table | None = None
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
 
 
 class PackedSplit(NamedTuple):
-    """One split: uint8 images (N, H, W, C), read-only and mapped, not loaded.
+    """One split, read-only and mapped, not loaded: uint8 pictures (N, H, W, C), else float32 (N, F) or (N, T, F).
 
-    Targets are int64 (N,) for classification, else float32 (N, num_outputs).
+    Windows are views of the series that they come from: they overlap, and take no room of their own. Targets are int64
+    (N,) for classification, else float32 (N, num_outputs).
     """
 
-    images: Images
+    images: Samples
     targets: Targets
     names: list[str]
 
@@ -71,19 +80,31 @@ class Packed:
     def split(self, name: str) -> PackedSplit:
         """Raises `Corrupt` where the files disagree with `meta.json`, KeyError for a split that is not there."""
         count = self.meta.splits[name]
-        channels, height, width = self.meta.image_shape
         try:
-            images = np.load(self._folder / f"{name}_images.npy", mmap_mode="r" if count else None, allow_pickle=False)
+            images = self._samples(name, count)
             targets = np.load(self._folder / f"{name}_targets.npy", allow_pickle=False)
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
         except (OSError, ValueError) as error:
             raise Corrupt(f"The split {name!r} cannot be read: {error}") from error
-        if images.shape != (count, height, width, channels) or len(targets) != count or len(names) != count:
+        if images.shape != (count, *_stored_shape(self.meta)) or len(targets) != count or len(names) != count:
             raise Corrupt(f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count)
         return PackedSplit(images, targets, names)
 
+    def _samples(self, name: str, count: int) -> Samples:
+        path = self._folder / f"{name}_{'images' if self.meta.table is None else 'rows'}.npy"
+        stored: Samples = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
+        window = None if self.meta.table is None else self.meta.table.window
+        if window is None:
+            return stored
+        return sliding_window_view(stored, window, axis=0)[:count].swapaxes(1, 2)
+
+
+def _stored_shape(meta: PackedMeta) -> tuple[int, ...]:
+    """Of a sample: the channels of a picture lie last."""
+    return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
+
 
 def file_names(splits: dict[str, int]) -> list[str]:
-    """All files of a packed folder with these splits."""
+    """All files of a packed folder of pictures with these splits."""
     parts = ("images.npy", "targets.npy", "names.json")
     return [META, *(f"{split}_{part}" for split in splits for part in parts)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import Images, Packed, PackedMeta, Targets
+from core.datasets.packed import Packed, PackedMeta, Samples, Targets
 from core.spec import DatasetSpec
 
 DEFAULT_SHARE = 0.1
@@ -29,7 +29,7 @@ class SplitPlan(NamedTuple):
 class SplitView:
     """Those pictures of a packed split that `index` names, in rising order: `images[index]`, `targets[index]`."""
 
-    images: Images
+    images: Samples
     targets: Targets
     index: Index
 
@@ -62,7 +62,13 @@ def plan(splits: Mapping[str, int], valid: float | None) -> SplitPlan:
 
 
 def resolve(packed: Packed, spec: DatasetSpec, seed: int) -> ResolvedSplits:
-    """Divide a packed dataset as the spec says; the same seed gives the same division on every machine."""
+    """Divide a packed dataset as the spec says; the same seed gives the same division on every machine.
+
+    Raises:
+        ValueError: a share is asked of windows, which overlap: they were divided in time.
+    """
+    if spec.valid is not None and packed.meta.table is not None and packed.meta.table.window is not None:
+        raise ValueError("windows of a series are divided in time when they are imported, not by chance")
     sizes = plan(packed.meta.splits, spec.valid)
     test = _whole(packed, "test") if packed.meta.splits.get("test") else None
     if not sizes.held_out:

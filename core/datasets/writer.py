@@ -24,7 +24,7 @@ class PackedWriter:
         task: Task,
         classes: Sequence[str],
         num_outputs: int,
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         resize: str = "stretch",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,10 +74,10 @@ class PackedWriter:
             mean=mean,
             std=std,
             resize=self._resize,
-            content_hash=_hash({**self._head, "splits": digests}),
+            content_hash=hash_of({**self._head, "splits": digests}),
         )
-        _write(self._folder / META, meta.model_dump_json(indent=2).encode())
-        _sync_folder(self._folder)
+        write_file(self._folder / META, meta.model_dump_json(indent=2).encode())
+        sync_folder(self._folder)
         return meta
 
     def abort(self) -> None:
@@ -132,7 +132,7 @@ class _SplitWriter:
             np.save(file, targets, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
-        _write(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
+        write_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
         targets_sha256 = hashlib.sha256(targets.data).hexdigest()
         return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256}
 
@@ -149,18 +149,21 @@ class _SplitWriter:
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def _hash(content: dict[str, Any]) -> str:
+def hash_of(content: dict[str, Any]) -> str:
+    """The sha256 of JSON values."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _write(path: Path, body: bytes) -> None:
+def write_file(path: Path, body: bytes) -> None:
+    """Write a new file, on disk for good."""
     with path.open("xb") as file:
         file.write(body)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put a folder's entries on disk for good."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.datasets.packed import Packed
+from core.datasets.packed import Packed, PackedMeta
 from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
 from core.spec import ExaminationSpec, metrics
 from models import bundle
-from models.preprocess import Preprocess
 from worker.assemble.losses import make_loss
 from worker.assemble.whole import USUAL, make_tally
 from worker.engine.batches import ArrayBatches, Source
 from worker.engine.device import Placement
+from worker.engine.losses import Scale, Scaled
 from worker.engine.metrics.tally import Tally
 from worker.engine.steps import Forward
 
@@ -60,14 +60,18 @@ def examination(
     network, description = bundle.load(model_dir)
     meta = packed.meta
     if meta.image_shape != description.image_shape:
-        raise InvalidSpec(f"the model takes pictures of {description.image_shape}, not {meta.image_shape}")
+        raise InvalidSpec(f"the model takes samples of {description.image_shape}, not {meta.image_shape}")
+    if not _same_columns(meta, description):
+        raise InvalidSpec("the dataset has other columns, or other categories, than the model was trained on")
     view, names = _view(spec, packed)
     network = placement.network(network)
-    preprocess = Preprocess(tuple(description.mean), tuple(description.std)).to(placement.device)
+    preprocess = description.preprocess().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if wanted and not same_task:
         raise InvalidSpec(f"the model's task is {description.task}, the dataset's is {meta.task}")
     loss = make_loss(USUAL[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
+    if same_task and description.target_mean:
+        loss = Scaled(loss, Scale(tuple(description.target_mean), tuple(description.target_std)), is_measured=True)
     return Examination(
         forward=Forward(network, preprocess, loss.to(placement.device), placement),
         description=description,
@@ -77,6 +81,12 @@ def examination(
         truths=meta.classes,
         tally=make_tally(wanted, meta, placement, curves_only=False),
     )
+
+
+def _same_columns(meta: PackedMeta, description: bundle.Description) -> bool:
+    theirs = [] if description.table is None else [column.model_dump() for column in description.table.columns]
+    ours = [] if meta.table is None else [column.model_dump(mode="json") for column in meta.table.columns]
+    return ours == theirs
 
 
 def _view(spec: ExaminationSpec, packed: Packed) -> tuple[SplitView, list[str]]:

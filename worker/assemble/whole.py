@@ -11,8 +11,7 @@ from core.datasets.packed import Packed, PackedMeta, PackedSplit
 from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
 from core.spec import JobSpec, callbacks, losses, metrics, transforms
-from models import registry
-from models.preprocess import Preprocess
+from models import bundle, registry
 from worker.assemble.callbacks import AVERAGES, make_callback
 from worker.assemble.losses import make_loss
 from worker.assemble.metrics import make_metric
@@ -24,6 +23,7 @@ from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, 
 from worker.engine.callback import Callback, Leave, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard, Watched
 from worker.engine.device import Placement
+from worker.engine.losses import Scale, Scaled
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
 from worker.engine.mixing import MixedLoss, Mixture
@@ -41,6 +41,8 @@ USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
     "regression": (losses.MseSpec(), metrics.MaeSpec()),
 }
 
+DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
+
 
 def assemble(
     spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None, leave: Leave = to_nobody
@@ -56,7 +58,7 @@ def assemble(
     RandomState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.split("train"), resolve(packed, spec.dataset, spec.seed)
     network, transferred, frozen = _begin(spec, meta, placement, begin_with)
-    loss = make_loss(spec.loss or USUAL[meta.task][0], meta, np.asarray(train.targets[splits.train_index]))
+    loss = _loss(spec, meta, np.asarray(train.targets[splits.train_index]))
     still = frozen_norms(network) if spec.freeze_bn_stats else []
     forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
@@ -104,13 +106,19 @@ def _begin(
 def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., Tally]:
     wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, wanted)
-    new_tally = partial(make_tally, wanted, meta, placement)
+    new_tally = partial(make_tally, wanted, meta, placement, scale=target_scale(spec, meta))
     new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
     return new_tally
 
 
 def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
-    return registry.build(spec.architecture.name, spec.architecture.options, meta.image_shape, meta.num_outputs)
+    wanted = spec.architecture
+    return registry.build(wanted.name, wanted.options, meta.image_shape, meta.num_outputs, cardinalities(meta))
+
+
+def _loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
+    loss, scale = make_loss(spec.loss or USUAL[meta.task][0], meta, targets), target_scale(spec, meta)
+    return loss if scale is None else Scaled(loss, scale)
 
 
 def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -123,9 +131,23 @@ def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], t
     return meta.mean, meta.std
 
 
-def preprocess(spec: JobSpec, meta: PackedMeta) -> Preprocess:
+def preprocess(spec: JobSpec, meta: PackedMeta) -> nn.Module:
     """What every split and every prediction goes through."""
-    return Preprocess(*normalization(spec, meta))
+    mean, std = normalization(spec, meta)
+    return bundle.preprocess(spec.architecture.name, meta.image_shape, mean, std, cardinalities(meta))
+
+
+def cardinalities(meta: PackedMeta) -> tuple[int, ...]:
+    """Of a table's columns; none of pictures."""
+    return () if meta.table is None else meta.table.cardinalities
+
+
+def target_scale(spec: JobSpec, meta: PackedMeta) -> Scale | None:
+    """How a table's targets are brought to mean 0, where the loss compares distances and not rates or shares."""
+    loss = spec.loss or USUAL[meta.task][0]
+    if meta.task != "regression" or meta.table is None or loss.name not in DISTANCES:
+        return None
+    return Scale(meta.target_mean, meta.target_std)
 
 
 def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
@@ -139,10 +161,17 @@ def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
 
 
 def make_tally(
-    wanted: Sequence[metrics.MetricSpec], meta: PackedMeta, placement: Placement, *, curves_only: bool
+    wanted: Sequence[metrics.MetricSpec],
+    meta: PackedMeta,
+    placement: Placement,
+    *,
+    curves_only: bool,
+    scale: Scale | None = None,
 ) -> Tally:
+    """Sums of the metrics that are wanted; `scale` is that of the targets which the network is trained on."""
     asked = [spec for spec in wanted if not (curves_only and isinstance(spec, metrics.ConfusionMatrixSpec))]
-    return Tally({spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}, choose.adapter(meta.task))
+    made = {spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}
+    return Tally(made, choose.adapter(meta.task) if scale is None else scale.adapter(placement.device))
 
 
 def _train_batches(

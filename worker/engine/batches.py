@@ -38,9 +38,12 @@ def bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[
 
 @dataclass(frozen=True)  # a tuple would already have an "index"
 class Source:
-    """Pictures, uint8 (N, H, W, C); targets, int64 (N,) or float32 (N, num_outputs); the samples that are meant."""
+    """Pictures, uint8 (N, H, W, C), or rows or windows, float32; their targets; the samples that are meant.
 
-    images: NDArray[np.uint8]
+    Targets are int64 (N,), or float32 (N, num_outputs).
+    """
+
+    images: NDArray[Any]
     targets: NDArray[Any]
     index: Index
 
@@ -82,7 +85,7 @@ class ArrayBatches:
         self._transforms = tuple(transforms)
         self._bounds = bounds(len(self._index), batch_size, drop_last=order.drop_last)
         self._rank, self._num_ranks = 0, 1
-        batch_bytes = batch_size * int(np.prod(self._images.shape[1:]))
+        batch_bytes = batch_size * int(np.prod(self._images.shape[1:])) * self._images.itemsize
         self._batches_per_chunk = max(1, CHUNK_BYTES // max(1, batch_bytes))
         is_work = bool(transforms) or placement.device.type != "cpu" or batch_bytes > CHUNK_BYTES // 4
         self._reads_ahead = is_work if reads_ahead is None else reads_ahead
@@ -171,7 +174,7 @@ class ResidentBatches(ArrayBatches):
             yield [Batch(self._resident[index], self._resident_targets[index], draws)]
 
 
-def fits_on_device(images: NDArray[np.uint8], placement: Placement) -> bool:
+def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
     """Whether the pictures take less than a quarter of a GPU's free memory."""
     if placement.device.type != "cuda":
         return False

@@ -1,7 +1,8 @@
 """Losses as modules from (pred, target) to a scalar: the mean over the batch."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +73,52 @@ class Each(nn.Module):
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         each: Tensor = self._loss(pred, target)
         return each if each.ndim == 1 else each.flatten(1).mean(1)
+
+
+class Scale(NamedTuple):
+    """Mean and deviation of targets, one an output: networks learn them as numbers about 0, with a deviation of 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+        """Float32, (num_outputs,) each."""
+        return torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
+
+    def adapter(self, device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """From what a network gives, and targets, to both as they were measured."""
+        mean, std = self.tensors(device)
+        return lambda pred, target: (pred * std + mean, target)
+
+
+class Scaled(nn.Module):
+    """A loss between what a network gives and targets that are brought to mean 0 and deviation 1."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, loss: nn.Module, scale: Scale, *, is_measured: bool = False) -> None:
+        """`is_measured`: what comes from the network is not scaled yet either."""
+        super().__init__()
+        mean, std = scale.tensors()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self._loss, self._is_measured = loss, is_measured
+
+    @property
+    def reduction(self) -> str:
+        """That of the loss inside: `mean`, or `none` for a loss a sample."""
+        return str(self._loss.reduction)
+
+    @reduction.setter
+    def reduction(self, reduction: str) -> None:
+        self._loss.reduction = reduction  # type: ignore[assignment]  # a plain attribute of every loss
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """A scalar, from (B, num_outputs) each."""
+        pred = (pred - self.mean) / self.std if self._is_measured else pred
+        loss: Tensor = self._loss(pred, (target - self.mean) / self.std)
+        return loss
 
 
 def class_weights(

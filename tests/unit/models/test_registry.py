@@ -38,9 +38,10 @@ RUN = [
 
 
 @pytest.mark.parametrize("name", registry.names())
-def test_every_network_maps_pictures_of_any_channels_to_scores(name: str) -> None:
+def test_every_network_maps_samples_of_any_channels_to_scores(name: str) -> None:
     side = SIDES.get(name, 96)
-    summary = registry.check(name, OPTIONS.get(name, {}), (2, side, side), 7)
+    shape = (2, side, side) if 3 in registry.get(name).axes else (5,)
+    summary = registry.check(name, OPTIONS.get(name, {}), shape, 7)
     assert summary.output_shape == (7,)
     assert summary.num_parameters > 0
 
@@ -59,7 +60,7 @@ def test_networks_learn_from_real_numbers(name: str) -> None:
 
 def test_all_classifiers_of_torchvision_are_there() -> None:
     theirs = torchvision.models.list_models(module=torchvision.models)
-    assert set(theirs) == set(registry.names()) - {"convnet", "mlp", "layers"}
+    assert set(theirs) == set(registry.names()) - {"convnet", "mlp", "layers", "tabular"}
 
 
 @pytest.mark.parametrize(("name", "num_parameters"), IMAGENET_PARAMETERS.items())
@@ -117,7 +118,7 @@ def test_wrong_options_are_refused(options: dict[str, object]) -> None:
         registry.resolve("convnet", options)
 
 
-@pytest.mark.parametrize("name", ["convnet", "mlp", "layers"])
+@pytest.mark.parametrize("name", ["convnet", "mlp", "layers", "tabular"])
 def test_every_option_is_described(name: str) -> None:
     schema = registry.get(name).options.model_json_schema()
     assert all("description" in option for option in schema["properties"].values())

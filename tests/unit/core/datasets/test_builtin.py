@@ -20,7 +20,7 @@ from core.errors import Corrupt
 from tests.support.data import datasets_dir
 from tests.support.pictures import encoded, pixels
 
-NEED_NO_FILES = ["digits", "synthetic"]
+NEED_NO_FILES = ["digits", "palmerpenguins", "synthetic", "timeseries"]
 Builder = Callable[[Path], Path]
 
 
@@ -28,7 +28,7 @@ Builder = Callable[[Path], Path]
 def test_facts_are_known_without_files(name: str) -> None:
     builtin = datasets.get(name)
     facts = builtin.facts({})
-    assert facts.task == "classification"
+    assert facts.task == ("regression" if name == "timeseries" else "classification")
     assert facts.num_outputs == len(facts.classes) == len(set(facts.classes))
     assert facts.splits["train"] > 0
     assert all((builtin.summary, builtin.source, builtin.licence))
@@ -76,7 +76,7 @@ def test_synthetic_is_what_its_facts_say_and_always_the_same(options: dict[str, 
     meta, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "a")
     again, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "b")
     other, _ = pack_builtin("synthetic", options | {"seed": 1}, tmp_path, tmp_path / "c")
-    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits) == facts
+    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, None) == facts
     assert meta.content_hash == again.content_hash != other.content_hash
 
 

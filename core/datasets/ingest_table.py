@@ -1,0 +1,185 @@
+"""From a CSV file to the packed form: a first look at its columns, then their values as numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.datasets.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
+from core.datasets.csv_file import Block, CsvFile
+from core.datasets.ingest import add_rows
+from core.datasets.members import Limits
+from core.datasets.packed import PackedMeta, Targets
+from core.datasets.profile import Profile, look, to_number
+from core.datasets.report import ReportBuilder
+from core.datasets.roles import Reading, TableOptions, check_names, read_roles
+from core.datasets.table_preview import write_table_preview
+from core.datasets.table_writer import TableSplit, write_table
+from core.datasets.windows import cut
+from core.errors import InvalidTable
+
+_NUMBER_BYTES = 4
+
+
+class Read(NamedTuple):
+    """Rows that were kept, float32 (N, F); their targets, float64 (N, K); the lines on which they end."""
+
+    rows: Rows
+    targets: NDArray[np.float64]
+    lines: NDArray[np.int64]
+    num_dropped: int
+
+
+def check_table(path: Path, options: Mapping[str, Any]) -> None:
+    """Refuse at the door what the first line shows. Raises `InvalidTable`, `pydantic.ValidationError`."""
+    parsed = TableOptions.model_validate(dict(options))
+    check_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
+
+
+def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]) -> tuple[PackedMeta, dict[str, Any]]:
+    """Pack a CSV file into the fresh folder `out`; returns its meta and the report.
+
+    Raises:
+        InvalidTable: it cannot be read as asked; line and column are named.
+        pydantic.ValidationError: the options are wrong.
+    """
+    parsed = TableOptions.model_validate(dict(options))
+    file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
+    profiles = look(file.header, file.blocks())
+    reading = read_roles(profiles, parsed)
+    read = _read(file, reading, max_bytes=limits.max_packed_bytes)
+    if reading.table.window is None:
+        splits = {"train": TableSplit(read.rows, _typed(read.targets, reading), [str(line) for line in read.lines])}
+    else:
+        shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
+        splits = cut(reading.table, read.rows, read.targets, read.lines, shares)
+    meta = write_table(out, reading.table, reading.task, reading.classes, reading.num_outputs, splits)
+    write_table_preview(out)
+    return meta, report_of(meta, splits, profiles, reading, read.num_dropped)
+
+
+def report_of(
+    meta: PackedMeta,
+    splits: Mapping[str, TableSplit],
+    profiles: Sequence[Profile],
+    reading: Reading,
+    num_dropped: int,
+) -> dict[str, Any]:
+    """What the import found, as JSON values."""
+    builder = ReportBuilder(meta.task, meta.classes)
+    add_rows(builder, reading.table, splits)
+    columns = [_told(profile, reading) for profile in profiles]
+    return builder.finish(meta, columns=columns, num_dropped=num_dropped)
+
+
+def _told(profile: Profile, reading: Reading) -> dict[str, Any]:
+    read = next((column for column in reading.table.columns if column.name == profile.name), None)
+    role = "ignored" if read is None else "numeric" if read.categories is None else "categorical"
+    return {
+        "name": profile.name,
+        "role": "target" if profile.name in reading.table.targets else role,
+        "num_missing": profile.num_missing,
+        "num_categories": 0 if read is None else read.cardinality,
+        "reason": reading.ignored.get(profile.name),
+    }
+
+
+def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
+    is_series = reading.table.window is not None
+    parts: list[Read] = []
+    num_bytes = 0
+    for block in file.blocks():
+        parts.append(_encoded(block, file.header, reading))
+        num_bytes += parts[-1].rows.size * _NUMBER_BYTES
+        if num_bytes > max_bytes:
+            raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
+    if not parts:
+        raise InvalidTable("The table has a header and no rows.", code="table_empty")
+    rows, targets, lines = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    if is_series:
+        return Read(*_carried(rows, targets, lines, reading), 0)
+    num_dropped = sum(part.num_dropped for part in parts)
+    if len(rows) < 2:
+        raise InvalidTable(
+            f"{len(rows)} rows are whole; {num_dropped} with missing values were left out.",
+            code="table_too_few_rows",
+            hint="Ask for missing=impute, or ignore columns that are mostly empty.",
+        )
+    return Read(rows, targets, lines, num_dropped)
+
+
+def _encoded(block: Block, header: Sequence[str], reading: Reading) -> Read:
+    by_name = dict(zip(header, block.columns, strict=True))
+    lines = np.asarray(block.lines, np.int64)
+    columns = [_codes(column, by_name[column.name], block.lines) for column in reading.table.columns]
+    rows = np.stack(columns, axis=1)
+    targets = np.stack([_target(name, by_name[name], block.lines, reading) for name in reading.table.targets], axis=1)
+    if reading.table.window is not None:
+        return Read(rows.astype(np.float32), targets, lines, 0)
+    kept = ~np.isnan(targets).any(axis=1)
+    if reading.table.missing == "drop":
+        is_category = np.asarray([column.categories is not None for column in reading.table.columns])
+        kept &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN))).any(axis=1)
+    return Read(rows[kept].astype(np.float32), targets[kept], lines[kept], int((~kept).sum()))
+
+
+def _codes(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+    if column.categories is None:
+        return _numbers(column.name, values, lines)
+    code = {category: number for number, category in enumerate(column.categories, start=1)}
+    of = {text: UNKNOWN if is_missing(text) else code[canonical(text)] for text in set(values)}
+    return np.asarray([of[text] for text in values], np.float64)
+
+
+def _target(name: str, values: Sequence[str], lines: Sequence[int], reading: Reading) -> NDArray[np.float64]:
+    """Classes by their place from 0, or numbers; NaN where missing."""
+    if reading.task == "regression":
+        return _numbers(name, values, lines)
+    place = {label: float(number) for number, label in enumerate(reading.classes)}
+    of = {text: np.nan if is_missing(text) else place[canonical(text)] for text in set(values)}
+    return np.asarray([of[text] for text in values], np.float64)
+
+
+def _numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+    of: dict[str, float] = {}
+    for text in set(values):
+        number = np.nan if is_missing(text) else to_number(text)
+        if number is None or abs(number) > LARGEST:
+            bad = min(line for line, value in zip(lines, values, strict=True) if value == text)
+            raise InvalidTable(
+                f"Line {bad}, column {name!r}: {text[:40]!r} is no finite number of 32 bits.",
+                code="table_bad_value",
+                line=bad,
+                column=name,
+                hint="Correct it, leave the field empty, or name the column in `categorical` or `ignore`.",
+            )
+        of[text] = number
+    return np.asarray([of[text] for text in values], np.float64)
+
+
+def _typed(targets: NDArray[np.float64], reading: Reading) -> Targets:
+    return targets[:, 0].astype(np.int64) if reading.task == "classification" else targets.astype(np.float32)
+
+
+def _carried(
+    rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], reading: Reading
+) -> tuple[Rows, NDArray[np.float64], NDArray[np.int64]]:
+    """Fill gaps of a series with the last value before, if asked to; what comes later must not be known earlier."""
+    names = [*reading.table.names, *reading.table.targets]
+    both = np.concatenate([rows.astype(np.float64), targets], axis=1)
+    for name, column in zip(names, both.T, strict=True):
+        gaps = np.flatnonzero(np.isnan(column))
+        if len(gaps) and reading.table.missing == "drop":
+            raise _gap(name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` takes the value before")
+        if len(gaps) and gaps[0] == 0:
+            raise _gap(name, int(lines[0]), "the series begins with it, and there is no value before")
+        column[:] = column[np.maximum.accumulate(np.where(np.isnan(column), 0, np.arange(len(column))))]
+    return both[:, : rows.shape[1]].astype(np.float32), both[:, rows.shape[1] :], lines
+
+
+def _gap(name: str, line: int, why: str) -> InvalidTable:
+    return InvalidTable(
+        f"Line {line}, column {name!r}: the value is missing; {why}.", code="table_gap", line=line, column=name
+    )

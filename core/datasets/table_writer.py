@@ -1,0 +1,85 @@
+"""Writing a packed table: rows as float32 in one array a split, means and deviations of what is trained on."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.datasets.columns import Rows, Table
+from core.datasets.packed import META, SPLITS, PackedMeta, Targets, Task
+from core.datasets.writer import hash_of, sync_folder, write_file
+
+
+class TableSplit(NamedTuple):
+    """The rows of a split, float32 (N, F), with NaN for numbers that are missing; targets and names, one a sample.
+
+    Where samples are windows, the rows are those of the series, (L, F), from which they are taken in order.
+    """
+
+    rows: Rows
+    targets: Targets
+    names: Sequence[str]
+
+
+def write_table(
+    out: Path, table: Table, task: Task, classes: Sequence[str], num_outputs: int, splits: Mapping[str, TableSplit]
+) -> PackedMeta:
+    """Write a table into the fresh folder `out`, on disk for good; `meta.json` comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    ordered = {name: splits[name] for name in SPLITS if name in splits}
+    digests = {name: _write_split(out, name, split) for name, split in ordered.items()}
+    head: dict[str, Any] = {
+        "task": task,
+        "classes": list(classes),
+        "num_outputs": num_outputs,
+        "image_shape": list(table.sample_shape),
+        "table": table.model_dump(mode="json"),
+    }
+    train = splits["train"]
+    is_number = np.asarray([cardinality == 0 for cardinality in table.cardinalities])
+    mean, std = _moments(train.rows)
+    target_mean, target_std = _moments(np.asarray(train.targets)) if task == "regression" else ((), ())
+    meta = PackedMeta(
+        **head,
+        splits={name: len(split.targets) for name, split in ordered.items()},
+        mean=tuple(np.where(is_number, mean, 0.0).tolist()),
+        std=tuple(np.where(is_number, std, 1.0).tolist()),
+        target_mean=target_mean,
+        target_std=target_std,
+        resize="none",
+        content_hash=hash_of({**head, "splits": digests}),
+    )
+    write_file(out / META, meta.model_dump_json(indent=2).encode())
+    sync_folder(out)
+    return meta
+
+
+def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
+    write_file(out / f"{name}_rows.npy", _as_npy(split.rows))
+    write_file(out / f"{name}_targets.npy", _as_npy(split.targets))
+    write_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
+    rows, targets = (hashlib.sha256(np.ascontiguousarray(part).data).hexdigest() for part in split[:2])
+    return {"count": len(split.targets), "rows": rows, "targets": targets}
+
+
+def _as_npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation a column, of the numbers that are there; the deviation of one that never varies is 1."""
+    means, stds = [], []
+    for column in values.T:
+        there = column[~np.isnan(column)].astype(np.float64)
+        mean = float(there.mean()) if len(there) else 0.0
+        std = float(there.std()) if len(there) else 0.0
+        means.append(mean)
+        stds.append(std if std > 1e-7 * max(abs(mean), 1e-30) else 1.0)
+    return tuple(means), tuple(stds)

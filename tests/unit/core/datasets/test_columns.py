@@ -1,0 +1,66 @@
+"""A row is read as the import read the table, and refused by the column that does not fit."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.datasets.columns import UNKNOWN, Column, Table
+from core.errors import InvalidRow
+
+COLUMNS = (
+    Column(name="length"),
+    Column(name="island", categories=("Biscoe", "Dream")),
+    Column(name="year", categories=("2007", "true")),
+)
+IMPUTING = Table(columns=COLUMNS, targets=("species",), missing="impute")
+DROPPING = IMPUTING.model_copy(update={"missing": "drop"})
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"length": 3, "island": "Dream", "year": 2007}, [3, 2, 1]),
+        ({"length": 3.5, "island": " Dream ", "year": 2007.0}, [3.5, 2, 1]),
+        ({"length": -1, "island": "Biscoe", "year": True}, [-1, 1, 2]),
+        ({"length": -1, "island": "Biscoe", "year": "2007.0"}, [-1, 1, 1]),
+        ({"length": 1, "island": "Torgersen", "year": "2007", "species": "Adelie"}, [1, UNKNOWN, 1]),
+        ({}, [math.nan, UNKNOWN, UNKNOWN]),
+        ({"length": None, "island": "NA", "year": ""}, [math.nan, UNKNOWN, UNKNOWN]),
+    ],
+)
+def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> None:
+    encoded = IMPUTING.encode(row)
+    assert encoded.dtype == np.float32
+    np.testing.assert_array_equal(encoded, np.asarray(expected, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "said"),
+    [
+        ({"lenght": 3}, "lenght", "did you mean 'length'"),
+        ({"qqq": 3}, "qqq", "length, island, year"),
+        ({"length": "3"}, "length", "number is needed"),
+        ({"length": True}, "length", "number is needed"),
+        ({"length": math.inf}, "length", "number is needed"),
+        ({"length": 1e300}, "length", "number is needed"),
+        ({"length": 1, "island": ["Dream"]}, "island", "text or a number"),
+    ],
+)
+def test_what_does_not_fit_names_its_column(row: dict[str, Any], column: str, said: str) -> None:
+    with pytest.raises(InvalidRow, match=said) as refused:
+        IMPUTING.encode(row)
+    assert refused.value.facts["column"] == column
+
+
+def test_a_missing_value_is_refused_where_training_had_whole_rows_only() -> None:
+    with pytest.raises(InvalidRow, match="'island' is missing"):
+        DROPPING.encode({"length": 1, "year": 2007})
+    assert DROPPING.encode({"length": 1, "island": "Torgersen", "year": 1}).tolist() == [1, UNKNOWN, UNKNOWN]
+
+
+def test_the_shape_of_a_sample() -> None:
+    assert IMPUTING.sample_shape == (3,)
+    assert Table(columns=COLUMNS[:1], targets=("length",), window=24).sample_shape == (24, 1)
+    assert IMPUTING.cardinalities == (0, 2, 2)
