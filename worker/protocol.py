@@ -111,7 +111,8 @@ class StoredFile(Message):
 class Checkpoint(Message):
     """A snapshot is complete and fsynced in `dir` (inside `work_dir`); the supervisor owns that folder from here on.
 
-    `tags`: "best" (so far, by the monitor), "kept" (asked for by model_checkpoint).
+    `tags`: "best" (so far, by the monitor), "kept" (asked for by model_checkpoint). `kept`: all epochs whose
+    checkpoints are asked for by now, where that is told; others lose the tag.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -120,6 +121,7 @@ class Checkpoint(Message):
     step: int
     metrics: dict[str, float | str]
     tags: tuple[Literal["best", "kept"], ...] = ()
+    kept: tuple[int, ...] | None = None
     files: dict[str, StoredFile]  # weights.safetensors, state.safetensors, snapshot.json
 
 

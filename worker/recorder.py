@@ -147,6 +147,7 @@ class Recorder:
                 tags=said.tags,
                 key=key,
                 files=_files(said.files),
+                kept=None if said.kept is None else frozenset(said.kept),
             )
             EventRepo(session).append(self._job.id, [(EventType.CHECKPOINT, payload)])
             self._delete_surplus(session, num_kept=2 if has_room else 1)

@@ -197,7 +197,7 @@ class Snapshots(Callback):
             self._write(state)
 
     def on_epoch_end(self, state: RunState) -> None:
-        self._write(state)
+        self._write(state, tuple(sorted(state.kept)))
 
     def on_interrupt(self, state: RunState) -> None:
         if self._last != (state.step, state.phase):
@@ -209,7 +209,7 @@ class Snapshots(Callback):
     def on_exception(self, state: RunState) -> None:
         self._writer.settle()  # what was fit to be stored before it is stored, and told
 
-    def _write(self, state: RunState) -> None:
+    def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
         for check in self._checks:
             check(state)
         folder = self._folder / f"e{state.epoch:06d}-s{state.step:010d}-{state.phase}"
@@ -222,6 +222,7 @@ class Snapshots(Callback):
             step=state.step,
             metrics=all_in_words(state.metrics),
             tags=tags,
+            kept=kept,
         )
 
         def tell(facts: snapshot.Facts) -> None:

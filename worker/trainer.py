@@ -183,7 +183,7 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
 
     metrics = run.take_best(is_interrupted)
     run.guard.check(run.state)
-    evaluation = run.evaluate(is_interrupted)
+    evaluation = run.evaluate(is_interrupted, metrics)
     for split, values in evaluation.items():
         metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
     folder = Path(start.work_dir) / "bundle"

@@ -26,8 +26,9 @@ class EarlyStoppingSpec(Spec):
 
 
 class ModelCheckpointSpec(Spec):
-    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`.
+    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`; at most `keep` of them.
 
+    The last two checkpoints and the best one are there in any case: a job goes on from the newest that is whole.
     Source: luz_callback_model_checkpoint.
     """
 
@@ -37,6 +38,7 @@ class ModelCheckpointSpec(Spec):
     min_delta: NonNegative = 0.0
     save_best_only: bool = False
     every_epochs: Count = 1
+    keep: Count | None = Field(default=None, description="So many at most, the newest of them; all unless given.")
 
 
 class KeepBestSpec(Spec):

@@ -81,7 +81,7 @@ def assemble(
         valid_batches=_view_batches(spec, placement, splits.valid),
         test_batches=None if splits.test is None else _view_batches(spec, placement, splits.test),
         train_tally=new_tally(curves_only=True),
-        valid_tally=new_tally(curves_only=True),
+        valid_tally=new_tally(curves_only=False),
         new_tally=partial(new_tally, curves_only=False),
         callbacks=tuple(item for item in (schedule, *made) if isinstance(item, Callback)),
         guard=NonFiniteGuard(network),

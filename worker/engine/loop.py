@@ -83,6 +83,7 @@ class Loop(Generic[B]):
         state.epoch += 1
         state.batch, state.phase, state.wait_seconds = 0, "train", 0.0
         state.tags.clear()
+        state.kept.clear()
         self._hooks.call("on_epoch_begin", state)
 
     def _train(self, state: RunState, began: float, before: float) -> None:

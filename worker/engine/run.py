@@ -1,6 +1,6 @@
 """The live things of one training, and what can be asked of them; it knows no spec."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,16 +130,32 @@ class Run:
                 raise Interrupted
             yield self.forward.prepare(batch.images)
 
-    def evaluate(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, dict[str, Any]]:
+    def evaluate(
+        self, is_interrupted: Callable[[], bool] = lambda: False, known: Mapping[str, float] | None = None
+    ) -> dict[str, dict[str, Any]]:
         """All metrics of the network as it is, by split.
+
+        `known` are those of its epoch, as `take_best` gave them: what they tell is not measured again.
 
         Raises:
             Interrupted: asked to leave on the way.
         """
-        splits = {"valid": self.valid_batches, "test": self.test_batches}
-        return {
-            name: self._evaluate(batches, is_interrupted) for name, batches in splits.items() if batches is not None
-        }
+        valid = None if known is None else self._known(known)
+        found = {"valid": self._evaluate(self.valid_batches, is_interrupted) if valid is None else valid}
+        if self.test_batches is not None:
+            found["test"] = self._evaluate(self.test_batches, is_interrupted)
+        return found
+
+    def _known(self, metrics: Mapping[str, float]) -> dict[str, Any] | None:
+        """What the weights' own epoch found in its validation; None if there was none, or a table of it is lost."""
+        is_best = self.keep_best is not None and bool(self.keep_best.weights)
+        if not is_best and self.averaging is not None and not self.averaging.is_ready_each_epoch:
+            return None  # a mean that no epoch has seen
+        start = "valid_"
+        values = {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
+        if self.valid_tally.num_samples and dict(metrics) == self.state.metrics:
+            return values | self.valid_tally.tables()
+        return values if values.keys() >= self.valid_tally.names else None
 
     def _evaluate(self, batches: ArrayBatches, is_interrupted: Callable[[], bool]) -> dict[str, Any]:
         tally = self.new_tally()

@@ -20,6 +20,7 @@ class RunState:
         phase: what of this epoch is under way; "end" once it is complete.
         metrics: of the last complete phases, by `<train|valid>_<name>`.
         tags: what callbacks say of this epoch's snapshot: "best", "kept".
+        kept: epochs whose snapshots are asked for, told at each epoch's end.
         seconds: spent training, over all attempts.
         wait_seconds: of this epoch, spent waiting for the next batch.
         epoch_seconds: of this attempt's part of this epoch.
@@ -35,6 +36,7 @@ class RunState:
     phase: Phase = "end"
     metrics: dict[str, float] = field(default_factory=dict)
     tags: set[Literal["best", "kept"]] = field(default_factory=set)
+    kept: set[int] = field(default_factory=set)
     stop_reason: str | None = None
     seconds: float = 0.0
     wait_seconds: float = 0.0

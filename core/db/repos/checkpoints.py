@@ -1,5 +1,6 @@
 """Stored snapshots of jobs: which there are, which to resume from, which may go."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -35,8 +36,12 @@ class CheckpointRepo:
         tags: tuple[str, ...],
         key: str,
         files: dict[str, dict[str, Any]],
+        kept: Collection[int] | None = None,
     ) -> CheckpointRow:
         """Make a stored snapshot real. It becomes `latest`, and `best` passes to it if it has that tag.
+
+        Args:
+            kept: the epochs that keep the tag `kept`; all unless given.
 
         Raises:
             LostLease: the attempt does not hold the job; the files are nobody's.
@@ -44,7 +49,8 @@ class CheckpointRepo:
         held(self._session, job_id, token)
         passed = {LATEST, BEST} & {LATEST, *tags}
         for row in self.all(job_id):
-            row.tags = [tag for tag in row.tags if tag not in passed]
+            gone = passed if kept is None or row.epoch in kept else passed | {KEPT}
+            row.tags = [tag for tag in row.tags if tag not in gone]
         row = CheckpointRow(job_id=job_id, token=token, number=number, epoch=epoch, step=step, metrics=metrics)
         row.tags, row.key, row.files = [LATEST, *tags], key, files
         row.sha256 = files[WEIGHTS]["sha256"]

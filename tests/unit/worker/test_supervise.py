@@ -275,3 +275,19 @@ def damage(sessions: SessionFactory, storage: LocalStorage, job_id: str, number:
     path = storage.path(f"{row.key}/weights.safetensors")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_of_the_checkpoints_that_are_asked_for_only_so_many_are_kept_and_the_job_goes_on(
+    supervise: Any, sqlite_sessions: SessionFactory, storage: LocalStorage, look: Any
+) -> None:
+    def stored() -> list[tuple[int, list[str]]]:
+        with transaction(sqlite_sessions, read_only=True) as session:
+            return [(row.epoch, row.tags) for row in CheckpointRepo(session).all(look().id)]
+
+    supervisor = supervise("retain")
+    supervisor.run(look().id)
+    assert stored() == [(1, ["best"]), (2, ["kept"]), (4, ["kept"]), (5, ["latest"])]
+    supervisor.run(look().id)
+    assert look().runtime["resumed_from_step"] == 5
+    assert stored() == [(1, ["best"]), (8, ["kept"]), (9, []), (10, ["latest", "kept"])]
+    assert len({key.split("/")[4] for key in storage.keys("jobs")}) == 4

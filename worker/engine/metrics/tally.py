@@ -27,6 +27,16 @@ class Tally:
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._num_pending_values = 0
 
+    @property
+    def num_samples(self) -> int:
+        """Of the phase so far."""
+        return self._num_samples + sum(len(target) for _, target, _ in self._pending)
+
+    @property
+    def names(self) -> set[str]:
+        """Of all metrics, the loss among them, be they numbers or tables."""
+        return {"loss", *self._metrics}
+
     def reset(self) -> None:
         self._loss_sum, self._num_samples = 0.0, 0
         self._pending, self._num_pending_values = [], 0

@@ -56,3 +56,25 @@ def test_model_checkpoint_keeps_only_what_improves_where_asked() -> None:
         callback.on_epoch_end(state)
         tags.append(sorted(state.tags))
     assert tags == [["best", "kept"], [], ["best", "kept"]]
+
+
+def kept_by(callback: ModelCheckpoint, losses: list[float], first: int = 1) -> list[list[int]]:
+    told = []
+    for epoch, loss in enumerate(losses, start=first):
+        state = ended(epoch, loss)
+        callback.on_epoch_end(state)
+        told.append(sorted(state.kept))
+    return told
+
+
+def test_of_more_than_are_to_be_kept_the_oldest_go() -> None:
+    assert kept_by(ModelCheckpoint(every_epochs=2, keep=2), [1.0] * 6)[1::2] == [[2], [2, 4], [4, 6]]
+    assert kept_by(ModelCheckpoint(save_best_only=True, keep=1), [3.0, 4.0, 2.0])[-1] == [3]
+    assert kept_by(ModelCheckpoint(), [1.0] * 3)[-1] == [1, 2, 3]
+
+
+def test_what_is_kept_is_known_after_a_resume() -> None:
+    first, second = ModelCheckpoint(keep=2), ModelCheckpoint(keep=2)
+    kept_by(first, [1.0, 1.0])
+    second.load_state_dict(first.state_dict())
+    assert kept_by(second, [1.0], first=3) == [[2, 3]]
