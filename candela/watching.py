@@ -43,7 +43,7 @@ class JobView:
         ]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self.progress.add_task("waiting", total=None, measures="", eta="")
-        self._epoch_shown = 0
+        self._epoch, self._line = 0, ""  # what is known of the epoch so far, without a terminal
         self._show: dict[str, Callable[[Event], None]] = {
             "state": self._state,
             "metrics": self._metrics,
@@ -56,7 +56,14 @@ class JobView:
         if show := self._show.get(event["type"]):
             show(event)
 
+    def _flush(self) -> None:
+        """Print the epoch that is over: its validation is told after its training."""
+        if self._line:
+            self._console.print(self._line, markup=False, soft_wrap=True)
+            self._line = ""
+
     def _state(self, event: Event) -> None:
+        self._flush()
         to, reason = str(event["payload"].get("to")), event["payload"].get("reason")
         self.progress.update(self._task, description=to)
         if to in STATES_WORTH_A_LINE:
@@ -74,15 +81,17 @@ class JobView:
             measures=render.measures(metrics),
             eta=_eta(done.get("eta_seconds")),
         )
-        if not self._console.is_terminal and epoch > self._epoch_shown:
-            self._epoch_shown = epoch
-            self._console.print(f"epoch {epoch}/{epochs}  {render.measures(metrics)}", markup=False, soft_wrap=True)
+        if not self._console.is_terminal and epoch > 0:
+            if epoch > self._epoch:
+                self._flush()
+            self._epoch, self._line = epoch, f"epoch {epoch}/{epochs}  {render.measures(metrics)}"
 
     def _log(self, event: Event) -> None:
         if event["payload"].get("level") in {"warning", "error"}:
             self._console.print(str(event["payload"].get("message")), style="yellow", markup=False)
 
     def _end(self, event: Event) -> None:
+        self._flush()
         self.progress.update(self._task, description=str(event["payload"].get("state", "ended")), eta="")
 
 

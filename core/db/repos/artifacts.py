@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.db.clock import utc_now
+from core.db.clock import now
 from core.db.repos.moves import held
 from core.db.tables import ArtifactRow
 from core.errors import NotFound
@@ -31,7 +31,7 @@ class ArtifactRepo:
             row = ArtifactRow(job_id=job_id, name=name)
             self._session.add(row)
         row.token, row.media_type, row.key = token, media_type, key
-        row.sha256, row.size_bytes, row.created_at = sha256, size_bytes, utc_now()
+        row.sha256, row.size_bytes, row.created_at = sha256, size_bytes, now(self._session)
         self._session.flush()
         return before
 
