@@ -15,6 +15,7 @@ from app.services.readiness import readiness
 from app.services.results import ResultService
 from app.services.stream import EventStreams
 from app.services.system import SystemService
+from app.services.variants import VariantService
 from app.serving.predictors import Predictors
 from core.bus import Bus
 from core.datasets.limits import limits_of
@@ -132,6 +133,14 @@ def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
     return ModelService(session, storage)
 
 
+def _variants(session: SessionDep, state: StateDep) -> VariantService:
+    return VariantService(session, state["storage"], _job_service(session, state))
+
+
+def _variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:
+    return VariantService(session, state["storage"], _job_service(session, state))
+
+
 def _system(session: ReadSessionDep, settings: SettingsDep) -> SystemService:
     canary_silence_s = CANARY_ROUNDS * settings.sweep_s
     return SystemService(session, worker_silence_s=worker_silence_s(settings), canary_silence_s=canary_silence_s)
@@ -160,6 +169,8 @@ JobReaderDep = Annotated[JobService, Depends(_job_reader)]
 ResultsDep = Annotated[ResultService, Depends(_results)]
 ModelsDep = Annotated[ModelService, Depends(_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
+VariantsDep = Annotated[VariantService, Depends(_variants)]
+VariantReaderDep = Annotated[VariantService, Depends(_variant_reader)]
 SystemDep = Annotated[SystemService, Depends(_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app import oip, problems
-from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system
+from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system, variants
 from app.deps import State, resolve_waiting
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?")
 PREDICT = re.compile(r"/v1/models/[^/]+/predict/?|/v2/.*/infer")
-ROUTERS = (jobs, results, events, datasets, models, predictions, catalog, system, health, docs)
+ROUTERS = (jobs, results, events, datasets, models, variants, predictions, catalog, system, health, docs)
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:

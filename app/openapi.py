@@ -25,7 +25,7 @@ TAGS = [
     {"name": "system", "description": "What the service runs on."},
     {"name": "health", "description": "For load balancers and Prometheus."},
 ]
-SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec")
+SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 KEY = "key"
 

@@ -33,20 +33,41 @@ class Models:
         answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
         return answer
 
-    def alias(self, name: str, alias: str, version: int) -> dict[str, Any]:
-        """Point an alias such as `champion` at a version."""
+    def alias(self, name: str, alias: str, version: int, *, variant: str | None = None) -> dict[str, Any]:
+        """Point an alias such as `champion` at a version, or at a variant of it."""
+        body = {"version": version} | ({} if variant is None else {"variant": variant})
+        answer: dict[str, Any] = self._transport.json("PUT", f"/v1/models/{name}/aliases/{alias}", json=body)
+        return answer
+
+    def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Have another form of a version made; returns the job. `options`: `max_drop`, `precision` and the like."""
+        body = {"format": format, **options}
         answer: dict[str, Any] = self._transport.json(
-            "PUT", f"/v1/models/{name}/aliases/{alias}", json={"version": version}
+            "POST", f"/v1/models/{name}/versions/{version}/variants", json=body
         )
         return answer
 
-    def predict(self, ref: str, pictures: Picture | Sequence[Picture], *, top_k: int | None = None) -> Predictions:
+    def variants(self, name: str, version: int) -> Sequence[dict[str, Any]]:
+        """The other forms of a version, with what was measured of them."""
+        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}/variants")
+        items: Sequence[dict[str, Any]] = answer["items"]
+        return items
+
+    def predict(
+        self,
+        ref: str,
+        pictures: Picture | Sequence[Picture],
+        *,
+        top_k: int | None = None,
+        variant: str | None = None,
+    ) -> Predictions:
         """Predict one picture or several; one bad picture among several costs only its own place.
 
         Args:
             ref: the model.
             pictures: files, or their bytes.
             top_k: how many classes to name for each picture.
+            variant: in which form the model answers, such as `int8`; the alias's choice unless given.
         """
         body: dict[str, Any]
         if isinstance(pictures, str | bytes | os.PathLike):
@@ -55,7 +76,8 @@ class Models:
             body = {"content": content, "headers": {"Content-Type": media_type}}
         else:
             body = {"files": [("images", _read(picture, n)) for n, picture in enumerate(pictures)]}
-        params = {} if top_k is None else {"top_k": top_k}
+        wishes: dict[str, Any] = {"top_k": top_k, "variant": variant}
+        params = {name: wish for name, wish in wishes.items() if wish is not None}
         answer: Predictions = self._transport.json(
             "POST", f"/v1/models/{ref}/predict", params=params, repeatable=True, **body
         )

@@ -74,6 +74,13 @@ FAILURES: dict[str, Failing] = {
     "invalid_spec": Failing(
         _K.REQUEST, False, False, "The job cannot be built as asked.", "Change the named part and post it again."
     ),
+    "accuracy_dropped": Failing(
+        _K.REQUEST,
+        False,
+        False,
+        "The variant answers worse than the model by more than its max_drop allows.",
+        "Use another format or precision, more calibration_samples, or allow a larger max_drop.",
+    ),
     "dependency_failed": Failing(
         _K.FILES, False, False, "The dataset could not be imported.", "Mend the dataset, and post the job again."
     ),

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from core.errors import Corrupt, InvalidSpec
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
 from models.registry import CannotBuild, UnknownArchitecture
+from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import Diverged, NothingToTrain
 from worker.engine.device import Unavailable
@@ -21,6 +23,14 @@ from worker.engine.transfer import NothingToTransfer
 from worker.protocol import Failed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class AccuracyDropped(TrainingError):
+    """A variant answers worse than its model; `facts` say how much."""
+
+    def __init__(self, message: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+        super().__init__(message)
+        self.facts = facts
 
 
 class WrongDataset(TrainingError):
@@ -52,6 +62,9 @@ def _recognise(error: BaseException, spec: AnyJobSpec | None) -> Failed | None:
         case Diverged(facts=facts):
             hint = "Lower the learning rate, clip gradients, or use fp32; the last finite checkpoint is kept."
             return Failed(code="diverged", message=text, hint=hint, facts=facts)
+        case AccuracyDropped(facts=facts):
+            hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
+            return Failed(code="accuracy_dropped", message=text, hint=hint, facts=facts)
         case torch.OutOfMemoryError():
             return Failed(code="gpu_out_of_memory", message=text, hint=_smaller(spec), facts=_sizes(spec))
         case MemoryError():
@@ -70,7 +83,14 @@ def _recognise(error: BaseException, spec: AnyJobSpec | None) -> Failed | None:
             return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
         case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | Unavailable():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
-        case UnfitWeights() | UnknownParameters() | NothingToTrain() | NothingToTransfer() | BadBundle():
+        case (
+            UnfitWeights()
+            | UnknownParameters()
+            | NothingToTrain()
+            | NothingToTransfer()
+            | BadBundle()
+            | MissingPackage()
+        ):
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."

@@ -9,6 +9,7 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo, answer_key, keeps_answer
 from core.db.repos.models import ModelRepo
+from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import NotFound
 from core.jobs import ACTIVE, DatasetState
@@ -59,7 +60,8 @@ def _wants_job_files(session: Session, unit: str) -> bool:
         return True
     if ArtifactRepo(session).refers_to(job_id, unit):
         return True
-    return CheckpointRepo(session).refers_to(unit) or ModelRepo(session).refers_to(unit)
+    repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session)
+    return any(repo.refers_to(unit) for repo in repos)
 
 
 def _wants_dataset(session: Session, unit: str) -> bool:

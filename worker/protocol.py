@@ -192,6 +192,7 @@ class Failed(Message):
         "checkpoint_corrupt",
         "dataset_corrupt",
         "invalid_spec",
+        "accuracy_dropped",
         "internal",
     ]
     message: str

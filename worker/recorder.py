@@ -19,8 +19,9 @@ from core.db.repos.events import EventRepo
 from core.db.repos.jobs import answer_key
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
+from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
-from core.db.tables import JobRow, ModelVersionRow
+from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
 from core.errors import LostLease, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
@@ -203,7 +204,13 @@ class Recorder:
         told = clean(said.result) | ({"files": _files(said.files)} if said.files else {})
         if said.dir is not None:
             self._storage.publish(Path(said.dir), answer_key(self._job))
-        self.write(lambda session: AttemptRepo(session).answer(self._job.id, self._job.token, told, said.metrics))
+
+        def action(session: Session) -> None:
+            if self._job.kind == "variant":
+                VariantRepo(session).put(self._variant(said), self._job.token)
+            AttemptRepo(session).answer(self._job.id, self._job.token, told, said.metrics)
+
+        self.write(action)
 
     def fail(self, failure: dict[str, Any]) -> None:
         """The job failed for good."""
@@ -239,6 +246,19 @@ class Recorder:
         runtime = attempts.hold(self._job.id, self._job.token).runtime or {}
         attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": said.evaluation})
         attempts.finish(self._job.id, self._job.token, version.version, said.metrics, said.stop_reason)
+
+    def _variant(self, said: Answered) -> ModelVariantRow:
+        name, _, version = self._job.spec["model"].partition("@")
+        return ModelVariantRow(
+            name=name,
+            version=int(version),
+            format=self._job.spec["format"],
+            job_id=self._job.id,
+            key=answer_key(self._job),
+            files=_files(said.files),
+            size_bytes=sum(file.size_bytes for file in said.files.values()),
+            measured=clean(said.result),
+        )
 
     def _delete_surplus(self, session: Session, num_kept: int) -> int:
         repo = CheckpointRepo(session)

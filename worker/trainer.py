@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from core.datasets.packed import Packed
-from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec
+from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec, VariantSpec
 from models import bundle, registry
 from worker import errands
 from worker.artifacts import Artifacts
@@ -29,6 +29,7 @@ from worker.failures import WrongDataset, explain
 from worker.predictions import predict
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
+from worker.variants import make_variant
 
 MAX_NAMES = 20
 FOREVER_S = 1e9  # alone in a shell nobody holds a lease
@@ -77,6 +78,8 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
                 return find_lr(start, packed, placement, channel)
             case EvaluateSpec() | PredictSpec():
                 return examine(start, packed, placement, channel)
+            case VariantSpec():
+                return make_variant(start, packed, placement, channel)
             case _:
                 assert_never(start.spec)
     except Interrupted:

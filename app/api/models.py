@@ -43,7 +43,7 @@ def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
 def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
     """Show a version with its lineage: job, dataset, spec, metrics, hash of the weights."""
     row = models.version(name, version)
-    return ModelVersionOut.of(row, models.aliases_of(row))
+    return ModelVersionOut.of(row, models.aliases_of(row), models.variants_of(row))
 
 
 @router.get(
@@ -63,8 +63,8 @@ def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -
 
 @router.put("/{name}/aliases/{alias}", responses=problems(400, 404, 413, 415, 422))
 def set_alias(name: ModelName, alias: Alias, to: AliasIn, models: ModelsDep) -> ModelOut:
-    """Let an alias stand for a version; the switch loses no request."""
-    return ModelOut.of(*models.set_alias(name, alias, to.version))
+    """Let an alias stand for a version, or for a variant of it; the switch loses no request."""
+    return ModelOut.of(*models.set_alias(name, alias, to.version, to.variant))
 
 
 class _Pipe(io.RawIOBase):

@@ -9,7 +9,7 @@ from app.services.predictions import Candidate, Predicted, Prediction, Ranked, R
 
 def render(predicted: Predicted) -> bytes:
     """A `PredictionsOut` as JSON."""
-    model = {"name": predicted.name, "version": predicted.version}
+    model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
     return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
 
 

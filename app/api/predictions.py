@@ -1,6 +1,6 @@
 """`POST /v1/models/{ref}/predict`: labels with probabilities, or values, for pictures."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
@@ -24,6 +24,11 @@ TopK = Annotated[
     int | None, BeforeValidator(top_k_of_text), Query(ge=1, le=MAX_TOP_K, description=TOP_K_TEXT, examples=[3])
 ]
 
+Variant = Annotated[
+    Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
+    Query(description="In which form the version answers; `none`: as it was trained. The alias's choice unless given."),
+]
+
 
 @router.post(
     "/{ref}/predict",
@@ -31,8 +36,10 @@ TopK = Annotated[
     responses=problems(400, 404, 413, 415, 422, 502, 503),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
-async def predict(ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None) -> Response:
+async def predict(
+    ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
+) -> Response:
     """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
     body = await read_body(request)
-    predicted = await predictions.predict(ref, body.sent, top_k or body.top_k)
+    predicted = await predictions.predict(ref, body.sent, top_k or body.top_k, variant)
     return Response(render(predicted), media_type="application/json")

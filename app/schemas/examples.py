@@ -82,6 +82,18 @@ OF_A_MODEL: dict[str, Any] = {  # a test trains `digits@1` first
         "summary": "Predict every sample of a split; the answers are files",
         "value": {"kind": "predict", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid", "top_k": 3},
     },
+    "variant": {
+        "summary": "Another form of a registered model, measured on what its training held out",
+        "value": {"kind": "variant", "model": "digits@1", "dataset": {"name": "digits"}, "format": "openvino"},
+    },
+}
+
+VARIANTS: dict[str, Any] = {
+    "onnx": {"summary": "An ONNX file, to download and to serve", "value": {"format": "onnx"}},
+    "int8": {
+        "summary": "Quantised; two points of accuracy may be lost",
+        "value": {"format": "int8", "max_drop": 0.02, "calibration_samples": 512},
+    },
 }
 
 CHANGES: dict[str, Any] = {

@@ -1,14 +1,15 @@
 """Models as clients see them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
 from app.schemas.jobs import Metrics
-from core.db.tables import ModelVersionRow
-from core.spec import JobSpec
+from app.schemas.variants import VariantOut
+from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.spec import JobSpec, VariantFormat
 from core.spec.base import Spec
 
 
@@ -28,11 +29,15 @@ class ModelOut(BaseModel):
     name: str
     versions: list[ModelVersionSummaryOut]
     aliases: dict[str, int] = Field(description="Which version an alias stands for.")
+    alias_variants: dict[str, VariantFormat] = Field(description="Which variant, of those that stand for one.")
 
     @classmethod
-    def of(cls, name: str, versions: Sequence[ModelVersionRow], aliases: dict[str, int]) -> Self:
+    def of(
+        cls, name: str, versions: Sequence[ModelVersionRow], aliases: dict[str, int], alias_variants: Mapping[str, str]
+    ) -> Self:
         summaries = [ModelVersionSummaryOut.model_validate(row, from_attributes=True) for row in versions]
-        return cls(name=name, versions=summaries, aliases=aliases)
+        told = {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
+        return cls.model_validate(told)
 
 
 class DatasetRefOut(BaseModel):
@@ -58,6 +63,7 @@ class ModelVersionOut(BaseModel):
     name: str
     version: int
     aliases: list[str]
+    variants: list[VariantOut]
     created_at: datetime
     job_id: str
     dataset: DatasetRefOut
@@ -72,15 +78,19 @@ class ModelVersionOut(BaseModel):
     input: ModelInputOut
 
     @classmethod
-    def of(cls, row: ModelVersionRow, aliases: Sequence[str]) -> Self:
+    def of(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
         bundle: dict[str, Any] = row.bundle
         said = {key: bundle[key] for key in ("task", "classes", "architecture")}
         columns = ("name", "version", "created_at", "job_id", "dataset", "spec", "metrics", "sha256", "size_bytes")
         told = {column: getattr(row, column) for column in (*columns, "num_parameters")}
-        return cls.model_validate({**told, **said, "aliases": list(aliases), "input": bundle})
+        others = [VariantOut.of(variant) for variant in variants]
+        return cls.model_validate({**told, **said, "aliases": list(aliases), "variants": others, "input": bundle})
 
 
 class AliasIn(Spec):
     """Which version the alias shall stand for."""
 
     version: Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1])]
+    variant: VariantFormat | None = Field(
+        default=None, description="In which form it answers; as trained unless given."
+    )

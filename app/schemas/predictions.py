@@ -91,6 +91,7 @@ class ModelRefOut(BaseModel):
 
     name: str
     version: int
+    variant: str | None = Field(description="The form in which it answered; null for the network as it was trained.")
 
 
 class PredictionsOut(BaseModel):

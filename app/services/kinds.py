@@ -9,7 +9,16 @@ from app.services.specs import Pinned, Resolved
 from core.datasets import DatasetFacts, splits
 from core.db.tables import ModelVersionRow
 from core.errors import InvalidSpec
-from core.spec import AnyJobSpec, DatasetSpec, EvaluateSpec, ExaminationSpec, JobSpec, LrFindSpec, PredictSpec
+from core.spec import (
+    AnyJobSpec,
+    DatasetSpec,
+    EvaluateSpec,
+    ExaminationSpec,
+    JobSpec,
+    LrFindSpec,
+    PredictSpec,
+    VariantSpec,
+)
 from core.spec.base import Spec
 from core.spec.job import TrainingSpec
 from core.spec.kinds import KINDS
@@ -55,7 +64,7 @@ def named_model(spec: AnyJobSpec) -> tuple[str, str] | None:
 
 def fields(kind: str) -> frozenset[str]:
     """The fields of a job of that kind; of no kind that there is, none."""
-    every: tuple[type[Spec], ...] = (JobSpec, LrFindSpec, EvaluateSpec, PredictSpec)
+    every: tuple[type[Spec], ...] = (JobSpec, LrFindSpec, EvaluateSpec, PredictSpec, VariantSpec)
     kinds = dict(zip(KINDS, every, strict=True))
     return frozenset(kinds[kind].model_fields if kind in kinds else ())
 
@@ -76,7 +85,7 @@ def resolve(spec: AnyJobSpec, dataset: Pinned, devices: frozenset[str], model: R
             return _pinned(specs.resolve(spec, dataset, devices), model)
         case LrFindSpec():
             return _pinned(_resolve_sweep(spec, dataset, devices), model)
-        case EvaluateSpec() | PredictSpec():
+        case EvaluateSpec() | PredictSpec() | VariantSpec():
             assert model is not None  # noqa: S101 - the spec cannot do without
             return _resolve_examination(spec, dataset, devices, model)
         case _:
@@ -113,7 +122,7 @@ def _resolve_sweep(spec: LrFindSpec, dataset: Pinned, devices: frozenset[str]) -
 
 
 def _resolve_examination(
-    spec: EvaluateSpec | PredictSpec, dataset: Pinned, devices: frozenset[str], model: Registered
+    spec: EvaluateSpec | PredictSpec | VariantSpec, dataset: Pinned, devices: frozenset[str], model: Registered
 ) -> Resolved:
     report, facts = Report(), dataset.facts
     is_its_own = model.dataset == spec.dataset.name
@@ -145,6 +154,10 @@ def _resolve_examination(
         _check_truth(facts, model, report)
         changes["metrics"] = fitting.USUAL[facts.task].metrics if spec.metrics is None else spec.metrics
         fitting.check_metrics(spec, facts, report)
+    elif isinstance(spec, VariantSpec):
+        _check_truth(facts, model, report)
+        if len(model.image_shape) != 3:
+            report.add("/model", "reads rows or windows; other forms are made of networks that read pictures")
     else:
         changes["top_k"] = max(1, min(spec.top_k, len(model.classes)))
     if report.errors:

@@ -7,7 +7,10 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from core.db.repos.models import ModelRepo
-from core.db.tables import ModelVersionRow
+from core.db.repos.variants import VariantRepo
+from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.errors import InvalidSpec
+from core.spec import SERVED_VARIANTS, VariantFormat
 from core.storage import Storage
 
 FILES = ("weights.safetensors", "bundle.json")
@@ -19,11 +22,13 @@ class ModelView(NamedTuple):
     name: str
     versions: Sequence[ModelVersionRow]
     aliases: dict[str, int]
+    alias_variants: dict[str, str]
 
 
 class ModelService:
     def __init__(self, session: Session, storage: Storage) -> None:
         self._models = ModelRepo(session)
+        self._variants = VariantRepo(session)
         self._storage = storage
 
     def page(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
@@ -32,7 +37,9 @@ class ModelService:
         return [self.show(name) for name in names], next_after
 
     def show(self, name: str) -> ModelView:
-        return ModelView(name, self._models.versions(name), self._models.aliases(name))
+        return ModelView(
+            name, self._models.versions(name), self._models.aliases(name), self._models.alias_variants(name)
+        )
 
     def version(self, name: str, version: int) -> ModelVersionRow:
         return self._models.get(name, version)
@@ -40,6 +47,10 @@ class ModelService:
     def aliases_of(self, row: ModelVersionRow) -> list[str]:
         """The aliases that stand for a version."""
         return sorted(alias for alias, version in self._models.aliases(row.name).items() if version == row.version)
+
+    def variants_of(self, row: ModelVersionRow) -> list[ModelVariantRow]:
+        """The other forms of a version that there are."""
+        return self._variants.all(row.name, row.version)
 
     def bundle(self, name: str, version: int) -> list[Path]:
         """The files of a version's bundle.
@@ -51,7 +62,20 @@ class ModelService:
         folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in FILES})
         return [folder / file for file in FILES]
 
-    def set_alias(self, name: str, alias: str, version: int) -> ModelView:
-        """Let `name@alias` stand for a version; predictions that are under way keep the one they began with."""
-        self._models.set_alias(name, alias, version)
+    def set_alias(self, name: str, alias: str, version: int, variant: VariantFormat | None = None) -> ModelView:
+        """Let `name@alias` stand for a version, or for a variant of it.
+
+        Predictions that are under way keep the one they began with.
+
+        Raises:
+            NotFound: there is no such version, or it has no such variant.
+            InvalidSpec: the variant is for download, or the alias would hide a number or `latest`.
+        """
+        if variant is not None:
+            self._models.get(name, version)
+            self._variants.get(name, version, variant)
+            if variant not in SERVED_VARIANTS:
+                reason = f"{variant} is for download; served are {', '.join(SERVED_VARIANTS)}"
+                raise InvalidSpec(f"/variant: {reason}", errors=[("/variant", reason)])
+        self._models.set_alias(name, alias, version, variant)
         return self.show(name)

@@ -11,14 +11,16 @@ from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.predictors import Predictors
 from app.serving.refs import BundleRef, Scores
 from core.db.repos.models import ModelRepo
+from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import ModelVersionRow
+from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.errors import InvalidSpec, ServiceError, TooLarge
 
 LOOKUP_S = 0.5
 """How long a client may get the version that an alias stood for before it was moved."""
 DEFAULT_TOP_K = 5
 MAX_LOOKUPS = 1024
+AS_TRAINED = "none"
 
 
 class Served(NamedTuple):
@@ -32,6 +34,7 @@ class Served(NamedTuple):
     image_shape: ImageShape
     resize: str
     num_outputs: int
+    variant: str | None = None
 
 
 class Candidate(NamedTuple):
@@ -60,6 +63,7 @@ class Predicted(NamedTuple):
 
     name: str
     version: int
+    variant: str | None
     predictions: list[Prediction]
 
 
@@ -72,44 +76,53 @@ class Lookup:
         self._sessions = sessions
         self._remember_s = remember_s
         self._clock = clock
-        self._found: dict[str, tuple[float, asyncio.Task[Served]]] = {}
+        self._found: dict[tuple[str, str | None], tuple[float, asyncio.Task[Served]]] = {}
 
-    async def get(self, ref: str) -> Served:
+    async def get(self, ref: str, variant: str | None = None) -> Served:
         """The version; those who ask at the same time share one query.
 
+        Args:
+            ref: `name`, `name@3` or `name@alias`.
+            variant: a format, or `none` for the network as it was trained; the alias's choice unless given.
+
         Raises:
-            NotFound: it stands for none.
+            NotFound: it stands for none, or there is no such variant.
         """
-        asked_at, task = self._found.get(ref, (0.0, None))
+        key = ref, variant
+        asked_at, task = self._found.get(key, (0.0, None))
         if task is None or self._clock() - asked_at >= self._remember_s or _has_failed(task):
             if len(self._found) >= MAX_LOOKUPS:
                 self._found.clear()
-            task = asyncio.create_task(asyncio.to_thread(self._read, ref))
-            self._found[ref] = (self._clock(), task)
+            task = asyncio.create_task(asyncio.to_thread(self._read, ref, variant))
+            self._found[key] = (self._clock(), task)
         return await asyncio.shield(task)  # whoever leaves does not stop the query for the others
 
-    def _read(self, ref: str) -> Served:
+    def _read(self, ref: str, variant: str | None) -> Served:
         with transaction(self._sessions, read_only=True) as session:
-            return served_of(ModelRepo(session).resolve(ref))
+            row, chosen = ModelRepo(session).choose(ref)
+            kind = chosen if variant is None else None if variant == AS_TRAINED else variant
+            return served_of(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
 
 
-def served_of(row: ModelVersionRow) -> Served:
-    """What the hot path needs of a version."""
+def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> Served:
+    """What the hot path needs of a version, or of a variant of it."""
     words: dict[str, Any] = row.bundle
     if words.get("table"):
         raise InvalidSpec(f"{row.name} reads rows of a table, which cannot be sent yet.")
+    stored = row if variant is None else variant
     channels, height, width = words["image_shape"]
     return Served(
         name=row.name,
         version=row.version,
         bundle=BundleRef(
-            row.key, tuple((name, facts["sha256"]) for name, facts in sorted(row.files.items())), row.name
+            stored.key, tuple((name, facts["sha256"]) for name, facts in sorted(stored.files.items())), row.name
         ),
         task=words["task"],
         classes=tuple(words["classes"]),
         image_shape=(channels, height, width),
         resize=words["resize"],
         num_outputs=words["num_outputs"],
+        variant=None if variant is None else variant.format,
     )
 
 
@@ -125,16 +138,17 @@ class PredictionService:
         self._decoder = decoder
         self._predictors = predictors
 
-    async def predict(self, ref: str, sent: Sequence[Sent], top_k: int | None) -> Predicted:
+    async def predict(self, ref: str, sent: Sequence[Sent], top_k: int | None, variant: str | None = None) -> Predicted:
         """Predict pictures with one version; what is wrong with one of several is told in its place.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
             sent: at least one.
             top_k: how many classes to name; all where there are fewer.
+            variant: as `Lookup.get` takes it.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: there is no such model or variant.
             InvalidPicture, UnsupportedPicture, TooLarge, PredictionFailed: of the only picture.
             TooLarge: more pictures than may ever wait.
             Overloaded, NotReady: not now.
@@ -142,7 +156,7 @@ class PredictionService:
         if len(sent) > self._predictors.max_waiting:
             most = self._predictors.max_waiting
             raise TooLarge(f"{len(sent)} pictures came; at most {most} are answered at once.", max_pictures=most)
-        served = await self._lookup.get(ref)
+        served = await self._lookup.get(ref, variant)
         self._predictors.check_room(served.bundle, len(sent))
         decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
         pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
@@ -151,7 +165,7 @@ class PredictionService:
         if len(found) == 1 and isinstance(found[0], ServiceError):
             raise found[0]
         k = top_k or DEFAULT_TOP_K
-        return Predicted(served.name, served.version, [_prediction(served, one, k) for one in found])
+        return Predicted(served.name, served.version, served.variant, [_prediction(served, one, k) for one in found])
 
 
 def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> Prediction:

@@ -8,8 +8,10 @@ from app.serving.pool import Pool
 from app.serving.predictor import Predictor
 from app.serving.refs import BundleRef, Outcome, Pixels
 from app.serving.tally import Tally
+from app.serving.variant_predictor import VariantPredictor
 from core.errors import ServiceError
 from core.storage import Storage
+from models.variants.description import DESCRIPTION
 
 
 class Predictors:
@@ -88,7 +90,9 @@ class Predictors:
                 continue
 
     def _open(self, ref: BundleRef) -> Batcher:
-        predictor = Predictor.load(self._storage.fetch(ref.key, dict(ref.files)))
+        folder = self._storage.fetch(ref.key, dict(ref.files))
+        is_variant = DESCRIPTION in dict(ref.files)
+        predictor = VariantPredictor.load(folder) if is_variant else Predictor.load(folder)
         return Batcher(
             predictor,
             model=ref.model,

@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, true
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -166,14 +176,34 @@ class ModelVersionRow(Base):
     created_at: Mapped[datetime]
 
 
+class ModelVariantRow(Base):
+    """Another form of a version, one of each format at most; its files are those of its job's answer."""
+
+    __tablename__ = "model_variant"
+    __table_args__ = (
+        ForeignKeyConstraint(["name", "version"], ["model_version.name", "model_version.version"], ondelete="CASCADE"),
+    )
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    format: Mapped[str] = mapped_column(String(32), primary_key=True)
+    job_id: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str] = mapped_column(String(255), index=True)
+    files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    measured: Mapped[dict[str, Any]]  # the job's result: precision, before, after, max_logit_difference, speed_ratio, …
+    created_at: Mapped[datetime]
+
+
 class ModelAliasRow(Base):
-    """A movable name of a version."""
+    """A movable name of a version, or of a variant of it."""
 
     __tablename__ = "model_alias"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     alias: Mapped[str] = mapped_column(String(63), primary_key=True)
     version: Mapped[int]
+    variant: Mapped[str | None] = mapped_column(String(32))  # a format
 
 
 class OutboxRow(Base):

@@ -1,10 +1,21 @@
 """A job in words: pydantic, frozen, closed to unknown fields, versioned."""
 
 from core.spec.job import ArchitectureSpec, Choice, DatasetSpec, JobSpec, TrainingSpec
-from core.spec.kinds import ANY_JOB, AnyJobSpec, EvaluateSpec, ExaminationSpec, LrFindSpec, PredictSpec
+from core.spec.kinds import (
+    ANY_JOB,
+    SERVED_VARIANTS,
+    AnyJobSpec,
+    EvaluateSpec,
+    ExaminationSpec,
+    LrFindSpec,
+    PredictSpec,
+    VariantFormat,
+    VariantSpec,
+)
 
 __all__ = [
     "ANY_JOB",
+    "SERVED_VARIANTS",
     "AnyJobSpec",
     "ArchitectureSpec",
     "Choice",
@@ -15,4 +26,6 @@ __all__ = [
     "LrFindSpec",
     "PredictSpec",
     "TrainingSpec",
+    "VariantFormat",
+    "VariantSpec",
 ]

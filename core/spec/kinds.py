@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
-from core.spec.base import Name, Positive, Spec
+from core.spec.base import Name, Positive, Probability, Spec
 from core.spec.job import DatasetSpec, JobSpec, Metrics, ModelRef, TrainingSpec
 
 
@@ -51,6 +51,32 @@ class EvaluateSpec(ExaminationSpec):
     num_bins: Annotated[int, Field(ge=2, le=100)] = Field(default=15, description="Bins of the reliability table.")
 
 
+VariantFormat = Literal["onnx", "int8", "openvino", "torch-compile", "torch-export"]
+SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch-compile")
+
+
+class VariantSpec(ExaminationSpec):
+    """Make another form of a registered model, exported, compiled or quantised; it is kept if it answers as well.
+
+    Both are shown the split. `int8` measures its ranges on pictures of the training split. `torch-export` is for
+    download, the others are served, too.
+    """
+
+    kind: Literal["variant"]
+    format: VariantFormat
+    split: Literal["train", "valid", "test"] = "valid"
+    max_drop: Probability = Field(
+        default=0.005, description="The job fails if accuracy (of a regression: R squared) falls by more than this."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="Of `openvino` and `torch-compile`: bf16 where the worker's processor computes with it, unless "
+        "said otherwise. The others are fp32, or int8.",
+    )
+    device: Literal["cpu"] = "cpu"
+    calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Of `int8` alone.")
+
+
 class PredictSpec(ExaminationSpec):
     """Predict every sample of a split with a registered model; the answers are files to download."""
 
@@ -63,9 +89,9 @@ def _with_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
 
 
 AnyJobSpec = Annotated[
-    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec,
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec,
     Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
     BeforeValidator(_with_kind),
 ]
-KINDS = ("train", "lr_find", "evaluate", "predict")
-ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec] = TypeAdapter(AnyJobSpec)
+KINDS = ("train", "lr_find", "evaluate", "predict", "variant")
+ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec] = TypeAdapter(AnyJobSpec)

@@ -11,7 +11,7 @@ from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.moves import locked, move, refusal, tell_move
 from core.db.repos.needs import fits, on_gpu
-from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow
+from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
 
@@ -209,7 +209,7 @@ class JobRepo:
         return job
 
     def delete(self, job_id: str) -> list[str]:
-        """Delete a finished job with all it told; its models stay.
+        """Delete a finished job with all it told; its models and variants stay.
 
         Returns:
             Keys in the store that nothing refers to any more, to be deleted after the commit.
@@ -219,11 +219,14 @@ class JobRepo:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
-        if keeps_answer(job):
+        if keeps_answer(job) and not self._is_variant(answer_key(job)):
             keys.append(answer_key(job))
         self._session.delete(job)
         self._session.flush()
         return keys
+
+    def _is_variant(self, key: str) -> bool:
+        return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None
 
     def _stop(self, job: JobRow, wish: StopRequest, on_the_way: JobState, there: JobState) -> None:
         if job.state in (on_the_way, there):

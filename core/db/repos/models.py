@@ -1,6 +1,7 @@
 """The registry: models by name, their numbered versions, their aliases."""
 
 import re
+from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -13,6 +14,13 @@ from core.errors import InvalidSpec, NotFound
 LATEST = "latest"
 DEFAULT = "default"
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
+
+
+class Choice(NamedTuple):
+    """A version, and the format in which it is to answer; None for the network as it was trained."""
+
+    version: ModelVersionRow
+    variant: str | None
 
 
 class ModelRepo:
@@ -70,7 +78,11 @@ class ModelRepo:
         return row
 
     def resolve(self, ref: str) -> ModelVersionRow:
-        """The version that `name`, `name@3` or `name@alias` stands for.
+        """The version that `name`, `name@3` or `name@alias` stands for. Raises NotFound."""
+        return self.choose(ref).version
+
+    def choose(self, ref: str) -> Choice:
+        """The version that `name`, `name@3` or `name@alias` stands for, and the variant that an alias may name.
 
         A name alone is its alias `default` where that was set, else its newest version, which is also `@latest`.
 
@@ -82,12 +94,12 @@ class ModelRepo:
             raise NotFound(f"There is no model {ref!r}.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
-            return self.get(name, min(int(tag), 2**31 - 1))
-        version = self.aliases(name).get(tag or DEFAULT)
-        if version is not None:
-            return self.get(name, version)
+            return Choice(self.get(name, min(int(tag), 2**31 - 1)), None)
+        alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
+        if alias is not None:
+            return Choice(self.get(name, alias.version), alias.variant)
         if tag in (None, LATEST):
-            return self.newest(name)
+            return Choice(self.newest(name), None)
         raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.aliases(name)))
 
     def aliases(self, name: str) -> dict[str, int]:
@@ -95,8 +107,13 @@ class ModelRepo:
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.version for row in rows}
 
-    def set_alias(self, name: str, alias: str, version: int) -> ModelVersionRow:
-        """Let `name@alias` stand for that version from the commit on.
+    def alias_variants(self, name: str) -> dict[str, str]:
+        """The variant of every alias of a model that stands for one."""
+        rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
+        return {row.alias: row.variant for row in rows if row.variant is not None}
+
+    def set_alias(self, name: str, alias: str, version: int, variant: str | None = None) -> ModelVersionRow:
+        """Let `name@alias` stand for that version, or for a variant of it that there is, from the commit on.
 
         Raises:
             NotFound: there is no such version.
@@ -105,7 +122,7 @@ class ModelRepo:
         if alias == LATEST or alias.isdecimal():
             raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "a number or reserved")])
         row = self.get(name, version)
-        self._session.merge(ModelAliasRow(name=name, alias=alias, version=version))
+        self._session.merge(ModelAliasRow(name=name, alias=alias, version=version, variant=variant))
         self._session.flush()
         return row
 

@@ -84,7 +84,7 @@ def problem(answer: Response, status: int, slug: str) -> dict[str, Any]:
 def test_a_picture_is_answered_as_the_network_itself_would(predict: Callable[..., Response]) -> None:
     answer = predict(encoded(GREY))
     assert answer.status_code == 200, answer.text
-    assert answer.json()["model"] == {"name": "shapes", "version": 1}
+    assert answer.json()["model"] == {"name": "shapes", "version": 1, "variant": None}
     (prediction,) = answer.json()["predictions"]
     ranking = prediction["top_k"]
     assert prediction == {**ranking[0], "top_k": ranking}

@@ -1,0 +1,71 @@
+"""What a client can do with other forms of a version: have them made, look, download, delete."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.services.jobs import JobService, JobView
+from app.services.results import StoredFile
+from core.db.repos.models import ModelRepo
+from core.db.repos.variants import VariantRepo
+from core.db.tables import ModelVariantRow
+from core.errors import NotFound
+from core.spec import DatasetSpec, VariantFormat, VariantSpec
+from core.storage import Storage
+
+
+class VariantService:
+    def __init__(self, session: Session, storage: Storage, jobs: JobService) -> None:
+        self._models = ModelRepo(session)
+        self._variants = VariantRepo(session)
+        self._storage = storage
+        self._jobs = jobs
+
+    def make(
+        self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
+    ) -> JobView:
+        """Submit the job that makes a variant, measured on the dataset of the version's own training.
+
+        Raises:
+            NotFound: there is no such version.
+            InvalidSpec: it cannot be made as asked.
+        """
+        row = self._models.get(name, version)
+        dataset = {key: value for key, value in row.spec["dataset"].items() if key != "train_transforms"}
+        spec = VariantSpec(
+            kind="variant",
+            model=f"{name}@{version}",
+            dataset=DatasetSpec.model_validate(dataset),
+            format=kind,
+            **options,
+        )
+        return self._jobs.submit(spec, idempotency_key=idempotency_key)
+
+    def all(self, name: str, version: int) -> list[ModelVariantRow]:
+        """The variants of a version that there is."""
+        self._models.get(name, version)
+        return self._variants.all(name, version)
+
+    def get(self, name: str, version: int, kind: VariantFormat) -> ModelVariantRow:
+        self._models.get(name, version)
+        return self._variants.get(name, version, kind)
+
+    def delete(self, name: str, version: int, kind: VariantFormat) -> None:
+        """Forget a variant; InUse while an alias stands for it."""
+        self._models.get(name, version)
+        self._variants.delete(name, version, kind)
+
+    def file(self, name: str, version: int, kind: VariantFormat, file: str | None = None) -> StoredFile:
+        """A file of a variant; the one with the network unless said otherwise.
+
+        Raises:
+            NotFound: there is no such variant, or it has no such file.
+            Corrupt: it is not what was stored.
+        """
+        row = self.get(name, version, kind)
+        wanted = file or row.measured["file"]
+        if wanted not in row.files:
+            raise NotFound(f"The variant has no file {wanted!r}.", known=sorted(row.files))
+        sha256 = row.files[wanted]["sha256"]
+        folder = self._storage.fetch(row.key, {wanted: sha256})
+        return StoredFile(folder / wanted, sha256, f"{name}-{version}-{wanted}")

@@ -1,0 +1,59 @@
+"""Other forms of a model's versions."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.clock import now
+from core.db.repos.moves import held
+from core.db.tables import ModelAliasRow, ModelVariantRow, ModelVersionRow
+from core.errors import InUse, NotFound
+
+
+class VariantRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def put(self, variant: ModelVariantRow, token: int) -> None:
+        """Keep a variant, instead of an older one of its format; nothing happens where its version is gone.
+
+        Raises:
+            LostLease: the attempt with that token does not hold the job.
+        """
+        held(self._session, variant.job_id, token)
+        if self._session.get(ModelVersionRow, (variant.name, variant.version)) is not None:
+            variant.created_at = now(self._session)
+            self._session.merge(variant)
+            self._session.flush()
+
+    def all(self, name: str, version: int) -> list[ModelVariantRow]:
+        """Every variant of a version, by format."""
+        of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
+        return list(self._session.scalars(select(ModelVariantRow).where(*of_version).order_by(ModelVariantRow.format)))
+
+    def get(self, name: str, version: int, kind: str) -> ModelVariantRow:
+        row = self._session.get(ModelVariantRow, (name, version, kind))
+        if row is None:
+            known = [one.format for one in self.all(name, version)]
+            raise NotFound(f"Version {version} of model {name!r} has no variant {kind!r}.", known=known)
+        return row
+
+    def delete(self, name: str, version: int, kind: str) -> None:
+        """Forget a variant; its files stay with its job.
+
+        Raises:
+            NotFound: there is none.
+            InUse: an alias stands for it.
+        """
+        row = self.get(name, version, kind)
+        mine = (ModelAliasRow.name == name, ModelAliasRow.version == version, ModelAliasRow.variant == kind)
+        aliases = list(self._session.scalars(select(ModelAliasRow.alias).where(*mine)))
+        if aliases:
+            raise InUse(f"Aliases of {name!r} stand for this variant: {', '.join(aliases)}.", aliases=aliases)
+        self._session.delete(row)
+        self._session.flush()
+
+    def refers_to(self, key: str) -> bool:
+        """Whether a variant's files are under `key`."""
+        return (
+            self._session.scalars(select(ModelVariantRow.version).where(ModelVariantRow.key == key)).first() is not None
+        )

@@ -1,0 +1,217 @@
+"""Variants over HTTP: asked for, listed, downloaded, chosen by alias or parameter, answered by, deleted."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo, answer_key
+from core.db.session import transaction
+from core.db.tables import JobRow
+from models import bundle, variants
+from tests.support.finished import finish_job
+from worker.orphans import orphans
+from worker.protocol import Answered, StoredFile
+from worker.recorder import Recorder
+
+VERSION = "/v1/models/digits/versions/1"
+MEASURED: dict[str, Any] = {
+    "precision": "fp32",
+    "made_with": {"onnx": "1.0"},
+    "split": "valid",
+    "num_samples": 24,
+    "metric": "accuracy",
+    "before": 0.98,
+    "after": 0.975,
+    "max_drop": 0.005,
+    "max_logit_difference": 0.01,
+    "speed_ratio": 2.5,
+    "speed": {
+        "batch_size": 24,
+        "threads": 1,
+        "rounds": 7,
+        "before_images_per_s": [9.0, 10.0, 11.0],
+        "after_images_per_s": [24.0, 25.0, 26.0],
+    },
+    "calibration_samples": None,
+}
+
+
+@pytest.fixture
+def trained(post_job: Callable[..., dict[str, Any]], state: State) -> None:
+    finish_job(state, post_job(seed=11)["id"])
+
+
+def ask(client: TestClient, **body: Any) -> Any:
+    return client.post(f"{VERSION}/variants", json=body)
+
+
+def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -> JobRow:
+    """Let a worker's recorder end the job, with real files of the network `digits@1`."""
+    job_id = ask(client, format=kind).json()["id"]
+    with transaction(state["sessions"]) as session:
+        job = AttemptRepo(session).claim(job_id, "worker-1", 30)
+    assert job is not None
+    folder = state["storage"].scratch() / "answer"
+    folder.mkdir()
+    with transaction(state["sessions"], read_only=True) as session:
+        whole = JobRepo(session).get(job_id)
+    stored = state["storage"].path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
+    network, description = bundle.load(stored)
+    facts = variants.write(folder, network, description, kind)  # type: ignore[arg-type]  # a format
+    files = {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
+    measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
+    recorder = Recorder(state["sessions"], state["storage"], whole, lambda: False)
+    recorder.answer(Answered(result=measured, metrics={}, dir=str(folder), files=files))
+    return whole
+
+
+def _first(client: TestClient) -> str:
+    return str(client.get(VERSION).json()["job_id"])
+
+
+def picture() -> str:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def predict(client: TestClient, ref: str = "digits", **params: Any) -> Any:
+    return client.post(f"/v1/models/{ref}/predict", json={"instances": [{"image": picture()}]}, params=params)
+
+
+def pointers(answer: Any) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_variant_is_a_job_on_what_the_model_was_trained_on(client: TestClient) -> None:
+    answer = ask(client, format="int8", max_drop=0.01)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["kind"], job["state"], job["spec"]["model"]) == ("variant", "queued", "digits@1")
+    spec = job["spec"]
+    assert (spec["format"], spec["max_drop"], spec["split"], spec["calibration_samples"]) == (
+        "int8",
+        0.01,
+        "valid",
+        256,
+    )
+    assert (spec["dataset"]["name"], spec["dataset"]["version"], spec["seed"]) == ("digits", 1, 11)
+
+
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"format": "onxx"}, "/format"),
+        ({}, "/format"),
+        ({"format": "onnx", "max_drop": 1.5}, "/max_drop"),
+        ({"format": "onnx", "maxdrop": 0.5}, "/maxdrop"),
+        ({"format": "onnx", "precision": "fp16"}, "/precision"),
+        ({"format": "int8", "calibration_samples": 0}, "/calibration_samples"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(client: TestClient, body: dict[str, Any], pointer: str) -> None:
+    assert pointers(ask(client, **body)) == [pointer]
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_same_key_gives_the_same_job(client: TestClient) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    first, second = (client.post(f"{VERSION}/variants", json={"format": "onnx"}, headers=headers) for _ in range(2))
+    assert first.json()["id"] == second.json()["id"]
+
+
+def test_there_are_no_variants_of_what_is_not_there(client: TestClient) -> None:
+    for method, path in (("GET", "variants"), ("GET", "variants/onnx"), ("DELETE", "variants/onnx")):
+        assert client.request(method, f"{VERSION}/{path}").status_code == 404
+    assert ask(client, format="onnx").status_code == 404
+    assert client.get(f"{VERSION}/export", params={"format": "onnx"}).status_code == 404
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_variant_that_was_made_is_told_with_its_version(client: TestClient, state: State) -> None:
+    job = make(client, state)
+    told = client.get(f"{VERSION}/variants/onnx").json()
+    assert (told["job_id"], told["before"], told["after"], told["speed_ratio"]) == (job.id, 0.98, 0.975, 2.5)
+    assert client.get(f"{VERSION}/variants").json() == {"items": [told]}
+    assert client.get(VERSION).json()["variants"] == [told]
+    again = make(client, state, after=0.977)
+    told = client.get(f"{VERSION}/variants").json()["items"]
+    assert [(one["job_id"], one["after"]) for one in told] == [(again.id, 0.977)]
+    assert client.get(f"{VERSION}/variants/int8").json()["facts"]["known"] == ["onnx"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_its_files_are_downloaded_and_run_elsewhere(client: TestClient, state: State) -> None:
+    make(client, state)
+    answer = client.get(f"{VERSION}/export", params={"format": "onnx"})
+    files = client.get(f"{VERSION}/variants/onnx").json()["files"]
+    assert answer.headers["etag"] == f'"{files["network.onnx"]["sha256"]}"'
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(answer.content, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"pixels": np.zeros((3, 8, 8, 1), np.uint8)})[0].shape == (3, 10)
+    words = client.get(f"{VERSION}/variants/onnx/files/bundle.json")
+    assert json.loads(words.content)["classes"][3] == "3"
+    assert client.get(f"{VERSION}/variants/onnx/files/other.json").status_code == 404
+    part = client.get(f"{VERSION}/export", params={"format": "onnx"}, headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.content) == (206, answer.content[:10])
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_variant_answers_where_it_is_asked_for(client: TestClient, state: State) -> None:
+    make(client, state)
+    trained = predict(client).json()
+    assert trained["model"] == {"name": "digits", "version": 1, "variant": None}
+    other = predict(client, variant="onnx").json()
+    assert other["model"] == {"name": "digits", "version": 1, "variant": "onnx"}
+    first, second = trained["predictions"][0], other["predictions"][0]
+    assert first["label"] == second["label"]
+    assert first["probability"] == pytest.approx(second["probability"], abs=1e-5)
+    assert predict(client, variant="int8").status_code == 404
+    assert predict(client, variant="torch-export").status_code == 422
+
+
+@pytest.mark.usefixtures("trained")
+def test_an_alias_stands_for_a_variant(client: TestClient, state: State) -> None:
+    make(client, state)
+    body = {"version": 1, "variant": "onnx"}
+    assert client.put("/v1/models/digits/aliases/quick", json=body | {"variant": "int8"}).status_code == 404
+    model = client.put("/v1/models/digits/aliases/quick", json=body).json()
+    assert (model["aliases"], model["alias_variants"]) == ({"quick": 1}, {"quick": "onnx"})
+    assert predict(client, "digits@quick").json()["model"]["variant"] == "onnx"
+    assert predict(client, "digits@quick", variant="none").json()["model"]["variant"] is None
+    assert client.delete(f"{VERSION}/variants/onnx").status_code == 409
+    client.put("/v1/models/digits/aliases/quick", json={"version": 1})
+    assert client.get("/v1/models/digits").json()["alias_variants"] == {}
+    assert client.delete(f"{VERSION}/variants/onnx").status_code == 204
+    assert client.get(f"{VERSION}/variants").json() == {"items": []}
+
+
+@pytest.mark.usefixtures("trained")
+def test_what_is_for_download_gets_no_alias(client: TestClient, state: State) -> None:
+    make(client, state, "torch-export")
+    body = {"version": 1, "variant": "torch-export"}
+    assert pointers(client.put("/v1/models/digits/aliases/quick", json=body)) == ["/variant"]
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_variant_outlives_its_job(client: TestClient, state: State) -> None:
+    job = make(client, state)
+    assert client.delete(f"/v1/jobs/{job.id}").status_code == 204
+    assert client.get(f"{VERSION}/export", params={"format": "onnx"}).status_code == 200
+    lost = set(orphans(state["sessions"], state["storage"], 0.0))
+    assert not any(unit.startswith(f"jobs/{job.id}/") for unit in lost)
+    client.delete(f"{VERSION}/variants/onnx")
+    assert answer_key(job) in orphans(state["sessions"], state["storage"], 0.0)
