@@ -40,8 +40,7 @@ class CheckpointRepo:
     ) -> CheckpointRow:
         """Make a stored snapshot real. It becomes `latest`, and `best` passes to it if it has that tag.
 
-        Args:
-            kept: the epochs that keep the tag `kept`; all unless given.
+        Only the epochs `kept`, where they are given, keep the tag of that name.
 
         Raises:
             LostLease: the attempt does not hold the job; the files are nobody's.
