@@ -107,7 +107,7 @@ class Job:
 
     def artifacts(self) -> list[Artifact]:
         """The files that the job has left so far."""
-        return list(pages(self._transport, f"/v1/jobs/{self.id}/artifacts"))
+        return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
 
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
         """Download a file that the job left (`artifacts()` and `result["files"]` name them); returns its path.
@@ -151,7 +151,7 @@ class Job:
         return self._transport.request("GET", f"/v1/jobs/{self.id}/logs").text
 
     def checkpoints(self) -> list[Checkpoint]:
-        return list(pages(self._transport, f"/v1/jobs/{self.id}/checkpoints"))
+        return list(self._transport.json("GET", f"/v1/jobs/{self.id}/checkpoints")["items"])
 
     def _ask(self, action: str, *, repeatable: bool = False) -> Self:
         self.answer = self._transport.json("POST", f"/v1/jobs/{self.id}/{action}", repeatable=repeatable)
