@@ -16,14 +16,19 @@ def leashed(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
-def main() -> None:
-    parent, command = int(sys.argv[1]), sys.argv[2:]
+def hold(parent: int) -> None:
+    """Let this process be ended by the kernel when its parent dies, and end it now if that is dead already."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the call above: no signal will come
         sys.exit(1)
+
+
+def main() -> None:
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    hold(parent)
     os.execvp(command[0], command)  # noqa: S606 - the command comes from our own code, no shell is wanted
 
 

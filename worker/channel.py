@@ -39,6 +39,24 @@ class Channel:
         self._lease_s: float | None = None
         self._renewed = 0.0
         self._is_closing = False
+        self._heir: Callable[[StopMode], None] | None = None
+
+    @property
+    def out(self) -> int:
+        """The file descriptor that messages are written to."""
+        return self._out
+
+    def ask(self, mode: StopMode) -> None:
+        """Somebody wishes the run to be stopped. A signal's handler may call it: it takes no lock."""
+        self.asked = mode
+        if self._heir is not None:
+            self._heir(mode)
+
+    def pass_on(self, to: Callable[[StopMode], None]) -> None:
+        """Tell another process of every wish, and of one that came before."""
+        self._heir = to
+        if self.asked is not None:
+            to(self.asked)
 
     def say(self, message: Up) -> None:
         """Write one line; whoever does not listen any more ends this process."""
@@ -102,7 +120,7 @@ class Channel:
             case Lease():
                 self._renewed = self._clock()
             case Stop():
-                self.asked = order.mode
+                self.ask(order.mode)
 
 
 def take_over_stdout() -> int:
@@ -117,7 +135,7 @@ def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
     """A signal asks to leave with a snapshot; the handler does nothing else."""
 
     def ask(*_: object) -> None:
-        channel.asked = "preempt"
+        channel.ask("preempt")
 
     for number in signals:
         signal.signal(number, ask)

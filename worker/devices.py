@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from core.db.repos.needs import Offer
 from worker.standby import Standby
 
 CUDA = "cuda"
@@ -19,17 +20,23 @@ class Lent(NamedTuple):
     Attributes:
         name: as this worker calls it; None where the trainer may choose.
         standby: whose trainers see no other device; None where any trainer will do.
+        several: one for each of the attempt's processes, where they are not to choose.
     """
 
     name: str | None = None
     standby: Standby | None = None
+    several: tuple[str, ...] = ()
+
+    def words(self) -> dict[str, Any]:
+        """What the trainer is told: one whose device is pinned sees no other."""
+        return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.several}
 
 
 class Devices:
     """Where there are several CUDA devices, attempts get the one that the fewest others have."""
 
-    def __init__(self, pin: Pin | None = None) -> None:
-        self._pin = pin
+    def __init__(self, pin: Pin | None = None, slots: int = 1) -> None:
+        self._pin, self._slots = pin, slots
         self._mutex = threading.Lock()
         self._names: tuple[str, ...] = ("cpu",)
         self._lent: Counter[str] = Counter()
@@ -41,22 +48,24 @@ class Devices:
             self._names = tuple(str(device["name"]) for device in devices)
 
     @property
-    def wishes(self) -> frozenset[str]:
-        """What a job may ask for to be at home here: names, kinds, and `auto`."""
-        names = {"auto", "cpu", *self._names}
-        return frozenset(names | {name.partition(":")[0] for name in names})
+    def offer(self) -> Offer:
+        """What a job may ask for to be at home here."""
+        return Offer.of(self._names, self._slots)
 
     @contextmanager
-    def lend(self, wish: str) -> Iterator[Lent]:
-        """A device for a job that asks for `auto`, `cuda`, `cuda:1` and the like."""
+    def lend(self, wish: str, count: int = 1) -> Iterator[Lent]:
+        """A device, or several, for a job that asks for `auto`, `cuda`, `cuda:1` and the like."""
         with self._mutex:
-            name = self._choose(wish)
-            self._lent[name] += 1
+            names = self._choose(wish, count)
+            self._lent.update(names)
         try:
-            yield Lent() if name == "" else Lent(name, self._standby_of(name))
+            if count > 1:
+                yield Lent(several=tuple(names))
+            else:
+                yield Lent(names[0], self._standby_of(names[0])) if names else Lent()
         finally:
             with self._mutex:
-                self._lent[name] -= 1
+                self._lent.subtract(names)
 
     def close(self) -> None:
         """End the waiting trainers."""
@@ -65,13 +74,15 @@ class Devices:
         for standby in standbys.values():
             standby.close()
 
-    def _choose(self, wish: str) -> str:
+    def _choose(self, wish: str, count: int) -> list[str]:
         cuda = [name for name in self._names if name.startswith(f"{CUDA}:")]
         if self._pin is None or len(cuda) < 2:
-            return ""
+            return []
         if wish in cuda:
-            return wish
-        return min(cuda, key=lambda name: self._lent[name]) if wish in {"auto", CUDA} else ""
+            return [wish]
+        if wish not in {"auto", CUDA} or len(cuda) < count:
+            return []
+        return sorted(cuda, key=lambda name: self._lent[name])[:count]
 
     def _standby_of(self, name: str) -> Standby | None:
         with self._mutex:

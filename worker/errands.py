@@ -25,6 +25,7 @@ from worker.engine.callback import Callback, Hooks
 from worker.engine.device import Placement
 from worker.engine.examination import Report
 from worker.engine.lr_finder import Curve, Sweep, find_lr
+from worker.engine.ranks import Ranks
 from worker.engine.run import Interrupted, Run
 from worker.engine.state import RunState
 from worker.engine.steps import ValidStep
@@ -170,6 +171,7 @@ def with_found_lr(
         if curve.suggestion is None:
             raise InvalidSpec("max_lr 'auto': the loss fell at none of the learning rates; give a number")
         log(channel, f"max_lr 'auto' is {curve.suggestion:.3g}, a tenth of where the loss was lowest.", "warning")
+    known = known | {"suggestion": Ranks().same(known["suggestion"])}
     schedule = spec.schedule.model_copy(update={"max_lr": known["suggestion"]})
     return spec.model_copy(update={"schedule": schedule}), {"lr_find": known}
 

@@ -76,7 +76,7 @@ def compose(settings: Settings) -> Worker:
     dispatcher.start()
     resources.callback(dispatcher.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    devices = Devices(_pinned_standby)
+    devices = Devices(_pinned_standby, settings.slots)
     resources.callback(devices.close)
     pulse = Pulse(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
     pulse.start()

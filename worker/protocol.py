@@ -34,6 +34,7 @@ class Start(Message):
     model_dir: str | None = None
     weights_path: str | None = None
     device: str | None = Field(default=None, description="Where to compute, whatever the spec wishes.")
+    devices: tuple[str, ...] = Field(default=(), description="Where several processes are to compute, one on each.")
     lease_s: float = Field(description="The trainer stops itself when no Lease came for so long (monotonic clock).")
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.needs import devices_of
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import Corrupt, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
@@ -68,14 +69,14 @@ class Supervisor:
             return False
         with transaction(self.sessions) as session:
             given = job_id, self.owner, self.cadence.lease_s, self.max_attempts
-            job = AttemptRepo(session).claim(*given, self.devices.wishes)
+            job = AttemptRepo(session).claim(*given, self.devices.offer)
             if job is None:
                 return False
             version = DatasetRepo(session).get(job.dataset_version_id)
             spent_s = seconds_run(EventRepo(session).transitions(job_id))
         with (
             structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt),
-            self.devices.lend(job.spec.get("device", "auto")) as lent,
+            self.devices.lend(job.spec.get("device", "auto"), devices_of(job.spec)) as lent,
         ):
             Attempt(self, job, version, spent_s, lent).run()
         return True
@@ -88,7 +89,7 @@ class Attempt:
         self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float, lent: Lent
     ) -> None:
         self._supervisor, self._job, self._version = supervisor, job, version
-        self._device, self._standby = lent.name, lent.standby or supervisor.standby
+        self._lent, self._standby = lent, lent.standby or supervisor.standby
         self._dataset = lineage(version)
         self._cadence, self._clock = supervisor.cadence, supervisor.clock
         self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
@@ -151,7 +152,7 @@ class Attempt:
         num_kills_before = num_oom_kills()
         self._trainer = self._standby.take()
         self._heart.attach(self._trainer)
-        self._trainer.send(start if self._device is None else start.model_copy(update={"device": "cuda:0"}))
+        self._trainer.send(start.model_copy(update=self._lent.words()))
         self._patience.expect_start()
         try:
             while not self._is_last(self._next_message()):
@@ -203,7 +204,7 @@ class Attempt:
             case Started(runtime=runtime):
                 self._standby.replenish()
                 pid = self._trainer.pid if self._trainer else None
-                place = {"worker": self._supervisor.owner, "worker_device": self._device, "trainer_pid": pid}
+                place = {"worker": self._supervisor.owner, "worker_device": self._lent.name, "trainer_pid": pid}
                 self._recorder.describe({**runtime, **place})
                 return False
             case Metrics():

@@ -34,7 +34,7 @@ class Tasks:
         self._took()
         if job_id == CANARY:
             return
-        self._slots.work(job_id, self._next, self._supervisor.run)
+        self._slots.work(job_id, self._next, self._supervisor.run, self._num_slots)
 
     def import_dataset(self, version_id: str) -> None:
         """Import that version of a dataset, unless somebody is at it."""
@@ -46,4 +46,8 @@ class Tasks:
         if self._supervisor.is_leaving:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).next_queued(self._supervisor.devices.wishes)
+            return JobRepo(session).next_queued(self._supervisor.devices.offer)
+
+    def _num_slots(self, job_id: str) -> int:
+        with transaction(self._sessions, read_only=True) as session:
+            return JobRepo(session).num_slots(job_id)

@@ -1,6 +1,5 @@
 """`python -m worker.trainer`: spec in, messages out; it needs no queue and no database."""
 
-import argparse
 import os
 import signal
 import sys
@@ -11,43 +10,54 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import torch
-import yaml
 from torch import nn
 
 from core.datasets.packed import Packed
-from core.spec import ANY_JOB, EvaluateSpec, JobSpec, LrFindSpec, PredictSpec, VariantSpec
+from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictSpec, VariantSpec
 from models import bundle, registry
-from worker import errands
+from worker import errands, shell
 from worker.artifacts import Artifacts
 from worker.assemble import assemble, normalization, target_scale
 from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
-from worker.engine.device import Placement, keep_freed_memory, place, use_threads
+from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_threads
+from worker.engine.ranks import Ranks
 from worker.engine.run import Interrupted, Run
 from worker.failures import WrongDataset, explain
+from worker.launcher import launch, num_ranks
 from worker.predictions import predict
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
 from worker.variants import make_variant
 
 MAX_NAMES = 20
-FOREVER_S = 1e9  # alone in a shell nobody holds a lease
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train once; the exit status is 0 when finished, 75 when stopped as asked, 1 when failed."""
-    options = _parser().parse_args(arguments)
+    options = shell.parser().parse_args(arguments)
     channel = Channel(take_over_stdout())
     keep_freed_memory()
     if options.spec is not None:
         preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
-        return run_job(_start_from(options), channel)
+        return begin(shell.start_from(options), channel)
     channel.listen(STDIN)
     warm_up()
     start = channel.wait_for_start()
     preempt_on_signal(channel, signal.SIGTERM)  # a standby has nothing to save: before that the signal just ends it
-    return run_job(start, channel)
+    return begin(start, channel)
+
+
+def begin(start: Start, channel: Channel) -> int:
+    """Train here, or with as many processes as the job asks for."""
+    if num_ranks(start.spec) == 1:
+        return run_job(start, channel)
+    try:
+        return launch(start, channel, run_job)
+    except Unavailable as error:
+        channel.say_last(explain(error, start.spec))
+        return 1
 
 
 def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> int:
@@ -58,11 +68,13 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
         log(channel, traceback.format_exc(), "error")
         channel.say_last(explain(error, start.spec))
         return 1
+    if message is None:
+        return 0
     channel.say_last(message)
     return EXIT_STOPPED if isinstance(message, Stopped) else 0
 
 
-def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Answered | Stopped:
+def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Answered | Stopped | None:
     """From the spec to what its kind of job leaves, or to an early end where somebody asked to leave."""
     packed = Packed.open(Path(start.dataset_dir))
     expected = start.dataset.get("content_hash")
@@ -86,8 +98,10 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
         return _stopped(channel)  # of a training, the last epoch's snapshot is there already
 
 
-def fit(start: Start, packed: Packed, placement: Placement, channel: Channel, snapshot_every_s: float) -> Finished:
-    """Train, from a bundle's weights or a snapshot where there is one, to a bundle.
+def fit(
+    start: Start, packed: Packed, placement: Placement, channel: Channel, snapshot_every_s: float
+) -> Finished | None:
+    """Train, from a bundle's weights or a snapshot where there is one, to a bundle; of several ranks 0 alone has one.
 
     Raises:
         Interrupted: asked to leave; there is a snapshot if there was anything to keep.
@@ -95,28 +109,31 @@ def fit(start: Start, packed: Packed, placement: Placement, channel: Channel, sn
     resume_dir = None if start.resume_dir is None else Path(start.resume_dir)
     known = None if resume_dir is None else snapshot.read_words(resume_dir).get("lr_find")
     spec, found = errands.with_found_lr(start, packed, placement, channel, known)
-    artifacts = Artifacts(channel, Path(start.work_dir) / "artifacts")
+    ranks = Ranks()
+    artifacts = Artifacts(channel, Path(start.work_dir) / f"artifacts{ranks.rank or ''}")  # none is told but rank 0's
     run = assemble(spec, packed, placement, errands.begin_with(start), artifacts.leave)
     if resume_dir is not None:
         resume(run, resume_dir)
     else:
         _tell_of_transfer(run, channel)
-    channel.say(Started(runtime=placement.describe() | _runtime(run, start) | found))
-    reporter = Reporter(channel, run)
+    channel.say(Started(runtime=placement.describe() | _runtime(run, start) | ranks.told() | found))
+    shared = ranks.share(run)
+    reporter = Reporter(channel, shared)
     snapshots = Snapshots(
         channel,
-        run,
+        shared,
         Path(start.work_dir) / "checkpoints",
         placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | found,
         (run.guard.check, reporter.settle),
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)
-    observers, warn = (Obedience(channel), vitals, reporter, snapshots), partial(log, channel, level="warning")
-    run.loop(observers, warn).fit(run.state)
+    observers = Obedience(channel), vitals, reporter, *ranks.observers(run, spec.seed)
+    warn = partial(log, channel, level="warning")
+    shared.loop((*observers, snapshots) if ranks.rank == 0 else observers, warn).fit(run.state)
     if not run.state.is_done:
         raise Interrupted
-    return finish(run, start, packed, channel, vitals)
+    return None if ranks.rank else finish(run, start, packed, channel, vitals)
 
 
 def find_lr(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
@@ -144,7 +161,7 @@ def examine(start: Start, packed: Packed, placement: Placement, channel: Channel
 def choose_placement(start: Start, channel: Channel) -> Placement:
     """Where the spec wishes; a resumed run keeps its precision and its threads, else its numbers would change."""
     spec = start.spec
-    wished = place(start.device or spec.device, spec.precision, spec.threads)
+    wished = place(start.device or spec.device, spec.precision, Ranks().threads(spec.threads))
     if start.resume_dir is None:
         return wished
     words = snapshot.read_words(Path(start.resume_dir))
@@ -260,32 +277,6 @@ def _in_words(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: all_in_words({name: value})[name] if isinstance(value, float) else value for name, value in values.items()
     }
-
-
-def _start_from(options: argparse.Namespace) -> Start:
-    options.work_dir.mkdir(parents=True, exist_ok=True)
-    spec = ANY_JOB.validate_python(yaml.safe_load(options.spec.read_text()))
-    return Start(
-        job_id=spec.name or options.spec.stem,
-        attempt=1,
-        spec=spec,
-        dataset_dir=str(options.dataset_dir),
-        dataset={"name": spec.dataset.name, "version": spec.dataset.version},
-        work_dir=str(options.work_dir),
-        resume_dir=None if options.resume_dir is None else str(options.resume_dir),
-        model_dir=None if options.model_dir is None else str(options.model_dir),
-        lease_s=FOREVER_S,
-    )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m worker.trainer", description=__doc__)
-    parser.add_argument("--spec", type=Path, help="a job as YAML or JSON; without it orders are read from stdin")
-    parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
-    parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
-    parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
-    parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from")
-    return parser
 
 
 if __name__ == "__main__":

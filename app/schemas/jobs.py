@@ -99,6 +99,9 @@ class JobOut(JobSummaryOut):
     waits_for: AwaitedDatasetOut | None = Field(
         description="The dataset whose import a queued job waits for; an uploaded one also completes the spec."
     )
+    queue_reason: str | None = Field(
+        description="Why a queued job is taken by no worker that lives now; null where it only waits for its turn."
+    )
     warnings: list[str]
     runtime: dict[str, JsonValue] | None = Field(
         description="Device, precision, threads, versions; null before a start."
@@ -115,6 +118,7 @@ class JobOut(JobSummaryOut):
         transitions: Sequence[Event],
         queue_position: int | None,
         waits_for: DatasetVersionRow | None,
+        queue_reason: str | None,
     ) -> Self:
         """A row with what else is told of it."""
         return cls.model_validate(
@@ -124,6 +128,7 @@ class JobOut(JobSummaryOut):
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,
                 "waits_for": waits_for and {"name": waits_for.name, "version": waits_for.version},
+                "queue_reason": queue_reason,
                 "warnings": job.warnings,
                 "runtime": job.runtime,
                 "result": job.result,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from app.services import sharing
 from core.datasets import DatasetFacts, splits
 from core.spec import AnyJobSpec, EvaluateSpec, ExaminationSpec, JobSpec, TrainingSpec
 from core.spec.callbacks import (
@@ -83,6 +84,7 @@ def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
             f"no batch of {batch_size} can be filled from {num_train} training {_samples(facts)}; "
             "take a smaller one, or set drop_last to false",
         )
+    sharing.check_shares(spec, batch_size, rest, report)
     return max(steps, 1)
 
 

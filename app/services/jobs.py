@@ -9,13 +9,14 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.services import kinds, specs
+from app.services import kinds, places, specs
 from app.services.datasets import DatasetService
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
+from core.db.repos.needs import Offer
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
@@ -39,6 +40,7 @@ class JobView(NamedTuple):
     transitions: Sequence[Event]
     queue_position: int | None
     waits_for: DatasetVersionRow | None
+    queue_reason: str | None = None
 
 
 class JobService:
@@ -97,8 +99,11 @@ class JobService:
     def show(self, job_id: str) -> JobView:
         job = self._jobs.get(job_id)
         transitions, position = EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job)
-        version = DatasetRepo(self._session).get(job.dataset_version_id) if position is not None else None
-        return JobView(job, transitions, position, version if version and version.state is IMPORTING else None)
+        if position is None:
+            return JobView(job, transitions, None, None)
+        version = DatasetRepo(self._session).get(job.dataset_version_id)
+        awaited = version if version.state is IMPORTING else None
+        return JobView(job, transitions, position, awaited, places.why_waiting(job.spec, self._offers()))
 
     def stop(self, job_id: str, wish: StopRequest) -> JobView:
         """Cancel, pause, or finish after this epoch; Conflict where the state or the kind does not allow it."""
@@ -169,7 +174,9 @@ class JobService:
                 model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
-        return kinds.resolve(spec, dataset, self._devices(), model)
+        resolved, offered = kinds.resolve(spec, dataset, self._devices(), model), self._offers()
+        places.check_room(resolved.spec, offered)
+        return resolved
 
     def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
         awaited = self._datasets.awaited(spec.dataset)
@@ -210,8 +217,13 @@ class JobService:
         on_commit(self._session, self._kick)
 
     def _devices(self) -> frozenset[str]:
-        workers = WorkerRepo(self._session).alive(self._worker_silence_s)
-        return frozenset(name for worker in workers for name in device_names(worker))
+        return frozenset(name for worker in self._workers() for name in device_names(worker))
+
+    def _offers(self) -> list[Offer]:
+        return places.offers(self._workers())
+
+    def _workers(self) -> list[WorkerRow]:
+        return WorkerRepo(self._session).alive(self._worker_silence_s)
 
     def _delete_files(self, keys: Sequence[str]) -> None:
         for key in keys:

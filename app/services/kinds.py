@@ -20,7 +20,7 @@ from core.spec import (
     VariantSpec,
 )
 from core.spec.base import Spec
-from core.spec.job import TrainingSpec
+from core.spec.job import ResourcesSpec, TrainingSpec
 from core.spec.kinds import KINDS
 
 
@@ -117,7 +117,8 @@ def _resolve_sweep(spec: LrFindSpec, dataset: Pinned, devices: frozenset[str]) -
         errors = [("/end_lr", f"must be above start_lr, {spec.start_lr:g}")]
         raise InvalidSpec(f"{errors[0][0]}: {errors[0][1]}", errors=errors)
     shared = [name for name in TrainingSpec.model_fields if name != "kind"]
-    resolved = specs.resolve(JobSpec(**{name: getattr(spec, name) for name in shared}), dataset, devices)
+    given = {name: getattr(spec, name) for name in shared} | {"resources": ResourcesSpec()}  # one process sweeps
+    resolved = specs.resolve(JobSpec(**given), dataset, devices)
     return resolved._replace(spec=spec.model_copy(update={name: getattr(resolved.spec, name) for name in shared}))
 
 

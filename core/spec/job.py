@@ -57,6 +57,16 @@ class ArchitectureSpec(Choice):
     """Which network, with its options beside the name: see `GET /v1/catalog`."""
 
 
+class ResourcesSpec(Spec):
+    """What a training takes of a worker."""
+
+    devices: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="Processes that train together, each on a device of its own (a GPU, or a share of the CPU's cores) "
+        "and on an equal part of every batch. Each takes one of its worker's slots.",
+    )
+
+
 class TrainingSpec(Spec):
     """What a training is made of, whatever it is made for."""
 
@@ -99,6 +109,7 @@ class TrainingSpec(Spec):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", description="CPU threads of the trainer; results are equal to the bit for an equal number."
     )
+    resources: ResourcesSpec = ResourcesSpec()
     max_runtime_s: Positive | None = Field(
         default=None,
         description="Seconds of work, all attempts together, after which the job fails with `time_limit`; its last "

@@ -1,7 +1,9 @@
 """Several processes that train one network, each on its part of every batch; it knows no launcher."""
 
 import copy
+import os
 from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -9,6 +11,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from worker.engine.callback import Callback
+from worker.engine.callbacks import Freeze
+from worker.engine.device import usable_cores
 from worker.engine.metrics.tally import Tally
 from worker.engine.run import Run
 from worker.engine.state import RunState
@@ -33,8 +37,12 @@ class Ranks:
         if not self.is_many:
             return run
         device = [run.placement.device] if run.placement.device.type == "cuda" else None
-        # Running statistics are one rank's until an epoch's end, see `Together`: else each forward pass would wait
-        network = DistributedDataParallel(run.network, device_ids=device, broadcast_buffers=False)
+        network = DistributedDataParallel(
+            run.network,
+            device_ids=device,
+            forward_sync_buffers=False,  # one rank's until an epoch's end, see `Together`: else each forward would wait
+            find_unused_parameters=any(isinstance(callback, Freeze) for callback in run.callbacks),
+        )
         forward = copy.copy(run.forward)
         forward.network = network
         return replace(
@@ -42,7 +50,27 @@ class Ranks:
             forward=forward,
             train_batches=run.train_batches.share(self.rank, self.count),
             train_tally=Gathered(run.train_tally),
+            part_size=None if run.part_size is None else max(1, run.part_size // self.count),
         )
+
+    def threads(self, wish: int | Literal["auto"]) -> int | Literal["auto"]:
+        """Of torch on the CPU for this rank: where nobody says how many, all ranks share the cores."""
+        return max(1, usable_cores() // self.count) if wish == "auto" and self.is_many else wish
+
+    def told(self) -> dict[str, Any]:
+        """For the job's record: the processes, in the order of ranks. All ranks must ask."""
+        if not self.is_many:
+            return {}
+        pids = _gathered(torch.tensor([os.getpid()]))
+        return {"devices": self.count, "rank_pids": pids.tolist()}
+
+    def same(self, number: float) -> float:
+        """Rank 0's number, on every rank; all must ask."""
+        if not self.is_many:
+            return number
+        shared = torch.tensor([number], dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
 
     def observers(self, run: Run, seed: int) -> tuple[Callback, ...]:
         """What keeps the ranks together; to be called last."""
@@ -67,8 +95,11 @@ class Together(Callback):
     """
 
     def __init__(self, run: Run, seed: int) -> None:
-        self._network, self._device, self._seed = run.network, run.placement.device, seed
+        self._network, self._seed = run.network, seed
         self._rank, self._count = dist.get_rank(), dist.get_world_size()
+
+    def on_fit_begin(self, state: RunState) -> None:
+        self._agree(state)
 
     def on_train_batch_begin(self, state: RunState) -> None:
         if self._rank:
@@ -87,13 +118,16 @@ class Together(Callback):
         for buffer in self._network.buffers():
             dist.broadcast(buffer, 0)
 
+    def on_valid_batch_end(self, state: RunState) -> None:
+        self._agree(state)
+
     def on_epoch_end(self, state: RunState) -> None:
         self._agree(state)
 
     def _agree(self, state: RunState) -> None:
-        """What one rank was asked for or decided by its clock, all do."""
+        """What one rank was asked for or decided by its clock, all do. Flags lie on the CPU: no GPU is waited for."""
         mine = [state.is_interrupted, state.is_cut_short, state.stop_reason is not None]
-        flags = torch.tensor(mine, dtype=torch.int32, device=self._device)
+        flags = torch.tensor(mine, dtype=torch.int32)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         interrupted, cut_short, stopped = flags.tolist()
         if interrupted:

@@ -1,6 +1,5 @@
 """Attempts at jobs: claimed by one conditional update, held by a lease, fenced by a token."""
 
-from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import exists, func, select, update
@@ -8,7 +7,7 @@ from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
 from core.db.repos.moves import held, move, tell_move
-from core.db.repos.needs import fits, on_gpu
+from core.db.repos.needs import Offer, fits, on_gpu
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
@@ -33,11 +32,11 @@ class AttemptRepo:
         owner: str,
         lease_s: float,
         max_attempts: int = MAX_ATTEMPTS,
-        wishes: Collection[str] | None = None,
+        offer: Offer | None = None,
     ) -> JobRow | None:
         """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None.
 
-        It asks for a device among `wishes`, such as `auto`, `cuda` and `cuda:0`, where they are given.
+        Where an offer is given, it asks for no more than that.
         """
         self.release_lost(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
@@ -47,8 +46,8 @@ class AttemptRepo:
             JobRow.is_resolved,
             JobRow.dataset_version_id.in_(ready),
         )
-        if wishes is not None:
-            take = take.where(fits(wishes))
+        if offer is not None:
+            take = take.where(fits(offer))
         won = self._session.execute(
             take.values(
                 state=JobState.RUNNING,

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, undefer
 from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.moves import locked, move, refusal, tell_move
-from core.db.repos.needs import fits, on_gpu
+from core.db.repos.needs import Offer, devices_of, fits, on_gpu
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
@@ -82,22 +82,27 @@ class JobRepo:
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
         return self._session.scalars(query).one()
 
-    def next_queued(self, wishes: Collection[str] | None = None) -> str | None:
+    def next_queued(self, offer: Offer | None = None) -> str | None:
         """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready.
 
         Args:
-            wishes: devices that it may ask for, `auto` among them; unless given, any.
+            offer: of the worker that is to take it; unless given, of one that has all.
         """
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
-        if wishes is not None:
-            query = query.where(fits(wishes))
+        if offer is not None:
+            query = query.where(fits(offer))
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
 
     def on_gpu(self, ids: Collection[str]) -> set[str]:
         """Those of the jobs that only a worker with a GPU can take."""
         return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), on_gpu())))
+
+    def num_slots(self, job_id: str) -> int:
+        """How many of its worker's slots the job takes; 1 of one that is gone."""
+        job = self.find(job_id)
+        return 1 if job is None else devices_of(job.spec)
 
     def held(self) -> dict[str, list[str]]:
         """Ids of the jobs at work, by their worker."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.db.repos.needs import Offer
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
 from tests.support.processes import wait_for
@@ -36,8 +37,21 @@ def numbers(lent: list[Lent]) -> list[int]:
 
 
 def test_a_machine_is_at_home_for_what_it_has() -> None:
-    assert Devices().wishes == {"auto", "cpu"}
-    assert machine("cpu", "cuda:0", "cuda:1").wishes == {"auto", "cpu", "cuda", "cuda:0", "cuda:1"}
+    assert Devices().offer == Offer(frozenset({"auto", "cpu"}), 1, 0)
+    expected = Offer(frozenset({"auto", "cpu", "cuda", "cuda:0", "cuda:1"}), 1, 2)
+    assert machine("cpu", "cuda:0", "cuda:1").offer == expected
+
+
+def test_an_attempt_with_several_processes_has_the_gpus_that_the_fewest_others_have() -> None:
+    devices = machine("cpu", "cuda:0", "cuda:1", "cuda:2")
+    with devices.lend("cuda:1"), devices.lend("auto", 2) as lent:
+        assert lent == Lent(several=("cuda:0", "cuda:2"))
+        with devices.lend("cuda") as next_one:
+            assert next_one.name == "cuda:0"
+    assert lent.words() == {"device": None, "devices": ("cuda:0", "cuda:2")}
+    assert next_one.words() == {"device": "cuda:0", "devices": ()}
+    with devices.lend("auto", 4) as on_cpu:
+        assert on_cpu == Lent()
 
 
 @pytest.mark.parametrize("names", [("cpu",), ("cpu", "cuda:0"), ("cpu", "mps")])

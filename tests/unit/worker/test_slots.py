@@ -110,3 +110,59 @@ def test_an_item_that_is_refused_is_left_to_the_sweep() -> None:
 
     Slots(1).work(None, lambda: "a" if len(tried) < 10 else None, refuse)
     assert tried == ["a"]
+
+
+def test_what_takes_several_slots_waits_until_they_are_free_and_is_not_lost() -> None:
+    slots, mutex = Slots(2), threading.Lock()
+    queued, done, at_work = ["small", "large", "last"], [], []
+    peak: list[int] = []
+    may_end = threading.Event()
+
+    def find() -> str | None:
+        with mutex:
+            return queued[0] if queued else None
+
+    def do(item: str) -> bool:
+        with mutex:
+            if item not in queued:
+                return False
+            queued.remove(item)
+            at_work.append(item)
+            peak.append(sum(size(each) for each in at_work))
+        if item == "small":
+            may_end.wait(30)
+        with mutex:
+            at_work.remove(item)
+            done.append(item)
+        return True
+
+    def size(item: str) -> int:
+        return 2 if item == "large" else 1
+
+    first = threading.Thread(target=slots.work, args=("small", find, do, size))
+    first.start()
+    wait_for(lambda: at_work, "the small one")
+    slots.work("large", find, do, size)
+    assert done == []  # what is behind the large one does not overtake it
+    may_end.set()
+    first.join(30)
+    assert (done, max(peak)) == (["small", "large", "last"], 2)
+
+
+def test_two_that_each_hold_a_slot_do_not_both_give_up() -> None:
+    for _ in range(20):
+        slots, done, mutex = Slots(2), list[str](), threading.Lock()
+
+        def do(item: str, done: list[str] = done, mutex: threading.Lock = mutex) -> bool:
+            with mutex:
+                if item in done:
+                    return False
+                done.append(item)
+            return True
+
+        def find(done: list[str] = done) -> str | None:
+            return None if done else "large"
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _, slots=slots, find=find, do=do: slots.work(None, find, do, lambda _: 2), range(2)))
+        assert done == ["large"]

@@ -11,6 +11,11 @@ MAX_PENDING_BATCHES = 32
 MAX_PENDING_VALUES = 2**20
 
 
+def _alone() -> bool:
+    """What torchmetrics asks before it sums over processes: these hand over whole batches, see `ranks.Gathered`."""
+    return False
+
+
 class Tally:
     """Collects what steps hand over and folds it into sums, a group of batches at a time.
 
@@ -21,6 +26,8 @@ class Tally:
     def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
         """`adapt` turns raw scores (N, num_outputs) and targets into what the metrics take."""
         self._metrics = dict(metrics)
+        for metric in self._metrics.values():
+            metric.distributed_available_fn = _alone
         self._adapt = adapt
         self._loss_sum = 0.0
         self._num_samples = 0

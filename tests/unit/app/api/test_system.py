@@ -81,6 +81,24 @@ def test_workers_that_live_are_shown_and_their_devices_may_be_asked_for(client: 
     assert client.post("/v1/jobs", json=SMALL | {"device": "cuda:1"}).status_code == 422
 
 
+def test_a_job_says_why_nobody_takes_it(client: TestClient, state: State) -> None:
+    on_two = SMALL | {"resources": {"devices": 2}}
+    assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] == "No worker is alive."
+    with transaction(state["sessions"]) as session:
+        WorkerRepo(session).register("w1", "host", 1, [{"name": "cpu"}], {})
+    refused = client.post("/v1/jobs", json=on_two)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/resources/devices")
+    assert "no worker has 2 slots; the largest has 1 slots" in refused.json()["errors"][0]["detail"]
+    with transaction(state["sessions"]) as session:
+        WorkerRepo(session).register("w2", "host", 2, [{"name": "cpu"}, {"name": "cuda:0"}], {})
+    assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] is None
+    on_gpu = client.post("/v1/jobs", json=SMALL | {"device": "cuda"}).json()
+    assert on_gpu["queue_reason"] is None
+    with transaction(state["sessions"]) as session:
+        WorkerRepo(session).leave("w2")
+    assert client.get(f"/v1/jobs/{on_gpu['id']}").json()["queue_reason"] == "No living worker has the device 'cuda'."
+
+
 def test_a_worker_that_lives_but_takes_nothing_is_seen(client: TestClient, state: State) -> None:
     cpu: list[Any] = [{"name": "cpu"}]
     with transaction(state["sessions"]) as session:

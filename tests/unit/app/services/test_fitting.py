@@ -145,3 +145,27 @@ def test_what_leaves_files_is_asked_for_once_and_counts_classes_only() -> None:
     many = DatasetFacts("classification", tuple(map(str, range(1001))), 1001, (1, 8, 8), {"train": 100, "valid": 20})
     ((_, reason),) = refusals(many, callbacks=asked)
     assert "at most 1000" in reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"batch_size": 9}, "/batch_size"),
+        ({"batch_size": 9, "accumulate_batches": 2}, "/batch_size"),
+        ({"batch_size": 8, "drop_last": False, "dataset": {"name": "digits", "valid": 0.03}}, "/drop_last"),
+        ({"optimizer": {"name": "lbfgs"}}, "/optimizer/name"),
+        ({"device": "mps"}, "/device"),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(changes: dict[str, Any], pointer: str) -> None:
+    assert pointer in [at for at, _ in refusals(**changes, resources={"devices": 2})]
+    if pointer != "/device":
+        resolved(**changes)
+
+
+def test_several_processes_share_what_they_can() -> None:
+    resolved(batch_size=8, drop_last=False, resources={"devices": 2})
+    (warning,) = resolved(
+        loss={"name": "cross_entropy", "class_weights": "balanced"}, resources={"devices": 2}
+    ).warnings
+    assert warning.startswith("with class_weights")

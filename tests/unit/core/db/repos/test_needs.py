@@ -4,14 +4,15 @@ import pytest
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.needs import Offer
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
 from core.outbox import Dispatcher
 from tests.support.builders import dataset_version, job, job_spec
 from tests.support.fakes import MemoryQueue
 
-CPU = frozenset({"auto", "cpu"})
-ONE_GPU = CPU | {"cuda", "cuda:0"}
+CPU = Offer.of(["cpu"], 2)
+ONE_GPU = Offer.of(["cpu", "cuda:0"], 2)
 
 
 def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
@@ -39,10 +40,37 @@ def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
 def test_a_job_is_claimed_by_who_has_its_device(
     sessions: SessionFactory, device: str | None, on_cpu: bool, on_gpu: bool
 ) -> None:
-    for wishes, expected in ((CPU, on_cpu), (ONE_GPU, on_gpu)):
+    for offer, expected in ((CPU, on_cpu), (ONE_GPU, on_gpu)):
         (job_id,) = queue_jobs(sessions, device)
         with transaction(sessions) as session:
-            assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, wishes) is not None) is expected
+            assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is not None) is expected
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "offer", "lacks"),
+    [
+        ("auto", 2, CPU, None),
+        ("auto", 3, CPU, "3 slots"),
+        ("cpu", 2, ONE_GPU, None),
+        ("cuda", 2, ONE_GPU, "2 CUDA devices"),
+        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
+        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 2), None),
+        ("mps", 1, CPU, "the device 'mps'"),
+    ],
+)
+def test_a_job_on_several_devices_is_claimed_by_who_has_as_many_and_their_slots(
+    sessions: SessionFactory, device: str, count: int, offer: Offer, lacks: str | None
+) -> None:
+    spec = job_spec(device=device, resources={"devices": count})
+    assert offer.lacks(spec) == lacks
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        job_id = JobRepo(session).add(job(version, spec=spec)).id
+        assert JobRepo(session).num_slots(job_id) == count
+        assert JobRepo(session).next_queued(offer) == (job_id if lacks is None else None)
+        assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is None) is (lacks is not None)
 
 
 def test_who_has_no_gpu_looks_past_the_jobs_that_need_one(sessions: SessionFactory) -> None:

@@ -1,0 +1,37 @@
+"""The rules of a job that several processes train together; what is wrong goes into a report of `fitting`."""
+
+from typing import Protocol
+
+from core.spec import JobSpec
+from core.spec.optimizers import LbfgsSpec
+
+
+class Findings(Protocol):
+    warnings: list[str]
+
+    def add(self, pointer: str, reason: str) -> None: ...
+
+
+def check_shares(spec: JobSpec, batch_size: int, rest: int, report: Findings) -> None:
+    """Several processes have an equal part of every batch; `rest` is the size of a last one that is not full."""
+    count = spec.resources.devices
+    if count == 1:
+        return
+    if batch_size % count or spec.batch_size % count:
+        report.add(
+            "/batch_size",
+            f"is {spec.batch_size}; {count} processes share every batch evenly: take a multiple of {count}",
+        )
+    elif not spec.drop_last and (batch_size + 1 if rest == 1 else rest) % count:
+        report.add(
+            "/drop_last", f"a last batch of {rest} cannot be shared evenly by {count} processes; leave it out: true"
+        )
+    if isinstance(spec.optimizer, LbfgsSpec):
+        report.add("/optimizer/name", "'lbfgs' compares losses, which several processes each have of their own part")
+    if spec.device not in {"auto", "cpu", "cuda"}:
+        report.add("/device", f"{spec.device!r} is one device, not {count}; use 'auto', 'cpu' or 'cuda'")
+    if getattr(spec.loss, "class_weights", None) is not None:
+        report.warnings.append(
+            "with class_weights each process's loss is a mean by the weights of its own part of a batch: the curve is "
+            "not quite that of one process"
+        )
