@@ -1,10 +1,10 @@
-"""Datasets: upload a folder or an archive of pictures, list them, read their reports."""
+"""Datasets: upload a folder or an archive of pictures, or a table, list them, read their reports."""
 
 import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +19,8 @@ MEDIA_TYPES = {
     ".tar": "application/x-tar",
     ".gz": "application/gzip",
     ".tgz": "application/gzip",
+    ".csv": "text/csv",
+    ".tsv": "text/csv",
 }
 PIECE_BYTES = 256 * 1024
 
@@ -47,22 +49,30 @@ class Datasets:
                 return candidate
         raise CandelaError(f"dataset {name!r} has no version {version}")
 
-    def add(self, name: str, path: str | os.PathLike[str], *, progress: Progress | None = None) -> DatasetVersion:
+    def add(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        *,
+        options: Mapping[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> DatasetVersion:
         """Upload a new version; it is still `importing` when this returns (see `wait`).
 
         Args:
             name: of the dataset; made if there is none.
             path: a folder of `class/picture` (or `train/class/picture`, `valid/…`), zipped on the way, or a
-                zip, tar or tar.gz of one.
+                zip, tar or tar.gz of one; or a table, `.csv`.
+            options: how it is read, such as `{"target": "species", "missing": "impute"}`.
             progress: called with the bytes sent and the bytes there are.
         """
         source = Path(path)
         if source.is_dir():
             with tempfile.TemporaryDirectory(prefix="candela-") as scratch:
-                return self._upload(name, zip_folder(source, Path(scratch) / "upload.zip"), progress)
+                return self._upload(name, zip_folder(source, Path(scratch) / "upload.zip"), options, progress)
         if not source.is_file():
             raise CandelaError(f"{source} is neither a file nor a folder")
-        return self._upload(name, source, progress)
+        return self._upload(name, source, options, progress)
 
     def wait(self, name: str, version: int, *, timeout_s: float | None = None) -> DatasetVersion:
         """Return the version once it is `ready` or `failed`.
@@ -91,7 +101,9 @@ class Datasets:
     def delete(self, name: str, version: int) -> None:
         self._transport.request("DELETE", f"/v1/datasets/{name}/versions/{version}")
 
-    def _upload(self, name: str, archive: Path, progress: Progress | None) -> DatasetVersion:
+    def _upload(
+        self, name: str, archive: Path, options: Mapping[str, Any] | None, progress: Progress | None
+    ) -> DatasetVersion:
         size_bytes = archive.stat().st_size
         headers = {
             "Content-Type": MEDIA_TYPES.get(archive.suffix.lower(), "application/octet-stream"),
@@ -101,7 +113,12 @@ class Datasets:
             pieces = _pieces(file, size_bytes, progress or (lambda _sent, _size: None))
             # Not repeated: every upload is a new version, and a half-sent file cannot be sent again from here.
             answer: DatasetVersion = self._transport.json(
-                "POST", f"/v1/datasets/{name}/versions", content=pieces, headers=headers, repeatable=False
+                "POST",
+                f"/v1/datasets/{name}/versions",
+                content=pieces,
+                headers=headers,
+                params=dict(options or {}),
+                repeatable=False,
             )
         return answer
 

@@ -1,7 +1,8 @@
 """A job and an upload, followed live in the terminal; plain lines where there is no terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
@@ -95,14 +96,16 @@ class JobView:
         self.progress.update(self._task, description=str(event["payload"].get("state", "ended")), eta="")
 
 
-def upload(datasets: Datasets, name: str, path: Path, *, wait: bool, quiet: bool = False) -> DatasetVersion:
+def upload(
+    datasets: Datasets, name: str, path: Path, options: Mapping[str, Any], *, wait: bool, quiet: bool = False
+) -> DatasetVersion:
     """Upload a folder or archive with a bar, and wait for its import unless told not to."""
     console = Console(stderr=True, highlight=False, quiet=quiet)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("uploading", total=None)
         version = datasets.add(
-            name, path, progress=lambda sent, size: progress.update(task, completed=sent, total=size)
+            name, path, options=options, progress=lambda sent, size: progress.update(task, completed=sent, total=size)
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version

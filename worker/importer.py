@@ -122,6 +122,7 @@ class Importer:
             out=scratch / "packed",
             options=held.source["options"],
             archive=self._storage.path(held.source["key"]) if is_upload else None,
+            is_table=held.source.get("archive") == "table",
             name=held.name,
             datasets_dir=self._settings.datasets_dir,
             limits=limits_of(self._settings),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.ingest import pack_builtin
 from core.datasets.ingest_archive import RefusedDataset, pack_archive
+from core.datasets.ingest_table import pack_table
 from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
@@ -28,13 +29,17 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PackRequest(BaseModel):
-    """`archive` for an upload, `name` and `datasets_dir` for a built-in dataset. `out` must not exist yet."""
+    """`archive` for an upload, which may be a table; `name` and `datasets_dir` for a built-in dataset.
+
+    `out` must not exist yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path
     options: dict[str, Any]
     archive: Path | None = None
+    is_table: bool = False
     name: str = ""
     datasets_dir: Path = Path()
     limits: Limits = Limits()
@@ -64,6 +69,8 @@ def pack(request: PackRequest) -> PackResult:
     try:
         if request.archive is None:
             meta, report = pack_builtin(request.name, request.options, request.datasets_dir, request.out)
+        elif request.is_table:
+            meta, report = pack_table(request.archive, request.out, request.limits, request.options)
         else:
             meta, report = pack_archive(request.archive, request.out, request.limits, request.options)
         return PackResult(meta=meta, report=report, files=_files(request.out))

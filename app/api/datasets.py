@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from app.api.multipart import boundary_of, only_file
 from app.api.strict import StrictRoute
+from app.api.table_query import TableQueryDep
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
 from app.paging import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
@@ -25,11 +26,13 @@ DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="A new versi
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 _FILE = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "properties": {"file": _FILE}, "required": ["file"], "additionalProperties": False}
-_RAW = ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream")
+_CSV = "text/csv"
+_RAW = ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream", _CSV)
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A zip, tar or tar.gz of `class/picture`, or of `train/class/picture` and `valid/…`, `test/…`.",
+        "description": "A zip, tar or tar.gz of `class/picture`, or of `train/class/picture` and `valid/…`, `test/…`. "
+        "Or a table as CSV, whose first line names the columns.",
         "content": {
             "multipart/form-data": {"schema": _FORM},
             **{kind: {"schema": _FILE} for kind in _RAW},
@@ -66,6 +69,7 @@ async def upload_dataset(
     response: Response,
     datasets: DatasetsDep,
     storage: StorageDep,
+    of_table: TableQueryDep,
     image_size: Annotated[
         str | None,
         Query(
@@ -75,16 +79,20 @@ async def upload_dataset(
         ),
     ] = None,
     resize: Annotated[
-        Literal["stretch", "crop"], Query(description="`crop` keeps the proportions and cuts the middle.")
-    ] = "stretch",
+        Literal["stretch", "crop"] | None,
+        Query(description="`crop` keeps the proportions and cuts the middle; `stretch` unless given."),
+    ] = None,
 ) -> DatasetVersionOut:
     """Upload a new version of a dataset.
 
     The body is told by its first bytes, not by its content type; as multipart it has one part, named `file`. Pictures
-    are JPEG, PNG or WEBP. The version is `importing` at first; look at it again until it is `ready` or `failed`.
+    are JPEG, PNG or WEBP. A table of a single column is known by `text/csv` alone. The version is `importing` at first;
+    look at it again until it is `ready` or `failed`.
     """
     refuse_builtin(name)
-    options = {"image_size": image_size, "resize": resize}
+    of_pictures = {"image_size": image_size, "resize": resize}
+    options = of_table | {option: value for option, value in of_pictures.items() if value is not None}
+    options["is_table"] = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _CSV
     async with received(storage, _content(request)) as archive:
         row = await run_sync(datasets.accept, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"

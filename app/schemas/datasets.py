@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from core import datasets
+from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
@@ -18,6 +19,27 @@ class ImportFailureOut(BaseModel):
     code: str
     message: str
     hint: str
+
+
+class ColumnOut(BaseModel):
+    """A column that is read."""
+
+    name: str
+    categories: list[str] | None = Field(description="Of a column of categories; null for numbers.")
+
+
+class TableOut(BaseModel):
+    """What a sample is made of: one row, or a window of rows."""
+
+    columns: list[ColumnOut]
+    targets: list[str]
+    missing: Literal["drop", "impute"]
+    window: int | None
+    horizon: int
+
+    @classmethod
+    def of(cls, table: Table) -> Self:
+        return cls.model_validate(table.model_dump(mode="json"))
 
 
 class DatasetVersionOut(BaseModel):
@@ -33,8 +55,11 @@ class DatasetVersionOut(BaseModel):
     )
     num_samples: int | None = Field(description="Over all splits.")
     classes: list[str] | None
-    image_shape: list[int] | None = Field(description="[channels, height, width]")
-    splits: dict[str, int] | None = Field(description="Number of pictures of each split.")
+    image_shape: list[int] | None = Field(
+        description="[channels, height, width]; of a table [columns], or [window, columns]."
+    )
+    splits: dict[str, int] | None = Field(description="Number of samples of each split.")
+    table: TableOut | None = Field(description="What the columns of a table are; null for pictures.")
     failure: ImportFailureOut | None
     created_at: datetime
     finished_at: datetime | None
@@ -54,6 +79,7 @@ class DatasetVersionOut(BaseModel):
             classes=list(meta.classes) if meta else None,
             image_shape=list(meta.image_shape) if meta else None,
             splits=meta.splits if meta else None,
+            table=TableOut.of(meta.table) if meta and meta.table else None,
             failure=ImportFailureOut.model_validate(failure) if failure else None,
             created_at=row.created_at,
             finished_at=row.finished_at,
@@ -105,6 +131,16 @@ class SizeOut(BaseModel):
     count: int
 
 
+class ColumnReportOut(BaseModel):
+    """What was seen of one column of a table."""
+
+    name: str
+    role: Literal["target", "numeric", "categorical", "ignored"]
+    num_missing: int
+    num_categories: int
+    reason: str | None = Field(description="Why it is left out.")
+
+
 class ReportOut(BaseModel):
     """What an import found. What was not reached, or does not apply to a built-in dataset, is null."""
 
@@ -127,6 +163,8 @@ class ReportOut(BaseModel):
     empty_classes: list[str] | None
     num_sizes: int | None = Field(description="How many sizes the pictures had before they were resized.")
     sizes: list[SizeOut] | None = Field(description="The 20 commonest.")
+    columns: list[ColumnReportOut] | None = Field(description="Of a table.")
+    num_dropped: int | None = Field(description="Rows of a table that were left out, since something is missing.")
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> Self:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.services.specs import Pinned, options_of
 from core import datasets
 from core.datasets import BuiltIn, DatasetFacts
-from core.datasets.archive import look
+from core.datasets.ingest_table import check_upload
 from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta
 from core.datasets.preview import PREVIEW
@@ -165,14 +165,14 @@ class DatasetService:
         return self._storage.fetch(row.packed_key or "", {PREVIEW: files[PREVIEW]["sha256"]}) / PREVIEW
 
     def accept(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Store an upload and let it be imported; the file is consumed.
+        """Store an upload and let it be imported; the file is consumed. Options are those of pictures or of a table.
 
         Raises:
             InvalidArchive: a quick look shows that it is none, or holds an unsafe entry.
             Conflict: the name is a built-in dataset's.
         """
         refuse_builtin(name)
-        kind = look(archive, self._limits)
+        kind, options = check_upload(archive, self._limits, options)
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}

@@ -1,4 +1,4 @@
-"""Uploaded archives: what kind a file is, a quick look at the door, and its entries in the import."""
+"""Uploads: what kind a file is, a quick look into archives at the door, and their entries in the import."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -9,7 +9,7 @@ from core.datasets import tars, zips
 from core.datasets.members import Entry, Limits
 from core.errors import InvalidArchive
 
-Kind = Literal["zip", "tar", "gzip"]
+Kind = Literal["zip", "tar", "gzip", "table"]
 
 _QUICK_ENTRIES = 20_000
 _QUICK_BYTES = 64 * 2**20
@@ -27,9 +27,9 @@ def kind_of(path: Path) -> Kind:
     if head[257:262] == b"ustar":
         return "tar"
     if _is_table(head):
-        raise InvalidArchive("Tables (CSV) are not accepted yet; upload an archive of pictures.", code="archive_table")
+        return "table"
     raise InvalidArchive(
-        "This is not a zip, tar or tar.gz." if head else "The upload is empty.", code="archive_unknown"
+        "This is neither a zip, tar or tar.gz nor a table." if head else "The upload is empty.", code="archive_unknown"
     )
 
 
@@ -42,15 +42,19 @@ def entries(path: Path, limits: Limits) -> Iterator[Entry]:
             return tars.entries(path, limits, is_gzip=False)
         case "gzip":
             return tars.entries(path, limits, is_gzip=True)
+        case "table":
+            raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
 
 
 def look(path: Path, limits: Limits) -> Kind:
     """Refuse at the door what a quick look shows: at most 20,000 entries and 64 MiB; the import sees the rest.
 
     Raises:
-        InvalidArchive: it is no archive, or one of the entries seen is unsafe.
+        InvalidArchive: it is neither archive nor table, or one of the entries seen is unsafe.
     """
     kind = kind_of(path)
+    if kind == "table":
+        return kind
     if kind == "zip" and zips.check_list(path, limits) > _QUICK_ENTRIES:
         return kind
     quick = limits._replace(max_bytes=min(limits.max_bytes, _QUICK_BYTES))

@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.datasets import archive
+from core.datasets.archive import Kind
 from core.datasets.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
 from core.datasets.csv_file import Block, CsvFile
 from core.datasets.ingest import add_rows
+from core.datasets.ingest_archive import UploadOptions
 from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta, Targets
 from core.datasets.profile import Profile, look, to_number
@@ -18,9 +21,11 @@ from core.datasets.roles import Reading, TableOptions, check_names, read_roles
 from core.datasets.table_preview import write_table_preview
 from core.datasets.table_writer import TableSplit, write_table
 from core.datasets.windows import cut
-from core.errors import InvalidTable
+from core.errors import InvalidArchive, InvalidTable
+from core.spec.base import Spec
 
 _NUMBER_BYTES = 4
+_NAMES = ("an archive of pictures", "a table")
 
 
 class Read(NamedTuple):
@@ -32,10 +37,37 @@ class Read(NamedTuple):
     num_dropped: int
 
 
-def check_table(path: Path, options: Mapping[str, Any]) -> None:
-    """Refuse at the door what the first line shows. Raises `InvalidTable`, `pydantic.ValidationError`."""
-    parsed = TableOptions.model_validate(dict(options))
-    check_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
+def check_upload(path: Path, limits: Limits, options: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+    """Refuse at the door what a quick look shows; return the kind of the file and its options with every default.
+
+    Args:
+        path: of an archive of pictures, or of a table.
+        limits: of archives.
+        options: those of pictures, or of a table; with `is_table`, it is one even if it has a single column.
+
+    Raises:
+        InvalidArchive: it is neither, or the other of what the options are for.
+        InvalidTable: the header of a table does not fit the options.
+    """
+    asked = {name: value for name, value in options.items() if name != "is_table"}
+    kind = _kind(path, limits, is_table=bool(options.get("is_table")))
+    schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
+    wrong = [(f"?{name}", f"is not for {_NAMES[kind == 'table']}") for name in asked if name not in schema.model_fields]
+    if wrong:
+        raise InvalidArchive(f"{wrong[0][0]}: {wrong[0][1]}", code="wrong_options", errors=wrong)
+    parsed = schema.model_validate(asked)
+    if isinstance(parsed, TableOptions):
+        check_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
+    return kind, parsed.model_dump(mode="json")
+
+
+def _kind(path: Path, limits: Limits, *, is_table: bool) -> Kind:
+    try:
+        return archive.look(path, limits)
+    except InvalidArchive as error:
+        if is_table and error.facts.get("code") == "archive_unknown":
+            return "table"
+        raise
 
 
 def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]) -> tuple[PackedMeta, dict[str, Any]]:
@@ -48,6 +80,8 @@ def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]
     parsed = TableOptions.model_validate(dict(options))
     file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
     profiles = look(file.header, file.blocks())
+    if not profiles[0].num_rows:
+        raise InvalidTable("The table has a header and no rows.", code="table_empty")
     reading = read_roles(profiles, parsed)
     read = _read(file, reading, max_bytes=limits.max_packed_bytes)
     if reading.table.window is None:
@@ -95,8 +129,6 @@ def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
             raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
-    if not parts:
-        raise InvalidTable("The table has a header and no rows.", code="table_empty")
     rows, targets, lines = (np.concatenate([part[i] for part in parts]) for i in range(3))
     if is_series:
         return Read(*_carried(rows, targets, lines, reading), 0)
@@ -143,20 +175,18 @@ def _target(name: str, values: Sequence[str], lines: Sequence[int], reading: Rea
 
 
 def _numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
-    of: dict[str, float] = {}
-    for text in set(values):
-        number = np.nan if is_missing(text) else to_number(text)
-        if number is None or abs(number) > LARGEST:
-            bad = min(line for line, value in zip(lines, values, strict=True) if value == text)
-            raise InvalidTable(
-                f"Line {bad}, column {name!r}: {text[:40]!r} is no finite number of 32 bits.",
-                code="table_bad_value",
-                line=bad,
-                column=name,
-                hint="Correct it, leave the field empty, or name the column in `categorical` or `ignore`.",
-            )
-        of[text] = number
-    return np.asarray([of[text] for text in values], np.float64)
+    read = {text: np.nan if is_missing(text) else to_number(text) for text in set(values)}
+    bad = {text for text, number in read.items() if number is None or abs(number) > LARGEST}
+    if bad:
+        line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in bad)
+        raise InvalidTable(
+            f"Line {line}, column {name!r}: {text[:40]!r} is no finite number of 32 bits.",
+            code="table_bad_value",
+            line=line,
+            column=name,
+            hint="Correct it, leave the field empty, or name the column in `categorical` or `ignore`.",
+        )
+    return np.asarray([read[text] for text in values], np.float64)
 
 
 def _typed(targets: NDArray[np.float64], reading: Reading) -> Targets:

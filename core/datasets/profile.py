@@ -51,6 +51,10 @@ class Profile:
         return self.num_numbers + self.num_texts
 
     @property
+    def num_rows(self) -> int:
+        return self.num_values + self.num_missing
+
+    @property
     def is_numeric(self) -> bool:
         """Whether it reads as numbers: nine in ten values at least, so that one slip does not make it a text."""
         return self.num_values > 0 and self.num_numbers >= 0.9 * self.num_values

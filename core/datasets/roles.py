@@ -160,7 +160,7 @@ def _column(profile: Profile, options: TableOptions) -> Column:
 def categories_of(profile: Profile) -> tuple[str, ...]:
     """The categories that came, sorted: numbers by their size."""
     texts = {canonical(text) for text in profile.counts or ()}
-    return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=float))
+    return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=lambda text: (float(text), text)))
 
 
 def _task(targets: Sequence[Profile], options: TableOptions) -> tuple[Task, tuple[str, ...]]:

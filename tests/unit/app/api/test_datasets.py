@@ -135,7 +135,6 @@ def test_options_come_as_query(client: TestClient, archive: bytes, run_imports: 
     [
         (b"", "archive_unknown"),
         (b"this is no archive", "archive_unknown"),
-        (b"a,b\n1,2\n", "archive_table"),
         (b"PK\3\4 cut", "archive_corrupt"),
     ],
 )

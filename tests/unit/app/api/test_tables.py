@@ -1,0 +1,139 @@
+"""Tables over HTTP: uploaded as CSV, read as asked, imported, looked at, and trained on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import transaction
+from worker.importer import Importer
+
+PETS = "name,kind,weight,home\n" + "".join(
+    f"n{i},{('cat', 'dog')[i % 2]},{4 + i % 2 * 20 + i / 10},{('town', 'farm', '')[i % 3]}\n" for i in range(60)
+)
+CSV = {"Content-Type": "text/csv"}
+SERIES = "demand\n" + "".join(f"{100 + i % 24}\n" for i in range(200))
+
+
+@pytest.fixture
+def run_imports(state: State) -> Callable[[], None]:
+    """Do what the queue was asked to have done."""
+
+    def run() -> None:
+        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
+        with transaction(state["sessions"]) as session:
+            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+        for version_id in waiting:
+            importer.run(version_id)
+
+    return run
+
+
+def post(client: TestClient, text: str, *, headers: dict[str, str] = CSV, **params: Any) -> Any:
+    return client.post("/v1/datasets/pets/versions", content=text.encode(), params=params, headers=headers)
+
+
+def test_a_table_is_uploaded_imported_and_looked_at(client: TestClient, run_imports: Callable[[], None]) -> None:
+    answer = post(client, PETS, target="kind", missing="impute")
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["options"]["target"] == ["kind"]
+    run_imports()
+    version = client.get("/v1/datasets/pets/versions/1").json()
+    assert (version["state"], version["failure"]) == ("ready", None)
+    assert (version["task"], version["classes"], version["num_samples"]) == ("classification", ["cat", "dog"], 60)
+    assert version["image_shape"] == [2]
+    assert version["table"] == {
+        "columns": [{"name": "weight", "categories": None}, {"name": "home", "categories": ["farm", "town"]}],
+        "targets": ["kind"],
+        "missing": "impute",
+        "window": None,
+        "horizon": 1,
+    }
+    report = client.get("/v1/datasets/pets/versions/1/report").json()
+    assert [column["role"] for column in report["columns"]] == ["ignored", "target", "numeric", "categorical"]
+    assert report["splits"]["train"]["classes"] == {"cat": 30, "dog": 30}
+    assert client.get("/v1/datasets/pets/versions/1/preview").headers["content-type"] == "image/png"
+
+
+def test_a_table_that_cannot_be_read_fails_by_line_and_column(
+    client: TestClient, run_imports: Callable[[], None]
+) -> None:
+    assert post(client, PETS.replace("n7,dog,", "n7,dog,heavy"), target="kind").status_code == 202
+    run_imports()
+    failure = client.get("/v1/datasets/pets/versions/1").json()["failure"]
+    assert failure["code"] == "table_bad_value"
+    assert "Line 9, column 'weight': 'heavy24.7'" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("params", "pointer", "said"),
+    [
+        ({"target": "kidn"}, "?target", "did you mean 'kind'"),
+        ({"resize": "crop"}, "?resize", "is not for a table"),
+        ({"missing": "guess"}, "?missing", "drop"),
+        ({"window": 0}, "?window", ""),
+        ({"horizon": 3}, "?window", "give its window too"),
+        ({"colour": "red"}, "?colour", "unknown parameter"),
+    ],
+)
+def test_options_are_checked_at_the_door(params: dict[str, Any], pointer: str, said: str, client: TestClient) -> None:
+    answer = post(client, PETS, **params)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert said in error["detail"]
+
+
+def test_options_of_a_table_are_not_for_pictures(client: TestClient, tmp_path: Any) -> None:
+    answer = client.post("/v1/datasets/pets/versions", content=b"PK\5\6" + b"\0" * 18, params={"target": "kind"})
+    assert answer.status_code == 422
+
+
+def test_a_single_column_is_a_table_by_its_media_type(client: TestClient, run_imports: Callable[[], None]) -> None:
+    assert post(client, SERIES, headers={}).status_code == 422
+    assert post(client, SERIES, window=24).status_code == 202
+    run_imports()
+    version = client.get("/v1/datasets/pets/versions/1").json()
+    assert (version["image_shape"], version["splits"]) == ([24, 1], {"train": 136, "valid": 16})
+
+
+def job(client: TestClient, **changes: Any) -> Any:
+    body = {"dataset": {"name": "palmerpenguins"}, "architecture": {"name": "tabular"}} | changes
+    return client.post("/v1/jobs", params={"dry_run": "true"}, json=body)
+
+
+def test_a_job_on_a_table_is_checked_with_its_columns(client: TestClient) -> None:
+    known = job(client).json()
+    assert known["output_shape"] == [3]
+    assert known["num_parameters"] == (4 + 2 + 1) * 64 + 64 + 64 * 32 + 32 + 32 * 3 + 3 + 4 * 2 + 3 * 1
+    assert job(client, architecture={"name": "mlp"}).status_code == 200
+
+
+MIX = [{"name": "mixup"}]
+WINDOWS = {"name": "timeseries", "window": 24, "valid": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"architecture": {"name": "convnet"}}, "/architecture/name", "use 'mlp' or 'layers' or 'tabular'"),
+        ({"dataset": {"name": "digits"}}, "/architecture/name", "rows of a table, but the dataset has pictures"),
+        ({"callbacks": MIX}, "/callbacks/0", "blends pictures"),
+        ({"dataset": {"name": "palmerpenguins", "target": "spieces"}}, "/dataset/target", "species"),
+        ({"dataset": {"name": "palmerpenguins", "train_transforms": [{"name": "horizontal_flip"}]}},
+         "/dataset/train_transforms/0", "the dataset is a table"),
+        ({"dataset": WINDOWS, "architecture": {"name": "mlp"}}, "/dataset/valid", "divided in time"),
+        ({"batch_size": 1000}, "/batch_size", "training rows"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_table_is_refused(
+    changes: dict[str, Any], pointer: str, said: str, client: TestClient
+) -> None:
+    answer = job(client, **changes)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert said in error["detail"]
