@@ -84,6 +84,16 @@ def test_an_archive_is_sent_as_it_is(server: Any, client: Client, tmp_path: Path
     assert (server.seen[0].body, server.seen[0].headers["content-type"]) == (b"any bytes", "application/gzip")
 
 
+def test_a_table_is_sent_with_its_options(server: Any, client: Client, tmp_path: Path) -> None:
+    table = tmp_path / "pets.csv"
+    table.write_bytes(b"kind,weight\ncat,4\n")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    client.datasets.add("pets", table, options={"target": "kind", "missing": "impute"})
+    (seen,) = server.seen
+    assert (seen.body, seen.headers["content-type"]) == (table.read_bytes(), "text/csv")
+    assert dict(seen.query) == {"target": "kind", "missing": "impute"}
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_nothing_to_upload_is_said_before_anything_is_sent(
     client: Client, tmp_path: Path, name: str, server: Any
