@@ -96,7 +96,7 @@ class Reporter(Callback):
         self._losses: list[tuple[int, int, Tensor]] = []
         self._points: list[Point] = []
         self._num_images = 0
-        self._began = clock()
+        self._began = self._valid_began = clock()
 
     def on_fit_begin(self, state: RunState) -> None:
         self._began = self._clock()
@@ -114,9 +114,16 @@ class Reporter(Callback):
 
     def on_train_end(self, state: RunState) -> None:
         seconds = max(self._clock() - self._began, 1e-9)
+        self._add(state, "train", "seconds", seconds)
         self._add(state, "train", "images_per_s", self._num_images / seconds)
         self._add(state, "train", "data_wait", state.wait_seconds / seconds)
         self._add(state, "train", "peak_memory_mib", peak_memory_bytes() / 2**20)
+
+    def on_valid_begin(self, state: RunState) -> None:
+        self._valid_began = self._clock()
+
+    def on_valid_end(self, state: RunState) -> None:
+        self._add(state, "valid", "seconds", self._clock() - self._valid_began)
 
     def on_epoch_end(self, state: RunState) -> None:
         for name, value in state.metrics.items():

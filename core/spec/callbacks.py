@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
 
-Mode = Literal["auto", "min", "max"]
+Mode = Annotated[
+    Literal["auto", "min", "max", "zero"],
+    Field(description="What is better: less, more, or nearer to zero; `auto` goes by the metric."),
+]
 Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
 
 

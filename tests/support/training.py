@@ -70,7 +70,7 @@ class Memory(Channel):
 
     def points(self) -> dict[tuple[str, str, int], float | str]:
         """All values that do not measure time or memory."""
-        clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib"}
+        clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"}
         points: Sequence[Point] = [point for message in self.of(Metrics) for point in message.points]
         return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
 

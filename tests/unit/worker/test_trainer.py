@@ -121,7 +121,8 @@ def test_epochs_have_points_of_loss_metrics_and_speed(dataset: Path, tmp_path: P
     points = [point for message in channel.of(Metrics) for point in message.points]
     assert {(p.split, p.name) for p in points} == {
         *(("train", n) for n in ("loss", "accuracy", "step_loss", "lr")),
-        *(("train", n) for n in ("images_per_s", "data_wait", "peak_memory_mib", "epoch_seconds")),
+        *(("train", n) for n in ("images_per_s", "data_wait", "peak_memory_mib", "epoch_seconds", "seconds")),
+        ("valid", "seconds"),
         *(("valid", n) for n in ("loss", "accuracy")),
     }
     assert [p.step for p in points if (p.split, p.name) == ("valid", "loss")] == [5, 10]

@@ -62,10 +62,13 @@ CALLBACKS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
             {"name": "early_stopping", "patience": 1},
             {"name": "keep_best", "monitor": "valid_accuracy"},
             {"name": "gradient_clip", "max_norm": 0.5},
-            {"name": "model_checkpoint", "every_epochs": 2},
+            {"name": "model_checkpoint", "every_epochs": 2, "keep": 1},
+            {"name": "csv_logger"},
+            {"name": "confusion_matrix"},
+            {"name": "worst_samples", "count": 3},
         ]
     ),
-    max_size=4,
+    max_size=5,
     unique_by=_name,
 )
 SCHEDULES: list[dict[str, Any] | None] = [

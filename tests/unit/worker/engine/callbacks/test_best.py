@@ -17,6 +17,11 @@ def test_better_means_by_more_than_min_delta() -> None:
     assert [record.improves(value) for value in (1.0, 0.95, 0.9, 0.7)] == [True, False, False, True]
 
 
+def test_nearer_to_zero_is_better_where_that_is_asked_for() -> None:
+    record = Record("valid_bias", "zero", min_delta=0.1, baseline=-2.0)
+    assert [record.improves(value) for value in (-2.5, 1.0, -0.95, -0.5, 0.0)] == [False, True, False, True, True]
+
+
 def test_keep_best_holds_a_copy_of_the_best_epoch() -> None:
     network = nn.Linear(1, 1)
     callback = KeepBest(network)
