@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.services.checkpoints import CheckpointPredictions
 from app.services.datasets import DatasetService
 from app.services.inference import InferenceService
 from app.services.jobs import JobService
@@ -154,6 +155,10 @@ def _predictions(request: Request) -> PredictionService:
     return cast("PredictionService", request.scope["state"]["predictions"])
 
 
+def _checkpoint_predictions(request: Request, state: StateDep) -> CheckpointPredictions:
+    return CheckpointPredictions(state["sessions"], _predictions(request))
+
+
 def _inference(request: Request) -> InferenceService:
     return cast("InferenceService", request.scope["state"]["inference"])
 
@@ -173,6 +178,7 @@ VariantsDep = Annotated[VariantService, Depends(_variants)]
 VariantReaderDep = Annotated[VariantService, Depends(_variant_reader)]
 SystemDep = Annotated[SystemService, Depends(_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
+CheckpointPredictionsDep = Annotated[CheckpointPredictions, Depends(_checkpoint_predictions)]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
 ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]

@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?")
-PREDICT = re.compile(r"/v1/models/[^/]+/predict/?|/v2/.*/infer")
+PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/predict/?|/v2/.*/infer")
 ROUTERS = (jobs, results, events, datasets, models, variants, predictions, catalog, system, health, docs)
 
 

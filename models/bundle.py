@@ -120,15 +120,22 @@ def save(folder: Path, network: nn.Module, description: Description) -> dict[str
     Returns:
         The sha256 and the size in bytes of each file.
     """
-    weights, words = folder / WEIGHTS, folder / DESCRIPTION
+    weights = folder / WEIGHTS
     sha256 = write_weights(weights, network)
+    return {WEIGHTS: (sha256, weights.stat().st_size), **save_description(folder, description)}
+
+
+def save_description(folder: Path, description: Description) -> dict[str, FileFacts]:
+    """Write `bundle.json` into an existing folder, durably: where the weights lie already, they become a bundle.
+
+    Returns:
+        The sha256 and the size in bytes of the file.
+    """
+    words = folder / DESCRIPTION
     words.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
     _fsync(words)
     _fsync(folder)
-    return {
-        WEIGHTS: (sha256, weights.stat().st_size),
-        DESCRIPTION: (sha256_of(words), words.stat().st_size),
-    }
+    return {DESCRIPTION: (sha256_of(words), words.stat().st_size)}
 
 
 def load(folder: Path) -> tuple[nn.Module, Description]:

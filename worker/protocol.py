@@ -123,7 +123,7 @@ class Checkpoint(Message):
     metrics: dict[str, float | str]
     tags: tuple[Literal["best", "kept"], ...] = ()
     kept: tuple[int, ...] | None = None
-    files: dict[str, StoredFile]  # weights.safetensors, state.safetensors, snapshot.json
+    files: dict[str, StoredFile]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
 
 
 class Artifact(Message):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from models import bundle
 from worker.channel import Channel
 from worker.engine import snapshot
 from worker.engine.callback import Callback
@@ -173,7 +174,7 @@ class Snapshots(Callback):
     """Writes a snapshot at every epoch's end, when the run is left, and every so many seconds in between.
 
     Before one is taken all `checks` are called: what they refuse is never stored. The run waits for its copy only; one
-    in between is put off while another is being written.
+    in between is put off while another is being written. With `description` beside its weights each is a bundle, too.
     """
 
     def __init__(
@@ -184,6 +185,7 @@ class Snapshots(Callback):
         words: dict[str, Any],
         checks: Sequence[Callable[[RunState], None]],
         *,
+        description: bundle.Description | None = None,
         every_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -191,6 +193,7 @@ class Snapshots(Callback):
         self._run = run
         self._folder = folder
         self._words = words
+        self._description = description
         self._checks = checks
         self._every_s = every_s
         self._clock = clock
@@ -233,6 +236,8 @@ class Snapshots(Callback):
         )
 
         def tell(facts: snapshot.Facts) -> None:
+            if self._description is not None:
+                facts = facts | bundle.save_description(folder, self._description)
             self._channel.say(message(files=stored(facts)))
 
         self._writer.put(folder, self._run.network, self._run.parts(), words, tell)

@@ -125,6 +125,7 @@ def fit(
         Path(start.work_dir) / "checkpoints",
         placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | found,
         (run.guard.check, reporter.settle),
+        description=describe(start, packed),
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)

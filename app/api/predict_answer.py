@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from app.services.checkpoints import CheckpointPredicted
 from app.services.predictions import Candidate, Predicted, Prediction, Ranked, Regressed
 
 
@@ -11,6 +12,12 @@ def render(predicted: Predicted) -> bytes:
     """A `PredictionsOut` as JSON."""
     model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
     return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
+
+
+def render_by_checkpoint(told: CheckpointPredicted) -> bytes:
+    """A `CheckpointPredictionsOut` as JSON."""
+    predictions = [_rendered(one) for one in told.predictions]
+    return orjson.dumps({"checkpoint": told.checkpoint._asdict(), "predictions": predictions})
 
 
 def _rendered(prediction: Prediction) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`POST /v1/models/{ref}/predict`: labels with probabilities, or values, for pictures."""
+"""`…/predict` of a model, and of a job while it runs: labels with probabilities, or values, for pictures."""
 
 from typing import Annotated, Literal
 
@@ -7,14 +7,15 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator
 from starlette.requests import Request
 
-from app.api.predict_answer import render
+from app.api.jobs import JobId
+from app.api.predict_answer import render, render_by_checkpoint
 from app.api.predict_body import REQUEST_BODY, read_body
 from app.api.strict import StrictRoute
-from app.deps import PredictionsDep
-from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, PredictionsOut, top_k_of_text
+from app.deps import CheckpointPredictionsDep, PredictionsDep
+from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, CheckpointPredictionsOut, PredictionsOut, top_k_of_text
 from app.schemas.problems import problems
 
-router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
 REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
 ModelRef = Annotated[
@@ -31,7 +32,8 @@ Variant = Annotated[
 
 
 @router.post(
-    "/{ref}/predict",
+    "/models/{ref}/predict",
+    tags=["models"],
     response_model=PredictionsOut,
     responses=problems(400, 404, 413, 415, 422, 502, 503),
     openapi_extra={"requestBody": REQUEST_BODY},
@@ -43,3 +45,26 @@ async def predict(
     body = await read_body(request)
     predicted = await predictions.predict(ref, body.sent, top_k or body.top_k, variant)
     return Response(render(predicted), media_type="application/json")
+
+
+@router.post(
+    "/jobs/{job_id}/predict",
+    tags=["jobs"],
+    response_model=CheckpointPredictionsOut,
+    responses=problems(400, 404, 409, 413, 415, 422, 502, 503),
+    openapi_extra={"requestBody": REQUEST_BODY},
+)
+async def predict_with_checkpoint(
+    job_id: JobId,
+    request: Request,
+    predictions: CheckpointPredictionsDep,
+    checkpoint: Annotated[Literal["best", "latest"], Query(description="`best` by the job's own monitor.")] = "latest",
+    top_k: TopK = None,
+) -> Response:
+    """Predict pictures with a checkpoint of a job, also while it runs; 409 as long as there is none.
+
+    A checkpoint holds the weights of that moment; averaged ones (`ema`, `swa`) are those of the finished model.
+    """
+    body = await read_body(request)
+    told = await predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k)
+    return Response(render_by_checkpoint(told), media_type="application/json")

@@ -94,6 +94,23 @@ class ModelRefOut(BaseModel):
     variant: str | None = Field(description="The form in which it answered; null for the network as it was trained.")
 
 
+class CheckpointRefOut(BaseModel):
+    """The checkpoint that answered."""
+
+    job_id: str
+    checkpoint: int = Field(description="Its number.")
+    epoch: int
+    step: int
+    sha256: str = Field(description="Of its weights.")
+
+
+class CheckpointPredictionsOut(BaseModel):
+    """One prediction a picture by a checkpoint, in the order they were sent."""
+
+    checkpoint: CheckpointRefOut
+    predictions: list[ClassifiedOut | ValuesOut | PictureFailedOut]
+
+
 class PredictionsOut(BaseModel):
     """One prediction a picture, in the order they were sent."""
 

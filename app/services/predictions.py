@@ -153,10 +153,14 @@ class PredictionService:
             TooLarge: more pictures than may ever wait.
             Overloaded, NotReady: not now.
         """
-        if len(sent) > self._predictors.max_waiting:
-            most = self._predictors.max_waiting
-            raise TooLarge(f"{len(sent)} pictures came; at most {most} are answered at once.", max_pictures=most)
+        self._refuse_too_many(len(sent))
         served = await self._lookup.get(ref, variant)
+        predictions = await self.predict_by(served, sent, top_k)
+        return Predicted(served.name, served.version, served.variant, predictions)
+
+    async def predict_by(self, served: Served, sent: Sequence[Sent], top_k: int | None) -> list[Prediction]:
+        """The same by what was found already."""
+        self._refuse_too_many(len(sent))
         self._predictors.check_room(served.bundle, len(sent))
         decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
         pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
@@ -165,7 +169,12 @@ class PredictionService:
         if len(found) == 1 and isinstance(found[0], ServiceError):
             raise found[0]
         k = top_k or DEFAULT_TOP_K
-        return Predicted(served.name, served.version, served.variant, [_prediction(served, one, k) for one in found])
+        return [_prediction(served, one, k) for one in found]
+
+    def _refuse_too_many(self, count: int) -> None:
+        most = self._predictors.max_waiting
+        if count > most:
+            raise TooLarge(f"{count} pictures came; at most {most} are answered at once.", max_pictures=most)
 
 
 def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> Prediction:

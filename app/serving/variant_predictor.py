@@ -20,7 +20,7 @@ class VariantPredictor:
     def __init__(self, run: Runner, picture_shape: tuple[int, int, int]) -> None:
         """`picture_shape`: (H, W, C)."""
         self._run = run
-        self._picture_shape = picture_shape
+        self.picture_shape = picture_shape
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
@@ -41,7 +41,7 @@ class VariantPredictor:
             raise PredictionFailed(f"The variant cannot be run: {error}.") from error
         predictor = cls(runner, (height, width, channels))
         for size in (1, 2):  # the first batch of a size is slow: kernels are chosen, code is compiled
-            predictor([np.zeros(predictor._picture_shape, np.uint8)] * size)
+            predictor([np.zeros(predictor.picture_shape, np.uint8)] * size)
         return predictor
 
     def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
@@ -51,6 +51,6 @@ class VariantPredictor:
             ValueError: a picture has another shape than the network wants.
         """
         batch = np.stack(pictures)
-        if batch.shape[1:] != self._picture_shape:
-            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self._picture_shape}")
+        if batch.shape[1:] != self.picture_shape:
+            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.picture_shape}")
         return self._run(batch)

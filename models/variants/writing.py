@@ -66,7 +66,7 @@ def write(
     words = describe(kind, "int8" if kind == "int8" else precision)
     with quiet():
         _write_network(folder, network, description, words, calibration)
-    (folder / bundle.DESCRIPTION).write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    bundle.save_description(folder, description)
     (folder / DESCRIPTION).write_text(words.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return _facts(folder)
 

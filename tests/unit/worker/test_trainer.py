@@ -104,6 +104,8 @@ def test_every_epoch_leaves_a_checkpoint_with_its_tags(dataset: Path, tmp_path: 
         for name, file in checkpoint.files.items():
             path = Path(checkpoint.dir) / name
             assert (bundle.sha256_of(path), path.stat().st_size) == (file.sha256, file.size_bytes)
+    network, description = bundle.load(Path(checkpoints[-1].dir))  # each is a bundle, too
+    assert (description.num_outputs, network.training) == (3, False)
 
 
 def test_no_checkpoint_overtakes_the_points_before_it(dataset: Path, tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""`POST /v1/jobs/{job_id}/predict`: what a job has learnt so far answers, also while it runs."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.session import transaction
+from core.db.tables import CheckpointRow, DatasetVersionRow
+from core.jobs import DatasetState
+from models import bundle
+from tests.support import bundles
+from tests.support.finished import finish_job
+
+META = {
+    "task": "classification",
+    "classes": bundles.CLASSES,
+    "num_outputs": 3,
+    "image_shape": [1, 8, 8],
+    "resize": "stretch",
+}
+
+
+class Running:
+    """A job that is being trained, with as many checkpoints as were added."""
+
+    def __init__(self, state: State, job_id: str) -> None:
+        self.state, self.job_id = state, job_id
+        with transaction(state["sessions"]) as session:
+            for version in session.query(DatasetVersionRow):
+                version.state, version.meta = DatasetState.READY, META
+        with transaction(state["sessions"]) as session:
+            claimed = AttemptRepo(session).claim(job_id, "worker-1", 30)
+            assert claimed is not None
+            self.token = claimed.token
+
+    def add(self, number: int, *tags: str, files: tuple[str, ...] | None = None) -> None:
+        key = f"jobs/{self.job_id}/t{self.token}/checkpoints/{number}"
+        ref = bundles.store(self.state["storage"], key, seed=number)
+        stored = {name: {"sha256": sha256, "size_bytes": 1} for name, sha256 in ref.files if not files or name in files}
+        words: dict[str, Any] = {"epoch": number, "step": 10 * number, "metrics": {}, "tags": tags, "key": key}
+        with transaction(self.state["sessions"]) as session:
+            CheckpointRepo(session).add(self.job_id, self.token, number=number, files=stored, **words)
+
+
+@pytest.fixture
+def running(state: State, post_job: Callable[..., dict[str, Any]]) -> Running:
+    return Running(state, str(post_job()["id"]))
+
+
+def ask(client: TestClient, job_id: str, **params: Any) -> Any:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3).save(file, "PNG")
+    headers = {"Content-Type": "image/png"}
+    return client.post(f"/v1/jobs/{job_id}/predict", content=file.getvalue(), params=params, headers=headers)
+
+
+def expected(seed: int) -> np.ndarray:
+    """The probabilities by the network of a checkpoint, computed beside the service."""
+    import torch
+
+    words = bundles.description()
+    pixels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8, 1) * 3
+    with torch.inference_mode():
+        scores = bundles.network(words, seed)(words.preprocess()(pixels))
+    return np.asarray(torch.softmax(scores[0], 0).numpy())
+
+
+@pytest.mark.parametrize(("which", "number"), [("latest", 3), ("best", 2)])
+def test_the_checkpoint_that_is_meant_answers(client: TestClient, running: Running, which: str, number: int) -> None:
+    for each in (1, 2, 3):
+        running.add(each, *(("best",) if each == 2 else ()))
+    answer = ask(client, running.job_id, checkpoint=which, top_k=3)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["checkpoint"]
+    assert (told["job_id"], told["checkpoint"], told["step"]) == (running.job_id, number, 10 * number)
+    with transaction(running.state["sessions"], read_only=True) as session:
+        row = session.get(CheckpointRow, (running.job_id, number))
+        assert row is not None
+        assert told["sha256"] == row.files[bundle.WEIGHTS]["sha256"]
+    (prediction,) = answer.json()["predictions"]
+    found = {one["index"]: one["probability"] for one in prediction["top_k"]}
+    np.testing.assert_allclose([found[place] for place in range(3)], expected(number), atol=1e-5)
+
+
+def test_a_newer_checkpoint_answers_as_soon_as_it_is_there(client: TestClient, running: Running) -> None:
+    running.add(1)
+    assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 1
+    running.add(2)
+    assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 2
+
+
+def test_a_job_without_a_checkpoint_is_told_so(client: TestClient, running: Running) -> None:
+    answer = ask(client, running.job_id)
+    assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "running")
+    running.add(1)
+    assert ask(client, running.job_id, checkpoint="best").status_code == 409
+    assert ask(client, running.job_id, checkpoint="7").status_code == 422
+    assert ask(client, "0" * 32).status_code == 404
+
+
+def test_a_checkpoint_of_before_is_refused_with_a_reason(client: TestClient, running: Running) -> None:
+    running.add(1, files=(bundle.WEIGHTS,))
+    answer = ask(client, running.job_id)
+    assert (answer.status_code, "described" in answer.json()["detail"]) == (409, True)
+
+
+def test_damage_is_found(client: TestClient, running: Running) -> None:
+    running.add(1)
+    path = running.state["storage"].path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert ask(client, running.job_id).status_code == 500
+
+
+def test_a_finished_job_answers_too(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
+    finished = finish_job(state, post_job()["id"])
+    assert ask(client, finished.job_id, checkpoint="best").json()["checkpoint"]["checkpoint"] == 1
