@@ -17,6 +17,7 @@ from app.services.results import ResultService
 from app.services.stream import EventStreams
 from app.services.system import SystemService
 from app.services.variants import VariantService
+from app.serving.networks import Architectures
 from app.serving.predictors import Predictors
 from core.bus import Bus
 from core.datasets.limits import limits_of
@@ -100,6 +101,7 @@ def _job_service(session: Session, state: State) -> JobService:
         session,
         _dataset_service(session, state),
         state["storage"],
+        state["predictors"].networks,
         kick=state["dispatcher"].kick,
         worker_silence_s=worker_silence_s(state["settings"]),
     )
@@ -142,9 +144,18 @@ def _variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:
     return VariantService(session, state["storage"], _job_service(session, state))
 
 
-def _system(session: ReadSessionDep, settings: SettingsDep) -> SystemService:
-    canary_silence_s = CANARY_ROUNDS * settings.sweep_s
-    return SystemService(session, worker_silence_s=worker_silence_s(settings), canary_silence_s=canary_silence_s)
+def _system(session: ReadSessionDep, state: StateDep) -> SystemService:
+    settings = state["settings"]
+    return SystemService(
+        session,
+        state["predictors"].networks,
+        worker_silence_s=worker_silence_s(settings),
+        canary_silence_s=CANARY_ROUNDS * settings.sweep_s,
+    )
+
+
+def _architectures(state: StateDep) -> Architectures:
+    return state["predictors"].networks
 
 
 def _streams(request: Request) -> EventStreams:
@@ -164,7 +175,7 @@ def _inference(request: Request) -> InferenceService:
 
 
 def _readiness(state: StateDep) -> Mapping[str, Callable[[], None]]:
-    return readiness(state["sessions"], state["storage"], state["queue"])
+    return readiness(state["sessions"], state["storage"], state["queue"], state["predictors"].networks)
 
 
 DatasetsDep = Annotated[DatasetService, Depends(_datasets)]
@@ -176,6 +187,7 @@ ModelsDep = Annotated[ModelService, Depends(_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
 VariantsDep = Annotated[VariantService, Depends(_variants)]
 VariantReaderDep = Annotated[VariantService, Depends(_variant_reader)]
+ArchitecturesDep = Annotated[Architectures, Depends(_architectures)]
 SystemDep = Annotated[SystemService, Depends(_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictions, Depends(_checkpoint_predictions)]

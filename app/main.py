@@ -22,6 +22,7 @@ from app.services.stream import EventStreams
 from app.services.waiting import waiting
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
+from app.serving.processes import Processes
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
@@ -105,6 +106,7 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
             )
             stack.callback(decoder.close)
             lookup, predictors = Lookup(state["sessions"]), state["predictors"]
+            await predictors.start()
             yield {
                 **state,
                 "streams": EventStreams(state["sessions"], state["bus"]),
@@ -133,6 +135,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
     storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     predictors = Predictors(
         storage,
+        Processes(settings.predict_devices),
         max_batch_size=settings.max_batch_size,
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,

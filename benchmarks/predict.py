@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from app.serving.predictor import Predictor
+from app.inference.predictor import Predictor
 from core.db import schema
 from core.db.clock import utc_now
 from core.db.session import make_engine, make_sessions, transaction

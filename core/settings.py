@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     max_predict_bytes: PositiveInt = 32 * 2**20
     max_picture_bytes: PositiveInt = 16 * 2**20
     max_picture_pixels: PositiveInt = 25_000_000
+    predict_devices: str = Field(
+        default="auto", description="`cpu`, or `cuda:0,cuda:1`: a process each; `auto`: every GPU, or the CPU."
+    )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512
     max_loaded_models: PositiveInt = 8

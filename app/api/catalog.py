@@ -5,13 +5,15 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.api.strict import StrictRoute
+from app.deps import ArchitecturesDep
 from app.schemas.catalog import CatalogOut
+from app.schemas.problems import problems
 from app.services.catalog import catalog
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRoute)
 
 
-@router.get("", response_model=CatalogOut)
-def show_catalog() -> Any:  # noqa: ANN401 - entries by part, read by the response model
+@router.get("", response_model=CatalogOut, responses=problems(503))
+def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - entries by part, read by the response model
     """List architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets."""
-    return catalog()
+    return catalog(architectures.known())

@@ -31,6 +31,20 @@ class WorkerOut(BaseModel):
     jobs: list[str] = Field(description="Ids of the jobs it is at.")
 
 
+class InferenceOut(BaseModel):
+    """A process that runs networks."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    device: str
+    device_name: str = Field(description="Of a GPU.")
+    pid: int | None = Field(description="Null while it starts again.")
+    torch: str
+    num_gpus: int = Field(description="That this process sees.")
+    threads: int = Field(description="Threads of one network's computation.")
+    environment: dict[str, str] = Field(description="Settings of the allocator and of OpenMP that it was started with.")
+
+
 class SystemOut(BaseModel):
     """What the service runs on, who works for it, how much waits."""
 
@@ -38,6 +52,7 @@ class SystemOut(BaseModel):
 
     versions: dict[str, str]
     devices: list[str] = Field(description="Of all workers.")
+    inference: list[InferenceOut] = Field(description="The processes that answer predictions, one a device.")
     queue_depth: int = Field(description="Jobs that wait for a worker.")
     jobs: dict[str, int] = Field(description="Jobs by state.")
     workers: list[WorkerOut]

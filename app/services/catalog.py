@@ -1,13 +1,13 @@
 """What there is to choose from: every kind of every part of a spec, with the JSON Schema of its options."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-import models  # noqa: F401 - registers the architectures
+from app.serving.networks import Architecture
 from core import datasets
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
@@ -15,7 +15,6 @@ from core.spec.metrics import MetricSpec
 from core.spec.optimizers import OptimizerSpec
 from core.spec.schedules import ScheduleSpec
 from core.spec.transforms import TransformSpec
-from models import registry
 
 UNIONS: dict[str, Any] = {
     "optimizers": OptimizerSpec,
@@ -36,11 +35,19 @@ class Entry(NamedTuple):
     options: dict[str, Any]
 
 
-@lru_cache(maxsize=1)
-def catalog() -> dict[str, list[Entry]]:
+def catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[Entry]]:
     """Everything, by the part of a spec that it is for."""
     return {
-        "architectures": [_architecture(name) for name in registry.names()],
+        "architectures": [
+            Entry(one.name, one.summary, one.source, _bare(one.options)) for one in architectures.values()
+        ],
+        **_others(),
+    }
+
+
+@lru_cache(maxsize=1)
+def _others() -> dict[str, list[Entry]]:
+    return {
         **{part: [_member(kind) for kind in members(union)] for part, union in UNIONS.items()},
         "datasets": [_dataset(name) for name in datasets.names()],
     }
@@ -61,11 +68,6 @@ def _member(kind: type[BaseModel]) -> Entry:
     return Entry(kind.model_fields["name"].default, _first_sentence(told), source.rstrip(".") or None, _options(kind))
 
 
-def _architecture(name: str) -> Entry:
-    entry = registry.get(name)
-    return Entry(name, entry.summary, entry.source or None, _options(entry.options))
-
-
 def _dataset(name: str) -> Entry:
     entry = datasets.get(name)
     return Entry(name, entry.summary, f"{entry.source} ({entry.licence})", _options(entry.options))
@@ -73,10 +75,12 @@ def _dataset(name: str) -> Entry:
 
 def _options(kind: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of what may stand beside `name`."""
-    schema = kind.model_json_schema()
-    schema["properties"] = {key: value for key, value in schema.get("properties", {}).items() if key != "name"}
-    schema.pop("description", None)
-    return schema
+    return _bare(kind.model_json_schema())
+
+
+def _bare(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties = {key: value for key, value in schema.get("properties", {}).items() if key != "name"}
+    return {key: value for key, value in schema.items() if key != "description"} | {"properties": properties}
 
 
 def _first_sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.services import kinds, places, specs
 from app.services.datasets import DatasetService
+from app.serving.networks import Architectures
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
@@ -47,6 +48,7 @@ class JobService:
     """Every method is one step of the caller's transaction.
 
     Args:
+        architectures: says what can be built.
         kick: wakes the dispatcher; called after the commit.
         worker_silence_s: a worker that was silent for longer does not count as living.
     """
@@ -56,6 +58,7 @@ class JobService:
         session: Session,
         datasets: DatasetService,
         storage: Storage,
+        architectures: Architectures,
         *,
         kick: Callable[[], None],
         worker_silence_s: float,
@@ -63,6 +66,7 @@ class JobService:
         self._session = session
         self._datasets = datasets
         self._storage = storage
+        self._architectures = architectures
         self._kick = kick
         self._worker_silence_s = worker_silence_s
         self._jobs = JobRepo(session)
@@ -174,8 +178,8 @@ class JobService:
                 model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
-        resolved, offered = kinds.resolve(spec, dataset, self._devices(), model), self._offers()
-        places.check_room(resolved.spec, offered)
+        resolved = kinds.resolve(spec, dataset, self._devices(), model, self._architectures)
+        places.check_room(resolved.spec, self._offers())
         return resolved
 
     def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:

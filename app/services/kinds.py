@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, assert_never
 from app.services import fitting, specs
 from app.services.fitting import Report
 from app.services.specs import Pinned, Resolved
+from app.serving.networks import Architectures
 from core.datasets import DatasetFacts, splits
 from core.db.tables import ModelVersionRow
 from core.errors import InvalidSpec
@@ -74,17 +75,20 @@ def registry_name(spec: AnyJobSpec) -> str:
     return (spec.model or spec.name or "").partition("@")[0]
 
 
-def resolve(spec: AnyJobSpec, dataset: Pinned, devices: frozenset[str], model: Registered | None) -> Resolved:
+def resolve(
+    spec: AnyJobSpec, dataset: Pinned, devices: frozenset[str], model: Registered | None, architectures: Architectures
+) -> Resolved:
     """Fill in every default and check all parts; `model` is the one that `named_model` says, if any.
 
     Raises:
         InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
+        Unavailable: nobody can say just now what can be built.
     """
     match spec:
         case JobSpec():
-            return _pinned(specs.resolve(spec, dataset, devices), model)
+            return _pinned(specs.resolve(spec, dataset, devices, architectures), model)
         case LrFindSpec():
-            return _pinned(_resolve_sweep(spec, dataset, devices), model)
+            return _pinned(_resolve_sweep(spec, dataset, devices, architectures), model)
         case EvaluateSpec() | PredictSpec() | VariantSpec():
             assert model is not None  # noqa: S101 - the spec cannot do without
             return _resolve_examination(spec, dataset, devices, model)
@@ -112,13 +116,15 @@ def _pinned(resolved: Resolved, model: Registered | None) -> Resolved:
     return resolved._replace(spec=resolved.spec.model_copy(update={"init_from": model.ref}))
 
 
-def _resolve_sweep(spec: LrFindSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved:
+def _resolve_sweep(
+    spec: LrFindSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures
+) -> Resolved:
     if spec.end_lr <= spec.start_lr:
         errors = [("/end_lr", f"must be above start_lr, {spec.start_lr:g}")]
         raise InvalidSpec(f"{errors[0][0]}: {errors[0][1]}", errors=errors)
     shared = [name for name in TrainingSpec.model_fields if name != "kind"]
     given = {name: getattr(spec, name) for name in shared} | {"resources": ResourcesSpec()}  # one process sweeps
-    resolved = specs.resolve(JobSpec(**given), dataset, devices)
+    resolved = specs.resolve(JobSpec(**given), dataset, devices, architectures)
     return resolved._replace(spec=spec.model_copy(update={name: getattr(resolved.spec, name) for name in shared}))
 
 

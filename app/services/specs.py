@@ -1,21 +1,19 @@
 """Whether a job means something: its parts against each other and against the dataset; no database, no HTTP."""
 
-import json
 import secrets
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from app.services import fitting
 from app.services.fitting import Report
+from app.serving.networks import Architectures, Summary, Unbuildable
 from core.datasets import DatasetFacts, splits
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, ArchitectureSpec, DatasetSpec, JobSpec, TrainingSpec
 from core.spec.base import Spec
 from core.spec.explain import explain, pointer_of, unknown
-from models import registry
 
 
 class Pinned(NamedTuple):
@@ -36,11 +34,12 @@ class Resolved(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved:
+def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures) -> Resolved:
     """Fill in every default and check all parts; `devices` are those of the workers that live.
 
     Raises:
         InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
+        Unavailable: nobody can say just now what can be built.
     """
     report = Report()
     facts = dataset.facts
@@ -55,7 +54,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str]) -> Resolved
     fitting.check_transforms(spec, facts, report)
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)
-    architecture, summary = _check_architecture(spec.architecture, facts, report)
+    architecture, summary = _check_architecture(spec.architecture, facts, report, architectures)
     fitting.check_optimizer(spec, summary.parameter_names, report)
     fitting.check_freeze(spec, summary.parameter_names, report)
     if report.errors:
@@ -107,31 +106,20 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
     )
 
 
-@lru_cache(maxsize=256)
-def _checked(
-    name: str, options: str, shape: registry.Shape, num_outputs: int, cardinalities: tuple[int, ...]
-) -> registry.Summary:
-    """Remembered, since large networks take half a second, in which the caller may hold SQLite's write lock."""
-    return registry.check(name, json.loads(options), shape, num_outputs, cardinalities)
-
-
 def _check_architecture(
-    wanted: ArchitectureSpec, facts: DatasetFacts, report: Report
-) -> tuple[ArchitectureSpec, registry.Summary]:
-    at, nothing = "/architecture", registry.Summary(0, ())
-    if wanted.name not in registry.names():
-        report.add(f"{at}/name", unknown("architecture", wanted.name, registry.names()))
+    wanted: ArchitectureSpec, facts: DatasetFacts, report: Report, architectures: Architectures
+) -> tuple[ArchitectureSpec, Summary]:
+    at, nothing, known = "/architecture", Summary({}, 0, (), ()), architectures.known()
+    if wanted.name not in known:
+        report.add(f"{at}/name", unknown("architecture", wanted.name, list(known)))
         return wanted, nothing
     try:
-        options = registry.resolve(wanted.name, wanted.options)
         cardinalities = () if facts.table is None else facts.table.cardinalities
-        summary = _checked(wanted.name, json.dumps(options), facts.image_shape, facts.num_outputs, cardinalities)
-    except ValidationError as error:
-        report.errors += explain(
-            error.errors(include_input=False), registry.get(wanted.name).options.model_json_schema(), at
-        )
+        shape = tuple(facts.image_shape)
+        summary = architectures.check(wanted.name, wanted.options, shape, facts.num_outputs, cardinalities)
+    except Unbuildable as error:
+        report.errors += explain(error.errors, known[wanted.name].options, at)
+        if error.reason:
+            report.add(at + pointer_of(error.path.split("/") if error.path else ()), error.reason)
         return wanted, nothing
-    except registry.CannotBuild as error:
-        report.add(at + pointer_of(error.path.split("/") if error.path else ()), str(error))
-        return wanted, nothing
-    return ArchitectureSpec(name=wanted.name, **options), summary
+    return ArchitectureSpec(name=wanted.name, **summary.options), summary

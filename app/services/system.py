@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from app.serving.networks import Networks
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
 from core.errors import ServiceError
@@ -36,6 +37,7 @@ class System(NamedTuple):
 
     versions: dict[str, str]
     devices: list[str]
+    inference: list[dict[str, Any]]
     queue_depth: int
     jobs: dict[JobState, int]
     workers: list[WorkerView]
@@ -43,18 +45,22 @@ class System(NamedTuple):
 
 class SystemService:
     """Args:
+    networks: whose processes are told of.
     worker_silence_s: a worker that was silent for longer does not count as living.
     canary_silence_s: one that took no message for longer does not listen to the queue.
     """
 
-    def __init__(self, session: Session, *, worker_silence_s: float, canary_silence_s: float) -> None:
+    def __init__(
+        self, session: Session, networks: Networks, *, worker_silence_s: float, canary_silence_s: float
+    ) -> None:
         self._session = session
+        self._networks = networks
         self._worker_silence_s, self._canary_silence_s = worker_silence_s, canary_silence_s
 
     def show(self) -> System:
         jobs, workers = self.jobs(), self.workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
-        return System(versions(), devices, jobs[JobState.QUEUED], jobs, workers)
+        return System(versions(), devices, self._networks.facts(), jobs[JobState.QUEUED], jobs, workers)
 
     def workers(self) -> list[WorkerView]:
         """Workers that were heard of just now."""

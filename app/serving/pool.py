@@ -9,31 +9,31 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from app.serving import meters
-from app.serving.batcher import Batcher
+from app.serving.networks import Network
 from app.serving.refs import BundleRef
-from core.errors import Corrupt, NotReady, Overloaded, PredictionFailed, ServiceError
-from models.bundle import BadBundle
+from core.errors import NotReady, Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 
 REMEMBER_FAILURE_S = 5.0
 LOAD_WAIT_S = 30.0
 
-Open = Callable[[BundleRef], Batcher]
-"""Load a bundle, warm it up, and start its batcher; it may take long and fail in any way."""
+Open = Callable[[BundleRef], Network]
+"""Load a bundle and warm it up; it may take long and fail in any way."""
 
 
 class _Entry:
     """A bundle that is being loaded, is loaded, or could not be."""
 
-    def __init__(self) -> None:
-        self.loading: asyncio.Future[Batcher | ServiceError]
+    def __init__(self, ref: BundleRef) -> None:
+        self.ref = ref
+        self.loading: asyncio.Future[Network | ServiceError]
         self.failed_at: float | None = None
 
     @property
-    def batcher(self) -> Batcher | None:
+    def network(self) -> Network | None:
         outcome = self.loading.result() if self.loading.done() else None
-        return outcome if isinstance(outcome, Batcher) else None
+        return None if isinstance(outcome, ServiceError) else outcome
 
 
 class Pool:
@@ -60,13 +60,13 @@ class Pool:
         """The bundles in memory or on their way, least recently used first."""
         return list(self._entries)
 
-    def peek(self, ref: BundleRef) -> Batcher | None:
-        """The batcher of a bundle that is loaded."""
+    def peek(self, ref: BundleRef) -> Network | None:
+        """The network of a bundle that is loaded."""
         entry = self._entries.get(ref.key)
-        return entry.batcher if entry else None
+        return entry.network if entry else None
 
-    async def get(self, ref: BundleRef) -> Batcher:
-        """The batcher of a bundle, loaded if it is not; all who ask meanwhile wait for the one load.
+    async def get(self, ref: BundleRef) -> Network:
+        """The network of a bundle, loaded if it is not; all who ask meanwhile wait for the one load.
 
         Raises:
             NotReady: loading takes longer than a request should wait; it goes on.
@@ -86,6 +86,13 @@ class Pool:
         """Let a bundle go; what waits for it is still answered."""
         self._drop(ref.key)
 
+    def lose(self) -> list[BundleRef]:
+        """Forget the networks that have gone with their process; which they were, least recently used first."""
+        lost = [entry for entry in self._entries.values() if (network := entry.network) and network.is_lost]
+        for entry in lost:
+            self._drop(entry.ref.key)
+        return [entry.ref for entry in lost]
+
     async def close(self) -> None:
         """Answer what waits, then let everything go."""
         self._loaders.shutdown(wait=False, cancel_futures=True)
@@ -93,11 +100,11 @@ class Pool:
         for entry in entries:
             if not entry.loading.done():
                 entry.loading.cancel()
-            elif entry.batcher is not None:
-                self._leave(entry.batcher)
+            elif entry.network is not None:
+                self._leave(entry.network)
         await asyncio.gather(*self._leaving)
 
-    async def _outcome(self, ref: BundleRef, entry: _Entry) -> Batcher | ServiceError:
+    async def _outcome(self, ref: BundleRef, entry: _Entry) -> Network | ServiceError:
         if entry.loading.done():
             return entry.loading.result()
         try:
@@ -113,7 +120,7 @@ class Pool:
         self._entries.pop(ref.key, None)
         while len(self._entries) >= self._max_loaded:
             self._evict_one()
-        entry = self._entries[ref.key] = _Entry()
+        entry = self._entries[ref.key] = _Entry(ref)
         entry.loading = asyncio.create_task(self._load(ref, entry))
         return entry
 
@@ -122,42 +129,46 @@ class Pool:
         done = [key for key, entry in self._entries.items() if entry.loading.done()]
         if not done:
             raise Overloaded("Too many models are being loaded.", loading=len(self._entries), retry_after_s=2)
-        idle = [key for key in done if not (batcher := self._entries[key].batcher) or not batcher.num_waiting]
+        idle = [key for key in done if not (network := self._entries[key].network) or not network.num_waiting]
         self._drop((idle or done)[0])
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
-        if entry is not None and entry.batcher is not None:
-            self._leave(entry.batcher)
+        if entry is not None and entry.network is not None:
+            self._leave(entry.network)
 
-    def _leave(self, batcher: Batcher) -> None:
+    def _leave(self, network: Network) -> None:
         meters.LOADED.dec()
-        batcher.close()
-        leaving = asyncio.create_task(batcher.join())
+        network.close()
+        leaving = asyncio.create_task(network.join())
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
-    async def _load(self, ref: BundleRef, entry: _Entry) -> Batcher | ServiceError:
+    def _forget(self, entry: _Entry) -> None:
+        if self._entries.get(entry.ref.key) is entry:
+            del self._entries[entry.ref.key]
+
+    async def _load(self, ref: BundleRef, entry: _Entry) -> Network | ServiceError:
         started_at = self._clock()
         try:
             loop = asyncio.get_running_loop()
-            batcher = await loop.run_in_executor(self._loaders, self._open, ref)
+            network = await loop.run_in_executor(self._loaders, self._open, ref)
         except Exception as error:  # noqa: BLE001 - a bundle may do anything; it is told, and remembered
             meters.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
+            if isinstance(error, Unavailable | Overloaded | NotReady):  # no fault of the bundle's
+                self._forget(entry)
             entry.failed_at = self._clock()
             return _load_error(ref, error)
         meters.LOADS.labels("loaded").inc()
         meters.LOADED.inc()
         if self._entries.get(ref.key) is not entry:  # dropped meanwhile; those who waited for it ask again
-            self._leave(batcher)
+            self._leave(network)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))
-        return batcher
+        return network
 
 
 def _load_error(ref: BundleRef, error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, BadBundle):
-        return Corrupt(f"The stored files of model {ref.model!r} do not make a network.")
     return PredictionFailed(f"Model {ref.model!r} could not be loaded.", reason=type(error).__name__)

@@ -2,16 +2,9 @@
 
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from app.inference.seam import Outcome, Pixels, Scores
 
-from core.errors import ServiceError
-
-Pixels = NDArray[np.uint8]
-"""One picture, (H, W, C)."""
-Scores = NDArray[np.float32]
-"""What the network says of one picture, raw, (num_outputs,): logits, or the values of a regression; always finite."""
-Outcome = Scores | ServiceError
+__all__ = ["BundleRef", "Outcome", "Pixels", "Scores"]
 
 
 class BundleRef(NamedTuple):

@@ -27,7 +27,9 @@ from tritonclient.utils import InferenceServerException
 
 from app.deps import State
 from app.main import create_app
+from app.serving.networks import Networks
 from app.serving.predictors import Predictors
+from app.serving.processes import Processes
 from core.bus import RedisBus
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.outbox import Dispatcher
@@ -35,7 +37,9 @@ from core.queue import CeleryQueue
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.bundles import set_alias
+from tests.support.networks import LocalNetworks
 from tests.support.oip import CLASSES, SIZES, Registered, register, serving, triton
+from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
 
 pytestmark = [
@@ -66,7 +70,7 @@ class House(NamedTuple):
 def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valkey: RedisServer) -> Iterator[House]:
     """Model `cats` with versions 1 (also `champion`) and 2; `slow`; `ages`, a regression; `broken`, without files."""
     home = tmp_path_factory.mktemp("oip")
-    with state_of(home, sqlite_template, valkey.url) as state:
+    with state_of(home, sqlite_template, valkey.url, Processes("cpu")) as state:
         sessions, storage = state["sessions"], state["storage"]
         cats = [register(sessions, storage, "cats", version) for version in (1, 2)]
         set_alias(sessions, "cats", "champion", 1)
@@ -76,11 +80,17 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valke
         register(sessions, storage, "broken", 1)
         storage.delete("jobs/broken-1/bundle")
         with serving(create_app(state=state)) as url:
+            wait_for(lambda: is_ready(url), "the networks' process")
             yield House(url, state, cats)
 
 
+def is_ready(url: str) -> bool:
+    with triton("sync", url) as client:
+        return bool(client.is_server_ready())
+
+
 @contextmanager
-def state_of(home: Path, sqlite_template: Path, redis_url: str, **settings: Any) -> Iterator[State]:
+def state_of(home: Path, sqlite_template: Path, redis_url: str, networks: Networks, **settings: Any) -> Iterator[State]:
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}")
     sessions: SessionFactory = make_sessions(engine)
     queue, storage = CeleryQueue(redis_url), LocalStorage.at(str(home / "store"))
@@ -92,7 +102,7 @@ def state_of(home: Path, sqlite_template: Path, redis_url: str, **settings: Any)
         dispatcher=Dispatcher(sessions, queue),
         bus=RedisBus(redis_url),
         storage=storage,
-        predictors=Predictors(storage, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
+        predictors=Predictors(storage, networks, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
     )
     storage.close()
     engine.dispose()
@@ -577,7 +587,7 @@ def test_a_body_that_is_too_large_is_refused_in_the_protocols_form_declared_or_n
 
 @pytest.fixture
 def locked(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
-    with state_of(tmp_path, sqlite_template, valkey.url, api_keys=(SecretStr("secret"),)) as state:
+    with state_of(tmp_path, sqlite_template, valkey.url, LocalNetworks(), api_keys=(SecretStr("secret"),)) as state:
         register(state["sessions"], state["storage"], "cats", 1)
         yield state
 

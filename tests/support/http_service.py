@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.bus import MemoryBus
 from tests.support.fakes import MemoryQueue
+from tests.support.networks import LocalNetworks
 
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
 
@@ -32,7 +33,7 @@ def service_state(home: Path, sqlite_template: Path, **settings: Any) -> Iterato
         dispatcher=Dispatcher(sessions, queue),
         bus=bus,
         storage=storage,
-        predictors=Predictors(storage, max_batch_size=8, max_waiting=64, max_loaded=2),
+        predictors=Predictors(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
     )
     storage.close()
     engine.dispose()

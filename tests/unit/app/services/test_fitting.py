@@ -10,14 +10,16 @@ from core.datasets import DatasetFacts
 from core.errors import InvalidSpec
 from core.spec import JobSpec
 from core.spec.losses import TABLE, LossSpec
+from tests.support.networks import LocalNetworks
 
 PICTURES = DatasetFacts("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
+NETWORKS = LocalNetworks()
 CONVNET = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}
 
 
 def resolved(facts: DatasetFacts = PICTURES, **changes: Any) -> specs.Resolved:
     body = {"dataset": {"name": "digits"}, "architecture": CONVNET, **changes}
-    return specs.resolve(JobSpec.model_validate(body), specs.Pinned(1, {}, facts), frozenset({"cpu"}))
+    return specs.resolve(JobSpec.model_validate(body), specs.Pinned(1, {}, facts), frozenset({"cpu"}), NETWORKS)
 
 
 def refusals(facts: DatasetFacts = PICTURES, **changes: Any) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from core.db.session import SessionFactory
 from core.errors import Conflict, Corrupt, InvalidPicture, NotFound, ServiceError, Unavailable
 from core.storage import LocalStorage
 from tests.support.bundles import register, set_alias
+from tests.support.networks import LocalNetworks
 from tests.support.pictures import encoded, pixels
 
 PICTURES = np.stack([pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
@@ -24,7 +25,7 @@ async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> A
     """A service that knows `shapes` with versions 1 and 2, and `other`."""
     for name, version in (("shapes", 1), ("shapes", 2), ("other", 1)):
         register(sqlite_sessions, storage, name, version, seed=version)
-    predictors = Predictors(storage, max_batch_size=4, max_waiting=8, max_loaded=4)
+    predictors = Predictors(storage, LocalNetworks(), max_batch_size=4, max_waiting=8, max_loaded=4)
     decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
     yield InferenceService(
         sqlite_sessions, Lookup(sqlite_sessions, remember_s=0), decoder, predictors, max_batch_size=4

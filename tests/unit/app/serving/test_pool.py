@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 import pytest
 
-from app.serving.batcher import Batcher, Closed
+from app.inference.batcher import Batcher
+from app.inference.seam import Closed
 from app.serving.pool import REMEMBER_FAILURE_S, Pool
 from app.serving.refs import BundleRef
 from core.errors import Corrupt, NotReady, Overloaded, PredictionFailed
-from models.bundle import BadBundle
+from tests.support.networks import LocalNetwork
 
 PICTURE = np.zeros((1, 1, 1), np.uint8)
 
@@ -25,14 +26,15 @@ class Store:
         self.may_go = threading.Event()
         self.may_go.set()
 
-    def __call__(self, ref: BundleRef) -> Batcher:
+    def __call__(self, ref: BundleRef) -> LocalNetwork:
         self.opened.append(ref.key)
         assert self.may_go.wait(30)
         if self.failure is not None:
             raise self.failure
-        return Batcher(
+        batcher = Batcher(
             lambda pictures: np.zeros((len(pictures), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
         )
+        return LocalNetwork(batcher, 1, batcher.close)
 
 
 class Clock:
@@ -124,13 +126,12 @@ async def test_a_waiter_that_leaves_does_not_stop_the_load(store: Store, make: C
     leaves.cancel()
     await asyncio.sleep(0)
     store.may_go.set()
-    assert isinstance(await stays, Batcher)
+    assert isinstance(await stays, LocalNetwork)
 
 
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
-        (BadBundle("no"), Corrupt),
         (Corrupt("a sha256 differs"), Corrupt),
         (MemoryError(), PredictionFailed),
         (OSError("gone"), PredictionFailed),
@@ -147,7 +148,7 @@ async def test_a_failed_load_is_told_remembered_and_tried_again_later(
     assert store.opened == ["a"]
     store.failure = None
     clock.now += REMEMBER_FAILURE_S
-    assert isinstance(await pool.get(ref("a")), Batcher)
+    assert isinstance(await pool.get(ref("a")), LocalNetwork)
     assert store.opened == ["a", "a"]
 
 
@@ -157,7 +158,7 @@ async def test_failures_take_no_place_of_a_network(store: Store, make: Callable[
     with pytest.raises(PredictionFailed):
         await pool.get(ref("a"))
     store.failure = None
-    assert isinstance(await pool.get(ref("b")), Batcher)
+    assert isinstance(await pool.get(ref("b")), LocalNetwork)
     assert pool.keys == ["b"]
 
 

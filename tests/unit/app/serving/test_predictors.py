@@ -14,6 +14,7 @@ from core.errors import Corrupt, PredictionFailed, ServiceError
 from core.storage import LocalStorage
 from models.preprocess import Preprocess
 from tests.support import bundles
+from tests.support.networks import LocalNetworks
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 @pytest.fixture
 async def predictors(storage: LocalStorage) -> AsyncIterator[Predictors]:
-    predictors = Predictors(storage, max_batch_size=8, max_waiting=64, max_loaded=2)
+    predictors = Predictors(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2)
     yield predictors
     await predictors.close()
 

@@ -17,9 +17,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.serving import meters
-from app.serving.refs import Outcome, Pixels
-from app.serving.tally import Tally
+from app.inference.seam import BatchFacts, Closed, Outcome, Pixels, Request
 from core.errors import Overloaded, PredictionFailed
 
 log = structlog.get_logger(__name__)
@@ -29,22 +27,21 @@ GATHER_SHARE = 0.25  # of the time that the last batch took
 LONGEST_RETRY_S = 60
 
 Compute = Callable[[Sequence[Pixels]], NDArray[np.float32]]
+Tell = Callable[[BatchFacts, list[Request]], None]
+"""Called by the computing thread after every batch, with those whose last picture was in it, or who have gone."""
 
 
-class Closed(Exception):
-    """The batcher was closed before these pictures came; another one must be asked."""
-
-
-class _Request:
-    """The pictures of one caller, who waits for all of them."""
+class _Awaited(Request):
+    """A caller on an event loop."""
 
     def __init__(self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop) -> None:
-        self.pictures = pictures
-        self.outcomes: list[Outcome | None] = [None] * len(pictures)
-        self.num_left = len(pictures)
+        super().__init__(pictures, time.monotonic())
         self.future: asyncio.Future[list[Outcome]] = loop.create_future()
         self.loop = loop
-        self.came_at = time.monotonic()
+
+    @property
+    def is_gone(self) -> bool:
+        return self.future.done()
 
     def settle(self) -> None:
         """Wake the caller, on the event loop's thread."""
@@ -53,7 +50,7 @@ class _Request:
 
 
 class _Item(NamedTuple):
-    request: _Request
+    request: Request
     place: int
 
 
@@ -69,29 +66,28 @@ class Batcher:
     """One network, one thread, one bounded queue."""
 
     def __init__(
-        self, compute: Compute, *, model: str, max_batch_size: int, max_waiting: int, tally: Tally | None = None
+        self, compute: Compute, *, model: str, max_batch_size: int, max_waiting: int, tell: Tell | None = None
     ) -> None:
         """Start the thread.
 
         Args:
             compute: pictures to raw scores, (B, num_outputs); called by one thread only.
-            model: for logs and metrics.
+            model: for logs.
             max_batch_size: pictures.
             max_waiting: pictures that may wait; more are refused at once.
-            tally: where batches and waits are counted.
+            tell: hears of every batch, before those are woken who `submit`.
         """
         self._compute = compute
         self._model = model
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
-        self._tally = tally or Tally()
+        self._tell = tell
         self._waiting: deque[_Item] = deque()
         self._changed = threading.Condition()
         self._wanted = 1  # how many must wait before it is worth waking the thread
         self._past = _Past(0, 0.0, 0.0)
         self._seconds_a_picture = 0.0  # moving average
         self._is_closing = False
-        self._meter = meters.WAITING.labels(model)
         self._thread = threading.Thread(target=self._run, name=f"predict-{model}", daemon=True)
         self._thread.start()
 
@@ -106,16 +102,19 @@ class Batcher:
             Overloaded: the queue has no room for them; `retry_after_s` says when it may have.
             Closed: ask another batcher.
         """
-        request = _Request(pictures, asyncio.get_running_loop())
+        request = _Awaited(pictures, asyncio.get_running_loop())
+        self.put(request)
+        return await request.future if pictures else []
+
+    def put(self, request: Request) -> None:
+        """Let pictures wait; `tell` hears when they are done. Raises as `submit`."""
         with self._changed:
             if self._is_closing:
                 raise Closed
-            self._check_room(len(pictures))
-            self._waiting.extend(_Item(request, place) for place in range(len(pictures)))
-            self._meter.set(len(self._waiting))
+            self._check_room(request.num_left)
+            self._waiting.extend(_Item(request, place) for place in range(request.num_left))
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
-        return await request.future if pictures else []
 
     def check_room(self, num_pictures: int) -> None:
         """Raise Overloaded now, before work is spent on pictures that would be refused."""
@@ -135,7 +134,6 @@ class Batcher:
     def _check_room(self, num_pictures: int) -> None:
         if len(self._waiting) + num_pictures <= self._max_waiting:
             return
-        meters.REFUSED.labels(self._model).inc(num_pictures)
         seconds = len(self._waiting) * self._seconds_a_picture
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
@@ -145,12 +143,12 @@ class Batcher:
         )
 
     def _run(self) -> None:
-        while (batch := self._take()) is not None:
-            if batch:
-                self._answer(batch)
+        while (taken := self._take()) is not None:
+            batch, gone = taken
+            self._answer(batch, gone)
 
-    def _take(self) -> list[_Item] | None:
-        """The next batch; empty if all who waited have gone; None when closed and nothing waits."""
+    def _take(self) -> tuple[list[_Item], list[Request]] | None:
+        """The next batch, and those who have gone meanwhile; None when closed and nothing waits."""
         with self._changed:
             while not self._waiting and not self._is_closing:
                 self._changed.wait()
@@ -158,12 +156,16 @@ class Batcher:
                 return None
             self._gather()
             batch: list[_Item] = []
+            gone: list[Request] = []
             while self._waiting and len(batch) < self._max_batch_size:
                 item = self._waiting.popleft()
-                if not item.request.future.done():  # done already: its caller was cancelled
+                if not item.request.is_gone:
                     batch.append(item)
-            self._meter.set(len(self._waiting))
-            return batch
+                    continue
+                item.request.num_left -= 1
+                if not item.request.num_left:
+                    gone.append(item.request)
+            return batch, gone
 
     def _gather(self) -> None:
         """Right after a batch of several, let as many come back; see the top of the file."""
@@ -175,22 +177,24 @@ class Batcher:
             self._changed.wait(left)
         self._wanted = 1
 
-    def _answer(self, batch: list[_Item]) -> None:
+    def _answer(self, batch: list[_Item], done: list[Request]) -> None:
         started_at = time.monotonic()
-        outcomes = self._outcomes([request.pictures[place] for request, place in batch])
+        outcomes = self._outcomes([request.pictures[place] for request, place in batch]) if batch else []
         ended_at = time.monotonic()
-        self._past = _Past(len(batch), ended_at - started_at, ended_at)
-        self._seconds_a_picture += 0.2 * (self._past.seconds / len(batch) - self._seconds_a_picture)
-        done: list[_Request] = []
+        if batch:
+            self._past = _Past(len(batch), ended_at - started_at, ended_at)
+            self._seconds_a_picture += 0.2 * (self._past.seconds / len(batch) - self._seconds_a_picture)
         for (request, place), outcome in zip(batch, outcomes, strict=True):
             request.outcomes[place] = outcome
             if not place:
-                self._tally.count_wait(started_at - request.came_at)
+                request.waited_s = started_at - request.came_at
             request.num_left -= 1
             if not request.num_left:
                 done.append(request)
-        self._measure(outcomes)  # first, so that whoever has an answer finds it counted
-        _settle(done)
+        if self._tell is not None:  # first, so that whoever has an answer finds it counted
+            num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
+            self._tell(BatchFacts(len(batch), num_failed, ended_at - started_at), done)
+        _settle([request for request in done if isinstance(request, _Awaited)])
 
     def _outcomes(self, pictures: list[Pixels]) -> list[Outcome]:
         """Each picture's answer or error: a batch that fails is halved until the culprit stands alone."""
@@ -208,16 +212,8 @@ class Batcher:
             for one, is_finite in zip(scores, finite, strict=True)
         ]
 
-    def _measure(self, outcomes: list[Outcome]) -> None:
-        self._tally.count_batch(len(outcomes), self._past.seconds)
-        meters.BATCH_SIZE.labels(self._model).observe(len(outcomes))
-        meters.BATCH_SECONDS.labels(self._model).observe(self._past.seconds)
-        failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
-        meters.PREDICTIONS.labels(self._model, "failed").inc(failed)
-        meters.PREDICTIONS.labels(self._model, "answered").inc(len(outcomes) - failed)
 
-
-def _settle(requests: list[_Request]) -> None:
+def _settle(requests: list[_Awaited]) -> None:
     if not requests:
         return
 

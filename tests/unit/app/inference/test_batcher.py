@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.serving.batcher import Batcher, Closed
-from app.serving.refs import Pixels
+from app.inference.batcher import Batcher
+from app.inference.seam import Closed, Pixels
 from core.errors import Overloaded, PredictionFailed
 
 POISON, NOT_FINITE = 255, 254

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from app.serving.refs import Pixels
+from app.inference.seam import Pixels
 from core.errors import PredictionFailed
 from models import bundle, variants
 from models.variants import MissingPackage, Runner
@@ -21,6 +21,7 @@ class VariantPredictor:
         """`picture_shape`: (H, W, C)."""
         self._run = run
         self.picture_shape = picture_shape
+        self.num_bytes = 0  # what its files take: runtimes do not tell what they hold
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
@@ -40,6 +41,7 @@ class VariantPredictor:
         except MissingPackage as error:
             raise PredictionFailed(f"The variant cannot be run: {error}.") from error
         predictor = cls(runner, (height, width, channels))
+        predictor.num_bytes = sum(file.stat().st_size for file in folder.iterdir())
         for size in (1, 2):  # the first batch of a size is slow: kernels are chosen, code is compiled
             predictor([np.zeros(predictor.picture_shape, np.uint8)] * size)
         return predictor

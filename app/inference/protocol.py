@@ -1,0 +1,227 @@
+"""What is said between those who have pictures and the process with the networks: one message a kind, MessagePack.
+
+Each is preceded by its length, 4 bytes, little-endian. Pixels are never in a message: they lie in memory that both
+see, and a message says where. A question with an `id` gets exactly one answer with it, whatever happens.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from core import errors
+from core.errors import ServiceError
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+_LENGTH = struct.Struct("<I")
+
+
+class Message(msgspec.Struct, tag=True, array_like=True, gc=False):
+    """The base of every message."""
+
+
+# ---- questions
+
+
+class Load(Message):
+    """Have the bundle in a folder in memory and warm. Several who load the same `key` share one network."""
+
+    id: int
+    key: str
+    folder: str
+    model: str
+    max_batch_size: int
+    max_waiting: int
+
+
+class Unload(Message):
+    """Let a network go as soon as it has answered what waits; nobody answers this."""
+
+    network: int
+
+
+class Predict(Message):
+    """Score `count` pictures of the network's shape, which lie one after the other at `offset` of the shared memory."""
+
+    id: int
+    network: int
+    offset: int
+    count: int
+    came_at: float
+
+
+class Leave(Message):
+    """Whoever asked `id` has gone: do not begin with it. It is still answered, since its memory is in use till then."""
+
+    id: int
+
+
+class Check(Message):
+    """Could this network be built? `options` are JSON."""
+
+    id: int
+    name: str
+    options: bytes
+    sample_shape: tuple[int, ...]
+    num_outputs: int
+    cardinalities: tuple[int, ...]
+
+
+class Ping(Message):
+    id: int
+
+
+# ---- answers
+
+
+class ArchitectureFacts(msgspec.Struct, array_like=True):
+    """One network to choose. `options` is the JSON Schema of its options, as JSON."""
+
+    name: str
+    summary: str
+    source: str | None
+    options: bytes
+
+
+class Welcome(Message):
+    """The first word of the process: what it is, and every architecture it can build."""
+
+    pid: int
+    device: str
+    facts: dict[str, Any]
+    architectures: list[ArchitectureFacts]
+
+
+class Loaded(Message):
+    """`num_bytes` is what the network takes, `picture_shape` is (H, W, C)."""
+
+    id: int
+    network: int
+    num_bytes: int
+    picture_shape: tuple[int, int, int]
+
+
+class Refused(Message):
+    """Any question can be answered so: an error of ours, by its slug."""
+
+    id: int
+    slug: str
+    detail: str
+    facts: dict[str, Any]
+
+
+class Scored(msgspec.Struct, array_like=True, gc=False):
+    """One caller's answer: float32 (count, num_outputs), and (place, why) of the pictures that the network failed on.
+
+    Without a row and without an error, the caller was thought gone and nothing was computed.
+    """
+
+    id: int
+    scores: bytes
+    errors: list[tuple[int, str, str]]
+    waited_s: float
+
+
+class Computed(Message):
+    """A batch of a network is done. `answers` are those that are complete now, of this connection."""
+
+    network: int
+    size: int
+    num_failed: int
+    seconds: float
+    answers: list[Scored]
+
+
+class Checked(Message):
+    """It can be built; `options` are JSON with every default filled in."""
+
+    id: int
+    options: bytes
+    num_parameters: int
+    output_shape: tuple[int, ...]
+    parameter_names: tuple[str, ...]
+
+
+class Unbuildable(Message):
+    """It cannot: either `errors`, pydantic's as JSON, or a reason for the place `path` in the options."""
+
+    id: int
+    errors: bytes
+    path: str
+    reason: str
+
+
+class Pong(Message):
+    id: int
+
+
+Question = Load | Unload | Predict | Leave | Check | Ping
+Answer = Welcome | Loaded | Refused | Computed | Checked | Unbuildable | Pong
+
+_ENCODER = msgspec.msgpack.Encoder()
+_QUESTIONS: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+_ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def packed(message: Message) -> bytes:
+    """A message as it goes over the wire."""
+    frame = bytearray(_LENGTH.size)
+    _ENCODER.encode_into(message, frame, _LENGTH.size)
+    _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size)
+    return bytes(frame)
+
+
+def question_of(frame: bytes) -> Question:
+    """Raises msgspec.DecodeError."""
+    return _QUESTIONS.decode(frame)
+
+
+def answer_of(frame: bytes) -> Answer:
+    """Raises msgspec.DecodeError."""
+    return _ANSWERS.decode(frame)
+
+
+class Frames:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Every message that is complete now.
+
+        Raises:
+            ValueError: the stream makes no sense; nothing after it does.
+        """
+        self._unread += received
+        start = 0
+        while len(self._unread) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._unread, start)
+            if length > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes; at most {MAX_MESSAGE_BYTES} are read")
+            end = start + _LENGTH.size + length
+            if len(self._unread) < end:
+                break
+            yield bytes(self._unread[start + _LENGTH.size : end])
+            start = end
+        del self._unread[:start]
+
+
+def _every(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _every(narrower)
+
+
+_BY_SLUG = {kind.slug: kind for kind in _every(errors.ServiceError)}
+
+
+def refusal(id: int, error: ServiceError) -> Refused:
+    """An error of ours as a message."""
+    return Refused(id, error.slug, error.detail, error.facts)
+
+
+def error_of(refused: Refused) -> ServiceError:
+    """The error that a message tells of."""
+    return _BY_SLUG.get(refused.slug, ServiceError)(refused.detail, **refused.facts)

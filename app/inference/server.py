@@ -1,0 +1,200 @@
+"""The conversation with those who ask: each connection has its memory and its callers; the networks are shared."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, assert_never, cast
+
+import numpy as np
+import structlog
+from msgspec import MsgspecError
+from numpy.typing import NDArray
+
+from app.inference import architectures
+from app.inference.networks import Networks
+from app.inference.protocol import (
+    Check,
+    Computed,
+    Frames,
+    Leave,
+    Load,
+    Loaded,
+    Message,
+    Ping,
+    Pong,
+    Predict,
+    Question,
+    Scored,
+    Unload,
+    Welcome,
+    packed,
+    question_of,
+    refusal,
+)
+from app.inference.seam import BatchFacts, Closed, Request
+from core.errors import NotReady, ServiceError
+
+log = structlog.get_logger(__name__)
+
+
+class Asked(Request):
+    """A caller in another process."""
+
+    def __init__(self, connection: "Connection", question: Predict, shape: tuple[int, int, int]) -> None:
+        size = question.count * shape[0] * shape[1] * shape[2]
+        pixels = connection.memory[question.offset : question.offset + size].reshape(question.count, *shape)
+        super().__init__(list(pixels), question.came_at)
+        self.connection = connection
+        self.id = question.id
+        self.has_left = False
+
+    @property
+    def is_gone(self) -> bool:
+        return self.has_left or self.connection.is_closed
+
+
+class Server:
+    """One for the process, on its event loop; batches are computed and networks loaded by other threads."""
+
+    def __init__(self, device: str, facts: dict[str, Any]) -> None:
+        self._device = device
+        self._facts = facts
+        self._loop = asyncio.get_running_loop()
+        self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load-model")
+        self._checkers = ThreadPoolExecutor(1, thread_name_prefix="check")
+        self.networks = Networks(device, self._listener)
+
+    def welcome(self, pid: int) -> Welcome:
+        return Welcome(pid, self._device, self._facts, architectures.facts())
+
+    def answer(self, connection: "Connection", question: Question) -> None:
+        """Answer a question, now or later."""
+        match question:
+            case Predict():
+                self._predict(connection, question)
+            case Leave(id=id):
+                connection.leave(id)
+            case Ping(id=id):
+                connection.send(Pong(id))
+            case Load():
+                self._later(connection, question.id, self._loaders, lambda: self._load(connection, question))
+            case Unload(network=number):
+                self.networks.unload(number, connection)
+            case Check():
+                self._later(connection, question.id, self._checkers, lambda: architectures.check(question))
+            case _:
+                assert_never(question)
+
+    def _predict(self, connection: "Connection", question: Predict) -> None:
+        network = self.networks.find(question.network)
+        if network is None:
+            connection.send(refusal(question.id, left()))
+            return
+        asked = Asked(connection, question, network.picture_shape)
+        try:
+            network.batcher.put(asked)
+        except Closed:
+            connection.send(refusal(question.id, left()))
+        except ServiceError as error:
+            connection.send(refusal(question.id, error))
+        else:
+            connection.waiting[question.id] = asked
+
+    def _load(self, connection: "Connection", question: Load) -> Loaded:
+        network = self.networks.load(question, connection)
+        if connection.is_closed:
+            self.networks.unload(network.number, connection)
+        return Loaded(question.id, network.number, network.num_bytes, network.picture_shape)
+
+    def _later(
+        self, connection: "Connection", id: int, threads: ThreadPoolExecutor, work: Callable[[], Message]
+    ) -> None:
+        def run() -> None:
+            try:
+                message = work()
+            except ServiceError as error:
+                message = refusal(id, error)
+            except Exception as error:
+                log.exception("inference.bug", error=repr(error)[:500])
+                message = refusal(id, ServiceError(f"A bug of ours in the inference process: {type(error).__name__}."))
+            self._loop.call_soon_threadsafe(connection.send, message)
+
+        threads.submit(run)
+
+    def _listener(self, number: int) -> Callable[[BatchFacts, list[Request]], None]:
+        def hear(facts: BatchFacts, done: list[Request]) -> None:
+            self._loop.call_soon_threadsafe(self._tell, number, facts, done)
+
+        return hear
+
+    def _tell(self, number: int, facts: BatchFacts, done: list[Request]) -> None:
+        """Answer the callers of a batch with one message a connection; its facts go to one connection alone."""
+        answers: dict[Connection, list[Scored]] = {}
+        for asked in cast("list[Asked]", done):
+            answers.setdefault(asked.connection, []).append(_scored(asked))
+        if not answers and (holders := self.networks.holders(number)):
+            answers[cast("Connection", holders[0])] = []
+        size, num_failed, seconds = facts
+        for connection, scored in answers.items():
+            connection.send(Computed(number, size, num_failed, seconds, scored))
+            size = num_failed = 0
+
+
+def left() -> NotReady:
+    return NotReady("The network has just left memory.", retry_after_s=1)
+
+
+def _scored(asked: Asked) -> Scored:
+    asked.connection.waiting.pop(asked.id, None)
+    if any(outcome is None for outcome in asked.outcomes):
+        return Scored(asked.id, b"", [], asked.waited_s)
+    rows, errors = [], []
+    for place, outcome in enumerate(asked.outcomes):
+        if isinstance(outcome, ServiceError):
+            errors.append((place, outcome.detail, str(outcome.facts.get("reason", ""))))
+        elif outcome is not None:
+            rows.append(outcome.tobytes())
+    return Scored(asked.id, b"".join(rows), errors, asked.waited_s)
+
+
+class Connection(asyncio.Protocol):
+    """One process that asks. Its memory is what it sent along when it came."""
+
+    def __init__(
+        self, server: Server, memory: NDArray[np.uint8], pid: int, lost: Callable[["Connection"], None]
+    ) -> None:
+        self.memory = memory
+        self.waiting: dict[int, Asked] = {}
+        self.is_closed = False
+        self._server = server
+        self._pid = pid
+        self._lost = lost
+        self._frames = Frames()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.send(self._server.welcome(self._pid))
+
+    def data_received(self, received: bytes) -> None:
+        try:
+            for frame in self._frames.feed(received):
+                self._server.answer(self, question_of(frame))
+        except (ValueError, MsgspecError) as error:  # of another version than ours: there is no sense in going on
+            log.error("inference.not_understood", error=str(error))  # noqa: TRY400 - the trace tells nothing more
+            if self._transport is not None:
+                self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
+        self._server.networks.let_go(self)
+        self._lost(self)
+
+    def leave(self, id: int) -> None:
+        """Whoever asked `id` has gone."""
+        if id in self.waiting:
+            self.waiting[id].has_left = True
+
+    def send(self, message: Message) -> None:
+        if self._transport is not None and not self.is_closed:
+            self._transport.write(packed(message))

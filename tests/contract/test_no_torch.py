@@ -1,0 +1,18 @@
+"""The HTTP process answers without torch in its memory: a subprocess shows it, since tests themselves have it."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+from app.main import create_app
+from core.settings import Settings
+create_app(Settings()).openapi()
+heavy = {"torch", "torchvision", "models", "torchmetrics", "sklearn", "matplotlib", "pandas"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_the_http_process_does_not_import_torch() -> None:
+    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,79 @@
+"""Networks in the test's own process: what the inference process is made of, without the process around it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from app.inference import architectures
+from app.inference.batcher import Batcher
+from app.inference.networks import Networks
+from app.inference.protocol import Check, Load, Refused
+from app.inference.seam import BatchFacts, Request
+from app.serving.networks import Architecture, Heard, Loading, Summary
+from app.serving.processes import summary_of
+from app.serving.refs import BundleRef, Pixels
+
+
+class LocalNetwork:
+    """A batcher as the pool sees it."""
+
+    def __init__(self, batcher: Batcher, num_bytes: int, close: Callable[[], None]) -> None:
+        self.num_bytes = num_bytes
+        self.is_lost = False
+        self.submit: Callable[[Sequence[Pixels]], Any] = batcher.submit
+        self.check_room = batcher.check_room
+        self.join = batcher.join
+        self.close = close
+        self._batcher = batcher
+
+    @property
+    def num_waiting(self) -> int:
+        return self._batcher.num_waiting
+
+
+class LocalNetworks:
+    """Implements `app.serving.networks.Networks`."""
+
+    def __init__(self) -> None:
+        self._heard: dict[int, Heard] = {}
+        self._networks = Networks("cpu", lambda number: lambda facts, done: self._tell(number, facts, done))
+
+    async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def check_ready(self) -> None:
+        pass
+
+    def facts(self) -> list[dict[str, Any]]:
+        return []
+
+    def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> LocalNetwork:
+        network = self._networks.load(Load(0, ref.key, str(folder), ref.model, *allowed), self)
+        self._heard[network.number] = heard
+        return LocalNetwork(network.batcher, network.num_bytes, lambda: self._networks.unload(network.number, self))
+
+    def known(self) -> Mapping[str, Architecture]:
+        return {
+            one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options))
+            for one in architectures.facts()
+        }
+
+    def check(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        shape: tuple[int, ...],
+        num_outputs: int,
+        cardinalities: tuple[int, ...] = (),
+    ) -> Summary:
+        answer = architectures.check(Check(0, name, orjson.dumps(options), shape, num_outputs, cardinalities))
+        assert not isinstance(answer, Refused)
+        return summary_of(answer)
+
+    def _tell(self, number: int, facts: BatchFacts, done: list[Request]) -> None:
+        self._heard[number](facts, [request.waited_s for request in done])
