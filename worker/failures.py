@@ -2,12 +2,14 @@
 
 import errno
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from core.datasets.packed import Packed
 from core.errors import Corrupt, InvalidSpec
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
@@ -23,6 +25,8 @@ from worker.engine.transfer import NothingToTransfer
 from worker.protocol import Failed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_GPU_MEMORY = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")  # said by libraries beneath torch
+NO_HOST_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class AccuracyDropped(TrainingError):
@@ -37,10 +41,10 @@ class WrongDataset(TrainingError):
     """The packed dataset is not the one that the job was given."""
 
 
-def explain(error: BaseException, spec: AnyJobSpec | None) -> Failed:
+def explain(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> Failed:
     """The first error in the chain of causes that means something; else "internal"."""
     for cause in _causes(error):
-        failed = _recognise(cause, spec)
+        failed = _out_of_memory(cause, spec, dataset_dir) or _recognise(cause)
         if failed is not None:
             return failed
     text = f"{type(error).__name__}: {error}"
@@ -56,7 +60,24 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _recognise(error: BaseException, spec: AnyJobSpec | None) -> Failed | None:
+def _out_of_memory(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None) -> Failed | None:
+    text = str(error)
+    match error:
+        case torch.OutOfMemoryError():
+            code: Literal["gpu_out_of_memory", "host_out_of_memory"] = "gpu_out_of_memory"
+        case RuntimeError() if any(word in text for word in NO_GPU_MEMORY):
+            code = "gpu_out_of_memory"
+        case MemoryError():
+            code = "host_out_of_memory"
+        case RuntimeError() if any(word in text for word in NO_HOST_MEMORY):
+            code = "host_out_of_memory"
+        case _:
+            return None
+    shape = _shape(dataset_dir)
+    return Failed(code=code, message=text or "no memory", hint=_smaller(spec, shape), facts=_sizes(spec, shape))
+
+
+def _recognise(error: BaseException) -> Failed | None:
     text = str(error)
     match error:
         case Diverged(facts=facts):
@@ -65,14 +86,6 @@ def _recognise(error: BaseException, spec: AnyJobSpec | None) -> Failed | None:
         case AccuracyDropped(facts=facts):
             hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
             return Failed(code="accuracy_dropped", message=text, hint=hint, facts=facts)
-        case torch.OutOfMemoryError():
-            return Failed(code="gpu_out_of_memory", message=text, hint=_smaller(spec), facts=_sizes(spec))
-        case MemoryError():
-            return Failed(
-                code="host_out_of_memory", message=text or "no memory", hint=_smaller(spec), facts=_sizes(spec)
-            )
-        case RuntimeError() if "can't allocate memory" in text or "not enough memory" in text:
-            return Failed(code="host_out_of_memory", message=text, hint=_smaller(spec), facts=_sizes(spec))
         case OSError(errno=number) if number in NO_ROOM:
             return _disk_full(text)
         case SafetensorError() if "No space left" in text:
@@ -104,14 +117,31 @@ def _disk_full(text: str) -> Failed:
     return Failed(code="disk_full", message=text, hint=hint)
 
 
-def _smaller(spec: AnyJobSpec | None) -> str:
+def _smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
+    """What to try, the least costly first."""
+    pictures = "pictures" if shape is None else f"pictures than {'x'.join(map(str, shape))}"
     if spec is None:
-        return "Use a smaller batch_size or a smaller network."
-    return f"Use a batch_size below {spec.batch_size}, smaller pictures, or a smaller network."
+        return f"Use a smaller batch_size, smaller {pictures}, or a smaller network."
+    advice = [f"a batch_size below {spec.batch_size}"]
+    if isinstance(spec, TrainingSpec):
+        if spec.on_oom == "fail" and spec.resources.devices == 1 and spec.batch_size > 1:
+            advice.insert(0, '`"on_oom": "accumulate"`, which passes fewer samples at a time and makes the same steps')
+        if spec.precision == "fp32":
+            advice.append('`"precision": "bf16"`')
+        advice.append(f"a network smaller than this {spec.architecture.name}")
+    return f"Try {', '.join(advice)}, or smaller {pictures}."
 
 
-def _sizes(spec: AnyJobSpec | None) -> dict[str, object]:
+def _sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[str, object]:
+    known: dict[str, object] = {} if shape is None else {"image_shape": list(shape)}
     if spec is None:
-        return {}
+        return known
     network = spec.architecture.name if isinstance(spec, TrainingSpec) else spec.model
-    return {"batch_size": spec.batch_size, "architecture": network}
+    return known | {"batch_size": spec.batch_size, "architecture": network}
+
+
+def _shape(dataset_dir: Path | None) -> tuple[int, ...] | None:
+    try:
+        return None if dataset_dir is None else Packed.open(dataset_dir).meta.image_shape
+    except Exception:  # noqa: BLE001 - it is only advice that would be less exact
+        return None

@@ -200,11 +200,19 @@ class Snapshots(Callback):
         self._writer = SnapshotWriter()
         self._written = clock()
         self._last: tuple[int, str] | None = None
+        self._part_size = None if run.relief is None else run.relief.size
 
     def on_train_batch_end(self, state: RunState) -> None:
         self._writer.check()
-        if self._clock() - self._written >= self._every_s and not self._writer.is_busy:
+        is_due = self._clock() - self._written >= self._every_s and not self._writer.is_busy
+        if is_due or self._is_relieved():
             self._write(state)
+
+    def _is_relieved(self) -> bool:
+        """How many samples pass at a time has changed: from here on a resumed run must do the same."""
+        before, relief = self._part_size, self._run.relief
+        self._part_size = None if relief is None else relief.size
+        return self._part_size != before
 
     def on_epoch_end(self, state: RunState) -> None:
         self._write(state, tuple(sorted(state.kept)))

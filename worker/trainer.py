@@ -66,7 +66,7 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
         message = train(start, channel, snapshot_every_s=snapshot_every_s)
     except Exception as error:  # noqa: BLE001 - whatever it was, the supervisor is told
         log(channel, traceback.format_exc(), "error")
-        channel.say_last(explain(error, start.spec))
+        channel.say_last(explain(error, start.spec, Path(start.dataset_dir)))
         return 1
     if message is None:
         return 0
@@ -118,6 +118,8 @@ def fit(
         _tell_of_transfer(run, channel)
     channel.say(Started(runtime=placement.describe() | _runtime(run, start) | ranks.told() | found))
     shared = ranks.share(run)
+    if run.relief is not None:
+        run.relief.tell = partial(log, channel, level="warning")
     reporter = Reporter(channel, shared)
     snapshots = Snapshots(
         channel,

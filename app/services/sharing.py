@@ -26,6 +26,10 @@ def check_shares(spec: JobSpec, batch_size: int, rest: int, report: Findings) ->
         report.add(
             "/drop_last", f"a last batch of {rest} cannot be shared evenly by {count} processes; leave it out: true"
         )
+    if spec.on_oom != "fail":
+        report.add(
+            "/on_oom", "one process cannot find out alone that all are to pass fewer samples at a time; use 'fail'"
+        )
     if isinstance(spec.optimizer, LbfgsSpec):
         report.add("/optimizer/name", "'lbfgs' compares losses, which several processes each have of their own part")
     if spec.device not in {"auto", "cpu", "cuda"}:

@@ -91,6 +91,12 @@ class TrainingSpec(Spec):
         description="Batches whose gradients make one optimizer step, as a batch so many times as large would; batch "
         "norm still sees `batch_size` samples at a time. Steps, schedules and `drop_last` go by the larger batch.",
     )
+    on_oom: Literal["fail", "accumulate"] = Field(
+        default="fail",
+        description="Where the device has no memory left for a batch: fail with advice, or pass half as many samples "
+        "through the network at a time and make the same step of them; then a warning says so. Batch norm sees as many "
+        "as are passed at a time.",
+    )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     init_from: ModelRef | None = Field(
         default=None, description="Begin with the weights of this registered model; what does not fit begins anew."

@@ -27,6 +27,7 @@ from worker.engine.losses import Scale, Scaled
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
 from worker.engine.mixing import MixedLoss, Mixture
+from worker.engine.relief import Relief
 from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
@@ -69,6 +70,7 @@ def assemble(
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     schedule = spec.schedule and make_schedule(spec.schedule, optimizer, spec.epochs, len(batches))
     new_tally = _tallies(spec, meta, placement)
+    part_size = spec.batch_size if spec.accumulate_batches > 1 else None
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
         placement=placement,
@@ -88,7 +90,8 @@ def assemble(
         keep_best=_first(KeepBest, made),
         mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
         averaging=averaging,
-        part_size=spec.batch_size if spec.accumulate_batches > 1 else None,
+        part_size=part_size,
+        relief=Relief(network, part_size) if spec.on_oom == "accumulate" else None,
         transferred=transferred,
         frozen=tuple(frozen),
     )

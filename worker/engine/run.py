@@ -14,6 +14,7 @@ from worker.engine.callbacks import KeepBest, NonFiniteGuard
 from worker.engine.device import Placement
 from worker.engine.loop import Loop
 from worker.engine.metrics.tally import Tally
+from worker.engine.relief import Relief
 from worker.engine.snapshot import RandomState, Stateful
 from worker.engine.state import RunState
 from worker.engine.steps import Batch, Clip, Forward, Mix, TrainStep, ValidStep
@@ -57,6 +58,7 @@ class Run:
     mix: Mix | None = None
     averaging: Averaging | None = None
     part_size: int | None = None
+    relief: Relief | None = None
 
     def loop(self, observers: Sequence[Callback] = (), warn: Warn = to_nobody) -> Loop[Batch]:
         """The loop over it all: guard first, observers last, so that they see what the others decided.
@@ -66,7 +68,7 @@ class Run:
         hooks = Hooks((self.guard, *self.callbacks, *observers), warn)
         averaged = self.averaging is not None and self.averaging.is_ready_each_epoch
         looked_at = self.forward.of(self.averaging.network) if self.averaging is not None and averaged else self.forward
-        valid = ValidStep(looked_at, self.valid_tally, hooks)
+        valid = ValidStep(looked_at, self.valid_tally, hooks, self.relief)
         return Loop((self.train_batches, self._train_step(hooks)), (self.valid_batches, valid), hooks)
 
     def trial(self, observers: Sequence[Callback]) -> Loop[Batch]:
@@ -85,6 +87,7 @@ class Run:
             mix=self.mix,
             averaging=self.averaging,
             part_size=self.part_size,
+            relief=self.relief,
         )
 
     def parts(self) -> dict[str, Stateful]:
@@ -105,6 +108,7 @@ class Run:
             **averaging,
             **callbacks,
             **switches,
+            **({} if self.relief is None else {"relief": self.relief}),
         }
 
     def take_best(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:
@@ -159,7 +163,7 @@ class Run:
 
     def _evaluate(self, batches: ArrayBatches, is_interrupted: Callable[[], bool]) -> dict[str, Any]:
         tally = self.new_tally()
-        step = ValidStep(self.forward, tally, Hooks())
+        step = ValidStep(self.forward, tally, Hooks(), self.relief)
         scratch = RunState(max_epochs=0, steps_per_epoch=0)
         step.begin()
         for batch in batches.epoch(0):

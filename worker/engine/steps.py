@@ -12,6 +12,7 @@ from worker.engine.callback import Hooks
 from worker.engine.device import Placement
 from worker.engine.metrics.tally import Tally
 from worker.engine.mixing import MixedLoss, Mixer
+from worker.engine.relief import Relief
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 
@@ -120,11 +121,15 @@ class TrainStep:
         mix: Mix | None = None,
         averaging: Averaging | None = None,
         part_size: int | None = None,
+        relief: Relief | None = None,
     ) -> None:
-        """`part_size`: samples that are passed through the network at a time; unless given, a whole batch."""
+        """`part_size`: samples that are passed through the network at a time; unless given, a whole batch.
+
+        `relief`: makes them fewer where the device has no memory for them.
+        """
         self._mix = mix
         self._averaging = averaging
-        self._part_size = part_size
+        self._part_size, self._relief = part_size, relief
         self._forward = forward
         self._optimizer = optimizer
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -159,11 +164,16 @@ class TrainStep:
 
     def _gradients(self, batch: Batch, state: RunState) -> tuple[Tensor, Tensor]:
         """Put the batch's gradients in their places; its raw scores and mean loss, detached."""
+        if self._relief is None:
+            return self._gradients_of(batch, state, self._part_size)
+        return self._relief.of(lambda size: self._gradients_of(batch, state, size), len(batch.targets))
+
+    def _gradients_of(self, batch: Batch, state: RunState, part_size: int | None) -> tuple[Tensor, Tensor]:
         self._optimizer.zero_grad()
-        if self._part_size is None:
+        if part_size is None:
             pred, loss = self._backward(batch, state, 1.0)
         else:
-            parts = batch.parts(self._part_size)
+            parts = batch.parts(part_size)
             shares = [len(part.targets) / len(batch.targets) for part in parts]
             found = [self._backward(part, state, share) for part, share in zip(parts, shares, strict=True)]
             pred = torch.cat([part_pred for part_pred, _ in found])
@@ -222,8 +232,8 @@ class TrainStep:
 class ValidStep:
     """Forward in evaluation mode; it changes neither weights nor random state."""
 
-    def __init__(self, forward: Forward, tally: Tally, hooks: Hooks) -> None:
-        self._forward = forward
+    def __init__(self, forward: Forward, tally: Tally, hooks: Hooks, relief: Relief | None = None) -> None:
+        self._forward, self._relief = forward, relief
         self._tally = tally
         self._call = hooks.call
 
@@ -237,11 +247,20 @@ class ValidStep:
     def __call__(self, batch: Batch, state: RunState) -> None:
         images, targets, _ = batch
         state.batch_size, state.target = len(targets), targets
-        state.pred = self._forward.pred(images)
+        state.pred = self._pred(images)
         self._call("on_valid_batch_after_pred", state)
         state.loss = self._forward.loss(state.pred, targets)
         self._call("on_valid_batch_after_loss", state)
         self._tally.update(state.pred, targets, state.loss)
+
+    def _pred(self, images: Tensor) -> Tensor:
+        if self._relief is None:
+            return self._forward.pred(images)
+
+        def attempt(size: int | None) -> Tensor:
+            return torch.cat([self._forward.pred(part) for part in torch.split(images, size or len(images))])
+
+        return self._relief.of(attempt, len(images))
 
     def end(self) -> dict[str, float]:
         return self._tally.values()

@@ -156,6 +156,7 @@ def test_what_leaves_files_is_asked_for_once_and_counts_classes_only() -> None:
         ({"batch_size": 9, "accumulate_batches": 2}, "/batch_size"),
         ({"batch_size": 8, "drop_last": False, "dataset": {"name": "digits", "valid": 0.03}}, "/drop_last"),
         ({"optimizer": {"name": "lbfgs"}}, "/optimizer/name"),
+        ({"on_oom": "accumulate"}, "/on_oom"),
         ({"device": "mps"}, "/device"),
     ],
 )
