@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 from worker.channel import Channel
@@ -13,7 +14,6 @@ class Artifacts:
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel, self._folder = channel, folder
-        self._count = 0
 
     def leave(self, name: str, media_type: str, content: bytes, *, is_optional: bool = True) -> None:
         """Write a file durably, and hand it over.
@@ -21,8 +21,7 @@ class Artifacts:
         Raises:
             OSError: it cannot be written.
         """
-        self._count += 1
-        folder = self._folder / f"{self._count:06d}"
+        folder = self._folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
         with (folder / name).open("wb") as file:
             file.write(content)

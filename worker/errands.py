@@ -3,26 +3,29 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from core.datasets.packed import Packed
+from core.datasets.splits import resolve
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpec
-from core.spec.callbacks import CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
+from core.spec.callbacks import BatchSizeFinderSpec, CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
 from core.spec.schedules import OneCycleSpec
 from models import bundle
 from worker.artifacts import Artifacts
 from worker.assemble import assemble
 from worker.assemble.examination import Examination
 from worker.channel import Channel
-from worker.engine import drawings
+from worker.engine import batch_sizes, drawings
+from worker.engine.batch_sizes import Trial, choose, goes_on
 from worker.engine.callback import Callback, Hooks
-from worker.engine.device import Placement
+from worker.engine.device import Placement, peak_memory_bytes
 from worker.engine.examination import Report
 from worker.engine.lr_finder import Curve, Sweep, find_lr
 from worker.engine.ranks import Ranks
@@ -30,6 +33,7 @@ from worker.engine.run import Interrupted, Run
 from worker.engine.state import RunState
 from worker.engine.steps import ValidStep
 from worker.engine.transfer import Weights
+from worker.failures import explain
 from worker.protocol import Alive, Answered, Metrics, Point, Progress, Start
 from worker.reports import all_in_words, in_words, log
 
@@ -146,6 +150,71 @@ def answer_lr(run: Run, curve: Curve, channel: Channel) -> Answered:
         log(channel, "The loss fell at none of the learning rates: nothing can be suggested.", "warning")
     lowest = {} if curve.suggestion is None else {"suggested_lr": curve.suggestion}
     return Answered(result=curve.words(), metrics=all_in_words(lowest))
+
+
+def with_what_is_found(
+    start: Start, packed: Packed, placement: Placement, channel: Channel, words: Mapping[str, Any]
+) -> tuple[JobSpec, dict[str, Any]]:
+    """The job with numbers where it leaves them to be found, and what is to be remembered of how they were.
+
+    `words` are those of the snapshot that a resumed run goes on from: what it remembers is not looked for again.
+
+    Raises:
+        InvalidSpec: there is none.
+        Interrupted: asked to leave on the way.
+    """
+    spec, size = _with_found_batch_size(start, packed, placement, channel, words.get("batch_size"))
+    start = start.model_copy(update={"spec": spec})
+    spec, rate = with_found_lr(start, packed, placement, channel, words.get("lr_find"))
+    return spec, size | rate
+
+
+def _with_found_batch_size(
+    start: Start, packed: Packed, placement: Placement, channel: Channel, known: dict[str, Any] | None
+) -> tuple[JobSpec, dict[str, Any]]:
+    spec = start.spec
+    assert isinstance(spec, JobSpec)  # noqa: S101 - the caller's match
+    asked = next((callback for callback in spec.callbacks if isinstance(callback, BatchSizeFinderSpec)), None)
+    if asked is None:
+        return spec, {}
+    if known is None:
+        trials: list[Trial] = []
+        size = spec.batch_size
+        while not trials or (size <= _most(asked, spec, packed, placement) and goes_on(trials)):
+            trials.append(Trial(size, _speed(start, size, asked.steps, packed, placement, channel)))
+            size *= 2
+        chosen = choose(trials, asked.choose)
+        if chosen is None:
+            raise InvalidSpec(f"batch_size {spec.batch_size}: not even this size fits into memory; give a smaller one")
+        known = batch_sizes.words(trials, chosen)
+        log(channel, f"batch_size is {chosen} as 'batch_size_finder' found, instead of {spec.batch_size}.", "warning")
+    kept = tuple(callback for callback in spec.callbacks if callback != asked)
+    return spec.model_copy(update={"batch_size": known["chosen"], "callbacks": kept}), {"batch_size": known}
+
+
+def _most(asked: BatchSizeFinderSpec, spec: JobSpec, packed: Packed, placement: Placement) -> int:
+    """The largest size that makes sense: with full batches, and on a CPU, which cannot say no, with memory to spare."""
+    num_train = len(resolve(packed, spec.dataset, spec.seed).train_index)
+    has_room = placement.device.type != "cpu" or 2 * peak_memory_bytes() < batch_sizes.host_memory_bytes()
+    return min(asked.max_size, num_train // spec.accumulate_batches) if has_room else 0
+
+
+def _speed(start: Start, size: int, steps: int, packed: Packed, placement: Placement, channel: Channel) -> float | None:
+    """Samples a second; None if the size does not fit into memory."""
+    assert isinstance(start.spec, TrainingSpec)  # noqa: S101 - the caller's match
+    changes = {"batch_size": size, "on_oom": "fail"}
+    pace, spec = Pace(channel, steps, is_quiet=True), rehearsal(start.spec).model_copy(update=changes)
+    try:
+        run = assemble(spec, packed, placement, begin_with(start))
+        speed = batch_sizes.samples_per_s(run, steps, (pace,))
+    except (RuntimeError, MemoryError) as error:
+        if explain(error, spec).code not in {"gpu_out_of_memory", "host_out_of_memory"}:
+            raise
+        torch.cuda.empty_cache()  # nothing where there is no GPU
+        return None
+    if pace.is_leaving:
+        raise Interrupted
+    return speed
 
 
 def with_found_lr(

@@ -107,8 +107,8 @@ def fit(
         Interrupted: asked to leave; there is a snapshot if there was anything to keep.
     """
     resume_dir = None if start.resume_dir is None else Path(start.resume_dir)
-    known = None if resume_dir is None else snapshot.read_words(resume_dir).get("lr_find")
-    spec, found = errands.with_found_lr(start, packed, placement, channel, known)
+    remembered = {} if resume_dir is None else snapshot.read_words(resume_dir)
+    spec, found = errands.with_what_is_found(start, packed, placement, channel, remembered)
     ranks = Ranks()
     artifacts = Artifacts(channel, Path(start.work_dir) / f"artifacts{ranks.rank or ''}")  # none is told but rank 0's
     run = assemble(spec, packed, placement, errands.begin_with(start), artifacts.leave)

@@ -8,7 +8,7 @@ from app.services import sharing
 from core.datasets import DatasetFacts, splits
 from core.spec import AnyJobSpec, EvaluateSpec, ExaminationSpec, JobSpec, TrainingSpec
 from core.spec.callbacks import (
-    LEAVING,
+    ONCE,
     ConfusionTableSpec,
     CutmixSpec,
     EarlyStoppingSpec,
@@ -221,7 +221,7 @@ def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         asked = [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kinds)]
         for index in asked[1:]:
             report.add(f"/callbacks/{index}", f"there can be one {what} only")
-    for kind in LEAVING:
+    for kind in ONCE:
         for index in [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kind)][1:]:
             report.add(f"/callbacks/{index}", f"there can be one {kind.model_fields['name'].default!r} only")
     names = {callback.name for callback in spec.callbacks}

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from core.spec import JobSpec
+from core.spec.callbacks import BatchSizeFinderSpec
 from core.spec.optimizers import LbfgsSpec
 
 
@@ -30,6 +31,9 @@ def check_shares(spec: JobSpec, batch_size: int, rest: int, report: Findings) ->
         report.add(
             "/on_oom", "one process cannot find out alone that all are to pass fewer samples at a time; use 'fail'"
         )
+    for index, callback in enumerate(spec.callbacks):
+        if isinstance(callback, BatchSizeFinderSpec):
+            report.add(f"/callbacks/{index}", f"each of {count} processes would find another size; give batch_size")
     if isinstance(spec.optimizer, LbfgsSpec):
         report.add("/optimizer/name", "'lbfgs' compares losses, which several processes each have of their own part")
     if spec.device not in {"auto", "cpu", "cuda"}:

@@ -177,8 +177,21 @@ class WorstSamplesSpec(Spec):
     count: Annotated[int, Field(ge=1, le=100)] = 25
 
 
-LEAVING = (CsvLoggerSpec, TensorBoardSpec, ConfusionTableSpec, WorstSamplesSpec)
-"""What leaves files of fixed names, and is hence asked for once."""
+class BatchSizeFinderSpec(Spec):
+    """Before the training try batch sizes, `batch_size` first and then each twice the last, and train with the best.
+
+    The quickest is the smallest that makes about as many samples a second as any; the learning rate stays as it is.
+    Source: Lightning's BatchSizeFinder.
+    """
+
+    name: Literal["batch_size_finder"] = "batch_size_finder"
+    max_size: Annotated[int, Field(ge=1, le=65_536)] = 1024
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="Of each size, after a first one.")
+    choose: Literal["quickest", "largest"] = Field(default="quickest", description="`largest`: that fits into memory.")
+
+
+ONCE = (CsvLoggerSpec, TensorBoardSpec, ConfusionTableSpec, WorstSamplesSpec, BatchSizeFinderSpec)
+"""What is asked for once: most of it leaves files of fixed names."""
 
 CallbackSpec = Annotated[
     EarlyStoppingSpec
@@ -195,6 +208,7 @@ CallbackSpec = Annotated[
     | CsvLoggerSpec
     | TensorBoardSpec
     | ConfusionTableSpec
-    | WorstSamplesSpec,
+    | WorstSamplesSpec
+    | BatchSizeFinderSpec,
     Field(discriminator="name"),
 ]

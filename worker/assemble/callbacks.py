@@ -68,5 +68,7 @@ def make_callback(
             return ConfusionMatrix(watched, leave)
         case callbacks.WorstSamplesSpec():
             return WorstSamples(watched, loss or nn.CrossEntropyLoss(), leave, **given)
+        case callbacks.BatchSizeFinderSpec():
+            return Callback()  # its work is done before the run is built
         case _:
             assert_never(spec)

@@ -172,3 +172,10 @@ def test_several_processes_share_what_they_can() -> None:
         loss={"name": "cross_entropy", "class_weights": "balanced"}, resources={"devices": 2}
     ).warnings
     assert warning.startswith("with class_weights")
+
+
+def test_batch_sizes_are_tried_by_one_process() -> None:
+    asked = [{"name": "batch_size_finder"}]
+    resolved(callbacks=asked)
+    found = refusals(callbacks=asked, resources={"devices": 2}, batch_size=32)
+    assert "/callbacks/0" in [pointer for pointer, _ in found]
