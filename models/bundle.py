@@ -88,20 +88,27 @@ class Description(BaseModel):
 
     def preprocess(self) -> Preprocess | Standardize:
         """From samples as they are packed to what the network takes."""
-        return preprocess(self.architecture.name, self.image_shape, self.mean, self.std, self.cardinalities)
+        wanted = self.architecture
+        return preprocess(wanted.name, wanted.options, self.image_shape, (self.mean, self.std), self.cardinalities)
 
 
 def preprocess(
     architecture: str,
+    options: Mapping[str, Any],
     sample_shape: registry.Shape,
-    mean: Sequence[float],
-    std: Sequence[float],
+    moments: tuple[Sequence[float], Sequence[float]],
     cardinalities: Sequence[int] = (),
 ) -> Preprocess | Standardize:
-    """What samples of that shape go through before that network: the same in training and in predictions."""
+    """What samples of that shape go through before that network: the same in training and in predictions.
+
+    `moments` are means and deviations, one a channel or column; numbers that stand for something stay as they are.
+    """
+    mean, std = moments
     if len(sample_shape) == 3:
         return Preprocess(mean, std)
-    return Standardize(mean, std, cardinalities, spreads=not registry.get(architecture).embeds)
+    if registry.get(architecture).embeds or not registry.takes_numbers(architecture, options):
+        return Standardize(mean, std, cardinalities, spreads=not registry.get(architecture).embeds)
+    return Standardize([0.0] * len(mean), [1.0] * len(std), cardinalities)
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:

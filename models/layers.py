@@ -14,6 +14,7 @@ from models.layers_spec import (
     ConvSpec,
     DropoutSpec,
     EluSpec,
+    EmbeddingSpec,
     FlattenSpec,
     GroupNormSpec,
     LayerNormSpec,
@@ -22,10 +23,13 @@ from models.layers_spec import (
     LeakyReluSpec,
     LinearSpec,
     PoolSpec,
+    RecurrentSpec,
     ReshapeSpec,
     ResidualSpec,
     SoftmaxSpec,
+    TransposeSpec,
 )
+from models.recurrent import Recurrent, Tokens, Transposed
 from models.registry import Architecture, CannotBuild, Shape
 
 MAX_LAYERS = 1000
@@ -93,6 +97,7 @@ class _Builder:
             return self._residual(spec, shape, path)
         _check_rank(spec, shape, path)
         _check_in(spec, shape, path)
+        _check_first(spec, shape, path)
         _check_axes(spec, shape, path)
         try:
             with torch.device("meta"):  # bounds first: nothing may take memory yet
@@ -135,6 +140,11 @@ def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -
     return _Builder().chain(options.layers, input_shape, "layers")[0]
 
 
+def _num_codes(options: LayersOptions) -> int | None:
+    first = options.layers[0]
+    return first.num if isinstance(first, EmbeddingSpec) else None
+
+
 def _wrong_end(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs: int) -> CannotBuild:
     sized = [number for number, spec in enumerate(specs) if isinstance(spec, LinearSpec)]
     path = f"layers/{sized[-1]}/out" if sized and len(shape) == 1 else f"layers/{len(specs) - 1}"
@@ -164,6 +174,8 @@ def _rank(spec: LayerSpec) -> int | None:
     """How many axes a sample must have, channels included; None where any number will do."""
     if isinstance(spec, LinearSpec):
         return 1
+    if isinstance(spec, RecurrentSpec | TransposeSpec):
+        return 2
     digits = spec.type[-2]
     return int(digits) + 1 if spec.type.endswith("d") and digits.isdigit() else None
 
@@ -174,6 +186,7 @@ def _check_rank(spec: LayerSpec, shape: AnyShape, path: str) -> None:
         return
     if rank is not None and len(shape) != rank:
         wanted = {1: "(features,)", 2: "(C, L)", 3: "(C, H, W)", 4: "(C, D, H, W)"}[rank]
+        wanted = "(steps, features)" if isinstance(spec, RecurrentSpec | TransposeSpec) else wanted
         raise CannotBuild(path, f"{path} ({spec.type}) takes {wanted}, but is given {shape}{_advice(spec, shape)}")
 
 
@@ -182,11 +195,19 @@ def _advice(spec: LayerSpec, shape: AnyShape) -> str:
 
 
 def _check_in(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    given = spec.in_ if isinstance(spec, LinearSpec | ConvSpec | BatchNormSpec) else None
-    if given is not None and given != shape[0]:
-        what = "features" if isinstance(spec, LinearSpec) else "channels"
-        expected = (given, *shape[1:])
+    given = spec.in_ if isinstance(spec, LinearSpec | ConvSpec | BatchNormSpec | RecurrentSpec) else None
+    place = -1 if isinstance(spec, RecurrentSpec) else 0
+    if given is not None and given != shape[place]:
+        what = "features" if isinstance(spec, LinearSpec | RecurrentSpec) else "channels"
+        expected = (*shape[:-1], given) if place else (given, *shape[1:])
         raise CannotBuild(f"{path}/in", f"{path} ({spec.type}) takes {given} {what}, {expected}, but is given {shape}")
+
+
+def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
+    """What an embedding takes are numbers that stand for something: no pixels, and nothing that a layer computed."""
+    if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
+        where = f"is given {shape}" if path == "layers/0" else "has layers before it"
+        raise CannotBuild(path, f"{path} (embedding) takes whole numbers of a row or a window, but {where}")
 
 
 def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
@@ -228,6 +249,12 @@ def _make(spec: LayerSpec, shape: AnyShape) -> nn.Module:
             return nn.Flatten(start_dim)
         case ReshapeSpec(shape=target):
             return nn.Unflatten(1, target) if len(shape) == 1 else nn.Sequential(nn.Flatten(), nn.Unflatten(1, target))
+        case RecurrentSpec():
+            return Recurrent(spec.type, shape[-1], **spec.model_dump(exclude={"type", "in_"}))
+        case EmbeddingSpec(num=num, dim=dim):
+            return Tokens(num, dim)
+        case TransposeSpec():
+            return Transposed()
         case ResidualSpec():
             raise AssertionError("a residual is built from its branches")
         case _:
@@ -251,4 +278,5 @@ LAYERS = Architecture(
     options=LayersOptions,
     build=build_layers,
     axes=frozenset({1, 2, 3}),
+    num_codes=_num_codes,
 )

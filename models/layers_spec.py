@@ -1,8 +1,8 @@
 """A network in words: a list of layers as data, each with bounds on every number. It builds nothing."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.registry import Options
 
@@ -166,6 +166,49 @@ class ReshapeSpec(Options):
     shape: Annotated[tuple[Size, ...], Field(strict=False, min_length=1, max_length=4)]
 
 
+class RecurrentSpec(Options):
+    """A recurrent network over the steps of a sequence, (T, F). Source: `torch.nn.LSTM`, `torch.nn.GRU`."""
+
+    type: Literal["lstm", "gru"]
+    in_: In = None
+    """Features of a step; inferred, and checked where it is given."""
+    hidden: Annotated[int, Field(ge=1, le=16_384)]
+    """Units of each layer and direction."""
+    layers: Annotated[int, Field(ge=1, le=32)] = 1
+    dropout: Drop = 0.0
+    """Between its layers, so that it takes two of them."""
+    bidirectional: bool = False
+    """A second one reads from the end; both are given side by side."""
+    take: Literal["last", "all"] = "last"
+    """`last` gives the state after the last step, a vector; `all` what comes of every step, (T, units)."""
+
+    @model_validator(mode="after")
+    def _drops_between(self) -> Self:
+        if self.dropout and self.layers == 1:
+            raise ValueError("dropout acts between layers: give it two layers or more, or put a dropout layer after it")
+        return self
+
+
+class EmbeddingSpec(Options):
+    """A learnt vector for each of `num` whole numbers, from 0; it comes first, and samples reach it unscaled.
+
+    Of a table's categories 0 is that of one which is missing or unknown, and the others count from 1.
+    Source: `torch.nn.Embedding`.
+    """
+
+    type: Literal["embedding"]
+    num: Annotated[int, Field(ge=1, le=10_000_000)]
+    """How many there are."""
+    dim: Annotated[int, Field(ge=1, le=16_384)]
+    """Length of each vector."""
+
+
+class TransposeSpec(Options):
+    """Let the two axes of a sequence change places: `conv1d` takes (channels, steps), `lstm` (steps, features)."""
+
+    type: Literal["transpose"]
+
+
 class ResidualSpec(Options):
     """The sum of what comes in and what `layers` make of it. Source: He, Zhang, Ren and Sun, 2015."""
 
@@ -190,6 +233,9 @@ LayerSpec = Annotated[
     | SoftmaxSpec
     | FlattenSpec
     | ReshapeSpec
+    | RecurrentSpec
+    | EmbeddingSpec
+    | TransposeSpec
     | ResidualSpec,
     Field(discriminator="type"),
 ]
@@ -199,4 +245,5 @@ ResidualSpec.model_rebuild()
 
 class LayersOptions(Options):
     layers: Annotated[tuple[LayerSpec, ...], Field(strict=False, min_length=1, max_length=1000)]
-    """From the picture, (C, H, W), to one number an output; the last layer must give a vector of that size."""
+    """From the picture, (C, H, W), the window, (T, F), or the row, (F,), to one number an output; the last layer must
+    give a vector of that size."""

@@ -60,8 +60,9 @@ class Architecture:
     Attributes:
         build: maps options, the shape of what comes in and the number of outputs to a network.
         axes: how many a sample may have.
-        embeds: it takes a table's categories by their numbers; `build` is given the columns' cardinalities in the
-            place of a shape, 0 for numbers. To others each category is a value of its own, 0 or 1.
+        embeds: `build` is given the cardinalities of a table's columns in the place of a shape, 0 for numbers.
+        num_codes: with these options it takes samples as whole numbers from 0, so many different ones, and so a table's
+            categories by their numbers; None if it takes quantities, and a value of 0 or 1 for each category.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Architecture:
     build: Callable[[Any, Shape, int], nn.Module]
     axes: frozenset[int] = frozenset({3})
     embeds: bool = False
+    num_codes: Callable[[Any], int | None] = lambda _options: None
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
@@ -134,12 +136,32 @@ def build(
     parsed = architecture.options.model_validate(dict(options))
     if architecture.embeds:
         return architecture.build(parsed, tuple(cardinalities) or (0,) * input_shape[0], num_outputs)
-    return architecture.build(parsed, seen_shape(name, input_shape, cardinalities), num_outputs)
+    if len(input_shape) == 1:
+        _check_codes(architecture.num_codes(parsed), cardinalities)
+    return architecture.build(parsed, seen_shape(name, options, input_shape, cardinalities), num_outputs)
 
 
-def seen_shape(name: str, input_shape: Shape, cardinalities: Sequence[int] = ()) -> Shape:
+def _check_codes(num_codes: int | None, cardinalities: Sequence[int]) -> None:
+    if num_codes is None or not cardinalities:
+        return
+    if min(cardinalities) == 0:
+        place = list(cardinalities).index(0) + 1
+        raise CannotBuild("layers/0", f"an embedding takes categories, but column {place} of the table holds numbers")
+    if max(cardinalities) >= num_codes:
+        most = max(cardinalities)
+        reason = f"a column has {most} categories, which count from 1: {most + 1} numbers are needed, not {num_codes}"
+        raise CannotBuild("layers/0/num", reason)
+
+
+def takes_numbers(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether that network takes a table's categories by their numbers."""
+    architecture = get(name)
+    return architecture.embeds or architecture.num_codes(architecture.options.model_validate(dict(options))) is not None
+
+
+def seen_shape(name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()) -> Shape:
     """The shape in which samples reach the network, once they are preprocessed."""
-    if not cardinalities or len(input_shape) != 1 or get(name).embeds:
+    if not cardinalities or len(input_shape) != 1 or takes_numbers(name, options):
         return input_shape
     return (sum(cardinality or 1 for cardinality in cardinalities),)
 
@@ -160,7 +182,7 @@ def check(
     with torch.device("meta"), torch.inference_mode():
         network = build(name, options, input_shape, num_outputs, cardinalities).eval()
         try:
-            scores = network(torch.empty(2, *seen_shape(name, input_shape, cardinalities)))
+            scores = network(torch.empty(2, *seen_shape(name, options, input_shape, cardinalities)))
         except (RuntimeError, ValueError) as error:
             raise CannotBuild("", f"{name} cannot take samples of shape {input_shape}: {error}") from error
     if tuple(scores.shape) != (2, num_outputs):

@@ -105,6 +105,10 @@ def _recognise(error: BaseException) -> Failed | None:
             | MissingPackage()
         ):
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
+        case IndexError() if "index out of range in self" in text:
+            message = "A number of the dataset is too large for the embedding, or below 0."
+            hint = "The layer `embedding` takes whole numbers from 0 to num - 1: raise `num`, or look at the table."
+            return Failed(code="invalid_spec", message=message, hint=hint)
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."
             return Failed(code="invalid_spec", message=text, hint=hint)

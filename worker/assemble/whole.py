@@ -136,8 +136,9 @@ def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], t
 
 def preprocess(spec: JobSpec, meta: PackedMeta) -> nn.Module:
     """What every split and every prediction goes through."""
-    mean, std = normalization(spec, meta)
-    return bundle.preprocess(spec.architecture.name, meta.image_shape, mean, std, cardinalities(meta))
+    wanted = spec.architecture
+    moments = normalization(spec, meta)
+    return bundle.preprocess(wanted.name, wanted.options, meta.image_shape, moments, cardinalities(meta))
 
 
 def cardinalities(meta: PackedMeta) -> tuple[int, ...]:

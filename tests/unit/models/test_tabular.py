@@ -22,8 +22,8 @@ def test_numbers_are_standardized_and_missing_ones_are_the_mean() -> None:
 def test_categories_are_spread_for_networks_that_know_none() -> None:
     seen = Standardize([12.0, 0.0, 0.0], [2.0, 1.0, 1.0], CARDINALITIES, spreads=True)(ROWS)
     assert seen.tolist() == [[-1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 1, 0]]
-    assert registry.seen_shape("mlp", (3,), CARDINALITIES) == (6,)
-    assert registry.seen_shape("tabular", (3,), CARDINALITIES) == (3,)
+    assert registry.seen_shape("mlp", {}, (3,), CARDINALITIES) == (6,)
+    assert registry.seen_shape("tabular", {}, (3,), CARDINALITIES) == (3,)
 
 
 @pytest.mark.parametrize("rows", [ROWS.double(), ROWS[:, :2], ROWS.to(torch.uint8)])

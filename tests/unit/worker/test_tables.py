@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,10 +11,12 @@ import yaml
 from core.datasets.ingest import pack_builtin
 from core.datasets.packed import Packed
 from core.spec import JobSpec
-from tests.support.training import cpu
+from tests.support.training import InterruptAt, cpu, weights_hash
 from worker.assemble import assemble
+from worker.engine import snapshot
 from worker.engine.losses import Each
 from worker.engine.run import Run
+from worker.failures import explain
 
 PENGUINS: dict[str, Any] = {
     "dataset": {"name": "palmerpenguins", "valid": 0.2},
@@ -86,3 +89,49 @@ def test_rows_that_lack_something_train_too(tmp_path: Path) -> None:
     run.loop().fit(run.state)
     assert all(parameter.isfinite().all() for parameter in run.network.parameters())
     assert not torch.equal(run.network.embeddings[1].weight[0], unknown)  # type: ignore[index,union-attr]
+
+
+HOURS = {"name": "timeseries", "num_hours": 600, "window": 24, "horizon": 2, "valid_share": 0.25}
+DEMAND: dict[str, Any] = {
+    "dataset": HOURS,
+    "architecture": {"name": "layers", "layers": [{"type": "gru", "hidden": 16}, {"type": "linear", "out": 2}]},
+    "optimizer": {"name": "adam", "lr": 0.02},
+    "metrics": ["mae"],
+    "epochs": 8,
+    "batch_size": 64,
+}
+
+
+def test_a_series_is_foretold_better_than_by_its_last_value(tmp_path: Path) -> None:
+    run = run_of(tmp_path, **DEMAND)
+    run.loop().fit(run.state)
+    valid = Packed.open(tmp_path / "packed").split("valid")
+    naive = np.abs(valid.targets - valid.images[:, -1, :1]).mean()
+    assert run.state.metrics["valid_mae"] < 0.9 * naive
+
+
+LAYERS = [{"type": "lstm", "hidden": 6, "layers": 2, "dropout": 0.3}, {"type": "gru", "hidden": 6}]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_recurrent_network_goes_on_as_if_it_had_not_been_interrupted(layer: dict[str, Any], tmp_path: Path) -> None:
+    layers = {"name": "layers", "layers": [layer, {"type": "linear", "out": 2}]}
+    changes: dict[str, Any] = DEMAND | {"architecture": layers, "epochs": 2}
+    whole = run_of(tmp_path, **changes)
+    whole.loop().fit(whole.state)
+    spec = JobSpec.model_validate(PENGUINS | changes)
+    broken, resumed = (assemble(spec, Packed.open(tmp_path / "packed"), cpu()) for _ in range(2))
+    broken.loop((InterruptAt(8),)).fit(broken.state)
+    snapshot.write(tmp_path / "snapshot", broken.network, broken.parts(), {"epochs": 2})
+    snapshot.restore(tmp_path / "snapshot", resumed.network, resumed.parts(), resumed.placement.device)
+    resumed.loop().fit(resumed.state)
+    assert weights_hash(resumed.network, tmp_path) == weights_hash(whole.network, tmp_path)
+
+
+def test_a_token_too_many_is_told_as_what_it_is(tmp_path: Path) -> None:
+    layers = [{"type": "embedding", "num": 3, "dim": 2}, {"type": "flatten"}, {"type": "linear", "out": 2}]
+    run = run_of(tmp_path, **DEMAND | {"architecture": {"name": "layers", "layers": layers}})
+    with pytest.raises(IndexError) as raised:
+        run.loop().fit(run.state)
+    failed = explain(raised.value, None)
+    assert (failed.code, "num - 1" in failed.hint) == ("invalid_spec", True)
