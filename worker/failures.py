@@ -20,7 +20,7 @@ from worker.engine.callbacks import Diverged, NothingToTrain
 from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
 from worker.engine.optimizers import UnknownParameters
-from worker.engine.snapshot import BadSnapshot
+from worker.engine.snapshot_sums import BadSnapshot
 from worker.engine.transfer import NothingToTransfer
 from worker.protocol import Failed
 

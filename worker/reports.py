@@ -15,6 +15,7 @@ from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import peak_memory_bytes
 from worker.engine.run import Run
+from worker.engine.snapshot_sums import folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
 from worker.protocol import Alive, Checkpoint, Log, Metrics, Point, Progress, StoredFile
@@ -230,7 +231,7 @@ class Snapshots(Callback):
     def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
         for check in self._checks:
             check(state)
-        folder = self._folder / f"e{state.epoch:06d}-s{state.step:010d}-{state.phase}"
+        folder = self._folder / folder_name(state.epoch, state.step, state.phase)
         tags = tuple(sorted(state.tags)) if state.phase == "end" else ()
         words = self._words | {"epoch": state.epoch, "step": state.step}
         message = partial(

@@ -2,18 +2,24 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from core.spec import ANY_JOB
+from worker.engine.snapshot_sums import newest_sound
 from worker.protocol import Start
 
 FOREVER_S = 1e9  # alone in a shell nobody holds a lease
 
 
-def start_from(options: argparse.Namespace) -> Start:
-    """What a supervisor would have told the trainer."""
+def start_from(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
+    """What a supervisor would have told the trainer; of a damaged snapshot it `warn`s, and takes the one before.
+
+    Raises:
+        BadSnapshot: there is no sound one.
+    """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
     is_json = options.spec.suffix == ".json"  # YAML takes its `1e-8` for a text
@@ -25,7 +31,7 @@ def start_from(options: argparse.Namespace) -> Start:
         dataset_dir=str(options.dataset_dir),
         dataset={"name": spec.dataset.name, "version": spec.dataset.version},
         work_dir=str(options.work_dir),
-        resume_dir=None if options.resume_dir is None else str(options.resume_dir),
+        resume_dir=None if options.resume_dir is None else str(newest_sound(options.resume_dir, warn)),
         model_dir=None if options.model_dir is None else str(options.model_dir),
         lease_s=FOREVER_S,
     )
@@ -40,5 +46,5 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
     parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
     parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
-    parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from")
+    parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from, or the folder of them all")
     return parser

@@ -24,6 +24,7 @@ from worker.engine import snapshot
 from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_threads
 from worker.engine.ranks import Ranks
 from worker.engine.run import Interrupted, Run
+from worker.engine.snapshot_sums import BadSnapshot
 from worker.failures import WrongDataset, explain
 from worker.launcher import launch, num_ranks
 from worker.predictions import predict
@@ -41,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     if options.spec is not None:
         preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
-        return begin(shell.start_from(options), channel)
+        try:
+            start = shell.start_from(options, partial(log, channel, level="warning"))
+        except BadSnapshot as error:
+            channel.say_last(explain(error, None))
+            return 1
+        return begin(start, channel)
     channel.listen(STDIN)
     warm_up()
     start = channel.wait_for_start()

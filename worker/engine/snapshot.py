@@ -18,17 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.bundle import write_weights
-from worker.engine.callback import TrainingError
 from worker.engine.optimizers import lay_out_like_parameters
+from worker.engine.snapshot_sums import BadSnapshot, write_sums
 
 WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 1
 RESERVE_BYTES = 8 * 2**20  # left to whoever else writes there: a full disk stops a database, too
 Facts = dict[str, tuple[str, int]]
-
-
-class BadSnapshot(TrainingError, ValueError):
-    """The files are not a snapshot of this run, or damaged."""
 
 
 class Stateful(Protocol):
@@ -173,6 +169,7 @@ def _write_files(folder: Path, frozen: Frozen) -> Facts:
         STATE: write_weights(folder / STATE, frozen.state),
         WORDS: _write_json(folder / WORDS, frozen.document),
     }
+    write_sums(folder, hashes)
     return {name: (sha256, (folder / name).stat().st_size) for name, sha256 in hashes.items()}
 
 

@@ -15,6 +15,7 @@ from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
 from worker.engine.run import Run
+from worker.engine.snapshot_sums import BadSnapshot
 from worker.reports import Reporter
 
 EVERYTHING: dict[str, Any] = {
@@ -156,21 +157,21 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "snapshot.json"])
 def test_a_damaged_file_is_told(written: Path, name: str) -> None:
     (written / name).write_bytes((written / name).read_bytes()[:-3])
-    with pytest.raises(snapshot.BadSnapshot):
+    with pytest.raises(BadSnapshot):
         snapshot.restore(written, nn.Linear(1, 1), {"part": Part({})}, torch.device("cpu"))
 
 
 def test_another_runs_snapshot_is_refused(written: Path) -> None:
-    with pytest.raises(snapshot.BadSnapshot, match=r"holds \['part'\]; this run has \['other'\]"):
+    with pytest.raises(BadSnapshot, match=r"holds \['part'\]; this run has \['other'\]"):
         snapshot.restore(written, nn.Linear(1, 1), {"other": Part({})}, torch.device("cpu"))
-    with pytest.raises(snapshot.BadSnapshot, match="size mismatch"):
+    with pytest.raises(BadSnapshot, match="size mismatch"):
         snapshot.restore(written, nn.Linear(2, 1), {"part": Part({})}, torch.device("cpu"))
 
 
 def test_an_unknown_format_is_refused(written: Path) -> None:
     document = json.loads((written / "snapshot.json").read_text())
     (written / "snapshot.json").write_text(json.dumps(document | {"format_version": 99}))
-    with pytest.raises(snapshot.BadSnapshot, match="format 99"):
+    with pytest.raises(BadSnapshot, match="format 99"):
         snapshot.read_words(written)
 
 
