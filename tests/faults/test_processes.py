@@ -1,7 +1,10 @@
 """Processes that die, freeze or leave: the job ends as if they had not."""
 
 import os
+import resource
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +163,31 @@ def test_row_45_the_time_of_a_job_is_up(stack: Stack) -> None:
     assert row.failure is not None
     assert (row.state, row.failure["code"]) == (JobState.FAILED, "time_limit")
     assert stack.http.get(f"/v1/jobs/{row.id}/checkpoints").json()["items"]
+
+
+def test_row_38_a_trainer_that_may_have_no_more_memory(stack: Stack) -> None:
+    """It says so; the worker lives and tries again, with a trainer that may."""
+    (standby,) = wait_for(lambda: stack.trainers() if len(stack.trainers()) == 1 else None, "the standby alone")
+    wait_for(lambda: is_idle(standby), "it to have imported what it needs")
+    size = int(Path(f"/proc/{standby}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.prlimit(standby, resource.RLIMIT_AS, (size + 40 * 2**20, size + 40 * 2**20))
+    changes = {"architecture": {"name": "mlp", "hidden": [3000, 3000]}, "epochs": 1}  # with Adam's two: 144 MB
+    row = stack.finished(job_id := stack.post(**changes))
+    assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1), row.failure
+    transitions = stack.http.get(f"/v1/jobs/{job_id}").json()["transitions"]
+    assert "host_out_of_memory" in [move["reason"] for move in transitions]
+    assert stack.weights(job_id) == stack.twin(**changes)
+
+
+def is_idle(pid: int, for_s: float = 1.0) -> bool:
+    """Whether the process uses no processor for so long."""
+
+    def ticks() -> list[str]:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+
+    before = ticks()
+    time.sleep(for_s)
+    return ticks() == before != ["0", "0"]
 
 
 def test_row_35_a_loss_that_is_no_number(stack: Stack) -> None:
