@@ -27,6 +27,7 @@ from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
+from core.launch import refusing_in_one_line, settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import CeleryQueue
@@ -42,13 +43,18 @@ ROUTERS = (jobs, results, events, datasets, models, variants, predictions, catal
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:
-    """The application; without `state` it builds its own from `settings`, or from the environment.
+    """The application; without `state` it builds its own from `settings`; servers ask for that of the environment.
 
     Raises:
         ConfigurationError: it would be open to the network without a key.
+        SystemExit: the environment's settings cannot be served; one line on stderr says why.
     """
+    if settings is None and state is not None:
+        settings = state["settings"]
     if settings is None:
-        settings = state["settings"] if state is not None else Settings()
+        settings = settings_or_exit()
+        with refusing_in_one_line():
+            refuse_wrong(settings)
     refuse_open_door(settings)
     app = FastAPI(
         title="Candela",
@@ -71,6 +77,16 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     app.add_middleware(RequireHost)
     app.add_middleware(Observe)
     return app
+
+
+def refuse_wrong(settings: Settings) -> None:
+    """Raise ConfigurationError for what would only be found while starting, among other lines."""
+    refuse_open_door(settings)
+    RedisBus(settings.redis_url).close()
+    open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes).close()
+    engine = make_engine(settings.sqlalchemy_url)
+    _refuse_other_schema(engine)
+    engine.dispose()
 
 
 def refuse_open_door(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
+from core.launch import settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import TASKS, CeleryQueue, make_celery
@@ -33,7 +34,7 @@ from worker.supervise import Supervisor
 from worker.tasks import Tasks
 
 log = structlog.get_logger()
-settings = Settings()
+settings = settings_or_exit()
 broker.install()
 app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `compose` refuses that
 

@@ -19,6 +19,7 @@ from core.db.repos.workers import WorkerRepo
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_sessions, on_commit, transaction
 from core.errors import Unavailable
+from core.launch import refusing_in_one_line, settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
@@ -121,18 +122,19 @@ class Sweep:
 
 def main() -> None:
     """Sweep until a signal asks to stop."""
-    settings = Settings()
+    settings = settings_or_exit()
     configure_logging(settings.log_level)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     engine = make_engine(settings.sqlalchemy_url)
-    check_schema(engine)
-    bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
+    with refusing_in_one_line():
+        check_schema(engine)
+        bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
+        storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     sessions = make_sessions(engine, bus.publish)
     dispatcher = Dispatcher(sessions, queue)
     dispatcher.start()
-    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     sweep = Sweep(settings, sessions, storage, queue, dispatcher.kick)
     round_number = 0
     while not stopped.wait(settings.sweep_s if round_number else 0.0):

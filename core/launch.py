@@ -1,0 +1,51 @@
+"""How a process of ours refuses to start: one line that names what is wrong, and exit status 1."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from core.errors import ConfigurationError
+from core.settings import Settings
+
+
+@contextmanager
+def refusing_in_one_line() -> Iterator[None]:
+    """Turn a ConfigurationError into the end of the process; operators read a line sooner than a traceback.
+
+    Raises:
+        SystemExit: with status 1, after the line was printed to stderr.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        sys.stderr.write(f"candela: {' '.join(str(error).split())}\n")
+        sys.stderr.flush()
+        raise SystemExit(1) from None
+
+
+def settings_or_exit() -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        SystemExit: a variable cannot be taken; the line names it, its value, and what would be accepted.
+    """
+    with refusing_in_one_line():
+        try:
+            return Settings()
+        except ValidationError as error:
+            raise ConfigurationError(in_words(error)) from error
+
+
+def in_words(error: ValidationError) -> str:
+    """Every wrong setting by the name of its variable; values that may be secret stay unsaid."""
+    return "; ".join(
+        f"CANDELA_{'_'.join(str(part) for part in wrong['loc']).upper()}{_value(wrong['input'])}: {wrong['msg']}"
+        for wrong in error.errors(include_url=False)
+    )
+
+
+def _value(value: object) -> str:
+    is_harmless = isinstance(value, str) and "@" not in value and "://" not in value
+    return f"={value!r}" if is_harmless else ""
