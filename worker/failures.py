@@ -112,6 +112,11 @@ def _recognise(error: BaseException) -> Failed | None:
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."
             return Failed(code="invalid_spec", message=text, hint=hint)
+        case RuntimeError() if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            hint = (
+                "Set compile to false: the network trains as well without; what the compiler said is in the job's log."
+            )
+            return Failed(code="invalid_spec", message=f"'compile' failed here: {text[:500]}", hint=hint)
         case _:
             return None
 

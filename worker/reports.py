@@ -80,6 +80,34 @@ class Vitals(Callback):
             self._channel.say(Alive())
 
 
+class WarmUp(Callback):
+    """Tells how long the first step and the first validation batch of an attempt took: their compilation is in them."""
+
+    def __init__(self, channel: Channel, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._channel, self._clock = channel, clock
+        self._began = 0.0
+        self._left = {"training step", "validation batch"}
+
+    def on_train_batch_begin(self, state: RunState) -> None:
+        self._began = self._clock()
+
+    on_valid_batch_begin = on_train_batch_begin
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._tell("training step", state)
+
+    def on_valid_batch_end(self, state: RunState) -> None:
+        self._tell("validation batch", state)
+
+    def _tell(self, what: str, state: RunState) -> None:
+        if what not in self._left:
+            return
+        self._left.remove(what)
+        if state.loss is not None:
+            state.loss.item()  # waits for the device
+        log(self._channel, f"Compilation: the first {what} took {self._clock() - self._began:.1f} s with it.")
+
+
 class Reporter(Callback):
     """Tells the curves about twice a second, and whole epochs at their end.
 

@@ -29,7 +29,7 @@ from worker.failures import WrongDataset, explain
 from worker.launcher import launch, num_ranks
 from worker.predictions import predict
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
-from worker.reports import Obedience, Reporter, Snapshots, Vitals, all_in_words, log, stored
+from worker.reports import Obedience, Reporter, Snapshots, Vitals, WarmUp, all_in_words, log, stored
 from worker.variants import make_variant
 
 MAX_NAMES = 20
@@ -137,7 +137,8 @@ def fit(
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)
-    observers = Obedience(channel), vitals, reporter, *ranks.observers(run, spec.seed)
+    warm_ups = (WarmUp(channel),) if spec.compile else ()
+    observers = *warm_ups, Obedience(channel), vitals, reporter, *ranks.observers(run, spec.seed)
     warn = partial(log, channel, level="warning")
     shared.loop((*observers, snapshots) if ranks.rank == 0 else observers, warn).fit(run.state)
     if not run.state.is_done:

@@ -112,6 +112,11 @@ class TrainingSpec(Spec):
     )
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = Field(
+        default=False,
+        description="Let `torch.compile` make one program of the network: its first steps take long, as the log tells, "
+        "and the others less on a GPU. Checkpoints and models are the same either way.",
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto", description="CPU threads of the trainer; results are equal to the bit for an equal number."
     )

@@ -22,7 +22,7 @@ from worker.engine.averaging import Averaging
 from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
 from worker.engine.callback import Callback, Leave, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard, Watched
-from worker.engine.device import Placement
+from worker.engine.device import Placement, compile_in_place
 from worker.engine.losses import Scale, Scaled
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
@@ -102,6 +102,8 @@ def _begin(
 ) -> tuple[nn.Module, Transferred | None, list[str]]:
     """The network with its first weights, what became of those it was given, and what is frozen of it."""
     network = placement.network(_network(spec, meta))
+    if spec.compile:
+        compile_in_place(network)
     transferred = None if begin_with is None else transfer(network, begin_with)
     return network, transferred, freeze(network, spec.freeze)
 

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 Precision = Literal["fp32", "bf16", "fp16"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+COMPILERS = ("g++", "clang++", "c++")
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
 
 
@@ -115,6 +117,18 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def compile_in_place(network: nn.Module) -> None:
+    """Have the network compiled when it is first called; the names of its tensors stay as they are.
+
+    Raises:
+        Unavailable: this machine has no compiler.
+    """
+    wanted = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
+    if not any(shutil.which(name) for name in wanted):
+        raise Unavailable(f"'compile' needs a C++ compiler; this machine has none of {', '.join(wanted)}")
+    network.compile()
 
 
 def usable_cores() -> int:
