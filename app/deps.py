@@ -6,6 +6,7 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.services.archives import ArchiveService
 from app.services.checkpoints import CheckpointPredictions
 from app.services.datasets import DatasetService
 from app.services.inference import InferenceService
@@ -136,6 +137,11 @@ def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
     return ModelService(session, storage)
 
 
+def _archives(session: SessionDep, state: StateDep) -> ArchiveService:
+    jobs, limits = _job_service(session, state), limits_of(state["settings"])
+    return ArchiveService(session, state["storage"], jobs, limits)
+
+
 def _variants(session: SessionDep, state: StateDep) -> VariantService:
     return VariantService(session, state["storage"], _job_service(session, state))
 
@@ -185,6 +191,7 @@ JobReaderDep = Annotated[JobService, Depends(_job_reader)]
 ResultsDep = Annotated[ResultService, Depends(_results)]
 ModelsDep = Annotated[ModelService, Depends(_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
+ArchivesDep = Annotated[ArchiveService, Depends(_archives)]
 VariantsDep = Annotated[VariantService, Depends(_variants)]
 VariantReaderDep = Annotated[VariantService, Depends(_variant_reader)]
 ArchitecturesDep = Annotated[Architectures, Depends(_architectures)]

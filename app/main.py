@@ -12,7 +12,20 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from app import oip, problems
-from app.api import catalog, datasets, docs, events, health, jobs, models, predictions, results, system, variants
+from app.api import (
+    archives,
+    catalog,
+    datasets,
+    docs,
+    events,
+    health,
+    jobs,
+    models,
+    predictions,
+    results,
+    system,
+    variants,
+)
 from app.deps import State, resolve_waiting
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
@@ -37,9 +50,9 @@ from core.storage import open_storage
 log = structlog.get_logger(__name__)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?")
+UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?")
 PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/predict/?|/v2/.*/infer")
-ROUTERS = (jobs, results, events, datasets, models, variants, predictions, catalog, system, health, docs)
+ROUTERS = (jobs, results, events, datasets, models, variants, predictions, archives, catalog, system, health, docs)
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:

@@ -25,7 +25,7 @@ TAGS = [
     {"name": "system", "description": "What the service runs on."},
     {"name": "health", "description": "For load balancers and Prometheus."},
 ]
-SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec")
+SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 KEY = "key"
 

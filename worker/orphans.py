@@ -74,5 +74,8 @@ def _wants_dataset(session: Session, unit: str) -> bool:
 
 
 def _wants_upload(session: Session, unit: str) -> bool:
-    version = DatasetRepo(session).find(unit.split("/")[1])
+    upload_id = unit.split("/")[1]
+    if JobRepo(session).needs_upload(upload_id):
+        return True
+    version = DatasetRepo(session).find(upload_id)
     return version is not None and version.state is DatasetState.IMPORTING

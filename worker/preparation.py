@@ -8,7 +8,7 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Corrupt, InvalidSpec, StorageFull
-from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec
+from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec
 from core.storage import Storage
 from worker.protocol import Start
 from worker.recorder import RESERVE_BYTES, Recorder
@@ -38,21 +38,25 @@ class Preparation:
         spec = ANY_JOB.validate_python(self._job.spec)
         checkpoints = self._recorder.write(lambda session: CheckpointRepo(session).resumable(self._job.id))
         self._need_room(max((row.size_bytes for row in checkpoints), default=0))
-        meta, key = self._version.meta or {}, self._version.packed_key or ""
-        dataset_dir = self._storage.fetch(key, {name: file["sha256"] for name, file in meta.get("files", {}).items()})
+        archive = self._storage.path(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
         resume_dir, model_dir = self._newest(checkpoints), self._model(spec)
         return Start(
             job_id=self._job.id,
             attempt=self._job.attempt,
             spec=spec,
-            dataset_dir=str(dataset_dir),
+            dataset_dir=str(self._dataset()) if archive is None else "",
             dataset=lineage(self._version),
             work_dir=str(self._storage.scratch()),
             resume_dir=str(resume_dir) if resume_dir else None,
             model_dir=str(model_dir) if model_dir else None,
             weights_path=self._weights(spec),
+            archive_path=str(archive) if archive else None,
             lease_s=lease_s,
         )
+
+    def _dataset(self) -> Path:
+        meta, key = self._version.meta or {}, self._version.packed_key or ""
+        return self._storage.fetch(key, {name: file["sha256"] for name, file in meta.get("files", {}).items()})
 
     def _model(self, spec: AnyJobSpec) -> Path | None:
         """The bundle of the model that is examined, or begun with."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.datasets.packed import Packed
-from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictSpec, VariantSpec
+from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
 from models import bundle, registry
 from worker import errands, shell
 from worker.artifacts import Artifacts
@@ -27,7 +27,7 @@ from worker.engine.run import Interrupted, Run
 from worker.engine.snapshot_sums import BadSnapshot
 from worker.failures import WrongDataset, explain
 from worker.launcher import launch, num_ranks
-from worker.predictions import predict
+from worker.predictions import predict, predict_archive
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.reports import Obedience, Reporter, Snapshots, Vitals, WarmUp, all_in_words, log, stored
 from worker.variants import make_variant
@@ -82,6 +82,11 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
 
 def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> Finished | Answered | Stopped | None:
     """From the spec to what its kind of job leaves, or to an early end where somebody asked to leave."""
+    if isinstance(start.spec, PredictArchiveSpec):
+        try:
+            return predict_archive(start, choose_placement(start, channel), channel)
+        except Interrupted:
+            return _stopped(channel)
     packed = Packed.open(Path(start.dataset_dir))
     expected = start.dataset.get("content_hash")
     if expected is not None and packed.meta.content_hash != expected:

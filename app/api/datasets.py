@@ -93,13 +93,14 @@ async def upload_dataset(
     of_pictures = {"image_size": image_size, "resize": resize}
     options = of_table | {option: value for option, value in of_pictures.items() if value is not None}
     options["is_table"] = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _CSV
-    async with received(storage, _content(request)) as archive:
+    async with received(storage, content(request)) as archive:
         row = await run_sync(datasets.accept, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.of(row)
 
 
-def _content(request: Request) -> AsyncIterator[bytes]:
+def content(request: Request) -> AsyncIterator[bytes]:
+    """The one file of a request, as it is or as multipart."""
     boundary = boundary_of(request.headers.get("content-type", ""))
     return only_file(_pieces(request), boundary, "file") if boundary else _pieces(request)
 

@@ -17,6 +17,7 @@ from core.spec import (
     ExaminationSpec,
     JobSpec,
     LrFindSpec,
+    PredictArchiveSpec,
     PredictSpec,
     VariantSpec,
 )
@@ -65,7 +66,7 @@ def named_model(spec: AnyJobSpec) -> tuple[str, str] | None:
 
 def fields(kind: str) -> frozenset[str]:
     """The fields of a job of that kind; of no kind that there is, none."""
-    every: tuple[type[Spec], ...] = (JobSpec, LrFindSpec, EvaluateSpec, PredictSpec, VariantSpec)
+    every: tuple[type[Spec], ...] = (JobSpec, LrFindSpec, EvaluateSpec, PredictSpec, VariantSpec, PredictArchiveSpec)
     kinds = dict(zip(KINDS, every, strict=True))
     return frozenset(kinds[kind].model_fields if kind in kinds else ())
 
@@ -92,6 +93,9 @@ def resolve(
         case EvaluateSpec() | PredictSpec() | VariantSpec():
             assert model is not None  # noqa: S101 - the spec cannot do without
             return _resolve_examination(spec, dataset, devices, model)
+        case PredictArchiveSpec():
+            assert model is not None  # noqa: S101 - as above
+            return _resolve_archive(spec, dataset, devices, model)
         case _:
             assert_never(spec)
 
@@ -171,6 +175,30 @@ def _resolve_examination(
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     num_batches = -(-num_samples // spec.batch_size)
     return Resolved(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), num_batches)
+
+
+def _resolve_archive(spec: PredictArchiveSpec, dataset: Pinned, devices: frozenset[str], model: Registered) -> Resolved:
+    report = Report()
+    if len(model.image_shape) != 3:
+        report.add("/model", "reads rows or windows, not pictures")
+    fitting.check_device(spec, devices, report)
+    if report.errors:
+        raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
+    changes = {
+        "name": spec.name or _generated_name(spec),
+        "model": model.ref,
+        "seed": spec.seed or 0,
+        "dataset": spec.dataset.model_copy(update={"version": dataset.version}),
+        "top_k": max(1, min(spec.top_k, len(model.classes))),
+    }
+    return Resolved(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), 1)
+
+
+def own_dataset(row: ModelVersionRow) -> DatasetSpec:
+    """The dataset that a version was trained on, as a job may name it."""
+    return DatasetSpec.model_validate(
+        {key: value for key, value in row.spec["dataset"].items() if key != "train_transforms"}
+    )
 
 
 def _columns(facts: DatasetFacts) -> list[dict[str, Any]]:

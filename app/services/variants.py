@@ -5,12 +5,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
+from app.services.kinds import own_dataset
 from app.services.results import StoredFile
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.tables import ModelVariantRow
 from core.errors import NotFound
-from core.spec import DatasetSpec, VariantFormat, VariantSpec
+from core.spec import VariantFormat, VariantSpec
 from core.storage import Storage
 
 
@@ -31,11 +32,10 @@ class VariantService:
             InvalidSpec: it cannot be made as asked.
         """
         row = self._models.get(name, version)
-        dataset = {key: value for key, value in row.spec["dataset"].items() if key != "train_transforms"}
         spec = VariantSpec(
             kind="variant",
             model=f"{name}@{version}",
-            dataset=DatasetSpec.model_validate(dataset),
+            dataset=own_dataset(row),
             format=kind,
             **options,
         )

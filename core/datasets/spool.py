@@ -31,6 +31,16 @@ class Spooled(NamedTuple):
         return "/".join(self.parts)
 
 
+def is_hidden(parts: tuple[str, ...]) -> bool:
+    """Whether an entry is nobody's picture: what systems leave beside files."""
+    return any(part.startswith(".") or part in _HIDDEN for part in parts)
+
+
+def is_named_as_picture(parts: tuple[str, ...]) -> bool:
+    """Whether whoever made the archive took the entry for a picture, of whatever format."""
+    return PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
+
+
 class Spool:
     """What `fill` found; `ignored` are files that are no pictures."""
 
@@ -47,7 +57,7 @@ class Spool:
     def fill(self, entries: Iterable[Entry]) -> None:
         """Take out all pictures. Raises `InvalidArchive`."""
         for parts, body in entries:
-            if any(part.startswith(".") or part in _HIDDEN for part in parts):
+            if is_hidden(parts):
                 continue
             if body is None:
                 self.folders.append(parts)
@@ -57,7 +67,7 @@ class Spool:
 
     def _take(self, parts: tuple[str, ...], body: Readable) -> None:
         whole = read_whole(body, self._limits.max_picture_bytes)
-        is_named_so = PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
+        is_named_so = is_named_as_picture(parts)
         try:
             if whole is None:
                 raise InvalidPicture(f"The file has more than {self._limits.max_picture_bytes} bytes.")

@@ -77,6 +77,17 @@ class VariantSpec(ExaminationSpec):
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Of `int8` alone.")
 
 
+class PredictArchiveSpec(ExaminationSpec):
+    """Predict the pictures of an uploaded archive; `POST /v1/models/{ref}/predictions` takes it in and posts this job.
+
+    `dataset` is the one that the model was trained on; nothing of it is read.
+    """
+
+    kind: Literal["predict_archive"]
+    archive: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="As it was given when it was taken in.")]
+    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
+
+
 class PredictSpec(ExaminationSpec):
     """Predict every sample of a split with a registered model; the answers are files to download."""
 
@@ -89,9 +100,11 @@ def _with_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
 
 
 AnyJobSpec = Annotated[
-    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec,
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec,
     Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
     BeforeValidator(_with_kind),
 ]
-KINDS = ("train", "lr_find", "evaluate", "predict", "variant")
-ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec] = TypeAdapter(AnyJobSpec)
+KINDS = ("train", "lr_find", "evaluate", "predict", "variant", "predict_archive")
+ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec] = (
+    TypeAdapter(AnyJobSpec)
+)

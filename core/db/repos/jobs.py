@@ -230,6 +230,12 @@ class JobRepo:
         self._session.flush()
         return keys
 
+    def needs_upload(self, archive: str) -> bool:
+        """Whether a job that is not finished is to read that archive."""
+        mine = (JobRow.kind == "predict_archive", JobRow.state.not_in(TERMINAL))
+        query = select(JobRow.id).where(*mine, JobRow.spec["archive"].as_string() == archive)
+        return self._session.scalars(query.limit(1)).first() is not None
+
     def _is_variant(self, key: str) -> bool:
         return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None
 
