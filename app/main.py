@@ -168,6 +168,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
         max_batch_size=settings.max_batch_size,
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,
+        max_wait_s=settings.max_predict_wait_s,
     )
     stack.push_async_callback(predictors.close)
     return State(

@@ -112,6 +112,13 @@ class Unavailable(ServiceError):
     title = "Not available just now"
 
 
+class DeadlineExceeded(Unavailable):
+    """The caller waits no longer; what was not begun is not computed."""
+
+    slug = "deadline-exceeded"
+    title = "The request's own time is up"
+
+
 class StorageFull(ServiceError):
     slug = "storage-full"
     title = "No space is left"

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512
+    max_predict_wait_s: PositiveFloat = Field(
+        default=10.0, description="Predictions that would be answered later than this are refused at the door."
+    )
     max_loaded_models: PositiveInt = 8
     log_level: str = "INFO"
 

@@ -11,6 +11,7 @@ from app.api.jobs import JobId
 from app.api.predict_answer import render, render_by_checkpoint
 from app.api.predict_body import REQUEST_BODY, read_body
 from app.api.strict import StrictRoute
+from app.callers import TIMEOUT_HEADER, deadline_of, unless_gone
 from app.deps import CheckpointPredictionsDep, PredictionsDep
 from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, CheckpointPredictionsOut, PredictionsOut, top_k_of_text
 from app.schemas.problems import problems
@@ -35,15 +36,16 @@ Variant = Annotated[
     "/models/{ref}/predict",
     tags=["models"],
     response_model=PredictionsOut,
-    responses=problems(400, 404, 413, 415, 422, 502, 503),
-    openapi_extra={"requestBody": REQUEST_BODY},
+    responses=problems(400, 404, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
 )
 async def predict(
     ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
 ) -> Response:
     """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
-    body = await read_body(request)
-    predicted = await predictions.predict(ref, body.sent, top_k or body.top_k, variant)
+    deadline, body = deadline_of(request.headers), await read_body(request)
+    work = predictions.predict(ref, body.sent, top_k or body.top_k, variant, deadline)
+    predicted = await unless_gone(request, work)
     return Response(render(predicted), media_type="application/json")
 
 
@@ -51,8 +53,8 @@ async def predict(
     "/jobs/{job_id}/predict",
     tags=["jobs"],
     response_model=CheckpointPredictionsOut,
-    responses=problems(400, 404, 409, 413, 415, 422, 502, 503),
-    openapi_extra={"requestBody": REQUEST_BODY},
+    responses=problems(400, 404, 409, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
 )
 async def predict_with_checkpoint(
     job_id: JobId,
@@ -65,6 +67,6 @@ async def predict_with_checkpoint(
 
     A checkpoint holds the weights of that moment; averaged ones (`ema`, `swa`) are those of the finished model.
     """
-    body = await read_body(request)
-    told = await predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k)
+    deadline, body = deadline_of(request.headers), await read_body(request)
+    told = await unless_gone(request, predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k, deadline))
     return Response(render_by_checkpoint(told), media_type="application/json")

@@ -1,8 +1,10 @@
 """The queue before one network, and the thread that computes: whatever waits goes in as soon as the network is idle.
 
 While a batch is computed, requests gather; a lone request is taken at once. Only right after a batch of several,
-whose callers are just being answered and may come back, the thread waits for as many again: at most a quarter of
-that batch's time, and never more than 8 ms. Without it, closed-loop callers fall into batches of 1 and n - 1 by turns.
+whose callers are just being answered and may come back, the thread may wait for as many again: as long as the time
+until they are there is less than what one batch saves over two, by what batches of each size have cost so far; at
+most a quarter of the batch before, and never more than 8 ms. Else closed-loop callers fall into batches of 1 and
+n - 1 by turns.
 """
 
 import asyncio
@@ -17,7 +19,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.inference.seam import BatchFacts, Closed, Outcome, Pixels, Request
+from app.inference.costs import Costs
+from app.inference.seam import BatchFacts, Closed, Outcome, Pixels, Request, late
 from core.errors import Overloaded, PredictionFailed
 
 log = structlog.get_logger(__name__)
@@ -34,8 +37,8 @@ Tell = Callable[[BatchFacts, list[Request]], None]
 class _Awaited(Request):
     """A caller on an event loop."""
 
-    def __init__(self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(pictures, time.monotonic())
+    def __init__(self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        super().__init__(pictures, time.monotonic(), deadline)
         self.future: asyncio.Future[list[Outcome]] = loop.create_future()
         self.loop = loop
 
@@ -46,7 +49,10 @@ class _Awaited(Request):
     def settle(self) -> None:
         """Wake the caller, on the event loop's thread."""
         if not self.future.done():
-            self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
+            if any(outcome is None for outcome in self.outcomes):
+                self.future.set_exception(late())
+            else:
+                self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
 
 
 class _Item(NamedTuple):
@@ -66,7 +72,14 @@ class Batcher:
     """One network, one thread, one bounded queue."""
 
     def __init__(
-        self, compute: Compute, *, model: str, max_batch_size: int, max_waiting: int, tell: Tell | None = None
+        self,
+        compute: Compute,
+        *,
+        model: str,
+        max_batch_size: int,
+        max_waiting: int,
+        tell: Tell | None = None,
+        costs: Costs | None = None,
     ) -> None:
         """Start the thread.
 
@@ -76,6 +89,7 @@ class Batcher:
             max_batch_size: pictures.
             max_waiting: pictures that may wait; more are refused at once.
             tell: hears of every batch, before those are woken who `submit`.
+            costs: what is known of batches already.
         """
         self._compute = compute
         self._model = model
@@ -86,7 +100,9 @@ class Batcher:
         self._changed = threading.Condition()
         self._wanted = 1  # how many must wait before it is worth waking the thread
         self._past = _Past(0, 0.0, 0.0)
-        self._seconds_a_picture = 0.0  # moving average
+        self._costs = costs or Costs()
+        self._arrived_at = 0.0
+        self._gap_s = 0.0  # between those who come back; moving average
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name=f"predict-{model}", daemon=True)
         self._thread.start()
@@ -95,14 +111,15 @@ class Batcher:
     def num_waiting(self) -> int:
         return len(self._waiting)
 
-    async def submit(self, pictures: Sequence[Pixels]) -> list[Outcome]:
+    async def submit(self, pictures: Sequence[Pixels], deadline: float = math.inf) -> list[Outcome]:
         """Wait for the answers of some pictures, in their order. Cancelled callers cost no computing.
 
         Raises:
             Overloaded: the queue has no room for them; `retry_after_s` says when it may have.
             Closed: ask another batcher.
+            DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
         """
-        request = _Awaited(pictures, asyncio.get_running_loop())
+        request = _Awaited(pictures, asyncio.get_running_loop(), deadline)
         self.put(request)
         return await request.future if pictures else []
 
@@ -112,14 +129,13 @@ class Batcher:
             if self._is_closing:
                 raise Closed
             self._check_room(request.num_left)
+            now = time.monotonic()
+            if self._wanted > 1 and self._arrived_at > self._past.ended_at:
+                self._gap_s += 0.2 * (now - self._arrived_at - self._gap_s)
+            self._arrived_at = now
             self._waiting.extend(_Item(request, place) for place in range(request.num_left))
             if len(self._waiting) >= self._wanted:
                 self._changed.notify()
-
-    def check_room(self, num_pictures: int) -> None:
-        """Raise Overloaded now, before work is spent on pictures that would be refused."""
-        with self._changed:
-            self._check_room(num_pictures)
 
     def close(self) -> None:
         """Take nothing more; what waits is still answered. It does not wait for that."""
@@ -134,7 +150,7 @@ class Batcher:
     def _check_room(self, num_pictures: int) -> None:
         if len(self._waiting) + num_pictures <= self._max_waiting:
             return
-        seconds = len(self._waiting) * self._seconds_a_picture
+        seconds = len(self._waiting) / self._max_batch_size * self._costs.of(self._max_batch_size)
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
             waiting=len(self._waiting),
@@ -144,11 +160,10 @@ class Batcher:
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            batch, gone = taken
-            self._answer(batch, gone)
+            self._answer(*taken)
 
-    def _take(self) -> tuple[list[_Item], list[Request]] | None:
-        """The next batch, and those who have gone meanwhile; None when closed and nothing waits."""
+    def _take(self) -> tuple[list[_Item], list[Request], int] | None:
+        """The next batch, those who have gone meanwhile, and their pictures; None when closed and nothing waits."""
         with self._changed:
             while not self._waiting and not self._is_closing:
                 self._changed.wait()
@@ -157,33 +172,43 @@ class Batcher:
             self._gather()
             batch: list[_Item] = []
             gone: list[Request] = []
+            num_dropped, now = 0, time.monotonic()
             while self._waiting and len(batch) < self._max_batch_size:
                 item = self._waiting.popleft()
-                if not item.request.is_gone:
+                if not (item.request.is_gone or item.request.deadline < now):
                     batch.append(item)
                     continue
+                num_dropped += 1
                 item.request.num_left -= 1
                 if not item.request.num_left:
                     gone.append(item.request)
-            return batch, gone
+            return batch, gone, num_dropped
 
     def _gather(self) -> None:
         """Right after a batch of several, let as many come back; see the top of the file."""
-        if self._past.size < 2:
+        wanted = min(self._past.size, self._max_batch_size)
+        if wanted < 2:
             return
         until = self._past.ended_at + min(MAX_GATHER_S, GATHER_SHARE * self._past.seconds)
-        self._wanted = self._past.size
-        while len(self._waiting) < self._wanted and not self._is_closing and (left := until - time.monotonic()) > 0:
+        self._wanted = wanted
+        while (missing := wanted - len(self._waiting)) > 0 and not self._is_closing:
+            saving = self._costs.saving(len(self._waiting), missing)
+            if self._gap_s * missing > saving:
+                break
+            dry_at = max(self._arrived_at, self._past.ended_at) + saving / missing  # nobody comes any more
+            left = min(until, dry_at) - time.monotonic()
+            if left <= 0:
+                break
             self._changed.wait(left)
         self._wanted = 1
 
-    def _answer(self, batch: list[_Item], done: list[Request]) -> None:
+    def _answer(self, batch: list[_Item], done: list[Request], num_dropped: int) -> None:
         started_at = time.monotonic()
         outcomes = self._outcomes([request.pictures[place] for request, place in batch]) if batch else []
         ended_at = time.monotonic()
         if batch:
             self._past = _Past(len(batch), ended_at - started_at, ended_at)
-            self._seconds_a_picture += 0.2 * (self._past.seconds / len(batch) - self._seconds_a_picture)
+            self._costs.learn(len(batch), self._past.seconds)
         for (request, place), outcome in zip(batch, outcomes, strict=True):
             request.outcomes[place] = outcome
             if not place:
@@ -193,7 +218,7 @@ class Batcher:
                 done.append(request)
         if self._tell is not None:  # first, so that whoever has an answer finds it counted
             num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
-            self._tell(BatchFacts(len(batch), num_failed, ended_at - started_at), done)
+            self._tell(BatchFacts(len(batch), num_failed, ended_at - started_at, num_dropped), done)
         _settle([request for request in done if isinstance(request, _Awaited)])
 
     def _outcomes(self, pictures: list[Pixels]) -> list[Outcome]:

@@ -1,12 +1,16 @@
 """The networks in this process's memory: loaded once for all who ask, each with a queue and a thread of its own."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from app.inference.batcher import Batcher, Tell
+from app.inference.costs import Costs
 from app.inference.predictor import Predictor
 from app.inference.protocol import Load
 from app.inference.variant_predictor import VariantPredictor
@@ -14,6 +18,7 @@ from core.errors import Corrupt, PredictionFailed, ServiceError
 from models.bundle import BadBundle
 from models.variants.description import DESCRIPTION
 
+WARM_UP_S = 2.0
 Holder = object
 """Whoever wants a network to stay."""
 
@@ -21,8 +26,10 @@ Holder = object
 class Network(NamedTuple):
     number: int
     batcher: Batcher
-    picture_shape: tuple[int, int, int]
+    sample_shape: tuple[int, ...]
+    dtype: str
     num_bytes: int
+    costs: list[tuple[int, float]]
 
 
 class Networks:
@@ -103,6 +110,7 @@ class Networks:
         folder = Path(question.folder)
         is_variant = (folder / DESCRIPTION).exists()
         predictor = VariantPredictor.load(folder) if is_variant else Predictor.load(folder, device=self._device)
+        costs = warmed_up(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1
             number = self._last_number
@@ -112,8 +120,25 @@ class Networks:
             max_batch_size=question.max_batch_size,
             max_waiting=question.max_waiting,
             tell=self._tell(number),
+            costs=Costs(costs),
         )
-        return Network(number, batcher, predictor.picture_shape, predictor.num_bytes)
+        return Network(number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs)
+
+
+def warmed_up(predictor: Predictor | VariantPredictor, max_batch_size: int) -> list[tuple[int, float]]:
+    """The seconds of a batch of every power of two, twice each: first kernels are chosen and threads started.
+
+    It ends early where a network is slow: larger batches are then met for the first time by requests.
+    """
+    nothing = np.zeros(predictor.sample_shape, predictor.dtype)
+    costs, began_at, size = [], time.monotonic(), 1
+    while size <= max_batch_size and (size <= 2 or time.monotonic() - began_at < WARM_UP_S):
+        predictor([nothing] * size)
+        started_at = time.monotonic()
+        predictor([nothing] * size)
+        costs.append((size, time.monotonic() - started_at))
+        size *= 2
+    return costs
 
 
 def _told(question: Load, error: BaseException) -> ServiceError:

@@ -11,33 +11,30 @@ from torch import nn
 
 from app.inference.seam import Pixels
 from models import bundle
-from models.preprocess import Preprocess
 
 
 class Predictor:
-    """Maps pictures, uint8 (H, W, C) each, to raw scores, float32 (B, num_outputs); one thread at a time."""
+    """Maps samples, pictures as uint8 (H, W, C), to raw scores, float32 (B, num_outputs); one thread at a time."""
 
     def __init__(
         self, network: nn.Module, description: bundle.Description, *, device: str = "cpu", use_bf16: bool = False
     ) -> None:
         self._device = torch.device(device)
-        self._preprocess = Preprocess(description.mean, description.std).to(self._device)
+        self._preprocess = description.preprocess().to(self._device)
         self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
         self._use_bf16 = use_bf16
-        channels, height, width = description.image_shape
-        self.picture_shape = (height, width, channels)
+        shape = description.image_shape
+        self.sample_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+        self.dtype = "uint8" if len(shape) == 3 else "float32"
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """The network of a bundle, warmed up.
+        """The network of a bundle, not yet warmed up.
 
         Raises:
             models.bundle.BadBundle: the files do not make a network.
         """
-        predictor = cls(*bundle.load(folder), device=device)
-        for size in (1, 2):  # the first batch of a size is slow: kernels are chosen, threads started
-            predictor([np.zeros(predictor.picture_shape, np.uint8)] * size)
-        return predictor
+        return cls(*bundle.load(folder), device=device)
 
     @property
     def num_bytes(self) -> int:
@@ -53,8 +50,8 @@ class Predictor:
             ValueError: a picture has another shape than the network wants.
         """
         batch = np.stack(pictures)
-        if batch.shape[1:] != self.picture_shape:
-            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.picture_shape}")
+        if batch.shape[1:] != self.sample_shape:
+            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.sample_shape}")
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._use_bf16):
             scores = self._network(self._preprocess(torch.from_numpy(batch).to(self._device)))
         raw: NDArray[np.float32] = scores.float().cpu().numpy()

@@ -49,6 +49,7 @@ class Predict(Message):
     offset: int
     count: int
     came_at: float
+    deadline: float | None
 
 
 class Leave(Message):
@@ -94,12 +95,17 @@ class Welcome(Message):
 
 
 class Loaded(Message):
-    """`num_bytes` is what the network takes, `picture_shape` is (H, W, C)."""
+    """`num_bytes` is what it takes in memory; `sample_shape` what it reads, as `dtype`: (H, W, C) for pictures.
+
+    `costs` are sizes of batches with the seconds that they took when it was warmed up.
+    """
 
     id: int
     network: int
     num_bytes: int
-    picture_shape: tuple[int, int, int]
+    sample_shape: tuple[int, ...]
+    dtype: str
+    costs: list[tuple[int, float]]
 
 
 class Refused(Message):
@@ -114,7 +120,7 @@ class Refused(Message):
 class Scored(msgspec.Struct, array_like=True, gc=False):
     """One caller's answer: float32 (count, num_outputs), and (place, why) of the pictures that the network failed on.
 
-    Without a row and without an error, the caller was thought gone and nothing was computed.
+    Without a row and without an error, nothing was computed: the caller had gone, or its time was up.
     """
 
     id: int
@@ -129,6 +135,7 @@ class Computed(Message):
     network: int
     size: int
     num_failed: int
+    num_dropped: int
     seconds: float
     answers: list[Scored]
 

@@ -1,6 +1,7 @@
 """The conversation with those who ask: each connection has its memory and its callers; the networks are shared."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_never, cast
@@ -40,10 +41,12 @@ log = structlog.get_logger(__name__)
 class Asked(Request):
     """A caller in another process."""
 
-    def __init__(self, connection: "Connection", question: Predict, shape: tuple[int, int, int]) -> None:
-        size = question.count * shape[0] * shape[1] * shape[2]
-        pixels = connection.memory[question.offset : question.offset + size].reshape(question.count, *shape)
-        super().__init__(list(pixels), question.came_at)
+    def __init__(self, connection: "Connection", question: Predict, shape: tuple[int, ...], dtype: str) -> None:
+        size = question.count * math.prod(shape) * np.dtype(dtype).itemsize
+        memory = connection.memory[question.offset : question.offset + size]
+        samples = memory.view(dtype).reshape(question.count, *shape)
+        deadline = math.inf if question.deadline is None else question.deadline
+        super().__init__(list(samples), question.came_at, deadline)
         self.connection = connection
         self.id = question.id
         self.has_left = False
@@ -90,7 +93,7 @@ class Server:
         if network is None:
             connection.send(refusal(question.id, left()))
             return
-        asked = Asked(connection, question, network.picture_shape)
+        asked = Asked(connection, question, network.sample_shape, network.dtype)
         try:
             network.batcher.put(asked)
         except Closed:
@@ -104,7 +107,9 @@ class Server:
         network = self.networks.load(question, connection)
         if connection.is_closed:
             self.networks.unload(network.number, connection)
-        return Loaded(question.id, network.number, network.num_bytes, network.picture_shape)
+        return Loaded(
+            question.id, network.number, network.num_bytes, network.sample_shape, network.dtype, network.costs
+        )
 
     def _later(
         self, connection: "Connection", id: int, threads: ThreadPoolExecutor, work: Callable[[], Message]
@@ -134,10 +139,10 @@ class Server:
             answers.setdefault(asked.connection, []).append(_scored(asked))
         if not answers and (holders := self.networks.holders(number)):
             answers[cast("Connection", holders[0])] = []
-        size, num_failed, seconds = facts
+        size, num_failed, seconds, num_dropped = facts
         for connection, scored in answers.items():
-            connection.send(Computed(number, size, num_failed, seconds, scored))
-            size = num_failed = 0
+            connection.send(Computed(number, size, num_failed, num_dropped, seconds, scored))
+            size = num_failed = num_dropped = 0
 
 
 def left() -> NotReady:

@@ -17,15 +17,16 @@ from models.variants import MissingPackage, Runner
 class VariantPredictor:
     """Maps pictures, uint8 (H, W, C) each, to raw scores, float32 (B, num_outputs); one thread at a time."""
 
-    def __init__(self, run: Runner, picture_shape: tuple[int, int, int]) -> None:
-        """`picture_shape`: (H, W, C)."""
+    def __init__(self, run: Runner, sample_shape: tuple[int, int, int]) -> None:
+        """`sample_shape`: (H, W, C)."""
         self._run = run
-        self.picture_shape = picture_shape
+        self.sample_shape = sample_shape
+        self.dtype = "uint8"
         self.num_bytes = 0  # what its files take: runtimes do not tell what they hold
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
-        """What a variant's folder holds, warmed up; compiling takes many seconds.
+        """What a variant's folder holds, not yet warmed up; compiling takes many seconds.
 
         Raises:
             models.bundle.BadBundle: the files are no variant.
@@ -42,8 +43,6 @@ class VariantPredictor:
             raise PredictionFailed(f"The variant cannot be run: {error}.") from error
         predictor = cls(runner, (height, width, channels))
         predictor.num_bytes = sum(file.stat().st_size for file in folder.iterdir())
-        for size in (1, 2):  # the first batch of a size is slow: kernels are chosen, code is compiled
-            predictor([np.zeros(predictor.picture_shape, np.uint8)] * size)
         return predictor
 
     def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
@@ -53,6 +52,6 @@ class VariantPredictor:
             ValueError: a picture has another shape than the network wants.
         """
         batch = np.stack(pictures)
-        if batch.shape[1:] != self.picture_shape:
-            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.picture_shape}")
+        if batch.shape[1:] != self.sample_shape:
+            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.sample_shape}")
         return self._run(batch)

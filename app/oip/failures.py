@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 MAX_TEXT = 1000
-# The protocol knows fewer statuses than we do: what a request got wrong is a 400.
-PROTOCOL = {409: 400, 415: 400, 422: 400, 502: 500}
+# The protocol knows fewer statuses than we do: what a request got wrong is a 400, what came too late a 503.
+PROTOCOL = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
 
 

@@ -8,12 +8,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.callers import timeout_of, unless_gone
 from app.deps import InferenceDep, SettingsDep
 from app.oip import outputs, pixels
 from app.oip.answers import Answer, render
 from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
 from app.oip.failures import JSON
+from app.oip.refusal import Refused
 from app.oip.requests import InferRequest, Requested, parse
+from app.problems import InvalidJson
 from app.services.inference import InferenceService, PictureFailed, Pictures, Scores
 from app.services.predictions import Served
 from core.errors import PredictionFailed, ServiceError
@@ -35,7 +38,8 @@ async def infer(
     served = await inference.find(model, version)
     wanted = outputs.check_wanted(question, served.task, served.name)
     pictures = pictures_of(question, served, inference.max_batch_size)
-    scores = await scores_of(inference, served, pictures, seconds_left(question, came_at))
+    deadline = deadline_of(question, request, came_at)
+    scores = await unless_gone(request, scores_of(inference, served, pictures, deadline))
     return respond(answer_of(question, served, wanted, scores), request.headers)
 
 
@@ -50,9 +54,14 @@ async def read(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequ
     return await asyncio.to_thread(understand) if encoding or len(body) > AT_ONCE_BYTES else understand()
 
 
-def seconds_left(question: InferRequest, came_at: float) -> float | None:
-    """Of the request's own timeout; None without one, which is what a timeout of 0 means."""
-    return came_at + question.timeout_us / 1e6 - time.monotonic() if question.timeout_us else None
+def deadline_of(question: InferRequest, request: Request, came_at: float) -> float | None:
+    """By the request's own timeout, of 0 for none, or by the header that all predictions know; the earlier one."""
+    try:
+        by_header = timeout_of(request.headers)
+    except InvalidJson as error:
+        raise Refused(f"{error.pointer} {error.detail}") from None
+    timeouts = [one for one in (question.timeout_us / 1e6 if question.timeout_us else None, by_header) if one]
+    return came_at + min(timeouts) if timeouts else None
 
 
 def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> Pictures:
@@ -63,10 +72,10 @@ def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> 
     return pixels.pictures_of(tensor, served.image_shape, max_batch_size)
 
 
-async def scores_of(inference: InferenceService, served: Served, pictures: Pictures, seconds: float | None) -> Scores:
+async def scores_of(inference: InferenceService, served: Served, pictures: Pictures, deadline: float | None) -> Scores:
     """The network's scores, float32 (B, K). An error of one picture says which one it was."""
     try:
-        return await inference.infer(served, pictures, seconds_left=seconds)
+        return await inference.infer(served, pictures, deadline=deadline)
     except PictureFailed as failure:
         raise named(failure) from None
 

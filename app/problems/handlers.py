@@ -32,6 +32,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.NotReady: 503,
     errors.Overloaded: 503,
     errors.Unavailable: 503,
+    errors.DeadlineExceeded: 504,
     errors.StorageFull: 507,
     errors.PredictionFailed: 502,
 }

@@ -39,6 +39,7 @@ MEANINGS = {
     422: "The request is not of the documented form, or cannot be carried out as asked; `errors` says where and why.",
     500: "A bug of ours; `facts.request_id` finds it in the log.",
     502: "The network could not answer.",
+    504: "The request's own timeout is over, or would be before its turn came.",
     503: "Not available just now; try again after `Retry-After` seconds.",
     507: "No space is left for it.",
 }

@@ -42,7 +42,9 @@ class CheckpointPredictions:
         self._sessions = sessions
         self._predictions = predictions
 
-    async def predict(self, job_id: str, which: Which, sent: Sequence[Sent], top_k: int | None) -> CheckpointPredicted:
+    async def predict(
+        self, job_id: str, which: Which, sent: Sequence[Sent], top_k: int | None, deadline: float | None = None
+    ) -> CheckpointPredicted:
         """Predict pictures with the newest checkpoint, or the best.
 
         Raises:
@@ -53,12 +55,12 @@ class CheckpointPredictions:
         """
         ref, served = await asyncio.to_thread(self._find, job_id, which)
         try:
-            predictions = await self._predictions.predict_by(served, sent, top_k)
+            predictions = await self._predictions.predict_by(served, sent, top_k, deadline)
         except Corrupt:  # a running job lets go of old checkpoints: this one may just have gone
             newer, served = await asyncio.to_thread(self._find, job_id, which)
             if newer == ref:
                 raise
-            ref, predictions = newer, await self._predictions.predict_by(served, sent, top_k)
+            ref, predictions = newer, await self._predictions.predict_by(served, sent, top_k, deadline)
         return CheckpointPredicted(ref, predictions)
 
     def _find(self, job_id: str, which: Which) -> tuple[CheckpointRef, Served]:

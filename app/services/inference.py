@@ -1,20 +1,22 @@
 """What a client of the Open Inference Protocol can do: describe, load, unload, ask. It knows no wire format."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.deadlines import before
 from app.services.predictions import Lookup, Served, served_of
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
-from app.serving.refs import Outcome
+from app.serving.refs import Outcome, late
 from app.serving.tally import Tally
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.errors import Conflict, ServiceError, Unavailable
+from core.errors import Conflict, ServiceError
 
 Array = TypeVar("Array", bound=NDArray[Any])
 Scores = NDArray[np.float32]
@@ -101,37 +103,35 @@ class InferenceService:
         self._refuse_unloaded(served)
         await self._predictors.load(served.bundle)
 
-    async def infer(self, served: Served, pictures: Pictures, *, seconds_left: float | None) -> Scores:
+    async def infer(self, served: Served, pictures: Pictures, *, deadline: float | None) -> Scores:
         """The raw scores of pictures, float32 (B, num_outputs).
 
         Args:
             served: the version to ask.
             pictures: files, or pixels of the model's image shape, uint8 (B, H, W, C).
-            seconds_left: nothing is computed for a caller whose time is up.
+            deadline: of the monotonic clock; nothing is computed for a caller whose time is up.
 
         Raises:
             PictureFailed: of one picture; the others are not answered either.
             Conflict: the model was unloaded.
-            Unavailable: the time was up.
-            Overloaded, NotReady, Corrupt, PredictionFailed: not now, or the version cannot be loaded.
+            DeadlineExceeded: the time was up.
+            Overloaded, NotReady, Unavailable, Corrupt, PredictionFailed: not now, or the version cannot be loaded.
         """
         self._refuse_unloaded(served)
-        if seconds_left is not None and seconds_left <= 0:
-            raise Unavailable("The request's timeout has passed; nothing was computed.")
+        if deadline is not None and deadline <= time.monotonic():
+            raise late()
         if not len(pictures):
             return np.empty((0, served.num_outputs), np.float32)
-        try:
-            async with asyncio.timeout(seconds_left):
-                return np.stack(_all_well(await self._answers(served, pictures)))
-        except TimeoutError:
-            raise Unavailable("The request's timeout has passed.") from None
+        with self._predictors.admitted(served.bundle, len(pictures), deadline):
+            return np.stack(_all_well(await before(deadline, self._answers(served, pictures, deadline))))
 
-    async def _answers(self, served: Served, pictures: Pictures) -> list[Outcome]:
-        self._predictors.check_room(served.bundle, len(pictures))
+    async def _answers(self, served: Served, pictures: Pictures, deadline: float | None) -> list[Outcome]:
         if isinstance(pictures, np.ndarray):
-            return await self._predictors.predict(served.bundle, list(pictures))
-        decoded = await self._decoder.decode(pictures, served.image_shape, served.resize)
-        return await self._predictors.predict(served.bundle, _all_well(decoded))
+            return await self._predictors.predict(served.bundle, list(pictures), deadline)
+        began_at = time.monotonic()
+        decoded = _all_well(await self._decoder.decode(pictures, served.image_shape, served.resize))
+        self._predictors.decoded(served.bundle, time.monotonic() - began_at)
+        return await self._predictors.predict(served.bundle, decoded, deadline)
 
     def _refuse_unloaded(self, served: Served) -> None:
         if served.name in self._unloaded:

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.services.deadlines import before
 from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.predictors import Predictors
-from app.serving.refs import BundleRef, Scores
+from app.serving.refs import BundleRef, Outcome, Pixels, Scores
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
@@ -115,7 +116,10 @@ def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> S
         name=row.name,
         version=row.version,
         bundle=BundleRef(
-            stored.key, tuple((name, facts["sha256"]) for name, facts in sorted(stored.files.items())), row.name
+            stored.key,
+            tuple((name, facts["sha256"]) for name, facts in sorted(stored.files.items())),
+            row.name,
+            str(row.version) if variant is None else f"{row.version}-{variant.format}",
         ),
         task=words["task"],
         classes=tuple(words["classes"]),
@@ -138,7 +142,14 @@ class PredictionService:
         self._decoder = decoder
         self._predictors = predictors
 
-    async def predict(self, ref: str, sent: Sequence[Sent], top_k: int | None, variant: str | None = None) -> Predicted:
+    async def predict(
+        self,
+        ref: str,
+        sent: Sequence[Sent],
+        top_k: int | None,
+        variant: str | None = None,
+        deadline: float | None = None,
+    ) -> Predicted:
         """Predict pictures with one version; what is wrong with one of several is told in its place.
 
         Args:
@@ -146,30 +157,42 @@ class PredictionService:
             sent: at least one.
             top_k: how many classes to name; all where there are fewer.
             variant: as `Lookup.get` takes it.
+            deadline: of the monotonic clock.
 
         Raises:
             NotFound: there is no such model or variant.
             InvalidPicture, UnsupportedPicture, TooLarge, PredictionFailed: of the only picture.
             TooLarge: more pictures than may ever wait.
             Overloaded, NotReady: not now.
+            DeadlineExceeded: it would be answered after its deadline.
         """
         self._refuse_too_many(len(sent))
         served = await self._lookup.get(ref, variant)
-        predictions = await self.predict_by(served, sent, top_k)
+        predictions = await self.predict_by(served, sent, top_k, deadline)
         return Predicted(served.name, served.version, served.variant, predictions)
 
-    async def predict_by(self, served: Served, sent: Sequence[Sent], top_k: int | None) -> list[Prediction]:
+    async def predict_by(
+        self, served: Served, sent: Sequence[Sent], top_k: int | None, deadline: float | None = None
+    ) -> list[Prediction]:
         """The same by what was found already."""
         self._refuse_too_many(len(sent))
-        self._predictors.check_room(served.bundle, len(sent))
-        decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
-        pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
-        outcomes = iter(await self._predictors.predict(served.bundle, pictures) if pictures else [])
+        with self._predictors.admitted(served.bundle, len(sent), deadline):
+            decoded, outcomes = await before(deadline, self._outcomes(served, sent, deadline))
         found = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
         if len(found) == 1 and isinstance(found[0], ServiceError):
             raise found[0]
         k = top_k or DEFAULT_TOP_K
         return [_prediction(served, one, k) for one in found]
+
+    async def _outcomes(
+        self, served: Served, sent: Sequence[Sent], deadline: float | None
+    ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
+        """The pictures, and an answer for each that could be read."""
+        began_at = time.monotonic()
+        decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
+        self._predictors.decoded(served.bundle, time.monotonic() - began_at)
+        pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
+        return decoded, iter(await self._predictors.predict(served.bundle, pictures, deadline) if pictures else [])
 
     def _refuse_too_many(self, count: int) -> None:
         most = self._predictors.max_waiting

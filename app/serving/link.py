@@ -21,7 +21,7 @@ from app.inference.protocol import (
     error_of,
     packed,
 )
-from app.inference.seam import BatchFacts, Outcome, Pixels
+from app.inference.seam import BatchFacts, Outcome, Pixels, late
 from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
 
 Listener = Callable[[BatchFacts, Sequence[float]], None]
@@ -104,23 +104,26 @@ class Link(asyncio.Protocol):
         """Hear no more."""
         self._listeners.pop(network, None)
 
-    async def predict(self, network: int, pictures: Sequence[Pixels], came_at: float) -> list[Outcome]:
+    async def predict(
+        self, network: int, pictures: Sequence[Pixels], came_at: float, deadline: float | None
+    ) -> list[Outcome]:
         """Score pictures of the network's shape, at least one; whoever is cancelled costs no computing.
 
         Raises:
             Overloaded: no memory is left for the pictures that wait.
+            DeadlineExceeded: the deadline came before their turn.
             Unavailable: the process has gone.
             ServiceError: it refused.
         """
         id, place = next(self._ids), self._place(sum(picture.nbytes for picture in pictures))
         offset, memory = place.offset, self._arena.memory
         for picture in pictures:
-            memory[offset : offset + picture.nbytes] = picture.reshape(-1)
+            memory[offset : offset + picture.nbytes] = picture.reshape(-1).view(np.uint8)
             offset += picture.nbytes
         future = self._loop.create_future()
         self._waiting[id] = _Waiting(future, place, len(pictures))
         try:
-            self.say(Predict(id, network, place.offset, len(pictures), came_at))
+            self.say(Predict(id, network, place.offset, len(pictures), came_at, deadline))
             return cast("list[Outcome]", await future)
         except asyncio.CancelledError:
             if not self.is_lost:
@@ -155,12 +158,16 @@ class Link(asyncio.Protocol):
     def _computed(self, computed: Computed) -> None:
         listener = self._listeners.get(computed.network)
         if listener is not None:  # first, so that whoever has an answer finds it counted
-            facts = BatchFacts(computed.size, computed.num_failed, computed.seconds)
+            facts = BatchFacts(computed.size, computed.num_failed, computed.seconds, computed.num_dropped)
             listener(facts, [scored.waited_s for scored in computed.answers])
         for scored in computed.answers:
             waiting = self._waiting.pop(scored.id)
             self._arena.give_back(waiting.place)
-            if not waiting.future.done():
+            if waiting.future.done():
+                continue
+            if not scored.scores and len(scored.errors) < waiting.count:
+                waiting.future.set_exception(late())
+            else:
                 waiting.future.set_result(_outcomes(scored, waiting.count))
 
 

@@ -1,18 +1,31 @@
-"""What Prometheus may ask about predictions."""
+"""What Prometheus may ask about predictions, by model and version."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-PREDICTIONS = Counter("candela_predictions_total", "Pictures computed.", ["model", "outcome"])
+WHOSE = ["model", "version"]
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+PREDICTIONS = Counter("candela_predictions_total", "Pictures computed.", [*WHOSE, "outcome"])
 BATCH_SIZE = Histogram(
-    "candela_prediction_batch_size", "Pictures a batch.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+    "candela_prediction_batch_size", "Pictures a batch.", WHOSE, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
 BATCH_SECONDS = Histogram(
-    "candela_prediction_batch_seconds",
-    "Time of one batch in the network.",
-    ["model"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    "candela_prediction_batch_seconds", "Time of one batch in the network.", WHOSE, buckets=SECONDS
 )
-WAITING = Gauge("candela_predictions_waiting", "Pictures that wait for the network.", ["model"])
-REFUSED = Counter("candela_predictions_refused_total", "Pictures refused since too many waited.", ["model"])
+QUEUE_SECONDS = Histogram(
+    "candela_prediction_queue_seconds", "Time that a request waited for the network.", WHOSE, buckets=SECONDS
+)
+DECODE_SECONDS = Histogram(
+    "candela_prediction_decode_seconds", "Time to decode the pictures of a request.", WHOSE, buckets=SECONDS
+)
+AHEAD = Gauge("candela_predictions_waiting", "Pictures between the door and their answer.", WHOSE)
+REFUSED = Counter(
+    "candela_predictions_refused_total",
+    "Pictures refused: too many wait (`queue`), it would take too long (`wait`), or longer than asked (`deadline`).",
+    [*WHOSE, "reason"],
+)
+DROPPED = Counter(
+    "candela_predictions_dropped_total", "Pictures let in and not computed, since nobody waited any more.", WHOSE
+)
 LOADS = Counter("candela_model_loads_total", "Bundles loaded from the store.", ["outcome"])
 LOADED = Gauge("candela_models_loaded", "Networks in memory.")

@@ -36,16 +36,18 @@ class Network(Protocol):
     def is_lost(self) -> bool:
         """Whether it has gone with its process."""
 
-    async def submit(self, pictures: Sequence[Pixels]) -> list[Outcome]:
-        """The pictures' answers in their order; cancelled callers cost no computing.
+    @property
+    def costs(self) -> list[tuple[int, float]]:
+        """Sizes of batches with the seconds that they took when it was warmed up."""
+
+    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
+        """The pictures' answers in their order; callers who are cancelled, or late, cost no computing.
 
         Raises:
             Overloaded, NotReady, Unavailable: not now.
+            DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
             Closed: it has left; ask for it again.
         """
-
-    def check_room(self, num_pictures: int) -> None:
-        """Raise Overloaded now, before work is spent on pictures that would be refused."""
 
     def close(self) -> None:
         """Take nothing more; what waits is still answered. It does not wait for that."""

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 
 from app.inference.seam import BatchFacts, Closed
 from app.serving import meters
+from app.serving.admission import Admission
 from app.serving.networks import Heard, Loading, Network, Networks
 from app.serving.pool import Pool
 from app.serving.refs import BundleRef, Outcome, Pixels
 from app.serving.tally import Tally
-from core.errors import Overloaded, ServiceError
+from core.errors import DeadlineExceeded, Overloaded, ServiceError
 from core.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -22,7 +24,14 @@ class Predictors:
     """Loads bundles from the store as they are asked for, and answers pictures in batches."""
 
     def __init__(
-        self, storage: Storage, networks: Networks, *, max_batch_size: int, max_waiting: int, max_loaded: int
+        self,
+        storage: Storage,
+        networks: Networks,
+        *,
+        max_batch_size: int,
+        max_waiting: int,
+        max_loaded: int,
+        max_wait_s: float = 10.0,
     ) -> None:
         """Load nothing yet.
 
@@ -32,12 +41,15 @@ class Predictors:
             max_batch_size: pictures.
             max_waiting: pictures that may wait for one network.
             max_loaded: networks in memory.
+            max_wait_s: who would wait longer for an answer is refused.
         """
         self.networks = networks
         self._storage = storage
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
         self._tallies: dict[str, Tally] = {}
+        self._admissions: dict[str, Admission] = {}
         self._pool = Pool(self._open, max_loaded=max_loaded)
         self._lost: list[BundleRef] = []
         self._reloading: set[asyncio.Task[None]] = set()
@@ -51,19 +63,22 @@ class Predictors:
         """The most pictures that one call may bring."""
         return self._max_waiting
 
-    async def predict(self, bundle: BundleRef, pictures: Sequence[Pixels]) -> list[Outcome]:
+    async def predict(
+        self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None = None
+    ) -> list[Outcome]:
         """Answer pictures of the bundle's image shape, uint8 (H, W, C), in their order.
 
         A picture on which the network fails has an error in its place; the others are answered.
 
         Raises:
-            Overloaded, NotReady: not now; `retry_after_s` says when to try again.
+            Overloaded, NotReady, Unavailable: not now; `retry_after_s` says when to try again.
+            DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
             Corrupt, PredictionFailed: the bundle cannot be loaded.
         """
         started_at = time.monotonic()
         succeeded = False
         try:
-            outcomes = await self._submit(bundle, pictures)
+            outcomes = await self._submit(bundle, pictures, deadline)
             succeeded = not any(isinstance(outcome, ServiceError) for outcome in outcomes)
             return outcomes
         finally:
@@ -85,48 +100,85 @@ class Predictors:
         """What a bundle has done in this process."""
         return self._tallies.setdefault(bundle.key, Tally())
 
-    def check_room(self, bundle: BundleRef, num_pictures: int) -> None:
-        """Raise what `predict` would, Overloaded or Unavailable, before anything is spent on the pictures."""
-        network = self._pool.peek(bundle)
-        if network is None:
+    @contextmanager
+    def admitted(self, bundle: BundleRef, num_pictures: int, deadline: float | None = None) -> Iterator[None]:
+        """While it lasts, so many pictures are on their way to an answer, counted before anything is spent on them.
+
+        Raises:
+            Overloaded, Unavailable: they would not be answered, or not within what is promised.
+            DeadlineExceeded: they would not be answered in time.
+        """
+        if self._pool.peek(bundle) is None:
             self.networks.check_ready()
-            return
+        admission, whose = self._admission(bundle), (bundle.model, bundle.version)
         try:
-            network.check_room(num_pictures)
-        except Overloaded:
-            meters.REFUSED.labels(bundle.model).inc(num_pictures)
+            admission.check(num_pictures, deadline)
+        except Overloaded as error:
+            meters.REFUSED.labels(*whose, error.facts["reason"]).inc(num_pictures)
             raise
+        except DeadlineExceeded:
+            meters.REFUSED.labels(*whose, "deadline").inc(num_pictures)
+            raise
+        admission.enter(num_pictures)
+        try:
+            yield
+        finally:
+            admission.leave(num_pictures)
+            meters.AHEAD.labels(*whose).set(admission.num_ahead)
+
+    def decoded(self, bundle: BundleRef, seconds: float) -> None:
+        """Pictures for it were decoded in so long."""
+        meters.DECODE_SECONDS.labels(bundle.model, bundle.version).observe(seconds)
 
     async def close(self) -> None:
         """Answer what waits, then stop."""
         await self._pool.close()
         await self.networks.close()
 
-    async def _submit(self, bundle: BundleRef, pictures: Sequence[Pixels]) -> list[Outcome]:
+    async def _submit(self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None) -> list[Outcome]:
         while True:
             network = await self._pool.get(bundle)
             try:
-                return await network.submit(pictures)
+                return await network.submit(pictures, deadline)
             except Closed:  # it left memory between these two lines
                 continue
 
     def _open(self, ref: BundleRef) -> Network:
         self.networks.check_ready()
         folder = self._storage.fetch(ref.key, dict(ref.files))
-        return self.networks.open(ref, folder, Loading(self._max_batch_size, self._max_waiting), self._listener(ref))
+        network = self.networks.open(ref, folder, Loading(self._max_batch_size, self._max_waiting), self._listener(ref))
+        self._admission(ref).know(network.costs)
+        return network
+
+    def _admission(self, ref: BundleRef) -> Admission:
+        known = self._admissions.get(ref.key)
+        if known is None:
+            known = self._admissions[ref.key] = Admission(
+                ref.model,
+                max_batch_size=self._max_batch_size,
+                max_waiting=self._max_waiting,
+                max_wait_s=self._max_wait_s,
+            )
+        return known
 
     def _listener(self, ref: BundleRef) -> Heard:
-        tally = self.tally(ref)
+        tally, admission, whose = self.tally(ref), self._admission(ref), (ref.model, ref.version)
+        sizes, seconds = meters.BATCH_SIZE.labels(*whose), meters.BATCH_SECONDS.labels(*whose)
+        failed, answered = (meters.PREDICTIONS.labels(*whose, outcome) for outcome in ("failed", "answered"))
+        dropped, waited = meters.DROPPED.labels(*whose), meters.QUEUE_SECONDS.labels(*whose)
 
         def heard(facts: BatchFacts, waited_s: Sequence[float]) -> None:
             if facts.size:
                 tally.count_batch(facts.size, facts.seconds)
-                meters.BATCH_SIZE.labels(ref.model).observe(facts.size)
-                meters.BATCH_SECONDS.labels(ref.model).observe(facts.seconds)
-            meters.PREDICTIONS.labels(ref.model, "failed").inc(facts.num_failed)
-            meters.PREDICTIONS.labels(ref.model, "answered").inc(max(0, facts.size - facts.num_failed))
-            for seconds in waited_s:
-                tally.count_wait(seconds)
+                admission.learn(facts.size, facts.seconds)
+                sizes.observe(facts.size)
+                seconds.observe(facts.seconds)
+                answered.inc(max(0, facts.size - facts.num_failed))
+            failed.inc(facts.num_failed)
+            dropped.inc(facts.num_dropped)
+            for each in waited_s:
+                tally.count_wait(each)
+                waited.observe(each)
 
         return heard
 

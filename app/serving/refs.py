@@ -2,14 +2,15 @@
 
 from typing import NamedTuple
 
-from app.inference.seam import Outcome, Pixels, Scores
+from app.inference.seam import Outcome, Pixels, Scores, late
 
-__all__ = ["BundleRef", "Outcome", "Pixels", "Scores"]
+__all__ = ["BundleRef", "Outcome", "Pixels", "Scores", "late"]
 
 
 class BundleRef(NamedTuple):
-    """A bundle in the store: its folder, the sha256 of each of its files, and the model's name for people."""
+    """A bundle in the store: its folder, the sha256 of each of its files, the model's name and version for people."""
 
     key: str
     files: tuple[tuple[str, str], ...]
     model: str
+    version: str = ""

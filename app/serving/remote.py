@@ -1,10 +1,11 @@
 """A network that runs in another process, as the pool sees it."""
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+
+import numpy as np
 
 from app.inference.protocol import Loaded, Unload
 from app.inference.seam import BatchFacts, Closed
@@ -12,8 +13,6 @@ from app.serving.link import Link
 from app.serving.networks import Heard, Loading
 from app.serving.refs import BundleRef, Outcome, Pixels
 from core.errors import Overloaded, PredictionFailed, ServiceError
-
-LONGEST_RETRY_S = 60
 
 
 class RemoteNetwork:
@@ -24,47 +23,39 @@ class RemoteNetwork:
         self.num_waiting = 0
         self._link = link
         self._number = loaded.network
-        self._shape = tuple(loaded.picture_shape)
+        self.costs = loaded.costs
+        self._shape = tuple(loaded.sample_shape)
+        self._dtype = np.dtype(loaded.dtype)
         self._model = ref.model
-        self._max_waiting = allowed.max_waiting
         self._heard = heard
-        self._seconds_a_picture = 0.0  # moving average
+        self._max_waiting = allowed.max_waiting
         self._is_closing = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        link.listen(loaded.network, self._listen)
+        link.listen(loaded.network, heard)
 
     @property
     def is_lost(self) -> bool:
         """Whether its process has ended."""
         return self._link.is_lost
 
-    async def submit(self, pictures: Sequence[Pixels]) -> list[Outcome]:
+    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
         if self._is_closing:
             raise Closed
         odd: dict[int, ServiceError] = {
-            place: PredictionFailed(f"The picture has the shape {picture.shape}; the network takes {self._shape}.")
+            place: PredictionFailed(
+                f"The sample is {picture.dtype} {picture.shape}; the network takes {self._dtype} {self._shape}."
+            )
             for place, picture in enumerate(pictures)
-            if picture.shape != self._shape
+            if picture.shape != self._shape or picture.dtype != self._dtype
         }
         fitting = [picture for place, picture in enumerate(pictures) if place not in odd] if odd else pictures
-        outcomes = await self._score(fitting) if len(fitting) else []
+        outcomes = await self._score(fitting, deadline) if len(fitting) else []
         if not odd:
             return outcomes
         self._heard(BatchFacts(0, len(odd), 0.0), ())
         left = iter(outcomes)
         return [odd[place] if place in odd else next(left) for place in range(len(pictures))]
-
-    def check_room(self, num_pictures: int) -> None:
-        if self.num_waiting + num_pictures <= self._max_waiting:
-            return
-        seconds = self.num_waiting * self._seconds_a_picture
-        raise Overloaded(
-            f"Too many predictions wait for {self._model!r}.",
-            waiting=self.num_waiting,
-            max_waiting=self._max_waiting,
-            retry_after_s=min(max(1, math.ceil(seconds)), LONGEST_RETRY_S),
-        )
 
     def close(self) -> None:
         self._is_closing = True
@@ -75,18 +66,22 @@ class RemoteNetwork:
         await self._is_idle.wait()
         self._link.forget(self._number)
 
-    async def _score(self, pictures: Sequence[Pixels]) -> list[Outcome]:
-        self.check_room(len(pictures))
+    async def _score(self, pictures: Sequence[Pixels], deadline: float | None) -> list[Outcome]:
+        self._check_room(len(pictures))
         self.num_waiting += len(pictures)
         self._is_idle.clear()
         try:
-            return await self._link.predict(self._number, pictures, time.monotonic())
+            return await self._link.predict(self._number, pictures, time.monotonic(), deadline)
         finally:
             self.num_waiting -= len(pictures)
             if not self.num_waiting:
                 self._is_idle.set()
 
-    def _listen(self, facts: BatchFacts, waited_s: Sequence[float]) -> None:
-        if facts.size:
-            self._seconds_a_picture += 0.2 * (facts.seconds / facts.size - self._seconds_a_picture)
-        self._heard(facts, waited_s)
+    def _check_room(self, num_pictures: int) -> None:
+        if self.num_waiting + num_pictures > self._max_waiting:
+            raise Overloaded(
+                f"Too many predictions wait for {self._model!r}.",
+                waiting=self.num_waiting,
+                max_waiting=self._max_waiting,
+                retry_after_s=1,
+            )

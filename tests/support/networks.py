@@ -1,5 +1,6 @@
 """Networks in the test's own process: what the inference process is made of, without the process around it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,28 @@ from app.inference.protocol import Check, Load, Refused
 from app.inference.seam import BatchFacts, Request
 from app.serving.networks import Architecture, Heard, Loading, Summary
 from app.serving.processes import summary_of
-from app.serving.refs import BundleRef, Pixels
+from app.serving.refs import BundleRef, Outcome, Pixels
 
 
 class LocalNetwork:
     """A batcher as the pool sees it."""
 
-    def __init__(self, batcher: Batcher, num_bytes: int, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        close: Callable[[], None],
+        num_bytes: int = 1,
+        costs: Sequence[tuple[int, float]] = (),
+    ) -> None:
         self.num_bytes = num_bytes
+        self.costs = list(costs)
         self.is_lost = False
-        self.submit: Callable[[Sequence[Pixels]], Any] = batcher.submit
-        self.check_room = batcher.check_room
         self.join = batcher.join
         self.close = close
         self._batcher = batcher
+
+    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
+        return await self._batcher.submit(pictures, math.inf if deadline is None else deadline)
 
     @property
     def num_waiting(self) -> int:
@@ -55,7 +64,8 @@ class LocalNetworks:
     def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> LocalNetwork:
         network = self._networks.load(Load(0, ref.key, str(folder), ref.model, *allowed), self)
         self._heard[network.number] = heard
-        return LocalNetwork(network.batcher, network.num_bytes, lambda: self._networks.unload(network.number, self))
+        close = lambda: self._networks.unload(network.number, self)  # noqa: E731
+        return LocalNetwork(network.batcher, close, network.num_bytes, network.costs)
 
     def known(self) -> Mapping[str, Architecture]:
         return {

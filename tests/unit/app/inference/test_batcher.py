@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.inference.batcher import Batcher
 from app.inference.seam import Closed, Pixels
-from core.errors import Overloaded, PredictionFailed
+from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
 
 POISON, NOT_FINITE = 255, 254
 
@@ -133,7 +134,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
         await batcher.submit([picture(2)])
     assert caught.value.facts["retry_after_s"] >= 1
     with pytest.raises(Overloaded):
-        batcher.check_room(1)
+        await batcher.submit([picture(2)])
     network.may_go.set()
     await asyncio.gather(busy, *waiting)
     assert len(await batcher.submit([picture(3)])) == 1
@@ -200,3 +201,16 @@ async def test_a_slow_model_does_not_hold_up_another(make: Callable[..., Batcher
     await quick.join()
     network.may_go.set()
     await busy
+
+
+async def test_what_comes_too_late_is_never_computed(network: Network, make: Callable[..., Batcher]) -> None:
+    batcher = make()
+    busy = await network.hold(batcher)
+    late = asyncio.create_task(batcher.submit([picture(66), picture(66)], time.monotonic() + 1e-6))
+    stays = asyncio.create_task(batcher.submit([picture(1)], time.monotonic() + 1000))
+    await asyncio.sleep(0.001)
+    network.may_go.set()
+    await asyncio.gather(busy, stays)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert network.batches == [[0], [1]]

@@ -22,7 +22,7 @@ from app.inference.protocol import (
 )
 from core.errors import Corrupt, Overloaded, ServiceError
 
-QUESTIONS = [Predict(1, 2, 4096, 3, 0.5), Leave(1), Check(2, "mlp", b'{"hidden": [3]}', (1, 8, 8), 3, ())]
+QUESTIONS = [Predict(1, 2, 4096, 3, 0.5, None), Leave(1), Check(2, "mlp", b'{"hidden": [3]}', (1, 8, 8), 3, ())]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 10_000])
@@ -39,7 +39,7 @@ def test_a_stream_of_something_else_is_not_read_on() -> None:
 
 def test_answers_keep_their_bytes_and_errors_their_kind() -> None:
     scores = np.arange(3, dtype=np.float32)
-    computed = Computed(1, 2, 1, 0.25, [Scored(7, scores.tobytes(), [(1, "no", "ValueError")], 0.5)])
+    computed = Computed(1, 2, 1, 0, 0.25, [Scored(7, scores.tobytes(), [(1, "no", "ValueError")], 0.5)])
     (frame,) = Frames().feed(packed(computed))
     assert answer_of(frame) == computed
     for error in (Overloaded("later", retry_after_s=3), Corrupt("damaged"), ServiceError("odd")):

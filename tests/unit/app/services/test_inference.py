@@ -1,5 +1,6 @@
 """The protocol's service with real networks: what is loaded, what is computed, and for whom."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.services.predictions import Lookup
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
 from core.db.session import SessionFactory
-from core.errors import Conflict, Corrupt, InvalidPicture, NotFound, ServiceError, Unavailable
+from core.errors import Conflict, Corrupt, DeadlineExceeded, InvalidPicture, NotFound, ServiceError
 from core.storage import LocalStorage
 from tests.support.bundles import register, set_alias
 from tests.support.networks import LocalNetworks
@@ -35,7 +36,8 @@ async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> A
 
 
 async def ask(inference: InferenceService, pictures: Any, *, seconds_left: float | None = None) -> Any:
-    return await inference.infer(await inference.find("shapes"), pictures, seconds_left=seconds_left)
+    deadline = None if seconds_left is None else time.monotonic() + seconds_left
+    return await inference.infer(await inference.find("shapes"), pictures, deadline=deadline)
 
 
 async def reasons(inference: InferenceService) -> dict[tuple[str, int], str | None]:
@@ -62,9 +64,9 @@ async def test_files_and_pixels_of_the_same_pictures_have_the_same_scores(infere
 
 async def test_nothing_is_computed_for_no_pictures_or_too_late(inference: InferenceService) -> None:
     assert (await ask(inference, PICTURES[:0])).shape == (0, 3)
-    with pytest.raises(Unavailable, match="nothing was computed"):
+    with pytest.raises(DeadlineExceeded, match="nothing was computed"):
         await ask(inference, PICTURES, seconds_left=0)
-    with pytest.raises(Unavailable):
+    with pytest.raises(DeadlineExceeded):
         await ask(inference, PICTURES, seconds_left=1e-9)
     assert inference.tally(await inference.find("shapes")).batches() == []
 
@@ -90,7 +92,7 @@ async def test_a_model_unloaded_by_name_stays_so_until_it_is_loaded(inference: I
     await inference.unload("shapes")
     assert (await reasons(inference))[("shapes", 2)] == "unloaded"
     served = await inference.find("shapes")
-    for attempt in (inference.make_ready(served), inference.infer(served, PICTURES, seconds_left=None)):
+    for attempt in (inference.make_ready(served), inference.infer(served, PICTURES, deadline=None)):
         with pytest.raises(Conflict, match="load it first"):
             await attempt
     assert (await reasons(inference))[("other", 1)] != "unloaded"

@@ -34,7 +34,7 @@ class Store:
         batcher = Batcher(
             lambda pictures: np.zeros((len(pictures), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
         )
-        return LocalNetwork(batcher, 1, batcher.close)
+        return LocalNetwork(batcher, batcher.close)
 
 
 class Clock:

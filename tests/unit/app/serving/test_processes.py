@@ -188,7 +188,7 @@ async def test_a_process_that_is_killed_starts_again_with_its_networks(
     await until(lambda: not is_ready(predictors) or pid_of(predictors) != killed)
     if not is_ready(predictors):
         with pytest.raises(Unavailable):
-            predictors.check_room(small, 1)
+            predictors.admitted(small, 1).__enter__()
         with pytest.raises(ServiceError):
             await predictors.predict(small, pictures(1))
     await until(lambda: is_ready(predictors) and predictors.is_loaded(small) and predictors.is_loaded(slow))

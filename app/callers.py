@@ -1,0 +1,77 @@
+"""Those who wait for a prediction: how long they do, and whether they still are there."""
+
+import asyncio
+import math
+import time
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.problems import InvalidJson
+
+Found = TypeVar("Found")
+TIMEOUT = "X-Request-Timeout"
+LONGEST_S = 3600.0
+TIMEOUT_HEADER: dict[str, Any] = {
+    "name": TIMEOUT,
+    "in": "header",
+    "required": False,
+    "description": "Seconds, a number above 0; what cannot be answered by then is not computed: 504.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+    "example": 30,
+}
+WATCH_AFTER_S = 0.02  # most answers are there before: they cost no second task
+CLIENT_LEFT = 499  # nobody reads it; nginx' word for it, in the log and the metrics
+
+
+def timeout_of(headers: Mapping[str, str]) -> float | None:
+    """How many seconds a caller waits; None where it does not say.
+
+    Raises:
+        InvalidJson: 422: no number, or none that makes sense.
+    """
+    given = headers.get(TIMEOUT)
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if 0 < seconds <= LONGEST_S:
+        return seconds
+    raise InvalidJson(f"{TIMEOUT}:", f"should be seconds, above 0 and at most {LONGEST_S:g}")
+
+
+def deadline_of(headers: Mapping[str, str]) -> float | None:
+    """Until when a caller that came just now waits, by the monotonic clock. Raises as `timeout_of`."""
+    seconds = timeout_of(headers)
+    return None if seconds is None else time.monotonic() + seconds
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+    """What `work` finds; it is stopped when the client leaves. The request's body has been read.
+
+    Raises:
+        HTTPException: the client has left.
+    """
+    working = asyncio.ensure_future(work)
+    watching: asyncio.Task[None] | None = None
+    try:
+        await asyncio.wait({working}, timeout=WATCH_AFTER_S)
+        if not working.done():
+            watching = asyncio.create_task(_left(request))
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise HTTPException(CLIENT_LEFT, "The client has left.")
+    finally:
+        for task in (working, watching):
+            if task is not None and not task.done():
+                task.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,25 @@
+"""Work that is of no use after its caller's time is up: it is stopped then, wherever it waits."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from core.errors import DeadlineExceeded
+
+Found = TypeVar("Found")
+
+
+async def before(deadline: float | None, work: Awaitable[Found]) -> Found:
+    """What `work` finds, if it does so in time; `deadline` is of the monotonic clock.
+
+    Raises:
+        DeadlineExceeded: it did not.
+    """
+    if deadline is None:
+        return await work
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceeded("The request's timeout has passed.") from None

@@ -1,0 +1,86 @@
+"""Who is let in to a network: whoever would be answered in time, by what is ahead and how quickly it is worked off."""
+
+import math
+import time
+from collections.abc import Callable
+
+from app.inference.costs import Costs
+from core.errors import DeadlineExceeded, Overloaded
+
+LONGEST_RETRY_S = 60
+WEIGHT = 0.2
+
+
+class Admission:
+    """Counts pictures from the door to the answer, decoding included. Used on one event loop."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        max_batch_size: int,
+        max_waiting: int,
+        max_wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Let in so many pictures at once, and none that would wait longer than `max_wait_s`."""
+        self.num_ahead = 0
+        self._model = model
+        self._max_batch_size = max_batch_size
+        self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+        self._costs = Costs()
+        self._drag = 1.0  # how much longer a batch takes, from answer to answer, than its computation alone
+        self._heard_at: float | None = None  # the end of the batch before, unless there was nothing to do since
+
+    def expected_s(self, num_pictures: int) -> float:
+        """How long the last of so many more pictures would take from now; 0 as long as nothing is known."""
+        full, rest = divmod(self.num_ahead + num_pictures, self._max_batch_size)
+        seconds = full * self._costs.of(self._max_batch_size) + (self._costs.of(rest) if rest else 0.0)
+        return seconds * self._drag
+
+    def check(self, num_pictures: int, deadline: float | None = None) -> None:
+        """Refuse pictures that would not be answered in time; `deadline` is of the clock.
+
+        Raises:
+            Overloaded: too many are ahead, or they would take longer than is promised.
+            DeadlineExceeded: they would take longer than their caller waits.
+        """
+        expected_s = self.expected_s(num_pictures)
+        if deadline is not None and self._clock() + expected_s > deadline:
+            text = f"It would take about {expected_s:.2g} s; the request's timeout is over sooner."
+            raise DeadlineExceeded(f"{text} Nothing was computed.", expected_s=round(expected_s, 3))
+        is_late = self.num_ahead > 0 and expected_s > self._max_wait_s
+        if not is_late and self.num_ahead + num_pictures <= self._max_waiting:
+            return
+        until_free_s = expected_s - self._max_wait_s if is_late else self.expected_s(0) / 2
+        raise Overloaded(
+            f"Too many predictions wait for {self._model!r}.",
+            waiting=self.num_ahead,
+            max_waiting=self._max_waiting,
+            expected_s=round(expected_s, 3),
+            max_wait_s=self._max_wait_s,
+            reason="wait" if is_late else "queue",
+            retry_after_s=min(max(1, math.ceil(until_free_s)), LONGEST_RETRY_S),
+        )
+
+    def enter(self, num_pictures: int) -> None:
+        self.num_ahead += num_pictures
+
+    def leave(self, num_pictures: int) -> None:
+        self.num_ahead -= num_pictures
+        if not self.num_ahead:
+            self._heard_at = None
+
+    def know(self, costs: list[tuple[int, float]]) -> None:
+        """What batches cost when the network was warmed up."""
+        self._costs = Costs(costs)
+
+    def learn(self, size: int, seconds: float) -> None:
+        """A batch was computed."""
+        now = self._clock()
+        self._costs.learn(size, seconds)
+        if self._heard_at is not None and seconds > 0:
+            self._drag += WEIGHT * (min(max((now - self._heard_at) / seconds, 1.0), 10.0) - self._drag)
+        self._heard_at = now
