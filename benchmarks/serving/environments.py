@@ -4,21 +4,23 @@
 
 torch and the CUDA libraries it is linked to are 5 GB; a folder of links to them, named in a `.pth` file of each
 environment, spares one copy a peer and makes sure that all compute with the very same build. All else is their own.
+BENCH_PLACE names another folder.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-PLACE = Path(__file__).parents[2] / "var" / "serving"
+PLACE = Path(os.environ.get("BENCH_PLACE") or Path(__file__).parents[2] / "var" / "serving").absolute()
 LINKED = ("torch", "torchgen", "functorch", "nvidia", "triton")
 TORCH_NEEDS = ("sympy", "networkx", "jinja2", "filelock", "fsspec", "typing_extensions", "setuptools<81")
 COMMON = ("numpy==2.4.6", "pillow==13.0.0", "safetensors==0.8.0", *TORCH_NEEDS)
 PACKAGES = {
     "litserve": ("litserve==0.2.19", "uvloop", "httptools", "python-multipart"),
-    "mlserver": ("mlserver==1.7.1",),
+    "mlserver": ("mlserver==1.7.1", "uvloop<0.22"),  # its workers ask for a loop that newer ones do not make
     "torchserve": ("torchserve==0.12.0", "pyyaml", "psutil"),
     "bentoml": ("bentoml==1.4.39",),
 }

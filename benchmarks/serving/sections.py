@@ -14,7 +14,7 @@ from benchmarks.serving.arithmetic import Row, Spread, keeps, ratios
 from benchmarks.serving.load import Load, Target, closed_loop, read, start
 from benchmarks.serving.models import CONV5, SMALL, Body, Model, best_class
 from benchmarks.serving.rounds import Side, calling, conditions, in_turn, told
-from benchmarks.serving.servers import PEERS, ROOT, Raw, Server
+from benchmarks.serving.servers import PEERS, ROOT, NotStarted, Raw, Server
 from candela import Client
 
 CALLERS = 32
@@ -39,25 +39,29 @@ class Bench:
     bound_s: float | None
     """How long an accepted request may take by this service's own setting."""
     say: Callable[[str], None]
+    is_quick: bool = False
+    tries_all: bool = False
 
     def ours(self, model: Model, body: str, ref: str | None = None) -> Target:
         path = "/v2/models/{}/infer" if body in {"tensor", "base64"} else "/v1/models/{}/predict"
         return self.bodies[model.name][body].to(self.url + path.format(ref or model.name))
 
 
-def throughput(bench: Bench, model: Model, peers: tuple[str, ...]) -> list[Row]:
+def throughput(bench: Bench, model: Model) -> list[Row]:
     """32 callers, every server that is there, and the bare forward."""
     bench.say(f"{model.name}: {CALLERS} callers, {bench.dtype}")
+    of_mlserver = ("tensor",) if bench.is_quick else ("tensor", "base64")
+    peers = [peer for peer in bench.peers if f"{peer} {model.name}" in settings.FEW]
     with ExitStack() as stack:
-        servers = {name: _peer(bench, name, model, stack) for name in peers}
+        servers = {name: peer for name in peers if (peer := _peer(bench, name, model, stack)) is not None}
         raw = stack.enter_context(Raw(bench.bundles[model.name], bench.dtype, 0))
         sides = {"candela, form": Side(calling(bench.ours(model, "form"), CALLERS))}
         for name, (server, url) in servers.items():
-            for body in ("tensor", "base64") if name == "mlserver" else ("form",):
+            for body in of_mlserver if name == "mlserver" else ("form",):
                 target = bench.bodies[model.name][body].to(url)
                 sides[f"{name}, {body}"] = Side(calling(target, CALLERS), server)
         if "mlserver" in servers:
-            for body in ("tensor", "base64"):
+            for body in of_mlserver:
                 sides[f"candela, {body}"] = Side(calling(bench.ours(model, body), CALLERS))
         sides["raw"] = Side(lambda seconds: Load(raw.rate(seconds), 0, 0, 0, 0), raw)
         found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
@@ -94,7 +98,7 @@ def _lone(bench: Bench, model: Model, servers: Mapping[str, tuple[Server, str]])
     bench.say(f"{model.name}: 1 caller")
     sides = {"candela": Side(calling(bench.ours(model, "form"), 1))}
     for name, (server, url) in servers.items():
-        if name != "mlserver":
+        if name == "litserve" or (name != "mlserver" and not bench.is_quick):
             sides[name] = Side(calling(bench.bodies[model.name]["form"].to(url), 1), server)
     found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
     ours = [one.p50_ms for one in found["candela"]]
@@ -192,12 +196,17 @@ def _open_loop(target: Target, rate: float, seconds: float) -> dict[str, "float 
     return json.loads(said.splitlines()[-1])
 
 
-def _peer(bench: Bench, name: str, model: Model, stack: ExitStack) -> tuple[Server, str]:
-    """A peer that answers, and answers the same as this service does."""
-    chosen = settings.best(name, model.name, bench.dtype)
+def _peer(bench: Bench, name: str, model: Model, stack: ExitStack) -> tuple[Server, str] | None:
+    """A peer that answers, and answers the same as this service does; None where it cannot be started."""
+    body = bench.bodies[model.name][settings.BODY_OF[name]]
+    candidates = settings.every(name) if bench.tries_all else settings.FEW[f"{name} {model.name}"]
+    try:
+        chosen = settings.quickest(name, model, bench.dtype, body, candidates, bench.say)
+    except NotStarted as error:
+        bench.say(f"{name} is left out: {error}")
+        return None
     server, url = PEERS[name](bench.bundles[model.name], bench.dtype, chosen)
     stack.enter_context(server)
-    body = bench.bodies[model.name][settings.BODY_OF[name]]
     theirs = best_class(server.wait_until_answers(url, body.path.read_bytes(), body.content_type))
     ours = _own_answer(bench, model)
     if abs(theirs[1] - ours[1]) > SAME_WITHIN:

@@ -7,10 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +21,7 @@ import httpx
 from benchmarks.serving.environments import PLACE, python_of
 
 ROOT = Path(__file__).parents[2]
-START_WITHIN_S = 180.0
+START_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 # The kernel need not fault tens of MB of activations in and out for every batch: what this service sets for itself.
 ALLOCATOR = {
@@ -32,6 +34,33 @@ QUIET_LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration><Appenders><Console name="STDOUT" target="SYSTEM_OUT"/></Appenders>
 <Loggers><Root level="warn"><AppenderRef ref="STDOUT"/></Root></Loggers></Configuration>
 """
+
+
+class NotStarted(RuntimeError):
+    """A server ended, or does not answer."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a peer quick or slow."""
+
+    threads: int
+    """Of torch, in each process that computes."""
+    workers: int = 1
+    """Processes that compute; for MLServer, 0 is none beside the server's own."""
+    max_batch_size: int = 32
+    timeout_s: float = 0.005
+    """How long a batch may wait to be filled."""
+    fast_queue: bool = False
+    """LitServe's: ZeroMQ between its processes."""
+
+    def variables(self, bundle: Path, dtype: str) -> dict[str, str]:
+        return network_variables(bundle, dtype, self.threads) | {
+            "BENCH_WORKERS": str(self.workers),
+            "BENCH_MAX_BATCH_SIZE": str(self.max_batch_size),
+            "BENCH_BATCH_TIMEOUT_S": str(self.timeout_s),
+            "BENCH_FAST_QUEUE": str(int(self.fast_queue)),
+        }
 
 
 class Server:
@@ -56,7 +85,7 @@ class Server:
         """Return the first good answer.
 
         Raises:
-            RuntimeError: the process ended, or three minutes passed.
+            NotStarted: the process ended, or two minutes passed.
         """
         until, last = time.monotonic() + START_WITHIN_S, "nothing"
         while time.monotonic() < until and self.process.poll() is None:
@@ -68,7 +97,7 @@ class Server:
             except httpx.TransportError as error:
                 last = repr(error)
             time.sleep(0.2)
-        raise RuntimeError(f"{self.name} does not answer ({last}); see {self.log}:\n{self.log.read_text()[-2000:]}")
+        raise NotStarted(f"{self.name} does not answer ({last}); see {self.log}:\n{self.log.read_text()[-2000:]}")
 
     def still(self) -> None:
         """Stop it in its tracks: not even its timers take processor time from another."""
@@ -115,7 +144,7 @@ class Raw(Server):
         assert self.process.stdout
         line = self.process.stdout.readline().decode()
         if not line:
-            raise RuntimeError(f"{self.name} ended; see {self.log}:\n{self.log.read_text()[-2000:]}")
+            raise NotStarted(f"{self.name} ended; see {self.log}:\n{self.log.read_text()[-2000:]}")
         return line
 
 
@@ -129,7 +158,7 @@ def candela(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
         until = time.monotonic() + START_WITHIN_S
         while not _is_ready(url):
             if time.monotonic() > until or server.process.poll() is not None:
-                raise RuntimeError(f"candela does not start:\n{server.log.read_text()[-2000:]}")
+                raise NotStarted(f"candela does not start:\n{server.log.read_text()[-2000:]}")
             time.sleep(0.2)
         yield url
 
@@ -141,47 +170,47 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def litserve(bundle: Path, dtype: str, settings: Mapping[str, str]) -> tuple[Server, str]:
+def litserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
     """One model on LitServe; returns the address of its predictions too."""
     port = free_port()
-    environment = network_variables(bundle, dtype) | {"BENCH_PORT": str(port), **settings}
+    environment = settings.variables(bundle, dtype) | {"BENCH_PORT": str(port)}
     command = [str(python_of("litserve")), "-m", "benchmarks.serving.peers.lit"]
-    server = Server(f"litserve-{bundle.name}", command, environment, PLACE / "runs" / f"litserve-{bundle.name}")
+    server = Server(f"litserve-{bundle.name}", command, environment, _fresh(f"litserve-{bundle.name}"))
     return server, f"http://127.0.0.1:{port}/predict"
 
 
-def mlserver(bundle: Path, dtype: str, settings: Mapping[str, str]) -> tuple[Server, str]:
+def mlserver(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
     """One model on MLServer, with what it has switched on by default and does not need here switched off."""
     folder, port = _fresh(f"mlserver-{bundle.name}"), free_port()
     server_words = {
         "debug": False, "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_endpoint": None,
-        "gzip_enabled": False, "parallel_workers": int(settings["parallel_workers"]),
+        "gzip_enabled": False, "parallel_workers": settings.workers,
     }  # fmt: skip
     model_words = {
         "name": bundle.name,
         "implementation": "benchmarks.serving.peers.mlserver_runtime.Pictures",
-        "max_batch_size": int(settings["BENCH_MAX_BATCH_SIZE"]),
-        "max_batch_time": float(settings["BENCH_BATCH_TIMEOUT_S"]),
+        "max_batch_size": settings.max_batch_size,
+        "max_batch_time": settings.timeout_s,
     }
     (folder / "settings.json").write_text(json.dumps(server_words))
     (folder / "model-settings.json").write_text(json.dumps(model_words))
     command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
-    environment = network_variables(bundle, dtype) | settings
+    environment = settings.variables(bundle, dtype)
     server = Server(f"mlserver-{bundle.name}", command, environment, folder)
     return server, f"http://127.0.0.1:{port}/v2/models/{bundle.name}/infer"
 
 
-def torchserve(bundle: Path, dtype: str, settings: Mapping[str, str]) -> tuple[Server, str]:
-    """One model on TorchServe: a Java front and one Python worker, its logging switched off."""
+def torchserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
+    """One model on TorchServe: a Java front and Python workers, its logging switched off."""
     folder, address = _fresh(f"torchserve-{bundle.name}"), f"http://127.0.0.1:{free_port()}"
     _write_archive(folder / "store" / f"{bundle.name}.mar", bundle.name)
     of_model = {
         "defaultVersion": True,
         "marName": f"{bundle.name}.mar",
-        "minWorkers": 1,
-        "maxWorkers": 1,
-        "batchSize": int(settings["BENCH_MAX_BATCH_SIZE"]),
-        "maxBatchDelay": round(1000 * float(settings["BENCH_BATCH_TIMEOUT_S"])),
+        "minWorkers": settings.workers,
+        "maxWorkers": settings.workers,
+        "batchSize": settings.max_batch_size,
+        "maxBatchDelay": round(1000 * settings.timeout_s),
         "responseTimeout": 60,
     }
     properties = {
@@ -201,7 +230,7 @@ def torchserve(bundle: Path, dtype: str, settings: Mapping[str, str]) -> tuple[S
     command = [str(python_of("torchserve").with_name("torchserve")), "--start", "--foreground", "--disable-token-auth"]
     command += ["--ts-config", "config.properties", "--log-config", "log4j2.xml", "--model-store", "store"]
     path = f"{python_of('torchserve').parent}:{os.environ['PATH']}"
-    environment = network_variables(bundle, dtype) | settings | {"TEMP": str(folder), "PATH": path}
+    environment = settings.variables(bundle, dtype) | {"TEMP": str(folder), "PATH": path}
     server = Server(f"torchserve-{bundle.name}", command, environment, folder)
     return server, f"{address}/predictions/{bundle.name}"
 
@@ -216,12 +245,12 @@ def _write_archive(path: Path, name: str) -> None:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": model}))
 
 
-def bentoml(bundle: Path, dtype: str, settings: Mapping[str, str]) -> tuple[Server, str]:
+def bentoml(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
     """One model on BentoML."""
     port = free_port()
     command = [str(python_of("bentoml").with_name("bentoml")), "serve", "benchmarks.serving.peers.bento:Pictures"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(ROOT)]
-    environment = network_variables(bundle, dtype) | {"BENTOML_DO_NOT_TRACK": "1", **settings}
+    environment = settings.variables(bundle, dtype) | {"BENTOML_DO_NOT_TRACK": "1"}
     server = Server(f"bentoml-{bundle.name}", command, environment, _fresh(f"bentoml-{bundle.name}"))
     return server, f"http://127.0.0.1:{port}/predict"
 
@@ -241,7 +270,11 @@ def free_port() -> int:
 
 
 def _fresh(name: str) -> Path:
-    folder = PLACE / "runs" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
+    """A folder for one server's files; those of runs before are swept away by `clear_runs`."""
+    (PLACE / "runs").mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=PLACE / "runs"))
+
+
+def clear_runs() -> None:
+    """Forget what earlier runs have logged."""
+    shutil.rmtree(PLACE / "runs", ignore_errors=True)

@@ -1,79 +1,81 @@
-"""The peers at their best: which settings are tried, and which were the quickest on this machine."""
+"""The peers at their best: the settings that are tried, and the quickest of them found anew in every run."""
 
 import itertools
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from statistics import median
 
 from benchmarks.serving.environments import PLACE
-from benchmarks.serving.load import closed_loop
 from benchmarks.serving.models import Body, Model
-from benchmarks.serving.servers import PEERS
+from benchmarks.serving.rounds import Side, calling, in_turn
+from benchmarks.serving.servers import PEERS, Settings
 
-BEST = PLACE / "best.json"
 BODY_OF = {"litserve": "form", "torchserve": "form", "bentoml": "form", "mlserver": "tensor"}
-Settings = dict[str, str]
+CALLERS = 32
+ROUNDS, SECONDS = 2, 2.0
+AT_ONCE = 6  # servers in memory
 
-# Where nothing has been tried: what was best when the list was made.
-USUAL: dict[str, Settings] = {
-    "litserve": {"BENCH_THREADS": "1", "BENCH_MAX_BATCH_SIZE": "32", "BENCH_BATCH_TIMEOUT_S": "0.005"},
-    "mlserver": {"BENCH_THREADS": "1", "BENCH_MAX_BATCH_SIZE": "32", "BENCH_BATCH_TIMEOUT_S": "0.005",
-                 "parallel_workers": "0"},
-    "torchserve": {"BENCH_THREADS": "2", "BENCH_MAX_BATCH_SIZE": "32", "BENCH_BATCH_TIMEOUT_S": "0.005"},
-    "bentoml": {"BENCH_THREADS": "2", "BENCH_MAX_BATCH_SIZE": "32", "BENCH_BATCH_TIMEOUT_S": "1"},
-}  # fmt: skip
-TRIED: dict[str, dict[str, list[str]]] = {
-    "litserve": {
-        "BENCH_THREADS": ["1", "2"],
-        "BENCH_MAX_BATCH_SIZE": ["16", "32"],
-        "BENCH_BATCH_TIMEOUT_S": ["0.001", "0.01", "0.05"],
-        "BENCH_FAST_QUEUE": ["0", "1"],
-    },
-    "mlserver": {
-        "BENCH_THREADS": ["1", "2"],
-        "BENCH_MAX_BATCH_SIZE": ["32"],
-        "BENCH_BATCH_TIMEOUT_S": ["0.001", "0.01"],
-        "parallel_workers": ["0", "1"],
-    },
-    "torchserve": {
-        "BENCH_THREADS": ["1", "2"],
-        "BENCH_MAX_BATCH_SIZE": ["16", "32"],
-        "BENCH_BATCH_TIMEOUT_S": ["0.001", "0.01", "0.05"],
-    },
-    "bentoml": {"BENCH_THREADS": ["1", "2"], "BENCH_MAX_BATCH_SIZE": ["32"], "BENCH_BATCH_TIMEOUT_S": ["1"]},
+FEW: dict[str, list[Settings]] = {
+    "litserve small": [
+        Settings(threads=1, timeout_s=0.005),
+        Settings(threads=1, timeout_s=0.02),
+        Settings(threads=1, timeout_s=0.02, fast_queue=True),
+        Settings(threads=2, timeout_s=0.05),
+    ],
+    "litserve conv5": [
+        Settings(threads=1, timeout_s=0.02),
+        Settings(threads=2, timeout_s=0.02),
+        Settings(threads=2, timeout_s=0.05),
+    ],
+    "mlserver small": [
+        Settings(threads=1, workers=0, timeout_s=0.001),
+        Settings(threads=1, workers=0, timeout_s=0.01),
+        Settings(threads=1, workers=1, timeout_s=0.01),
+    ],
+    "torchserve small": [Settings(threads=1, timeout_s=0.001), Settings(threads=1, timeout_s=0.02)],
+    # It refuses what would wait for longer than its batch timeout.
+    "bentoml small": [Settings(threads=1, timeout_s=1.0)],
 }
+WORKERS = {"mlserver": (0, 1), "bentoml": (1,)}
+TIMEOUTS_S = {"bentoml": (1.0,)}
 
 
-def best(peer: str, model: str, dtype: str) -> Settings:
-    """The quickest settings that were found, or the usual ones."""
-    known = json.loads(BEST.read_text()) if BEST.exists() else {}
-    return known.get(f"{peer} {model} {dtype}", {"settings": USUAL[peer]})["settings"]
+def every(peer: str) -> list[Settings]:
+    """All combinations that make sense on two cores."""
+    axes = itertools.product(
+        (1, 2),
+        WORKERS.get(peer, (1, 2)),
+        (16, 32),
+        TIMEOUTS_S.get(peer, (0.001, 0.005, 0.02, 0.05)),
+        (False, True) if peer == "litserve" else (False,),
+    )
+    return [Settings(*values) for values in axes]
 
 
-def tune(
-    peer: str, model: Model, dtype: str, bodies: dict[str, Body], say: Callable[[str], None], *, seconds: float = 3
-) -> None:
-    """Try all settings of a peer, each in a fresh server, and remember the one with the highest rate at 32 callers."""
-    rates: list[tuple[float, Settings]] = []
-    for settings in _combinations(TRIED[peer]):
-        rate = _rate(peer, model, dtype, bodies[BODY_OF[peer]], settings, seconds)
-        say(f"  {peer} {model.name} {dtype} {settings}: {rate:.0f}/s")
-        rates.append((rate, settings))
-    rate, settings = max(rates, key=lambda one: one[0])
-    known = json.loads(BEST.read_text()) if BEST.exists() else {}
-    known[f"{peer} {model.name} {dtype}"] = {"settings": settings, "rate": rate}
-    BEST.write_text(json.dumps(known, indent=2))
-    say(f"{peer} {model.name} {dtype}: best {settings} with {rate:.0f}/s")
+def quickest(
+    peer: str, model: Model, dtype: str, body: Body, candidates: Sequence[Settings], say: Callable[[str], None]
+) -> Settings:
+    """The settings with the highest rate at 32 callers, tried in turn; the best of some meets the next ones."""
+    left, best = list(candidates), list[Settings]()
+    while left:
+        group, left = [*best, *left[: AT_ONCE - len(best)]], left[AT_ONCE - len(best) :]
+        best = [group[0]] if len(group) == 1 else [_quickest(peer, model, dtype, body, group, say)]
+    return best[0]
 
 
-def _rate(peer: str, model: Model, dtype: str, body: Body, settings: Settings, seconds: float) -> float:
-    server, url = PEERS[peer](PLACE / "bundles" / model.name, dtype, settings)
-    with server:
-        server.wait_until_answers(url, body.path.read_bytes(), body.content_type)
-        closed_loop(body.to(url), 32, 1)
-        load = closed_loop(body.to(url), 32, seconds)
-        return 0.0 if load.num_failed else load.rate
-
-
-def _combinations(tried: dict[str, list[str]]) -> Iterator[Settings]:
-    for values in itertools.product(*tried.values()):
-        yield dict(zip(tried, values, strict=True))
+def _quickest(
+    peer: str, model: Model, dtype: str, body: Body, group: Sequence[Settings], say: Callable[[str], None]
+) -> Settings:
+    with ExitStack() as stack:
+        started = [PEERS[peer](PLACE / "bundles" / model.name, dtype, one) for one in group]
+        for server, _ in started:
+            stack.enter_context(server)
+        sides = {}
+        for number, (server, url) in enumerate(started):
+            server.wait_until_answers(url, body.path.read_bytes(), body.content_type)
+            sides[str(number)] = Side(calling(body.to(url), CALLERS), server)
+        found = in_turn(sides, ROUNDS, SECONDS, lambda _: None)
+    rates = {number: median(load.rate * (not load.num_failed) for load in loads) for number, loads in found.items()}
+    for number, rate in rates.items():
+        say(f"  {peer} {model.name}: {rate:.0f}/s with {group[int(number)]}")
+    return group[int(max(rates, key=lambda number: rates[number]))]

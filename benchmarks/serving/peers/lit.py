@@ -38,8 +38,8 @@ def main() -> None:
     server = litserve.LitServer(
         api,
         accelerator="cpu",
-        workers_per_device=int(environ.get("BENCH_WORKERS", "1")),
-        fast_queue=environ.get("BENCH_FAST_QUEUE") == "1",
+        workers_per_device=int(environ["BENCH_WORKERS"]),
+        fast_queue=environ["BENCH_FAST_QUEUE"] == "1",
         timeout=60,
     )
     server.run(
