@@ -47,12 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers.clear_runs()
     began, before = time.monotonic(), conditions()
     bodies = {name: models.bodies(model) for name, model in models.MODELS.items()}
-    with candela(PLACE / "home", {}) as url:
+    with candela(PLACE / "home", {}) as (url, pid):
         bundles = {name: models.ensure(url, model) for name, model in models.MODELS.items()}
         with Client(url) as client:
             client.models.alias("small", "default", 1)
         bench = sections.Bench(
             url=url,
+            pid=pid,
             dtype=asked.dtype,
             rounds=asked.rounds,
             seconds=3 if asked.quick else 6,

@@ -28,6 +28,8 @@ class Load:
     num_answers: int
     num_failed: int
     """Answers that are no 2xx, and connections that broke or timed out."""
+    cpu_ms: float = 0.0
+    """Processor time of all the server's processes, an answer: what hardly depends on other work on the machine."""
 
 
 class NotMeasured(RuntimeError):

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.serving.load import Load, Target, closed_loop
@@ -21,6 +21,8 @@ class Side:
     measure: Callable[[float], Load]
     """For so many seconds."""
     server: Server | None = None
+    pid: int | None = None
+    """Of a server that is not stilled."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def calling(target: Target, callers: int) -> Callable[[float], Load]:
 def told(load: Load) -> str:
     failed = f", {load.num_failed} FAILED" if load.num_failed else ""
     times = f", p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms" if load.p50_ms else ""
-    return f"{load.rate:.0f}/s{times}{failed}"
+    cpu = f", {load.cpu_ms:.2f} CPU ms each" if load.cpu_ms else ""
+    return f"{load.rate:.0f}/s{times}{cpu}{failed}"
 
 
 @contextmanager
@@ -88,11 +91,32 @@ def _measure(side: Side, seconds: float) -> Load:
     if side.server is not None:
         side.server.wake()
     time.sleep(REST_S)  # what the side before left behind is done
+    pid = side.pid if side.server is None else side.server.process.pid
     try:
-        return side.measure(seconds)
+        before = 0.0 if pid is None else cpu_seconds(pid)
+        load = side.measure(seconds)
+        if pid is None or not load.num_answers:
+            return load
+        return replace(load, cpu_ms=1e3 * (cpu_seconds(pid) - before) / load.num_answers)
     finally:
         if side.server is not None:
             side.server.still()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and all that descend from it have computed; those that have ended are not counted."""
+    parents, ticks = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:  # it has just ended
+            continue
+        one = int(stat.parent.name)
+        parents[one], ticks[one] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family = {pid}
+    while grown := {one for one, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return sum(ticks.get(one, 0) for one in family) / os.sysconf("SC_CLK_TCK")
 
 
 def _ticks() -> tuple[int, int]:

@@ -30,6 +30,7 @@ class Bench:
     """What every section needs."""
 
     url: str
+    pid: int
     dtype: str
     rounds: int
     seconds: float
@@ -46,6 +47,9 @@ class Bench:
         path = "/v2/models/{}/infer" if body in {"tensor", "base64"} else "/v1/models/{}/predict"
         return self.bodies[model.name][body].to(self.url + path.format(ref or model.name))
 
+    def side(self, target: Target, callers: int) -> Side:
+        return Side(calling(target, callers), pid=self.pid)
+
 
 def throughput(bench: Bench, model: Model) -> list[Row]:
     """32 callers, every server that is there, and the bare forward."""
@@ -55,14 +59,14 @@ def throughput(bench: Bench, model: Model) -> list[Row]:
     with ExitStack() as stack:
         servers = {name: peer for name in peers if (peer := _peer(bench, name, model, stack)) is not None}
         raw = stack.enter_context(Raw(bench.bundles[model.name], bench.dtype, 0))
-        sides = {"candela, form": Side(calling(bench.ours(model, "form"), CALLERS))}
+        sides = {"candela, form": bench.side(bench.ours(model, "form"), CALLERS)}
         for name, (server, url) in servers.items():
             for body in of_mlserver if name == "mlserver" else ("form",):
                 target = bench.bodies[model.name][body].to(url)
                 sides[f"{name}, {body}"] = Side(calling(target, CALLERS), server)
         if "mlserver" in servers:
             for body in of_mlserver:
-                sides[f"candela, {body}"] = Side(calling(bench.ours(model, body), CALLERS))
+                sides[f"candela, {body}"] = bench.side(bench.ours(model, body), CALLERS)
         sides["raw"] = Side(lambda seconds: Load(raw.rate(seconds), 0, 0, 0, 0), raw)
         found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
         lone = _lone(bench, model, servers) if model is SMALL else []
@@ -80,6 +84,8 @@ def _throughput_rows(model: Model, found: Loads) -> list[Row]:
             rate = ratios([one.rate for one in found[f"candela, {body}"]], [one.rate for one in theirs])
             target = targets.get(f"{model.name} {peer}", (None, None))
             rows.append(Row(f"{name}, c=32, over {peer} ({body})", rate, *target))
+            work = ratios([one.cpu_ms for one in found[f"candela, {body}"]], [one.cpu_ms for one in theirs])
+            rows.append(Row(f"{name}, c=32, processor time an answer over {peer}'s ({body})", work))
     share = ratios([one.rate for one in ours], [one.rate for one in found["raw"]])
     rows.append(
         Row(f"{name}, c=32, share of the raw batched forward", share, *((0.75, 0.92) if model is CONV5 else ()))
@@ -96,7 +102,7 @@ def _throughput_rows(model: Model, found: Loads) -> list[Row]:
 
 def _lone(bench: Bench, model: Model, servers: Mapping[str, tuple[Server, str]]) -> list[Row]:
     bench.say(f"{model.name}: 1 caller")
-    sides = {"candela": Side(calling(bench.ours(model, "form"), 1))}
+    sides = {"candela": bench.side(bench.ours(model, "form"), 1)}
     for name, (server, url) in servers.items():
         if name == "litserve" or (name != "mlserver" and not bench.is_quick):
             sides[name] = Side(calling(bench.bodies[model.name]["form"].to(url), 1), server)

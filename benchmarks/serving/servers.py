@@ -149,8 +149,8 @@ class Raw(Server):
 
 
 @contextmanager
-def candela(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """The whole service as `candela up` starts it, with nothing but its defaults; yields its address."""
+def candela(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """The whole service as `candela up` starts it, with nothing but its defaults; yields address and process."""
     port = free_port()
     command = [sys.executable, "-m", "candela", "up", "--port", str(port), "--home", str(home)]
     with Server("candela", command, environment, PLACE / "runs") as server:
@@ -160,7 +160,7 @@ def candela(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
             if time.monotonic() > until or server.process.poll() is not None:
                 raise NotStarted(f"candela does not start:\n{server.log.read_text()[-2000:]}")
             time.sleep(0.2)
-        yield url
+        yield url, server.process.pid
 
 
 def _is_ready(url: str) -> bool:
