@@ -93,6 +93,12 @@ class Models:
         answer: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
         return answer
 
+    def predict_rows(self, ref: str, rows: Sequence[Mapping[str, Any]], *, top_k: int | None = None) -> Predictions:
+        """Predict rows of a table: values by column; what is left out or None is missing."""
+        body: dict[str, Any] = {"rows": [dict(row) for row in rows]} | ({} if top_k is None else {"top_k": top_k})
+        answer: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
+        return answer
+
     def bundle(self, name: str, version: int, path: str | os.PathLike[str]) -> Path:
         """Download a version as a zip of `weights.safetensors` and `bundle.json`; returns its path."""
         target = Path(path)

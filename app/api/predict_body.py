@@ -2,6 +2,7 @@
 
 import asyncio
 import binascii
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import Sent, Values
+from app.serving.rows import Row
 from core.errors import InvalidPicture, TooLarge
 
 FIELD = "images"
@@ -45,6 +47,25 @@ REQUEST_BODY: dict[str, Any] = {
                     "summary": "Pixels as numbers, for a model of grey pictures of 2 x 2",
                     "value": {"instances": [{"values": [[0, 128], [255, 64]]}]},
                 },
+                "rows": {
+                    "summary": "Rows, for a model that reads a table; what is null or left out is missing",
+                    "value": {
+                        "rows": [
+                            {
+                                "bill_length_mm": 39.1,
+                                "bill_depth_mm": 18.7,
+                                "flipper_length_mm": 181,
+                                "body_mass_g": 3750,
+                                "island": "Torgersen",
+                                "sex": "male",
+                            },
+                        ]
+                    },
+                },
+                "window": {
+                    "summary": "A window of a series: three steps of one value each",
+                    "value": {"instances": [{"values": [[4210.5], [4388.0], [4461.2]]}]},
+                },
             },
         },
     },
@@ -52,9 +73,9 @@ REQUEST_BODY: dict[str, Any] = {
 
 
 class Body(NamedTuple):
-    """The pictures, and `top_k` where the body says it."""
+    """The pictures, windows or rows, and `top_k` where the body says it."""
 
-    sent: list[Sent]
+    sent: Sequence[Sent | Row]
     top_k: int | None
 
 
@@ -110,14 +131,17 @@ def _instances(body: bytes) -> Body:
         refusal = RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
         refusal.schema = PredictIn.model_json_schema()  # type: ignore[attr-defined]  # FastAPI knows no body field here
         raise refusal from None
-    return Body([_sent(instance) for instance in said.instances], said.top_k)
+    if said.rows is not None:
+        return Body([Row(row) for row in said.rows], said.top_k)
+    return Body([_sent(instance) for instance in said.instances or ()], said.top_k)
 
 
 def _check_number(document: object) -> None:
     """Refuse a great many pictures before each of them is validated."""
-    instances = document.get("instances") if isinstance(document, dict) else None
-    if isinstance(instances, list) and len(instances) > MAX_INSTANCES:
-        raise TooLarge(f"At most {MAX_INSTANCES} instances are read.", max_pictures=MAX_INSTANCES)
+    for field in ("instances", "rows"):
+        members = document.get(field) if isinstance(document, dict) else None
+        if isinstance(members, list) and len(members) > MAX_INSTANCES:
+            raise TooLarge(f"At most {MAX_INSTANCES} {field} are read.", max_pictures=MAX_INSTANCES)
 
 
 def _sent(instance: InstanceIn) -> Sent:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.callers import timeout_of, unless_gone
 from app.deps import InferenceDep, SettingsDep
-from app.oip import outputs, pixels
+from app.oip import outputs, pixels, rows
 from app.oip.answers import Answer, render
 from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
 from app.oip.failures import JSON
@@ -66,6 +66,11 @@ def deadline_of(question: InferRequest, request: Request, came_at: float) -> flo
 
 def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> Pictures:
     """What is to be looked at. Raises Refused."""
+    if served.table is not None:
+        if question.raw is not None:
+            raise Refused(f"model '{served.name}' reads tables: send its rows as a tensor")
+        tensor = pixels.only_input(question.inputs, served.name, rows.INPUT)
+        return rows.rows_of(tensor, served.table, max_batch_size)
     if question.raw is not None:
         return pixels.of_raw(question.raw, served.image_shape)
     tensor = pixels.only_input(question.inputs, served.name)

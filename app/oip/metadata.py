@@ -7,6 +7,7 @@ import orjson
 
 from app.oip import outputs
 from app.oip.pixels import INPUT
+from app.oip.rows import INPUT as ROWS
 from app.services.predictions import Served
 
 PLATFORM = "pytorch_safetensors"
@@ -34,7 +35,7 @@ def of_model(model: Served, versions: Iterable[int]) -> dict[str, Any]:
         "name": model.name,
         "versions": [str(version) for version in sorted(versions)],
         "platform": PLATFORM,
-        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *_channels_last(model)]}],
+        "inputs": [_input_of(model)],
         "outputs": [
             {"name": name, "datatype": "FP32", "shape": [-1, outputs.width(name, model.task, model.num_outputs)]}
             for name in outputs.names(model.task)
@@ -50,9 +51,7 @@ def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
         "backend": "pytorch",
         "version_policy": {"all": {}},
         "max_batch_size": max_batch_size,
-        "input": [
-            {"name": INPUT, "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": list(_channels_last(model))}
-        ],
+        "input": [_configured_input(model)],
         "output": [
             {"name": each["name"], "data_type": "TYPE_FP32", "dims": each["shape"][1:], "label_filename": ""}
             for each in of_model(model, [])["outputs"]
@@ -63,6 +62,18 @@ def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
             "classes": {"string_value": orjson.dumps(list(model.classes)).decode()},
         },
     }
+
+
+def _input_of(model: Served) -> dict[str, Any]:
+    if model.table is not None:
+        return {"name": ROWS, "datatype": "FP32", "shape": [-1, *model.table.sample_shape]}
+    return {"name": INPUT, "datatype": "UINT8", "shape": [-1, *_channels_last(model)]}
+
+
+def _configured_input(model: Served) -> dict[str, Any]:
+    known = _input_of(model)
+    form = "FORMAT_NHWC" if model.table is None else "FORMAT_NONE"
+    return {"name": known["name"], "data_type": f"TYPE_{known['datatype']}", "format": form, "dims": known["shape"][1:]}
 
 
 def _channels_last(model: Served) -> tuple[int, int, int]:

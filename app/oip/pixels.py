@@ -19,13 +19,13 @@ Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 
-def only_input(inputs: Sequence[Tensor], model: str) -> Tensor:
-    """The tensor named `image`; Refused where it is missing or not alone."""
+def only_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
+    """The tensor of that name; Refused where it is missing or not alone."""
     for tensor in inputs:
-        if tensor.name != INPUT:
-            raise Refused(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{INPUT}'")
+        if tensor.name != name:
+            raise Refused(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
     if not inputs:
-        raise Refused(f"input '{INPUT}' of model '{model}' is missing")
+        raise Refused(f"input '{name}' of model '{model}' is missing")
     return inputs[0]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
+from app.schemas.datasets import TableOut
 from app.schemas.jobs import Metrics
 from app.schemas.variants import VariantOut
 from core.db.tables import ModelVariantRow, ModelVersionRow
@@ -51,7 +52,10 @@ class DatasetRefOut(BaseModel):
 class ModelInputOut(BaseModel):
     """What a network takes, and how pictures are prepared for it."""
 
-    image_shape: list[int] = Field(description="[channels, height, width]")
+    image_shape: list[int] = Field(
+        description="[channels, height, width] of a picture, [columns] of a row, [steps, columns] of a window."
+    )
+    table: TableOut | None = Field(default=..., description="Of a model that reads rows or windows: what they are.")
     mean: list[float]
     std: list[float]
     resize: str
@@ -84,7 +88,9 @@ class ModelVersionOut(BaseModel):
         columns = ("name", "version", "created_at", "job_id", "dataset", "spec", "metrics", "sha256", "size_bytes")
         told = {column: getattr(row, column) for column in (*columns, "num_parameters")}
         others = [VariantOut.of(variant) for variant in variants]
-        return cls.model_validate({**told, **said, "aliases": list(aliases), "variants": others, "input": bundle})
+        return cls.model_validate(
+            {**told, **said, "aliases": list(aliases), "variants": others, "input": {"table": None} | bundle}
+        )
 
 
 class AliasIn(Spec):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.spec.base import Spec
@@ -34,7 +34,7 @@ class InstanceIn(Spec):
     values: list[Any] | None = Field(
         default=None,
         description="Pixels from 0 to 255: rows of pixels of channels; rows of pixels where the model takes grey "
-        "pictures; or all of them in that order.",
+        "pictures; or all of them in that order. Of a window of a series: a row of values a step.",
     )
 
     @model_validator(mode="after")
@@ -44,13 +44,33 @@ class InstanceIn(Spec):
         return self
 
 
-class PredictIn(Spec):
-    """Pictures as JSON."""
+# Whether a value fits its column is said where the columns are known.
+Cell = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 
-    instances: Annotated[tuple[InstanceIn, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)]
+
+class PredictIn(Spec):
+    """Pictures or windows as JSON in `instances`, or rows of a table in `rows`."""
+
+    instances: Annotated[tuple[InstanceIn, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
+        None
+    )
+    rows: Annotated[tuple[dict[str, Cell], ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
+        Field(
+            default=None,
+            description="Values by column, for a model that reads a table. A column left out, null, and texts such as "
+            "`NA` are missing.",
+            examples=[[{"bill_length_mm": 39.1, "island": "Torgersen", "sex": None}]],
+        )
+    )
     top_k: Annotated[
         Annotated[int, Field(ge=1, le=MAX_TOP_K, description=TOP_K_TEXT)] | None, BeforeValidator(_top_k)
     ] = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.instances is None) == (self.rows is None):
+            raise ValueError("give instances or rows, one of both")
+        return self
 
 
 class CandidateOut(BaseModel):

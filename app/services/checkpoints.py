@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from app.services.predictions import Prediction, PredictionService, Served
+from app.services.predictions import Prediction, PredictionService, Served, picture_shape
 from app.serving.decoding import Sent
 from app.serving.refs import BundleRef
+from app.serving.rows import Row
+from core.datasets.columns import Table
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
-from core.errors import Conflict, Corrupt, InvalidSpec
+from core.errors import Conflict, Corrupt
 
 Which = Literal["best", "latest"]
 DESCRIPTION = "bundle.json"
@@ -43,14 +45,13 @@ class CheckpointPredictions:
         self._predictions = predictions
 
     async def predict(
-        self, job_id: str, which: Which, sent: Sequence[Sent], top_k: int | None, deadline: float | None = None
+        self, job_id: str, which: Which, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
     ) -> CheckpointPredicted:
         """Predict pictures with the newest checkpoint, or the best.
 
         Raises:
             NotFound: there is no such job.
             Conflict: it has no such checkpoint yet.
-            InvalidSpec: it trains on something else than pictures.
             and what `PredictionService.predict` raises.
         """
         ref, served = await asyncio.to_thread(self._find, job_id, which)
@@ -76,9 +77,6 @@ class CheckpointPredictions:
 def _served(name: str, row: CheckpointRow, meta: dict[str, Any]) -> Served:
     if DESCRIPTION not in row.files:
         raise Conflict("The checkpoint was stored by a version of the service that described no checkpoints.")
-    if len(meta["image_shape"]) != 3:
-        raise InvalidSpec("The job trains on rows of a table, which cannot be sent yet.")
-    channels, height, width = meta["image_shape"]
     files = tuple((file, row.files[file]["sha256"]) for file in sorted((WEIGHTS, DESCRIPTION)))
     return Served(
         name=name,
@@ -86,7 +84,8 @@ def _served(name: str, row: CheckpointRow, meta: dict[str, Any]) -> Served:
         bundle=BundleRef(row.key, files, name),
         task=meta["task"],
         classes=tuple(meta["classes"]),
-        image_shape=(channels, height, width),
+        image_shape=picture_shape(meta["image_shape"]),
         resize=meta["resize"],
         num_outputs=meta["num_outputs"],
+        table=Table.model_validate(meta["table"]) if meta.get("table") else None,
     )

@@ -20,7 +20,7 @@ from core.errors import Conflict, ServiceError
 
 Array = TypeVar("Array", bound=NDArray[Any])
 Scores = NDArray[np.float32]
-Pictures = Sequence[bytes] | NDArray[np.uint8]
+Pictures = Sequence[bytes] | NDArray[np.uint8] | NDArray[np.float32]
 
 UNLOADED = "unloaded"
 ON_DEMAND = "is loaded when it is asked for"

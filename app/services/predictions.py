@@ -8,24 +8,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.services.deadlines import before
+from app.serving import rows
 from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.predictors import Predictors
 from app.serving.refs import BundleRef, Outcome, Pixels, Scores
+from app.serving.rows import Row
+from core.datasets.columns import Table
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
-from core.errors import InvalidSpec, ServiceError, TooLarge
+from core.errors import InvalidRow, ServiceError, TooLarge
 
 LOOKUP_S = 0.5
 """How long a client may get the version that an alias stood for before it was moved."""
 DEFAULT_TOP_K = 5
 MAX_LOOKUPS = 1024
 AS_TRAINED = "none"
+MANY_ROWS = 100
+"""More of them are read beside the event loop."""
 
 
 class Served(NamedTuple):
-    """A version as the hot path needs it: no row, no session."""
+    """A version as the hot path needs it: no row, no session.
+
+    With a `table`, it reads rows or windows, and `image_shape` tells nothing.
+    """
 
     name: str
     version: int
@@ -36,6 +44,7 @@ class Served(NamedTuple):
     resize: str
     num_outputs: int
     variant: str | None = None
+    table: Table | None = None
 
 
 class Candidate(NamedTuple):
@@ -108,10 +117,7 @@ class Lookup:
 def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> Served:
     """What the hot path needs of a version, or of a variant of it."""
     words: dict[str, Any] = row.bundle
-    if words.get("table"):
-        raise InvalidSpec(f"{row.name} reads rows of a table, which cannot be sent yet.")
     stored = row if variant is None else variant
-    channels, height, width = words["image_shape"]
     return Served(
         name=row.name,
         version=row.version,
@@ -123,11 +129,20 @@ def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> S
         ),
         task=words["task"],
         classes=tuple(words["classes"]),
-        image_shape=(channels, height, width),
+        image_shape=picture_shape(words["image_shape"]),
         resize=words["resize"],
         num_outputs=words["num_outputs"],
         variant=None if variant is None else variant.format,
+        table=Table.model_validate(words["table"]) if words.get("table") else None,
     )
+
+
+def picture_shape(sample_shape: Sequence[int]) -> ImageShape:
+    """(C, H, W) of pictures; of rows and windows, which have none, no pixels at all."""
+    if len(sample_shape) != 3:
+        return 0, 0, 0
+    channels, height, width = sample_shape
+    return channels, height, width
 
 
 def _has_failed(task: asyncio.Task[Served]) -> bool:
@@ -145,12 +160,12 @@ class PredictionService:
     async def predict(
         self,
         ref: str,
-        sent: Sequence[Sent],
+        sent: Sequence[Sent | Row],
         top_k: int | None,
         variant: str | None = None,
         deadline: float | None = None,
     ) -> Predicted:
-        """Predict pictures with one version; what is wrong with one of several is told in its place.
+        """Predict pictures, rows or windows with one version; what is wrong with one of several is told in its place.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
@@ -161,7 +176,7 @@ class PredictionService:
 
         Raises:
             NotFound: there is no such model or variant.
-            InvalidPicture, UnsupportedPicture, TooLarge, PredictionFailed: of the only picture.
+            InvalidPicture, UnsupportedPicture, InvalidRow, TooLarge, PredictionFailed: of the only one.
             TooLarge: more pictures than may ever wait.
             Overloaded, NotReady: not now.
             DeadlineExceeded: it would be answered after its deadline.
@@ -172,7 +187,7 @@ class PredictionService:
         return Predicted(served.name, served.version, served.variant, predictions)
 
     async def predict_by(
-        self, served: Served, sent: Sequence[Sent], top_k: int | None, deadline: float | None = None
+        self, served: Served, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
     ) -> list[Prediction]:
         """The same by what was found already."""
         self._refuse_too_many(len(sent))
@@ -185,14 +200,24 @@ class PredictionService:
         return [_prediction(served, one, k) for one in found]
 
     async def _outcomes(
-        self, served: Served, sent: Sequence[Sent], deadline: float | None
+        self, served: Served, sent: Sequence[Sent | Row], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """The pictures, and an answer for each that could be read."""
+        """What was sent, and an answer for each that could be read."""
         began_at = time.monotonic()
-        decoded = await self._decoder.decode(sent, served.image_shape, served.resize)
+        decoded = await self._decoded(served, sent)
         self._predictors.decoded(served.bundle, time.monotonic() - began_at)
         pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
         return decoded, iter(await self._predictors.predict(served.bundle, pictures, deadline) if pictures else [])
+
+    async def _decoded(self, served: Served, sent: Sequence[Sent | Row]) -> list[Pixels | ServiceError]:
+        if served.table is not None:
+            is_long = len(sent) > MANY_ROWS
+            return await asyncio.to_thread(rows.read, sent, served.table) if is_long else rows.read(sent, served.table)
+        row = next((one for one in sent if isinstance(one, Row)), None)
+        if row is not None:
+            raise InvalidRow(f"{served.name} reads pictures; rows of a table came.")
+        pictures = [one for one in sent if not isinstance(one, Row)]
+        return await self._decoder.decode(pictures, served.image_shape, served.resize)
 
     def _refuse_too_many(self, count: int) -> None:
         most = self._predictors.max_waiting

@@ -35,7 +35,8 @@ def network(words: bundle.Description, seed: int = 0) -> nn.Module:
     """The described network with seeded weights, in eval mode."""
     torch.manual_seed(seed)
     options = words.architecture.options
-    return registry.build(words.architecture.name, options, words.image_shape, words.num_outputs).eval()
+    shape, outputs = words.image_shape, words.num_outputs
+    return registry.build(words.architecture.name, options, shape, outputs, words.cardinalities).eval()
 
 
 def store(storage: Storage, key: str, *, seed: int = 0, **changes: Any) -> BundleRef:

@@ -195,7 +195,7 @@ def test_a_single_bad_picture_is_refused(
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        (b"{}", "/instances"),
+        (b"{}", ""),
         (b"[]", ""),
         (b"null", ""),
         (as_json(), "/instances"),

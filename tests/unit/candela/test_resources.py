@@ -134,6 +134,12 @@ def test_bytes_travel_as_base64_in_json(server: Any, client: Client) -> None:
     assert sent["top_k"] == 1
 
 
+def test_rows_travel_as_they_are(server: Any, client: Client) -> None:
+    server.json("POST /v1/models/pets/predict", {"model": {"name": "pets", "version": 1}, "predictions": []})
+    client.models.predict_rows("pets", [{"weight": 4.2, "home": None}], top_k=1)
+    assert server.seen[0].json() == {"rows": [{"weight": 4.2, "home": None}], "top_k": 1}
+
+
 def test_a_bundle_is_downloaded_whole_or_not_at_all(server: Any, client: Client, tmp_path: Path) -> None:
     route = "GET /v1/models/digits/versions/1/bundle"
     server.stream(route, "zip bytes", "application/zip")

@@ -29,7 +29,8 @@ def test_a_version_tells_its_lineage(client: TestClient, finished: Finished) -> 
     assert version["metrics"] == {"valid_accuracy": 0.97}
     assert version["num_parameters"] == 658
     assert version["classes"] == [str(digit) for digit in range(10)]
-    assert version["input"] == {"image_shape": [1, 8, 8], "mean": [0.5], "std": [0.25], "resize": "stretch"}
+    seen = {"image_shape": [1, 8, 8], "table": None, "mean": [0.5], "std": [0.25], "resize": "stretch"}
+    assert version["input"] == seen
     assert version["architecture"]["name"] == "mlp"
 
 
