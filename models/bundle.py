@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import registry, tensor_file
+from models.outputs import give_scores
 from models.preprocess import Preprocess, Rescaled, Standardize
 
 WEIGHTS = "weights.safetensors"
@@ -73,6 +74,9 @@ class Description(BaseModel):
     num_outputs: Annotated[int, Field(ge=1)]
     task: Literal["classification", "binary", "multilabel", "regression"]
     classes: list[str]
+    gives: Literal["scores", "probabilities"] = Field(
+        default="scores", description="What the architecture ends in; the network that is loaded gives scores."
+    )
     mean: list[float] = Field(description="One a channel, of pixels in 0..1; one a column of a table.")
     std: list[float]
     resize: str = "stretch"
@@ -176,13 +180,14 @@ def sha256_of(path: Path) -> str:
 def _empty_network(description: Description) -> nn.Module:
     """On the meta device: it costs neither time nor random numbers to initialise weights that are replaced at once."""
     with torch.device("meta"):
-        return registry.build(
+        network = registry.build(
             description.architecture.name,
             description.architecture.options,
             description.image_shape,
             description.num_outputs,
             description.cardinalities,
         )
+    return give_scores(network) if description.gives == "probabilities" else network
 
 
 def _fsync(path: Path) -> None:

@@ -13,6 +13,7 @@ from core.datasets.packed import Packed
 from core.errors import Corrupt, InvalidSpec
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
+from models.outputs import NotProbabilities
 from models.registry import CannotBuild, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
@@ -103,6 +104,7 @@ def _recognise(error: BaseException) -> Failed | None:
             | NothingToTransfer()
             | BadBundle()
             | MissingPackage()
+            | NotProbabilities()
         ):
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case IndexError() if "index out of range in self" in text:

@@ -14,6 +14,7 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
+from core.spec.losses import BceSpec
 from models import bundle, registry
 from worker import errands, shell
 from worker.artifacts import Artifacts
@@ -248,6 +249,7 @@ def describe(start: Start, packed: Packed) -> bundle.Description:
         num_outputs=meta.num_outputs,
         task=meta.task,
         classes=list(meta.classes),
+        gives="probabilities" if isinstance(spec.loss, BceSpec) else "scores",
         mean=list(mean),
         std=list(std),
         resize=meta.resize,

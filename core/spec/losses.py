@@ -52,6 +52,15 @@ class BceWithLogitsSpec(Spec):
     pos_weight: Weights | None = None
 
 
+class BceSpec(Spec):
+    """Binary cross entropy on probabilities; the network must end in `sigmoid`. Source: `torch.nn.BCELoss`.
+
+    `bce_with_logits` on raw scores is the same number, more precisely.
+    """
+
+    name: Literal["bce"] = "bce"
+
+
 class FocalSpec(Spec):
     """Cross entropy that heeds what is hard: each sample counts by (1 - its probability) to the power of `gamma`.
 
@@ -111,7 +120,8 @@ LossSpec = Annotated[
     | HuberSpec
     | PoissonNllSpec
     | KlDivSpec
-    | BceWithLogitsSpec,
+    | BceWithLogitsSpec
+    | BceSpec,
     Field(discriminator="name"),
 ]
 
@@ -132,6 +142,7 @@ TABLE: dict[str, Takes] = {
     "multi_margin": Takes("class", "raw scores"),
     "nll": Takes("class", "log-probabilities"),
     "bce_with_logits": Takes("labels", "raw scores"),
+    "bce": Takes("labels", "probabilities"),
     "mse": Takes("numbers", "raw scores"),
     "l1": Takes("numbers", "raw scores"),
     "smooth_l1": Takes("numbers", "raw scores"),

@@ -27,6 +27,9 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
         case losses.BceWithLogitsSpec(pos_weight=wish):
             _need_numbers(spec.name, meta)
             return nn.BCEWithLogitsLoss(pos_weight=engine_losses.positive_weights(wish, meta.num_outputs))
+        case losses.BceSpec():
+            _need_numbers(spec.name, meta)
+            return nn.BCEWithLogitsLoss()  # of the scores that `give_scores` makes of the network's probabilities
         case losses.MseSpec():
             _need_numbers(spec.name, meta)
             return nn.MSELoss()

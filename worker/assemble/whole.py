@@ -12,6 +12,7 @@ from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
 from core.spec import JobSpec, callbacks, losses, metrics, transforms
 from models import bundle, registry
+from models.outputs import give_scores
 from worker.assemble.callbacks import AVERAGES, make_callback
 from worker.assemble.losses import make_loss
 from worker.assemble.metrics import make_metric
@@ -118,7 +119,8 @@ def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[
 
 def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
     wanted = spec.architecture
-    return registry.build(wanted.name, wanted.options, meta.image_shape, meta.num_outputs, cardinalities(meta))
+    network = registry.build(wanted.name, wanted.options, meta.image_shape, meta.num_outputs, cardinalities(meta))
+    return give_scores(network) if isinstance(spec.loss, losses.BceSpec) else network
 
 
 def _loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:

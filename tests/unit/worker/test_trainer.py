@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from torch import nn
 
@@ -381,3 +382,25 @@ def test_every_epochs_checkpoint_says_which_ones_are_asked_for(dataset: Path, tm
     order = start(job(epochs=4, callbacks=asked), dataset, tmp_path / "left", resume_dir=whole.of(Checkpoint)[1].dir)
     _, left = run(order, asked="pause")
     assert [said.kept for said in left.of(Checkpoint)] == [None]  # nothing is let go between two epochs
+
+
+def test_a_network_that_ends_in_probabilities_learns_and_is_registered_as_one_of_scores(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "it", task="multilabel", num_samples=90)
+    layers: list[dict[str, Any]] = [{"type": "flatten"}, {"type": "linear", "out": packed.meta.num_outputs}]
+    ends: dict[str, Any] = {"bce": [{"type": "sigmoid"}], "bce_with_logits": []}
+    losses, bundles = [], []
+    for loss, end in ends.items():
+        spec = job(architecture={"name": "layers", "layers": [*layers, *end]}, loss={"name": loss})
+        status, channel = run(start(spec, tmp_path / "it", tmp_path / loss))
+        assert status == 0, channel.said[-2:]
+        losses.append([value for (_, name, _), value in channel.points().items() if name == "loss"])
+        bundles.append(bundle.load(Path(channel.of(Finished)[0].dir)))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    (network, words), (plain, plain_words) = bundles
+    assert (words.gives, plain_words.gives) == ("probabilities", "scores")
+    pictures = torch.rand(4, *words.image_shape)
+    assert torch.allclose(network(pictures), plain(pictures), atol=1e-3)
+    spec = job(architecture={"name": "layers", "layers": layers}, loss={"name": "bce"})
+    _, channel = run(start(spec, tmp_path / "it", tmp_path / "raw"))
+    assert channel.of(Failed)[0].code == "invalid_spec"
+    assert "let it end in 'sigmoid'" in channel.of(Failed)[0].message
