@@ -14,11 +14,11 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
-from core.spec.losses import BceSpec
-from models import bundle, registry
+from models import bundle
 from worker import errands, shell
 from worker.artifacts import Artifacts
-from worker.assemble import assemble, normalization, target_scale
+from worker.assemble import assemble
+from worker.assemble.description import describe
 from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
@@ -139,7 +139,7 @@ def fit(
         Path(start.work_dir) / "checkpoints",
         placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | found,
         (run.guard.check, reporter.settle),
-        description=describe(start, packed),
+        description=describe(start.spec, packed.meta, start.job_id, start.dataset),
         every_s=snapshot_every_s,
     )
     vitals = Vitals(channel)
@@ -224,7 +224,7 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
         metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
     folder = Path(start.work_dir) / "bundle"
     folder.mkdir()
-    facts = bundle.save(folder, run.network, describe(start, packed))
+    facts = bundle.save(folder, run.network, describe(start.spec, packed.meta, start.job_id, start.dataset))
     return Finished(
         dir=str(folder),
         files=stored(facts),
@@ -232,31 +232,6 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
         evaluation={split: _in_words(values) for split, values in evaluation.items()},
         num_parameters=_num_parameters(run.network),
         stop_reason=run.state.stop_reason,
-    )
-
-
-def describe(start: Start, packed: Packed) -> bundle.Description:
-    """What a bundle says of itself."""
-    spec, meta = start.spec, packed.meta
-    assert isinstance(spec, JobSpec)  # noqa: S101 - no other kind leaves a bundle
-    mean, std = normalization(spec, meta)
-    architecture, scale = spec.architecture, target_scale(spec, meta)
-    return bundle.Description(
-        architecture=bundle.ArchitectureChoice(
-            name=architecture.name, options=registry.resolve(architecture.name, architecture.options)
-        ),
-        image_shape=meta.image_shape,
-        num_outputs=meta.num_outputs,
-        task=meta.task,
-        classes=list(meta.classes),
-        gives="probabilities" if isinstance(spec.loss, BceSpec) else "scores",
-        mean=list(mean),
-        std=list(std),
-        resize=meta.resize,
-        table=None if meta.table is None else bundle.TableDescription(**meta.table.model_dump(mode="json")),
-        target_mean=[] if scale is None else list(scale.mean),
-        target_std=[] if scale is None else list(scale.std),
-        lineage={"job_id": start.job_id, "dataset": start.dataset, "spec": spec.model_dump(mode="json")},
     )
 
 
