@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from core.db import schema
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.storage import LocalStorage
+from tests.support.moto import MotoServer, moto_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
 
@@ -116,6 +117,13 @@ def storage(tmp_path: Path) -> Iterator[LocalStorage]:
     storage = LocalStorage.at(str(tmp_path / "store"))
     yield storage
     storage.close()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """The test run's other S3 server."""
+    with moto_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -15,17 +15,18 @@ from obstore.store import S3Store
 from core.errors import ConfigurationError, Conflict, Corrupt, NotFound, NotReady, StorageFull
 from core.storage import LocalStorage, Storage, open_storage
 from core.storage.files import sha256_of
+from tests.support.moto import MotoServer
 from tests.support.processes import end
 from tests.support.s3 import S3Server
 
-BACKENDS = [pytest.param("file"), pytest.param("s3", marks=pytest.mark.services)]
+BACKENDS = [pytest.param("file"), *(pytest.param(name, marks=pytest.mark.services) for name in ("s3", "moto"))]
 
 
 @pytest.fixture(params=BACKENDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "file":
         return f"file://{tmp_path / 'store'}"
-    server: S3Server = request.getfixturevalue("s3")
+    server: S3Server | MotoServer = request.getfixturevalue(request.param)
     for name, value in server.environment().items():
         monkeypatch.setenv(name, value)
     return server.new_url()
