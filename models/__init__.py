@@ -1,6 +1,7 @@
 """Networks and what belongs to them; a new family is one file and one line here."""
 
 from models.convnet import CONVNET
+from models.efficientnet_lite import EFFICIENTNET_LITE0
 from models.layers import LAYERS
 from models.mlp import MLP
 from models.registry import register
@@ -11,4 +12,5 @@ register(CONVNET)
 register(MLP)
 register(LAYERS)
 register(TABULAR)
+register(EFFICIENTNET_LITE0)
 register(*TORCHVISION)

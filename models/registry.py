@@ -53,6 +53,21 @@ class Summary(NamedTuple):
     parameter_names: tuple[str, ...] = ()
 
 
+class Pretrained(NamedTuple):
+    """Weights that a network was published with.
+
+    Attributes:
+        load: by name, on the CPU; raises CannotBuild where they are not installed.
+        missing: what must be installed, in words; None where all is there.
+        mean, deviation: what its pictures were normalised with, of pixels in 0..1, every channel alike.
+    """
+
+    load: Callable[[], dict[str, torch.Tensor]]
+    missing: Callable[[], str | None]
+    mean: float
+    deviation: float
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One entry of the catalogue.
@@ -70,6 +85,7 @@ class Architecture:
     source: str
     options: type[Options]
     build: Callable[[Any, Shape, int], nn.Module]
+    pretrained: Pretrained | None = None
     axes: frozenset[int] = frozenset({3})
     embeds: bool = False
     num_codes: Callable[[Any], int | None] = lambda _options: None

@@ -16,10 +16,11 @@ from core.datasets.splits import resolve
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpec
 from core.spec.callbacks import BatchSizeFinderSpec, CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
+from core.spec.job import PRETRAINED
 from core.spec.schedules import OneCycleSpec
 from models import bundle
 from worker.artifacts import Artifacts
-from worker.assemble import assemble
+from worker.assemble import assemble, pretrained
 from worker.assemble.examination import Examination
 from worker.channel import Channel
 from worker.engine import batch_sizes, drawings
@@ -86,7 +87,10 @@ def begin_with(start: Start) -> Weights | None:
 
     Raises:
         InvalidSpec: they cannot be read.
+        CannotBuild: they are not installed.
     """
+    if isinstance(start.spec, TrainingSpec) and start.spec.weights == PRETRAINED:
+        return pretrained(start.spec).load()
     path = start.weights_path or (start.model_dir and f"{start.model_dir}/{bundle.WEIGHTS}")
     if not isinstance(start.spec, TrainingSpec) or not path:
         return None

@@ -9,6 +9,7 @@ from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Corrupt, InvalidSpec, StorageFull
 from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec
+from core.spec.job import PRETRAINED
 from core.storage import Storage
 from worker.protocol import Start
 from worker.recorder import RESERVE_BYTES, Recorder
@@ -67,7 +68,7 @@ class Preparation:
         return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
 
     def _weights(self, spec: AnyJobSpec) -> str | None:
-        if isinstance(spec, ExaminationSpec) or spec.weights is None:
+        if isinstance(spec, ExaminationSpec) or spec.weights is None or spec.weights == PRETRAINED:
             return None
         path = self._weights_dir / spec.weights.removeprefix("file:")
         if not path.is_file():

@@ -14,7 +14,11 @@ def facts() -> list[ArchitectureFacts]:
     entries = [registry.get(name) for name in registry.names()]
     return [
         ArchitectureFacts(
-            entry.name, entry.summary, entry.source or None, orjson.dumps(entry.options.model_json_schema())
+            entry.name,
+            entry.summary,
+            entry.source or None,
+            orjson.dumps(entry.options.model_json_schema()),
+            None if entry.pretrained is None else entry.pretrained.missing() or "",
         )
         for entry in entries
     ]

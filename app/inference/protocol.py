@@ -77,12 +77,13 @@ class Ping(Message):
 
 
 class ArchitectureFacts(msgspec.Struct, array_like=True):
-    """One network to choose. `options` is the JSON Schema of its options, as JSON."""
+    """One network to choose. `options` is the JSON Schema of its options, as JSON; for the rest see `Architecture`."""
 
     name: str
     summary: str
     source: str | None
     options: bytes
+    pretrained: str | None
 
 
 class Welcome(Message):

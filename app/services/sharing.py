@@ -34,6 +34,9 @@ def check_shares(spec: JobSpec, batch_size: int, rest: int, report: Findings) ->
     for index, callback in enumerate(spec.callbacks):
         if isinstance(callback, BatchSizeFinderSpec):
             report.add(f"/callbacks/{index}", f"each of {count} processes would find another size; give batch_size")
+    for index, callback in enumerate(spec.callbacks):
+        if callback.name == "batch_size_finder":
+            report.add(f"/callbacks/{index}", "every process would find a size of its own; give a batch_size")
     if isinstance(spec.optimizer, LbfgsSpec):
         report.add("/optimizer/name", "'lbfgs' compares losses, which several processes each have of their own part")
     if spec.device not in {"auto", "cpu", "cuda"}:

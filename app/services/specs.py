@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from app.services import fitting
+from app.services import beginning, fitting
 from app.services.fitting import Report
 from app.serving.networks import Architectures, Summary, Unbuildable
 from core.datasets import DatasetFacts, splits
@@ -55,6 +55,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str], architectur
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)
     architecture, summary = _check_architecture(spec.architecture, facts, report, architectures)
+    beginning.check_weights(spec, architectures.known(), report)
     fitting.check_optimizer(spec, summary.parameter_names, report)
     fitting.check_freeze(spec, summary.parameter_names, report)
     if report.errors:

@@ -76,12 +76,19 @@ class Unbuildable(Exception):
 
 
 class Architecture(NamedTuple):
-    """One network to choose. `options` is the JSON Schema of its options."""
+    """One network to choose.
+
+    Attributes:
+        options: the JSON Schema of its options.
+        pretrained: what must be installed for the weights that it was published with; empty where all is there, None
+            where it has none.
+    """
 
     name: str
     summary: str
     source: str | None
     options: dict[str, Any]
+    pretrained: str | None = None
 
 
 class Architectures(Protocol):

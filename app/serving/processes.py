@@ -81,7 +81,7 @@ class Processes:
             if not welcomes:
                 raise Unavailable("The process that knows the architectures starts.", retry_after_s=2)
             self._known = {
-                one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options))
+                one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options), one.pretrained)
                 for one in welcomes[0].architectures
             }
         return self._known

@@ -21,6 +21,8 @@ MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
 ModelRef = Annotated[str, Field(pattern=MODEL_REF, description="A registered model: `name`, `name@3` or `name@alias`.")]
 WEIGHTS_FILE = r"^file:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\.safetensors$"
 WeightsFile = Annotated[str, Field(pattern=WEIGHTS_FILE, examples=["file:resnet18.safetensors"])]
+PRETRAINED = "pretrained"
+Pretrained = Literal["pretrained"]
 FREEZE = "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE)]
 
@@ -101,8 +103,10 @@ class TrainingSpec(Spec):
     init_from: ModelRef | None = Field(
         default=None, description="Begin with the weights of this registered model; what does not fit begins anew."
     )
-    weights: WeightsFile | None = Field(
-        default=None, description="Begin with the weights of a file in the folder `weights` of the workers' datasets."
+    weights: WeightsFile | Pretrained | None = Field(
+        default=None,
+        description="Begin with the weights of a file in the folder `weights` of the workers' datasets or, "
+        "`pretrained`, with those that the architecture was published with, and normalise pictures as for them.",
     )
     freeze: Annotated[tuple[FreezePattern, ...], Field(strict=False, max_length=100)] = Field(
         default=(), description="Parameters that stay as they are; of all patterns that match one, the last counts."

@@ -69,7 +69,7 @@ class LocalNetworks:
 
     def known(self) -> Mapping[str, Architecture]:
         return {
-            one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options))
+            one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options), one.pretrained)
             for one in architectures.facts()
         }
 

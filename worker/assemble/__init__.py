@@ -6,7 +6,7 @@ from worker.assemble.metrics import make_metric
 from worker.assemble.optimizers import make_optimizer
 from worker.assemble.schedules import make_schedule
 from worker.assemble.transforms import make_transform
-from worker.assemble.whole import USUAL, assemble, normalization, preprocess, target_scale
+from worker.assemble.whole import USUAL, assemble, normalization, preprocess, pretrained, target_scale
 
 __all__ = [
     "USUAL",
@@ -19,5 +19,6 @@ __all__ = [
     "make_transform",
     "normalization",
     "preprocess",
+    "pretrained",
     "target_scale",
 ]

@@ -10,7 +10,8 @@ from torch import nn
 from core.datasets.packed import Packed, PackedMeta, PackedSplit
 from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
-from core.spec import JobSpec, callbacks, losses, metrics, transforms
+from core.spec import JobSpec, TrainingSpec, callbacks, losses, metrics, transforms
+from core.spec.job import PRETRAINED
 from models import bundle, registry
 from models.outputs import give_scores
 from worker.assemble.callbacks import AVERAGES, make_callback
@@ -129,13 +130,28 @@ def _loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.
 
 
 def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation, one a channel: those asked for, else those of the training split."""
+    """Mean and deviation, one a channel: as asked for, else of the weights begun with, else of the split trained on."""
     for asked in spec.dataset.train_transforms:
         if isinstance(asked, transforms.NormalizeSpec):
             if len(asked.mean) != meta.image_shape[0] or len(asked.std) != meta.image_shape[0]:
                 raise InvalidSpec(f"normalize needs {meta.image_shape[0]} values, one a channel")
             return asked.mean, asked.std
+    if spec.weights == PRETRAINED:
+        known, channels = pretrained(spec), meta.image_shape[0]
+        return (known.mean,) * channels, (known.deviation,) * channels
     return meta.mean, meta.std
+
+
+def pretrained(spec: TrainingSpec) -> registry.Pretrained:
+    """The weights that the architecture was published with.
+
+    Raises:
+        InvalidSpec: it was published without.
+    """
+    known = registry.get(spec.architecture.name).pretrained
+    if known is None:
+        raise InvalidSpec(f"{spec.architecture.name!r} has no weights of its own to begin with")
+    return known
 
 
 def preprocess(spec: JobSpec, meta: PackedMeta) -> nn.Module:

@@ -160,6 +160,7 @@ def test_what_leaves_files_is_asked_for_once_and_counts_classes_only() -> None:
         ({"batch_size": 8, "drop_last": False, "dataset": {"name": "digits", "valid": 0.03}}, "/drop_last"),
         ({"optimizer": {"name": "lbfgs"}}, "/optimizer/name"),
         ({"on_oom": "accumulate"}, "/on_oom"),
+        ({"callbacks": [{"name": "batch_size_finder"}]}, "/callbacks/0"),
         ({"device": "mps"}, "/device"),
     ],
 )
@@ -182,3 +183,15 @@ def test_batch_sizes_are_tried_by_one_process() -> None:
     resolved(callbacks=asked)
     found = refusals(callbacks=asked, resources={"devices": 2}, batch_size=32)
     assert "/callbacks/0" in [pointer for pointer, _ in found]
+
+
+def test_weights_of_its_own_has_an_architecture_that_was_published_with_some() -> None:
+    ((pointer, reason),) = refusals(weights="pretrained")
+    assert (pointer, reason) == ("/weights", "'convnet' has no weights of its own; efficientnet_lite0 has")
+    lite = {"name": "efficientnet_lite0"}
+    colours = PICTURES._replace(image_shape=(3, 32, 32))
+    assert resolved(colours, architecture=lite, weights="pretrained").warnings == ()
+    normalize = {"name": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
+    dataset = {"name": "digits", "train_transforms": [normalize]}
+    (warning,) = resolved(colours, architecture=lite, weights="pretrained", dataset=dataset).warnings
+    assert warning.startswith("'normalize' takes the place")
