@@ -38,7 +38,7 @@ class Bench:
     bodies: Mapping[str, Mapping[str, Body]]
     peers: tuple[str, ...]
     bound_s: float | None
-    """How long an accepted request may take by this service's own setting."""
+    """How long an accepted request may take, as this service was told."""
     say: Callable[[str], None]
     is_quick: bool = False
     tries_all: bool = False
@@ -49,6 +49,13 @@ class Bench:
 
     def side(self, target: Target, callers: int) -> Side:
         return Side(calling(target, callers), pid=self.pid)
+
+
+def warm_up(bench: Bench) -> None:
+    """Have both networks in memory, and batches of all sizes computed once."""
+    for model in (SMALL, CONV5):
+        _own_answer(bench, model)
+        bench.say(f"warming up: {model.name} {told(closed_loop(bench.ours(model, 'form'), CALLERS, 2))}")
 
 
 def throughput(bench: Bench, model: Model) -> list[Row]:
@@ -141,9 +148,12 @@ def overload(bench: Bench, model: Model) -> list[Row]:
     bench.say(f"{model.name}: {OVERLOAD} times its capacity")
     shares, late, tails, refusals, lost = [], [], [], [], []
     for number in range(bench.rounds):
-        capacity = closed_loop(bench.ours(model, "form"), CALLERS, bench.seconds).rate
+        alone = closed_loop(bench.ours(model, "form"), CALLERS, bench.seconds)
+        capacity = alone.rate
+        if not capacity:
+            raise RuntimeError(f"{model.name} answers nothing at {CALLERS} callers: {told(alone)}")
         said = _open_loop(bench.ours(model, "form"), OVERLOAD * capacity, 2 * bench.seconds)
-        bench.say(f"  round {number + 1}: {conditions()}: capacity {capacity:.0f}/s, {json.dumps(said)}")
+        bench.say(f"  round {number + 1}: {conditions()}: alone {told(alone)}; {json.dumps(said)}")
         shares.append(said["good_a_second"] / capacity)
         late.append(float(said["timeouts"]))
         lost.append(float(sum(count for status, count in said["statuses"].items() if status not in {"200", "503"})))
