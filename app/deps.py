@@ -10,6 +10,7 @@ from app.services.archives import ArchiveService
 from app.services.checkpoints import CheckpointPredictions
 from app.services.datasets import DatasetService
 from app.services.inference import InferenceService
+from app.services.insights import InsightService
 from app.services.jobs import JobService
 from app.services.models import ModelService
 from app.services.predictions import PredictionService
@@ -176,6 +177,10 @@ def _checkpoint_predictions(request: Request, state: StateDep) -> CheckpointPred
     return CheckpointPredictions(state["sessions"], _predictions(request))
 
 
+def _insights(request: Request) -> InsightService:
+    return cast("InsightService", request.scope["state"]["insights"])
+
+
 def _inference(request: Request) -> InferenceService:
     return cast("InferenceService", request.scope["state"]["inference"])
 
@@ -198,6 +203,7 @@ ArchitecturesDep = Annotated[Architectures, Depends(_architectures)]
 SystemDep = Annotated[SystemService, Depends(_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictions, Depends(_checkpoint_predictions)]
+InsightsDep = Annotated[InsightService, Depends(_insights)]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
 ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]

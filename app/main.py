@@ -19,6 +19,7 @@ from app.api import (
     docs,
     events,
     health,
+    insights,
     jobs,
     models,
     predictions,
@@ -30,6 +31,7 @@ from app.deps import State, resolve_waiting
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
 from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
+from app.services.insights import InsightService
 from app.services.predictions import Lookup, PredictionService
 from app.services.stream import EventStreams
 from app.services.waiting import waiting
@@ -51,8 +53,22 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?")
-PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/predict/?|/v2/.*/infer")
-ROUTERS = (jobs, results, events, datasets, models, variants, predictions, archives, catalog, system, health, docs)
+PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v2/.*/infer")
+ROUTERS = (
+    jobs,
+    results,
+    events,
+    datasets,
+    models,
+    variants,
+    predictions,
+    insights,
+    archives,
+    catalog,
+    system,
+    health,
+    docs,
+)
 
 
 def create_app(settings: Settings | None = None, state: State | None = None) -> FastAPI:
@@ -140,6 +156,7 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
                 **state,
                 "streams": EventStreams(state["sessions"], state["bus"]),
                 "predictions": PredictionService(lookup, decoder, predictors),
+                "insights": InsightService(lookup, decoder, predictors),
                 "inference": InferenceService(
                     state["sessions"], lookup, decoder, predictors, max_batch_size=settings.max_batch_size
                 ),

@@ -11,12 +11,10 @@ import numpy as np
 
 from app.inference.batcher import Batcher, Tell
 from app.inference.costs import Costs
-from app.inference.predictor import Predictor
 from app.inference.protocol import Load
-from app.inference.variant_predictor import VariantPredictor
+from app.inference.views import Answers, open_view
 from core.errors import Corrupt, PredictionFailed, ServiceError
 from models.bundle import BadBundle
-from models.variants.description import DESCRIPTION
 
 WARM_UP_S = 2.0
 Holder = object
@@ -107,9 +105,7 @@ class Networks:
             loading.set_result(network)
 
     def _open(self, question: Load) -> Network:
-        folder = Path(question.folder)
-        is_variant = (folder / DESCRIPTION).exists()
-        predictor = VariantPredictor.load(folder) if is_variant else Predictor.load(folder, device=self._device)
+        predictor = open_view(question.key, Path(question.folder), device=self._device)
         costs = warmed_up(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1
@@ -125,7 +121,7 @@ class Networks:
         return Network(number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs)
 
 
-def warmed_up(predictor: Predictor | VariantPredictor, max_batch_size: int) -> list[tuple[int, float]]:
+def warmed_up(predictor: Answers, max_batch_size: int) -> list[tuple[int, float]]:
     """The seconds of a batch of every power of two, twice each: first kernels are chosen and threads started.
 
     It ends early where a network is slow: larger batches are then met for the first time by requests.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,45 @@ Pixels = NDArray[Any]
 Scores = NDArray[np.float32]
 """What the network says of one picture, raw, (num_outputs,): logits, or the values of a regression; always finite."""
 Outcome = Scores | ServiceError
+
+
+View = Literal["scores", "embedding", "attention"]
+"""What a network is asked."""
+_OF_VIEW = "#"
+_CLASS = np.dtype("<i4")
+CLASS_BYTES = _CLASS.itemsize
+LIKELIEST = -1
+"""In the place of a class: the most probable one."""
+
+
+def key_of(key: str, view: View) -> str:
+    """The key under which a view of a stored network is known."""
+    return key if view == "scores" else f"{key}{_OF_VIEW}{view}"
+
+
+def split_key(key: str) -> tuple[str, View]:
+    """The key in the store, and the view."""
+    stored, _, view = key.partition(_OF_VIEW)
+    known: dict[str, View] = {"embedding": "embedding", "attention": "attention"}
+    return stored, known.get(view, "scores")
+
+
+def rows_for_class(width: int, channels: int) -> int:
+    """How many rows of a picture hold the number of a class."""
+    return -(-CLASS_BYTES // (width * channels))
+
+
+def with_class(picture: Pixels, number: int) -> Pixels:
+    """The picture, uint8 (H, W, C), with rows below it that say which class is meant: (H + rows, W, C)."""
+    _, width, channels = picture.shape
+    below = np.zeros((rows_for_class(width, channels), width, channels), np.uint8)
+    below.reshape(-1)[:CLASS_BYTES] = np.array([number], _CLASS).view(np.uint8)
+    return np.concatenate([picture, below])
+
+
+def class_of(rows: Pixels) -> int:
+    """What `with_class` put into these rows."""
+    return int(np.ascontiguousarray(rows).reshape(-1)[:CLASS_BYTES].view(_CLASS)[0])
 
 
 class Closed(Exception):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from app.inference.seam import BatchFacts, Closed
+from app.inference.seam import BatchFacts, Closed, split_key
 from app.serving import meters
 from app.serving.admission import Admission
 from app.serving.networks import Heard, Loading, Network, Networks
@@ -145,7 +145,7 @@ class Predictors:
 
     def _open(self, ref: BundleRef) -> Network:
         self.networks.check_ready()
-        folder = self._storage.fetch(ref.key, dict(ref.files))
+        folder = self._storage.fetch(split_key(ref.key)[0], dict(ref.files))
         network = self.networks.open(ref, folder, Loading(self._max_batch_size, self._max_waiting), self._listener(ref))
         self._admission(ref).know(network.costs)
         return network

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from app.inference.seam import Outcome, Pixels, Scores, late
+from app.inference.seam import LIKELIEST, Outcome, Pixels, Scores, View, key_of, late, with_class
 
-__all__ = ["BundleRef", "Outcome", "Pixels", "Scores", "late"]
+__all__ = ["LIKELIEST", "BundleRef", "Outcome", "Pixels", "Scores", "View", "late", "with_class"]
 
 
 class BundleRef(NamedTuple):
@@ -14,3 +14,7 @@ class BundleRef(NamedTuple):
     files: tuple[tuple[str, str], ...]
     model: str
     version: str = ""
+
+    def seen_as(self, view: View) -> "BundleRef":
+        """The same network, asked for something else than its scores."""
+        return self._replace(key=key_of(self.key, view))
