@@ -110,15 +110,17 @@ class Job:
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
 
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download a file that the job left (`artifacts()` and `result["files"]` name them); returns its path.
+        """Download a file that the job left, as `artifacts()` names them; in a folder it keeps its name. Returns its path.
 
-        In a folder it keeps its name.
+        A reader never sees half a file.
         """
         target = Path(path) / name if Path(path).is_dir() else Path(path)
         part = target.with_name(target.name + ".part")
-        kind = "files" if name in (self.result or {}).get("files", {}) else "artifacts"
         try:
-            with self._transport.stream("GET", f"/v1/jobs/{self.id}/{kind}/{name}") as answer, part.open("wb") as file:
+            with (
+                self._transport.stream("GET", f"/v1/jobs/{self.id}/artifacts/{name}") as answer,
+                part.open("wb") as file,
+            ):
                 file.writelines(answer.iter_bytes())
             part.replace(target)  # a reader never sees half a file
         finally:

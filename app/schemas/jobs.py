@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from core.db.repos.metrics import MetricPoint, MetricSeries
-from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow
+from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
 from core.failures import FailureKind, kind_of
 from core.jobs import JobState
@@ -286,5 +286,6 @@ class ArtifactOut(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: ArtifactRow) -> Self:
-        return cls.model_validate(row, from_attributes=True)
+    def of(cls, file: object) -> Self:
+        """`file` has all of these as attributes."""
+        return cls.model_validate(file, from_attributes=True)

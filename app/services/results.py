@@ -1,7 +1,9 @@
 """What a job has brought forth so far: curves, log lines, checkpoints, files."""
 
+import mimetypes
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -10,7 +12,7 @@ from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo, answer_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
-from core.db.tables import ArtifactRow, CheckpointRow
+from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
 from core.storage import Storage
@@ -22,6 +24,16 @@ class StoredFile(NamedTuple):
     path: Path
     sha256: str
     name: str
+
+
+class LeftFile(NamedTuple):
+    """A file that a job left, with its media type."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    created_at: datetime
 
 
 class ResultService:
@@ -58,18 +70,25 @@ class ResultService:
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
-    def artifacts(self, job_id: str) -> list[ArtifactRow]:
-        self._require(job_id)
-        return ArtifactRepo(self._session).all(job_id)
+    def artifacts(self, job_id: str) -> list[LeftFile]:
+        """What its callbacks left and the files of its result, by name."""
+        job = JobRepo(self._session).get(job_id)
+        rows = ArtifactRepo(self._session).all(job_id)
+        left = [LeftFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
+        for name, file in _files(job).items():
+            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            left.append(LeftFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
+        return sorted(left)
 
     def artifact(self, job_id: str, name: str) -> StoredFile:
-        """A file that the job left.
+        """A file that the job left, one of its result's perhaps.
 
         Raises:
             NotFound: it left none of that name.
             Corrupt: it is not what was stored.
         """
-        self._require(job_id)
+        if name in _files(JobRepo(self._session).get(job_id)):
+            return self.file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
         return StoredFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
 
@@ -81,7 +100,7 @@ class ResultService:
             Corrupt: it is not what was stored.
         """
         job = JobRepo(self._session).get(job_id)
-        files = (job.result or {}).get("files", {})
+        files = _files(job)
         if name not in files:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
@@ -90,3 +109,9 @@ class ResultService:
 
     def _require(self, job_id: str) -> None:
         JobRepo(self._session).get(job_id, with_spec=False)
+
+
+def _files(job: JobRow) -> dict[str, dict[str, Any]]:
+    """Of its result, by name."""
+    files: dict[str, dict[str, Any]] = (job.result or {}).get("files", {})
+    return files

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
@@ -54,11 +55,14 @@ def test_only_what_no_row_and_no_living_attempt_wants_is_an_orphan(
         files = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
         checkpoint = {"epoch": 1, "step": 1, "metrics": {}, "tags": (), "key": key, "files": files}
         CheckpointRepo(session).add(ended, 1, number=1, **checkpoint)  # type: ignore[arg-type]
+        left = {"media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
+        ArtifactRepo(session).put(ended, 1, "a.csv", key=f"jobs/{ended}/t1/artifacts/a", **left)  # type: ignore[arg-type]
         AttemptRepo(session).fail(ended, 1, {"code": "diverged", "message": "", "hint": "", "retryable": False})
 
     wanted = [key, f"jobs/{running}/t1/checkpoints/1", f"datasets/{version.id}/t2"]
+    wanted += [f"jobs/{ended}/t1/artifacts/a", f"jobs/{running}/t1/artifacts/a"]
     unwanted = [f"jobs/{ended}/t1/checkpoints/2", f"jobs/{running}/t0/bundle", "jobs/gone/t1/bundle"]
-    unwanted += [f"datasets/{version.id}/t1"]
+    unwanted += [f"datasets/{version.id}/t1", f"jobs/{ended}/t1/artifacts/b", f"jobs/{running}/t0/artifacts/a"]
     for unit in (*wanted, *unwanted):
         publish(store, unit)
 

@@ -169,5 +169,8 @@ def test_a_file_of_a_result_is_downloaded(client: TestClient, trained: str, stat
         AttemptRepo(session).answer(job["id"], claimed.token, {"files": files}, {})
     answer = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (answer.status_code, answer.text, answer.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
+    assert client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv").text == "name,label\n"
+    (listed,) = client.get(f"/v1/jobs/{job['id']}/artifacts").json()["items"]
+    assert (listed["name"], listed["media_type"], listed["sha256"]) == ("predictions.csv", "text/csv", sha256)
     assert client.get(f"/v1/jobs/{job['id']}/files/other.csv").status_code == 404
     assert client.get(f"/v1/jobs/{trained}/files/predictions.csv").status_code == 404
