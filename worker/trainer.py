@@ -22,7 +22,7 @@ from worker.assemble.description import describe
 from worker.assemble.examination import examination
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
-from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_threads
+from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_device, use_threads
 from worker.engine.ranks import Ranks
 from worker.engine.run import Interrupted, Run
 from worker.engine.snapshot_sums import BadSnapshot
@@ -94,6 +94,7 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
         raise WrongDataset(f"the dataset's content is {packed.meta.content_hash}, not {expected}")
     placement = choose_placement(start, channel)
     use_threads(placement.threads)
+    use_device(placement.device)
     try:
         match start.spec:
             case JobSpec():

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from worker.engine.device import Placement
 from worker.engine.steps import Batch
 from worker.engine.transforms import Stream, Transform, apply, draw, draw_mix, generator
+from worker.engine.upload import Upload, Uploader, whole
 
 CHUNK_BYTES = 2**20
 NUM_AHEAD = 2
@@ -59,6 +60,13 @@ class Order:
     shuffle: bool = False
     drop_last: bool = False
     mix_alpha: float | None = None
+
+
+class Chunk(NamedTuple):
+    """Some batches, and how they come to the device where they are still on the way."""
+
+    batches: list[Batch]
+    upload: Upload | None = None
 
 
 class ArrayBatches:
@@ -114,15 +122,18 @@ class ArrayBatches:
         """The batches of that epoch, from batch `start` on: skipped by index, without reading any."""
         chunks = self._chunks(number, start)
         for chunk in _ahead(chunks) if self._reads_ahead else chunks:
-            yield from chunk
+            if chunk.upload is not None:
+                chunk.upload.arrive()
+            yield from chunk.batches
 
     def _ordered(self, number: int) -> Index:
         if not self._order.shuffle:
             return self._index
         return generator(self._order.seed, number, Stream.ORDER).permutation(self._index)
 
-    def _chunks(self, number: int, start: int) -> Iterator[list[Batch]]:
+    def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._ordered(number)
+        uploader = Uploader(self._placement.device) if self._placement.device.type == "cuda" else None
         draws = draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
         mix = self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
@@ -133,17 +144,16 @@ class ArrayBatches:
                 images = apply(self._transforms, images, draws[index])
             chosen = torch.from_numpy(index)
             tensors = [torch.from_numpy(images), self._targets[chosen], *([] if mix is None else [mix[chosen]])]
-            yield self._split(tensors, edges)
+            upload = None if uploader is None else uploader.start(tensors)
+            placed = [self._placement.tensor(tensor) for tensor in tensors] if upload is None else upload.tensors
+            sizes = [end - begin for begin, end in edges]
+            split = [torch.split(tensor, sizes) for tensor in placed]
+            yield Chunk([Batch(*parts) for parts in zip(*split, strict=True)], upload)
 
     def _mix(self, number: int) -> Tensor | None:
         if self._order.mix_alpha is None:
             return None
         return torch.from_numpy(draw_mix(self._order.mix_alpha, len(self._images), self._order.seed, number))
-
-    def _split(self, tensors: Sequence[Tensor], edges: list[tuple[int, int]]) -> list[Batch]:
-        sizes = [end - begin for begin, end in edges]
-        split = [torch.split(self._placement.tensor(tensor), sizes) for tensor in tensors]
-        return [Batch(*parts) for parts in zip(*split, strict=True)]
 
 
 class ResidentBatches(ArrayBatches):
@@ -160,10 +170,10 @@ class ResidentBatches(ArrayBatches):
         if transforms:
             raise ValueError("resident pictures cannot be transformed")
         super().__init__(source, placement, batch_size, order, reads_ahead=False)
-        self._resident = placement.tensor(torch.from_numpy(np.array(source.images)))
+        self._resident = whole(source.images, placement)
         self._resident_targets = placement.tensor(self._targets)
 
-    def _chunks(self, number: int, start: int) -> Iterator[list[Batch]]:
+    def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._placement.tensor(torch.from_numpy(self._ordered(number)))
         mix = self._mix(number)
         placed = None if mix is None else self._placement.tensor(mix)
@@ -171,7 +181,7 @@ class ResidentBatches(ArrayBatches):
             begin, end = self._mine(*edge)
             index = order[begin:end]
             draws = None if placed is None else placed[index]
-            yield [Batch(self._resident[index], self._resident_targets[index], draws)]
+            yield Chunk([Batch(self._resident[index], self._resident_targets[index], draws)])
 
 
 def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
@@ -189,12 +199,12 @@ class _End:
         self.error = error
 
 
-def _ahead(chunks: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     """The same chunks, made by a thread that is up to `NUM_AHEAD` ahead; it ends with the iterator."""
-    ready: queue.Queue[list[Batch] | _End] = queue.Queue(NUM_AHEAD)
+    ready: queue.Queue[Chunk | _End] = queue.Queue(NUM_AHEAD)
     is_over = threading.Event()
 
-    def put(item: list[Batch] | _End) -> bool:
+    def put(item: Chunk | _End) -> bool:
         while not is_over.is_set():
             try:
                 ready.put(item, timeout=0.1)

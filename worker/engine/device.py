@@ -99,6 +99,8 @@ def choose_device(wish: str) -> torch.device:
     device = torch.device(wish)
     if device.type == "cuda" and (device.index or 0) >= num_cuda:
         raise Unavailable(f"device {wish!r} was asked for; this machine has {num_cuda} CUDA devices")
+    if device.type == "cuda":
+        return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise Unavailable("device 'mps' was asked for; this machine has none")
     return device
@@ -141,6 +143,12 @@ def peak_memory_bytes() -> int:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
+
+
+def use_device(device: torch.device) -> None:
+    """Let it be the one that is meant where none is named: its memory is measured, and no other is woken up."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def use_threads(count: int) -> None:

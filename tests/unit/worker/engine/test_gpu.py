@@ -1,0 +1,150 @@
+"""The same on a GPU: numbers of the CPU within a tolerance, precisions, memory, copies, several ranks."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.datasets.packed import Packed
+from models import bundle
+from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
+from worker.assemble import assemble
+from worker.engine import snapshot
+from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source
+from worker.engine.device import Placement, Precision
+from worker.engine.relief import Relief
+from worker.engine.run import Run
+from worker.protocol import UP
+from worker.reports import Reporter
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+FLIPPED: dict[str, Any] = {"name": "synthetic", "train_transforms": [{"name": "horizontal_flip"}]}
+CURVE = {
+    "architecture": {"name": "convnet", "channels": [8, 16], "head": [16]},
+    "optimizer": {"name": "sgd", "lr": 0.05},
+}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=90)
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+
+def gpu(precision: Precision = "fp32") -> Placement:
+    return Placement(torch.device("cuda", 0), precision, threads=1)
+
+
+def curve(run: Run) -> dict[tuple[str, str, int], float | str]:
+    channel = Memory()
+    run.loop((Reporter(channel, run, every_s=0.0),)).fit(run.state)
+    return channel.points()
+
+
+@pytest.mark.parametrize("dataset", [{"name": "synthetic"}, FLIPPED], ids=["resident", "uploaded"])
+def test_the_curve_is_that_of_the_cpu(packed: Packed, dataset: dict[str, Any]) -> None:
+    spec = job(**CURVE, dataset=dataset)
+    run = assemble(spec, packed, gpu())
+    assert isinstance(run.train_batches, ResidentBatches) is (dataset != FLIPPED)
+    expected = curve(assemble(spec, packed, cpu()))
+    for place, value in curve(run).items():
+        assert value == pytest.approx(expected[place], abs=2e-3), place
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precisions_learn_what_fp32_learns(packed: Packed, precision: Precision) -> None:
+    spec = job(**CURVE, epochs=4)
+    half, full = assemble(spec, packed, gpu(precision)), assemble(spec, packed, gpu())
+    assert (half.scaler is not None) is (precision == "fp16")
+    last = ("train", "loss", 20)
+    assert curve(half)[last] == pytest.approx(curve(full)[last], abs=0.05)
+    assert all(parameter.dtype == torch.float32 for parameter in half.network.parameters())
+
+
+def test_gradients_are_unscaled_before_they_are_clipped(packed: Packed) -> None:
+    spec = job(**CURVE, epochs=1, callbacks=[{"name": "gradient_clip", "max_norm": 0.01}])
+    run = assemble(spec, packed, gpu("fp16"))
+    run.loop((InterruptAt(1),)).fit(run.state)
+    gradients = [parameter.grad.norm() for parameter in run.network.parameters() if parameter.grad is not None]
+    assert float(torch.stack(gradients).norm()) == pytest.approx(0.01, rel=1e-2)
+
+
+def test_networks_and_pictures_lie_in_channels_last(packed: Packed) -> None:
+    run = assemble(job(**CURVE), packed, gpu())
+    last = {"memory_format": torch.channels_last}
+    assert all(p.is_contiguous(**last) for p in run.network.parameters() if p.ndim == 4)
+    images = next(run.train_batches.epoch(1)).images
+    assert images.device == run.placement.device
+    assert run.forward.prepare(images).is_contiguous(**last)
+
+
+def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed) -> None:
+    split, order = packed.split("train"), Order(3, shuffle=True)
+    source = Source(split.images, split.targets, torch.arange(len(split.images)).numpy())
+    expected = [batch.images for batch in ArrayBatches(source, cpu(), 8, order).epoch(1)]
+    busy = torch.randn(4096, 4096, device="cuda")
+    for _ in range(20):
+        found = []
+        for batch in ArrayBatches(source, gpu(), 8, order).epoch(1):
+            busy = (busy @ busy).clamp(-1, 1)  # the copies are ahead of what is computed
+            found.append(batch.images.clone())
+        assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path, precision: Precision) -> None:
+    spec = job(dataset=FLIPPED)
+    whole = assemble(spec, packed, gpu(precision))
+    whole.loop().fit(whole.state)
+    first = assemble(spec, packed, gpu(precision))
+    first.loop((InterruptAt(3),)).fit(first.state)
+    snapshot.write(tmp_path / "it", first.network, first.parts(), {})
+    second = assemble(spec, packed, gpu(precision))
+    snapshot.restore(tmp_path / "it", second.network, second.parts(), second.placement.device)
+    second.loop().fit(second.state)
+    assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
+
+
+def test_a_batch_that_is_too_large_for_the_memory_is_halved() -> None:
+    network = torch.nn.Linear(1, 1).cuda()
+    free, _ = torch.cuda.mem_get_info()
+    relief, texts = Relief(network), list[str]()
+    relief.tell = texts.append
+    a_sample = free // 10
+    took = relief.of(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
+    assert (took // a_sample, len(texts)) == (8, 2)
+
+
+def test_a_compiled_network_has_the_curve_of_one_that_is_not(packed: Packed) -> None:
+    expected = curve(assemble(job(**CURVE), packed, gpu()))
+    for place, value in curve(assemble(job(**CURVE, compile=True), packed, gpu())).items():
+        assert value == pytest.approx(expected[place], abs=2e-3), place
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two CUDA devices")
+def test_two_ranks_over_nccl_have_the_curve_of_one_on_the_cpu(packed: Packed, tmp_path: Path) -> None:
+    pack(tmp_path / "packed", num_samples=90)
+    (tmp_path / "spec.json").write_text(job(**CURVE, device="cuda", resources={"devices": 2}).model_dump_json())
+    places = {"--spec": "spec.json", "--dataset-dir": "packed", "--work-dir": "work"}
+    words = [word for option, name in places.items() for word in (option, str(tmp_path / name))]
+    done = subprocess.run([sys.executable, "-m", "worker.trainer", *words], capture_output=True, timeout=280)
+    assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
+    told = Memory()
+    for line in done.stdout.splitlines():
+        told.say(UP.validate_json(line))
+    expected = curve(assemble(job(**CURVE), packed, cpu()))
+    for place, value in told.points().items():
+        assert value == pytest.approx(expected[place], abs=2e-3), place
+    network, _ = bundle.load(tmp_path / "work" / "bundle")
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
