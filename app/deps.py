@@ -130,8 +130,8 @@ def _results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
     return ResultService(session, storage)
 
 
-def _models(session: SessionDep, storage: StorageDep) -> ModelService:
-    return ModelService(session, storage)
+def _models(request: Request, session: SessionDep, storage: StorageDep) -> ModelService:
+    return ModelService(session, storage, moved=request.scope["state"]["lookup"].forget)
 
 
 def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:

@@ -154,6 +154,7 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
             await predictors.start()
             yield {
                 **state,
+                "lookup": lookup,
                 "streams": EventStreams(state["sessions"], state["bus"]),
                 "predictions": PredictionService(lookup, decoder, predictors),
                 "insights": InsightService(lookup, decoder, predictors),

@@ -35,7 +35,7 @@ async def infer(
     """Answer tensors with tensors. `version` is a number or an alias."""
     came_at = time.monotonic()
     question = await read(await request.body(), request.headers, settings.max_predict_bytes)
-    served = await inference.find(model, version)
+    served = await inference.answering(model, version)
     wanted = outputs.check_wanted(question, served.task, served.name)
     pictures = pictures_of(question, served, inference.max_batch_size)
     deadline = deadline_of(question, request, came_at)

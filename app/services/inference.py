@@ -13,6 +13,7 @@ from app.services.predictions import Lookup, Served, served_of
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
 from app.serving.refs import Outcome, late
+from app.serving.switching import Switch
 from app.serving.tally import Tally
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
@@ -53,6 +54,7 @@ class InferenceService:
         self._lookup = lookup
         self._decoder = decoder
         self._predictors = predictors
+        self._switch = Switch(predictors)
         self._unloaded: set[str] = set()
 
     async def find(self, name: str, version: str = "") -> Served:
@@ -62,6 +64,10 @@ class InferenceService:
             NotFound: there is none.
         """
         return await self._lookup.get(f"{name}@{version}" if version else name)
+
+    async def answering(self, name: str, version: str = "") -> Served:
+        """The version that answers for it now: the one before as long as a new one is being loaded. Raises NotFound."""
+        return await self._switch.choose(f"{name}@{version}", await self.find(name, version))
 
     async def versions(self, name: str) -> list[Served]:
         """Every version of a model, the oldest first. Raises NotFound."""

@@ -1,6 +1,6 @@
 """What a client can do with the registry: look, download, move aliases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
+from core.db.session import on_commit
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.errors import InvalidSpec
 from core.spec import SERVED_VARIANTS, VariantFormat
@@ -26,7 +27,10 @@ class ModelView(NamedTuple):
 
 
 class ModelService:
-    def __init__(self, session: Session, storage: Storage) -> None:
+    def __init__(self, session: Session, storage: Storage, *, moved: Callable[[str], None] = lambda _: None) -> None:
+        """`moved` hears, after the commit, of a model whose aliases have changed."""
+        self._session = session
+        self._moved = moved
         self._models = ModelRepo(session)
         self._variants = VariantRepo(session)
         self._storage = storage
@@ -78,4 +82,5 @@ class ModelService:
                 reason = f"{variant} is for download; served are {', '.join(SERVED_VARIANTS)}"
                 raise InvalidSpec(f"/variant: {reason}", errors=[("/variant", reason)])
         self._models.set_alias(name, alias, version, variant)
+        on_commit(self._session, lambda: self._moved(name))
         return self.show(name)

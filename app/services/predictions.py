@@ -13,6 +13,7 @@ from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.predictors import Predictors
 from app.serving.refs import BundleRef, Outcome, Pixels, Scores
 from app.serving.rows import Row
+from app.serving.switching import Switch
 from core.datasets.columns import Table
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
@@ -107,6 +108,11 @@ class Lookup:
             self._found[key] = (self._clock(), task)
         return await asyncio.shield(task)  # whoever leaves does not stop the query for the others
 
+    def forget(self, name: str) -> None:
+        """Look again, whatever of a model is asked for next; callable by any thread."""
+        for key in [key for key in list(self._found) if key[0].partition("@")[0] == name]:
+            self._found.pop(key, None)
+
     def _read(self, ref: str, variant: str | None) -> Served:
         with transaction(self._sessions, read_only=True) as session:
             row, chosen = ModelRepo(session).choose(ref)
@@ -156,6 +162,7 @@ class PredictionService:
         self._lookup = lookup
         self._decoder = decoder
         self._predictors = predictors
+        self._switch = Switch(predictors)
 
     async def predict(
         self,
@@ -182,7 +189,7 @@ class PredictionService:
             DeadlineExceeded: it would be answered after its deadline.
         """
         self._refuse_too_many(len(sent))
-        served = await self._lookup.get(ref, variant)
+        served = await self._switch.choose(f"{ref} {variant}", await self._lookup.get(ref, variant))
         predictions = await self.predict_by(served, sent, top_k, deadline)
         return Predicted(served.name, served.version, served.variant, predictions)
 
