@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
+import structlog
 
 from app.inference.arena import Arena, ArenaFull, Place
 from app.inference.protocol import (
@@ -23,6 +24,8 @@ from app.inference.protocol import (
 )
 from app.inference.seam import BatchFacts, Outcome, Pixels, late
 from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
+
+log = structlog.get_logger(__name__)
 
 Listener = Callable[[BatchFacts, Sequence[float]], None]
 """Hears of every batch of one network, with the seconds that each caller of ours who is answered now has waited."""
@@ -57,8 +60,13 @@ class Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, received: bytes) -> None:
-        for frame in self._frames.feed(received):
-            self._hear(answer_of(frame))
+        try:
+            for frame in self._frames.feed(received):
+                self._hear(answer_of(frame))
+        except Exception:  # whoever waits must hear something: all do, when the connection is given up
+            log.exception("inference.not_understood")
+            if self._transport is not None:
+                self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
@@ -176,7 +184,8 @@ def gone() -> Unavailable:
 
 
 def _outcomes(scored: Scored, count: int) -> list[Outcome]:
-    rows = np.frombuffer(scored.scores, np.float32).reshape(count - len(scored.errors), -1)
+    num_rows = count - len(scored.errors)
+    rows = np.frombuffer(scored.scores, np.float32).reshape(num_rows, len(scored.scores) // 4 // max(num_rows, 1))
     if not scored.errors:
         return list(rows)
     errors: dict[int, ServiceError] = {

@@ -117,6 +117,15 @@ async def test_a_picture_of_another_shape_costs_only_its_own_place(predictors: P
     assert [isinstance(one, PredictionFailed) for one in outcomes] == [False, True, False]
 
 
+async def test_scores_that_are_not_finite_are_an_error_in_their_place(
+    predictors: Predictors, storage: LocalStorage
+) -> None:
+    mad = bundles.store(storage, "jobs/mad/bundle", mean=[-3e38], std=[1e-5])
+    for number in (1, 3):
+        outcomes = await predictors.predict(mad, pictures(number))
+        assert [isinstance(one, PredictionFailed) for one in outcomes] == [True] * number
+
+
 async def test_files_that_make_no_network_are_told_as_such(predictors: Predictors, storage: LocalStorage) -> None:
     folder = storage.scratch() / "bundle"
     folder.mkdir()
