@@ -110,9 +110,9 @@ class Job:
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
 
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download a file that the job left, as `artifacts()` names them; in a folder it keeps its name. Returns its path.
+        """Download a file that the job left, as `artifacts()` names them; returns its path.
 
-        A reader never sees half a file.
+        In a folder it keeps its name.
         """
         target = Path(path) / name if Path(path).is_dir() else Path(path)
         part = target.with_name(target.name + ".part")
