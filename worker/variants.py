@@ -1,5 +1,6 @@
 """Another form of a registered model, made and measured: how well it answers, how far off, and how quickly."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -109,6 +110,7 @@ def _measured(spec: VariantSpec, shown: Examination, compared: Comparison, speed
             "batch_size": speed.batch_size,
             "threads": torch.get_num_threads(),
             "rounds": ROUNDS,
+            "load_average": os.getloadavg()[0],
             "before_images_per_s": list(speed.before),
             "after_images_per_s": list(speed.after),
         },

@@ -33,6 +33,7 @@ class VariantSpeedOut(BaseModel):
     batch_size: int
     threads: int
     rounds: int
+    load_average: float = Field(description="Of the worker's machine: one that is busy says little about speed.")
     before_images_per_s: list[float]
     after_images_per_s: list[float]
 

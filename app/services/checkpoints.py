@@ -18,6 +18,7 @@ from core.errors import Conflict, Corrupt
 
 Which = Literal["best", "latest"]
 DESCRIPTION = "bundle.json"
+NO_BEST = " A callback that watches a metric, such as model_checkpoint, says which is best; else ask for the latest."
 
 
 class CheckpointRef(NamedTuple):
@@ -69,7 +70,8 @@ class CheckpointPredictions:
             job = JobRepo(session).get(job_id, with_spec=False)
             row = next((one for one in CheckpointRepo(session).all(job_id) if which in one.tags), None)
             if row is None:
-                raise Conflict(f"Job {job.name!r} has no checkpoint that is {which}.", state=job.state)
+                hint = NO_BEST if which == "best" else ""
+                raise Conflict(f"Job {job.name!r} has no checkpoint that is {which}.{hint}", state=job.state)
             meta = DatasetRepo(session).get(job.dataset_version_id).meta or {}
             return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _served(job.name, row, meta)
 

@@ -38,6 +38,7 @@ MEASURED: dict[str, Any] = {
         "batch_size": 24,
         "threads": 1,
         "rounds": 7,
+        "load_average": 0.5,
         "before_images_per_s": [9.0, 10.0, 11.0],
         "after_images_per_s": [24.0, 25.0, 26.0],
     },
