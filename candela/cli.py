@@ -212,16 +212,24 @@ def workers(as_json: AsJson = False) -> None:
 @app.command()
 def predict(
     ref: Annotated[str, typer.Argument(metavar="REF", help="name, name@3 or name@alias")],
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", exists=True, dir_okay=False)],
+    pictures: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False)],
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model what is in pictures. Exit status 1 if any of them could not be read."""
+    """Ask a model what is in pictures, or about the rows of a .csv. Exit status 1 if any could not be read."""
     from candela import render
+    from candela.rows import read_rows
 
+    is_table = len(pictures) == 1 and pictures[0].suffix.lower() in {".csv", ".tsv"}
+    rows = read_rows(pictures[0]) if is_table else []
+    names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in pictures]
     with _client() as client:
-        answer = client.models.predict(ref, pictures, top_k=top_k)
-        render.json_or(answer, as_json, lambda: render.predictions(answer, [path.name for path in pictures]))
+        answer = (
+            client.models.predict_rows(ref, rows, top_k=top_k)
+            if rows
+            else client.models.predict(ref, pictures, top_k=top_k)
+        )
+        render.json_or(answer, as_json, lambda: render.predictions(answer, names))
         if any("error" in prediction for prediction in answer["predictions"]):
             raise typer.Exit(1)
 

@@ -145,6 +145,30 @@ def test_predictions_are_bars_and_a_bad_picture_is_an_exit_status(server: Any, r
     assert lines[-1].strip() == "It cannot be read."
 
 
+def test_rows_of_a_table_are_predicted(server: Any, run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "pets.csv"
+    table.write_text("age;home;zip\n3;farm;07\n\n4.5;;1e2\n")
+    answer = {"model": {"name": "pets", "version": 1}, "predictions": [{"values": [1.5]}, {"values": [2.5]}]}
+    server.json("POST /v1/models/pets/predict", answer)
+    status, printed, _ = run("predict", "pets", table)
+    rows = [{"age": 3, "home": "farm", "zip": "07"}, {"age": 4.5, "home": None, "zip": 100}]
+    assert server.seen[0].json() == {"rows": rows, "top_k": 3}
+    assert (status, "row 2" in printed) == (0, True)
+    table.write_text("age,home\n3\n")
+    status, _, said = run("predict", "pets", table)
+    assert (status, "line 2: 1 values for 2 columns" in said) == (1, True)
+
+
+def test_a_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text("kind,age\ncat,3\n")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    options = ("-o", "target=kind", "-o", "ignore=a", "-o", "ignore=b")
+    assert run("datasets", "add", "pets", tmp_path / "pets.csv", "--no-wait", *options)[0] == 0
+    assert server.seen[0].query["target"] == "kind"
+    status, _, said = run("datasets", "add", "pets", tmp_path / "pets.csv", "-o", "target")
+    assert (status != 0, "KEY=VALUE" in said) == (True, True)
+
+
 @pytest.mark.parametrize(("state", "expected"), [("ready", 0), ("failed", 1)])
 def test_pictures_are_added_and_waited_for(server: Any, run: Run, tmp_path: Path, state: str, expected: int) -> None:
     (tmp_path / "cat").mkdir()

@@ -1,10 +1,14 @@
 """CSV files as people have them, and as nobody should: what is read, what is seen at a look, what is refused where."""
 
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.datasets.csv_file import MAX_COLUMNS
@@ -251,3 +255,23 @@ def test_a_table_may_not_take_more_room_than_is_left(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(PETS)
     with pytest.raises(InvalidTable, match="more than 20 bytes"):
         pack_table(tmp_path / "a", tmp_path / "out", LIMITS._replace(max_packed_bytes=20), {"target": ["kind"]})
+
+
+PIECES = [*"1xé,,;\0\n\r\ufeff", '"', "2.5", "NA", "", '"a,b"', "1e400", "inf", "07", "\r\n"]
+OPTIONS: list[dict[str, Any]] = [{}, {"missing": "impute"}, {"window": 2, "missing": "impute"}, {"numeric": ["b"]}]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=30),
+    encoding=st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    options=st.sampled_from(OPTIONS),
+)
+def test_whatever_comes_is_read_or_refused_and_what_is_read_is_finite(
+    pieces: list[str], encoding: str, options: dict[str, Any]
+) -> None:
+    with TemporaryDirectory() as folder, suppress(InvalidTable):
+        path = Path(folder) / "table.csv"
+        path.write_bytes(("a,b\n1,x\n2,y\n" + "".join(pieces)).encode(encoding, "replace"))
+        meta, _ = pack_table(path, path.with_name("out"), LIMITS, options)
+        assert np.isfinite([*meta.mean, *meta.std, *meta.target_mean, *meta.target_std]).all()
