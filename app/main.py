@@ -187,6 +187,9 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,
         max_wait_s=settings.max_predict_wait_s,
+        max_bytes=settings.max_model_bytes,
+        pinned=settings.pinned_models,
+        precision=settings.predict_precision,
     )
     stack.push_async_callback(predictors.close)
     return State(

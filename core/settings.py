@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512
+    predict_precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="fp32", description="`auto`: bf16 where it is quicker and says the same of pictures tried at loading."
+    )
+    max_model_bytes: PositiveInt = Field(default=16 * 2**30, description="Weights in memory.")
+    pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Models that never leave memory for others, comma-separated."
+    )
     max_predict_wait_s: PositiveFloat = Field(
         default=10.0, description="Predictions that would be answered later than this are refused at the door."
     )
@@ -63,6 +70,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_keys(cls, value: object) -> object:
         return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @field_validator("pinned_models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @cached_property
     def sqlalchemy_url(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.inference.batcher import Batcher, Tell
 from app.inference.costs import Costs
+from app.inference.predictor import Predictor
 from app.inference.protocol import Load
 from app.inference.views import Answers, open_view
 from core.errors import Corrupt, PredictionFailed, ServiceError
@@ -106,6 +107,8 @@ class Networks:
 
     def _open(self, question: Load) -> Network:
         predictor = open_view(question.key, Path(question.folder), device=self._device)
+        if isinstance(predictor, Predictor):
+            predictor.take_precision(question.precision)
         costs = warmed_up(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1

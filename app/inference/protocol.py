@@ -33,6 +33,7 @@ class Load(Message):
     model: str
     max_batch_size: int
     max_waiting: int
+    precision: str = "fp32"
 
 
 class Unload(Message):

@@ -9,10 +9,11 @@ from app.serving.refs import BundleRef, Outcome, Pixels
 
 
 class Loading(NamedTuple):
-    """What a network that is loaded is allowed: pictures a batch, pictures that wait."""
+    """What a network that is loaded is allowed: pictures a batch, pictures that wait, how precise it must be."""
 
     max_batch_size: int
     max_waiting: int
+    precision: str = "fp32"
 
 
 class Heard(Protocol):

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -37,18 +37,22 @@ class _Entry:
 
 
 class Pool:
-    """At most `max_loaded` networks. Use it from one event loop."""
+    """At most `max_loaded` networks, of at most `max_bytes`; pinned models never leave. Use it from one event loop."""
 
     def __init__(
         self,
         open_bundle: Open,
         *,
         max_loaded: int,
+        max_bytes: int | None = None,
+        pinned: Collection[str] = (),
         load_wait_s: float = LOAD_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._open = open_bundle
         self._max_loaded = max_loaded
+        self._max_bytes = max_bytes
+        self._pinned = frozenset(pinned)
         self._load_wait_s = load_wait_s
         self._clock = clock
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -59,6 +63,11 @@ class Pool:
     def keys(self) -> list[str]:
         """The bundles in memory or on their way, least recently used first."""
         return list(self._entries)
+
+    @property
+    def num_bytes(self) -> int:
+        """What the networks in memory take."""
+        return sum(network.num_bytes for entry in self._entries.values() if (network := entry.network) is not None)
 
     def peek(self, ref: BundleRef) -> Network | None:
         """The network of a bundle that is loaded."""
@@ -126,11 +135,24 @@ class Pool:
 
     def _evict_one(self) -> None:
         """Idle networks leave before busy ones; what waits for a network that leaves is still answered by it."""
-        done = [key for key, entry in self._entries.items() if entry.loading.done()]
+        done = [
+            key for key, entry in self._entries.items() if entry.loading.done() and entry.ref.model not in self._pinned
+        ]
         if not done:
             raise Overloaded("Too many models are being loaded.", loading=len(self._entries), retry_after_s=2)
         idle = [key for key in done if not (network := self._entries[key].network) or not network.num_waiting]
         self._drop((idle or done)[0])
+
+    def _make_room(self, newest: _Entry, num_bytes: int) -> None:
+        """Let networks go until those that are left take no more memory than allowed; one alone may take more."""
+        others = [
+            entry for entry in self._entries.values() if entry is not newest and entry.ref.model not in self._pinned
+        ]
+        for entry in sorted(others, key=lambda one: bool(one.network and one.network.num_waiting)):  # idle ones first
+            if self._max_bytes is None or self.num_bytes + num_bytes <= self._max_bytes:
+                return
+            if entry.network is not None:
+                self._drop(entry.ref.key)
 
     def _drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
@@ -164,6 +186,7 @@ class Pool:
         meters.LOADED.inc()
         if self._entries.get(ref.key) is not entry:  # dropped meanwhile; those who waited for it ask again
             self._leave(network)
+        self._make_room(entry, network.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))
         return network
 

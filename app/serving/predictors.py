@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -32,6 +32,9 @@ class Predictors:
         max_waiting: int,
         max_loaded: int,
         max_wait_s: float = 10.0,
+        max_bytes: int | None = None,
+        pinned: Collection[str] = (),
+        precision: str = "fp32",
     ) -> None:
         """Load nothing yet.
 
@@ -41,6 +44,9 @@ class Predictors:
             max_batch_size: pictures.
             max_waiting: pictures that may wait for one network.
             max_loaded: networks in memory.
+            max_bytes: of all their weights.
+            pinned: models that stay in memory once they are there.
+            precision: `fp32`, `bf16`, or `auto`: bf16 where it is quicker and says the same.
             max_wait_s: who would wait longer for an answer is refused.
         """
         self.networks = networks
@@ -50,7 +56,8 @@ class Predictors:
         self._max_wait_s = max_wait_s
         self._tallies: dict[str, Tally] = {}
         self._admissions: dict[str, Admission] = {}
-        self._pool = Pool(self._open, max_loaded=max_loaded)
+        self._pool = Pool(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
+        self._allowed = Loading(max_batch_size, max_waiting, precision)
         self._lost: list[BundleRef] = []
         self._reloading: set[asyncio.Task[None]] = set()
 
@@ -146,7 +153,7 @@ class Predictors:
     def _open(self, ref: BundleRef) -> Network:
         self.networks.check_ready()
         folder = self._storage.fetch(split_key(ref.key)[0], dict(ref.files))
-        network = self.networks.open(ref, folder, Loading(self._max_batch_size, self._max_waiting), self._listener(ref))
+        network = self.networks.open(ref, folder, self._allowed, self._listener(ref))
         self._admission(ref).know(network.costs)
         return network
 

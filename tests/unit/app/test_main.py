@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.deps import State
 from app.main import create_app
-from app.middleware import is_open
+from app.middleware import is_open, trace_of
 from core.errors import ConfigurationError, DatasetNotReady, NotReady
 from core.settings import Settings
 from tests.support.http_service import SMALL, service_state
@@ -112,6 +112,13 @@ def test_a_request_keeps_its_id_or_gets_one(client: TestClient) -> None:
     assert client.get("/health/live", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
     strange = client.get("/health/live", headers={"X-Request-ID": "a b\tc" * 50}).headers["X-Request-ID"]
     assert re.fullmatch("[0-9a-f]{32}", strange)
+
+
+def test_a_request_may_belong_to_a_trace() -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    assert trace_of(f"00-{trace}-{span}-01") == {"trace_id": trace, "parent_span_id": span}
+    for wrong in ("", "00", f"ff-{trace}-{span}-01", f"00-{'0' * 32}-{span}-01", f"00-{trace}-{span}", "x" * 10_000):
+        assert trace_of(wrong) == {}
 
 
 def test_a_request_is_counted_by_its_route_and_not_its_path(client: TestClient) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ class Store:
 
     def __init__(self) -> None:
         self.opened: list[str] = []
+        self.num_bytes: dict[str, int] = {}
         self.failure: Exception | None = None
         self.may_go = threading.Event()
         self.may_go.set()
@@ -34,7 +36,7 @@ class Store:
         batcher = Batcher(
             lambda pictures: np.zeros((len(pictures), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
         )
-        return LocalNetwork(batcher, batcher.close)
+        return LocalNetwork(batcher, batcher.close, self.num_bytes.get(ref.key, 1))
 
 
 class Clock:
@@ -63,8 +65,8 @@ def clock() -> Clock:
 async def make(store: Store, clock: Clock) -> AsyncIterator[Callable[..., Pool]]:
     made: list[Pool] = []
 
-    def build(max_loaded: int = 2, load_wait_s: float = 30) -> Pool:
-        made.append(Pool(store, max_loaded=max_loaded, load_wait_s=load_wait_s, clock=clock))
+    def build(max_loaded: int = 2, load_wait_s: float = 30, **options: Any) -> Pool:
+        made.append(Pool(store, max_loaded=max_loaded, load_wait_s=load_wait_s, clock=clock, **options))
         return made[-1]
 
     yield build
@@ -191,3 +193,26 @@ async def test_a_bundle_dropped_while_it_loads_does_not_stay(store: Store, make:
     with pytest.raises(Closed):
         await (await slow).submit([PICTURE])
     assert pool.peek(ref("a")) is None
+
+
+async def test_what_is_in_memory_is_bounded_by_its_bytes(store: Store, make: Callable[..., Pool]) -> None:
+    pool = make(max_loaded=10, max_bytes=100)
+    store.num_bytes = {"a": 40, "b": 40, "c": 40, "whale": 500}
+    for key in ("a", "b", "a", "c"):
+        await pool.get(ref(key))
+    assert (pool.keys, pool.num_bytes) == (["a", "c"], 80)
+    await pool.get(ref("whale"))
+    assert pool.keys == ["whale"]  # alone it may be larger than allowed: else it could never answer
+
+
+async def test_a_pinned_model_never_leaves(store: Store, make: Callable[..., Pool]) -> None:
+    pool = make(max_loaded=2, max_bytes=100, pinned=["a"])
+    store.num_bytes = {"a": 90, "b": 90, "c": 90}
+    for key in ("a", "b", "c"):
+        await pool.get(ref(key))
+    assert pool.keys == ["a", "c"]
+    only = make(max_loaded=1, pinned=["a"])
+    await only.get(ref("a"))
+    with pytest.raises(Overloaded):
+        await only.get(ref("b"))
+    assert only.keys == ["a"]

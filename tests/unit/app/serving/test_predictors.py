@@ -124,3 +124,16 @@ async def test_what_was_done_is_counted(predictors: Predictors, storage: LocalSt
     tally = predictors.tally(ref)
     assert (tally.success.count, tally.fail.count) == (1, 1)
     assert sum(size * how_often.count for size, how_often in tally.batches()) == 4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+async def test_half_the_bits_say_the_same_within_their_precision(storage: LocalStorage, precision: str) -> None:
+    ref = bundles.store(storage, "jobs/a/bundle")
+    some, found = pictures(8), []
+    for each in ("fp32", precision):
+        predictors = Predictors(
+            storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2, precision=each
+        )
+        found.append(await ask(predictors, ref, some))
+        await predictors.close()
+    np.testing.assert_allclose(found[1], found[0], atol=0.02)
