@@ -22,7 +22,7 @@ import torch
 from benchmarks.serving import environments, models, sections, servers
 from benchmarks.serving.arithmetic import Row, table, with_section
 from benchmarks.serving.environments import PLACE
-from benchmarks.serving.rounds import conditions
+from benchmarks.serving.rounds import Conditions, conditions
 from benchmarks.serving.servers import ROOT, candela
 from candela import Client
 
@@ -37,6 +37,7 @@ SECTIONS: dict[str, Callable[[sections.Bench], list[Row]]] = {
 }
 BOUND_S = 1.0
 """How long a prediction may take, as the service is told for the overload; all else is measured with its defaults."""
+BUSY_CORES = 0.2
 PEERS = ("litserve", "mlserver", "torchserve")
 
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = _rows(asked, [name for name in asked.only if name != "overload"], {}, None)
     if "overload" in asked.only:
         rows += _rows(asked, ["overload"], {"CANDELA_MAX_PREDICT_WAIT_S": str(BOUND_S)}, BOUND_S)
-    text = _report(rows, f"before: {before}; after: {conditions()}", asked, time.monotonic() - began)
+    text = _report(rows, (before, conditions()), asked, time.monotonic() - began)
     print(f"\n{text}")
     if asked.write:
         RESULTS.write_text(with_section(RESULTS.read_text(), HEADING, text))
@@ -98,14 +99,19 @@ def _is_usable(peer: str) -> bool:
     return True
 
 
-def _report(rows: Sequence[Row], weather: str, asked: argparse.Namespace, seconds: float) -> str:
+def _report(
+    rows: Sequence[Row], weather: tuple[Conditions, Conditions], asked: argparse.Namespace, seconds: float
+) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     used = ", ".join(f"{peer} {environments.version(peer)}" for peer in asked.peers)
     machine = f"{os.cpu_count()} processors ({platform.machine()}), torch {torch.__version__}"
+    is_busy = max(one.busy_cores for one in weather) > BUSY_CORES
+    doubt = "**Other work took part of the machine: these verdicts do not count, and the run is to be repeated.**\n"
+    doubt = doubt if is_busy else ""
     return (
         f"`python -m benchmarks.serving{' --quick' if asked.quick else ''}`, {asked.dtype} on every side, "
         f"{asked.rounds} rounds, {seconds:.0f} s in all, at {commit.strip()} on {machine}; {used}.\n"
-        f"Other work on the machine, {weather}.\n\n{table(rows)}"
+        f"Other work on the machine, before: {weather[0]}; after: {weather[1]}.\n{doubt}\n{table(rows)}"
     )
 
 
