@@ -19,6 +19,7 @@ from app.api import (
     docs,
     events,
     health,
+    hot,
     insights,
     jobs,
     models,
@@ -99,6 +100,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.static_files())
     oip.mount(app)
+    hot.install(app)
     app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     # The last one added is the first to see a request.
     app.add_middleware(LimitBody, limit_of=body_limits(settings))

@@ -19,5 +19,6 @@ def create() -> FastAPI:
 
 def mount(app: FastAPI) -> None:
     """Let every path that begins with `/v2` be answered by the sub-application, under any base path."""
-    # A Mount would not match `/v2` without a slash behind it, which is what the protocol's clients call.
-    app.router.routes.append(Route("/v2{rest:path}", endpoint=create(), include_in_schema=False))
+    # A Mount would not match `/v2` without a slash behind it, which is what the protocol's clients call. It comes
+    # first: looking at every other route before costs an inference more than its decoding does.
+    app.router.routes.insert(0, Route("/v2{rest:path}", endpoint=create(), include_in_schema=False))
