@@ -32,7 +32,7 @@ from tests.support.servers import RedisServer, valkey_server
 from tests.support.stack import Stack
 from worker.orphans import orphans
 
-EPOCHS = (2, 5, 20, 60)  # of the different jobs: most are over at once, some are met by several faults
+EPOCHS = (2, 5, 100, 600)  # of the different jobs: most are over at once, some are met by several faults
 WAITING = 20  # jobs kept in the queue
 PAUSE_S = (0.5, 6.0)  # between faults: some jobs get through undisturbed, some do not
 # How often each is drawn: what trains is what must survive.
