@@ -19,10 +19,10 @@ Callbacks = Annotated[tuple[CallbackSpec, ...], Field(strict=False, max_length=3
 
 MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
 ModelRef = Annotated[str, Field(pattern=MODEL_REF, description="A registered model: `name`, `name@3` or `name@alias`.")]
-WEIGHTS_FILE = r"^file:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\.safetensors$"
-WeightsFile = Annotated[str, Field(pattern=WEIGHTS_FILE, examples=["file:resnet18.safetensors"])]
 PRETRAINED = "pretrained"
-Pretrained = Literal["pretrained"]
+WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED})$"
+# One pattern: of a union each part would tell its own error about the one value.
+Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
 FREEZE = "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE)]
 
@@ -103,7 +103,7 @@ class TrainingSpec(Spec):
     init_from: ModelRef | None = Field(
         default=None, description="Begin with the weights of this registered model; what does not fit begins anew."
     )
-    weights: WeightsFile | Pretrained | None = Field(
+    weights: Weights | None = Field(
         default=None,
         description="Begin with the weights of a file in the folder `weights` of the workers' datasets or, "
         "`pretrained`, with those that the architecture was published with, and normalise pictures as for them.",
