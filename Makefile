@@ -3,6 +3,7 @@ PACKAGES := app worker models core candela
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+# Tests without processes and servers run two at a time; 5 is pytest's status for: none was chosen.
 # A test that waited in vain for a real process is run once more and shown as such; one whose claim failed is not.
 AGAIN := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
 TORCH := torch==2.14.1 torchvision==0.29.1
@@ -32,7 +33,8 @@ lint: setup ## Style, types and layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
 
 test: setup ## Every test that a machine without a GPU can run, of the fault suite the quick part; T= narrows
-	$(BIN)/pytest $(AGAIN) -m "not gpu and (not faults or quick)" $(T)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services" $(T) || [ $$? -eq 5 ]
+	$(BIN)/pytest $(AGAIN) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
 
 test-fast: setup ## The unit and contract tests only
 	$(BIN)/pytest -m "not slow and not gpu and not services" $(T)
