@@ -73,15 +73,20 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
 FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-@router.get(
-    "/files/{name}",
-    response_class=FileResponse,
-    responses={
-        200: {"description": "The file, such as `predictions.csv`.", "content": FILE},
+def sends(example: str) -> dict[int | str, dict[str, Any]]:
+    """What an endpoint that sends a file may answer."""
+    return {
+        200: {"description": f"The file, such as `{example}`.", "content": FILE},
         206: {"description": "The part that `Range` asks for.", "content": FILE},
         304: {"description": "`If-None-Match` holds the file's ETag."},
         **problems(404, 416, 422),
-    },
+    }
+
+
+@router.get(
+    "/files/{name}",
+    response_class=FileResponse,
+    responses=sends("predictions.csv"),
 )
 def download_file(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
@@ -99,12 +104,7 @@ def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
 @router.get(
     "/artifacts/{name}",
     response_class=FileResponse,
-    responses={
-        200: {"description": "The file, such as `metrics.csv`.", "content": FILE},
-        206: {"description": "The part that `Range` asks for.", "content": FILE},
-        304: {"description": "`If-None-Match` holds the file's ETag."},
-        **problems(404, 416, 422),
-    },
+    responses=sends("metrics.csv"),
 )
 def download_artifact(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
@@ -113,15 +113,12 @@ def download_artifact(
     return file_answer(request, results.artifact(job_id, name))
 
 
-WEIGHTS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-
-
 @router.get(
     "/checkpoints/{number}/weights",
     response_class=FileResponse,
     responses={
-        200: {"description": "A safetensors file.", "content": WEIGHTS},
-        206: {"description": "The part that `Range` asks for.", "content": WEIGHTS},
+        200: {"description": "A safetensors file.", "content": FILE},
+        206: {"description": "The part that `Range` asks for.", "content": FILE},
         304: {"description": "`If-None-Match` holds the file's ETag."},
         **problems(404, 416, 422),
     },

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.inference.seam import Pixels
+from app.inference.seam import Pixels, stacked
 from models import bundle
 
 log = structlog.get_logger(__name__)
@@ -81,9 +81,7 @@ class Predictor:
         Raises:
             ValueError: a picture has another shape than the network wants.
         """
-        batch = np.stack(pictures)
-        if batch.shape[1:] != self.sample_shape:
-            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.sample_shape}")
+        batch = stacked(pictures, self.sample_shape)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._use_bf16):
             scores = self._network(self._preprocess(torch.from_numpy(batch).to(self._device)))
         raw: NDArray[np.float32] = scores.float().cpu().numpy()

@@ -91,3 +91,15 @@ class BatchFacts(NamedTuple):
     num_failed: int
     seconds: float
     num_dropped: int = 0
+
+
+def stacked(pictures: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
+    """One batch, (B, *shape), of the pictures' own dtype.
+
+    Raises:
+        ValueError: a picture has another shape.
+    """
+    batch = np.stack(pictures)
+    if batch.shape[1:] != shape:
+        raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {shape}")
+    return batch

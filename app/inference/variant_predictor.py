@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from app.inference.seam import Pixels
+from app.inference.seam import Pixels, stacked
 from core.errors import PredictionFailed
 from models import bundle, variants
 from models.variants import MissingPackage, Runner
@@ -51,7 +51,4 @@ class VariantPredictor:
         Raises:
             ValueError: a picture has another shape than the network wants.
         """
-        batch = np.stack(pictures)
-        if batch.shape[1:] != self.sample_shape:
-            raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {self.sample_shape}")
-        return self._run(batch)
+        return self._run(stacked(pictures, self.sample_shape))
