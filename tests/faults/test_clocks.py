@@ -17,7 +17,7 @@ from core.jobs import JobState
 from tests.support.processes import end
 from tests.support.stack import LONG, Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 SECONDS = 2 * 3600
 
 

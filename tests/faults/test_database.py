@@ -21,7 +21,7 @@ from tests.support.proxy import proxied
 from tests.support.servers import PostgresServer
 from tests.support.stack import LONG, TINY, Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_rows_17_and_18_postgresql_is_killed_while_training(

@@ -20,7 +20,7 @@ from tests.support.processes import wait_for
 from tests.support.proxy import proxied
 from tests.support.stack import LONG, TINY, Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:

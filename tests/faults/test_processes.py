@@ -13,7 +13,7 @@ from core.jobs import JobState
 from tests.support.processes import is_alive, wait_for
 from tests.support.stack import LONG, LONGER, Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_row_1_a_trainer_killed_in_the_middle_of_an_epoch(stack: Stack) -> None:

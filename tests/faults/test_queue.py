@@ -12,7 +12,7 @@ from tests.support.proxy import proxied
 from tests.support.servers import RedisServer
 from tests.support.stack import LONG, Stack
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.quick

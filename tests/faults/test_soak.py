@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.soak import soak
 
-pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(290)]
+pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_row_104_a_short_soak(tmp_path: Path, chance: random.Random) -> None:
