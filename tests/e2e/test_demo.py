@@ -11,7 +11,7 @@ from PIL import Image
 from tests.e2e.conftest import Service, environment
 from tests.support.processes import die_with_parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
 
 
 def test_the_demo_trains_and_predicts(tmp_path: Path) -> None:

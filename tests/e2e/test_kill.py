@@ -12,7 +12,7 @@ from candela.jobs import Job
 from tests.e2e.conftest import Service
 from tests.support.processes import is_alive, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
 Up = Callable[..., Service]
 Spec = Callable[..., dict[str, Any]]
 LONG = {"epochs": 12}

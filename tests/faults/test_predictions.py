@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.faults,
     pytest.mark.services,
     pytest.mark.slow,
-    pytest.mark.timeout(280),
+    pytest.mark.timeout(600),
 ]
 LARGE = encoded(pixels(0, 128, 128, 1))
 

@@ -17,7 +17,7 @@ from tests.support.s3 import S3Server
 from tests.support.servers import PostgresServer
 from tests.support.service import Service, running
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.processes import wait_for
 from tests.support.servers import valkey_server
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PENGUIN = {
     "bill_length_mm": 39.1,

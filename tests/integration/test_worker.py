@@ -17,7 +17,7 @@ from tests.support.processes import is_alive, wait_for
 from tests.support.servers import RedisServer
 from tests.support.service import Service
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 
 def trainer_of(service: Service, job_id: str) -> int:
