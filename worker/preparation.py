@@ -7,7 +7,7 @@ import structlog
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
-from core.errors import Corrupt, InvalidSpec, StorageFull
+from core.errors import Corrupt, InvalidSpec, NotReady, StorageFull, Unavailable
 from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec
 from core.spec.job import PRETRAINED
 from core.storage import Storage
@@ -99,3 +99,15 @@ class Preparation:
 def lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
     """A dataset as its models name it."""
     return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
+
+
+def need_storage(storage: Storage) -> None:
+    """Whoever failed for a reason of which nobody knows may have failed for want of the storage.
+
+    Raises:
+        Unavailable: it cannot be written.
+    """
+    try:
+        storage.check()
+    except NotReady as error:
+        raise Unavailable(error.detail) from error

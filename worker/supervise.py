@@ -27,7 +27,7 @@ from worker.devices import Devices, Lent
 from worker.heart import LEASE_SHARE, Cadence, Heart
 from worker.memory import num_oom_kills
 from worker.patience import Patience, seconds_run
-from worker.preparation import Preparation, lineage
+from worker.preparation import Preparation, lineage, need_storage
 from worker.protocol import Alive, Answered, Artifact, Checkpoint, Failed, Finished, Log, Metrics, Started, Stopped
 from worker.recorder import Recorder
 from worker.standby import Standby
@@ -64,7 +64,7 @@ class Supervisor:
         self.is_leaving = True
 
     def run(self, job_id: str) -> bool:
-        """Claim the job and bring it to an end, or back into the queue; False if it cannot be had."""
+        """Claim the job and bring it to an end, or back into the queue; False if it cannot be done just now."""
         if self.is_leaving:
             return False
         with transaction(self.sessions) as session:
@@ -78,8 +78,7 @@ class Supervisor:
             structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt),
             self.devices.lend(job.spec.get("device", "auto"), devices_of(job.spec)) as lent,
         ):
-            Attempt(self, job, version, spent_s, lent).run()
-        return True
+            return Attempt(self, job, version, spent_s, lent).run()
 
 
 class Attempt:
@@ -106,8 +105,8 @@ class Attempt:
             left_s=None if limit_s is None else limit_s - spent_s,
         )
 
-    def run(self) -> None:
-        """The whole attempt."""
+    def run(self) -> bool:
+        """The whole attempt; False where the storage is away: another try at once would end in the same way."""
         log.info("attempt.started", token=self._job.token)
         self._heart.start()
         try:
@@ -119,6 +118,7 @@ class Attempt:
             self._kill()
             with suppress(LostLease):
                 self._recorder.give_back("storage unavailable")
+            return False
         except Exception:  # a defect: another attempt may do better, up to the cap
             log.exception("attempt.broke")
             self._kill()
@@ -129,6 +129,7 @@ class Attempt:
             self._heart.stop()
             self._clean_up()
             log.info("attempt.ended")
+        return True
 
     def _run(self) -> None:
         given = self._supervisor.storage, self._recorder, self._job, self._version
@@ -229,6 +230,8 @@ class Attempt:
                 self._leave()
             case Failed(code=code, message=text, hint=hint, facts=facts):
                 self._recorder.flush()
+                if code == "internal":
+                    need_storage(self._supervisor.storage)
                 if code == "disk_full":
                     self._run_out(text, hint, facts)
                 else:

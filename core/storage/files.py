@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import StorageFull
+from core.errors import StorageFull, Unavailable
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# A disk that broke, was mounted anew to be read only, or is another machine's that went: it may come back.
+AWAY = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -41,11 +43,13 @@ def fsync(path: Path) -> None:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """A full disk is StorageFull."""
+def disk_told() -> Iterator[None]:
+    """A full disk is StorageFull; one that cannot be read or written at all is Unavailable."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL:
             raise StorageFull("The storage has no space left.") from error
+        if error.errno in AWAY:
+            raise Unavailable(f"The storage cannot be used: {error.strerror}.") from error
         raise

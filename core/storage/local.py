@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from core.errors import Conflict, Corrupt, NotFound, NotReady
-from core.storage.files import checked, fsync, full_disk_told, sha256_of
+from core.storage.files import checked, disk_told, fsync, sha256_of
 from core.storage.scratch import FOLDER as SCRATCH
 from core.storage.scratch import Scratch
 
@@ -31,7 +31,7 @@ class LocalStorage:
 
     def publish(self, folder: Path, key: str) -> None:
         target = self._resolve(key)
-        with full_disk_told(), self._here(folder) as staged:
+        with disk_told(), self._here(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
                 os.utime(path)  # `age_s` counts from here
                 fsync(path)
@@ -46,7 +46,7 @@ class LocalStorage:
 
     def publish_file(self, path: Path, key: str) -> None:
         target = self._resolve(key)
-        with full_disk_told(), self._here(path) as staged:
+        with disk_told(), self._here(path) as staged:
             os.utime(staged)
             fsync(staged)
             try:
@@ -58,12 +58,13 @@ class LocalStorage:
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
         folder = self._resolve(key)
-        for name, sha256 in files.items():
-            path = folder / checked(name)
-            if not path.is_file():
-                raise Corrupt(f"{key}/{name} is missing.", key=key, file=name)
-            if sha256_of(path) != sha256:
-                raise Corrupt(f"{key}/{name} is not what was stored.", key=key, file=name)
+        with disk_told():
+            for name, sha256 in files.items():
+                path = folder / checked(name)
+                if not path.is_file():
+                    raise Corrupt(f"{key}/{name} is missing.", key=key, file=name)
+                if sha256_of(path) != sha256:
+                    raise Corrupt(f"{key}/{name} is not what was stored.", key=key, file=name)
         return folder
 
     def path(self, key: str) -> Path:

@@ -113,6 +113,11 @@ def main() -> None:
         checkpoint(work, 1, "best")
         say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})
         sys.exit(1)
+    elif PLAN == "break":
+        checkpoint(work, (resumed or 0) + 1)
+        wait_until_taken(work / "checkpoints" / str((resumed or 0) + 1))
+        say(type="failed", code="internal", message="OSError", hint="see the log", facts={})
+        sys.exit(1)
     elif PLAN == "out of memory":
         say(type="failed", code="host_out_of_memory", message="no memory", hint="less", facts={})
         sys.exit(1)

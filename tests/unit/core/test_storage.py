@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from core.errors import ConfigurationError, Conflict, Corrupt, NotFound, NotReady, StorageFull
+from core.errors import ConfigurationError, Conflict, Corrupt, NotFound, NotReady, StorageFull, Unavailable
 from core.storage import LocalStorage, Storage, open_storage
 from core.storage.files import sha256_of
 from tests.support.moto import MotoServer
@@ -103,6 +104,7 @@ def test_a_key_is_taken_once(store: Storage) -> None:
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "flipped bit": lambda content: bytes([content[0] ^ 1]) + content[1:],
     "cut": lambda content: content[:-1],
+    "halved": lambda content: content[: len(content) // 2],
     "emptied": lambda content: b"",
     "lengthened": lambda content: b"more " + content,
     "removed": lambda content: None,
@@ -179,6 +181,28 @@ def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: p
     with pytest.raises(NotFound):
         store.path("k/a")
     store.publish(source, "k")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.ESTALE])
+def test_a_disk_that_is_away_is_told_and_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = LocalStorage.at(str(tmp_path / "store"))
+    store.publish(folder(store, a="A"), "k")
+    source = folder(store, a="A")
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", away)
+        patch.setattr(Path, "open", away)
+        patch.setattr(tempfile, "mkdtemp", away)
+        for use in (lambda: store.publish(source, "l"), lambda: store.fetch("k", {"a": sha256("A")}), store.scratch):
+            with pytest.raises(Unavailable, match="cannot be used"):
+                use()
+    store.publish(source, "l")
+    assert store.fetch("k", {"a": sha256("A")}) == tmp_path / "store" / "k"
 
 
 def test_a_storage_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

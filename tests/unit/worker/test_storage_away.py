@@ -8,7 +8,7 @@ import pytest
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
-from core.errors import Unavailable
+from core.errors import NotReady, Unavailable
 from core.jobs import JobState
 from core.storage import LocalStorage
 
@@ -50,7 +50,22 @@ def test_a_job_whose_dataset_cannot_be_fetched_waits(
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "fetch", away)
         for _ in range(7):  # more often than a job may be lost
-            supervisor.run(look().id)
+            assert not supervisor.run(look().id)  # it makes no sense to try again at once
             assert (look().state, look().lost_attempts) == (JobState.QUEUED, 0)
     supervisor.run(look().id)
     assert look().state is JobState.SUCCEEDED
+
+
+def test_a_trainer_that_broke_while_nothing_could_be_written_is_not_to_blame(
+    supervise: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(_: LocalStorage) -> None:
+        raise NotReady("The storage cannot be written.")
+
+    supervisor = supervise("break")
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "check", read_only)
+        assert not supervisor.run(look().id)
+    assert (look().state, look().lost_attempts) == (JobState.QUEUED, 0)
+    assert supervisor.run(look().id)
+    assert (look().state, look().failure["code"]) == (JobState.FAILED, "internal")
