@@ -23,6 +23,7 @@ def _asked(
     numeric: Annotated[Columns, Query(description=_about("numeric"))] = [],  # noqa: B006
     categorical: Annotated[Columns, Query(description=_about("categorical"))] = [],  # noqa: B006
     ignore: Annotated[Columns, Query(description=_about("ignore"))] = [],  # noqa: B006
+    weight: Annotated[str | None, Query(min_length=1, max_length=1000, description=_about("weight"))] = None,
     missing: Annotated[Literal["drop", "impute"] | None, Query(description=_about("missing"))] = None,
     task: Annotated[
         Literal["auto", "classification", "binary", "regression"] | None, Query(description=_about("task"))

@@ -51,7 +51,7 @@ class DatasetVersionOut(BaseModel):
     options: dict[str, Any] = Field(description="With which it was imported, every default filled in.")
     task: Task | None
     content_hash: str | None = Field(
-        description="sha256 over pictures, targets and classes: equal content, equal hash."
+        description="sha256 over samples, targets, weights and classes: equal content, equal hash."
     )
     num_samples: int | None = Field(description="Over all splits.")
     classes: list[str] | None
@@ -59,6 +59,7 @@ class DatasetVersionOut(BaseModel):
         description="[channels, height, width]; of a table [columns], or [window, columns]."
     )
     splits: dict[str, int] | None = Field(description="Number of samples of each split.")
+    weighted: bool | None = Field(description="Every sample has a weight of its own, which its loss is multiplied by.")
     table: TableOut | None = Field(description="What the columns of a table are; null for pictures.")
     failure: ImportFailureOut | None
     created_at: datetime
@@ -79,6 +80,7 @@ class DatasetVersionOut(BaseModel):
             classes=list(meta.classes) if meta else None,
             image_shape=list(meta.image_shape) if meta else None,
             splits=meta.splits if meta else None,
+            weighted=meta.weighted if meta else None,
             table=TableOut.of(meta.table) if meta and meta.table else None,
             failure=ImportFailureOut.model_validate(failure) if failure else None,
             created_at=row.created_at,
@@ -135,10 +137,19 @@ class ColumnReportOut(BaseModel):
     """What was seen of one column of a table."""
 
     name: str
-    role: Literal["target", "numeric", "categorical", "ignored"]
+    role: Literal["target", "weight", "numeric", "categorical", "ignored"]
     num_missing: int
     num_categories: int
     reason: str | None = Field(description="Why it is left out.")
+
+
+class WeightsReportOut(BaseModel):
+    """The weights of the training samples."""
+
+    min: float
+    max: float
+    mean: float
+    num_zero: int
 
 
 class ReportOut(BaseModel):
@@ -164,6 +175,7 @@ class ReportOut(BaseModel):
     num_sizes: int | None = Field(description="How many sizes the pictures had before they were resized.")
     sizes: list[SizeOut] | None = Field(description="The 20 commonest.")
     columns: list[ColumnReportOut] | None = Field(description="Of a table.")
+    weights: WeightsReportOut | None = Field(description="Null where all samples count the same.")
     num_dropped: int | None = Field(description="Rows of a table that were left out, since something is missing.")
 
     @classmethod

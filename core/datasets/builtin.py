@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.datasets.columns import Table
-from core.datasets.packed import Samples, Targets, Task
+from core.datasets.packed import Samples, Targets, Task, Weights
 from core.datasets.table_writer import TableSplit
 from core.spec.base import Spec
 
@@ -30,13 +30,17 @@ class Unreadable(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some samples of one split: uint8 images (B, H, W, C) or rows, targets and names, and what could not be read."""
+    """Some samples of one split: uint8 images (B, H, W, C) or rows, targets and names, and what could not be read.
+
+    Weights are float32 (B,), where the dataset has any.
+    """
 
     split: str
     images: Samples
     targets: Targets
     names: Sequence[str]
     unreadable: Sequence[Unreadable] = ()
+    weights: Weights | None = None
 
 
 class NoOptions(Spec):

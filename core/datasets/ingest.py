@@ -46,9 +46,15 @@ def pack_builtin(
 
 
 def write(
-    out: Path, facts: DatasetFacts, chunks: Iterable[Chunk], report: ReportBuilder, *, resize: str = "stretch"
+    out: Path,
+    facts: DatasetFacts,
+    chunks: Iterable[Chunk],
+    report: ReportBuilder,
+    *,
+    resize: str = "stretch",
+    weighted: bool = False,
 ) -> PackedMeta:
-    """Write chunks into the fresh folder `out`, told to `report` as they pass."""
+    """Write chunks into the fresh folder `out`, told to `report` as they pass; if `weighted`, all have weights."""
     writer = PackedWriter(
         out,
         task=facts.task,
@@ -56,12 +62,13 @@ def write(
         num_outputs=facts.num_outputs,
         image_shape=facts.image_shape,
         resize=resize,
+        weighted=weighted,
     )
     try:
         for chunk in chunks:
             report.add(chunk)
             if len(chunk.names):
-                writer.append(chunk.split, chunk.images, chunk.targets, chunk.names)
+                writer.append(chunk.split, chunk.images, chunk.targets, chunk.names, chunk.weights)
         return writer.finish()
     except BaseException:
         writer.abort()

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.datasets import archive as archives
-from core.datasets.builtin import DatasetFacts
+from core.datasets import weights
+from core.datasets.builtin import Chunk, DatasetFacts
 from core.datasets.decode import Encoded, decode
 from core.datasets.ingest import write
 from core.datasets.layout import Layout, arrange, in_order
 from core.datasets.members import Limits
-from core.datasets.packed import PackedMeta
+from core.datasets.packed import Packed, PackedMeta
 from core.datasets.preview import write_preview
 from core.datasets.report import ReportBuilder
 from core.datasets.spool import Spool
@@ -56,7 +57,7 @@ def pack_archive(
     The same pictures under the same names give the same content hash, whatever the archive's kind and order.
 
     Raises:
-        InvalidArchive: unsafe, too large or damaged.
+        InvalidArchive: unsafe, too large or damaged; or its `weights.csv` cannot be read.
         RefusedDataset: fewer than two classes, more classes than pictures, or 1 % of them unreadable.
         pydantic.ValidationError: the options are wrong.
     """
@@ -76,14 +77,19 @@ def _pack(spool: Spool, out: Path, limits: Limits, options: UploadOptions) -> tu
     sizes = [picture.size for picture in spool.pictures]
     report = ReportBuilder("classification", layout.classes)
     report.unreadable.extend(spool.unreadable)
+    told = _weights(spool, layout)
     more = _more(spool, layout, sizes)
     _check_classes(layout, report, more)
     _check_unreadable(report, len(sizes), more)
     facts = _facts(layout, sizes, options)
     _check_room(facts, len(sizes), limits, report, more)
     chunks = decode(_encoded(spool, layout), facts.image_shape, resize=options.resize, max_pixels=limits.max_pixels)
-    meta = write(out, facts, chunks, report, resize=options.resize)
+    if told is not None:
+        chunks = _weighted(chunks, told)
+    meta = write(out, facts, chunks, report, resize=options.resize, weighted=told is not None)
     _check_unreadable(report, report.num_read, more)
+    if told is not None:
+        more["weights"] = _told_weights(out, report, more)
     write_preview(out)
     return meta, report.finish(meta, **more)
 
@@ -94,6 +100,36 @@ def _encoded(spool: Spool, layout: Layout) -> Iterator[Encoded]:
         picture, place = spool.pictures[at], layout.places[at]
         if place:
             yield Encoded(place.split, picture.name, index[place.label], spool.read(picture))
+
+
+def _weights(spool: Spool, layout: Layout) -> dict[str, float] | None:
+    """The pictures' weights, if the archive tells any: beside the class folders, or beside what wraps them."""
+    chosen = next((parts for folder in (layout.root, ()) if (parts := (*folder, weights.FILE)) in spool.tables), None)
+    for parts in spool.tables:
+        if parts != chosen:
+            spool.ignore(parts)
+    if chosen is None:
+        return None
+    names = {picture.name for picture in spool.pictures} | {"/".join(parts) for parts in spool.unreadable_parts}
+    return weights.read(spool.tables[chosen], chosen[:-1], names)
+
+
+def _weighted(chunks: Iterable[Chunk], told: Mapping[str, float]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        yield chunk._replace(weights=weights.of(chunk.names, told))
+
+
+def _told_weights(out: Path, report: ReportBuilder, more: Mapping[str, Any]) -> dict[str, Any]:
+    found = Packed.open(out).split("train").weights
+    assert found is not None  # noqa: S101 - they were just written
+    if not found.any():
+        raise RefusedDataset(
+            f"{weights.FILE} gives every training picture a weight of 0.",
+            code="dataset_bad_weights",
+            hint="Give those that are to be learnt from a weight above 0.",
+            report=report.finish(None, **more),
+        )
+    return weights.in_words(found)
 
 
 def _more(spool: Spool, layout: Layout, sizes: Sequence[PictureSize]) -> dict[str, Any]:

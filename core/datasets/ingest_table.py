@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets import archive
+from core.datasets import archive, weights
 from core.datasets.archive import Kind
 from core.datasets.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
 from core.datasets.csv_file import Block, CsvFile
 from core.datasets.ingest import add_rows
 from core.datasets.ingest_archive import UploadOptions
 from core.datasets.members import Limits
-from core.datasets.packed import PackedMeta, Targets
+from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.profile import Profile, look, to_number
 from core.datasets.report import ReportBuilder
 from core.datasets.roles import Reading, TableOptions, check_names, read_roles
@@ -29,11 +29,15 @@ _NAMES = ("an archive of pictures", "a table")
 
 
 class Read(NamedTuple):
-    """Rows that were kept, float32 (N, F); their targets, float64 (N, K); the lines on which they end."""
+    """Rows that were kept, float32 (N, F); their targets, float64 (N, K); the lines on which they end.
+
+    Weights are float32 (N,), all of them 1 where no column tells any.
+    """
 
     rows: Rows
     targets: NDArray[np.float64]
     lines: NDArray[np.int64]
+    weights: Weights
     num_dropped: int
 
 
@@ -85,7 +89,8 @@ def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]
     reading = read_roles(profiles, parsed)
     read = _read(file, reading, max_bytes=limits.max_packed_bytes)
     if reading.table.window is None:
-        splits = {"train": TableSplit(read.rows, _typed(read.targets, reading), [str(line) for line in read.lines])}
+        names = [str(line) for line in read.lines]
+        splits = {"train": TableSplit(read.rows, _typed(read.targets, reading), names, _checked(read, reading))}
     else:
         shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
         splits = cut(reading.table, read.rows, read.targets, read.lines, shares)
@@ -105,18 +110,34 @@ def report_of(
     builder = ReportBuilder(meta.task, meta.classes)
     add_rows(builder, reading.table, splits)
     columns = [_told(profile, reading) for profile in profiles]
-    return builder.finish(meta, columns=columns, num_dropped=num_dropped)
+    told = splits["train"].weights
+    summary = {} if told is None else {"weights": weights.in_words(told)}
+    return builder.finish(meta, columns=columns, num_dropped=num_dropped, **summary)
+
+
+def _checked(read: Read, reading: Reading) -> Weights | None:
+    if reading.weight is None:
+        return None
+    if not read.weights.any():
+        raise InvalidTable(
+            f"Column {reading.weight!r}: every weight is 0.",
+            code="table_bad_weight",
+            column=reading.weight,
+            hint="Give the rows that are to be learnt from a weight above 0.",
+        )
+    return read.weights
 
 
 def _told(profile: Profile, reading: Reading) -> dict[str, Any]:
     read = next((column for column in reading.table.columns if column.name == profile.name), None)
     role = "ignored" if read is None else "numeric" if read.categories is None else "categorical"
+    is_weight = profile.name == reading.weight
     return {
         "name": profile.name,
-        "role": "target" if profile.name in reading.table.targets else role,
+        "role": "target" if profile.name in reading.table.targets else "weight" if is_weight else role,
         "num_missing": profile.num_missing,
         "num_categories": 0 if read is None else read.cardinality,
-        "reason": reading.ignored.get(profile.name),
+        "reason": None if is_weight else reading.ignored.get(profile.name),
     }
 
 
@@ -129,9 +150,9 @@ def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
             raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
-    rows, targets, lines = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    rows, targets, lines, told = (np.concatenate([part[i] for part in parts]) for i in range(4))
     if is_series:
-        return Read(*_carried(rows, targets, lines, reading), 0)
+        return Read(*_carried(rows, targets, lines, reading), told, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
@@ -139,7 +160,7 @@ def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
             code="table_too_few_rows",
             hint="Ask for missing=impute, or ignore columns that are mostly empty.",
         )
-    return Read(rows, targets, lines, num_dropped)
+    return Read(rows, targets, lines, told, num_dropped)
 
 
 def _encoded(block: Block, header: Sequence[str], reading: Reading) -> Read:
@@ -148,13 +169,30 @@ def _encoded(block: Block, header: Sequence[str], reading: Reading) -> Read:
     columns = [_codes(column, by_name[column.name], block.lines) for column in reading.table.columns]
     rows = np.stack(columns, axis=1)
     targets = np.stack([_target(name, by_name[name], block.lines, reading) for name in reading.table.targets], axis=1)
+    told = np.ones(len(lines), np.float32)
     if reading.table.window is not None:
-        return Read(rows.astype(np.float32), targets, lines, 0)
+        return Read(rows.astype(np.float32), targets, lines, told, 0)
+    if reading.weight is not None:
+        told = _row_weights(reading.weight, by_name[reading.weight], block.lines)
     kept = ~np.isnan(targets).any(axis=1)
     if reading.table.missing == "drop":
         is_category = np.asarray([column.categories is not None for column in reading.table.columns])
         kept &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN))).any(axis=1)
-    return Read(rows[kept].astype(np.float32), targets[kept], lines[kept], int((~kept).sum()))
+    return Read(rows[kept].astype(np.float32), targets[kept], lines[kept], told[kept], int((~kept).sum()))
+
+
+def _row_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weights:
+    faults = {text: why for text in set(texts) if (why := weights.fault(text))}
+    if faults:
+        line, text = next((line, text) for line, text in zip(lines, texts, strict=True) if text in faults)
+        raise InvalidTable(
+            f"Line {line}, column {name!r}: the weight {text[:40]!r} {faults[text]}.",
+            code="table_bad_weight",
+            line=line,
+            column=name,
+            hint="A weight is a number from 0; 0 leaves a row out of the loss.",
+        )
+    return np.asarray(texts, np.float32)
 
 
 def _codes(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:

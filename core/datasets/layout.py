@@ -29,11 +29,15 @@ class Place(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """`places` has one entry a picture, None for those in no class folder. Classes are sorted by name."""
+    """`places` has one entry a picture, None for those in no class folder. Classes are sorted by name.
+
+    `root` is the folder that holds everything: the archive itself, or one that wraps all.
+    """
 
     classes: tuple[str, ...]
     places: list[Place | None]
     empty_classes: tuple[str, ...]
+    root: Parts = ()
 
 
 def arrange(pictures: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
@@ -67,7 +71,8 @@ def arrange(pictures: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
             classes=strange[:100],
         )
     empty = {_label(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth} - classes - {None}
-    return Layout(tuple(sorted(classes)), places, tuple(sorted(name for name in empty if name)))
+    root = pictures[0][:depth]
+    return Layout(tuple(sorted(classes)), places, tuple(sorted(name for name in empty if name)), root)
 
 
 def in_order(places: Sequence[Place | None], names: Sequence[str]) -> list[int]:

@@ -16,10 +16,12 @@ Task = Literal["classification", "binary", "multilabel", "regression"]
 Images = NDArray[np.uint8]
 Samples = NDArray[Any]
 Targets = NDArray[np.int64] | NDArray[np.float32]
+Weights = NDArray[np.float32]
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 META = "meta.json"
+WEIGHTS = "weights.npy"
 
 
 class PackedMeta(BaseModel):
@@ -29,8 +31,8 @@ class PackedMeta(BaseModel):
     `splits` maps a split's name to its number of samples: "train" always, "valid" and "test" where there
     are any. `mean` and `std` are those of train, of pixels in 0..1, one a channel; the deviation of a
     channel that never varies is 1. Those of a table are one a column, 0 and 1 where it holds categories; those of a
-    regression's targets, one an output, are beside them. `content_hash` depends on samples, targets, classes, columns
-    and task alone: equal content, equal hash.
+    regression's targets, one an output, are beside them. `weighted`: every sample of every split has a weight.
+    `content_hash` depends on samples, targets, weights, classes, columns and task alone: equal content, equal hash.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,18 +50,21 @@ class PackedMeta(BaseModel):
     table: Table | None = None
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
+    weighted: bool = False
 
 
 class PackedSplit(NamedTuple):
     """One split, read-only and mapped, not loaded: uint8 pictures (N, H, W, C), else float32 (N, F) or (N, T, F).
 
     Windows are views of the series that they come from: they overlap, and take no room of their own. Targets are int64
-    (N,) for classification, else float32 (N, num_outputs).
+    (N,) for classification, else float32 (N, num_outputs). Weights are float32 (N,), finite and not negative; None
+    where all samples count the same.
     """
 
     images: Samples
     targets: Targets
     names: list[str]
+    weights: Weights | None = None
 
 
 class Packed:
@@ -84,11 +89,17 @@ class Packed:
             images = self._samples(name, count)
             targets = np.load(self._folder / f"{name}_targets.npy", allow_pickle=False)
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
+            weights = self._weights(name)
         except (OSError, ValueError) as error:
             raise Corrupt(f"The split {name!r} cannot be read: {error}") from error
         if images.shape != (count, *_stored_shape(self.meta)) or len(targets) != count or len(names) != count:
             raise Corrupt(f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count)
-        return PackedSplit(images, targets, names)
+        if weights is not None and (weights.shape != (count,) or weights.dtype != np.float32):
+            raise Corrupt(f"The weights of the split {name!r} are not what meta.json says.", expected=count)
+        return PackedSplit(images, targets, names, weights)
+
+    def _weights(self, name: str) -> Weights | None:
+        return np.load(self._folder / f"{name}_{WEIGHTS}", allow_pickle=False) if self.meta.weighted else None
 
     def _samples(self, name: str, count: int) -> Samples:
         path = self._folder / f"{name}_{'images' if self.meta.table is None else 'rows'}.npy"
@@ -104,7 +115,7 @@ def _stored_shape(meta: PackedMeta) -> tuple[int, ...]:
     return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
 
 
-def file_names(splits: dict[str, int]) -> list[str]:
+def file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
     """All files of a packed folder of pictures with these splits."""
-    parts = ("images.npy", "targets.npy", "names.json")
+    parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS] if weighted else []))
     return [META, *(f"{split}_{part}" for split in splits for part in parts)]

@@ -14,6 +14,16 @@ from core.spec.base import Share, Spec
 from core.spec.explain import unknown
 
 MAX_FEW = 10  # so many whole numbers are classes rather than quantities, unless said otherwise
+CONTRADICTIONS = (
+    ("numeric", "categorical"),
+    ("columns", "ignore"),
+    ("target", "ignore"),
+    ("target", "columns"),
+    ("weight", "target"),
+    ("weight", "columns"),
+    ("weight", "ignore"),
+    ("weight", "categorical"),
+)
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=MAX_COLUMNS)]
 
@@ -28,6 +38,9 @@ class TableOptions(Spec):
     numeric: Names = Field(default=(), description="Columns to be read as numbers, whatever they look like.")
     categorical: Names = Field(default=(), description="Columns to be read as categories, whatever they look like.")
     ignore: Names = Field(default=(), description="Columns that are left out.")
+    weight: Name | None = Field(
+        default=None, description="How much each row counts in the loss: numbers from 0, not all of them 0."
+    )
     missing: Literal["drop", "impute"] = Field(
         default="drop",
         description="`drop` leaves out rows with missing values. `impute` takes the training mean for a number and a "
@@ -59,6 +72,8 @@ class TableOptions(Spec):
             for option in ("horizon", "valid_share", "test_share"):
                 if getattr(self, option) != type(self).model_fields[option].default:
                     raise ValueError(f"{option} belongs to a series: give its window too")
+        elif self.weight is not None:
+            raise ValueError("a window has no weight: it is made of many rows, and they overlap")
         elif self.task in {"classification", "binary"} or self.categorical:
             raise ValueError("windows of a series are of numbers, and so is what is predicted from them")
         elif (self.valid_share or 0.2) + (self.test_share or 0.0) >= 1:
@@ -67,29 +82,35 @@ class TableOptions(Spec):
 
 
 class Reading(NamedTuple):
-    """How a table is read. `ignored` are columns that are left out, and why."""
+    """How a table is read. `ignored` are columns that are left out, and why; `weight` is that of the rows' weights."""
 
     table: Table
     task: Task
     classes: tuple[str, ...]
     num_outputs: int
     ignored: dict[str, str]
+    weight: str | None = None
 
 
 def check_names(options: TableOptions, header: Sequence[str]) -> None:
     """Raises `InvalidTable` where an option names a column that there is not, or contradicts another."""
     errors = [
         (f"?{option}", unknown("column", name, list(header)))
-        for option in ("target", "columns", "numeric", "categorical", "ignore")
-        for name in getattr(options, option)
+        for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
+        for name in _named(options, option)
         if name not in header
     ]
-    for one, other in (("numeric", "categorical"), ("columns", "ignore"), ("target", "ignore"), ("target", "columns")):
-        both = sorted({*getattr(options, one)} & {*getattr(options, other)})
+    for one, other in CONTRADICTIONS:
+        both = sorted({*_named(options, one)} & {*_named(options, other)})
         if both and not (other == "columns" and options.window):
             errors.append((f"?{one}", f"{both[0]!r} cannot be both {one} and {other}"))
     if errors:
         raise InvalidTable(f"{errors[0][0]}: {errors[0][1]}", code="table_bad_options", errors=errors)
+
+
+def _named(options: TableOptions, option: str) -> tuple[str, ...]:
+    names: tuple[str, ...] | str | None = getattr(options, option)
+    return (names,) if isinstance(names, str) else names or ()
 
 
 def read_roles(profiles: Sequence[Profile], options: TableOptions) -> Reading:
@@ -100,9 +121,14 @@ def read_roles(profiles: Sequence[Profile], options: TableOptions) -> Reading:
     """
     by_name = {profile.name: profile for profile in profiles}
     check_names(options, list(by_name))
-    targets = options.target or (next(name for name in reversed(by_name) if name not in options.ignore),)
+    spoken_for = {*options.ignore, options.weight}
+    targets = options.target or (next((name for name in reversed(by_name) if name not in spoken_for), ""),)
+    if targets == ("",):
+        raise InvalidTable("No column is left to predict.", code="table_no_columns", hint="Name it in `target`.")
     wanted = options.columns or tuple(name for name in by_name if options.window or name not in targets)
     ignored = {name: "as asked" for name in by_name if name in options.ignore or name not in {*wanted, *targets}}
+    if options.weight is not None:
+        ignored[options.weight] = "weights the rows"
     columns = []
     for name in wanted:
         if name in ignored:
@@ -131,7 +157,7 @@ def read_roles(profiles: Sequence[Profile], options: TableOptions) -> Reading:
         window=options.window,
         horizon=options.horizon,
     )
-    return Reading(table, task, classes, 1 if task == "binary" else len(classes), ignored)
+    return Reading(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
 
 
 def _why_left_out(profile: Profile, options: TableOptions) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import Packed, PackedMeta, Samples, Targets
+from core.datasets.packed import Packed, PackedMeta, Samples, Targets, Weights
 from core.spec import DatasetSpec
 
 DEFAULT_SHARE = 0.1
@@ -32,6 +32,7 @@ class SplitView:
     images: Samples
     targets: Targets
     index: Index
+    weights: Weights | None = None
 
 
 class ResolvedSplits(NamedTuple):
@@ -77,7 +78,7 @@ def resolve(packed: Packed, spec: DatasetSpec, seed: int) -> ResolvedSplits:
     labels = _labels(packed.meta, train.targets) if spec.stratify else None
     held_out = hold_out(len(train.targets), sizes.num_valid, labels, seed)
     kept = np.setdiff1d(np.arange(len(train.targets), dtype=np.int64), held_out, assume_unique=True)
-    return ResolvedSplits(kept, SplitView(train.images, train.targets, held_out), test)
+    return ResolvedSplits(kept, SplitView(train.images, train.targets, held_out, train.weights), test)
 
 
 def hold_out(num_samples: int, num_held: int, labels: Index | None, seed: int) -> Index:
@@ -124,4 +125,4 @@ def _labels(meta: PackedMeta, targets: Targets) -> Index | None:
 
 def _whole(packed: Packed, name: str) -> SplitView:
     split = packed.split(name)
-    return SplitView(split.images, split.targets, np.arange(len(split.targets), dtype=np.int64))
+    return SplitView(split.images, split.targets, np.arange(len(split.targets), dtype=np.int64), split.weights)

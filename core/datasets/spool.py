@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core import pictures
+from core.datasets import weights
 from core.datasets.builtin import Unreadable
-from core.datasets.members import Entry, Limits, Readable, read_whole
+from core.datasets.members import Entry, Limits, Readable, read_whole, too_large
 from core.errors import InvalidPicture, ServiceError
 from core.pictures import PictureSize
 
@@ -16,6 +17,8 @@ _SUFFIXES = frozenset(
 )
 _HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _LISTED = 100
+_MAX_WEIGHTS_BYTES = 256 * 2**20
+_MAX_DEPTH_OF_WEIGHTS = 2  # beside the class folders, which one folder may wrap
 
 
 class Spooled(NamedTuple):
@@ -42,11 +45,17 @@ def is_named_as_picture(parts: tuple[str, ...]) -> bool:
 
 
 class Spool:
-    """What `fill` found; `ignored` are files that are no pictures."""
+    """What `fill` found; `ignored` are files that are no pictures.
+
+    Attributes:
+        tables: files that may tell the pictures' weights, by their names in the archive.
+    """
 
     def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
         self._file = path.open("x+b")
         self._limits = limits
+        self.tables: dict[tuple[str, ...], Path] = {}
         self.pictures: list[Spooled] = []
         self.folders: list[tuple[str, ...]] = []
         self.unreadable: list[Unreadable] = []
@@ -66,6 +75,9 @@ class Spool:
         self._file.flush()
 
     def _take(self, parts: tuple[str, ...], body: Readable) -> None:
+        if parts[-1] == weights.FILE and len(parts) <= _MAX_DEPTH_OF_WEIGHTS:
+            self._lay_aside(parts, body)
+            return
         whole = read_whole(body, self._limits.max_picture_bytes)
         is_named_so = is_named_as_picture(parts)
         try:
@@ -83,6 +95,18 @@ class Spool:
             self.unreadable.append(Unreadable("/".join(parts), reason))
             self.unreadable_parts.append(parts)
             return
+        self.ignore(parts)
+
+    def _lay_aside(self, parts: tuple[str, ...], body: Readable) -> None:
+        whole = read_whole(body, _MAX_WEIGHTS_BYTES)
+        if whole is None:
+            raise too_large(f"{'/'.join(parts)} has more than {_MAX_WEIGHTS_BYTES} bytes", "max_bytes")
+        if len(self.tables) < _LISTED:
+            self.tables[parts] = self._path.with_name(f"{self._path.name}-{len(self.tables)}")
+            self.tables[parts].write_bytes(whole)
+
+    def ignore(self, parts: tuple[str, ...]) -> None:
+        """Count a file among those that are no pictures."""
         self.num_ignored += 1
         if len(self.ignored) < _LISTED:
             self.ignored.append("/".join(parts))
@@ -92,3 +116,5 @@ class Spool:
 
     def close(self) -> None:
         self._file.close()
+        for table in self.tables.values():
+            table.unlink()

@@ -1,7 +1,6 @@
 """Writing a packed table: rows as float32 in one array a split, means and deviations of what is trained on."""
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets.columns import Rows, Table
-from core.datasets.packed import META, SPLITS, PackedMeta, Targets, Task
-from core.datasets.writer import hash_of, sync_folder, write_file
+from core.datasets.packed import META, SPLITS, PackedMeta, Targets, Task, Weights
+from core.datasets.writer import as_npy, hash_of, sync_folder, write_file, write_weights
 
 
 class TableSplit(NamedTuple):
-    """The rows of a split, float32 (N, F), with NaN for numbers that are missing; targets and names, one a sample.
+    """The rows of a split, float32 (N, F), NaN where a number is missing; targets, names and weights, one a sample.
 
     Where samples are windows, the rows are those of the series, (L, F), from which they are taken in order.
     """
@@ -24,6 +23,7 @@ class TableSplit(NamedTuple):
     rows: Rows
     targets: Targets
     names: Sequence[str]
+    weights: Weights | None = None
 
 
 def write_table(
@@ -52,6 +52,7 @@ def write_table(
         target_mean=target_mean,
         target_std=target_std,
         resize="none",
+        weighted=train.weights is not None,
         content_hash=hash_of({**head, "splits": digests}),
     )
     write_file(out / META, meta.model_dump_json(indent=2).encode())
@@ -60,17 +61,11 @@ def write_table(
 
 
 def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
-    write_file(out / f"{name}_rows.npy", _as_npy(split.rows))
-    write_file(out / f"{name}_targets.npy", _as_npy(split.targets))
+    write_file(out / f"{name}_rows.npy", as_npy(split.rows))
+    write_file(out / f"{name}_targets.npy", as_npy(split.targets))
     write_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
     rows, targets = (hashlib.sha256(np.ascontiguousarray(part).data).hexdigest() for part in split[:2])
-    return {"count": len(split.targets), "rows": rows, "targets": targets}
-
-
-def _as_npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
+    return {"count": len(split.targets), "rows": rows, "targets": targets, **write_weights(out, name, split.weights)}
 
 
 def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

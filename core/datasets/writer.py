@@ -1,6 +1,7 @@
 """Writing a packed dataset picture by picture, so that it may be larger than memory."""
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import META, SPLITS, Images, PackedMeta, Targets, Task
+from core.datasets.packed import META, SPLITS, WEIGHTS, Images, PackedMeta, Targets, Task, Weights
 
 
 class PackedWriter:
@@ -26,7 +27,9 @@ class PackedWriter:
         num_outputs: int,
         image_shape: tuple[int, ...],
         resize: str = "stretch",
+        weighted: bool = False,
     ) -> None:
+        """`weighted`: every sample comes with a weight."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._head: dict[str, Any] = {
@@ -35,10 +38,17 @@ class PackedWriter:
             "num_outputs": num_outputs,
             "image_shape": list(image_shape),
         }
-        self._resize = resize
+        self._resize, self._weighted = resize, weighted
         self._splits: dict[str, _SplitWriter] = {}
 
-    def append(self, split: str, images_bhwc: Images, targets: Targets, names: Sequence[str]) -> None:
+    def append(
+        self,
+        split: str,
+        images_bhwc: Images,
+        targets: Targets,
+        names: Sequence[str],
+        weights: Weights | None = None,
+    ) -> None:
         """Add pictures to a split, in any order of splits.
 
         Args:
@@ -46,15 +56,18 @@ class PackedWriter:
             images_bhwc: uint8, (B, H, W, C).
             targets: int64 (B,) for classification, else float32 (B, num_outputs).
             names: one a picture, for reports and galleries.
+            weights: float32 (B,), where the dataset is weighted.
         """
         channels, height, width = self._head["image_shape"]
         if images_bhwc.dtype != np.uint8 or images_bhwc.shape[1:] != (height, width, channels):
             raise ValueError(f"{images_bhwc.dtype} {images_bhwc.shape} does not fit {(height, width, channels)}")
         if not len(images_bhwc) == len(targets) == len(names):
             raise ValueError(f"{len(images_bhwc)} pictures, {len(targets)} targets, {len(names)} names")
+        if (weights is not None) is not self._weighted or (weights is not None and len(weights) != len(names)):
+            raise ValueError(f"{len(names)} pictures need as many weights if, and only if, the dataset is weighted")
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
-        self._splits[split].append(images_bhwc, self._typed(targets), names)
+        self._splits[split].append(images_bhwc, self._typed(targets), names, weights)
 
     def _typed(self, targets: Targets) -> Targets:
         if self._head["task"] == "classification":
@@ -74,6 +87,7 @@ class PackedWriter:
             mean=mean,
             std=std,
             resize=self._resize,
+            weighted=self._weighted,
             content_hash=hash_of({**self._head, "splits": digests}),
         )
         write_file(self._folder / META, meta.model_dump_json(indent=2).encode())
@@ -94,6 +108,7 @@ class _SplitWriter:
         self._header_size = self._write_header()
         self._digest = hashlib.sha256()
         self._targets: list[NDArray[Any]] = []
+        self._weights: list[Weights] = []
         self._names: list[str] = []
         self._histogram = np.zeros((shape_hwc[2], 256), np.int64)
 
@@ -102,12 +117,14 @@ class _SplitWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
         return self._file.tell()
 
-    def append(self, images_bhwc: Images, targets: Targets, names: Sequence[str]) -> None:
+    def append(self, images_bhwc: Images, targets: Targets, names: Sequence[str], weights: Weights | None) -> None:
         pixels = np.ascontiguousarray(images_bhwc)
         self._file.write(pixels.data)
         self._digest.update(pixels.data)
         self._count_values(pixels)
         self._targets.append(targets)
+        if weights is not None:
+            self._weights.append(weights)
         self._names.extend(names)
         self.count += len(pixels)
 
@@ -128,13 +145,11 @@ class _SplitWriter:
         os.fsync(self._file.fileno())
         self.close()
         targets = np.concatenate(self._targets)
-        with (self._folder / f"{self._split}_targets.npy").open("xb") as file:
-            np.save(file, targets, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(self._folder / f"{self._split}_targets.npy", as_npy(targets))
         write_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
         targets_sha256 = hashlib.sha256(targets.data).hexdigest()
-        return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256}
+        weights = write_weights(self._folder, self._split, np.concatenate(self._weights) if self._weights else None)
+        return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256, **weights}
 
     def close(self) -> None:
         self._file.close()
@@ -147,6 +162,22 @@ class _SplitWriter:
         std = np.sqrt(np.maximum(self._histogram @ values**2 / num_pixels - mean**2, 0.0))
         std[std < 1e-6] = 255.0
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str, str]:
+    """Write a split's weights, if it has any; what the content hash is to know of them."""
+    if weights is None:
+        return {}
+    stored = np.ascontiguousarray(weights, np.float32)
+    write_file(folder / f"{split}_{WEIGHTS}", as_npy(stored))
+    return {"weights": hashlib.sha256(stored.data).hexdigest()}
+
+
+def as_npy(array: NDArray[Any]) -> bytes:
+    """A `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def hash_of(content: dict[str, Any]) -> str:
