@@ -9,7 +9,7 @@ AGAIN := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
 TORCH := torch==2.14.1 torchvision==0.29.1
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## A virtual environment with everything, in .venv
 
@@ -33,11 +33,14 @@ lint: setup ## Style, types and layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
 
 test: setup ## Every test that a machine without a GPU can run, of the fault suite the quick part; T= narrows
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services" $(T) || [ $$? -eq 5 ]
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services and not clients" $(T) || [ $$? -eq 5 ]
 	$(BIN)/pytest $(AGAIN) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
 
 test-fast: setup ## The unit and contract tests only
-	$(BIN)/pytest -m "not slow and not gpu and not services" $(T)
+	$(BIN)/pytest -m "not slow and not gpu and not services and not clients" $(T)
+
+oip-clients: setup ## KServe's and MLServer's own clients, in environments of their own, against /v2
+	$(BIN)/pytest -m clients tests/oip_clients $(T)
 
 faults: setup ## The whole fault suite: kills, frozen processes, dead servers; ends with a table; T= narrows
 	$(BIN)/pytest $(AGAIN) -m faults $(T)
@@ -53,4 +56,4 @@ openapi: setup ## Write docs/reference/openapi.json anew; a test compares it wit
 
 check: lint test ## What CI asks for
 
-.PHONY: help setup demo up format lint test test-fast faults soak migration openapi check
+.PHONY: help setup demo up format lint test test-fast oip-clients faults soak migration openapi check

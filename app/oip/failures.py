@@ -31,6 +31,17 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _anything_else)
 
 
+def explain(request: Request, error: Exception) -> Response | None:
+    """The answer to an error, as an application with these handlers gives it; None for a bug."""
+    match error:
+        case ServiceError():
+            return _service_error(request, error)
+        case HTTPException():
+            return _http_error(request, error)
+        case _:
+            return _unavailable(error) if is_unavailable(error) else None
+
+
 def failure(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
     """`{"error": …}`."""
     text = sentence if len(sentence) <= MAX_TEXT else f"{sentence[: MAX_TEXT - 1]}…"
@@ -71,8 +82,12 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _anything_else(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
-        log.warning("oip.database_unavailable", error=str(getattr(error, "orig", error)))
-        return failure(503, "The database does not answer just now; try again.", {"Retry-After": str(RETRY_AFTER_S)})
+        return _unavailable(error)
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("oip.bug", request_id=request_id, error=repr(error))
     return failure(500, f"A bug of ours, logged as request {request_id}.")
+
+
+def _unavailable(error: Exception) -> Response:
+    log.warning("oip.database_unavailable", error=str(getattr(error, "orig", error)))
+    return failure(503, "The database does not answer just now; try again.", {"Retry-After": str(RETRY_AFTER_S)})

@@ -69,6 +69,8 @@ def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> 
     if served.table is not None:
         if question.raw is not None:
             raise Refused(f"model '{served.name}' reads tables: send its rows as a tensor")
+        if rows.are_columns(question.inputs, served.table):
+            return rows.of_columns(question.inputs, served.table, max_batch_size)
         tensor = pixels.only_input(question.inputs, served.name, rows.INPUT)
         return rows.rows_of(tensor, served.table, max_batch_size)
     if question.raw is not None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +16,16 @@ from core.errors import InvalidPicture, ServiceError, UnsupportedPicture
 from core.pictures import format_of
 
 INPUT = "image"
+# What MLServer's request codecs call the tensor of a request that has one.
+UNNAMED = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 
 def only_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
-    """The tensor of that name; Refused where it is missing or not alone."""
+    """The tensor of that name, or of none of its own; Refused where it is missing or not alone."""
     for tensor in inputs:
-        if tensor.name != name:
+        if tensor.name != name and not (len(inputs) == 1 and UNNAMED.fullmatch(tensor.name)):
             raise Refused(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
     if not inputs:
         raise Refused(f"input '{name}' of model '{model}' is missing")

@@ -16,7 +16,14 @@ from app.oip.refusal import Refused
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
 LENGTH = struct.Struct("<I")
-_JSON_TYPES: dict[str, set[type]] = {"f": {int, float}, "i": {int}, "u": {int}, "b": {bool, int}, "O": {str}}
+# null is not-a-number, which JSON cannot say: MLServer's codecs write it so. Whoever needs numbers refuses it.
+_JSON_TYPES: dict[str, set[type]] = {
+    "f": {int, float, type(None)},
+    "i": {int},
+    "u": {int},
+    "b": {bool, int},
+    "O": {str},
+}
 
 
 @dataclass(frozen=True)

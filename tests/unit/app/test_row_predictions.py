@@ -207,6 +207,47 @@ def test_rows_that_do_not_fit_the_protocol_are_refused(
     assert said in answer.json()["error"]
 
 
+def column(name: str, datatype: str, *values: Any, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": [len(values), 1], "data": list(values)} | changes
+
+
+def test_the_open_inference_protocol_takes_a_tensor_a_column(client: TestClient) -> None:
+    inputs = [
+        column("island", "BYTES", "Dream", "Torgersen"),
+        column("length", "FP64", 39.1, None),
+        column("mass", "INT64", 3750, 5000, shape=[2]),
+    ]
+    answer = client.post("/v2/models/penguins/infer", json={"inputs": inputs})
+    assert answer.status_code == 200, answer.text
+    outputs = {output["name"]: output for output in answer.json()["outputs"]}
+    expected = scores(PENGUINS, [39.1, 3750, 2], [float("nan"), 5000, 0])
+    np.testing.assert_allclose(outputs["logits"]["data"], expected.flatten().tolist(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "said"),
+    [
+        (
+            "weight",
+            [column("length", "FP32", 1), column("mass", "FP32", 1)],
+            "'island', element 0: 'island' is missing",
+        ),
+        ("penguins", [column("length", "FP32", 1), column("image", "FP32", 1)], "no column 'image'"),
+        ("penguins", [column("length", "FP32", 1, 2), column("mass", "FP32", 1)], "different numbers of rows"),
+        ("penguins", [column("length", "FP32", 1, 2, shape=[1, 2])], "a column is [-1] or [-1, 1]"),
+        ("penguins", [column("length", "BYTES", "long")], "'length', element 0: 'length' is 'long'"),
+        ("penguins", [column("length", "FP32", *[1] * 65)], "a batch of 65"),
+        ("demand", [column("length", "FP32", 1)], "takes one input, 'rows'"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused_by_name(
+    model: str, inputs: list[dict[str, Any]], said: str, client: TestClient
+) -> None:
+    answer = client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
 def test_the_repository_lists_models_of_every_kind(client: TestClient) -> None:
     listed = client.post("/v2/repository/index", json={}).json()
     assert {model["name"] for model in listed} == {"penguins", "weight", "demand", "shapes"}

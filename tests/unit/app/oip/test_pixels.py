@@ -117,6 +117,13 @@ def test_the_only_input_is_the_image() -> None:
         pixels.only_input([tensor(PICTURES), other], "m")
 
 
+def test_the_only_input_may_have_the_name_that_mlservers_request_codecs_give_it() -> None:
+    unnamed = Tensor("input-1", "UINT8", PICTURES)
+    assert pixels.only_input([unnamed], "m") is unnamed
+    with pytest.raises(Refused, match="unexpected input 'input-1'"):
+        pixels.only_input([unnamed, tensor(PICTURES)], "m")
+
+
 def test_a_batch_has_a_maximum() -> None:
     assert len(taken(tensor(PICTURES), max_batch_size=2)) == 2
     with pytest.raises(Refused, match="'image' has a batch of 2; at most 1"):

@@ -64,6 +64,11 @@ def test_text_comes_back_from_json(values: NDArray[Any]) -> None:
     assert list(found.ravel()) == list(values.ravel())
 
 
+def test_null_is_a_number_that_is_missing() -> None:
+    found = from_json("x", "FP32", (3,), [1.5, None, 2])
+    np.testing.assert_array_equal(found, np.array([1.5, np.nan, 2], np.float32))
+
+
 @given(arrays.arrays(np.uint16, SHAPES).filter(lambda bits: not np.isnan(float32_of(bits)).any()))
 def test_bfloat16_bits_survive_as_float32(bits: NDArray[np.uint16]) -> None:
     found = from_bytes("x", "BF16", bits.shape, memoryview(bits.tobytes()))
@@ -148,7 +153,7 @@ def test_missing_and_extra_bytes_are_counted(datatype: str, shape: tuple[int, ..
         ("FP32", (2, 2), [[1.0, 2.0], 3.0, 4.0], "axis 1 should have 2"),
         ("FP32", (2,), [[1.0], [2.0]], "no FP32: list"),
         ("FP32", (2,), [1.0, "2"], "no FP32: str"),
-        ("FP32", (2,), [1.0, None], "no FP32: NoneType"),
+        ("INT8", (2,), [1, None], "no INT8: NoneType"),
         ("FP32", (2,), [1.0, True], "no FP32: bool"),
         ("INT8", (1,), [1.5], "no INT8: float"),
         ("INT8", (1,), [128], "INT8 has no room"),

@@ -1,0 +1,137 @@
+"""Everything that KServe's `InferenceRESTClient` can ask, run in an environment of its own: it knows no test.
+
+    python call_kserve.py http://127.0.0.1:8000 FOLDER
+
+FOLDER has `pictures.npy`, uint8 (B, H, W, C), and `files.npy`, the same as PNG; `answers.json` is written there.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from kserve.protocol.infer_type import InferResponse, RequestedOutput
+from numpy.typing import NDArray
+
+KEY = {"Authorization": "Bearer secret"}
+
+
+class Calls:
+    """One client, one server."""
+
+    def __init__(
+        self, url: str, client: InferenceRESTClient, pictures: NDArray[np.uint8], encoded: Sequence[bytes]
+    ) -> None:
+        self._url, self._client = url, client
+        self._pictures, self._encoded = pictures, encoded
+
+    async def health(self) -> dict[str, Any]:
+        ready = self._client.is_model_ready
+        return {
+            "live": await self._client.is_server_live(self._url),
+            "ready": await self._client.is_server_ready(self._url),
+            "models": [await ready(self._url, name, KEY) for name in ("cats", "cats/versions/champion", "dogs")],
+        }
+
+    async def numbers(self, dtype: str, scale: float, *, binary: bool, binary_output: bool) -> Any:
+        values = (self._pictures / scale).astype(dtype)
+        names = {"uint8": "UINT8", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
+        tensor = InferInput("image", list(values.shape), names[dtype])
+        tensor.set_data_from_numpy(values, binary_data=binary)
+        return read(await self._infer(tensor, {"binary_data_output": binary_output}))
+
+    async def files(self, *, binary: bool) -> Any:
+        elements = np.array([one if binary else base64.b64encode(one) for one in self._encoded], object)
+        tensor = InferInput("image", [len(elements)], "BYTES")
+        tensor.set_data_from_numpy(elements, binary_data=binary)
+        return read(await self._infer(tensor, {}))
+
+    async def nothing(self, *, binary: bool) -> Any:
+        """A batch of none; the client names the size of the bytes, 0, and writes `"data": null` beside it."""
+        tensor = InferInput("image", list(self._pictures[:0].shape), "UINT8")
+        tensor.set_data_from_numpy(self._pictures[:0], binary_data=binary)
+        return read(await self._infer(tensor, {}))
+
+    async def classes(self) -> Any:
+        tensor = InferInput("image", list(self._pictures.shape), "UINT8")
+        tensor.set_data_from_numpy(self._pictures)
+        outputs = [RequestedOutput("probabilities", {"classification": 2}), RequestedOutput("logits")]
+        request = InferRequest("cats", [tensor], request_id="42", request_outputs=outputs)
+        return read(await self._client.infer(self._url, request, model_name="cats/versions/1", headers=KEY.copy()))
+
+    async def words(self) -> Any:
+        """A request as a dict, which the client sends as it is."""
+        values = self._pictures[:1]
+        asked = {
+            "inputs": [{"name": "image", "shape": list(values.shape), "datatype": "UINT8", "data": values.tolist()}]
+        }
+        return read(await self._client.infer(self._url, asked, model_name="cats", headers=KEY.copy()))
+
+    async def refusals(self) -> dict[str, str]:
+        small = self._pictures[:, 1:]
+        tensor = InferInput("image", list(small.shape), "UINT8")
+        tensor.set_data_from_numpy(small)
+        request = InferRequest("cats", [tensor])
+        asked = {"shape": ("cats", KEY), "model": ("dogs", KEY), "key": ("cats", {})}
+        found = {}
+        for name, (model, headers) in asked.items():
+            try:
+                await self._client.infer(self._url, request, model_name=model, headers=dict(headers))
+            except httpx.HTTPStatusError as error:
+                found[name] = str(error)
+        return found
+
+    async def _infer(self, tensor: InferInput, parameters: dict[str, Any]) -> InferResponse:
+        request = InferRequest("cats", [tensor], parameters=parameters)
+        return await self._client.infer(self._url, request, model_name="cats", headers=KEY.copy())
+
+
+def read(answer: InferResponse) -> dict[str, Any]:
+    """What the client makes of an answer."""
+    outputs = {one.name: one.as_numpy().tolist() for one in answer.outputs}
+    for name, values in outputs.items():
+        outputs[name] = json.loads(json.dumps(values, default=lambda element: element.decode()))
+    return {"id": answer.id, "model": answer.model_name, "version": answer.model_version, "outputs": outputs}
+
+
+async def run(url: str, folder: Path) -> dict[str, Any]:
+    pictures = np.load(folder / "pictures.npy")
+    encoded = list(np.load(folder / "files.npy", allow_pickle=True))
+    async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
+        calls = Calls(url, client, pictures, encoded)
+        asked: dict[str, Callable[[], Any]] = {
+            "health": calls.health,
+            "classes": calls.classes,
+            "words": calls.words,
+            "refusals": calls.refusals,
+        }
+        for binary, form in ((True, "binary"), (False, "json")):
+            asked[f"files {form}"] = partial(calls.files, binary=binary)
+            asked[f"nothing {form}"] = partial(calls.nothing, binary=binary)
+            for dtype, scale in (("uint8", 1), ("int64", 1), ("float16", 255), ("float32", 255), ("float64", 255)):
+                if dtype == "float16" and not binary:
+                    continue  # the client itself refuses to write it
+                for back, form_back in ((True, "binary"), (False, "json")):
+                    call = partial(calls.numbers, dtype, scale, binary=binary, binary_output=back)
+                    asked[f"{dtype} {form} {form_back}"] = call
+        return {name: await attempt(call) for name, call in asked.items()}
+
+
+async def attempt(call: Callable[[], Any]) -> Any:
+    """An answer, or the error's words: one that fails hides no other."""
+    try:
+        return await call()
+    except Exception as error:  # noqa: BLE001 - it is what the caller wants to know
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[2])
+    (place / "answers.json").write_text(json.dumps(asyncio.run(run(sys.argv[1], place))))
