@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -56,22 +56,38 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Fou
     Raises:
         HTTPException: the client has left.
     """
-    working = asyncio.ensure_future(work)
-    watching: asyncio.Task[None] | None = None
+    loop, patience = asyncio.get_running_loop(), asyncio.timeout(None)
     try:
-        await asyncio.wait({working}, timeout=WATCH_AFTER_S)
-        if not working.done():
-            watching = asyncio.create_task(_left(request))
-            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise HTTPException(CLIENT_LEFT, "The client has left.")
-    finally:
-        for task in (working, watching):
-            if task is not None and not task.done():
-                task.cancel()
+        async with patience:
+            watch = _Watch(request, lambda: patience.reschedule(loop.time()))
+            timer = loop.call_later(WATCH_AFTER_S, watch.begin)
+            try:
+                return await work
+            finally:
+                timer.cancel()
+                watch.end()
+    except TimeoutError:
+        if patience.expired():
+            raise HTTPException(CLIENT_LEFT, "The client has left.") from None
+        raise
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Tells, once it has begun, when the client leaves."""
+
+    def __init__(self, request: Request, left: Callable[[], None]) -> None:
+        self._request = request
+        self._left = left
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self._left()

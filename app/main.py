@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from app import oip, problems
+from app import limits, oip, problems
 from app.api import (
     archives,
     catalog,
@@ -19,7 +19,6 @@ from app.api import (
     docs,
     events,
     health,
-    hot,
     insights,
     jobs,
     models,
@@ -28,8 +27,11 @@ from app.api import (
     system,
     variants,
 )
+from app.api.hot import PREDICT as HOT_PREDICT
 from app.deps import State, resolve_waiting
+from app.hot import HotPath
 from app.middleware import LimitBody, Observe, RequireHost, RequireKey
+from app.oip.hot import INFER, INFER_VERSION
 from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
 from app.services.insights import InsightService
@@ -100,11 +102,12 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.static_files())
     oip.mount(app)
-    hot.install(app)
     app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     # The last one added is the first to see a request.
+    app.add_middleware(HotPath, endpoints=(HOT_PREDICT, INFER, INFER_VERSION))
     app.add_middleware(LimitBody, limit_of=body_limits(settings))
     app.add_middleware(RequireKey, keys=[key.get_secret_value() for key in settings.api_keys])
+    limits.add(app, settings)
     app.add_middleware(RequireHost)
     app.add_middleware(Observe)
     return app

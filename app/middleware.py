@@ -1,14 +1,17 @@
 """What happens to every request before a route is looked up: id, log, measure, host, key and size of the body."""
 
 import hmac
+import itertools
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
+from functools import cache
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import metrics
 from app.problems import problem
 from core import errors
+from core.logging import REQUEST, write_info
 
 log = structlog.get_logger(__name__)
 
@@ -25,13 +29,16 @@ OPEN_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 )
 OPEN_PREFIXES = ("/static-offline-docs/",)
-HTML_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-}
+HTML_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+        b"img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_OF_PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count()
 
 
 class Observe:
@@ -44,8 +51,9 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status, started = 500, time.perf_counter()
 
@@ -53,15 +61,21 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), request_id)
+                _add_headers(message, request_id)
             await send(message)
 
-        trace = trace_of(Headers(scope=scope).get("traceparent", ""))
-        with structlog.contextvars.bound_contextvars(request_id=request_id, **trace):
-            try:
-                await self._app(scope, receive, answer)
-            finally:
-                _record(scope, status, time.perf_counter() - started)
+        trace = trace_of(headers.get(b"traceparent", b"").decode("latin-1"))
+        before = REQUEST.set({"request_id": request_id, **trace})
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            _record(scope, status, time.perf_counter() - started)
+            REQUEST.reset(before)
+
+
+def new_request_id() -> str:
+    """32 hexadecimal digits that no other request has: the process's own, and a number."""
+    return f"{_OF_PROCESS}{next(_NUMBERS):08x}"
 
 
 def trace_of(traceparent: str) -> dict[str, str]:
@@ -70,27 +84,34 @@ def trace_of(traceparent: str) -> dict[str, str]:
     return {"trace_id": match[1], "parent_span_id": match[2]} if match else {}
 
 
-def _add_headers(headers: MutableHeaders, request_id: str) -> None:
-    headers["X-Request-ID"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    if headers.get("content-type", "").startswith("text/html"):
-        headers.update(HTML_HEADERS)
+def _add_headers(message: Message, request_id: str) -> None:
+    added = [(b"x-request-id", request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
+    headers = list(message.get("headers", ()))
+    if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
+        added += HTML_HEADERS
+    message["headers"] = headers + added
 
 
 def _record(scope: Scope, status: int, seconds: float) -> None:
     template = route_template(scope)
-    metrics.REQUESTS.labels(scope["method"], template, str(status)).inc()
-    metrics.LATENCY.labels(scope["method"], template).observe(seconds)
+    requests, latency = _meters(scope["method"], template, str(status))
+    requests.inc()
+    latency.observe(seconds)
     if not scope["path"].startswith(("/health/", "/metrics")):
-        log.info(
-            "http.answered",
-            method=scope["method"],
-            path=scope["path"],
-            route=template,
-            status=status,
-            milliseconds=round(seconds * 1e3, 1),
-            client=(scope.get("client") or ("", 0))[0],
-        )
+        fields = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "route": template,
+            "status": status,
+            "milliseconds": round(seconds * 1e3, 1),
+            "client": (scope.get("client") or ("", 0))[0],
+        }
+        write_info(log, "http.answered", fields)
+
+
+@cache  # as many as there are series: methods, templates and statuses are few
+def _meters(method: str, template: str, status: str) -> tuple[Counter, Histogram]:
+    return metrics.REQUESTS.labels(method, template, status), metrics.LATENCY.labels(method, template)
 
 
 def route_template(scope: Scope) -> str:

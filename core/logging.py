@@ -1,21 +1,34 @@
 """Logs are events with fields: JSON lines for machines, colours on a terminal."""
 
 import logging
+import os
 import sys
+from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
 
+import orjson
 import structlog
+
+REQUEST: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - it is never changed in place
+"""What every line says while a request is answered: its id, and its caller's trace."""
+_json_lines_to: int | None = None
 
 
 def configure_logging(level: str = "INFO") -> None:
     """Send structlog's events, and the standard library's, to stderr."""
+    global _json_lines_to
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _merge_request,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    is_terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,4 +50,20 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    _json_lines_to = None if is_terminal else sys.stderr.fileno()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the schema
+
+
+def write_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
+    """What `log.info(event, **fields)` does, for what happens thousands of times a second: a twentieth of its cost."""
+    if _json_lines_to is None:
+        log.info(event, **fields)
+    elif logging.root.isEnabledFor(logging.INFO):
+        line = {**fields, **REQUEST.get(), "event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        os.write(_json_lines_to, orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+
+
+def _merge_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in REQUEST.get().items():
+        event.setdefault(name, value)
+    return event

@@ -27,6 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from core import plain_png
 from core.errors import InvalidPicture, TooLarge, UnsupportedPicture
 
 Pixels = NDArray[np.uint8]
@@ -124,6 +125,8 @@ def format_of(body: bytes) -> str:
 
 def _decode(body: bytes, channels: int, max_pixels: int) -> Pixels:
     kind = format_of(body)
+    if kind == "png" and (plain := plain_png.decode(body, max_pixels)) is not None:
+        return plain if (plain.ndim == 2) == (channels == 1) else _converted(Image.fromarray(plain), channels)
     header = _jpeg_header(body) if kind == "jpeg" else None
     if header and header[2] in ("Gray", "YCbCr", "RGB"):
         _check_size(header[0], header[1], max_pixels)

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.plain_form import files_of
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import Sent, Values
 from app.serving.rows import Row
@@ -19,6 +20,7 @@ from core.errors import InvalidPicture, TooLarge
 
 FIELD = "images"
 LARGE = 256 * 2**10  # bytes of JSON that would hold the event loop for a millisecond
+PLAIN_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 A_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
 REQUEST_BODY: dict[str, Any] = {
@@ -106,6 +108,11 @@ async def _read(request: Request) -> Body:
 
 
 async def _files(request: Request) -> list[Sent]:
+    if int(request.headers.get("content-length", PLAIN_FORM_BYTES)) < PLAIN_FORM_BYTES:
+        # Starlette's parser, which writes large files aside, is left the same body where it has to look at it.
+        plain = files_of(await request.body(), request.headers["content-type"], FIELD, MAX_INSTANCES)
+        if plain is not None:
+            return list(plain)
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:

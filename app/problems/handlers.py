@@ -1,7 +1,7 @@
 """Which status an error has, and the handlers that an application installs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.UnsupportedPicture: 415,
     errors.TooLarge: 413,
     errors.Unauthorized: 401,
+    errors.TooManyRequests: 429,
     errors.NotReady: 503,
     errors.Overloaded: 503,
     errors.Unavailable: 503,
@@ -46,6 +47,7 @@ HTTP_SLUGS = {
     413: ("too-large", "The request is larger than allowed"),
     415: ("unsupported-media-type", "The body's media type is not accepted"),
     422: ("invalid-request", "The request is not of the documented form"),
+    499: ("client-left", "The client has left before it was answered"),
     416: ("range-not-satisfiable", "The range lies outside the file"),
 }
 
@@ -57,11 +59,15 @@ def status_of(error: type[errors.ServiceError]) -> int:
 
 def install(app: FastAPI) -> None:
     """Let every error leave `app` as a problem."""
-    app.add_exception_handler(errors.ServiceError, _service_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(SQLAlchemyError, _database_error)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _bug)
+
+
+def explain(request: Request, error: Exception) -> Response | None:
+    """The answer to an error, as an application with these handlers gives it; None for a bug."""
+    handler = next((HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS), None)
+    return None if handler is None else handler(request, error)
 
 
 def _service_error(request: Request, error: Exception) -> Response:
@@ -123,6 +129,14 @@ def _database_error(request: Request, error: Exception) -> Response:
         return _bug(request, error)
     log.warning("http.database_unavailable", error=str(getattr(error, "orig", error)))
     return _service_error(request, errors.Unavailable("The database does not answer just now; try again."))
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    errors.ServiceError: _service_error,
+    RequestValidationError: _invalid_request,
+    HTTPException: _http_error,
+    SQLAlchemyError: _database_error,
+}
 
 
 def _bug(request: Request, error: Exception) -> Response:

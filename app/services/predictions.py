@@ -106,7 +106,8 @@ class Lookup:
                 self._found.clear()
             task = asyncio.create_task(asyncio.to_thread(self._read, ref, variant))
             self._found[key] = (self._clock(), task)
-        return await asyncio.shield(task)  # whoever leaves does not stop the query for the others
+        # Whoever leaves does not stop the query for the others.
+        return task.result() if task.done() else await asyncio.shield(task)
 
     def forget(self, name: str) -> None:
         """Look again, whatever of a model is asked for next; callable by any thread."""
@@ -244,10 +245,10 @@ def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> P
 
 def probabilities(task: str, scores: Scores) -> Scores:
     """Of the classes: they sum to 1, except where a picture may have several labels."""
+    if task == "classification":
+        exponentials = np.exp(scores - scores.max())
+        return np.asarray(exponentials / exponentials.sum())
     with np.errstate(over="ignore"):  # exp(large) is inf, and 1 / inf is the 0 that is meant
-        if task == "classification":
-            exponentials = np.exp(scores - scores.max())
-            return np.asarray(exponentials / exponentials.sum())
         likely = 1 / (1 + np.exp(-scores))
     if task == "binary" and len(likely) == 1:  # one output: the probability of the second class
         return np.concatenate([1 - likely, likely])

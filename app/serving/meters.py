@@ -1,5 +1,7 @@
 """What Prometheus may ask about predictions, by model and version."""
 
+from functools import lru_cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 WHOSE = ["model", "version"]
@@ -29,3 +31,15 @@ DROPPED = Counter(
 )
 LOADS = Counter("candela_model_loads_total", "Bundles loaded from the store.", ["outcome"])
 LOADED = Gauge("candela_models_loaded", "Networks in memory.")
+
+
+@lru_cache(1024)
+def ahead(model: str, version: str) -> Gauge:
+    """`AHEAD` of one version: looking it up costs more than setting it."""
+    return AHEAD.labels(model, version)
+
+
+@lru_cache(1024)
+def decode_seconds(model: str, version: str) -> Histogram:
+    """`DECODE_SECONDS` of one version."""
+    return DECODE_SECONDS.labels(model, version)

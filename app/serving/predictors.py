@@ -131,11 +131,11 @@ class Predictors:
             yield
         finally:
             admission.leave(num_pictures)
-            meters.AHEAD.labels(*whose).set(admission.num_ahead)
+            meters.ahead(*whose).set(admission.num_ahead)
 
     def decoded(self, bundle: BundleRef, seconds: float) -> None:
         """Pictures for it were decoded in so long."""
-        meters.DECODE_SECONDS.labels(bundle.model, bundle.version).observe(seconds)
+        meters.decode_seconds(bundle.model, bundle.version).observe(seconds)
 
     async def close(self) -> None:
         """Answer what waits, then stop."""

@@ -14,7 +14,7 @@ from core.errors import InvalidPicture, Overloaded, ServiceError, TooLarge
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(max_waiting=8, max_bytes=10_000, max_pixels=10_000)
+    decoder = Decoder(max_waiting=8, max_bytes=10_000, max_pixels=20_000)
     yield decoder
     decoder.close()
 
@@ -35,6 +35,33 @@ async def test_each_picture_has_its_own_outcome(decoder: Decoder) -> None:
     assert isinstance(outcomes[1], InvalidPicture)
     assert outcomes[3] is known
     assert isinstance(outcomes[4], TooLarge)
+
+
+@pytest.fixture
+def handed_on(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the decoder's threads were asked for."""
+    asked: list[object] = []
+    submit = decoder._threads.submit
+    monkeypatch.setattr(decoder._threads, "submit", lambda *work: (asked.append(work), submit(*work))[1])
+    return asked
+
+
+async def test_a_few_small_pictures_need_no_thread(decoder: Decoder, handed_on: list[object]) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    pixels, error = await decoder.decode([png(grey), b"no picture"], (1, 8, 8), "stretch")
+    np.testing.assert_array_equal(pixels, grey[:, :, None])
+    assert isinstance(error, InvalidPicture)
+    assert handed_on == []
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 129), (5, 8)])
+async def test_many_or_large_pictures_do_not_hold_the_event_loop_up(
+    decoder: Decoder, handed_on: list[object], count: int, side: int
+) -> None:
+    flat = png(np.full((side, side), 7, np.uint8))
+    outcomes = await decoder.decode([flat] * count, (1, 8, 8), "stretch")
+    np.testing.assert_array_equal(np.stack(outcomes), 7)
+    assert len(handed_on) == count
 
 
 async def test_too_many_pictures_are_refused(decoder: Decoder) -> None:
