@@ -84,7 +84,7 @@ def _complete_operation(path: str, operation: dict[str, Any]) -> None:
     answers: dict[str, Any] = operation["responses"]
     if not is_open(path):
         operation["security"] = [{KEY: []}, {}]
-        answers |= _by_text(problems(401))
+        answers |= _by_text(problems(401, 429))
     answers |= _by_text(problems(500, 503))
     refusal = answers.get("422", {}).get("content", {})
     if "application/json" in refusal:  # FastAPI's own description of a shape that is never sent

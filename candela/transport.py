@@ -25,7 +25,7 @@ class Transport:
         base_url: `CANDELA_URL` unless given, else http://127.0.0.1:8000.
         api_key: `CANDELA_API_KEY` unless given.
         timeout_s: of connecting, and of each wait for bytes.
-        max_attempts: how often a repeatable request is tried when the connection fails or the server says 503.
+        max_attempts: how often a repeatable request is tried when the connection fails or the server says 429 or 503.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ def _retry_after_s(answer: httpx.Response) -> float | None:
 
 
 def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status == 503)
+    return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status in (429, 503))
 
 
 def _wait_s(state: RetryCallState) -> float:

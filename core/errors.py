@@ -95,6 +95,13 @@ class Unauthorized(ServiceError):
     title = "An API key is needed"
 
 
+class TooManyRequests(ServiceError):
+    """A client asks for more than its share."""
+
+    slug = "too-many-requests"
+    title = "Too many requests"
+
+
 class NotReady(ServiceError):
     slug = "not-ready"
     title = "Not ready yet"

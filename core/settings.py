@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="Accepted bearer keys, comma-separated; none are needed on loopback."
     )
+    max_requests_per_s: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Of one key, or without keys of one address, in the long run; 0 for no limit."
+    )
+    max_burst_requests: PositiveInt = Field(default=200, description="Of one key at once, where there is a limit.")
+    max_wrong_keys_per_min: PositiveInt = Field(default=60, description="That one address may try.")
 
     slots: PositiveInt = Field(default=1, description="Trainings at a time on one worker.")
     lease_s: PositiveFloat = Field(default=30.0, description="A worker that is silent for so long has lost its job.")
@@ -50,6 +55,13 @@ class Settings(BaseSettings):
     max_picture_pixels: PositiveInt = 25_000_000
     predict_devices: str = Field(
         default="auto", description="`cpu`, or `cuda:0,cuda:1`: a process each; `auto`: every GPU, or the CPU."
+    )
+    http_processes: PositiveInt = Field(
+        default=1, description="How many processes `candela up` answers HTTP with; they share the networks' process."
+    )
+    meeting: Path | None = Field(
+        default=None,
+        description="Private folder where HTTP processes of one machine share the networks' process; `candela up` sets it.",
     )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512

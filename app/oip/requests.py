@@ -119,11 +119,11 @@ def _input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
     datatype, shape = check_datatype(name, found.get("datatype")), check_shape(name, found.get("shape"))
     if "shared_memory_region" in parameters:
         raise NotSupported(f"input '{name}' lies in shared memory, which is not supported; send it in the request")
-    data = found.get("data")  # null is none: KServe's client writes it beside the size of a batch of none
-    if (data is not None) == ("binary_data_size" in parameters):
+    content = found.get("data")  # null is none: KServe's client writes it beside the size of a batch of none
+    if (content is not None) == ("binary_data_size" in parameters):
         raise Refused(f"input '{name}' needs either 'data' or the parameter 'binary_data_size'")
-    if data is not None:
-        return Tensor(name, datatype, from_json(name, datatype, shape, data), parameters, from_json=True), 0
+    if content is not None:
+        return Tensor(name, datatype, from_json(name, datatype, shape, content), parameters, from_json=True), 0
     size = _count(parameters, "binary_data_size", f"input '{name}'")
     if size > len(binary):
         raise Refused(f"input '{name}' is said to have {size} bytes, but the body has only {len(binary)} left for it")

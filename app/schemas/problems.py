@@ -37,6 +37,7 @@ MEANINGS = {
     415: "The body's media type is not accepted.",
     416: "The range lies outside the file.",
     422: "The request is not of the documented form, or cannot be carried out as asked; `errors` says where and why.",
+    429: "More requests than one key, or one address, may make; try again after `Retry-After` seconds.",
     500: "A bug of ours; `facts.request_id` finds it in the log.",
     502: "The network could not answer.",
     504: "The request's own timeout is over, or would be before its turn came.",

@@ -224,6 +224,39 @@ class Busy:
             thread.join()
 
 
+def test_row_75_one_key_floods_and_others_are_unharmed(
+    tmp_path: Path, sqlite_template: Path, valkey: RedisServer
+) -> None:
+    settings = {
+        "CANDELA_API_KEYS": "flooding,quiet",
+        "CANDELA_MAX_REQUESTS_PER_S": "5",
+        "CANDELA_MAX_BURST_REQUESTS": "20",
+    }
+    with house(tmp_path, sqlite_template, valkey.url, **settings) as api:
+        api.http.headers["Authorization"] = "Bearer quiet"
+        assert api.predict().status_code == 200
+        stop_at = time.monotonic() + 4
+        flood: list[httpx.Response] = []
+
+        def ask(_: int) -> None:
+            headers = {"Authorization": "Bearer flooding", "Content-Type": "image/png"}
+            with httpx.Client(base_url=api.url, timeout=60, headers=headers) as client:
+                while time.monotonic() < stop_at:
+                    flood.append(client.post("/v1/models/small/predict", content=PICTURE))
+
+        with ThreadPoolExecutor(8) as pool:
+            flooding = pool.map(ask, range(8))
+            wait_for(lambda: any(answer.status_code == 429 for answer in flood), "the flood to be refused")
+            quiet = [api.predict().status_code for _ in range(8)]
+            list(flooding)
+    assert quiet == [200] * 8
+    refused = [answer for answer in flood if answer.status_code != 200]
+    assert {answer.status_code for answer in refused} == {429}
+    assert {answer.json()["type"] for answer in refused} == {"/problems/too-many-requests"}
+    assert all(int(answer.headers["Retry-After"]) == 1 for answer in refused)
+    assert 20 <= len(flood) - len(refused) < 20 + 5 * 20, "a burst, and a share of the seconds that it took"
+
+
 @pytest.mark.quick
 def test_row_76_a_deadline_shorter_than_the_queue_is_a_504_and_costs_no_computing(api: House) -> None:
     assert api.predict("slow", LARGE).status_code == 200

@@ -16,7 +16,7 @@ def test_a_submission_goes_through_a_busy_server_with_one_key(
     server: Any, client: Client, job_answer: JobAnswer
 ) -> None:
     server.problem("POST /v1/jobs", 503, "overloaded", headers={"Retry-After": "0"})
-    server.problem("POST /v1/jobs", 503, "not-ready", headers={"Retry-After": "0"})
+    server.problem("POST /v1/jobs", 429, "too-many-requests", headers={"Retry-After": "0"})
     server.json("POST /v1/jobs", job_answer(), 202)
     job = client.jobs.submit({"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}})
     assert job.id == "j1"
