@@ -39,8 +39,11 @@ from app.services.predictions import Lookup, PredictionService
 from app.services.stream import EventStreams
 from app.services.waiting import waiting
 from app.serving.decoding import Decoder
+from app.serving.networks import Networks
 from app.serving.predictors import Predictors
 from app.serving.processes import Processes
+from app.serving.unloaded import UnloadedFiles
+from app.tracing import NOTHING, Tracing
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
@@ -88,14 +91,16 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         with refusing_in_one_line():
             refuse_wrong(settings)
     refuse_open_door(settings)
+    traces = Tracing.configured()
     app = FastAPI(
         title="Candela",
         version=version("candela"),
-        lifespan=_lifespan(settings, state),
+        lifespan=_lifespan(settings, state, traces),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=operation_id,
         redirect_slashes=False,
+        telemetry=NOTHING if traces is None else traces.telemetry,
     )
     problems.install(app)
     for module in ROUTERS:
@@ -110,6 +115,8 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     limits.add(app, settings)
     app.add_middleware(RequireHost)
     app.add_middleware(Observe)
+    if traces is not None:
+        traces.add(app)
     return app
 
 
@@ -142,11 +149,13 @@ def body_limits(settings: Settings) -> Callable[[str], int]:
     return limit_of
 
 
-def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 - starlette's own type is as loose
+def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -> Any:  # noqa: ANN401 - starlette's own type is as loose
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
-            state = given if given is not None else await _open(settings, stack)
+            if traces is not None:
+                stack.push_async_callback(traces.close)
+            state = given if given is not None else await _open(settings, stack, traces)
             if given is None:
                 await stack.enter_async_context(waiting(lambda: resolve_waiting(state)))
             decoder = Decoder(
@@ -155,6 +164,7 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
                 max_pixels=settings.max_picture_pixels,
             )
             stack.callback(decoder.close)
+            decoder = decoder if traces is None else traces.decoder(decoder)
             lookup, predictors = Lookup(state["sessions"]), state["predictors"]
             await predictors.start()
             yield {
@@ -164,14 +174,19 @@ def _lifespan(settings: Settings, given: State | None) -> Any:  # noqa: ANN401 -
                 "predictions": PredictionService(lookup, decoder, predictors),
                 "insights": InsightService(lookup, decoder, predictors),
                 "inference": InferenceService(
-                    state["sessions"], lookup, decoder, predictors, max_batch_size=settings.max_batch_size
+                    state["sessions"],
+                    lookup,
+                    decoder,
+                    predictors,
+                    max_batch_size=settings.max_batch_size,
+                    unloaded=UnloadedFiles(settings.meeting / "unloaded") if settings.meeting else None,
                 ),
             }
 
     return lifespan
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> State:
+async def _open(settings: Settings, stack: AsyncExitStack, traces: Tracing | None) -> State:
     """Start what lives as long as the process; `stack` stops it in the opposite order."""
     configure_logging(settings.log_level)
     engine = make_engine(settings.sqlalchemy_url)
@@ -185,9 +200,10 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> State:
     dispatcher.start()
     stack.callback(dispatcher.close)
     storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    networks: Networks = Processes(settings.predict_devices, settings.meeting)
     predictors = Predictors(
         storage,
-        Processes(settings.predict_devices),
+        networks if traces is None else traces.networks(networks),
         max_batch_size=settings.max_batch_size,
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,

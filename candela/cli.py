@@ -33,12 +33,15 @@ def up(
     port: Annotated[int, typer.Option(envvar="CANDELA_PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
     home: Home = Path("var"),
     workers: Annotated[int | None, typer.Option(min=1, help="Trainings at a time (CANDELA_SLOTS, else 1).")] = None,
+    http: Annotated[
+        int | None, typer.Option(min=1, help="Processes that answer HTTP (CANDELA_HTTP_PROCESSES, else 1).")
+    ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C or SIGTERM; prints `ready http://…` when it is."""
     from candela.embedded import UpOptions
     from candela.up import run
 
-    run(UpOptions(home=home, host=host, port=port, workers=workers), os.environ)
+    run(UpOptions(home=home, host=host, port=port, workers=workers, http=http), os.environ)
 
 
 @app.command()

@@ -24,6 +24,7 @@ class UpOptions:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int | None = None
+    http: int | None = None
 
 
 def refuse_open_doors(host: str, environ: Mapping[str, str]) -> None:
@@ -51,7 +52,18 @@ def settings(
         chosen["CANDELA_REDIS_URL"] = f"redis+socket://{socket_path}?virtual_host=0"
     if options.workers is not None:
         chosen["CANDELA_SLOTS"] = str(options.workers)
+    if options.http is not None:
+        chosen["CANDELA_HTTP_PROCESSES"] = str(options.http)
+    if num_http(chosen) > 1:
+        meeting = home.meeting()
+        chosen["CANDELA_MEETING"] = str(meeting)
+        chosen["PROMETHEUS_MULTIPROC_DIR"] = str(meeting / "metrics")  # what prometheus_client sums up
     return chosen
+
+
+def num_http(environment: Mapping[str, str]) -> int:
+    """How many processes answer HTTP."""
+    return int(environment.get("CANDELA_HTTP_PROCESSES") or 1)
 
 
 def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None) -> Part:
@@ -89,8 +101,9 @@ def services(home: Home, environment: Mapping[str, str], listener_fd: int, share
     worker = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", str(threads)]
     worker += ["-Q", "train,train-gpu,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     sweep = [sys.executable, "-m", "worker.sweep"]
+    names = ["api", *(f"api-{number}" for number in range(2, num_http(environment) + 1))]
     return [
-        Part("api", api, environment, home.logs / "api.log", 15.0, [shared_fd, listener_fd]),
+        *(Part(name, api, environment, home.logs / f"{name}.log", 15.0, [shared_fd, listener_fd]) for name in names),
         Part("worker", worker, environment, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
         Part("sweep", sweep, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
     ]

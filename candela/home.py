@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -80,8 +81,17 @@ class Home:
                 return folder / "v.sock"
         raise CandelaError(f"{self.path} is too deep for a socket, and no private short folder could be made")
 
+    def meeting(self) -> Path:
+        """A fresh private folder, of a short path, where several HTTP processes meet."""
+        folder = self.socket_path().parent / "http"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        (folder / "metrics").mkdir(mode=0o700)
+        return folder
+
     def remove_socket(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+        shutil.rmtree(path.parent / "http", ignore_errors=True)
         if path.parent != self.run:
             with suppress(OSError):
                 path.parent.rmdir()

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
     meeting: Path | None = Field(
         default=None,
-        description="Private folder where HTTP processes of one machine share the networks' process; `candela up` sets it.",
+        description="Private folder in which HTTP processes share the networks' process; `candela up` sets it.",
     )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app import metrics
 from app.api.strict import StrictRoute
@@ -38,4 +38,4 @@ def show_prometheus_metrics(system: SystemDep) -> Response:
     """Give jobs by state, queue depth, requests and latencies to Prometheus."""
     for state, count in system.jobs().items():
         metrics.JOBS.labels(state).set(count)
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.told(), media_type=CONTENT_TYPE_LATEST)

@@ -132,7 +132,10 @@ class Scored(msgspec.Struct, array_like=True, gc=False):
 
 
 class Computed(Message):
-    """A batch of a network is done. `answers` are those that are complete now, of this connection."""
+    """A batch of a network is done. `answers` are those that are complete now, of this connection.
+
+    `num_others` are pictures that still wait for the network, of other connections.
+    """
 
     network: int
     size: int
@@ -140,6 +143,7 @@ class Computed(Message):
     num_dropped: int
     seconds: float
     answers: list[Scored]
+    num_others: int = 0
 
 
 class Checked(Message):

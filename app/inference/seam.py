@@ -84,13 +84,15 @@ def late() -> DeadlineExceeded:
 class BatchFacts(NamedTuple):
     """A batch that was computed: pictures, how many of them the network failed on, and its time.
 
-    `num_dropped` are pictures that were not computed, since nobody waited for them any more.
+    `num_dropped` are pictures that were not computed, since nobody waited for them any more; `num_others` those that
+    still wait and were sent by other processes than the one that hears of it.
     """
 
     size: int
     num_failed: int
     seconds: float
     num_dropped: int = 0
+    num_others: int = 0
 
 
 def stacked(pictures: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:

@@ -49,6 +49,7 @@ class Asked(Request):
         super().__init__(list(samples), question.came_at, deadline)
         self.connection = connection
         self.id = question.id
+        self.network = question.network
         self.has_left = False
 
     @property
@@ -139,10 +140,16 @@ class Server:
             answers.setdefault(asked.connection, []).append(_scored(asked))
         if not answers and (holders := self.networks.holders(number)):
             answers[cast("Connection", holders[0])] = []
-        size, num_failed, seconds, num_dropped = facts
+        size, num_failed, seconds, num_dropped, _ = facts
         for connection, scored in answers.items():
-            connection.send(Computed(number, size, num_failed, num_dropped, seconds, scored))
+            others = self._num_others(number, connection)
+            connection.send(Computed(number, size, num_failed, num_dropped, seconds, scored, others))
             size = num_failed = num_dropped = 0
+
+    def _num_others(self, number: int, connection: "Connection") -> int:
+        """How many pictures of others wait for a network; nobody counts where there are none."""
+        others = {cast("Connection", one) for one in self.networks.holders(number) if one is not connection}
+        return sum(asked.num_left for other in others for asked in other.waiting.values() if asked.network == number)
 
 
 def left() -> NotReady:

@@ -15,6 +15,7 @@ from app.serving.predictors import Predictors
 from app.serving.refs import Outcome, late
 from app.serving.switching import Switch
 from app.serving.tally import Tally
+from app.serving.unloaded import Unloaded
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import Conflict, ServiceError
@@ -47,15 +48,23 @@ class InferenceService:
     """One for the process. A model that was unloaded by name stays so, here, until it is loaded by name."""
 
     def __init__(
-        self, sessions: SessionFactory, lookup: Lookup, decoder: Decoder, predictors: Predictors, *, max_batch_size: int
+        self,
+        sessions: SessionFactory,
+        lookup: Lookup,
+        decoder: Decoder,
+        predictors: Predictors,
+        *,
+        max_batch_size: int,
+        unloaded: Unloaded | None = None,
     ) -> None:
+        """`unloaded` is what HTTP processes of one machine share; one that is alone needs none."""
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._lookup = lookup
         self._decoder = decoder
         self._predictors = predictors
         self._switch = Switch(predictors)
-        self._unloaded: set[str] = set()
+        self._unloaded = set[str]() if unloaded is None else unloaded
 
     async def find(self, name: str, version: str = "") -> Served:
         """The version that a number or an alias stands for; without one, the model's default.

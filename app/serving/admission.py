@@ -9,6 +9,7 @@ from core.errors import DeadlineExceeded, Overloaded
 
 LONGEST_RETRY_S = 60
 WEIGHT = 0.2
+FORGET_OTHERS_S = 1.0
 
 
 class Admission:
@@ -31,12 +32,13 @@ class Admission:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._costs = Costs()
+        self._others = 0, 0.0
         self._drag = 1.0  # how much longer a batch takes, from answer to answer, than its computation alone
         self._heard_at: float | None = None  # the end of the batch before, unless there was nothing to do since
 
     def expected_s(self, num_pictures: int) -> float:
         """How long the last of so many more pictures would take from now; 0 as long as nothing is known."""
-        full, rest = divmod(self.num_ahead + num_pictures, self._max_batch_size)
+        full, rest = divmod(self.num_ahead + self._num_others() + num_pictures, self._max_batch_size)
         seconds = full * self._costs.of(self._max_batch_size) + (self._costs.of(rest) if rest else 0.0)
         return seconds * self._drag
 
@@ -73,6 +75,10 @@ class Admission:
         if not self.num_ahead:
             self._heard_at = None
 
+    def hear_of_others(self, num_waiting: int) -> None:
+        """So many pictures of other processes wait for the same network."""
+        self._others = num_waiting, self._clock()
+
     def know(self, costs: list[tuple[int, float]]) -> None:
         """What batches cost when the network was warmed up."""
         self._costs = Costs(costs)
@@ -84,3 +90,8 @@ class Admission:
         if self._heard_at is not None and seconds > 0:
             self._drag += WEIGHT * (min(max((now - self._heard_at) / seconds, 1.0), 10.0) - self._drag)
         self._heard_at = now
+
+    def _num_others(self) -> int:
+        """As was heard last, unless that is long ago: whoever is idle hears nothing."""
+        count, heard_at = self._others
+        return count if count and self._clock() - heard_at < FORGET_OTHERS_S else 0

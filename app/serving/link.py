@@ -166,7 +166,9 @@ class Link(asyncio.Protocol):
     def _computed(self, computed: Computed) -> None:
         listener = self._listeners.get(computed.network)
         if listener is not None:  # first, so that whoever has an answer finds it counted
-            facts = BatchFacts(computed.size, computed.num_failed, computed.seconds, computed.num_dropped)
+            facts = BatchFacts(
+                computed.size, computed.num_failed, computed.seconds, computed.num_dropped, computed.num_others
+            )
             listener(facts, [scored.waited_s for scored in computed.answers])
         for scored in computed.answers:
             waiting = self._waiting.pop(scored.id)

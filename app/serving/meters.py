@@ -20,7 +20,9 @@ QUEUE_SECONDS = Histogram(
 DECODE_SECONDS = Histogram(
     "candela_prediction_decode_seconds", "Time to decode the pictures of a request.", WHOSE, buckets=SECONDS
 )
-AHEAD = Gauge("candela_predictions_waiting", "Pictures between the door and their answer.", WHOSE)
+AHEAD = Gauge(
+    "candela_predictions_waiting", "Pictures between the door and their answer.", WHOSE, multiprocess_mode="livesum"
+)
 REFUSED = Counter(
     "candela_predictions_refused_total",
     "Pictures refused: too many wait (`queue`), it would take too long (`wait`), or longer than asked (`deadline`).",
@@ -30,7 +32,7 @@ DROPPED = Counter(
     "candela_predictions_dropped_total", "Pictures let in and not computed, since nobody waited any more.", WHOSE
 )
 LOADS = Counter("candela_model_loads_total", "Bundles loaded from the store.", ["outcome"])
-LOADED = Gauge("candela_models_loaded", "Networks in memory.")
+LOADED = Gauge("candela_models_loaded", "Networks in memory.", multiprocess_mode="livemax")
 
 
 @lru_cache(1024)

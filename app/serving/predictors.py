@@ -175,6 +175,7 @@ class Predictors:
         dropped, waited = meters.DROPPED.labels(*whose), meters.QUEUE_SECONDS.labels(*whose)
 
         def heard(facts: BatchFacts, waited_s: Sequence[float]) -> None:
+            admission.hear_of_others(facts.num_others)
             if facts.size:
                 tally.count_batch(facts.size, facts.seconds)
                 admission.learn(facts.size, facts.seconds)

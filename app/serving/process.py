@@ -16,6 +16,7 @@ import structlog
 from app.inference.arena import Arena
 from app.inference.protocol import Load, Loaded, Ping, Welcome
 from app.serving.link import Link, gone
+from app.serving.meeting import Meeting, joined, listener_at
 from app.serving.networks import Heard, Loading
 from app.serving.refs import BundleRef
 from app.serving.remote import RemoteNetwork
@@ -28,6 +29,7 @@ BEAT_S, SILENCE_S = 0.5, 1.25  # together: how late one learns that the process 
 START_S = 180.0  # a cold disk may need a minute to read torch
 HANGS_S = 120.0  # so long silent, it is killed
 STEADY_S = 30.0  # a process that lived so long starts again at once
+JOIN_AGAIN_S = 0.1
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 ARENA_BYTES = 2**30  # address space; what was never used takes no memory
 # The allocator keeps what it has: else the kernel faults every batch's activations in and out again.
@@ -44,11 +46,15 @@ ALLOCATOR = {
 class InferenceProcess:
     """One process for one device. Use it on one event loop, but for what says otherwise."""
 
-    def __init__(self, device: str, *, arena_bytes: int = ARENA_BYTES) -> None:
-        """`device` is `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU where there is none."""
+    def __init__(self, device: str, *, meeting: Meeting | None = None, arena_bytes: int = ARENA_BYTES) -> None:
+        """`device` is `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU where there is none.
+
+        With a `meeting`, the first of several HTTP processes starts it, and the others use the same.
+        """
         self.welcome: Welcome | None = None
         self.pid: int | None = None
         self._device = device
+        self._meeting = meeting
         self._arena_bytes = arena_bytes
         self._link: Link | None = None
         self._pinged_at: float | None = None
@@ -105,7 +111,7 @@ class InferenceProcess:
     async def _run(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         """One life of the process, from its start to its end."""
         arena, ended = Arena(self._arena_bytes), asyncio.Event()
-        process, sock = _started(self._device, arena.fd)
+        process, sock = await self._connected(arena.fd)
 
         def end() -> None:  # as soon as the connection is lost: nobody may be sent to its networks any more
             self._link = None
@@ -114,12 +120,12 @@ class InferenceProcess:
 
         link = Link(arena, end)
         try:
-            self.pid = process.pid
+            self.pid = None if process is None else process.pid
             await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=sock)
             async with asyncio.timeout(START_S):
                 self.welcome = await link.welcome
-            self._link, self._pinged_at = link, None
-            log.info("inference.ready", device=self.welcome.device, pid=process.pid, **self.welcome.facts)
+            self._link, self._pinged_at, self.pid = link, None, self.welcome.pid
+            log.info("inference.ready", device=self.welcome.device, pid=self.pid, **self.welcome.facts)
             back()
             beating = asyncio.create_task(self._beat(link, process))
             try:
@@ -129,34 +135,51 @@ class InferenceProcess:
         finally:
             self._link = self.pid = None
             link.close()
-            process.kill()
-            await asyncio.to_thread(process.wait)
+            if process is not None:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+            if self._meeting is not None:
+                self._meeting.release()
             arena.close()
 
-    async def _beat(self, link: Link, process: "subprocess.Popen[bytes]") -> None:
+    async def _connected(self, arena_fd: int) -> "tuple[subprocess.Popen[bytes] | None, socket.socket]":
+        """The process, if it is ours to end, and a connection to it."""
+        if self._meeting is None:
+            with tempfile.TemporaryDirectory(prefix="candela-") as folder:
+                return _started(self._device, arena_fd, Path(folder) / "s")
+        async with asyncio.timeout(START_S):
+            while True:
+                if self._meeting.take():
+                    return _started(self._device, arena_fd, self._meeting.path)
+                sock = self._meeting.join(arena_fd)
+                if sock is not None:
+                    return None, sock
+                await asyncio.sleep(JOIN_AGAIN_S)
+
+    async def _beat(self, link: Link, process: "subprocess.Popen[bytes] | None") -> None:
         while True:
             self._pinged_at = time.monotonic()
             try:
                 async with asyncio.timeout(HANGS_S):
                     await link.ask(Ping)
             except TimeoutError:
-                log.error("inference.hangs", pid=process.pid, seconds=HANGS_S)  # noqa: TRY400 - its trace is ours
-                process.send_signal(signal.SIGKILL)
+                log.error("inference.hangs", pid=self.pid, seconds=HANGS_S)  # noqa: TRY400 - its trace is ours
+                if process is None:
+                    link.close()
+                else:
+                    process.send_signal(signal.SIGKILL)
             except ServiceError:
                 return
             self._pinged_at = None
             await asyncio.sleep(BEAT_S)
 
 
-def _started(device: str, arena_fd: int) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """The process, and a socket on which it has been sent the memory."""
-    with tempfile.TemporaryDirectory(prefix="candela-") as folder, socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/s")
-        listener.listen()
-        sock = socket.socket(socket.AF_UNIX)
+def _started(device: str, arena_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    """The process, listening at `path`, and a connection on which it has been sent the memory."""
+    path.unlink(missing_ok=True)  # of an owner that was killed
+    with listener_at(path) as listener:
+        sock = joined(path, arena_fd)
         try:
-            sock.connect(f"{folder}/s")
-            socket.send_fds(sock, [b"candela"], [arena_fd])
             process = subprocess.Popen(  # noqa: S603 - the command is ours
                 leashed([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
                 env=environment(os.environ),
@@ -167,7 +190,6 @@ def _started(device: str, arena_fd: int) -> "tuple[subprocess.Popen[bytes], sock
         except BaseException:
             sock.close()
             raise
-        sock.setblocking(False)
         return process, sock  # only the process listens now: when it ends, the socket tells
 
 

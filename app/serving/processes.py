@@ -10,6 +10,7 @@ import orjson
 from app.inference import protocol
 from app.inference.protocol import Check, Checked
 from app.serving.link import Link, gone
+from app.serving.meeting import Meeting
 from app.serving.networks import Architecture, Heard, Loading, Summary, Unbuildable
 from app.serving.process import InferenceProcess
 from app.serving.refs import BundleRef
@@ -33,10 +34,14 @@ class Asked(NamedTuple):
 class Processes:
     """Implements `app.serving.networks.Networks`."""
 
-    def __init__(self, devices: str = "auto") -> None:
-        """`devices` are separated by commas; `auto` stands for every GPU, or the CPU where there is none."""
+    def __init__(self, devices: str = "auto", meeting: Path | None = None) -> None:
+        """`devices` are separated by commas; `auto` stands for every GPU, or the CPU where there is none.
+
+        Those who name the same folder for a `meeting` share the processes.
+        """
         self._is_auto = devices == "auto"
-        self._processes = [InferenceProcess(device.strip()) for device in devices.split(",")]
+        self._meeting = meeting
+        self._processes = [self._process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
         self._known: dict[str, Architecture] = {}
         self._checked: dict[Asked, Summary] = {}  # large ones take long
@@ -111,12 +116,15 @@ class Processes:
             asking.cancel()
             raise gone() from None
 
+    def _process(self, device: str) -> InferenceProcess:
+        return InferenceProcess(device, meeting=Meeting(self._meeting, device) if self._meeting else None)
+
     def _find_others(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         """The first process tells how many GPUs there are."""
         welcome = self._processes[0].welcome
         if self._is_auto and welcome is not None:
             for number in range(len(self._processes), welcome.facts["num_gpus"]):
-                self._processes.append(InferenceProcess(f"cuda:{number}"))
+                self._processes.append(self._process(f"cuda:{number}"))
                 self._processes[-1].start(back, lost)
 
 

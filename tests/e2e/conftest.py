@@ -31,11 +31,12 @@ class Service:
 
     home: Path
     url: str = ""
+    options: tuple[str, ...] = ()
     process: "subprocess.Popen[str] | None" = None
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), "--port", "0"]
+        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), "--port", "0", *self.options]
 
     @property
     def pid(self) -> int:
@@ -100,16 +101,16 @@ def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
 def up(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start services; they are stopped when the test is over."""
     with services() as start:
-        yield lambda home=None: start(home or tmp_path / "home")
+        yield lambda home=None, *options: start(home or tmp_path / "home", *options)
 
 
 @contextmanager
-def services() -> Iterator[Callable[[Path], Service]]:
+def services() -> Iterator[Callable[..., Service]]:
     """A way to start services, which ends them all."""
     started: list[Service] = []
 
-    def start(home: Path) -> Service:
-        started.append(Service(home))
+    def start(home: Path, *options: str) -> Service:
+        started.append(Service(home, options=options))
         return started[-1].start()
 
     yield start

@@ -1,10 +1,13 @@
 """The service on one machine: it starts, answers, stops, and finds everything again."""
 
 import io
+import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Service, environment
+from tests.support.processes import is_alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(240)]
 Up = Callable[..., Service]
@@ -68,6 +72,40 @@ def test_what_is_taken_is_one_clear_line(up: Up, tmp_path: Path) -> None:
             assert reason in done.stderr
     with service.client() as client:
         assert client.is_ready()
+
+
+def test_http_processes_share_the_networks_and_one_may_be_killed(up: Up, spec: Spec, picture: bytes) -> None:
+    service = up(None, "--http", "2")
+    ((owner, networks),) = networks_of(service)
+    with service.client() as client:
+        client.jobs.submit(spec(epochs=1)).wait().check()
+        before = [client.models.predict("small", picture) for _ in range(8)]
+        assert all(one == before[0] for one in before)
+        os.kill(owner, signal.SIGKILL)
+        wait_for(lambda: not is_alive(networks), "the networks' process to end with its owner")
+        wait_for(lambda: len(https(service)) == 2 and client.is_ready(), "another process for HTTP, and readiness")
+        assert client.models.predict("small", picture) == before[0]
+    ((_, again),) = networks_of(service)
+    assert service.end()[0] == 0
+    assert service.processes() == {}
+    assert not is_alive(again)
+
+
+def https(service: Service) -> set[int]:
+    """The processes that answer HTTP."""
+    return {pid for pid, command in service.processes().items() if "candela.serve" in command}
+
+
+def networks_of(service: Service) -> list[tuple[int, int]]:
+    """The processes with networks, each behind the one that answers HTTP and owns it."""
+    owners, found = https(service), []
+    for pid in (int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()):
+        with suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            parent = int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
+            if parent in owners and b"app.inference" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append((parent, pid))
+    return found
 
 
 def test_a_start_that_fails_says_what_the_part_said(tmp_path: Path) -> None:

@@ -70,3 +70,15 @@ def test_a_folder_that_others_can_enter_is_not_trusted(tmp_path: Path, monkeypat
     with pytest.raises(CandelaError, match="too deep"):
         home.socket_path()
     usual.parent.rmdir()
+
+
+@pytest.mark.parametrize("name", ["home", "deep" * 40])
+def test_a_meeting_place_is_fresh_and_private(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / name)
+    home.run.mkdir(parents=True)
+    (home.meeting() / "unloaded").mkdir()
+    folder = home.meeting()
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics"]
+    assert folder.stat().st_mode & 0o077 == 0
+    home.remove_socket(home.socket_path())
+    assert not folder.exists()

@@ -72,3 +72,13 @@ def test_before_anything_is_known_only_the_number_counts(clock: Clock) -> None:
     admission.check(1, clock.now + 0.001)
     with pytest.raises(Overloaded):
         admission.check(2)
+
+
+def test_pictures_of_other_processes_count_for_a_second(admission: Admission, clock: Clock) -> None:
+    admission.enter(1)
+    admission.hear_of_others(6)
+    with pytest.raises(Overloaded) as refusal:
+        admission.check(2)
+    assert refusal.value.facts["reason"] == "wait"
+    clock.now += 1.0
+    admission.check(2)

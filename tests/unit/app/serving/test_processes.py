@@ -205,6 +205,27 @@ async def test_a_process_that_is_killed_starts_again_with_its_networks(
     assert len(await predictors.predict(small, pictures(2))) == 2
 
 
+async def test_several_who_ask_share_one_process_and_it_outlives_the_one_that_started_it(
+    storage: LocalStorage, small: BundleRef, tmp_path: Path
+) -> None:
+    both = [
+        Predictors(storage, Processes("cpu", tmp_path), max_batch_size=4, max_waiting=64, max_loaded=4) for _ in (1, 2)
+    ]
+    for one in both:
+        await one.start()
+        await until(lambda one=one: is_ready(one))  # type: ignore[misc]  # bound at once
+    assert len({pid_of(one) for one in both}) == 1
+    some = pictures(3)
+    answers = [scores(await one.predict(small, some)) for one in both]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    first, second = both
+    before = pid_of(second)
+    await first.close()
+    await until(lambda: is_ready(second) and second.is_loaded(small) and pid_of(second) != before)
+    np.testing.assert_array_equal(scores(await second.predict(small, some)), answers[0])
+    await second.close()
+
+
 async def test_it_dies_with_its_owner() -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, cwd=Path.cwd()) as owner:
         assert owner.stdout is not None
