@@ -239,8 +239,9 @@ def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> P
     if served.task == "regression":
         return Regressed(outcome.tolist())
     likely = probabilities(served.task, outcome)
-    best = np.argsort(-likely, kind="stable")[:top_k]
-    return Ranked([Candidate(_label(served, index), index, float(likely[index])) for index in best.tolist()])
+    best = (-likely).argsort(kind="stable")[:top_k]
+    pairs = zip(best.tolist(), likely[best].tolist(), strict=True)
+    return Ranked([Candidate(_label(served, index), index, probability) for index, probability in pairs])
 
 
 def probabilities(task: str, scores: Scores) -> Scores:
