@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,39 +19,103 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import text
 
 from core.db import clock
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
-from core.db.session import make_engine, make_sessions, transaction
+from core.db.session import SessionFactory, make_engine, make_sessions, transaction
 from core.db.tables import JobRow
 from core.errors import Conflict, LostLease
 from core.failures import failure
 from core.jobs import ACTIVE, MOVES, TERMINAL, JobState, StopRequest
 from tests.support.builders import dataset_version, job
+from tests.support.servers import PostgresServer
 
 S, CAP, LEASE_S = JobState, 3, 30.0
-STALE = st.integers(min_value=0, max_value=5)
+STALE = st.sampled_from([0, 0, 0, 1, 5])
+OFTEN = st.sampled_from([True, True, True, False])
+
+
+after_an_attempt = precondition(lambda self: self.token > 0)
+
+
+class World(Protocol):
+    """A database without rows, and its clock."""
+
+    def begin(self) -> SessionFactory: ...
+
+    def turn(self, now: datetime) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class OnSqlite:
+    """A file for every life; the clock is the host's."""
+
+    def __init__(self, template: Path, patch: pytest.MonkeyPatch) -> None:
+        self._template, self._patch = template, patch
+
+    def begin(self) -> SessionFactory:
+        self._folder = Path(tempfile.mkdtemp(prefix="candela-life-"))
+        self._engine = make_engine(f"sqlite:///{shutil.copy(self._template, self._folder / 'life.db')}")
+        return make_sessions(self._engine)
+
+    def turn(self, now: datetime) -> None:
+        self._patch.setattr(clock, "utc_now", lambda: now)
+
+    def end(self) -> None:
+        self._engine.dispose()
+        shutil.rmtree(self._folder)
+
+
+class OnPostgres:
+    """One database for all lives; the server's clock is asked by a name that is found in a schema of ours first."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(f"{url}&options=-csearch_path%3Dwrong,pg_catalog,public")
+        with self._engine.begin() as connection:
+            connection.execute(text("CREATE SCHEMA wrong"))
+            connection.execute(text("CREATE TABLE wrong.dial (at timestamptz)"))
+            connection.execute(text("INSERT INTO wrong.dial VALUES (now())"))
+            body = "RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM wrong.dial'"
+            connection.execute(text(f"CREATE FUNCTION wrong.clock_timestamp() {body}"))
+
+    def begin(self) -> SessionFactory:
+        with self._engine.begin() as connection:
+            connection.execute(text("TRUNCATE dataset_version CASCADE"))
+        return make_sessions(self._engine)
+
+    def turn(self, now: datetime) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text("UPDATE wrong.dial SET at = :now"), {"now": now})
+
+    def end(self) -> None:
+        self._engine.dispose()
 
 
 class Life(RuleBasedStateMachine):
     """The model: who holds the lease until when, how often an attempt was lost, what was wished for."""
 
-    template: Path
-    patch: pytest.MonkeyPatch
+    world: World
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="candela-life-"))
-        url = f"sqlite:///{shutil.copy(self.template, self.folder / 'life.db')}"
-        self.engine = make_engine(url)
-        self.sessions = make_sessions(self.engine)
+        self.sessions = self.world.begin()
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.patch.setattr(clock, "utc_now", lambda: self.now)
+        self.world.turn(self.now)
 
-    @initialize()
-    def submit(self) -> None:
+    @initialize(is_taken=OFTEN)
+    def submit(self, is_taken: bool) -> None:
+        self._submit(is_taken)
+
+    @precondition(lambda self: self.state in TERMINAL)
+    @rule(is_taken=OFTEN)
+    def submit_another(self, is_taken: bool) -> None:
+        self._submit(is_taken)
+
+    def _submit(self, is_taken: bool) -> None:
         with transaction(self.sessions) as session:
             session.add(version := dataset_version())
             session.flush()
@@ -60,20 +124,23 @@ class Life(RuleBasedStateMachine):
         self.lease_until: datetime | None = None
         self.wish: StopRequest | None = None
         self.ends = 0
+        if is_taken:  # most of what can go wrong needs somebody who is at it
+            self.a_message_is_delivered(1)
 
     def teardown(self) -> None:
-        self.engine.dispose()
-        shutil.rmtree(self.folder)
+        self.world.end()
 
     # ---- what the world does
 
     @rule(seconds=st.sampled_from([1.0, 10.0, 29.0, 31.0, 3600.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.world.turn(self.now)
 
     @rule(seconds=st.sampled_from([5.0, 3600.0]))
     def the_clock_jumps_back(self, seconds: float) -> None:
         self.now -= timedelta(seconds=seconds)
+        self.world.turn(self.now)
 
     @rule(times=st.integers(1, 3))
     def a_message_is_delivered(self, times: int) -> None:
@@ -98,8 +165,18 @@ class Life(RuleBasedStateMachine):
                 for job_id in AttemptRepo(session).lost():
                     AttemptRepo(session).release_lost(job_id, CAP)
 
+    @precondition(lambda self: self.lease_until is not None)
+    @rule(late_s=st.sampled_from([-1.0, 1.0]), does_sweep=st.booleans())
+    def the_holder_falls_silent(self, late_s: float, does_sweep: bool) -> None:
+        """Somebody comes shortly before its lease is over, or after."""
+        assert self.lease_until is not None
+        self.now = self.lease_until + timedelta(seconds=late_s)
+        self.world.turn(self.now)
+        self.the_sweep_comes(2) if does_sweep else self.a_message_is_delivered(2)
+
     # ---- what a holder does; `back` says how stale its token is
 
+    @after_an_attempt
     @rule(back=STALE)
     def beat(self, back: int) -> None:
         wish = self._as_holder(back, lambda repo, token: repo.beat(self.id, token, LEASE_S))
@@ -107,22 +184,26 @@ class Life(RuleBasedStateMachine):
             self.lease_until = self._lease()
             assert wish == self.wish
 
+    @after_an_attempt
     @rule(back=STALE)
     def report(self, back: int) -> None:
         self._as_holder(back, lambda repo, token: repo.set_progress(self.id, token, {"epoch": token}, {}))
 
+    @after_an_attempt
     @rule(back=STALE)
     def finish(self, back: int) -> None:
         held = self._holds(back)
         self._as_holder(back, lambda repo, token: repo.finish(self.id, token, 1, {}, None))
         self._end(held, S.SUCCEEDED)
 
+    @after_an_attempt
     @rule(back=STALE)
     def fail(self, back: int) -> None:
         held = self._holds(back)
         self._as_holder(back, lambda repo, token: repo.fail(self.id, token, failure("diverged")))
         self._end(held, S.FAILED)
 
+    @after_an_attempt
     @rule(back=STALE)
     def give_back(self, back: int) -> None:
         held = self._holds(back)
@@ -130,6 +211,7 @@ class Life(RuleBasedStateMachine):
         if held:
             self._released()
 
+    @after_an_attempt
     @rule(back=STALE)
     def lose(self, back: int) -> None:
         held = self._holds(back)
@@ -139,7 +221,7 @@ class Life(RuleBasedStateMachine):
 
     # ---- what a client does
 
-    @rule(wish=st.sampled_from(StopRequest))
+    @rule(wish=st.sampled_from([*StopRequest, StopRequest.PAUSE, StopRequest.FINISH]))
     def ask(self, wish: StopRequest) -> None:
         to = {
             StopRequest.CANCEL: (S.CANCELLING, S.CANCELLED),
@@ -159,6 +241,7 @@ class Life(RuleBasedStateMachine):
             self.wish = None
             self._end(True, to[1] or S.CANCELLED) if to[1] in TERMINAL else self._set(S.PAUSED)
 
+    @after_an_attempt
     @rule()
     def kill(self) -> None:
         may = S.CANCELLED in MOVES[self.state] or self.state is S.CANCELLED
@@ -263,13 +346,25 @@ class Life(RuleBasedStateMachine):
         self.state, self.lease_until = state, None
 
 
-def test_whatever_comes_in_whatever_order_the_rules_hold(
-    sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Life.template, Life.patch = sqlite_template, monkeypatch
+def live(world: World, max_examples: int) -> None:
+    Life.world = world
+    suppressed = list(HealthCheck)
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=max_examples, stateful_step_count=25, deadline=None, suppress_health_check=suppressed
         ),
     )
+
+
+def test_whatever_comes_in_whatever_order_the_rules_hold(
+    sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live(OnSqlite(sqlite_template, monkeypatch), 60)
+
+
+@pytest.mark.services
+def test_they_hold_on_postgresql_by_its_own_clock(postgres: PostgresServer) -> None:
+    name = postgres.create("candela_template")
+    live(OnPostgres(postgres.url(name)), 20)
+    postgres.drop(name)
