@@ -29,6 +29,7 @@ from core.outbox import Dispatcher
 from core.queue import Queue
 from core.settings import Settings
 from core.storage import Storage
+from core.traces import traceparent_of
 
 
 class State(TypedDict):
@@ -98,7 +99,7 @@ def _dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
     return _dataset_service(session, state)
 
 
-def _job_service(session: Session, state: State) -> JobService:
+def _job_service(session: Session, state: State, request: Request | None = None) -> JobService:
     return JobService(
         session,
         _dataset_service(session, state),
@@ -106,6 +107,7 @@ def _job_service(session: Session, state: State) -> JobService:
         state["predictors"].networks,
         kick=state["dispatcher"].kick,
         worker_silence_s=worker_silence_s(state["settings"]),
+        traceparent=traceparent_of(request.headers.get("traceparent")) if request is not None else None,
     )
 
 
@@ -118,8 +120,8 @@ def resolve_waiting(state: State) -> None:
         _job_service(session, state).resolve_waiting()
 
 
-def _jobs(session: SessionDep, state: StateDep) -> JobService:
-    return _job_service(session, state)
+def _jobs(request: Request, session: SessionDep, state: StateDep) -> JobService:
+    return _job_service(session, state, request)
 
 
 def _job_reader(session: ReadSessionDep, state: StateDep) -> JobService:
@@ -138,13 +140,13 @@ def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
     return ModelService(session, storage)
 
 
-def _archives(session: SessionDep, state: StateDep) -> ArchiveService:
-    jobs, limits = _job_service(session, state), limits_of(state["settings"])
+def _archives(request: Request, session: SessionDep, state: StateDep) -> ArchiveService:
+    jobs, limits = _job_service(session, state, request), limits_of(state["settings"])
     return ArchiveService(session, state["storage"], jobs, limits)
 
 
-def _variants(session: SessionDep, state: StateDep) -> VariantService:
-    return VariantService(session, state["storage"], _job_service(session, state))
+def _variants(request: Request, session: SessionDep, state: StateDep) -> VariantService:
+    return VariantService(session, state["storage"], _job_service(session, state, request))
 
 
 def _variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:

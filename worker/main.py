@@ -32,6 +32,7 @@ from worker.slots import Slots
 from worker.standby import Standby
 from worker.supervise import Supervisor
 from worker.tasks import Tasks
+from worker.traces import Traces
 
 log = structlog.get_logger()
 settings = settings_or_exit()
@@ -82,13 +83,15 @@ def compose(settings: Settings) -> Worker:
     pulse = Pulse(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
     pulse.start()
     resources.callback(pulse.close)
+    traces = Traces.configured()
+    resources.callback(traces.close)
     standby = Standby()
     standby.start()
     resources.callback(standby.close)
     cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     attempts, weights = settings.max_attempts, settings.datasets_dir / "weights"
     supervisor = Supervisor(sessions, storage, standby, owner, cadence, attempts, weights_dir=weights)
-    supervisor.devices = devices
+    supervisor.devices, supervisor.traces = devices, traces
     importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
     return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.take), supervisor, resources)
 

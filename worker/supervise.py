@@ -31,6 +31,7 @@ from worker.preparation import Preparation, lineage, need_storage
 from worker.protocol import Alive, Answered, Artifact, Checkpoint, Failed, Finished, Log, Metrics, Started, Stopped
 from worker.recorder import Recorder
 from worker.standby import Standby
+from worker.traces import Traces
 
 log = structlog.get_logger()
 Mode = Literal["cancel", "pause", "preempt", "finish"]
@@ -54,6 +55,7 @@ class Supervisor:
         self.sessions, self.storage, self.standby, self.weights_dir = sessions, storage, standby, weights_dir
         self.owner, self.cadence, self.max_attempts, self.clock = owner, cadence, max_attempts, clock
         self.devices = Devices()  # the CPU alone, unless somebody tells of more
+        self.traces = Traces()
         self.is_leaving = False
 
     def leave(self) -> None:
@@ -75,7 +77,7 @@ class Supervisor:
             version = DatasetRepo(session).get(job.dataset_version_id)
             spent_s = seconds_run(EventRepo(session).transitions(job_id))
         with (
-            structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt),
+            self.traces.attempt(job, self.sessions),
             self.devices.lend(job.spec.get("device", "auto"), devices_of(job.spec)) as lent,
         ):
             return Attempt(self, job, version, spent_s, lent).run()

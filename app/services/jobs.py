@@ -51,6 +51,7 @@ class JobService:
         architectures: says what can be built.
         kick: wakes the dispatcher; called after the commit.
         worker_silence_s: a worker that was silent for longer does not count as living.
+        traceparent: the trace in which a job is posted.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class JobService:
         *,
         kick: Callable[[], None],
         worker_silence_s: float,
+        traceparent: str | None = None,
     ) -> None:
         self._session = session
         self._datasets = datasets
@@ -69,6 +71,7 @@ class JobService:
         self._architectures = architectures
         self._kick = kick
         self._worker_silence_s = worker_silence_s
+        self._traceparent = traceparent
         self._jobs = JobRepo(session)
 
     def submit(self, spec: AnyJobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None) -> JobView:
@@ -210,6 +213,7 @@ class JobService:
             warnings=list(warnings),
             dataset_version_id=version_id,
             parent_id=parent_id,
+            traceparent=self._traceparent,
         )
         self._jobs.add(job)
         if is_resolved:

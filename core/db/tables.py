@@ -69,6 +69,7 @@ class JobRow(Base):
     is_resolved: Mapped[bool] = mapped_column(default=True, server_default=true())  # false: it waits for its dataset
     dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
     parent_id: Mapped[str | None] = mapped_column(String(32))
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # the trace in which it was posted
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)

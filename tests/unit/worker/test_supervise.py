@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import select, update
 
 from core.db.repos.checkpoints import CheckpointRepo
@@ -18,8 +19,10 @@ from core.db.tables import CheckpointRow, JobRow
 from core.events import EventType
 from core.jobs import JobState, StopRequest
 from core.storage import LocalStorage
+from tests.support.collector import Collector, collector
 from tests.support.processes import is_alive, wait_for
 from worker.supervise import Supervisor
+from worker.traces import Traces
 
 S = JobState
 
@@ -291,3 +294,61 @@ def test_of_the_checkpoints_that_are_asked_for_only_so_many_are_kept_and_the_job
     assert look().runtime["resumed_from_step"] == 5
     assert stored() == [(1, ["best"]), (8, ["kept"]), (9, []), (10, ["latest", "kept"])]
     assert len({key.split("/")[4] for key in storage.keys("jobs")}) == 4
+
+
+TRACE, POSTING = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def traced(
+    queued: JobRow, sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Collector, Traces]]:
+    """A job that was posted in a trace, and where a worker's spans go."""
+    with transaction(sqlite_sessions) as session:
+        session.get_one(JobRow, queued.id).traceparent = f"00-{TRACE}-{POSTING}-01"
+    with collector() as running:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
+        traces = Traces.configured()
+        yield running, traces
+        traces.close()
+
+
+def test_every_attempt_is_a_span_of_the_trace_in_which_its_job_was_posted(
+    supervise: Any, look: Any, traced: tuple[Collector, Traces]
+) -> None:
+    spans, traces = traced
+    for plan, state in (("die once", "queued"), ("succeed", "succeeded")):
+        supervisor = supervise(plan)
+        supervisor.traces = traces
+        supervisor.run(look().id)
+        assert look().state == state
+    traces.close()
+    first, second = sorted(spans.spans, key=lambda span: span.start)
+    for span, number, state in ((first, "1", "queued"), (second, "2", "succeeded")):
+        assert (span.service, span.name, span.trace_id) == ("candela-worker", "attempt train", TRACE)
+        assert (span.parent_id, span.status) == (POSTING, 0)
+        assert span.attributes["candela.job.id"] == look().id
+        assert (span.attributes["candela.attempt"], span.attributes["candela.job.state"]) == (number, state)
+    assert first.end <= second.start
+
+
+def test_an_attempt_that_fails_says_so_in_its_span(supervise: Any, look: Any, traced: tuple[Collector, Traces]) -> None:
+    spans, traces = traced
+    supervisor = supervise("fail")
+    supervisor.traces = traces
+    supervisor.run(look().id)
+    traces.close()
+    (span,) = spans.spans
+    assert (span.attributes["candela.job.state"], span.status) == ("failed", 2)
+
+
+def test_the_lines_of_an_attempt_name_the_trace_whether_spans_are_exported_or_not(
+    supervise: Any, look: Any, sqlite_sessions: SessionFactory
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        session.get_one(JobRow, look().id).traceparent = f"00-{TRACE}-{POSTING}-01"
+    supervisor = supervise("succeed")
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        supervisor.run(look().id)
+    named = {(line["trace_id"], line["parent_span_id"]) for line in lines if line["event"].startswith("attempt.")}
+    assert named == {(TRACE, POSTING)}

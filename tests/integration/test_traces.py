@@ -1,0 +1,91 @@
+"""A prediction's trace, from a real service with a real process for its networks to a real collector."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.collector import Collector, collector
+from tests.support.predicting import PICTURE, House, house
+from tests.support.servers import RedisServer
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = "00f067aa0ba902b7"
+
+
+@pytest.fixture(scope="module")
+def spans() -> Iterator[Collector]:
+    with collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(
+    spans: Collector, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valkey: RedisServer
+) -> Iterator[House]:
+    settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with house(tmp_path_factory.mktemp("traces"), sqlite_template, valkey.url, **settings) as running:
+        yield running
+
+
+def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children(api: House, spans: Collector) -> None:
+    assert api.predict(traceparent=f"00-{TRACE}-{CALLER}-01").status_code == 200
+    found = spans.of(TRACE, 4)
+    request = found["POST /v1/models/{ref}/predict"]
+    assert (request.service, request.parent_id) == ("candela-api", CALLER)
+    assert request.attributes["http.route"] == "/v1/models/{ref}/predict"
+    assert request.attributes["http.response.status_code"] == "200"
+    stages = [found["decode"], found["queue"], found["compute"]]
+    assert {stage.parent_id for stage in stages} == {request.span_id}
+    times = [time for stage in stages for time in (stage.start, stage.end)]
+    assert times == sorted(times), "one after the other"
+    assert request.start <= times[0]
+    assert times[-1] <= request.end
+    wanted = {"candela.model": "small", "candela.version": "2", "candela.batch_size": "1", "candela.pictures": "1"}
+    assert found["compute"].attributes == wanted
+
+
+def test_the_open_inference_protocol_is_traced_too(api: House, spans: Collector) -> None:
+    trace_id = TRACE[::-1]
+    headers = {"traceparent": f"00-{trace_id}-{CALLER}-01", "Inference-Header-Content-Length": "0"}
+    assert api.http.post("/v2/models/small/infer", content=PICTURE, headers=headers).status_code == 200
+    found = spans.of(trace_id, 4)
+    assert set(found) == {"POST /v2/models/{model}/infer", "decode", "queue", "compute"}
+
+
+def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log_names_it(
+    api: House, spans: Collector
+) -> None:
+    answer = api.http.get("/v1/models/small", headers={"X-Request-ID": "find-me"})
+    assert answer.status_code == 200
+    log = [json.loads(line) for line in (api.home / "api.log").read_text().splitlines() if "find-me" in line]
+    (line,) = [line for line in log if line["event"] == "http.answered"]
+    (span,) = spans.of(line["trace_id"], 1).values()
+    assert span.span_id == line["parent_span_id"]
+    assert (span.name, span.parent_id) == ("GET /v1/models/{name}", "")
+
+
+def test_what_a_caller_does_not_want_recorded_is_not(api: House, spans: Collector) -> None:
+    silent, loud = "1" * 32, "2" * 32
+    api.predict(traceparent=f"00-{silent}-{CALLER}-00")
+    api.predict(traceparent=f"00-{loud}-{CALLER}-01")
+    spans.of(loud, 4)
+    assert silent not in {span.trace_id for span in spans.spans}
+
+
+def test_probes_leave_no_trace(api: House, spans: Collector) -> None:
+    for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
+        assert api.http.get(path, headers={"traceparent": f"00-{'3' * 32}-{CALLER}-01"}).status_code == 200
+    api.predict(traceparent=f"00-{'4' * 32}-{CALLER}-01")
+    spans.of("4" * 32, 4)
+    assert "3" * 32 not in {span.trace_id for span in spans.spans}
+
+
+def test_a_bad_picture_is_seen_in_its_span(api: House, spans: Collector) -> None:
+    assert api.predict(content=b"no picture", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
+    found = spans.of("5" * 32, 2)
+    assert found["decode"].attributes["candela.pictures_refused"] == "1"
+    assert found["POST /v1/models/{ref}/predict"].attributes["http.response.status_code"] == "422"
