@@ -26,8 +26,9 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from worker.engine.batches import ArrayBatches, Order, Source  # noqa: E402 - the repository's root comes first
+from worker.engine.batches import ArrayBatches, Source  # noqa: E402 - the repository's root comes first
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
+from worker.engine.order import Order  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
 
 DEGREES, SHIFT, BATCH = 15.0, 0.1, 64
@@ -49,14 +50,14 @@ def as_files(images: np.ndarray, folder: Path) -> None:
 def image_folder(folder: Path, workers: int) -> Callable[[], None]:
     affine = v2.RandomAffine(DEGREES, translate=(SHIFT, SHIFT), interpolation=v2.InterpolationMode.BILINEAR)
     change = v2.Compose([v2.ToImage(), affine, v2.ToDtype(torch.float32, scale=True)])
-    loader = DataLoader(datasets.ImageFolder(folder, change), BATCH, shuffle=True, num_workers=workers)
+    loader = DataLoader(datasets.ImageFolder(folder, change), BATCH, sampler="random", num_workers=workers)
     return lambda: _use(images for images, _ in loader)
 
 
 def packed(images: np.ndarray, threads: int) -> Callable[[], None]:
     source = Source(images, np.arange(len(images)), np.arange(len(images)))
     placement = place("cpu", "fp32", threads)
-    batches = ArrayBatches(source, placement, BATCH, Order(0, shuffle=True), [Affine(DEGREES, SHIFT)])
+    batches = ArrayBatches(source, placement, BATCH, Order(0, sampler="random"), [Affine(DEGREES, SHIFT)])
     numbers = iter(range(10**6))
     return lambda: _use(
         batch.images.permute(0, 3, 1, 2).float().div(255) for batch in batches.epoch(next(numbers))

@@ -31,15 +31,17 @@ from core.datasets.packed import Packed, PackedMeta  # noqa: E402 - the reposito
 from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
 from worker.assemble import make_metric, make_optimizer  # noqa: E402
-from worker.engine.batches import ArrayBatches, Order, Source  # noqa: E402
+from worker.engine.batch import Batch  # noqa: E402
+from worker.engine.batches import ArrayBatches, Source  # noqa: E402
 from worker.engine.callback import Hooks  # noqa: E402
 from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
 from worker.engine.loop import Loop  # noqa: E402
 from worker.engine.metrics.choose import adapter  # noqa: E402
 from worker.engine.metrics.tally import Tally  # noqa: E402
+from worker.engine.order import Order  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
-from worker.engine.steps import Batch, Forward, TrainStep  # noqa: E402
+from worker.engine.steps import Forward, TrainStep  # noqa: E402
 
 MEAN, STD = 0.286, 0.353
 
@@ -100,7 +102,7 @@ class Sides:
         tally = Tally({"accuracy": make_metric(metrics.AccuracySpec(), meta)}, adapter("classification"))
         guard = NonFiniteGuard(network)
         source = Source(self.images, self.targets, np.arange(len(self.images)))
-        batches = ArrayBatches(source, self.placement, self.batch_size, Order(0, shuffle=True, drop_last=True))
+        batches = ArrayBatches(source, self.placement, self.batch_size, Order(0, sampler="random", drop_last=True))
         hooks = Hooks([guard])
         loop: Loop[Batch] = Loop((batches, TrainStep(forward, optimizer, tally, hooks)), None, hooks)
         epochs = iter(range(1, 10**6))
@@ -135,7 +137,7 @@ class Sides:
         """A DataLoader, fp32, contiguous, Adam, the loss summed by `.item()`."""
         network, loss = small(), nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(network.parameters())
-        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
+        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, sampler="random", drop_last=True)
 
         def epoch() -> None:
             total, right = 0.0, 0
@@ -177,7 +179,7 @@ def add_lightning(sides: Sides) -> None:
     def side(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's own
         tuned = bool(options)
         module = Module(tuned=tuned)
-        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
+        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, sampler="random", drop_last=True)
 
         def epoch() -> None:
             folder = ROOT / "var" / "lightning"

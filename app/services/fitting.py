@@ -235,6 +235,16 @@ def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         ]
 
 
+def check_sampler(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+    """Classes are evened out where there are any, and once."""
+    if spec.sampler != "weighted":
+        return
+    if facts.task not in {"classification", "binary"}:
+        report.add("/sampler", f"'weighted' evens out classes; a {facts.task} has none: use 'random'")
+    elif getattr(spec.loss, "class_weights", None) is not None:
+        report.warnings.append("the sampler 'weighted' and the loss's class_weights both even out the classes")
+
+
 def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
     """`parameter_names` are the network's; none if it could not be built."""
     if isinstance(spec.optimizer, LbfgsSpec):

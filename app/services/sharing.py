@@ -8,8 +8,6 @@ from core.spec.optimizers import LbfgsSpec
 
 
 class Findings(Protocol):
-    warnings: list[str]
-
     def add(self, pointer: str, reason: str) -> None: ...
 
 
@@ -41,8 +39,3 @@ def check_shares(spec: JobSpec, batch_size: int, rest: int, report: Findings) ->
         report.add("/optimizer/name", "'lbfgs' compares losses, which several processes each have of their own part")
     if spec.device not in {"auto", "cpu", "cuda"}:
         report.add("/device", f"{spec.device!r} is one device, not {count}; use 'auto', 'cpu' or 'cuda'")
-    if getattr(spec.loss, "class_weights", None) is not None:
-        report.warnings.append(
-            "with class_weights each process's loss is a mean by the weights of its own part of a batch: the curve is "
-            "not quite that of one process"
-        )

@@ -51,6 +51,7 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str], architectur
     fitting.check_monitors(spec, report)
     fitting.check_tables(spec, facts, report)
     fitting.check_step(spec, facts, report)
+    fitting.check_sampler(spec, facts, report)
     fitting.check_transforms(spec, facts, report)
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)

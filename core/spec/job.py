@@ -88,6 +88,11 @@ class TrainingSpec(Spec):
         default=True,
         description="Leave out the last batch of a training epoch where it is not full (luz's default).",
     )
+    sampler: Literal["random", "sequential", "weighted"] = Field(
+        default="random",
+        description="In which order an epoch takes the training samples: shuffled, as they lie, or `weighted`: as many "
+        "in all, but of every class about as many; those of a small class come several times, of a large one some.",
+    )
     accumulate_batches: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=1,
         description="Batches whose gradients make one optimizer step, as a batch so many times as large would; batch "

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from core.datasets.ingest import pack_builtin
-from core.datasets.packed import Packed
+from core.datasets.packed import META, Packed
 from core.spec import JobSpec
 from models.bundle import write_weights
 from worker.assemble import assemble
@@ -33,6 +34,16 @@ def pack(folder: Path, **options: Any) -> Packed:
     if chosen.get("task", "classification") == "classification":
         chosen = {"num_classes": 3} | chosen
     pack_builtin("synthetic", chosen, Path("/nonexistent"), folder)
+    return Packed.open(folder)
+
+
+def weigh(packed: Packed, weights: Sequence[float] | None = None) -> Packed:
+    """The same dataset, its training samples weighted: 0, 1, 2, 3, 4, 0, … unless said otherwise."""
+    folder, splits = packed._folder, packed.meta.splits
+    for name, count in splits.items():
+        given = np.resize(np.arange(5), count) if weights is None or name != "train" else np.asarray(weights)
+        np.save(folder / f"{name}_weights.npy", given.astype(np.float32))
+    (folder / META).write_text(packed.meta.model_copy(update={"weighted": True}).model_dump_json())
     return Packed.open(folder)
 
 

@@ -19,7 +19,7 @@ from worker.engine.callbacks import (
     Watched,
     WorstSamples,
 )
-from worker.engine.mixing import Mixture, cutmix, mixup
+from worker.engine.mixing import Cutmix, Mixture, Mixup
 from worker.engine.steps import Clip
 
 NOTHING = Watched()
@@ -57,9 +57,9 @@ def make_callback(
         case callbacks.LookaheadSpec():
             return Lookahead(network, **given)
         case callbacks.MixupSpec(alpha=alpha):
-            return Mixture(mixup, alpha)
+            return Mixup(alpha)
         case callbacks.CutmixSpec(alpha=alpha):
-            return Mixture(cutmix, alpha)
+            return Cutmix(alpha)
         case callbacks.CsvLoggerSpec():
             return CsvLogger(leave)
         case callbacks.TensorBoardSpec():

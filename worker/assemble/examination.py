@@ -76,7 +76,7 @@ def examination(
         forward=Forward(network, preprocess, loss.to(placement.device), placement),
         description=description,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        batches=ArrayBatches(Source(view.images, view.targets, view.index), placement, spec.batch_size),
+        batches=ArrayBatches(Source(view.images, view.targets, view.index, view.weights), placement, spec.batch_size),
         names=[names[i] for i in view.index],
         truths=meta.classes,
         tally=make_tally(wanted, meta, placement, curves_only=False),
@@ -93,7 +93,7 @@ def _view(spec: ExaminationSpec, packed: Packed) -> tuple[SplitView, list[str]]:
     splits = resolve(packed, spec.dataset, spec.seed or 0)
     train = packed.split("train")
     if spec.split == "train":
-        return SplitView(train.images, train.targets, splits.train_index), train.names
+        return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
     if spec.split == "valid":
         held_out = plan(packed.meta.splits, spec.dataset.valid).held_out
         return splits.valid, train.names if held_out else packed.split("valid").names

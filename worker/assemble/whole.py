@@ -21,19 +21,20 @@ from worker.assemble.optimizers import make_optimizer
 from worker.assemble.schedules import make_schedule
 from worker.assemble.transforms import make_transform
 from worker.engine.averaging import Averaging
-from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, fits_on_device
+from worker.engine.batches import ArrayBatches, ResidentBatches, Source, fits_on_device
 from worker.engine.callback import Callback, Leave, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard, Watched
 from worker.engine.device import Placement, compile_in_place
 from worker.engine.losses import Scale, Scaled
 from worker.engine.metrics import choose
 from worker.engine.metrics.tally import Tally
-from worker.engine.mixing import MixedLoss, Mixture
+from worker.engine.mixing import Mixture
+from worker.engine.order import Order
 from worker.engine.relief import Relief
 from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
-from worker.engine.steps import Clip, Forward, Mix
+from worker.engine.steps import Clip, Forward
 from worker.engine.transfer import Transferred, Weights, freeze, frozen_norms, transfer
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def assemble(
     averaging = _averaging(spec, network)
     shared = {"leave": leave, "watched": _watched(spec, packed, splits.valid), "loss": loss}
     made = _callbacks(spec, network, averaging, shared)
-    mixture = _first(Mixture, made)
+    mixture = next((item for item in made if isinstance(item, Mixture)), None)
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     schedule = spec.schedule and make_schedule(spec.schedule, optimizer, spec.epochs, len(batches))
     new_tally = _tallies(spec, meta, placement)
@@ -90,7 +91,7 @@ def assemble(
         callbacks=tuple(item for item in (schedule, *made) if isinstance(item, Callback)),
         guard=NonFiniteGuard(network),
         keep_best=_first(KeepBest, made),
-        mix=None if mixture is None else Mix(mixture.mixer, MixedLoss(loss).to(placement.device)),
+        mix=mixture,
         averaging=averaging,
         part_size=part_size,
         relief=Relief(network, part_size) if spec.on_oom == "accumulate" else None,
@@ -207,9 +208,11 @@ def _train_batches(
 ) -> ArrayBatches:
     made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
     kind = ResidentBatches if not made and fits_on_device(train.images, placement) else ArrayBatches
-    source = Source(train.images, train.targets, index)
+    if train.weights is not None and not train.weights[index].any():
+        raise InvalidSpec("every sample that is left to train on has a weight of 0")
+    source = Source(train.images, train.targets, index, train.weights)
     alpha = None if mixture is None else mixture.alpha
-    order = Order(spec.seed, shuffle=True, drop_last=spec.drop_last, mix_alpha=alpha)
+    order = Order(spec.seed, spec.sampler, spec.drop_last, alpha)
     return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
 
 
@@ -242,4 +245,5 @@ def _averaging(spec: JobSpec, network: nn.Module) -> Averaging | None:
 
 
 def _view_batches(spec: JobSpec, placement: Placement, view: SplitView) -> ArrayBatches:
-    return ArrayBatches(Source(view.images, view.targets, view.index), placement, spec.batch_size)
+    source = Source(view.images, view.targets, view.index, view.weights)
+    return ArrayBatches(source, placement, spec.batch_size)

@@ -12,54 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.engine.batch import Batch
 from worker.engine.device import Placement
-from worker.engine.steps import Batch
+from worker.engine.order import AS_THEY_LIE, Index, Order, bounds, even_out
 from worker.engine.transforms import Stream, Transform, apply, draw, draw_mix, generator
 from worker.engine.upload import Upload, Uploader, whole
 
 CHUNK_BYTES = 2**20
 NUM_AHEAD = 2
-Index = NDArray[np.int64]
-
-
-def bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[int, int]]:
-    """Where each batch of an epoch begins and ends.
-
-    Fewer samples than a batch make one batch. A last batch of a single sample joins the one before it: batch norm
-    has no variance of one.
-    """
-    num_whole, rest = divmod(num_samples, batch_size)
-    edges = [(i * batch_size, (i + 1) * batch_size) for i in range(num_whole)]
-    if rest == 0 or (drop_last and num_whole):
-        return edges
-    if rest == 1 and num_whole:
-        return [*edges[:-1], (edges[-1][0], num_samples)]
-    return [*edges, (num_whole * batch_size, num_samples)]
 
 
 @dataclass(frozen=True)  # a tuple would already have an "index"
 class Source:
     """Pictures, uint8 (N, H, W, C), or rows or windows, float32; their targets; the samples that are meant.
 
-    Targets are int64 (N,), or float32 (N, num_outputs).
+    Targets are int64 (N,), or float32 (N, num_outputs). Weights are float32 (N,), where samples do not count the same.
     """
 
     images: NDArray[Any]
     targets: NDArray[Any]
     index: Index
-
-
-@dataclass(frozen=True)
-class Order:
-    """How samples come: as they lie, unless `shuffle`; `drop_last`: without a last batch that is not full.
-
-    With `mix_alpha` batches carry what mixing needs: shares from Beta(alpha, alpha), and three uniform numbers.
-    """
-
-    seed: int = 0
-    shuffle: bool = False
-    drop_last: bool = False
-    mix_alpha: float | None = None
+    weights: NDArray[np.float32] | None = None
 
 
 class Chunk(NamedTuple):
@@ -80,7 +53,7 @@ class ArrayBatches:
         source: Source,
         placement: Placement,
         batch_size: int,
-        order: Order = Order(),
+        order: Order = AS_THEY_LIE,
         transforms: Sequence[Transform] = (),
         *,
         reads_ahead: bool | None = None,
@@ -88,6 +61,7 @@ class ArrayBatches:
         """`reads_ahead`: use a thread; unless given, where batches are transformed, copied to a GPU, or large."""
         self._images, self._index = source.images, source.index
         self._targets = torch.as_tensor(np.array(source.targets))
+        self._weights = _relative(source)
         self._placement = placement
         self._order = order
         self._transforms = tuple(transforms)
@@ -127,9 +101,23 @@ class ArrayBatches:
             yield from chunk.batches
 
     def _ordered(self, number: int) -> Index:
-        if not self._order.shuffle:
-            return self._index
-        return generator(self._order.seed, number, Stream.ORDER).permutation(self._index)
+        random = generator(self._order.seed, number, Stream.ORDER)
+        match self._order.sampler:
+            case "sequential":
+                return self._index
+            case "random":
+                return random.permutation(self._index)
+            case "weighted":
+                return self._index[
+                    even_out(self._targets.numpy().reshape(len(self._targets), -1)[self._index, 0], random)
+                ]
+
+    def _rows(self, order: Index, places: Index) -> Index:
+        """Which random numbers belong to the samples at these places of an epoch's order: of each sample its own.
+
+        One that comes several times must not be changed in the same way every time: it has those of its place.
+        """
+        return places if self._order.sampler == "weighted" else order[places]
 
     def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._ordered(number)
@@ -138,17 +126,24 @@ class ArrayBatches:
         mix = self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
             edges = [self._mine(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
-            index = np.concatenate([order[begin:end] for begin, end in edges])
+            places = np.concatenate([np.arange(begin, end) for begin, end in edges])
+            index, rows = order[places], self._rows(order, places)
             images = self._images[index]
             if draws is not None:
-                images = apply(self._transforms, images, draws[index])
+                images = apply(self._transforms, images, draws[rows])
             chosen = torch.from_numpy(index)
-            tensors = [torch.from_numpy(images), self._targets[chosen], *([] if mix is None else [mix[chosen]])]
-            upload = None if uploader is None else uploader.start(tensors)
-            placed = [self._placement.tensor(tensor) for tensor in tensors] if upload is None else upload.tensors
+            given = {
+                "images": torch.from_numpy(images),
+                "targets": self._targets[chosen],
+                "draws": None if mix is None else mix[torch.from_numpy(rows)],
+                "weights": None if self._weights is None else self._weights[chosen],
+            }
+            tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+            upload = None if uploader is None else uploader.start(list(tensors.values()))
+            placed = map(self._placement.tensor, tensors.values()) if upload is None else upload.tensors
             sizes = [end - begin for begin, end in edges]
-            split = [torch.split(tensor, sizes) for tensor in placed]
-            yield Chunk([Batch(*parts) for parts in zip(*split, strict=True)], upload)
+            split = zip(*(torch.split(tensor, sizes) for tensor in placed), strict=True)
+            yield Chunk([Batch(**dict(zip(tensors, parts, strict=True))) for parts in split], upload)
 
     def _mix(self, number: int) -> Tensor | None:
         if self._order.mix_alpha is None:
@@ -164,7 +159,7 @@ class ResidentBatches(ArrayBatches):
         source: Source,
         placement: Placement,
         batch_size: int,
-        order: Order = Order(),
+        order: Order = AS_THEY_LIE,
         transforms: Sequence[Transform] = (),
     ) -> None:
         if transforms:
@@ -172,16 +167,34 @@ class ResidentBatches(ArrayBatches):
         super().__init__(source, placement, batch_size, order, reads_ahead=False)
         self._resident = whole(source.images, placement)
         self._resident_targets = placement.tensor(self._targets)
+        self._resident_weights = None if self._weights is None else placement.tensor(self._weights)
 
     def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
-        order = self._placement.tensor(torch.from_numpy(self._ordered(number)))
-        mix = self._mix(number)
-        placed = None if mix is None else self._placement.tensor(mix)
+        order = self._ordered(number)
+        rows = self._placement.tensor(torch.from_numpy(self._rows(order, np.arange(len(order)))))
+        placed, mix = self._placement.tensor(torch.from_numpy(order)), self._mix(number)
+        draws = None if mix is None else self._placement.tensor(mix)
         for edge in self._bounds[start:]:
-            begin, end = self._mine(*edge)
-            index = order[begin:end]
-            draws = None if placed is None else placed[index]
-            yield Chunk([Batch(self._resident[index], self._resident_targets[index], draws)])
+            mine = slice(*self._mine(*edge))
+            index = placed[mine]
+            yield Chunk(
+                [
+                    Batch(
+                        self._resident[index],
+                        self._resident_targets[index],
+                        None if draws is None else draws[rows[mine]],
+                        None if self._resident_weights is None else self._resident_weights[index],
+                    )
+                ]
+            )
+
+
+def _relative(source: Source) -> Tensor | None:
+    """Weights as shares of the largest that is meant: only ratios count, and sums cannot overflow."""
+    if source.weights is None:
+        return None
+    largest = source.weights[source.index].max(initial=0.0)
+    return torch.from_numpy(source.weights / (largest or 1.0))
 
 
 def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:

@@ -1,60 +1,70 @@
-"""Mixes pairs of training pictures and their losses, with a share for each pair that belongs to the sample.
+"""Mixes pairs of training pictures, with a share for each pair that belongs to the sample.
 
 Axes: B samples of a batch, C channels, H and W pixels.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-
-from worker.engine.losses import Each, Focal
-
-WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # with class weights they divide by the sum of the weights
+from torch import Tensor
 
 
-class Mixed(NamedTuple):
-    """Pictures, (B, C, H, W); the index of each one's partner, (B,); the share that is its own, (B,), 0..1."""
+class Pairs(NamedTuple):
+    """Who is mixed with whom: the index of each one's partner, (B,); the share that is its own, (B,), 0..1.
 
-    images: Tensor
+    `inside`: the pixels that are the partner's, (B, H, W), where pictures are not blended.
+    """
+
     partner: Tensor
     share: Tensor
+    inside: Tensor | None = None
 
 
-Mixer = Callable[[Tensor, Tensor], Mixed]
+class Mixture(ABC):
+    """A way of mixing. `alpha`: the parameter of the Beta distribution that shares come from."""
+
+    def __init__(self, alpha: float) -> None:
+        self.alpha = alpha
+
+    @abstractmethod
+    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
+        """Choose partners and shares by `draws`, (B, 4), as `draw_mix` makes them."""
+
+    @abstractmethod
+    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+        """The mixed pictures, float (B, C, H, W)."""
 
 
-class Mixture(NamedTuple):
-    """A way of mixing, and the parameter of the Beta distribution that shares come from."""
-
-    mixer: Mixer
-    alpha: float
-
-
-def mixup(images: Tensor, draws: Tensor) -> Mixed:
+class Mixup(Mixture):
     """Blend each picture with its partner's; its own share is max(w, 1 - w) of w ~ Beta(alpha, alpha).
 
     luz gives that larger share to the partner, contrary to its own text.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017; luz_callback_mixup.
-
-    Args:
-        images: float, (B, C, H, W).
-        draws: (B, 4), as `draw_mix` makes them.
     """
-    share, partner = torch.maximum(draws[:, 0], 1 - draws[:, 0]), ring(draws[:, 1])
-    return Mixed(torch.lerp(images[partner], images, share.view(-1, 1, 1, 1)), partner, share)
+
+    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
+        return Pairs(ring(draws[:, 1]), torch.maximum(draws[:, 0], 1 - draws[:, 0]))
+
+    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+        return torch.lerp(images[pairs.partner], images, pairs.share.view(-1, 1, 1, 1))
 
 
-def cutmix(images: Tensor, draws: Tensor) -> Mixed:
+class Cutmix(Mixture):
     """Put a box of the partner's picture, of 1 - w of the area with w ~ Beta(alpha, alpha), at a random place.
 
     The share is by the pixels that are left. Source: Yun et al., "CutMix", 2019.
     """
-    partner, (height, width) = ring(draws[:, 1]), images.shape[2:]
-    inside = _between(draws[:, 2], draws[:, 0], height)[:, :, None] & _between(draws[:, 3], draws[:, 0], width)[:, None]
-    share = 1 - inside.float().mean(dim=(1, 2))
-    return Mixed(torch.where(inside[:, None], images[partner], images), partner, share)
+
+    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
+        down = _between(draws[:, 2], draws[:, 0], height)
+        across = _between(draws[:, 3], draws[:, 0], width)
+        inside = down[:, :, None] & across[:, None]
+        return Pairs(ring(draws[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
+
+    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+        assert pairs.inside is not None  # noqa: S101 - `pair` made it
+        return torch.where(pairs.inside[:, None], images[pairs.partner], images)
 
 
 def _between(centre: Tensor, share: Tensor, size: int) -> Tensor:
@@ -70,25 +80,3 @@ def ring(draws: Tensor) -> Tensor:
     partner = torch.empty_like(order)
     partner[order] = order.roll(-1)
     return partner
-
-
-class MixedLoss(nn.Module):
-    """The mean of each picture's loss against its own target and its partner's, by their shares.
-
-    For cross entropy that is the loss against the mixed probabilities.
-    """
-
-    def __init__(self, loss: nn.Module) -> None:
-        """`loss` gives a mean, and each sample's when its `reduction` is "none"."""
-        super().__init__()
-        self._each = Each(loss)
-        self._weight = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
-
-    def forward(self, pred: Tensor, targets: Tensor, mixed: Mixed) -> Tensor:
-        """A scalar, from scores (B, num_outputs), the pictures' own targets, and how they were mixed."""
-        own, other = self._each(pred, targets), self._each(pred, targets[mixed.partner])
-        total = torch.lerp(other, own, mixed.share)
-        if self._weight is None:
-            return total.mean()
-        weight = self._weight[targets]
-        return total.sum() / torch.lerp(weight[mixed.partner], weight, mixed.share).sum()

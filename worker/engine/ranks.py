@@ -50,6 +50,8 @@ class Ranks:
             forward=forward,
             train_batches=run.train_batches.share(self.rank, self.count),
             train_tally=Gathered(run.train_tally),
+            num_ranks=self.count,
+            add_up=_added_up,
             part_size=None if run.part_size is None else max(1, run.part_size // self.count),
         )
 
@@ -83,8 +85,8 @@ class Gathered(Tally):
     def __init__(self, tally: Tally) -> None:
         vars(self).update(vars(tally))
 
-    def update(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
-        super().update(_gathered(pred), _gathered(target), loss)
+    def update(self, pred: Tensor, target: Tensor, loss: Tensor, mass: Tensor | None = None) -> None:
+        super().update(_gathered(pred), _gathered(target), loss, mass)
 
 
 class Together(Callback):
@@ -134,6 +136,13 @@ class Together(Callback):
             state.interrupt()
         if stopped:
             state.stop("another process of the job stopped", at_once=bool(cut_short))
+
+
+def _added_up(mine: Tensor) -> Tensor:
+    """The sum over all ranks, on every rank; all must ask."""
+    total = mine.detach().clone()
+    dist.all_reduce(total)
+    return total
 
 
 def _gathered(part: Tensor) -> Tensor:

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging, update_batch_norm
+from worker.engine.batch import Batch
 from worker.engine.batches import ArrayBatches
 from worker.engine.callback import Callback, Hooks, Switches, Warn, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
 from worker.engine.device import Placement
 from worker.engine.loop import Loop
 from worker.engine.metrics.tally import Tally
+from worker.engine.mixing import Mixture
 from worker.engine.relief import Relief
 from worker.engine.snapshot import RandomState, Stateful
 from worker.engine.state import RunState
-from worker.engine.steps import Batch, Clip, Forward, Mix, TrainStep, ValidStep
+from worker.engine.steps import Clip, Forward, TrainStep, ValidStep
 from worker.engine.transfer import Transferred
 
 
@@ -35,6 +37,7 @@ class Run:
         new_tally: sums with all metrics, those of the last evaluation too.
         transferred: what became of weights that it began with, if with any.
         frozen: names of parameters that stay as they are.
+        num_ranks: processes that train it together; `add_up` gives the sum of a scalar over all of them.
     """
 
     state: RunState
@@ -55,10 +58,12 @@ class Run:
     keep_best: KeepBest | None
     transferred: Transferred | None = None
     frozen: tuple[str, ...] = ()
-    mix: Mix | None = None
+    mix: Mixture | None = None
     averaging: Averaging | None = None
     part_size: int | None = None
     relief: Relief | None = None
+    num_ranks: int = 1
+    add_up: Callable[[Tensor], Tensor] = lambda mine: mine
 
     def loop(self, observers: Sequence[Callback] = (), warn: Warn = to_nobody) -> Loop[Batch]:
         """The loop over it all: guard first, observers last, so that they see what the others decided.
@@ -88,6 +93,8 @@ class Run:
             averaging=self.averaging,
             part_size=self.part_size,
             relief=self.relief,
+            num_ranks=self.num_ranks,
+            add_up=self.add_up,
         )
 
     def parts(self) -> dict[str, Stateful]:

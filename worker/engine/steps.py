@@ -1,37 +1,22 @@
 """What is done with one batch, in a visible order; everything that alters the maths is here."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging
+from worker.engine.batch import Batch
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
 from worker.engine.metrics.tally import Tally
-from worker.engine.mixing import MixedLoss, Mixer
+from worker.engine.mixing import Mixture, Pairs
 from worker.engine.relief import Relief
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
-
-
-class Batch(NamedTuple):
-    """Pictures, uint8 (B, H, W, C), and targets: int64 (B,) classes or float32 (B, num_outputs).
-
-    `draws` is what mixing needs of each sample, (B, 4), where pictures are mixed.
-    """
-
-    images: Tensor
-    targets: Tensor
-    draws: Tensor | None = None
-
-    def parts(self, size: int) -> list["Batch"]:
-        """The batch in parts of at most `size`, as equal as they can be: batch norm has no variance of one."""
-        num_parts = -(-len(self.targets) // size)
-        split = [tensor.tensor_split(num_parts) for tensor in self if tensor is not None]
-        return [Batch(*tensors) for tensors in zip(*split, strict=True)]
+from worker.engine.weighing import TINY, WeightedMean
 
 
 class Clip(NamedTuple):
@@ -62,7 +47,7 @@ class Forward:
         """`still`: modules of the network that are in evaluation mode even while it is trained."""
         self.network = network
         self._preprocess = preprocess
-        self._loss = loss
+        self._loss = WeightedMean(loss)
         self._autocast = placement.autocast()
         self._still = tuple(still)
 
@@ -93,17 +78,22 @@ class Forward:
         other.network = network
         return other
 
-    def loss(self, pred: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss, a scalar."""
-        loss: Tensor = self._loss(pred, targets)
+    def loss(self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None) -> Tensor:
+        """The mean loss, a scalar; of samples that were mixed, if `pairs` says how."""
+        loss: Tensor = self._loss(pred, targets, weights, pairs)
         return loss
 
+    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None) -> Tensor | None:
+        """By how much that mean counts among those of other batches; None: by its number of samples."""
+        return self._loss.mass(targets, weights, pairs)
 
-class Mix(NamedTuple):
-    """How pictures are mixed, and the loss that knows of it."""
 
-    mixer: Mixer
-    loss: MixedLoss
+class Found(NamedTuple):
+    """Of a batch: its raw scores and its mean loss, detached; by how much it counts, if not by its samples."""
+
+    pred: Tensor
+    loss: Tensor
+    mass: Tensor | None
 
 
 class TrainStep:
@@ -118,15 +108,19 @@ class TrainStep:
         *,
         scaler: torch.amp.GradScaler | None = None,
         clip: Clip | None = None,
-        mix: Mix | None = None,
+        mix: Mixture | None = None,
         averaging: Averaging | None = None,
         part_size: int | None = None,
         relief: Relief | None = None,
+        num_ranks: int = 1,
+        add_up: Callable[[Tensor], Tensor] = lambda mine: mine,
     ) -> None:
         """`part_size`: samples that are passed through the network at a time; unless given, a whole batch.
 
-        `relief`: makes them fewer where the device has no memory for them.
+        `relief`: makes them fewer where the device has no memory for them. `num_ranks` processes train together, each
+        on a part of every batch, and average their gradients; `add_up` gives the sum of a scalar over all of them.
         """
+        self._num_ranks, self._add_up = num_ranks, add_up
         self._mix = mix
         self._averaging = averaging
         self._part_size, self._relief = part_size, relief
@@ -149,70 +143,92 @@ class TrainStep:
     def __call__(self, batch: Batch, state: RunState) -> None:
         state.lr, state.batch_size = self._optimizer.param_groups[0]["lr"], len(batch.targets)
         random = RandomState().state_dict() if self._searches else {}
-        pred, loss = self._gradients(batch, state)
+        found = self._gradients(batch, state)
         self._call("on_train_batch_before_step", state)
         if self._searches:
-            losses = self._losses(loss, batch, state, random)
+            losses = self._losses(found.loss, batch, state, random)
             self._optimizer.step(lambda: float(next(losses)))
-            state.pred, state.loss = pred, loss
+            state.pred, state.loss = found.pred, found.loss
         else:
             self._step()
         if self._averaging is not None:
             self._averaging.after_step(state)
         self._call("on_train_batch_after_step", state)
-        self._tally.update(pred, batch.targets, loss)
+        self._tally.update(found.pred, batch.targets, found.loss, found.mass)
 
-    def _gradients(self, batch: Batch, state: RunState) -> tuple[Tensor, Tensor]:
-        """Put the batch's gradients in their places; its raw scores and mean loss, detached."""
+    def _gradients(self, batch: Batch, state: RunState) -> Found:
+        """Put the batch's gradients in their places."""
         if self._relief is None:
             return self._gradients_of(batch, state, self._part_size)
         return self._relief.of(lambda size: self._gradients_of(batch, state, size), len(batch.targets))
 
-    def _gradients_of(self, batch: Batch, state: RunState, part_size: int | None) -> tuple[Tensor, Tensor]:
+    def _gradients_of(self, batch: Batch, state: RunState, part_size: int | None) -> Found:
         self._optimizer.zero_grad()
-        if part_size is None:
-            pred, loss = self._backward(batch, state, 1.0)
-        else:
-            parts = batch.parts(part_size)
-            shares = [len(part.targets) / len(batch.targets) for part in parts]
-            found = [self._backward(part, state, share) for part, share in zip(parts, shares, strict=True)]
-            pred = torch.cat([part_pred for part_pred, _ in found])
-            losses = [part_loss * share for (_, part_loss), share in zip(found, shares, strict=True)]
-            loss = torch.stack(losses).sum()
+        parts = [batch] if part_size is None else batch.parts(part_size)
+        pairs = [self._pairs(part) for part in parts]
+        shares, mass = self._shares(parts, pairs)
+        found = [
+            self._backward(part, pair, share, state) for part, pair, share in zip(parts, pairs, shares, strict=True)
+        ]
+        pred, loss = found[0]
+        if len(parts) > 1:
+            pred, loss = torch.cat([pred for pred, _ in found]), torch.stack([loss for _, loss in found]).sum()
         if self._searches:
             for parameter in self._parameters:  # L-BFGS takes views of them, which channels_last has none of
                 parameter.grad = None if parameter.grad is None else parameter.grad.contiguous()
         state.target, state.pred, state.loss = batch.targets, pred, loss
-        return pred, loss
+        return Found(pred, loss, mass)
 
-    def _backward(self, part: Batch, state: RunState, share: float) -> tuple[Tensor, Tensor]:
-        """Add `share` of the gradients of a part's mean loss; its raw scores and that loss, detached."""
-        call, state.target = self._call, part.targets
-        mixed = None
+    def _pairs(self, part: Batch) -> Pairs | None:
         if self._mix is None or part.draws is None:
+            return None
+        return self._mix.pair(part.draws, *part.images.shape[1:3])
+
+    def _shares(
+        self, parts: Sequence[Batch], pairs: Sequence[Pairs | None]
+    ) -> tuple[Sequence[float | Tensor], Tensor | None]:
+        """By how much each part's mean loss counts in the batch's, and by how much the whole batch counts.
+
+        Where several processes average what they find, each one's is that many times as large.
+        """
+        masses = [
+            mass
+            for part, pair in zip(parts, pairs, strict=True)
+            if (mass := self._forward.mass(part.targets, part.weights, pair)) is not None
+        ]
+        if not masses:
+            num_samples = sum(len(part.targets) for part in parts)
+            return [len(part.targets) / num_samples for part in parts], None
+        mine = torch.stack(masses)
+        total = self._add_up(mine.sum())
+        return (mine * self._num_ranks / total.clamp_min(TINY)).unbind(), total
+
+    def _backward(
+        self, part: Batch, pairs: Pairs | None, share: float | Tensor, state: RunState
+    ) -> tuple[Tensor, Tensor]:
+        """Add `share` of the gradients of a part's mean loss; its raw scores and that share of the loss, detached."""
+        call, state.target = self._call, part.targets
+        if self._mix is None or pairs is None:
             pred = self._forward.pred(part.images)
         else:
-            mixed = self._mix.mixer(self._forward.prepare(part.images), part.draws)
-            pred = self._forward.scores(mixed.images)
+            pred = self._forward.scores(self._mix.blend(self._forward.prepare(part.images), pairs))
         state.pred = pred.detach()
         call("on_train_batch_after_pred", state)
-        if self._mix is None or mixed is None:
-            loss = self._forward.loss(pred, part.targets)
-        else:
-            loss = self._mix.loss(pred, part.targets, mixed)
+        loss = self._forward.loss(pred, part.targets, part.weights, pairs)
         state.loss = loss.detach()
         call("on_train_batch_after_loss", state)
         call("on_train_batch_before_backward", state)
-        weighted = loss if share == 1.0 else loss * share
-        (weighted if self._scaler is None else self._scaler.scale(weighted)).backward()  # type: ignore[no-untyped-call]
-        return state.pred, state.loss
+        is_whole = not isinstance(share, Tensor) and share == 1.0
+        counted = loss if is_whole else loss * share
+        (counted if self._scaler is None else self._scaler.scale(counted)).backward()  # type: ignore[no-untyped-call]
+        return state.pred, state.loss if is_whole else counted.detach()
 
     def _losses(self, first: Tensor, batch: Batch, state: RunState, random: dict[str, Any]) -> Iterator[Tensor]:
         """The loss at hand, then that of every further point which the optimizer asks for, all on one dropout mask."""
         yield first
         while True:
             RandomState().load_state_dict(random)
-            yield self._gradients(batch, state)[1]
+            yield self._gradients(batch, state).loss
 
     def _step(self) -> None:
         if self._clip is not None:
@@ -245,13 +261,13 @@ class ValidStep:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, state: RunState) -> None:
-        images, targets, _ = batch
+        targets, weights = batch.targets, batch.weights
         state.batch_size, state.target = len(targets), targets
-        state.pred = self._pred(images)
+        state.pred = self._pred(batch.images)
         self._call("on_valid_batch_after_pred", state)
-        state.loss = self._forward.loss(state.pred, targets)
+        state.loss = self._forward.loss(state.pred, targets, weights)
         self._call("on_valid_batch_after_loss", state)
-        self._tally.update(state.pred, targets, state.loss)
+        self._tally.update(state.pred, targets, state.loss, self._forward.mass(targets, weights))
 
     def _pred(self, images: Tensor) -> Tensor:
         if self._relief is None:

@@ -26,7 +26,7 @@ from tests.support.builders import dataset_version
 from tests.support.builders import job as job_row
 from tests.support.processes import is_alive, wait_for
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
+from tests.support.training import Memory, job, pack, weigh
 from worker import launcher, trainer
 from worker.heart import Cadence
 from worker.launcher import RankChannel
@@ -70,12 +70,30 @@ def command(spec: JobSpec, dataset: Path, folder: Path) -> Memory:
     return told
 
 
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same samples, each with a weight."""
+    folder = tmp_path_factory.mktemp("weighted") / "it"
+    weigh(pack(folder, num_samples=90))
+    return folder
+
+
+WEIGHTED: dict[str, Any] = {
+    "loss": {"name": "cross_entropy", "class_weights": [1.0, 2.0, 4.0]},
+    "sampler": "weighted",
+    "accumulate_batches": 2,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_have_the_curve_of_one(dataset: Path, tmp_path: Path) -> None:
-    alone = Memory()
-    assert trainer.run_job(start(job(**PLAIN), dataset, tmp_path / "alone"), alone) == 0
-    curve = command(job(**PLAIN, resources={"devices": 2}), dataset, tmp_path).points()
+@pytest.mark.parametrize(("fixture", "changes"), [("dataset", {}), ("weighted", WEIGHTED)])
+def test_two_processes_have_the_curve_of_one(
+    fixture: str, changes: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    alone, dataset, asked = Memory(), request.getfixturevalue(fixture), PLAIN | changes
+    assert trainer.run_job(start(job(**asked), dataset, tmp_path / "alone"), alone) == 0
+    curve = command(job(**asked, resources={"devices": 2}), dataset, tmp_path).points()
     assert curve.keys() == alone.points().keys()
     for place, value in alone.points().items():
         assert curve[place] == pytest.approx(value, abs=1e-5), place

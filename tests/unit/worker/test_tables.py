@@ -14,7 +14,6 @@ from core.spec import JobSpec
 from tests.support.training import InterruptAt, cpu, weights_hash
 from worker.assemble import assemble
 from worker.engine import snapshot
-from worker.engine.losses import Each
 from worker.engine.run import Run
 from worker.failures import explain
 
@@ -51,7 +50,7 @@ def test_a_regression_learns_scaled_targets_and_is_measured_as_they_are(loss: st
     )
     run.loop().fit(run.state)
     batch = next(run.valid_batches.epoch(1))
-    each = Each(run.forward._loss)(torch.zeros(len(batch.targets), 1), batch.targets)
+    each = run.forward._loss._each(torch.zeros(len(batch.targets), 1), batch.targets)
     assert each.shape == (len(batch.targets),)
     metrics = run.state.metrics
     assert metrics["valid_loss"] < 1.0  # of targets with a deviation of 1

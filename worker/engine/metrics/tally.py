@@ -1,7 +1,7 @@
-"""The running sums of a phase: the loss, weighted by samples, and metrics; the step never waits for them."""
+"""The running sums of a phase: the loss, by samples or their weights, and metrics; the step never waits for them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,15 @@ MAX_PENDING_VALUES = 2**20
 def _alone() -> bool:
     """What torchmetrics asks before it sums over processes: these hand over whole batches, see `ranks.Gathered`."""
     return False
+
+
+class Taken(NamedTuple):
+    """A batch that is not folded into the sums yet."""
+
+    pred: Tensor
+    target: Tensor
+    loss: Tensor
+    mass: Tensor | None
 
 
 class Tally:
@@ -29,15 +38,15 @@ class Tally:
         for metric in self._metrics.values():
             metric.distributed_available_fn = _alone
         self._adapt = adapt
-        self._loss_sum = 0.0
+        self._loss_sum = self._mass = 0.0
         self._num_samples = 0
-        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._pending: list[Taken] = []
         self._num_pending_values = 0
 
     @property
     def num_samples(self) -> int:
         """Of the phase so far."""
-        return self._num_samples + sum(len(target) for _, target, _ in self._pending)
+        return self._num_samples + sum(len(taken.target) for taken in self._pending)
 
     @property
     def names(self) -> set[str]:
@@ -45,41 +54,51 @@ class Tally:
         return {"loss", *self._metrics}
 
     def reset(self) -> None:
-        self._loss_sum, self._num_samples = 0.0, 0
+        self._loss_sum, self._mass, self._num_samples = 0.0, 0.0, 0
         self._pending, self._num_pending_values = [], 0
         for metric in self._metrics.values():
             metric.reset()
 
-    def update(self, pred: Tensor, target: Tensor, loss: Tensor) -> None:
-        """Take a batch: raw scores (B, num_outputs), targets, and the mean loss, all detached."""
-        self._pending.append((pred, target, loss))
+    def update(self, pred: Tensor, target: Tensor, loss: Tensor, mass: Tensor | None = None) -> None:
+        """Take a batch: raw scores (B, num_outputs), targets, and the mean loss, all detached.
+
+        `mass`: by how much that mean counts; its number of samples unless given.
+        """
+        self._pending.append(Taken(pred, target, loss, mass))
         self._num_pending_values += pred.numel()
         if len(self._pending) >= MAX_PENDING_BATCHES or self._num_pending_values >= MAX_PENDING_VALUES:
             self._fold()
 
     def _fold(self) -> None:
-        preds, targets, _ = zip(*self._pending, strict=True)
-        self._loss_sum, self._num_samples = self._with_pending()
+        taken = self._pending
+        self._num_samples = self.num_samples
+        self._loss_sum, self._mass = self._with_pending()
         self._pending, self._num_pending_values = [], 0
         if self._metrics:
+            preds, targets = [one.pred for one in taken], [one.target for one in taken]
             scores, target = self._adapt(torch.cat(preds), torch.cat(targets))
             for metric in self._metrics.values():
                 metric.update(scores, target)
 
-    def _with_pending(self) -> tuple[float, int]:
+    def _with_pending(self) -> tuple[float, float]:
+        """The sum of losses by mass, and that of masses."""
         if not self._pending:
-            return self._loss_sum, self._num_samples
-        losses = torch.stack([loss for _, _, loss in self._pending]).tolist()
-        sizes = [len(target) for _, target, _ in self._pending]
+            return self._loss_sum, self._mass
+        losses = torch.stack([one.loss for one in self._pending]).tolist()
+        masses = self._pending_masses().tolist()
         return (
-            self._loss_sum + sum(loss * size for loss, size in zip(losses, sizes, strict=True)),
-            self._num_samples + sum(sizes),
+            self._loss_sum + sum(loss * mass for loss, mass in zip(losses, masses, strict=True)),
+            self._mass + sum(masses),
         )
 
+    def _pending_masses(self) -> Tensor:
+        given = [one.mass for one in self._pending if one.mass is not None]
+        return torch.stack(given) if given else torch.tensor([float(len(one.target)) for one in self._pending])
+
     def mean_loss(self) -> float:
-        """Of the phase so far; NaN before its first batch. Waits for the device."""
-        loss_sum, num_samples = self._with_pending()
-        return loss_sum / num_samples if num_samples else float("nan")
+        """Of the phase so far; NaN before its first batch, or while nothing counts. Waits for the device."""
+        loss_sum, mass = self._with_pending()
+        return loss_sum / mass if mass else float("nan")
 
     def values(self) -> dict[str, float]:
         """The loss and every metric that is a number; to be called when the phase is over."""
@@ -99,23 +118,27 @@ class Tally:
 
     def state_dict(self) -> dict[str, Any]:
         """Sums, and what is pending, as tensors of all pending batches and their sizes."""
-        preds, targets, losses = zip(*self._pending, strict=True) if self._pending else ((), (), ())
+        preds, targets, losses, _ = zip(*self._pending, strict=True) if self._pending else ((), (), (), ())
+        masses = [one.mass for one in self._pending if one.mass is not None]
         return {
             "loss_sum": self._loss_sum,
+            "mass": self._mass,
             "num_samples": self._num_samples,
             "sizes": [len(target) for target in targets],
             "pending": [torch.cat(preds), torch.cat(targets), torch.stack(losses)] if preds else [],
+            "pending_masses": [torch.stack(masses)] if masses else [],
             "metrics": {name: _copied(metric.metric_state) for name, metric in self._metrics.items()},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._loss_sum, self._num_samples = saved["loss_sum"], saved["num_samples"]
+        self._loss_sum, self._mass, self._num_samples = saved["loss_sum"], saved["mass"], saved["num_samples"]
         self._pending = []
         if saved["pending"]:
             preds, targets, losses = saved["pending"]
-            split = zip(preds.split(saved["sizes"]), targets.split(saved["sizes"]), losses.unbind(), strict=True)
-            self._pending = list(split)
-        self._num_pending_values = sum(pred.numel() for pred, _, _ in self._pending)
+            masses = saved["pending_masses"][0].unbind() if saved["pending_masses"] else [None] * len(saved["sizes"])
+            split = preds.split(saved["sizes"]), targets.split(saved["sizes"]), losses.unbind(), masses
+            self._pending = [Taken(*one) for one in zip(*split, strict=True)]
+        self._num_pending_values = sum(one.pred.numel() for one in self._pending)
         for name, metric in self._metrics.items():
             restore(metric, saved["metrics"][name])
 

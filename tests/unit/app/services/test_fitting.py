@@ -172,10 +172,17 @@ def test_what_several_processes_cannot_share_is_refused(changes: dict[str, Any],
 
 def test_several_processes_share_what_they_can() -> None:
     resolved(batch_size=8, drop_last=False, resources={"devices": 2})
-    (warning,) = resolved(
-        loss={"name": "cross_entropy", "class_weights": "balanced"}, resources={"devices": 2}
-    ).warnings
-    assert warning.startswith("with class_weights")
+    balanced = {"name": "cross_entropy", "class_weights": "balanced"}
+    assert resolved(loss=balanced, resources={"devices": 2}).warnings == ()
+
+
+def test_a_sampler_evens_out_classes_once_where_there_are_any() -> None:
+    resolved(sampler="weighted")
+    (warning,) = resolved(sampler="weighted", loss={"name": "cross_entropy", "class_weights": "balanced"}).warnings
+    assert "both even out the classes" in warning
+    for task in ("regression", "multilabel"):
+        facts = PICTURES._replace(task=task)
+        assert [pointer for pointer, _ in refusals(facts, sampler="weighted")] == ["/sampler"]
 
 
 def test_batch_sizes_are_tried_by_one_process() -> None:

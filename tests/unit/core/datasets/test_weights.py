@@ -21,7 +21,7 @@ BEFORE = "aab85d88576817bacb9c530d4da5054bc6d1b29405e3d11a85028b93d632f132"
 TABLE = "size,kind,importance\n1,a,1\n2,b,0.5\n3,a,0\n,b,7\n5,b,2e0\n"
 
 
-def table(folder: Path, text: str = TABLE, name: str = "out", **options: Any) -> tuple[Packed, dict[str, Any]]:
+def table(folder: Path, text: str = TABLE, name: str = "out", /, **options: Any) -> tuple[Packed, dict[str, Any]]:
     path = folder / "table.csv"
     path.write_text(text)
     _, report = pack_table(path, folder / name, Limits(), {"weight": "importance", **options})
@@ -45,7 +45,8 @@ def test_a_column_weighs_the_rows_that_are_kept(tmp_path: Path) -> None:
     train = packed.split("train")
     assert packed.meta.weighted
     assert train.weights is not None
-    assert (train.weights.dtype, train.weights.tolist()) == (np.float32, [1, 0.5, 0, 2])
+    assert train.weights.dtype == np.float32
+    assert train.weights.tolist() == [1, 0.5, 0, 2]
     assert packed.meta.table is not None
     assert [column.name for column in packed.meta.table.columns] == ["size"]
     assert packed.meta.classes == ("a", "b")  # the last column that is not the weights'
@@ -56,7 +57,7 @@ def test_a_column_weighs_the_rows_that_are_kept(tmp_path: Path) -> None:
 def test_the_hash_covers_weights_and_is_as_before_without_them(tmp_path: Path) -> None:
     first, _ = table(tmp_path)
     other, _ = table(tmp_path, TABLE.replace("0.5", "0.25"), "other")
-    without, _ = table(tmp_path, name="without", weight=None, ignore=["importance"])
+    without, _ = table(tmp_path, TABLE, "without", weight=None, ignore=["importance"])
     assert len({packed.meta.content_hash for packed in (first, other, without)}) == 3
     assert (
         without.meta.content_hash == "aab85d88576817bacb9c530d4da5054bc6d1b29405e3d11a85028b93d632f132"

@@ -1,14 +1,17 @@
 """Batches: sizes, order, and that neither a thread nor a resume changes them."""
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.training import cpu
-from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source, bounds
-from worker.engine.steps import Batch
+from worker.engine.batch import Batch
+from worker.engine.batches import ArrayBatches, ResidentBatches, Source
+from worker.engine.order import Order, bounds, even_out
 from worker.engine.transforms import Affine, HorizontalFlip, RandomCrop, Transform
 
 TRANSFORMS: list[Transform] = [HorizontalFlip(), Affine(degrees=20), RandomCrop(1)]
@@ -46,7 +49,7 @@ def test_sizes_of_batches(samples: int, size: int, drop_last: bool, sizes: list[
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    batches = ArrayBatches(source(index=np.arange(10, 50)), cpu(), 8, Order(seed=1, shuffle=True))
+    batches = ArrayBatches(source(index=np.arange(10, 50)), cpu(), 8, Order(seed=1, sampler="random"))
     first = torch.cat([batch.targets for batch in batches.epoch(1)])
     second = torch.cat([batch.targets for batch in batches.epoch(2)])
     assert sorted(first.tolist()) == list(range(10, 50))
@@ -56,7 +59,7 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
 
 def test_pictures_stay_with_their_targets() -> None:
     origin = source()
-    for batch in ArrayBatches(origin, cpu(), 7, Order(shuffle=True)).epoch(1):
+    for batch in ArrayBatches(origin, cpu(), 7, Order(sampler="random")).epoch(1):
         assert np.array_equal(batch.images.numpy(), origin.images[batch.targets.numpy()])
 
 
@@ -64,14 +67,14 @@ def test_pictures_stay_with_their_targets() -> None:
 @pytest.mark.parametrize("reads_ahead", [True, False])
 def test_a_resumed_epoch_goes_on_with_the_very_same_batches(start: int, reads_ahead: bool) -> None:
     batches = ArrayBatches(
-        source(), cpu(), 8, Order(3, shuffle=True, drop_last=True), TRANSFORMS, reads_ahead=reads_ahead
+        source(), cpu(), 8, Order(3, sampler="random", drop_last=True), TRANSFORMS, reads_ahead=reads_ahead
     )
     assert all_equal(list(batches.epoch(2))[start:], list(batches.epoch(2, start)))
 
 
 def test_a_thread_changes_nothing() -> None:
     alone, ahead = (
-        ArrayBatches(source(), cpu(), 4, Order(3, shuffle=True), TRANSFORMS, reads_ahead=x) for x in (False, True)
+        ArrayBatches(source(), cpu(), 4, Order(3, sampler="random"), TRANSFORMS, reads_ahead=x) for x in (False, True)
     )
     assert all_equal(list(alone.epoch(1)), list(ahead.epoch(1)))
 
@@ -79,7 +82,7 @@ def test_a_thread_changes_nothing() -> None:
 def test_augmentation_does_not_depend_on_the_batch_size() -> None:
     by_target = []
     for size in (4, 16):
-        batches = ArrayBatches(source(), cpu(), size, Order(3, shuffle=True), TRANSFORMS)
+        batches = ArrayBatches(source(), cpu(), size, Order(3, sampler="random"), TRANSFORMS)
         by_target.append(
             {int(t): image for batch in batches.epoch(1) for image, t in zip(batch.images, batch.targets, strict=True)}
         )
@@ -87,7 +90,7 @@ def test_augmentation_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_resident_batches_are_the_same_batches() -> None:
-    order = Order(3, shuffle=True, drop_last=True)
+    order = Order(3, sampler="random", drop_last=True)
     plain, resident = ArrayBatches(source(), cpu(), 8, order), ResidentBatches(source(), cpu(), 8, order)
     assert all_equal(list(plain.epoch(4, 2)), list(resident.epoch(4, 2)))
 
@@ -109,3 +112,54 @@ def test_an_error_in_the_thread_is_raised_where_batches_are_taken() -> None:
 
     with pytest.raises(ZeroDivisionError, match="in the thread"):
         list(ArrayBatches(source(), cpu(), 4, transforms=[Broken()], reads_ahead=True).epoch(1))
+
+
+UNEVEN = np.array([0] * 70 + [1] * 25 + [2] * 5)
+
+
+def evened(num_epochs: int = 1, **options: Any) -> Iterator[Batch]:
+    origin = source(100)
+    batches = ArrayBatches(Source(origin.images, UNEVEN, origin.index), cpu(), 10, Order(3, "weighted"), **options)
+    for number in range(1, num_epochs + 1):
+        yield from batches.epoch(number)
+
+
+def test_a_weighted_sampler_evens_out_the_classes() -> None:
+    seen = [batch.targets for batch in evened()]
+    assert len(seen) == 10
+    assert sorted(np.bincount(torch.cat(seen)).tolist()) == [33, 33, 34]
+    assert len({tuple(targets.tolist()) for targets in seen}) == 10  # in an order of chance
+
+
+def test_a_large_class_gives_samples_of_its_own_each_and_a_small_one_all_of_them() -> None:
+    pictures = [
+        (int(target), image.numpy().tobytes())
+        for batch in evened()
+        for image, target in zip(batch.images, batch.targets, strict=True)
+    ]
+    assert [len({image for target, image in pictures if target == label}) for label in (1, 2)] == [25, 5]
+    of_large = [image for target, image in pictures if target == 0]
+    assert len(set(of_large)) == len(of_large)
+
+
+def test_a_picture_that_comes_several_times_is_changed_each_time_otherwise() -> None:
+    small = [
+        image for b in evened(transforms=TRANSFORMS) for image, t in zip(b.images, b.targets, strict=True) if t == 2
+    ]
+    assert len({image.numpy().tobytes() for image in small}) > 25
+
+
+def test_a_weighted_order_is_by_seed_and_epoch_alone() -> None:
+    twice = [torch.cat([batch.targets for batch in evened(2)]) for _ in range(2)]
+    assert torch.equal(*twice)
+    assert not torch.equal(*twice[0].chunk(2))
+
+
+@pytest.mark.parametrize("num_classes", [2, 7, 30])
+def test_classes_are_evened_out_whatever_there_is(num_classes: int) -> None:
+    random = np.random.default_rng(num_classes)
+    labels = random.integers(0, num_classes, 20)
+    found = even_out(labels, random)
+    counts = np.bincount(labels[found], minlength=num_classes)[np.unique(labels)]
+    assert len(found) == 20
+    assert counts.max() - counts.min() <= 1

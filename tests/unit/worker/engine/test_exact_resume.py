@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.datasets.packed import Packed
 from core.spec import JobSpec
 from models import tensor_file
-from tests.support.training import InterruptAt, Memory, cpu, job, pack
+from tests.support.training import InterruptAt, Memory, cpu, job, pack, weigh
 from worker.assemble import assemble
 from worker.engine import snapshot
 from worker.engine.device import Precision
@@ -23,12 +23,25 @@ MOMENTUM = {"adam", "adamw", "nadam", "radam"}
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=50)
+def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Packed]:
+    """The same samples without weights and with."""
+    folder = tmp_path_factory.mktemp("packed")
+    return {
+        False: pack(folder / "plain", num_samples=50),
+        True: weigh(pack(folder / "weighted", num_samples=50)),
+    }
 
 
 def _name(part: dict[str, Any]) -> str:
     return str(part["name"])
+
+
+KINDS = {"mixup": "mixture", "cutmix": "mixture", "ema": "average", "swa": "average", "lookahead": "average"}
+
+
+def _what(part: dict[str, Any]) -> str:
+    """Of what there is one only, it is the kind that counts."""
+    return KINDS.get(part["name"], part["name"])
 
 
 SHARE = st.sampled_from([0.0, 0.3])
@@ -51,6 +64,10 @@ TRANSFORMS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
             {"name": "vertical_flip", "p": 0.3},
             {"name": "affine", "degrees": 20.0, "translate": 0.1},
             {"name": "random_crop", "padding": 1},
+            {"name": "random_resized_crop", "scale": [0.5, 1.0]},
+            {"name": "random_erasing"},
+            {"name": "color_jitter", "brightness": 0.4},
+            {"name": "rand_augment"},
         ]
     ),
     max_size=3,
@@ -66,10 +83,17 @@ CALLBACKS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
             {"name": "csv_logger"},
             {"name": "confusion_matrix"},
             {"name": "worst_samples", "count": 3},
+            {"name": "freeze", "match": "*.weight", "until_epoch": 1},
+            {"name": "freeze", "match": "*.bias", "from_epoch": 2, "freeze_bn_stats": False},
+            {"name": "mixup"},
+            {"name": "cutmix"},
+            {"name": "ema", "decay": 0.9},
+            {"name": "swa", "start": 0.4},
+            {"name": "lookahead", "k": 2},
         ]
     ),
-    max_size=5,
-    unique_by=_name,
+    max_size=6,
+    unique_by=_what,
 )
 SCHEDULES: list[dict[str, Any] | None] = [
     None,
@@ -92,8 +116,10 @@ def jobs(draw: st.DrawFn) -> JobSpec:
         schedule=draw(st.sampled_from(schedules)),
         callbacks=draw(CALLBACKS),
         precision=draw(st.sampled_from(["fp32", "bf16", "fp16"])),
-        batch_size=draw(st.sampled_from([8, 11, 45])),
+        batch_size=draw(st.sampled_from([8, 11, 22])),
         drop_last=draw(st.booleans()),
+        accumulate_batches=draw(st.sampled_from([1, 1, 2])),
+        sampler=draw(st.sampled_from(["random", "random", "sequential", "weighted"])),
         epochs=3,
         seed=draw(st.integers(0, 2**32)),
     )
@@ -131,21 +157,24 @@ def train(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller job tells no more, and takes minutes to find
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(spec=jobs(), shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)))
-def test_any_job_resumes_to_the_bit(packed: Packed, spec: JobSpec, shares: tuple[float, float]) -> None:
+@given(spec=jobs(), has_weights=st.booleans(), shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)))
+def test_any_job_resumes_to_the_bit(
+    packed: dict[bool, Packed], spec: JobSpec, has_weights: bool, shares: tuple[float, float]
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         whole_channel = Memory()
-        whole = train(spec, packed, whole_channel, Path(name) / "whole")
+        dataset = packed[has_weights]
+        whole = train(spec, dataset, whole_channel, Path(name) / "whole")
         expected = everything(whole, Path(name))
         steps = whole.state.step
         for number, share in enumerate(shares):
             stop_at = 1 + round(share * (steps - 1))
             event(f"inside an epoch: {stop_at % whole.state.steps_per_epoch != 0}")
             channel, folder = Memory(), Path(name) / str(number)
-            first = train(spec, packed, channel, folder, stop_at=stop_at)
+            first = train(spec, dataset, channel, folder, stop_at=stop_at)
             assert first.state.step == stop_at
             _keep_the_last(folder)
-            second = train(spec, packed, channel, folder, resume=True)
+            second = train(spec, dataset, channel, folder, resume=True)
             assert everything(second, Path(name)) == expected
             assert channel.points() == whole_channel.points()
 

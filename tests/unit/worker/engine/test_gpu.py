@@ -13,8 +13,9 @@ from models import bundle
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
 from worker.assemble import assemble
 from worker.engine import snapshot
-from worker.engine.batches import ArrayBatches, Order, ResidentBatches, Source
+from worker.engine.batches import ArrayBatches, ResidentBatches, Source
 from worker.engine.device import Placement, Precision
+from worker.engine.order import Order
 from worker.engine.relief import Relief
 from worker.engine.run import Run
 from worker.protocol import UP
@@ -90,7 +91,7 @@ def test_networks_and_pictures_lie_in_channels_last(packed: Packed) -> None:
 
 
 def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed) -> None:
-    split, order = packed.split("train"), Order(3, shuffle=True)
+    split, order = packed.split("train"), Order(3, sampler="random")
     source = Source(split.images, split.targets, torch.arange(len(split.images)).numpy())
     expected = [batch.images for batch in ArrayBatches(source, cpu(), 8, order).epoch(1)]
     busy = torch.randn(4096, 4096, device="cuda")

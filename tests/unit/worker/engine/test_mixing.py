@@ -10,10 +10,11 @@ from tests.support.training import InterruptAt, cpu, job, pack, run_of, weights_
 from worker.assemble import assemble
 from worker.engine import snapshot
 from worker.engine.losses import Focal
-from worker.engine.mixing import Mixed, MixedLoss, cutmix, mixup, ring
+from worker.engine.mixing import Cutmix, Mixup, Pairs, ring
 from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.transforms import draw_mix
+from worker.engine.weighing import WeightedMean
 
 
 def draws_of(num: int, alpha: float = 0.4) -> torch.Tensor:
@@ -21,7 +22,7 @@ def draws_of(num: int, alpha: float = 0.4) -> torch.Tensor:
 
 
 def test_shares_of_mixup_are_the_larger_ones_with_the_known_mean() -> None:
-    share = mixup(torch.zeros(20_000, 1, 1, 1), draws_of(20_000)).share
+    share = Mixup(0.4).pair(draws_of(20_000), 1, 1).share
     assert share.min() >= 0.5
     assert share.mean().item() == pytest.approx(0.840, abs=0.005)
 
@@ -37,31 +38,32 @@ def test_everybody_stands_in_one_ring() -> None:
 
 def test_mixup_blends_with_the_partner_by_the_share() -> None:
     images = torch.arange(5.0).view(5, 1, 1, 1)
-    mixed = mixup(images, draws_of(5))
-    expected = mixed.share * images.flatten() + (1 - mixed.share) * images.flatten()[mixed.partner]
-    assert torch.allclose(mixed.images.flatten(), expected)
+    pairs = Mixup(0.4).pair(draws_of(5), 1, 1)
+    expected = pairs.share * images.flatten() + (1 - pairs.share) * images.flatten()[pairs.partner]
+    assert torch.allclose(Mixup(0.4).blend(images, pairs).flatten(), expected)
 
 
 def test_cutmix_shares_are_by_the_pixels_that_are_left() -> None:
     images = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 2, 12, 10)
-    mixed = cutmix(images, draws_of(64, alpha=1.0))
-    own = (mixed.images[:, 0] == images[:, 0]).float().mean(dim=(1, 2))
-    assert torch.allclose(own, mixed.share)
-    assert 0 < mixed.share.min() < 0.5 < mixed.share.max() <= 1
-    foreign = mixed.images[:, 0].amax(dim=(1, 2)) + mixed.images[:, 0].amin(dim=(1, 2)) - torch.arange(64.0)
-    whole = (mixed.share > 0) & (mixed.share < 1)
-    assert torch.equal(foreign[whole], mixed.partner[whole].float())
+    pairs = Cutmix(1.0).pair(draws_of(64, alpha=1.0), 12, 10)
+    mixed = Cutmix(1.0).blend(images, pairs)
+    own = (mixed[:, 0] == images[:, 0]).float().mean(dim=(1, 2))
+    assert torch.allclose(own, pairs.share)
+    assert 0 < pairs.share.min() < 0.5 < pairs.share.max() <= 1
+    foreign = mixed[:, 0].amax(dim=(1, 2)) + mixed[:, 0].amin(dim=(1, 2)) - torch.arange(64.0)
+    whole = (pairs.share > 0) & (pairs.share < 1)
+    assert torch.equal(foreign[whole], pairs.partner[whole].float())
 
 
 PRED = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
-MIXED = Mixed(PRED, torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
+PAIRS = Pairs(torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
 
 
 def test_mixed_cross_entropy_is_that_of_soft_targets() -> None:
     one_hot = nn.functional.one_hot(TARGETS, 3).float()
-    soft = torch.lerp(one_hot[MIXED.partner], one_hot, MIXED.share[:, None])
-    found = MixedLoss(nn.CrossEntropyLoss())(PRED, TARGETS, MIXED)
+    soft = torch.lerp(one_hot[PAIRS.partner], one_hot, PAIRS.share[:, None])
+    found = WeightedMean(nn.CrossEntropyLoss())(PRED, TARGETS, pairs=PAIRS)
     assert torch.allclose(found, nn.functional.cross_entropy(PRED, soft))
 
 
@@ -74,10 +76,10 @@ def test_mixed_cross_entropy_is_that_of_soft_targets() -> None:
     ],
 )
 def test_a_share_of_one_is_the_plain_loss_and_of_none_the_partners(loss: nn.Module) -> None:
-    mixed = MixedLoss(loss)
-    all_own, none_own = MIXED._replace(share=torch.ones(6)), MIXED._replace(share=torch.zeros(6))
-    assert torch.allclose(mixed(PRED, TARGETS, all_own), loss(PRED, TARGETS))
-    assert torch.allclose(mixed(PRED, TARGETS, none_own), loss(PRED, TARGETS[MIXED.partner]))
+    mixed = WeightedMean(loss)
+    all_own, none_own = PAIRS._replace(share=torch.ones(6)), PAIRS._replace(share=torch.zeros(6))
+    assert torch.allclose(mixed(PRED, TARGETS, pairs=all_own), loss(PRED, TARGETS))
+    assert torch.allclose(mixed(PRED, TARGETS, pairs=none_own), loss(PRED, TARGETS[PAIRS.partner]))
     assert loss.reduction == "mean"
 
 

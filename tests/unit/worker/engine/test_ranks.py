@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.support.training import cpu
-from worker.engine.batches import ArrayBatches, Order, Source
+from worker.engine.batches import ArrayBatches, Source
+from worker.engine.order import Order
 from worker.engine.transforms import HorizontalFlip
 
 
@@ -13,7 +14,7 @@ from worker.engine.transforms import HorizontalFlip
 def test_the_parts_of_a_batch_make_the_batch(transforms: tuple[HorizontalFlip, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
     source = Source(images, np.arange(50), np.arange(50))
-    whole = ArrayBatches(source, cpu(), 12, Order(3, shuffle=True, drop_last=True), transforms)
+    whole = ArrayBatches(source, cpu(), 12, Order(3, sampler="random", drop_last=True), transforms)
     parts = [whole.share(rank, 3) for rank in range(3)]
     for batch, *shared in zip(whole.epoch(2), *(part.epoch(2) for part in parts), strict=True):
         assert torch.equal(torch.cat([part.images for part in shared]), batch.images)

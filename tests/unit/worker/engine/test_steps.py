@@ -8,12 +8,13 @@ from torch import nn
 
 from models.preprocess import Preprocess
 from tests.support.training import cpu, pack, recorder, run_of
+from worker.engine.batch import Batch
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
 from worker.engine.metrics.choose import adapter
 from worker.engine.metrics.tally import Tally
 from worker.engine.state import RunState
-from worker.engine.steps import Batch, Clip, Forward, TrainStep, ValidStep
+from worker.engine.steps import Clip, Forward, TrainStep, ValidStep
 
 BATCH = Batch(torch.arange(4 * 2 * 2, dtype=torch.uint8).reshape(4, 2, 2, 1), torch.tensor([0, 1, 0, 1]))
 
