@@ -56,6 +56,24 @@ def test_a_table_is_uploaded_imported_and_looked_at(client: TestClient, run_impo
     assert [column["role"] for column in report["columns"]] == ["ignored", "target", "numeric", "categorical"]
     assert report["splits"]["train"]["classes"] == {"cat": 30, "dog": 30}
     assert client.get("/v1/datasets/pets/versions/1/preview").headers["content-type"] == "image/png"
+    assert (version["weighted"], report["weights"]) == (False, None)
+
+
+def test_a_column_may_weigh_the_rows(client: TestClient, run_imports: Callable[[], None]) -> None:
+    answer = post(client, PETS, target="kind", weight="weight", missing="impute")
+    assert answer.json()["options"]["weight"] == "weight"
+    run_imports()
+    version = client.get("/v1/datasets/pets/versions/1").json()
+    assert (version["state"], version["weighted"]) == ("ready", True)
+    assert [column["name"] for column in version["table"]["columns"]] == ["home"]
+    report = client.get("/v1/datasets/pets/versions/1/report").json()
+    assert [column["role"] for column in report["columns"]] == ["ignored", "target", "weight", "categorical"]
+    assert (report["weights"]["min"], report["weights"]["num_zero"]) == (4.0, 0)
+    refused = post(client, PETS, target="kind", weight="wait")
+    assert refused.status_code == 422
+    assert refused.json()["errors"] == [
+        {"pointer": "?weight", "detail": "unknown column 'wait'; did you mean 'weight'?"}
+    ]
 
 
 def test_a_table_that_cannot_be_read_fails_by_line_and_column(
