@@ -1,15 +1,17 @@
 """What a client can ask of a model beside labels: its vectors for pictures, and where it looked."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.deadlines import before
 from app.services.predictions import AS_TRAINED, Lookup, Served, probabilities
 from app.serving.decoding import Decoder, Sent
 from app.serving.predictors import Predictors
-from app.serving.refs import LIKELIEST, Pixels, Scores, with_class
+from app.serving.refs import LIKELIEST, BundleRef, Outcome, Pixels, Scores, with_class
 from app.serving.rows import Row
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.explain import unknown
@@ -59,9 +61,7 @@ class InsightService:
         served = await self._of_pictures(ref)
         bundle = served.bundle.seen_as("embedding")
         with self._predictors.admitted(bundle, len(sent), deadline):
-            decoded = await self._decoder.decode(_pictures(sent, served), served.image_shape, served.resize)
-            well = [picture for picture in decoded if not isinstance(picture, ServiceError)]
-            outcomes = iter(await self._predictors.predict(bundle, well, deadline) if well else [])
+            decoded, outcomes = await before(deadline, self._seen(served, bundle, sent, deadline))
         vectors = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
         if len(vectors) == 1 and isinstance(vectors[0], ServiceError):
             raise vectors[0]
@@ -80,10 +80,11 @@ class InsightService:
         wanted = LIKELIEST if label is None else output_of(served, label)
         bundle = served.bundle.seen_as("attention")
         with self._predictors.admitted(bundle, 1, deadline):
-            (picture,) = await self._decoder.decode(_pictures([sent], served), served.image_shape, served.resize)
-            if isinstance(picture, ServiceError):
-                raise picture
-            (outcome,) = await self._predictors.predict(bundle, [with_class(picture, wanted)], deadline)
+            seeing = self._seen(served, bundle, [sent], deadline, lambda pixels: with_class(pixels, wanted))
+            (picture,), outcomes = await before(deadline, seeing)
+        if isinstance(picture, ServiceError):
+            raise picture
+        outcome = next(outcomes)
         if isinstance(outcome, ServiceError):
             raise outcome
         scores, heat = outcome[: served.num_outputs], outcome[served.num_outputs :]
@@ -92,6 +93,21 @@ class InsightService:
         likely = None if served.task == "regression" else float(probabilities(served.task, scores)[number])
         name = served.classes[number] if number < len(served.classes) else str(number)
         return Explained(served, name, number, likely, heat.reshape(picture.shape[:2]), picture)
+
+    async def _seen(
+        self,
+        served: Served,
+        bundle: BundleRef,
+        sent: Sequence[Sent | Row],
+        deadline: float | None,
+        prepared: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+    ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
+        """What was sent, and an answer for each that could be read."""
+        began_at = time.monotonic()
+        decoded = await self._decoder.decode(_pictures(sent, served), served.image_shape, served.resize)
+        self._predictors.decoded(bundle, time.monotonic() - began_at)
+        pictures = [prepared(picture) for picture in decoded if not isinstance(picture, ServiceError)]
+        return decoded, iter(await self._predictors.predict(bundle, pictures, deadline) if pictures else [])
 
     async def _of_pictures(self, ref: str) -> Served:
         served = await self._lookup.get(ref, AS_TRAINED)

@@ -58,6 +58,12 @@ def register(sessions: SessionFactory, storage: Storage, name: str, version: int
     key = f"jobs/{name}-{version}/bundle"
     ref = store(storage, key, **changes)
     words = description(**{field: value for field, value in changes.items() if field != "seed"})
+    enter(sessions, name, version, ref, words)
+    return ref
+
+
+def enter(sessions: SessionFactory, name: str, version: int, ref: BundleRef, words: bundle.Description) -> None:
+    """Store the row that makes a stored bundle a version of a model."""
     with transaction(sessions) as session:
         session.add(
             ModelVersionRow(
@@ -65,7 +71,7 @@ def register(sessions: SessionFactory, storage: Storage, name: str, version: int
                 version=version,
                 job_id=f"job-{name}-{version}",
                 job_token=1,
-                key=key,
+                key=ref.key,
                 files={file: {"sha256": sha256, "size_bytes": 1} for file, sha256 in ref.files},
                 sha256=dict(ref.files)[bundle.WEIGHTS],
                 size_bytes=1,
@@ -77,7 +83,6 @@ def register(sessions: SessionFactory, storage: Storage, name: str, version: int
                 created_at=utc_now(),
             )
         )
-    return ref
 
 
 def set_alias(sessions: SessionFactory, name: str, alias: str, version: int) -> None:

@@ -1,5 +1,6 @@
 """`/v1/models/{ref}/embed` and `/explain`: vectors and heat of real networks over HTTP."""
 
+import asyncio
 import base64
 import io
 from typing import Any
@@ -127,3 +128,20 @@ def test_a_view_has_a_key_of_its_own() -> None:
     assert key_of("jobs/1/bundle", "scores") == "jobs/1/bundle"
     for view in ("scores", "embedding", "attention"):
         assert split_key(key_of("jobs/1/bundle", view)) == ("jobs/1/bundle", view)
+
+
+class Stuck:
+    """A decoder that takes longer than anybody waits."""
+
+    async def decode(self, *_: Any) -> Any:
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("what", ["embed", "explain"])
+def test_whoever_waits_no_longer_is_told_so_wherever_it_waits(
+    client: TestClient, shapes: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.app_state["insights"], "_decoder", Stuck())
+    answer = ask(client, f"{shapes}/{what}", headers={"X-Request-Timeout": "0.05"})
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "/problems/deadline-exceeded"

@@ -14,9 +14,16 @@ from app.deps import State
 from core.datasets.ingest_archive import pack_archive
 from core.datasets.members import Limits
 from core.datasets.packed import Packed
+from core.spec import ANY_JOB, EvaluateSpec
+from models import bundle
 from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.pictures import encoded, pixels, zip_of
+from tests.support.trainer import start
+from tests.support.training import Memory, cpu, job
+from worker import trainer
+from worker.assemble.examination import examination
+from worker.protocol import Finished
 
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("PNG", {}),
@@ -67,3 +74,41 @@ def test_a_picture_over_http_has_the_scores_of_the_packed_one(
         wanted = torch.softmax(of_name[name], 0).tolist()
         # Batches of one and of 24 may add up in another order; a pixel off by one would show at 1e-3.
         assert all(math.isclose(told[index], value, rel_tol=1e-5) for index, value in enumerate(wanted)), name
+
+
+@pytest.fixture
+def trained(packed: Packed, tmp_path: Path) -> Finished:
+    """The last word of a job that was trained on them."""
+    spec = job(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
+    channel = Memory()
+    assert trainer.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.said[-1]
+    finished: Finished = channel.of(Finished)[0]
+    return finished
+
+
+def test_every_validation_picture_of_a_trained_job_has_the_scores_of_its_own_evaluation(
+    state: State, client: TestClient, files: dict[str, bytes], packed: Packed, trained: Finished
+) -> None:
+    folder = Path(trained.dir)
+    _, words = bundle.load(folder)
+    stored = {name: (file.sha256, file.size_bytes) for name, file in trained.files.items()}
+    ref = bundles.publish(state["storage"], "jobs/trained/bundle", folder, stored)
+    bundles.enter(state["sessions"], "trained", 1, ref, words)
+    body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
+    spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
+    assert isinstance(spec, EvaluateSpec)
+    evaluation = examination(spec, (), packed, state["storage"].fetch(ref.key, dict(ref.files)), cpu())
+    scores, targets = [], []
+    for batch in evaluation.batches.epoch(0):
+        scores.append(evaluation.pred(batch.images))
+        targets.append(batch.targets)
+    raw, truth = torch.cat(scores), torch.cat(targets)
+    assert float((raw.argmax(1) == truth).double().mean()) == pytest.approx(trained.evaluation["valid"]["accuracy"])
+    assert len(evaluation.names) == len(files) // 2
+    headers = {"Inference-Header-Content-Length": "0"}
+    for name, expected in zip(evaluation.names, raw, strict=True):
+        sent_as = Path(name).with_suffix("").as_posix()
+        answer = client.post("/v2/models/trained/infer", content=files[sent_as], headers=headers)
+        assert answer.status_code == 200, answer.text
+        logits = np.frombuffer(answer.content[-12:], np.float32)  # the last of the outputs
+        np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-5, atol=1e-5)
