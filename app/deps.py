@@ -1,6 +1,6 @@
 """What an endpoint may ask for, by type; and what lives as long as the process."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, TypedDict, cast
 
 from fastapi import Depends, Request
@@ -14,7 +14,7 @@ from app.services.insights import InsightService
 from app.services.jobs import JobService
 from app.services.models import ModelService
 from app.services.predictions import PredictionService
-from app.services.readiness import readiness
+from app.services.readiness import Readiness
 from app.services.results import ResultService
 from app.services.stream import EventStreams
 from app.services.system import SystemService
@@ -187,8 +187,8 @@ def _inference(request: Request) -> InferenceService:
     return cast("InferenceService", request.scope["state"]["inference"])
 
 
-def _readiness(state: StateDep) -> Mapping[str, Callable[[], None]]:
-    return readiness(state["sessions"], state["storage"], state["queue"], state["predictors"].networks)
+def _readiness(request: Request) -> Readiness:
+    return cast("Readiness", request.scope["state"]["readiness"])
 
 
 DatasetsDep = Annotated[DatasetService, Depends(_datasets)]
@@ -208,4 +208,4 @@ CheckpointPredictionsDep = Annotated[CheckpointPredictions, Depends(_checkpoint_
 InsightsDep = Annotated[InsightService, Depends(_insights)]
 InferenceDep = Annotated[InferenceService, Depends(_inference)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
-ReadinessDep = Annotated[Mapping[str, Callable[[], None]], Depends(_readiness)]
+ReadinessDep = Annotated[Readiness, Depends(_readiness)]

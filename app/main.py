@@ -36,6 +36,7 @@ from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
 from app.services.insights import InsightService
 from app.services.predictions import Lookup, PredictionService
+from app.services.readiness import Readiness, checks_of
 from app.services.stream import EventStreams
 from app.services.waiting import waiting
 from app.serving.decoding import Decoder
@@ -169,6 +170,9 @@ def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -
             await predictors.start()
             yield {
                 **state,
+                "readiness": Readiness(
+                    checks_of(state["sessions"], state["storage"], state["queue"], predictors.networks)
+                ),
                 "lookup": lookup,
                 "streams": EventStreams(state["sessions"], state["bus"]),
                 "predictions": PredictionService(lookup, decoder, predictors),

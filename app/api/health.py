@@ -9,7 +9,6 @@ from app.api.strict import StrictRoute
 from app.deps import ReadinessDep, SystemDep
 from app.schemas.problems import problems
 from app.schemas.system import LiveOut, ReadyOut
-from app.services.system import failures
 from core.errors import Unavailable
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
@@ -24,9 +23,9 @@ def is_live() -> LiveOut:
 
 
 @router.get("/health/ready", responses=problems(503))
-def is_ready(checks: ReadinessDep) -> ReadyOut:
+def is_ready(readiness: ReadinessDep) -> ReadyOut:
     """Say whether database, schema, storage and queue can be used; send no requests here while they cannot."""
-    if reasons := failures(checks):
+    if reasons := readiness.reasons():
         raise Unavailable("; ".join(f"{part}: {reason}" for part, reason in reasons.items()), reasons=reasons)
     return ReadyOut(status="ready")
 

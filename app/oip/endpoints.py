@@ -14,7 +14,6 @@ from app.oip import metadata, statistics
 from app.oip.failures import JSON, failure, status_in_protocol
 from app.oip.refusal import NotSupported, Refused
 from app.services.inference import Indexed
-from app.services.system import failures
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v2")
@@ -42,9 +41,9 @@ async def is_live() -> Response:
 
 
 @router.get("/health/ready")
-def is_ready(checks: ReadinessDep) -> Response:
+def is_ready(readiness: ReadinessDep) -> Response:
     """Database, storage and queue can be used."""
-    if reasons := failures(checks):
+    if reasons := readiness.reasons():
         return failure(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
     return answer({"ready": True})
 

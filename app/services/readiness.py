@@ -1,6 +1,8 @@
 """What must work before requests make sense: the database and its schema, the storage, the queue, the networks."""
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from typing import Any
 
 from sqlalchemy import Engine
@@ -8,15 +10,64 @@ from sqlalchemy import Engine
 from app.serving.networks import Networks
 from core.db.schema import check_schema
 from core.db.session import SessionFactory
-from core.errors import ConfigurationError, Unavailable
+from core.errors import ConfigurationError, ServiceError, Unavailable
 from core.queue import Queue, QueueUnavailable
 from core.storage import Storage
 
+PATIENCE_S = 1.5
+"""The truth is told within 2 s, whatever hangs: drivers wait for longer before they give a connection up."""
 
-def readiness(
-    sessions: SessionFactory, storage: Storage, queue: Queue, networks: Networks
-) -> Mapping[str, Callable[[], None]]:
-    """A check for every part; each raises when that part cannot be used."""
+Check = Callable[[], None]
+"""Raises when its part cannot be used."""
+
+
+class Readiness:
+    """One for the process: all parts are asked at once, and one that still hangs is not asked again."""
+
+    def __init__(self, checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> None:
+        self._checks = checks
+        self._patience_s = patience_s
+        self._asked: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    def reasons(self) -> dict[str, str]:
+        """Why the service is not ready, by the part that is not; empty when it is."""
+        with self._lock:
+            for part, check in self._checks.items():
+                if part not in self._asked or self._asked[part].done():
+                    self._asked[part] = _started(check)
+            asked = dict(self._asked)
+        wait(asked.values(), self._patience_s)
+        reasons = {part: self._reason(future) for part, future in asked.items()}
+        return {part: reason for part, reason in reasons.items() if reason}
+
+    def _reason(self, asked: Future[None]) -> str:
+        if not asked.done():
+            return f"It does not answer within {self._patience_s:g} s."
+        match asked.exception():
+            case None:
+                return ""
+            case ServiceError(detail=detail):
+                return detail
+            case error:
+                return f"{type(error).__name__}: {error}"
+
+
+def _started(check: Check) -> Future[None]:
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(check())
+        except Exception as error:  # noqa: BLE001 - whatever a part raises, it is not ready
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="readiness", daemon=True).start()  # one that hangs does not keep us from ending
+    return future
+
+
+def checks_of(sessions: SessionFactory, storage: Storage, queue: Queue, networks: Networks) -> Mapping[str, Check]:
+    """A check for every part."""
     engine: Any = sessions.kw["bind"]
     return {
         "database": lambda: _check_database(engine),

@@ -1,7 +1,6 @@
 """How the service is: whether it can serve, what it runs on, who works for it, how much waits."""
 
 import platform
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from sqlalchemy.orm import Session
 from app.serving.networks import Networks
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
-from core.errors import ServiceError
 from core.jobs import JobState
 
 PACKAGES = ("candela", "torch", "torchvision", "fastapi", "celery", "sqlalchemy")
@@ -89,16 +87,3 @@ class SystemService:
 
 def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
-
-
-def failures(checks: Mapping[str, Callable[[], None]]) -> dict[str, str]:
-    """Why the service is not ready, by the part that is not; empty when it is."""
-    reasons = {}
-    for part, check in checks.items():
-        try:
-            check()
-        except ServiceError as error:
-            reasons[part] = error.detail
-        except Exception as error:  # noqa: BLE001 - whatever a part raises, it is not ready
-            reasons[part] = f"{type(error).__name__}: {error}"
-    return reasons

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.main import create_app
@@ -34,15 +35,19 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         yield running
 
 
+def first_layer(app: FastAPI) -> Any:
+    return app.user_middleware[0].cls
+
+
 def test_without_a_collector_there_is_nothing_of_it() -> None:
     app = create_app(Settings())
-    assert app.user_middleware[0].cls is Observe
+    assert first_layer(app) is Observe
     assert not app._native_telemetry.enabled()
 
 
 def test_with_one_it_sees_requests_first(spans: Collector) -> None:
     app = create_app(Settings())
-    assert app.user_middleware[0].cls is JoinTrace
+    assert first_layer(app) is JoinTrace
     assert app._native_telemetry.enabled()
 
 
