@@ -58,9 +58,11 @@ def _started(check: Check) -> Future[None]:
 
     def run() -> None:
         try:
-            future.set_result(check())
+            check()
         except Exception as error:  # noqa: BLE001 - whatever a part raises, it is not ready
             future.set_exception(error)
+        else:
+            future.set_result(None)
 
     threading.Thread(target=run, name="readiness", daemon=True).start()  # one that hangs does not keep us from ending
     return future

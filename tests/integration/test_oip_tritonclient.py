@@ -175,7 +175,8 @@ def test_a_model_describes_its_tensors(client: Any) -> None:
     assert found["versions"] == ["1", "2"]
     assert found["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, HEIGHT, WIDTH, CHANNELS]}]
     assert [each["name"] for each in found["outputs"]] == ["probabilities", "logits"]
-    assert client.get_model_metadata("cats", "champion") == found
+    for version in ("1", "champion"):
+        assert client.get_model_metadata("cats", version) == found
 
 
 def test_an_unknown_model_or_version_is_told_in_words(client: Any) -> None:
@@ -190,6 +191,10 @@ def test_a_model_shows_its_configuration(client: Any) -> None:
     found = client.get_model_config("cats", "1")
     assert (found["name"], found["max_batch_size"]) == ("cats", MAX_BATCH)
     assert found["input"][0]["dims"] == [HEIGHT, WIDTH, CHANNELS]
+    assert client.get_model_config("cats") == found
+    with pytest.raises(InferenceServerException) as refusal:
+        client.get_model_config("dogs")
+    assert refusal.value.status() == "404"
 
 
 # -- repository, statistics -----------------------------------------------------------------------------------------
@@ -240,9 +245,14 @@ def test_statistics_count_pictures_and_batches(client: Any) -> None:
         (found,) = client.get_inference_statistics("cats", "1")["model_stats"]
         return found["inference_count"], found["execution_count"], found["inference_stats"]["success"]["count"]
 
-    before = counts()
+    def batches_of_three() -> int:
+        (found,) = client.get_inference_statistics("cats", "1")["model_stats"]
+        return sum(each["compute_infer"]["count"] for each in found["batch_stats"] if each["batch_size"] == 3)
+
+    before, threes = counts(), batches_of_three()
     client.infer("cats", [image(np.concatenate([PICTURES, PICTURES[:1]]), "UINT8")], "champion")
     assert tuple(np.subtract(counts(), before)) == (3, 1, 1)
+    assert batches_of_three() == threes + 1
     every = client.get_inference_statistics()["model_stats"]
     assert ("cats", "1") in {(each["name"], each["version"]) for each in every}
     assert [each["version"] for each in client.get_inference_statistics("cats")["model_stats"]] == ["1", "2"]
@@ -391,6 +401,43 @@ def test_batches_of_one_of_the_maximum_and_of_none(client: Any) -> None:
 def test_what_does_not_fit_is_refused_by_name(client: Any, given: InferInput, reason: str) -> None:
     with pytest.raises(InferenceServerException) as refusal:
         client.infer("cats", [given])
+    assert refusal.value.status() == "400"
+    assert reason in refusal.value.message()
+
+
+def malformed(change: str) -> InferInput:
+    """A tensor as the client would never send it by itself."""
+    tensor = image(PICTURES, "UINT8")
+    match change:
+        case "a byte too few":
+            tensor._raw_data = tensor._raw_data[:-1]
+        case "a byte too many":
+            tensor._raw_data += b"\0"
+        case "a size that is wrong":
+            tensor._parameters["binary_data_size"] -= 1
+        case "a datatype that is wrong":
+            tensor._datatype = "INT16"
+        case "a datatype that there is not":
+            tensor._datatype = "INT4"
+        case _:
+            tensor.set_shape([2, HEIGHT, WIDTH, CHANNELS + 1])
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("a byte too few", "input 'image' is said to have 288 bytes, but the body has only 287"),
+        ("a byte too many", "1 bytes behind the last input"),
+        ("a size that is wrong", "input 'image' got 287 bytes"),
+        ("a datatype that is wrong", "input 'image' got 288 bytes, but INT16"),
+        ("a datatype that there is not", "input 'image' has the unknown datatype 'INT4'"),
+        ("a shape that is wrong", "input 'image' got 288 bytes, but UINT8 of shape [2, 8, 6, 4]"),
+    ],
+)
+def test_bytes_that_are_missing_or_left_over_are_refused_by_name(client: Any, change: str, reason: str) -> None:
+    with pytest.raises(InferenceServerException) as refusal:
+        client.infer("cats", [malformed(change)])
     assert refusal.value.status() == "400"
     assert reason in refusal.value.message()
 

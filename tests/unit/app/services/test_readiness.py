@@ -44,8 +44,11 @@ def test_a_part_that_hangs_is_not_waited_for_and_not_asked_again_meanwhile() -> 
 
 def test_all_parts_are_asked_at_the_same_time() -> None:
     meeting = threading.Barrier(3, timeout=60)
-    readiness = Readiness(dict.fromkeys(("database", "storage", "queue"), lambda: meeting.wait() and None), 60)
-    assert readiness.reasons() == {}
+
+    def met() -> None:
+        meeting.wait()
+
+    assert Readiness(dict.fromkeys(("database", "storage", "queue"), met), 60).reasons() == {}
 
 
 @pytest.mark.parametrize("answers", [1, 8])
