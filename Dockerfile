@@ -22,7 +22,7 @@ COPY models ./models
 COPY core ./core
 COPY candela ./candela
 COPY migrations ./migrations
-RUN pip install -c constraints.txt .
+RUN pip install -c constraints.txt '.[otel]'
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \
