@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from core.datasets.packed import Packed
 from core.datasets.splits import resolve
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpec
 from core.spec.callbacks import BatchSizeFinderSpec, CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
-from core.spec.job import PRETRAINED
 from core.spec.schedules import OneCycleSpec
-from models import bundle
 from worker.artifacts import Artifacts
-from worker.assemble import assemble, pretrained
+from worker.assemble import assemble
 from worker.assemble.examination import Examination
+from worker.beginning import begin_with
 from worker.channel import Channel
 from worker.engine import batch_sizes, drawings
 from worker.engine.batch_sizes import Trial, choose, goes_on
@@ -33,7 +30,6 @@ from worker.engine.ranks import Ranks
 from worker.engine.run import Interrupted, Run
 from worker.engine.state import RunState
 from worker.engine.steps import ValidStep
-from worker.engine.transfer import Weights
 from worker.failures import explain
 from worker.protocol import Alive, Answered, Metrics, Point, Progress, Start
 from worker.reports import all_in_words, in_words, log
@@ -80,24 +76,6 @@ class Pace(Callback):
         left_s = (self._said - self._began) / step * (self._steps - step) if step else None
         progress = Progress(epoch=1, epochs=1, step=step, steps=self._steps, eta_seconds=left_s)
         self._channel.say(Metrics(points=points, latest={}, progress=progress))
-
-
-def begin_with(start: Start) -> Weights | None:
-    """The weights that the job is to begin with, if with any but fresh ones.
-
-    Raises:
-        InvalidSpec: they cannot be read.
-        CannotBuild: they are not installed.
-    """
-    if isinstance(start.spec, TrainingSpec) and start.spec.weights == PRETRAINED:
-        return pretrained(start.spec).load()
-    path = start.weights_path or (start.model_dir and f"{start.model_dir}/{bundle.WEIGHTS}")
-    if not isinstance(start.spec, TrainingSpec) or not path:
-        return None
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InvalidSpec(f"the weights to begin with cannot be read: {error}") from error
 
 
 def sweep_of(spec: AnyJobSpec) -> Sweep:

@@ -18,6 +18,7 @@ from models.registry import CannotBuild, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import Diverged, NothingToTrain
+from worker.engine.continuing import Unfit
 from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
 from worker.engine.optimizers import UnknownParameters
@@ -102,6 +103,7 @@ def _recognise(error: BaseException) -> Failed | None:
             | UnknownParameters()
             | NothingToTrain()
             | NothingToTransfer()
+            | Unfit()
             | BadBundle()
             | MissingPackage()
             | NotProbabilities()

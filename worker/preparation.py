@@ -8,7 +8,7 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import Corrupt, InvalidSpec, NotReady, StorageFull, Unavailable
-from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec
+from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec, TrainingSpec
 from core.spec.job import PRETRAINED
 from core.storage import Storage
 from worker.protocol import Start
@@ -32,7 +32,7 @@ class Preparation:
 
         Raises:
             Corrupt: the dataset, a model, or every checkpoint is damaged.
-            InvalidSpec, NotFound: the model, or file of weights, that the job names is not there.
+            InvalidSpec, NotFound: the model, checkpoint or file of weights that the job names is not there.
             StorageFull: there is no room here.
             pydantic.ValidationError: the spec is of another version.
         """
@@ -41,6 +41,7 @@ class Preparation:
         self._need_room(max((row.size_bytes for row in checkpoints), default=0))
         archive = self._storage.path(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
         resume_dir, model_dir = self._newest(checkpoints), self._model(spec)
+        begin_dir = None if resume_dir else self._begin(spec)
         return Start(
             job_id=self._job.id,
             attempt=self._job.attempt,
@@ -51,6 +52,7 @@ class Preparation:
             resume_dir=str(resume_dir) if resume_dir else None,
             model_dir=str(model_dir) if model_dir else None,
             weights_path=self._weights(spec),
+            begin_dir=str(begin_dir) if begin_dir else None,
             archive_path=str(archive) if archive else None,
             lease_s=lease_s,
         )
@@ -65,6 +67,15 @@ class Preparation:
         if ref is None:
             return None
         row = self._recorder.write(lambda session: ModelRepo(session).resolve(ref))
+        return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
+
+    def _begin(self, spec: AnyJobSpec) -> Path | None:
+        """The checkpoint of another job that this one begins with."""
+        asked = spec.resume_from if isinstance(spec, TrainingSpec) else None
+        if asked is None:
+            return None
+        number = int(asked.checkpoint)  # a resolved spec has no words for it
+        row = self._recorder.write(lambda session: CheckpointRepo(session).get(asked.job, number))
         return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
 
     def _weights(self, spec: AnyJobSpec) -> str | None:

@@ -21,7 +21,8 @@ class Start(Message):
     `spec` is resolved. `dataset_dir` holds the packed dataset; `resume_dir` a snapshot to go on from;
     `work_dir` is empty and the trainer's own: snapshots and the bundle are left there. `model_dir` holds the bundle of
     the model that the spec names, `weights_path` the file of weights, `archive_path` pictures to be predicted; where
-    these are, the dataset is not needed, and `dataset_dir` is empty.
+    these are, the dataset is not needed, and `dataset_dir` is empty. `begin_dir` holds the checkpoint of another job
+    that this one begins with, unless it has one of its own already.
     """
 
     type: Literal["start"] = "start"
@@ -34,6 +35,7 @@ class Start(Message):
     resume_dir: str | None = None
     model_dir: str | None = None
     weights_path: str | None = None
+    begin_dir: str | None = None
     archive_path: str | None = None
     device: str | None = Field(default=None, description="Where to compute, whatever the spec wishes.")
     devices: tuple[str, ...] = Field(default=(), description="Where several processes are to compute, one on each.")

@@ -33,6 +33,7 @@ def start_from(options: argparse.Namespace, warn: Callable[[str], object]) -> St
         work_dir=str(options.work_dir),
         resume_dir=None if options.resume_dir is None else str(newest_sound(options.resume_dir, warn)),
         model_dir=None if options.model_dir is None else str(options.model_dir),
+        begin_dir=None if options.begin_dir is None else str(newest_sound(options.begin_dir, warn)),
         lease_s=FOREVER_S,
     )
 
@@ -46,5 +47,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
     parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
     parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
+    parser.add_argument("--begin-dir", type=Path, help="a snapshot of another job to begin with, as `resume_from` says")
     parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from, or the folder of them all")
     return parser

@@ -20,6 +20,7 @@ from worker.artifacts import Artifacts
 from worker.assemble import assemble
 from worker.assemble.description import describe
 from worker.assemble.examination import examination
+from worker.beginning import begin_with, go_on
 from worker.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
 from worker.engine import snapshot
 from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_device, use_threads
@@ -124,10 +125,12 @@ def fit(
     spec, found = errands.with_what_is_found(start, packed, placement, channel, remembered)
     ranks = Ranks()
     artifacts = Artifacts(channel, Path(start.work_dir) / f"artifacts{ranks.rank or ''}")  # none is told but rank 0's
-    run = assemble(spec, packed, placement, errands.begin_with(start), artifacts.leave)
+    run = assemble(spec, packed, placement, begin_with(start), artifacts.leave)
     if resume_dir is not None:
         resume(run, resume_dir)
+        found |= {"begun": remembered["begun"]} if "begun" in remembered else {}
     else:
+        found |= go_on(run, start)
         _tell_of_transfer(run, channel)
     channel.say(Started(runtime=placement.describe() | _runtime(run, start) | ranks.told() | found))
     shared = ranks.share(run)

@@ -9,7 +9,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.services import kinds, places, specs
+from app.services import beginning, kinds, places, specs
 from app.services.datasets import DatasetService
 from app.serving.networks import Architectures
 from core.db.repos.datasets import DatasetRepo
@@ -171,6 +171,7 @@ class JobService:
                 self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
+                beginning.copy_records(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
                 self._send(job_id)
 
     def _resolve(self, spec: AnyJobSpec, dataset: specs.Pinned) -> specs.Resolved:
@@ -181,7 +182,8 @@ class JobService:
                 model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
-        resolved = kinds.resolve(spec, dataset, self._devices(), model, self._architectures)
+        begun = beginning.find(self._session, spec)
+        resolved = kinds.resolve(spec, dataset, self._devices(), model, self._architectures, begun)
         places.check_room(resolved.spec, self._offers())
         return resolved
 
@@ -191,9 +193,11 @@ class JobService:
             return self._store(kinds.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin(spec.dataset)
         resolved = self._resolve(spec, pinned.dataset)
-        return self._store(
+        view = self._store(
             resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
         )
+        beginning.copy_records(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
+        return view
 
     def _store(
         self,

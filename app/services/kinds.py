@@ -4,6 +4,7 @@ import secrets
 from typing import Any, NamedTuple, assert_never
 
 from app.services import fitting, specs
+from app.services.beginning import Begun
 from app.services.fitting import Report
 from app.services.specs import Pinned, Resolved
 from app.serving.networks import Architectures
@@ -77,9 +78,16 @@ def registry_name(spec: AnyJobSpec) -> str:
 
 
 def resolve(
-    spec: AnyJobSpec, dataset: Pinned, devices: frozenset[str], model: Registered | None, architectures: Architectures
+    spec: AnyJobSpec,
+    dataset: Pinned,
+    devices: frozenset[str],
+    model: Registered | None,
+    architectures: Architectures,
+    begun: Begun | None = None,
 ) -> Resolved:
     """Fill in every default and check all parts; `model` is the one that `named_model` says, if any.
+
+    `begun` is the checkpoint that the job is to begin with, if any.
 
     Raises:
         InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
@@ -87,9 +95,9 @@ def resolve(
     """
     match spec:
         case JobSpec():
-            return _pinned(specs.resolve(spec, dataset, devices, architectures), model)
+            return _pinned(specs.resolve(spec, dataset, devices, architectures, begun), model)
         case LrFindSpec():
-            return _pinned(_resolve_sweep(spec, dataset, devices, architectures), model)
+            return _pinned(_resolve_sweep(spec, dataset, devices, architectures, begun), model)
         case EvaluateSpec() | PredictSpec() | VariantSpec():
             assert model is not None  # noqa: S101 - the spec cannot do without
             return _resolve_examination(spec, dataset, devices, model)
@@ -121,14 +129,14 @@ def _pinned(resolved: Resolved, model: Registered | None) -> Resolved:
 
 
 def _resolve_sweep(
-    spec: LrFindSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures
+    spec: LrFindSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures, begun: Begun | None
 ) -> Resolved:
     if spec.end_lr <= spec.start_lr:
         errors = [("/end_lr", f"must be above start_lr, {spec.start_lr:g}")]
         raise InvalidSpec(f"{errors[0][0]}: {errors[0][1]}", errors=errors)
     shared = [name for name in TrainingSpec.model_fields if name != "kind"]
     given = {name: getattr(spec, name) for name in shared} | {"resources": ResourcesSpec()}  # one process sweeps
-    resolved = specs.resolve(JobSpec(**given), dataset, devices, architectures)
+    resolved = specs.resolve(JobSpec(**given), dataset, devices, architectures, begun)
     return resolved._replace(spec=spec.model_copy(update={name: getattr(resolved.spec, name) for name in shared}))
 
 

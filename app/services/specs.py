@@ -34,8 +34,16 @@ class Resolved(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures) -> Resolved:
+def resolve(
+    spec: JobSpec,
+    dataset: Pinned,
+    devices: frozenset[str],
+    architectures: Architectures,
+    begun: beginning.Begun | None = None,
+) -> Resolved:
     """Fill in every default and check all parts; `devices` are those of the workers that live.
+
+    `begun` is the checkpoint that the job is to begin with, if any.
 
     Raises:
         InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
@@ -57,11 +65,12 @@ def resolve(spec: JobSpec, dataset: Pinned, devices: frozenset[str], architectur
     fitting.check_device(spec, devices, report)
     architecture, summary = _check_architecture(spec.architecture, facts, report, architectures)
     beginning.check_weights(spec, architectures.known(), report)
+    beginning.check_checkpoint(spec, architecture, steps_per_epoch, begun, report)
     fitting.check_optimizer(spec, summary.parameter_names, report)
     fitting.check_freeze(spec, summary.parameter_names, report)
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
-    spec = spec.model_copy(update={"architecture": architecture})
+    spec = spec.model_copy(update={"architecture": architecture, "resume_from": beginning.pinned(spec, begun)})
     return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
 
 

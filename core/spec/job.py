@@ -69,6 +69,37 @@ class ResourcesSpec(Spec):
     )
 
 
+class ResumeFromSpec(Spec):
+    """Begin with a checkpoint of another job, with its weights alone unless more is asked for.
+
+    Source: luz_callback_resume_from_checkpoint, whose four flags these are.
+    """
+
+    job: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of a training.")]
+    checkpoint: Count | Literal["latest", "best"] = Field(
+        default="latest", description="Its number, or the newest or best there is when the job is posted."
+    )
+    model: bool = Field(default=True, description="Its weights; those that do not fit begin anew, and are named.")
+    optimizer: bool = Field(
+        default=False,
+        description="What the optimizer remembers, such as moments; learning rate and decay are those of this job.",
+    )
+    callbacks: bool = Field(
+        default=False,
+        description="What callbacks of the same name remember, and where a schedule of the same name stands.",
+    )
+    records: bool = Field(
+        default=False,
+        description="Its curves up to there come first, and its whole epochs count among this job's `epochs`.",
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.model or self.optimizer or self.callbacks or self.records):
+            raise ValueError("nothing of the checkpoint is asked for")
+        return self
+
+
 class TrainingSpec(Spec):
     """What a training is made of, whatever it is made for."""
 
@@ -113,6 +144,11 @@ class TrainingSpec(Spec):
         description="Begin with the weights of a file in the folder `weights` of the workers' datasets or, "
         "`pretrained`, with those that the architecture was published with, and normalise pictures as for them.",
     )
+    resume_from: ResumeFromSpec | None = Field(
+        default=None,
+        description="Begin with a checkpoint of another job. One that is interrupted, paused or extended goes on from "
+        "its own checkpoints by itself.",
+    )
     freeze: Annotated[tuple[FreezePattern, ...], Field(strict=False, max_length=100)] = Field(
         default=(), description="Parameters that stay as they are; of all patterns that match one, the last counts."
     )
@@ -139,8 +175,9 @@ class TrainingSpec(Spec):
 
     @model_validator(mode="after")
     def _begins_once(self) -> Self:
-        if self.init_from is not None and self.weights is not None:
-            raise ValueError("init_from and weights are two beginnings; give one")
+        given = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are {len(given)} beginnings; give one")
         return self
 
 

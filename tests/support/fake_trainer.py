@@ -94,7 +94,7 @@ def main() -> None:
     elif PLAN == "answer":
         say(type="log", level="warning", message="mind this")
         say(type="log", level="warning", message="mind this")
-        told = [start["model_dir"], start["weights_path"]]
+        told = [start["model_dir"], start["weights_path"], start["begin_dir"]]
         stored = files(work / "answer", table_csv="name")
         answer = {"result": {"told": told, "text": "a \0 b"}, "metrics": {"test_loss": "NaN"}}
         say(type="answered", **answer, dir=str(work / "answer"), files=stored)

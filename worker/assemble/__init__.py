@@ -1,6 +1,6 @@
 """From words to objects: the only place where a spec becomes a live thing; one file a part of the spec."""
 
-from worker.assemble.callbacks import make_callback
+from worker.assemble.callbacks import AVERAGES, make_callback
 from worker.assemble.losses import make_loss
 from worker.assemble.metrics import make_metric
 from worker.assemble.optimizers import make_optimizer
@@ -9,6 +9,7 @@ from worker.assemble.transforms import make_transform
 from worker.assemble.whole import USUAL, assemble, normalization, preprocess, pretrained, target_scale
 
 __all__ = [
+    "AVERAGES",
     "USUAL",
     "assemble",
     "make_callback",

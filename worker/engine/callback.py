@@ -87,6 +87,10 @@ class Callback:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None: ...
 
+    def take_over(self, saved: dict[str, Any]) -> None:
+        """Go on with what one of this kind remembers of another run."""
+        self.load_state_dict(saved)
+
     def __init_subclass__(cls) -> None:
         unknown = {name for name in vars(cls) if name.startswith("on_")} - set(HOOKS)
         if unknown:

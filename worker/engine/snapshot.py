@@ -200,15 +200,29 @@ def restore(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], dev
     tree = _document(folder)["parts"]
     if set(tree) != set(parts):
         raise BadSnapshot(f"the snapshot holds {sorted(tree)}; this run has {sorted(parts)}")
+    states = read_parts(folder, device)
     try:
-        tensors = load_file(folder / STATE, device=str(device))
         network.load_state_dict(load_file(folder / WEIGHTS))
         for name, part in parts.items():
-            part.load_state_dict(_value(tree[name], tensors))
+            part.load_state_dict(states[name])
             if isinstance(part, torch.optim.Optimizer):
                 lay_out_like_parameters(part)
     except (OSError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise BadSnapshot(f"the snapshot cannot be restored: {error}") from error
+
+
+def read_parts(folder: Path, device: torch.device) -> dict[str, Any]:
+    """The states of all parts of a snapshot by their names, their tensors on the device.
+
+    Raises:
+        BadSnapshot: the files are damaged.
+    """
+    tree = _document(folder)["parts"]
+    try:
+        tensors = load_file(folder / STATE, device=str(device))
+        return {name: _value(words, tensors) for name, words in tree.items()}
+    except (OSError, SafetensorError, LookupError) as error:
+        raise BadSnapshot(f"the snapshot cannot be read: {error}") from error
 
 
 def _document(folder: Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.repos.moves import held
-from core.db.tables import CheckpointRow
+from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
+from core.jobs import TERMINAL
 
 LATEST, BEST, KEPT = "latest", "best", "kept"
 WEIGHTS = "weights.safetensors"
@@ -77,10 +78,23 @@ class CheckpointRepo:
     def surplus(self, job_id: str, num_kept: int = 2) -> list[CheckpointRow]:
         """Checkpoints that need not be kept: neither best, nor asked for, nor among the last `num_kept`.
 
-        The last two are the newest, and the one to fall back on if that is damaged.
+        The last two are the newest, and the one to fall back on if that is damaged. What another job is about to begin
+        with is needed, too.
         """
         rows = self.all(job_id)[:-num_kept]
-        return [row for row in rows if not {BEST, KEPT} & set(row.tags)]
+        rows = [row for row in rows if not {BEST, KEPT} & set(row.tags)]
+        needed = set(self.beginners(job_id).values()) if rows else set()
+        return [row for row in rows if row.number not in needed]
+
+    def beginners(self, job_id: str) -> dict[str, int | str]:
+        """The jobs that are to begin with a checkpoint of this one, and with which; by their ids.
+
+        Those that are finished, or have a checkpoint of their own to go on from, need it no more.
+        """
+        own = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
+        asked = JobRow.spec["resume_from"]
+        query = select(JobRow.id, asked).where(JobRow.state.not_in(TERMINAL), asked["job"].as_string() == job_id, ~own)
+        return {beginner: begun["checkpoint"] for beginner, begun in self._session.execute(query)}
 
     def delete(self, job_id: str, number: int) -> None:
         """Forget a checkpoint; its files go after the commit."""

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session, undefer
 
 from core.db import cursor as cursors
 from core.db.clock import now
+from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.moves import locked, move, refusal, tell_move
 from core.db.repos.needs import Offer, devices_of, fits, on_gpu
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, InUse, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
 
 
@@ -218,10 +219,20 @@ class JobRepo:
 
         Returns:
             Keys in the store that nothing refers to any more, to be deleted after the commit.
+
+        Raises:
+            Conflict: it is not finished.
+            InUse: another job is about to begin with one of its checkpoints.
         """
         job = locked(self._session, job_id)
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
+        if beginners := CheckpointRepo(self._session).beginners(job_id):
+            raise InUse(
+                "Jobs are about to begin with its checkpoints: cancel them first, or wait until they have their own.",
+                dependents=sorted(beginners),
+                kind="job",
+            )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
         if keeps_answer(job) and not self._is_variant(answer_key(job)):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
+from sqlalchemy import insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -49,10 +49,18 @@ class MetricRepo:
             self._session.execute(statement, values[start : start + _CHUNK])
 
     def _statement(self) -> Any:  # noqa: ANN401 - the two dialects' inserts have no common type
-        insert = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = insert(MetricPointRow)
+        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        new = upserting(MetricPointRow)
         changed = {name: new.excluded[name] for name in ("epoch", "value", "special")}
         return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
+
+    def copy(self, job_id: str, into: str, *, up_to_step: int) -> None:
+        """Begin the curves of another job with those of this one."""
+        row = MetricPointRow
+        kept = (row.split, row.name, row.step, row.epoch, row.value, row.special)
+        chosen = select(literal(into), *kept).where(row.job_id == job_id, row.step <= up_to_step)
+        names = ["job_id", *(column.key for column in kept)]
+        self._session.execute(insert(row).from_select(names, chosen))
 
     def series(
         self,

@@ -15,7 +15,7 @@ from tests.support.trainer import start
 from tests.support.training import Memory, cpu, job, pack
 from worker import trainer
 from worker.assemble import assemble
-from worker.errands import begin_with
+from worker.beginning import begin_with
 from worker.protocol import Checkpoint, Failed, Finished, Log, Started
 
 pytestmark = pytest.mark.skipif(

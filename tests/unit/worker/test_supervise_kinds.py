@@ -10,10 +10,11 @@ from sqlalchemy import update
 from core.db.repos.jobs import JobRepo, answer_key
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import JobRow, ModelVersionRow
+from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
 from core.jobs import JobState
 from core.spec import ANY_JOB
 from core.storage.local import LocalStorage
+from tests.support.builders import job as job_row
 from worker.orphans import orphans
 
 EVALUATE = {"kind": "evaluate", "name": "e", "model": "tiny@1", "dataset": {"name": "synthetic"}}
@@ -57,9 +58,9 @@ def test_an_answer_is_the_jobs_result_and_no_model(
     assert supervise("answer").run(look().id)
     job = look()
     assert (job.state, job.model_version, job.metrics) == (JobState.SUCCEEDED, None, {"test_loss": "NaN"})
-    model_dir, weights_path = job.result["told"]
+    model_dir, weights_path, begin_dir = job.result["told"]
     assert (Path(model_dir) / "weights.safetensors").read_text() == "weights"
-    assert weights_path is None
+    assert (weights_path, begin_dir) == (None, None)
     assert job.result["text"] == "a \ufffd b"
     assert job.warnings == ["mind this"]
     sha256 = hashlib.sha256(b"name").hexdigest()
@@ -78,6 +79,7 @@ def test_an_answer_is_the_jobs_result_and_no_model(
     [
         EVALUATE | {"model": "nobody"},
         {"dataset": {"name": "d"}, "architecture": {"name": "a"}, "weights": "file:none.safetensors"},
+        {"dataset": {"name": "d"}, "architecture": {"name": "a"}, "resume_from": {"job": "0" * 32, "checkpoint": 3}},
     ],
 )
 def test_what_is_not_there_fails_the_job(
@@ -97,4 +99,21 @@ def test_a_file_of_weights_is_found_in_the_workers_folder(
     supervisor = supervise("answer")
     supervisor.weights_dir = tmp_path
     supervisor.run(look().id)
-    assert look().result["told"] == [None, str(tmp_path / "some.safetensors")]
+    assert look().result["told"] == [None, str(tmp_path / "some.safetensors"), None]
+
+
+def test_the_checkpoint_of_another_job_is_fetched(
+    supervise: Any, sqlite_sessions: SessionFactory, storage: LocalStorage, look: Any, version: DatasetVersionRow
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        other = JobRepo(session).add(job_row(version, spec=look().spec, priority=1))
+    supervise("fail").run(other.id)  # after its first checkpoint
+    resume_from = {"job": other.id, "checkpoint": 1}
+    ask(
+        sqlite_sessions,
+        look().id,
+        {"dataset": {"name": "d"}, "architecture": {"name": "a"}, "resume_from": resume_from},
+    )
+    supervise("answer").run(look().id)
+    *_, begin_dir = look().result["told"]
+    assert (Path(begin_dir) / "weights.safetensors").read_text() == "weights 1 "

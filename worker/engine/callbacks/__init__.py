@@ -7,7 +7,7 @@ from worker.engine.callbacks.freeze import Freeze, NothingToTrain
 from worker.engine.callbacks.keep_best import KeepBest
 from worker.engine.callbacks.model_checkpoint import ModelCheckpoint
 from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
-from worker.engine.callbacks.schedule import BatchSchedule, EpochSchedule, PlateauSchedule
+from worker.engine.callbacks.schedule import BatchSchedule, EpochSchedule, PlateauSchedule, Schedule
 from worker.engine.callbacks.tensorboard import TensorBoard
 from worker.engine.callbacks.time_limit import TimeLimit
 from worker.engine.callbacks.watched import Watched
@@ -26,6 +26,7 @@ __all__ = [
     "NonFiniteGuard",
     "NothingToTrain",
     "PlateauSchedule",
+    "Schedule",
     "TensorBoard",
     "TimeLimit",
     "Watched",

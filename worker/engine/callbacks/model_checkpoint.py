@@ -47,3 +47,6 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self._record.load_state_dict(saved["record"])
         self._kept = list(saved["kept"])
+
+    def take_over(self, saved: dict[str, Any]) -> None:
+        self._record.load_state_dict(saved["record"])  # the epochs that are kept are those of the other run

@@ -9,7 +9,9 @@ from worker.engine.callback import Callback
 from worker.engine.state import RunState
 
 
-class _Schedule(Callback):
+class Schedule(Callback):
+    """A schedule of torch, which the snapshot holds."""
+
     def __init__(self, schedule: LRScheduler) -> None:
         self._schedule = schedule
 
@@ -20,7 +22,7 @@ class _Schedule(Callback):
         self._schedule.load_state_dict(saved)
 
 
-class BatchSchedule(_Schedule):
+class BatchSchedule(Schedule):
     """A step of the schedule after every optimizer step, until it has no more to give: OneCycleLR would raise."""
 
     def on_train_batch_end(self, state: RunState) -> None:
@@ -29,14 +31,14 @@ class BatchSchedule(_Schedule):
             self._schedule.step()
 
 
-class EpochSchedule(_Schedule):
+class EpochSchedule(Schedule):
     """A step of the schedule at every epoch's end."""
 
     def on_epoch_end(self, state: RunState) -> None:
         self._schedule.step()
 
 
-class PlateauSchedule(_Schedule):
+class PlateauSchedule(Schedule):
     """Steps on the epoch's value of `monitor`; luz gave it the last batch's loss."""
 
     def __init__(self, schedule: ReduceLROnPlateau, monitor: str) -> None:

@@ -41,7 +41,7 @@ KINDS = {"mixup": "mixture", "cutmix": "mixture", "ema": "average", "swa": "aver
 
 def _what(part: dict[str, Any]) -> str:
     """Of what there is one only, it is the kind that counts."""
-    return KINDS.get(part["name"], part["name"])
+    return str(KINDS.get(part["name"], part["name"]))
 
 
 SHARE = st.sampled_from([0.0, 0.3])

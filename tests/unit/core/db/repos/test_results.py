@@ -9,12 +9,14 @@ from sqlalchemy import update
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo, thin
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import CheckpointRow, JobRow, ModelVersionRow
-from core.errors import InvalidSpec, LostLease, NotFound
+from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow, ModelVersionRow
+from core.errors import InUse, InvalidSpec, LostLease, NotFound
 from core.events import EventType
+from tests.support.builders import job, job_spec
 
 
 @pytest.fixture
@@ -132,6 +134,44 @@ def test_best_kept_and_the_last_two_checkpoints_stay(sessions: SessionFactory, r
         assert (repo.refers_to("k/1"), repo.refers_to("k/2")) == (True, False)
         with pytest.raises(NotFound):
             repo.get(running.id, 2)
+
+
+def test_what_another_job_is_about_to_begin_with_stays(sessions: SessionFactory, running: JobRow) -> None:
+    for step in range(1, 6):
+        store(sessions, running, step)
+    with transaction(sessions) as session:
+        asked = {"resume_from": {"job": running.id, "checkpoint": 2}}
+        version = session.get_one(DatasetVersionRow, running.dataset_version_id)
+        other = JobRepo(session).add(job(version, spec=job_spec(**asked)))
+        JobRepo(session).add(job(version, spec=job_spec(resume_from=None)))
+    with transaction(sessions) as session:
+        repo = CheckpointRepo(session)
+        assert repo.beginners(running.id) == {other.id: 2}
+        assert [row.number for row in repo.surplus(running.id)] == [1, 3]
+        session.execute(update(JobRow).where(JobRow.id == running.id).values(state="succeeded"))
+    with pytest.raises(InUse) as refused, transaction(sessions) as session:
+        JobRepo(session).delete(running.id)
+    assert refused.value.facts["dependents"] == [other.id]
+    with transaction(sessions) as session:
+        claimed = AttemptRepo(session).claim(other.id, "w", 60.0)
+        assert claimed is not None
+    store(sessions, claimed, 1)  # from now on it goes on from its own
+    with transaction(sessions) as session:
+        assert CheckpointRepo(session).beginners(running.id) == {}
+        assert [row.number for row in CheckpointRepo(session).surplus(running.id)] == [1, 2, 3]
+        assert len(JobRepo(session).delete(running.id)) == 5
+
+
+def test_curves_are_copied_up_to_a_step(sessions: SessionFactory, running: JobRow) -> None:
+    points = [MetricPoint("valid", "loss", step, 1, 0.5) for step in (1, 3)]
+    points.insert(1, MetricPoint("valid", "loss", 2, 1, None, "NaN"))
+    with transaction(sessions) as session:
+        version = session.get_one(DatasetVersionRow, running.dataset_version_id)
+        other = JobRepo(session).add(job(version))
+        MetricRepo(session).upsert(running.id, points)
+        MetricRepo(session).copy(running.id, other.id, up_to_step=2)
+        (series,) = MetricRepo(session).series(other.id)
+    assert series.points == points[:2]
 
 
 def test_a_stale_attempt_stores_no_checkpoint(sessions: SessionFactory, running: JobRow) -> None:

@@ -1,0 +1,167 @@
+"""A job that begins with a checkpoint of another: what is refused, what is pinned, and what must not be deleted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.session import transaction
+from core.db.tables import CheckpointRow
+from tests.support.finished import OPTIONS, finish_job
+
+PostJob = Callable[..., dict[str, Any]]
+SPEC: dict[str, Any] = {
+    "architecture": {"name": "mlp", **OPTIONS},
+    "batch_size": 161,  # ten steps an epoch, of 1617 samples
+    "callbacks": [{"name": "early_stopping"}],
+}
+
+
+@pytest.fixture
+def trained(post_job: PostJob, state: State) -> str:
+    """The id of a job of two epochs of ten steps, with the checkpoints 1, best, after 20 steps, and 2 after 15."""
+    job_id = str(post_job(**SPEC, epochs=2)["id"])
+    finish_job(state, job_id)
+    with transaction(state["sessions"]) as session:
+        (row,) = CheckpointRepo(session).all(job_id)
+        row.tags = ["best"]
+        values = {"job_id": job_id, "number": 2, "token": row.token, "epoch": 2, "step": 15, "tags": ["latest"]}
+        copied = {name: getattr(row, name) for name in ("metrics", "files", "sha256", "size_bytes", "created_at")}
+        session.add(CheckpointRow(**values, **copied, key=f"jobs/{job_id}/c2"))
+    return job_id
+
+
+def asked(job: str, **changes: Any) -> dict[str, Any]:
+    return SPEC | {"resume_from": {"job": job, **changes.pop("resume_from", {})}} | changes
+
+
+def errors(client: TestClient, spec: dict[str, Any]) -> dict[str, str]:
+    answer = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | spec)
+    assert answer.status_code == 422, answer.text
+    return {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
+
+
+@pytest.mark.parametrize(("checkpoint", "number"), [("latest", 2), ("best", 1), (1, 1)])
+def test_the_checkpoint_is_pinned_by_its_number(
+    post_job: PostJob, trained: str, checkpoint: int | str, number: int
+) -> None:
+    begun = post_job(**asked(trained, resume_from={"checkpoint": checkpoint}))["spec"]["resume_from"]
+    assert begun == {
+        "job": trained,
+        "checkpoint": number,
+        "model": True,
+        "optimizer": False,
+        "callbacks": False,
+        "records": False,
+    }
+    assert post_job(**asked(trained))["spec"]["resume_from"]["checkpoint"] == 2  # the latest unless given
+
+
+def test_a_learning_rate_is_found_from_there_too(post_job: PostJob, trained: str) -> None:
+    assert post_job(kind="lr_find", **asked(trained))["spec"]["resume_from"]["checkpoint"] == 2
+
+
+def test_what_is_not_there_is_refused_where_it_is_named(client: TestClient, post_job: PostJob, trained: str) -> None:
+    assert errors(client, asked("0" * 32)) == {"/resume_from/job": f"there is no job '{'0' * 32}'"}
+    assert errors(client, asked(trained, resume_from={"checkpoint": 7})) == {
+        "/resume_from/checkpoint": "job 'mlp-digits-…' has no checkpoint 7; there is 1 (best), 2 (latest)".replace(
+            "mlp-digits-…", client.get(f"/v1/jobs/{trained}").json()["name"]
+        )
+    }
+    fresh = post_job(**SPEC)
+    assert "there is none yet" in errors(client, asked(fresh["id"]))["/resume_from/checkpoint"]
+    sweep = post_job(kind="lr_find", **SPEC)
+    assert "'lr_find', which leaves no checkpoints" in errors(client, asked(sweep["id"]))["/resume_from/job"]
+    assert "/resume_from/job" in errors(client, asked("mlp"))
+    assert "/resume_from/jobs" in errors(client, SPEC | {"resume_from": {"jobs": trained}})
+
+
+def test_a_job_has_one_beginning_and_asks_for_something(client: TestClient, trained: str) -> None:
+    (reason,) = errors(client, asked(trained, init_from="digits")).values()
+    assert reason == "init_from and resume_from are 2 beginnings; give one"
+    (reason,) = errors(client, asked(trained, resume_from={"model": False})).values()
+    assert reason == "nothing of the checkpoint is asked for"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "reason"),
+    [
+        ({"optimizer": {"name": "sgd"}}, "/resume_from/optimizer", "is that of 'adam'; this job's is 'sgd'"),
+        ({"freeze": ["1.*"]}, "/resume_from/optimizer", "in other groups"),
+        (
+            {"optimizer": {"name": "adam", "groups": [{"match": "*bias", "lr": 0.1}]}},
+            "/resume_from/optimizer",
+            "in other groups",
+        ),
+        ({"architecture": {"name": "mlp", "hidden": [9]}}, "/resume_from/optimizer", "another architecture"),
+        ({"architecture": {"name": "convnet"}}, "/resume_from/callbacks", "another architecture"),
+        (
+            {
+                "callbacks": [
+                    {"name": "time_limit", "seconds": 9.0},
+                    {"name": "early_stopping", "monitor": "train_loss"},
+                ]
+            },
+            "/callbacks/1/monitor",
+            "remembers of 'valid_loss'; it cannot go on with 'train_loss'",
+        ),
+        ({"batch_size": 100}, "/resume_from/records", "the same dataset, batch_size"),
+        ({"epochs": 1}, "/epochs", "must be above the 1 that the checkpoint has made"),
+    ],
+)
+def test_what_the_checkpoint_remembers_must_fit(
+    client: TestClient, trained: str, changes: dict[str, Any], pointer: str, reason: str
+) -> None:
+    everything = {"optimizer": True, "callbacks": True, "records": True}
+    assert reason in errors(client, asked(trained, resume_from=everything, **changes))[pointer]
+    plain = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | asked(trained, **changes))
+    assert plain.status_code == 202, plain.text  # weights alone may begin anything
+
+
+def curve(client: TestClient, job_id: str) -> list[tuple[int, Any]]:
+    answer = client.get(f"/v1/jobs/{job_id}/metrics", params={"name": "loss", "split": "valid"}).json()
+    return [(point["step"], point["value"]) for series in answer["series"] for point in series["points"]]
+
+
+def test_records_put_the_curves_of_whole_epochs_before_the_jobs_own(
+    client: TestClient, post_job: PostJob, trained: str
+) -> None:
+    begun = post_job(**asked(trained, resume_from={"records": True}))  # after 15 steps: one epoch is whole
+    assert curve(client, begun["id"]) == curve(client, trained)[:10]
+    assert len(curve(client, trained)) == 20
+    assert curve(client, post_job(**asked(trained))["id"]) == []
+
+
+def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
+    client: TestClient, post_job: PostJob, state: State, trained: str
+) -> None:
+    begun = post_job(**asked(trained))["id"]
+    refused = client.delete(f"/v1/jobs/{trained}")
+    assert refused.status_code == 409
+    assert refused.json()["facts"] == {"dependents": [begun], "kind": "job"}
+    with transaction(state["sessions"]) as session:
+        claimed = AttemptRepo(session).claim(begun, "worker-1", 30)
+        assert claimed is not None
+        (row, _) = CheckpointRepo(session).all(trained)
+        CheckpointRepo(session).add(
+            begun,
+            claimed.token,
+            number=1,
+            epoch=1,
+            step=10,
+            metrics={},
+            tags=(),
+            key="jobs/begun/c1",
+            files=row.files,
+        )
+    assert client.delete(f"/v1/jobs/{trained}").status_code == 204  # it has one of its own now
+
+
+def test_a_job_that_was_cancelled_needs_nothing_any_more(client: TestClient, post_job: PostJob, trained: str) -> None:
+    begun = post_job(**asked(trained))["id"]
+    assert client.post(f"/v1/jobs/{begun}/cancel").status_code == 202
+    assert client.delete(f"/v1/jobs/{trained}").status_code == 204
