@@ -49,6 +49,7 @@ from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
+from core.garbage import spare_what_stays
 from core.launch import refusing_in_one_line, settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
@@ -168,6 +169,8 @@ def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -
             decoder = decoder if traces is None else traces.decoder(decoder)
             lookup, predictors = Lookup(state["sessions"]), state["predictors"]
             await predictors.start()
+            if given is None:
+                spare_what_stays()
             yield {
                 **state,
                 "readiness": Readiness(
@@ -215,6 +218,7 @@ async def _open(settings: Settings, stack: AsyncExitStack, traces: Tracing | Non
         max_bytes=settings.max_model_bytes,
         pinned=settings.pinned_models,
         precision=settings.predict_precision,
+        num_askers=settings.http_processes,
     )
     stack.push_async_callback(predictors.close)
     return State(

@@ -17,6 +17,7 @@ import uvloop
 
 from app.inference.arena import opened
 from app.inference.server import Connection, Server
+from core.garbage import spare_what_stays
 from core.logging import configure_logging
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ async def serve(listener: socket.socket, device: str) -> None:
             sock.setblocking(False)
             await loop.connect_accepted_socket(lambda connection=connection: connection, sock)  # type: ignore[misc]
 
+    spare_what_stays()
     accepting = asyncio.create_task(accept())
     await nobody.wait()
     accepting.cancel()

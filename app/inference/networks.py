@@ -109,6 +109,7 @@ class Networks:
         predictor = open_view(question.key, Path(question.folder), device=self._device)
         if isinstance(predictor, Predictor):
             predictor.take_precision(question.precision)
+            predictor.take_threads(question.max_batch_size, question.enough_s)
         costs = warmed_up(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1

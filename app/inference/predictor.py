@@ -1,5 +1,7 @@
 """One trained network, ready to answer: bundle, preprocessing, network, raw scores. It knows no queue."""
 
+import math
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,11 @@ from models import bundle
 
 log = structlog.get_logger(__name__)
 
+ALL_THREADS = torch.get_num_threads()
+LARGE = 20
+"""A network that takes so many times longer for a picture than is quick enough is not tried with fewer threads."""
+_of_thread = threading.local()
+
 
 class Predictor:
     """Maps samples, pictures as uint8 (H, W, C), to raw scores, float32 (B, num_outputs); one thread at a time."""
@@ -27,6 +34,7 @@ class Predictor:
         self._preprocess = description.preprocess().to(self._device)
         self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
         self._use_bf16 = use_bf16
+        self._num_threads = ALL_THREADS
         shape = description.image_shape
         self.sample_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
         self.dtype = "uint8" if len(shape) == 3 else "float32"
@@ -59,6 +67,34 @@ class Predictor:
         facts = {"agrees": agrees, "fp32_s": round(exact_s, 5), "bf16_s": round(rounded_s, 5)}
         log.info("network.precision", precision="bf16" if self._use_bf16 else "fp32", **facts)
 
+    def take_threads(self, batch_size: int, enough_s: float) -> None:
+        """On a CPU, compute with no more threads than it takes to be done with a picture of a full batch in `enough_s`.
+
+        Threads that wait for each other take processors from those who read requests.
+        """
+        if self._device.type != "cpu" or ALL_THREADS == 1:
+            return
+        chance = np.random.default_rng(0).random((batch_size, *self.sample_shape), np.float32)
+        pictures = list((chance * 255).astype(self.dtype))
+        self._num_threads = 1
+        alone_s = self._computed(pictures[:1])
+        if alone_s > LARGE * enough_s:
+            self._num_threads = ALL_THREADS
+            return
+        each_s = self._computed(pictures) / batch_size
+        self._num_threads = min(max(1, math.ceil(each_s / enough_s)), ALL_THREADS)
+        log.info("network.threads", threads=self._num_threads, microseconds_per_picture=round(1e6 * each_s))
+
+    def _computed(self, pictures: Sequence[Pixels]) -> float:
+        """The seconds of a processor that one thread takes for a batch, the best of three: others do not count."""
+        self(pictures)
+        seconds = []
+        for _ in range(3):
+            began_at = time.thread_time()
+            self(pictures)
+            seconds.append(time.thread_time() - began_at)
+        return min(seconds)
+
     def _timed(self, pictures: Sequence[Pixels]) -> tuple[NDArray[np.float32], float]:
         """Scores, and the best of three times."""
         scores, seconds = self(pictures), []
@@ -82,7 +118,14 @@ class Predictor:
             ValueError: a picture has another shape than the network wants.
         """
         batch = stacked(pictures, self.sample_shape)
+        self._use_threads()
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._use_bf16):
             scores = self._network(self._preprocess(torch.from_numpy(batch).to(self._device)))
         raw: NDArray[np.float32] = scores.float().cpu().numpy()
         return raw
+
+    def _use_threads(self) -> None:
+        """Torch's number is one of each thread that asks it to compute."""
+        if getattr(_of_thread, "count", 0) != self._num_threads:
+            torch.set_num_threads(self._num_threads)
+            _of_thread.count = self._num_threads

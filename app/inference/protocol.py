@@ -14,6 +14,8 @@ from core import errors
 from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
+ENOUGH_S = 0.00025
+"""About what an answer costs the process that reads requests."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -25,7 +27,10 @@ class Message(msgspec.Struct, tag=True, array_like=True, gc=False):
 
 
 class Load(Message):
-    """Have the bundle in a folder in memory and warm. Several who load the same `key` share one network."""
+    """Have the bundle in a folder in memory and warm. Several who load the same `key` share one network.
+
+    A network that takes no longer than `enough_s` for a picture is quick enough: whoever asks cannot ask more quickly.
+    """
 
     id: int
     key: str
@@ -34,6 +39,7 @@ class Load(Message):
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
+    enough_s: float = ENOUGH_S
 
 
 class Unload(Message):

@@ -101,7 +101,7 @@ def _invalid_request(request: Request, error: Exception) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
-    slug, title = HTTP_SLUGS.get(error.status_code, ("http-error", HTTPStatus(error.status_code).phrase))
+    slug, title = HTTP_SLUGS.get(error.status_code) or ("http-error", HTTPStatus(error.status_code).phrase)
     headers: Mapping[str, str] = error.headers or {}
     detail = str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -4,16 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from app.inference.protocol import ENOUGH_S
 from app.inference.seam import BatchFacts
 from app.serving.refs import BundleRef, Outcome, Pixels
 
 
 class Loading(NamedTuple):
-    """What a network that is loaded is allowed: pictures a batch, pictures that wait, how precise it must be."""
+    """What a network that is loaded is allowed: pictures a batch, pictures that wait, how precise it must be.
+
+    `enough_s` is how quickly a picture need be computed at most, since nobody asks more quickly.
+    """
 
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
+    enough_s: float = ENOUGH_S
 
 
 class Heard(Protocol):

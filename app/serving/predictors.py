@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from app.inference.protocol import ENOUGH_S
 from app.inference.seam import BatchFacts, Closed, split_key
 from app.serving import meters
 from app.serving.admission import Admission
@@ -35,6 +36,7 @@ class Predictors:
         max_bytes: int | None = None,
         pinned: Collection[str] = (),
         precision: str = "fp32",
+        num_askers: int = 1,
     ) -> None:
         """Load nothing yet.
 
@@ -47,6 +49,7 @@ class Predictors:
             max_bytes: of all their weights.
             pinned: models that stay in memory once they are there.
             precision: `fp32`, `bf16`, or `auto`: bf16 where it is quicker and says the same.
+            num_askers: processes like this one that share the networks.
             max_wait_s: who would wait longer for an answer is refused.
         """
         self.networks = networks
@@ -57,7 +60,7 @@ class Predictors:
         self._tallies: dict[str, Tally] = {}
         self._admissions: dict[str, Admission] = {}
         self._pool = Pool(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
-        self._allowed = Loading(max_batch_size, max_waiting, precision)
+        self._allowed = Loading(max_batch_size, max_waiting, precision, ENOUGH_S / num_askers)
         self._lost: list[BundleRef] = []
         self._reloading: set[asyncio.Task[None]] = set()
 
