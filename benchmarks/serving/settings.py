@@ -36,6 +36,8 @@ FEW: dict[str, list[Settings]] = {
     # It refuses what would wait for longer than its batch timeout.
     "bentoml small": [Settings(threads=1, timeout_s=1.0)],
 }
+LONE = [Settings(threads=1, timeout_s=0.0005, fast_queue=fast) for fast in (False, True)]
+"""LitServe's for one caller, which what is best for 32 makes wait for nothing."""
 WORKERS = {"mlserver": (0, 1), "bentoml": (1,)}
 TIMEOUTS_S = {"bentoml": (1.0,)}
 
