@@ -27,6 +27,8 @@ from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 
+HOLD_S = 0.001
+
 Listener = Callable[[BatchFacts, Sequence[float]], None]
 """Hears of every batch of one network, with the seconds that each caller of ours who is answered now has waited."""
 
@@ -34,8 +36,9 @@ Listener = Callable[[BatchFacts, Sequence[float]], None]
 class _Waiting:
     """A caller whose pictures lie in the arena until the answer comes, even if the caller has gone."""
 
-    def __init__(self, future: "asyncio.Future[list[Outcome]]", place: Place, count: int) -> None:
+    def __init__(self, future: "asyncio.Future[list[Outcome]]", network: int, place: Place, count: int) -> None:
         self.future = future
+        self.network = network
         self.place = place
         self.count = count
 
@@ -53,6 +56,9 @@ class Link(asyncio.Protocol):
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._listeners: dict[int, Listener] = {}
+        self._held: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._num_asked: dict[int, int] = {}
         self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
         self.is_lost = False
 
@@ -70,6 +76,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
+        self._held.clear()
+        self._flush()
         away = gone()
         for future in (*self._asked.values(), *(one.future for one in self._waiting.values()), self.welcome):
             if not future.done():
@@ -86,9 +94,8 @@ class Link(asyncio.Protocol):
 
     def say(self, message: Message) -> None:
         """Send what nobody answers."""
-        if self._transport is None or self.is_lost:
-            raise gone()
-        self._transport.write(packed(message))
+        self._hold(message)
+        self._flush()
 
     async def ask(self, make: Callable[[int], Message]) -> Any:  # noqa: ANN401 - the answer that belongs to the question
         """Send a question that is made from its id, and wait for its answer.
@@ -129,14 +136,39 @@ class Link(asyncio.Protocol):
             memory[offset : offset + picture.nbytes] = picture.reshape(-1).view(np.uint8)
             offset += picture.nbytes
         future = self._loop.create_future()
-        self._waiting[id] = _Waiting(future, place, len(pictures))
+        self._waiting[id] = _Waiting(future, network, place, len(pictures))
         try:
-            self.say(Predict(id, network, place.offset, len(pictures), came_at, deadline))
+            self._hold(Predict(id, network, place.offset, len(pictures), came_at, deadline))
+            self._flush_when_of_use(network)
             return cast("list[Outcome]", await future)
         except asyncio.CancelledError:
             if not self.is_lost:
                 self.say(Leave(id))
             raise
+
+    def _hold(self, message: Message) -> None:
+        if self._transport is None or self.is_lost:
+            raise gone()
+        self._held.append(packed(message))
+
+    def _flush_when_of_use(self, network: int) -> None:
+        """At once for a network that is idle; one that computes could not begin: then what comes meanwhile goes along.
+
+        Every message wakes the other process, which costs more than all that is said in it.
+        """
+        self._num_asked[network] = self._num_asked.get(network, 0) + 1
+        if self._num_asked[network] == 1:
+            self._flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(HOLD_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._held and self._transport is not None:
+            held, self._held = self._held, []
+            self._transport.write(b"".join(held))
 
     def _place(self, num_bytes: int) -> Place:
         try:
@@ -152,9 +184,7 @@ class Link(asyncio.Protocol):
                 self.welcome.set_result(answer)
             case Refused(id=id):
                 error = error_of(answer)
-                waiting = self._waiting.pop(id, None)
-                if waiting is not None:
-                    self._arena.give_back(waiting.place)
+                waiting = self._answered(id)
                 future: asyncio.Future[Any] | None = self._asked.get(id) if waiting is None else waiting.future
                 if future is not None and not future.done():
                     future.set_exception(error)
@@ -163,7 +193,16 @@ class Link(asyncio.Protocol):
                 if future is not None and not future.done():
                     future.set_result(answer)
 
+    def _answered(self, id: int) -> _Waiting | None:
+        """Whoever asked for a prediction, whose memory is free again; None where something else was asked."""
+        waiting = self._waiting.pop(id, None)
+        if waiting is not None:
+            self._arena.give_back(waiting.place)
+            self._num_asked[waiting.network] -= 1
+        return waiting
+
     def _computed(self, computed: Computed) -> None:
+        self._flush()
         listener = self._listeners.get(computed.network)
         if listener is not None:  # first, so that whoever has an answer finds it counted
             facts = BatchFacts(
@@ -171,9 +210,8 @@ class Link(asyncio.Protocol):
             )
             listener(facts, [scored.waited_s for scored in computed.answers])
         for scored in computed.answers:
-            waiting = self._waiting.pop(scored.id)
-            self._arena.give_back(waiting.place)
-            if waiting.future.done():
+            waiting = self._answered(scored.id)
+            if waiting is None or waiting.future.done():
                 continue
             if not scored.scores and len(scored.errors) < waiting.count:
                 waiting.future.set_exception(late())
