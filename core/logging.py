@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +61,9 @@ def write_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa
         log.info(event, **fields)
     elif logging.root.isEnabledFor(logging.INFO):
         line = {**fields, **REQUEST.get(), "event": event, "level": "info", "timestamp": datetime.now(UTC)}
-        os.write(_json_lines_to, orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        text = orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        with suppress(OSError):  # as the standard library does: a full disk costs a line, and no request
+            os.write(_json_lines_to, text)
 
 
 def _merge_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -38,3 +40,13 @@ def test_nothing_is_written_where_the_level_is_higher(capfd: pytest.CaptureFixtu
     configure_logging("WARNING")
     write_info(structlog.get_logger("x"), "http.answered", {})
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_costs_a_line_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", full)
+        configure_logging("INFO")
+        with pytest.raises(OSError, match="No space"):
+            os.write(full.fileno(), b"line")
+        write_info(structlog.get_logger("x"), "http.answered", {"status": 200})
