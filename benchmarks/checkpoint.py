@@ -3,9 +3,16 @@
     .venv/bin/python benchmarks/checkpoint.py [--rounds 7] [--threads 2] [--cpu-time]
 
 CONV5 (the workshop's convnet: 64x64x3, 200 classes) with Adam's state, 103 MB. A round saves once each way, in turn:
-`torch.save` into a file; the service's own callback, whose checks are in it and whose file is complete some time later,
-also hashed and fsynced; and the copy alone. The blocked side is measured with its writer idle, as it is at one
-checkpoint a minute.
+`torch.save` into a file; and the service's own callback, whose file is complete some time later, also examined, hashed
+and fsynced. Its copy is made beside the next forward and backward pass, from which it takes memory bandwidth and, where
+all cores are busy, time; so three things are told beside `torch.save`:
+
+- the step is blocked: the callback, and what the next step then waits for the copy before it may change the weights;
+- the copy, made by one thread beside that step;
+- the whole: a small step (8 pictures) with a checkpoint before it, less the same step without. Only a quiet machine can
+  tell it: that step takes a quarter of a second of two cores.
+
+All are measured with the writer idle, as it is at one checkpoint a minute.
 """
 
 import argparse
@@ -27,8 +34,11 @@ from core.spec import JobSpec  # noqa: E402
 from worker.assemble import assemble  # noqa: E402
 from worker.channel import Channel  # noqa: E402
 from worker.engine import snapshot  # noqa: E402
+from worker.engine.callback import Hooks  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
 from worker.engine.run import Run  # noqa: E402
+from worker.engine.snapshot_buffers import Buffers  # noqa: E402
+from worker.engine.state import RunState  # noqa: E402
 from worker.protocol import Up  # noqa: E402
 from worker.reports import Snapshots  # noqa: E402
 
@@ -53,30 +63,57 @@ def conv5(folder: Path) -> Run:
     return run
 
 
-def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
-    snapshots = Snapshots(Silent(-1), run, folder, {}, (run.guard.check,))
-    parts, buffers = run.parts(), snapshot.Buffers()
-    everything = {"network": run.network.state_dict(), "optimizer": run.optimizer.state_dict()}
+class Timed(Snapshots):
+    """The service's own, that adds up for how long the run waits for it."""
 
-    def blocked() -> None:
+    seconds = 0.0
+    clock: Callable[[], float] = time.perf_counter
+
+    def on_epoch_end(self, state: RunState) -> None:
+        began = self.clock()
+        super().on_epoch_end(state)
+        self.seconds += self.clock() - began
+
+    def on_train_batch_before_step(self, state: RunState) -> None:
+        began = self.clock()
+        super().on_train_batch_before_step(state)
+        self.seconds += self.clock() - began
+
+
+def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
+    snapshots = Timed(Silent(-1), run, folder, {})
+    snapshots.clock = clock
+    parts, buffers = run.parts(), Buffers()
+    everything = {"network": run.network.state_dict(), "optimizer": run.optimizer.state_dict()}
+    step, batch = run._train_step(Hooks((snapshots,))), next(run.train_batches.epoch(1)).parts(8)[0]
+    step.begin()
+    snapshot.freeze(run.network, parts, {}, buffers)
+
+    def checkpoint() -> None:
         run.state.epoch += 1
         snapshots.on_epoch_end(run.state)
+        step(batch, run.state)
+
+    def copy() -> None:
+        snapshot.freeze(run.network, parts, {}, buffers)
+        buffers.finish()
 
     sides: dict[str, Callable[[], object]] = {
         "torch.save": lambda: torch.save(everything, folder / "it.pt"),
-        "checkpoint": blocked,
-        "copy": lambda: snapshot.freeze(run.network, parts, {}, buffers),
+        "with": checkpoint,
+        "without": lambda: step(batch, run.state),
+        "copy": copy,
     }
     names = list(sides)
     for number in range(count + 1):  # the first one warms up
-        taken = {}
-        for name in names[number % 3 :] + names[: number % 3]:
+        taken, snapshots.seconds = {}, 0.0
+        for name in names[number % 4 :] + names[: number % 4]:
             began = clock()
             sides[name]()
             taken[name] = clock() - began
             snapshots.on_exception(run.state)  # wait for the writer
         if number:
-            yield taken
+            yield taken | {"blocked": snapshots.seconds, "whole": taken["with"] - taken["without"]}
 
 
 def main() -> int:
@@ -93,11 +130,12 @@ def main() -> int:
         taken = list(rounds(conv5(folder / "packed"), folder, options.rounds, clock))
         size_mb = (folder / "it.pt").stat().st_size / 1e6
     print(f"CONV5 and Adam, {size_mb:.0f} MB, {options.threads} threads, {clock.__name__}")
-    for name, told in (("checkpoint", "time the step is blocked"), ("copy", "the copy alone")):
+    sides = {"blocked": "time the step is blocked", "copy": "the copy, beside a step", "whole": "what a step is longer"}
+    for name, told in sides.items():
         ratios = sorted(one[name] / one["torch.save"] for one in taken)
         median = statistics.median(ratios)
         print(f"{told:26} over torch.save {ratios[0]:.3f}  {median:.3f}  {ratios[-1]:.3f}   (min, median, max)")
-    for name in ("torch.save", "checkpoint", "copy"):
+    for name in ("torch.save", "blocked", "copy", "whole", "without"):
         print(f"{name:12} {statistics.median(one[name] for one in taken) * 1e3:6.1f} ms")
     return 0
 

@@ -202,8 +202,9 @@ def progress(state: RunState) -> Progress:
 class Snapshots(Callback):
     """Writes a snapshot at every epoch's end, when the run is left, and every so many seconds in between.
 
-    Before one is taken all `checks` are called: what they refuse is never stored. The run waits for its copy only; one
-    in between is put off while another is being written. With `description` beside its weights each is a bundle, too.
+    Nothing that is not finite is stored: losses are looked at before one is taken, its weights before they are written.
+    The next step waits until it is copied; one in between is put off while another is being written. `before` are
+    called first. With `description` beside its weights each is a bundle, too.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class Snapshots(Callback):
         run: Run,
         folder: Path,
         words: dict[str, Any],
-        checks: Sequence[Callable[[RunState], None]],
+        before: Sequence[Callable[[RunState], None]] = (),
         *,
         description: bundle.Description | None = None,
         every_s: float = 60.0,
@@ -223,13 +224,16 @@ class Snapshots(Callback):
         self._folder = folder
         self._words = words
         self._description = description
-        self._checks = checks
+        self._before = before
         self._every_s = every_s
         self._clock = clock
         self._writer = SnapshotWriter()
         self._written = clock()
         self._last: tuple[int, str] | None = None
         self._part_size = None if run.relief is None else run.relief.size
+
+    def on_train_batch_before_step(self, state: RunState) -> None:
+        self._writer.wait_for_copy()
 
     def on_train_batch_end(self, state: RunState) -> None:
         self._writer.check()
@@ -257,8 +261,9 @@ class Snapshots(Callback):
         self._writer.settle()  # what was fit to be stored before it is stored, and told
 
     def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
-        for check in self._checks:
-            check(state)
+        self._run.guard.look(state)
+        for call in self._before:
+            call(state)
         folder = self._folder / folder_name(state.epoch, state.step, state.phase)
         tags = tuple(sorted(state.tags)) if state.phase == "end" else ()
         words = self._words | {"epoch": state.epoch, "step": state.step}
@@ -277,7 +282,8 @@ class Snapshots(Callback):
                 facts = facts | bundle.save_description(folder, self._description)
             self._channel.say(message(files=stored(facts)))
 
-        self._writer.put(folder, self._run.network, self._run.parts(), words, tell)
+        run = self._run
+        self._writer.put(folder, run.network, run.parts(), words, tell, run.guard.examiner(state))
         self._written, self._last = self._clock(), (state.step, state.phase)
 
 

@@ -142,7 +142,7 @@ def fit(
         shared,
         Path(start.work_dir) / "checkpoints",
         placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | found,
-        (run.guard.check, reporter.settle),
+        (reporter.settle,),
         description=describe(start.spec, packed.meta, start.job_id, start.dataset),
         every_s=snapshot_every_s,
     )

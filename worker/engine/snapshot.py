@@ -1,13 +1,12 @@
 """Everything needed to resume bit-equal, as tensors and JSON in a folder; nothing is pickled."""
 
-import ctypes
 import errno
 import hashlib
 import json
 import os
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from models.bundle import write_weights
 from worker.engine.optimizers import lay_out_like_parameters
+from worker.engine.snapshot_buffers import Buffers
 from worker.engine.snapshot_sums import BadSnapshot, write_sums
 
 WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
@@ -60,33 +60,6 @@ class RandomState:
         np.random.seed(seed % 2**32)
 
 
-class Buffers:
-    """Memory that one snapshot after another is copied into; pinned where the run is on a GPU."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Tensor] = {}
-
-    def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Copies of all of them, under the same names, which the next call overwrites. A GPU is not waited for."""
-        self._kept = {name: _room(self._kept.get(name), tensor) for name, tensor in tensors.items()}
-        for name, tensor in tensors.items():
-            _copy(tensor.detach(), self._kept[name])
-        return self._kept
-
-
-def _room(kept: Tensor | None, tensor: Tensor) -> Tensor:
-    if kept is not None and (kept.shape, kept.dtype) == (tensor.shape, tensor.dtype):
-        return kept
-    return torch.empty_like(tensor, device="cpu", requires_grad=False, pin_memory=tensor.is_cuda)
-
-
-def _copy(tensor: Tensor, into: Tensor) -> None:
-    if tensor.is_cpu and tensor.stride() == into.stride():  # `into` has no gaps, hence neither has the tensor
-        ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)  # torch's threads would wait for each other
-    else:
-        into.copy_(tensor, non_blocking=True)
-
-
 class Frozen(NamedTuple):
     """A snapshot in memory: what each file will hold, and when copies from a GPU are complete."""
 
@@ -104,7 +77,10 @@ def freeze(
 ) -> Frozen:
     """The run as it is now; without buffers its tensors are the live ones, and change with them.
 
-    `parts` is what else has a state, by name; `words` are JSON values for whoever reads it: thread count and so on.
+    With buffers, what nothing but an optimizer step changes is copied by their `finish`, before which no step must be
+    made: all but what is on a GPU, whose copies wait in its queue, and the network's own buffers, to which a forward
+    pass adds. `parts` is what else has a state, by name: of their tensors none may change in place but by a step.
+    `words` are JSON values for whoever reads it: thread count and so on.
     """
     state: dict[str, Tensor] = {}
     tree = {name: _words(part.state_dict(), name, state) for name, part in parts.items()}
@@ -112,7 +88,9 @@ def freeze(
     weights: dict[str, Tensor] = network.state_dict()
     if buffers is None:
         return Frozen(weights, state, document)
-    copies = buffers.copy({f"{WEIGHTS}/{name}": tensor for name, tensor in weights.items()} | state)
+    tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in weights.items()} | state
+    moving = {f"{WEIGHTS}/{name}" for name, _ in network.named_buffers()}
+    copies = buffers.begin(tensors, [name for name, it in tensors.items() if it.is_cpu and name not in moving])
     copied = None
     if any(tensor.is_cuda for tensor in weights.values()):
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -161,9 +139,14 @@ def _need_room(folder: Path, frozen: Frozen) -> None:
         raise OSError(errno.ENOSPC, f"a snapshot needs {needed} bytes, and {free} are free", str(folder))
 
 
-def _write_files(folder: Path, frozen: Frozen) -> Facts:
+def wait_for_gpu(frozen: Frozen) -> None:
+    """Wait until copies from a GPU are complete."""
     if frozen.copied is not None:
         frozen.copied.synchronize()
+
+
+def _write_files(folder: Path, frozen: Frozen) -> Facts:
+    wait_for_gpu(frozen)
     hashes = {
         WEIGHTS: write_weights(folder / WEIGHTS, frozen.weights),
         STATE: write_weights(folder / STATE, frozen.state),
@@ -246,15 +229,21 @@ def _words(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa: A
             pairs = [[key, _words(item, f"{path}.{key}", tensors)] for key, item in value.items()]
             return dict(pairs) if all(isinstance(key, str) for key in value) else {"$dict": pairs}
         case tuple():
-            return {"$tuple": [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]}
+            return {"$tuple": _items(value, path, tensors)}
         case list():
-            return [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
+            return _items(value, path, tensors)
         case None | bool() | int() | float() | str():
             return value  # json writes every float so that it reads back the same, NaN and infinities too
         case np.generic():
             return value.item()
         case _:
             raise TypeError(f"{path} is a {type(value).__name__}; a snapshot holds tensors and JSON")
+
+
+def _items(values: Sequence[Any], path: str, tensors: dict[str, Tensor]) -> list[Any]:
+    if all(type(item) is int for item in values):  # states of random numbers are hundreds of them
+        return list(values)
+    return [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(values)]
 
 
 def _value(words: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - any state

@@ -183,7 +183,7 @@ def test_weights_that_are_not_finite_are_never_stored(
     network: nn.Module = nn.Identity()
 
     class Poison(Callback):
-        """After the last loss of the second epoch, where no loss can tell any more."""
+        """After the last loss of the last epoch, where no loss can tell any more."""
 
         def on_valid_end(self, state: RunState) -> None:
             if state.epoch == 2:
@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_never_stored(
         return replace(run, callbacks=(*run.callbacks, Poison()))
 
     monkeypatch.setattr(trainer, "assemble", poisoned)
-    problem = failed(start(job(epochs=3), dataset, tmp_path / "work"))
+    problem = failed(start(job(epochs=2), dataset, tmp_path / "work"))
     assert (problem.code, problem.facts["epoch"]) == ("diverged", 2)
     assert [folder.name[:7] for folder in (tmp_path / "work" / "checkpoints").iterdir()] == ["e000001"]
 

@@ -1,7 +1,7 @@
 """Ends a run whose loss is no longer a number, before anything of it is stored."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,10 @@ class NonFiniteGuard(Callback):
             self._losses.append(state.loss)
             self._rates.append(state.lr)
         if len(self._losses) >= self._every_steps or state.batch == state.steps_per_epoch:
-            self._look(state)
+            self.look(state)
 
     def on_train_end(self, state: RunState) -> None:
-        self._look(state)
+        self.look(state)
 
     def check(self, state: RunState) -> None:
         """Raise unless all that a snapshot would hold is finite.
@@ -48,12 +48,21 @@ class NonFiniteGuard(Callback):
         Raises:
             Diverged: it is not.
         """
-        self._look(state)
-        tensors = (*self._network.parameters(), *self._network.buffers())
-        if not all_finite(tensor for tensor in tensors if tensor.is_floating_point()):
-            raise Diverged("weights are not finite", epoch=state.epoch, step=state.step, learning_rate=state.lr)
+        self.look(state)
+        self.examiner(state)(self._network.state_dict())
 
-    def _look(self, state: RunState) -> None:
+    def examiner(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
+        """What raises Diverged unless weights, such as a copy of those of now, are finite."""
+        when: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
+
+        def examine(weights: Mapping[str, Tensor]) -> None:
+            if not all_finite(tensor for tensor in weights.values() if tensor.is_floating_point()):
+                raise Diverged("weights are not finite", **when)
+
+        return examine
+
+    def look(self, state: RunState) -> None:
+        """Raise Diverged unless all losses so far are finite."""
         if not self._losses:
             return
         is_finite = torch.isfinite(torch.stack(self._losses)).tolist()

@@ -142,7 +142,7 @@ def train(
     if resume:
         torch.rand(50)  # whatever happened to the random state since
         snapshot.restore(next(folder.iterdir()), run.network, run.parts(), torch.device("cpu"))
-    snapshots = Snapshots(channel, run, folder, {}, (run.guard.check,), every_s=1e9)
+    snapshots = Snapshots(channel, run, folder, {}, every_s=1e9)
     run.loop((Reporter(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
     return run
 

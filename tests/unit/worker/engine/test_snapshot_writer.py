@@ -1,4 +1,4 @@
-"""Snapshots are written beside the training: as the run was when asked for, in order, and errors come back."""
+"""Snapshots are copied and written beside the training: as the run was, in order, and errors come back."""
 
 import threading
 from pathlib import Path
@@ -8,8 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.training import Memory, optimizer_hash, pack, run_of, weights_hash
 from worker.engine import snapshot
+from worker.engine.callback import Callback
+from worker.engine.callbacks import Diverged
+from worker.engine.snapshot_buffers import Buffers
+from worker.engine.snapshot_sums import folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
+from worker.engine.state import RunState
+from worker.protocol import Checkpoint
+from worker.reports import Snapshots
 
 
 class Gate:
@@ -50,6 +58,7 @@ def test_what_is_written_is_the_run_as_it_was(gate: Gate, tmp_path: Path) -> Non
     for value in (1.0, 2.0):
         nn.init.constant_(network.weight, value)
         put(writer, tmp_path / str(value), network, told)
+        writer.wait_for_copy()
     nn.init.constant_(network.weight, 3.0)
     assert writer.is_busy
     assert told == []
@@ -113,3 +122,85 @@ def test_a_run_that_cannot_be_copied_takes_no_memory_away(tmp_path: Path) -> Non
     for _ in range(3):
         with pytest.raises(TypeError, match=r"odd\.x"):
             writer.put(tmp_path / "it", nn.Linear(1, 1), {"odd": Odd()}, {}, lambda _: None)
+
+
+class SlowCopy:
+    """Holds the copy of what only a step changes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_begun, self.may_end = threading.Event(), threading.Event()
+        self._copy = Buffers.finish
+        monkeypatch.setattr(Buffers, "finish", lambda buffers: self(buffers))
+
+    def __call__(self, buffers: Buffers) -> None:
+        self.is_begun.set()
+        assert self.may_end.wait(30)
+        self._copy(buffers)
+
+
+@pytest.fixture
+def slow_copy(monkeypatch: pytest.MonkeyPatch) -> SlowCopy:
+    return SlowCopy(monkeypatch)
+
+
+def test_what_a_forward_pass_changes_is_copied_at_once(slow_copy: SlowCopy, tmp_path: Path) -> None:
+    network, writer = nn.BatchNorm1d(2), SnapshotWriter()
+    assert network.running_mean is not None
+    put(writer, tmp_path / "it", network, [])
+    network.running_mean.fill_(7.0)
+    slow_copy.may_end.set()
+    writer.wait()
+    other = nn.BatchNorm1d(2)
+    snapshot.restore(tmp_path / "it", other, {}, torch.device("cpu"))
+    assert other.running_mean is not None
+    assert other.running_mean.tolist() == [0.0, 0.0]
+
+
+def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_path: Path) -> None:
+    run = run_of(pack(tmp_path / "packed"), epochs=2)
+    folder, names = tmp_path / "checkpoints", [folder_name(1, 5, "end"), folder_name(2, 10, "end")]
+    told = Memory()
+    thread = threading.Thread(target=lambda: run.loop([Snapshots(told, run, folder, {})]).fit(run.state))
+    thread.start()
+    assert slow_copy.is_begun.wait(60)
+    thread.join(0.3)  # it comes as far as it may
+    assert (run.state.epoch, run.state.step) == (2, 5)
+    slow_copy.may_end.set()
+    thread.join(60)
+    other = run_of(pack(tmp_path / "again"), epochs=2)
+    other.state.max_epochs = 1
+    other.loop().fit(other.state)
+    snapshot.restore(folder / names[0], run.network, run.parts(), torch.device("cpu"))
+    assert weights_hash(run.network, tmp_path) == weights_hash(other.network, tmp_path)
+    assert optimizer_hash(run.optimizer) == optimizer_hash(other.optimizer)
+    assert [Path(message.dir).name for message in told.of(Checkpoint)] == names
+
+
+def test_what_is_not_finite_is_never_written_and_ends_the_run(tmp_path: Path) -> None:
+    run = run_of(pack(tmp_path / "packed"), epochs=2, architecture={"name": "mlp"})
+
+    class Spoil(Callback):
+        def on_valid_end(self, state: RunState) -> None:
+            if state.epoch == 2:
+                next(run.network.parameters()).data[0, 0] = float("inf")  # the losses were finite
+
+    told, folder = Memory(), tmp_path / "checkpoints"
+    with pytest.raises(Diverged, match="weights are not finite at epoch 2, step 10"):
+        run.loop([Spoil(), Snapshots(told, run, folder, {})]).fit(run.state)
+    assert [path.name for path in folder.iterdir()] == [folder_name(1, 5, "end")]
+    assert [message.epoch for message in told.of(Checkpoint)] == [1]
+
+
+def test_an_error_of_the_copy_comes_back_and_lets_the_run_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(_: Buffers) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Buffers, "finish", broken)
+    writer = SnapshotWriter()
+    put(writer, tmp_path / "it", nn.Linear(1, 1), [])
+    writer.wait_for_copy()
+    with pytest.raises(MemoryError, match="no room"):
+        writer.wait()
+    assert not (tmp_path / "it").exists()
