@@ -114,7 +114,7 @@ class DropoutSpec(Options):
 
 
 class ActivationSpec(Options):
-    """A function of each value. Source: `torch.nn`."""
+    """A function of each value, with torch's usual parameters; `prelu` learns its slope. Source: `torch.nn`."""
 
     type: Literal[
         "relu",
@@ -128,6 +128,15 @@ class ActivationSpec(Options):
         "hardswish",
         "selu",
         "softsign",
+        "celu",
+        "hardsigmoid",
+        "hardtanh",
+        "hardshrink",
+        "softshrink",
+        "tanhshrink",
+        "log_sigmoid",
+        "prelu",
+        "rrelu",
         "identity",
     ]
 
@@ -167,9 +176,12 @@ class ReshapeSpec(Options):
 
 
 class RecurrentSpec(Options):
-    """A recurrent network over the steps of a sequence, (T, F). Source: `torch.nn.LSTM`, `torch.nn.GRU`."""
+    """A recurrent network over the steps of a sequence, (T, F); `rnn` has a tanh and no gates.
 
-    type: Literal["lstm", "gru"]
+    Source: `torch.nn.LSTM`, `torch.nn.GRU`, `torch.nn.RNN`.
+    """
+
+    type: Literal["lstm", "gru", "rnn"]
     in_: In = None
     """Features of a step; inferred, and checked where it is given."""
     hidden: Annotated[int, Field(ge=1, le=16_384)]

@@ -5,15 +5,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
 class Recurrent(nn.Module):
-    """An LSTM or a GRU, of which either the state after the last step goes on, or what it gives at every step."""
+    """An LSTM, a GRU or a plain one; either the state after the last step goes on, or what it gives at every step."""
 
     def __init__(
         self,
-        kind: Literal["lstm", "gru"],
+        kind: Literal["lstm", "gru", "rnn"],
         num_features: int,
         *,
         hidden: int,

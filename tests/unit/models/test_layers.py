@@ -1,13 +1,15 @@
 """Networks as data: what builds, and what is said about a list that does not."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from models import registry
+from models.layers_spec import ActivationSpec
 
 Layer = dict[str, Any]
 FLATTEN: Layer = {"type": "flatten"}
@@ -45,6 +47,15 @@ def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
     scores = network(torch.rand(2, 3, 8, 8))
     assert scores.shape == (2, 10)
     assert check(*layers).num_parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("name", get_args(ActivationSpec.model_fields["type"].annotation))
+def test_every_activation_is_that_of_torch(name: str) -> None:
+    values = torch.tensor([-2.0, 1.0, 5.0, -7.0])
+    network = registry.build("layers", {"layers": [FLATTEN, {"type": name}]}, (1, 2, 2), 4)
+    known = {word.lower(): word for word in vars(nn)}
+    torchs: nn.Module = getattr(nn, known[name.replace("_", "")])()
+    assert torch.equal(network.eval()(values.view(1, 1, 2, 2)).flatten(), torchs.eval()(values))
 
 
 def test_a_residual_adds_what_came_in() -> None:

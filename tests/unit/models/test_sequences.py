@@ -24,6 +24,10 @@ def gru(hidden: int = 5, **options: object) -> Layer:
     return {"type": "gru", "hidden": hidden, **options}
 
 
+def rnn(hidden: int = 5, **options: object) -> Layer:
+    return {"type": "rnn", "hidden": hidden, **options}
+
+
 def check(*layers: Layer, shape: registry.Shape = WINDOW, cardinalities: tuple[int, ...] = ()) -> registry.Summary:
     return registry.check("layers", {"layers": list(layers)}, shape, 3, cardinalities)
 
@@ -49,7 +53,7 @@ def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize(("layer", "cells"), [(lstm, nn.LSTM), (gru, nn.GRU)])
+@pytest.mark.parametrize(("layer", "cells"), [(lstm, nn.LSTM), (gru, nn.GRU), (rnn, nn.RNN)])
 def test_the_last_state_is_that_of_torch(layer: Any, cells: Any, bidirectional: bool) -> None:
     layers = [layer(4, layers=2, bidirectional=bidirectional), {"type": "identity"}]
     width = 8 if bidirectional else 4
