@@ -28,6 +28,22 @@ def test_every_row_of_the_suite_is_on_it() -> None:
     assert sorted(name for name in written if name.startswith("test_") and name not in PAGE) == []
 
 
+def numbers_of(words: str) -> set[int]:
+    """`12, 13` and `48 to 51` are rows of faults."""
+    found = set[int]()
+    for part in words.split(","):
+        first, _, last = part.strip().partition(" to ")
+        if first.isdigit():
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_every_fault_of_the_plan_has_a_test() -> None:
+    rows = re.findall(r"^\| ([\d, to]+) \|.*\| (.*) \|$", PAGE, re.MULTILINE)
+    shown = {number for words, tests in rows if "::test_" in tests for number in numbers_of(words)}
+    assert {*range(1, 48), 59, *range(96, 105)} - shown == set()
+
+
 def test_every_failure_is_on_it_as_it_is() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (yes|no) \| (yes|no) \|", PAGE, re.MULTILINE)
     words = {True: "yes", False: "no"}

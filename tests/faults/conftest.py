@@ -12,7 +12,7 @@ from core.db import schema
 from core.db.session import make_engine, make_sessions
 from tests.support import invariants
 from tests.support.servers import PostgresServer, RedisServer, postgres_server, valkey_server
-from tests.support.stack import Stack
+from tests.support.stack import SECRET, Stack
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 def postgres_only_stack(
     tmp_path_factory: pytest.TempPathFactory, own_postgres: PostgresServer, valkey: RedisServer
 ) -> Iterator[Stack]:
-    url = own_postgres.url("test_1")
+    url = own_postgres.url("test_1").replace("postgres@", f"postgres:{SECRET}@")  # the server asks for none
     engine = make_engine(url)
     stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, valkey.url, make_sessions(engine))
     yield stack

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 from sqlalchemy import select
 
 from core.db import schema
@@ -136,8 +135,7 @@ class Soak:
             case "worker" | "sweep" | "api":
                 _kill(parts[fault])
                 if fault == "api":
-                    stack.http.close()
-                    stack.http = httpx.Client(base_url=stack.url, timeout=60)
+                    stack.reconnect()
             case "worker leaves":
                 assert stack.worker is not None
                 stack.worker.terminate()

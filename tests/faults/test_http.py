@@ -18,7 +18,7 @@ from core.jobs import JobState
 from tests.support.pictures import classes, png, zip_of
 from tests.support.processes import wait_for
 from tests.support.proxy import proxied
-from tests.support.stack import LONG, TINY, Stack
+from tests.support.stack import LONG, LONGER, SECRET, TINY, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ def test_row_59_an_upload_is_cut_and_sent_again(stack: Stack, tmp_path: Path) ->
     with proxied((host, int(port))) as proxy:
         proxy.cut_up_after = len(archive) // 2
         with pytest.raises(httpx.TransportError):
-            httpx.post(f"http://127.0.0.1:{proxy.port}/v1/datasets/cut-pets/versions", content=archive, timeout=30)
+            stack.http.post(f"http://127.0.0.1:{proxy.port}/v1/datasets/cut-pets/versions", content=archive, timeout=30)
         assert proxy.num_cuts == 1
     wait_for(lambda: not list((stack.home / "store").rglob("*upload*/*part*")), "the partial file to go", 60)
     assert stack.http.get("/v1/datasets/cut-pets").status_code == 404
@@ -95,6 +95,19 @@ def test_row_97_twins_of_a_request_make_one_job(stack: Stack) -> None:
     assert other.status_code == 422
 
 
+def test_row_98_two_clients_change_a_job_at_once(stack: Stack) -> None:
+    """There is one value to change, and no read before the write: the last one stays, whole."""
+    job_id = stack.post(epochs=LONGER)
+    with ThreadPoolExecutor(8) as pool:
+        changes = [{"priority": number} for number in range(1, 17)]
+        answers = list(pool.map(lambda change: stack.http.patch(f"/v1/jobs/{job_id}", json=change), changes))
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert [answer.json()["priority"] for answer in answers] == list(range(1, 17))
+    assert stack.http.get(f"/v1/jobs/{job_id}").json()["priority"] in range(1, 17)
+    assert stack.http.patch(f"/v1/jobs/{job_id}", json={"priority": 3, "state": "queued"}).status_code == 422
+    assert stack.http.post(f"/v1/jobs/{job_id}/cancel?force=true").json()["state"] == "cancelled"
+
+
 @pytest.mark.quick
 def test_row_99_the_api_is_asked_to_stop_under_load(stack: Stack) -> None:
     """Every answer is whole and good; a connection that was not yet asked on may be closed, and is opened again.
@@ -108,7 +121,7 @@ def test_row_99_the_api_is_asked_to_stop_under_load(stack: Stack) -> None:
     stopped = threading.Event()
 
     def load() -> None:
-        with httpx.Client(base_url=stack.url, timeout=60) as client:
+        with stack.client() as client:
             while not stopped.is_set():
                 try:
                     statuses.append(client.get("/v1/jobs?limit=5").status_code)
@@ -119,7 +132,8 @@ def test_row_99_the_api_is_asked_to_stop_under_load(stack: Stack) -> None:
                     continue
 
     with socket.create_connection((host, int(port))) as half, ThreadPoolExecutor(4) as pool:
-        half.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
+        key = f"Authorization: Bearer {SECRET}\r\n".encode()
+        half.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n" + key + b"Content-Length: 1000\r\n\r\n{")
         work = [pool.submit(load) for _ in range(4)]
         wait_for(lambda: len(statuses) > 20, "some answers")
         old.terminate()
@@ -140,12 +154,14 @@ def test_row_100_an_api_process_is_killed_and_a_retry_with_a_key_is_safe(stack: 
     headers = {"Idempotency-Key": f"row-100-{time.monotonic_ns()}"}
     body = {**TINY, "name": "row-100", "epochs": 1}
     first = stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"]
-    assert stack.api is not None
-    os.kill(stack.api.pid, signal.SIGKILL)
-    stack.api.wait()
-    stack.http.close()
-    stack.http = httpx.Client(base_url=stack.url, timeout=60)
+    doomed = stack.api
+    assert doomed is not None
+    other = stack.start_api()  # on the same socket
+    os.kill(doomed.pid, signal.SIGKILL)
+    doomed.wait()
+    stack.reconnect()
     stack.heal()
+    assert stack.api is other
     assert stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"] == first
     row = stack.finished(running)
     assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
@@ -174,8 +190,7 @@ def test_events_across_a_killed_api_have_no_gap_and_no_repeat(stack: Stack) -> N
             pass
         if is_over:
             break
-        stack.http.close()
-        stack.http = httpx.Client(base_url=stack.url, timeout=60)
+        stack.reconnect()
         stack.heal()
     assert kills == 1
     assert seen == list(range(1, len(seen) + 1))

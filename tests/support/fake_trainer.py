@@ -118,6 +118,11 @@ def main() -> None:
         wait_until_taken(work / "checkpoints" / str((resumed or 0) + 1))
         say(type="failed", code="internal", message="OSError", hint="see the log", facts={})
         sys.exit(1)
+    elif PLAN == "the greedy fail" and start["spec"]["name"] == "greedy":
+        say(type="failed", code="gpu_out_of_memory", message="CUDA out of memory", hint="batch_size below 16", facts={})
+        sys.exit(1)
+    elif PLAN == "the greedy fail":
+        finish(work)
     elif PLAN == "out of memory":
         say(type="failed", code="host_out_of_memory", message="no memory", hint="less", facts={})
         sys.exit(1)

@@ -12,9 +12,10 @@ from core.db.session import transaction
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow, ModelVersionRow
 from core.jobs import ACTIVE, MOVES, TERMINAL, JobState
 from tests.support.processes import is_alive, wait_for
-from tests.support.stack import Stack
+from tests.support.stack import SECRET, Stack
 
 SETTLE_S = 60.0
+DEFECTS = ("http.bug", "http.database_bug", "attempt.broke", "sweep.round_broke")  # events that no fault may cause
 
 
 def check(stack: Stack, *, is_idle: bool = True) -> None:
@@ -26,6 +27,7 @@ def check(stack: Stack, *, is_idle: bool = True) -> None:
         wait_for(lambda: not orphans(stack), f"the end of {orphans(stack)}", SETTLE_S)
     rows_are_consistent(stack)
     files_are_as_their_rows_say(stack)
+    logs_tell_of_no_defect_and_no_secret(stack)
 
 
 def active(stack: Stack) -> list[str]:
@@ -79,6 +81,17 @@ def files_are_as_their_rows_say(stack: Stack) -> None:
             files = (version.meta or {}).get("files", {})
             named += [(f"{version.packed_key}/{name}", file["sha256"]) for name, file in files.items()]
     for key, sha256 in named:
-        path = stack.home / "store" / key
+        path = stack.file(key)
         assert path.exists(), f"{key} is gone"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, f"{key} is not what its row says"
+
+
+def logs_tell_of_no_defect_and_no_secret(stack: Stack) -> None:
+    """No answer was a 500 for which nobody has a reason, no attempt and no sweep met what it does not know."""
+    found = set()
+    for path in stack.home.glob("*.log"):
+        text = path.read_text(errors="replace")
+        assert SECRET not in text, f"{path.name} has a key"
+        found |= {line for line in text.splitlines() if any(f'"{event}"' in line for event in DEFECTS)}
+    new, stack.known_defects = found - stack.known_defects, found
+    assert not new, "\n".join(sorted(new))

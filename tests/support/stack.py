@@ -10,6 +10,7 @@ import httpx
 
 from core.db.session import SessionFactory
 from core.jobs import JobState
+from core.storage import Storage
 from tests.support.processes import wait_for
 from tests.support.service import Service
 
@@ -25,6 +26,7 @@ TINY: dict[str, Any] = {
 }
 LONG = 100  # epochs: enough to be met on the way, by a quick machine too
 LONGER = 500  # epochs: enough to be asked something on the way, and to be heard
+SECRET = "a-key-that-nobody-may-read-in-a-log"
 
 
 class Stack(Service):
@@ -34,14 +36,16 @@ class Stack(Service):
         self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory, **settings: str
     ) -> None:
         super().__init__(home, database_url, redis_url, sessions)
-        self._environment |= settings
+        self._environment |= {"CANDELA_API_KEYS": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET} | settings
+        self.storage: Storage | None = None  # unless it is the folder in `home`
+        self.known_defects: set[str] = set()
         self.api: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
         self.sweep: subprocess.Popen[bytes] | None = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)  # open while no API is there
         self._listener.set_inheritable(True)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        self.http = self.client()
         self._twins: dict[str, str] = {}
 
     def heal(self) -> None:
@@ -58,6 +62,15 @@ class Stack(Service):
         fd = self._listener.fileno()
         self.api = self._start("api", ["-m", "candela.serve", str(fd)], settings, pass_fds=(fd,))
         return self.api
+
+    def client(self) -> httpx.Client:
+        """Who has the key."""
+        return httpx.Client(base_url=self.url, timeout=60, headers={"Authorization": f"Bearer {SECRET}"})
+
+    def reconnect(self) -> None:
+        """Forget the connections to an API that is gone."""
+        self.http.close()
+        self.http = self.client()
 
     def is_ready(self) -> bool:
         try:
@@ -87,6 +100,10 @@ class Stack(Service):
         self.stop()
         self.http.close()
         self._listener.close()
+
+    def file(self, key: str) -> Path:
+        """What the store has under that key."""
+        return self.home / "store" / key if self.storage is None else self.storage.path(key)
 
     # ---- jobs
 

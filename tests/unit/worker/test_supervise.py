@@ -15,10 +15,12 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.metrics import MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import CheckpointRow, JobRow
+from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import EventType
 from core.jobs import JobState, StopRequest
+from core.spec import JobSpec
 from core.storage import LocalStorage
+from tests.support.builders import job, job_spec
 from tests.support.collector import Collector, collector
 from tests.support.processes import is_alive, wait_for
 from worker.supervise import Supervisor
@@ -218,6 +220,23 @@ def test_a_job_that_is_killed_is_over_at_once_and_its_trainer_soon(
 def test_what_may_pass_is_tried_again(supervise: Any, look: Any) -> None:
     supervise("out of memory").run(look().id)
     assert (look().state, look().lost_attempts) == (S.QUEUED, 1)
+
+
+def test_a_job_too_large_for_the_device_fails_with_advice_and_the_worker_takes_the_next(
+    supervise: Any, sqlite_sessions: SessionFactory, version: DatasetVersionRow, look: Any
+) -> None:
+    spec = JobSpec.model_validate(job_spec() | {"name": "greedy"}).model_dump(mode="json")
+    with transaction(sqlite_sessions) as session:
+        greedy = JobRepo(session).add(job(version, spec=spec)).id
+    supervisor = supervise("the greedy fail")
+    assert supervisor.run(greedy)
+    assert supervisor.run(look().id)
+    with transaction(sqlite_sessions, read_only=True) as session:
+        failed = JobRepo(session).get(greedy)
+    assert failed.failure is not None
+    assert (failed.state, failed.failure["code"], failed.lost_attempts) == (S.FAILED, "gpu_out_of_memory", 0)
+    assert (failed.failure["hint"], failed.failure["retryable"]) == ("batch_size below 16", True)
+    assert look().state is S.SUCCEEDED
 
 
 def test_who_lost_the_lease_kills_its_trainer_and_writes_nothing_more(
