@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.serving.admission import Admission
+from app.serving.admission import SAFE_SHARE, Admission
 from core.errors import DeadlineExceeded, Overloaded
 
 
@@ -21,8 +21,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def admission(clock: Clock) -> Admission:
-    """Batches of four, of which one takes a second; ten pictures, two seconds."""
-    admission = Admission("m", max_batch_size=4, max_waiting=10, max_wait_s=2.0, clock=clock)
+    """Batches of four, of which one takes a second; ten pictures, two seconds and what is kept in reserve."""
+    admission = Admission("m", max_batch_size=4, max_waiting=10, max_wait_s=2.0 / SAFE_SHARE, clock=clock)
     admission.know([(1, 0.25), (4, 1.0)])
     return admission
 
@@ -36,6 +36,26 @@ def test_whoever_would_wait_too_long_is_refused(admission: Admission) -> None:
     assert refusal.value.facts["retry_after_s"] >= 1
     admission.leave(4)
     admission.check(2)
+
+
+def test_those_of_later_levels_are_not_in_the_way(admission: Admission, clock: Clock) -> None:
+    admission.enter(7, level=3)
+    with pytest.raises(Overloaded):
+        admission.check(2, level=3)
+    admission.check(2)
+    admission.enter(1)
+    admission.check(1, clock.now + 0.3, level=1)
+    with pytest.raises(DeadlineExceeded):
+        admission.check(4, clock.now + 1.2)
+    admission.leave(7, level=3)
+    admission.check(2, level=3)
+
+
+def test_a_full_queue_refuses_every_level(admission: Admission) -> None:
+    admission.enter(10, level=3)
+    with pytest.raises(Overloaded) as refusal:
+        admission.check(1, level=1)
+    assert refusal.value.facts["reason"] == "queue"
 
 
 def test_a_lone_request_is_let_in_however_long_it_takes(admission: Admission) -> None:
