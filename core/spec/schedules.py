@@ -1,14 +1,15 @@
 """The learning-rate schedules a job may ask for, each with the breakpoint at which it steps."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.spec.base import Count, NonNegative, Positive, Probability, Spec
 
 Breakpoint = Literal["epoch_end", "train_batch_end"]
 Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
 Factor = Annotated[float, Field(gt=0.0, le=1.0)]
+Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
 
 
 class StepSpec(Spec):
@@ -34,6 +35,37 @@ class ExponentialSpec(Spec):
 
     name: Literal["exponential"] = "exponential"
     gamma: Positive = 0.95
+    call_on: Breakpoint = "epoch_end"
+
+
+class ConstantSpec(Spec):
+    """Take `factor` of the learning rate for `total_iters` steps, then all of it. Source: `ConstantLR`."""
+
+    name: Literal["constant"] = "constant"
+    factor: Factor = 1.0 / 3
+    total_iters: Count = 5
+    call_on: Breakpoint = "epoch_end"
+
+
+class LambdaSpec(Spec):
+    """Take one factor of the learning rate a step of the schedule, any numbers; the last one stays.
+
+    Source: `LambdaLR`, with a table in the place of a function.
+    """
+
+    name: Literal["lambda"] = "lambda"
+    factors: Factors
+    call_on: Breakpoint = "epoch_end"
+
+
+class MultiplicativeSpec(Spec):
+    """Multiply the learning rate by one factor after another, a step each; the last one again and again.
+
+    Source: `MultiplicativeLR`, with a table in the place of a function.
+    """
+
+    name: Literal["multiplicative"] = "multiplicative"
+    factors: Factors
     call_on: Breakpoint = "epoch_end"
 
 
@@ -85,6 +117,7 @@ class CyclicSpec(Spec):
     base_lr: Positive
     max_lr: Positive
     step_size_up: Count = 2000
+    step_size_down: Count | None = Field(default=None, description="As many as up, unless given.")
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     gamma: Positive = 1.0
     call_on: Literal["train_batch_end"] = "train_batch_end"
@@ -125,19 +158,71 @@ class PlateauSpec(Spec):
     threshold_mode: Literal["rel", "abs"] = "rel"
     cooldown: Annotated[int, Field(ge=0, le=100_000)] = 0
     min_lr: NonNegative = 0.0
+    eps: NonNegative = Field(default=1e-8, description="A smaller change is not made.")
     call_on: Literal["epoch_end"] = "epoch_end"
+
+
+PartSpec = Annotated[
+    StepSpec
+    | MultiStepSpec
+    | ExponentialSpec
+    | ConstantSpec
+    | LambdaSpec
+    | MultiplicativeSpec
+    | LinearSpec
+    | PolynomialSpec
+    | CosineSpec
+    | CosineWarmRestartsSpec,
+    Field(discriminator="name"),
+]
+
+
+class SequentialSpec(Spec):
+    """One schedule after another, such as a linear rise before a cosine; each begins at its milestone.
+
+    What a part leaves open, such as a cosine's `t_max`, is the time until the next milestone or the end. The parts step
+    when the whole does. Source: `SequentialLR`.
+    """
+
+    name: Literal["sequential"] = "sequential"
+    schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)]
+    milestones: Milestones
+    call_on: Breakpoint = "epoch_end"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_step_with_it(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+        if not isinstance(value, dict) or not isinstance(value.get("schedules"), list | tuple):
+            return value
+        call_on = value.get("call_on", "epoch_end")
+        parts = [{"call_on": call_on, **part} if isinstance(part, dict) else part for part in value["schedules"]]
+        return {**value, "schedules": parts}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.milestones) != len(self.schedules) - 1:
+            raise ValueError(f"{len(self.schedules)} schedules need {len(self.schedules) - 1} milestones between them")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        if any(part.call_on != self.call_on for part in self.schedules):
+            raise ValueError(f"its schedules step at {self.call_on}, as it does; leave their call_on out")
+        return self
 
 
 ScheduleSpec = Annotated[
     StepSpec
     | MultiStepSpec
     | ExponentialSpec
+    | ConstantSpec
+    | LambdaSpec
+    | MultiplicativeSpec
     | LinearSpec
     | PolynomialSpec
     | CosineSpec
     | CosineWarmRestartsSpec
     | CyclicSpec
     | OneCycleSpec
-    | PlateauSpec,
+    | PlateauSpec
+    | SequentialSpec,
     Field(discriminator="name"),
 ]

@@ -1,5 +1,7 @@
 """Learning-rate schedules of torch whose arguments are not simply a spec's fields."""
 
+from collections.abc import Callable, Sequence
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
@@ -33,7 +35,14 @@ def one_cycle(
 
 
 def cyclic(
-    optimizer: Optimizer, *, base_lr: float, max_lr: float, step_size_up: int, mode: str, gamma: float
+    optimizer: Optimizer,
+    *,
+    base_lr: float,
+    max_lr: float,
+    step_size_up: int,
+    step_size_down: int | None,
+    mode: str,
+    gamma: float,
 ) -> CyclicLR:
     """Between two learning rates and back; momentum stays, as most optimizers have none to move."""
     return CyclicLR(
@@ -41,10 +50,16 @@ def cyclic(
         base_lr=in_proportion(optimizer, base_lr),
         max_lr=in_proportion(optimizer, max_lr),
         step_size_up=step_size_up,
+        step_size_down=step_size_down,
         mode=mode,  # type: ignore[arg-type]  # the spec's own literal
         gamma=gamma,
         cycle_momentum=False,
     )
+
+
+def table(factors: Sequence[float]) -> Callable[[int], float]:
+    """The factor of each step, from 0; the last one stays. torch stores nothing of a function: it is in the spec."""
+    return lambda step: factors[min(step, len(factors) - 1)]
 
 
 def in_proportion(optimizer: Optimizer, lr: float) -> list[float]:

@@ -100,6 +100,14 @@ SCHEDULES: list[dict[str, Any] | None] = [
     {"name": "step", "step_size": 2, "gamma": 0.5},
     {"name": "cosine"},
     {"name": "exponential", "gamma": 0.9},
+    {"name": "lambda", "factors": [1.0, 0.3]},
+    {"name": "sequential", "schedules": [{"name": "linear"}, {"name": "cosine"}], "milestones": [2]},
+    {
+        "name": "sequential",
+        "schedules": [{"name": "constant"}, {"name": "step", "step_size": 2}],
+        "milestones": [3],
+        "call_on": "train_batch_end",
+    },
     {"name": "plateau", "patience": 0},
     {"name": "one_cycle", "max_lr": 0.02},
 ]
