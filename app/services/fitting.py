@@ -23,7 +23,7 @@ from core.spec.callbacks import (
 )
 from core.spec.explain import nearest
 from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, contradiction, suited
-from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec, TopKSpec
+from core.spec.metrics import AccuracySpec, AurocSpec, MaeSpec, MetricSpec, TopKSpec
 from core.spec.optimizers import GroupedSpec, LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
 from core.spec.transforms import ColorJitterSpec, NormalizeSpec, RandomCropSpec
@@ -57,7 +57,12 @@ USUAL = {
         suited("class"),
         _COUNTED | {"top_k", "confusion_matrix"},
     ),
-    "binary": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED | {"confusion_matrix"}),
+    "binary": Usual(
+        BceWithLogitsSpec(),
+        (AccuracySpec(),),
+        suited("labels") - {"multilabel_margin"},  # of a single label it is always 0
+        _COUNTED | {"confusion_matrix"},
+    ),
     "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED),
     "regression": Usual(MseSpec(), (MaeSpec(),), suited("numbers"), frozenset({"mae", "mse", "rmse", "r2"})),
 }
@@ -140,6 +145,8 @@ def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: Rep
             report.add(f"{at}/name", f"{metric.name!r} does not fit a task of {facts.task}; use {_either(suited)}")
         if isinstance(metric, TopKSpec) and metric.k > len(facts.classes):
             report.add(f"{at}/k", f"is {metric.k}, but the dataset has {len(facts.classes)} classes")
+        if isinstance(metric, AurocSpec) and metric.average in ("micro", "none") and facts.task == "binary":
+            report.add(f"{at}/average", f"{metric.average!r} is of several classes; two have one curve")
         if metric.key in seen:
             report.add(at, f"{metric.key!r} is asked for twice")
         seen.add(metric.key)
@@ -147,8 +154,11 @@ def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: Rep
 
 def monitors(spec: JobSpec) -> list[str]:
     """Every curve of the job that a callback or schedule may watch."""
-    keys = ["loss", *(metric.key for metric in spec.metrics or () if metric.name != "confusion_matrix")]
-    return [f"{split}_{key}" for split in ("valid", "train") for key in keys]
+    return [
+        f"{split}_{key}"
+        for split in ("valid", "train")
+        for key in ("loss", *(metric.key for metric in spec.metrics or () if metric.is_curve and metric.is_of(split)))
+    ]
 
 
 def check_monitors(spec: JobSpec, report: Report) -> None:

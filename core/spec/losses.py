@@ -61,6 +61,30 @@ class BceSpec(Spec):
     name: Literal["bce"] = "bce"
 
 
+class SoftMarginSpec(Spec):
+    """The logistic loss of each label, log(1 + exp(-y * score)) with y of -1 or 1.
+
+    Source: `torch.nn.SoftMarginLoss`.
+    """
+
+    name: Literal["soft_margin"] = "soft_margin"
+
+
+class MultiLabelSoftMarginSpec(Spec):
+    """The mean over labels of their logistic losses. Source: `torch.nn.MultiLabelSoftMarginLoss`."""
+
+    name: Literal["multilabel_soft_margin"] = "multilabel_soft_margin"
+
+
+class MultiLabelMarginSpec(Spec):
+    """Hinge loss: every present label's score above every absent one's, by 1.
+
+    Source: `torch.nn.MultiLabelMarginLoss`.
+    """
+
+    name: Literal["multilabel_margin"] = "multilabel_margin"
+
+
 class FocalSpec(Spec):
     """Cross entropy that heeds what is hard: each sample counts by (1 - its probability) to the power of `gamma`.
 
@@ -121,7 +145,10 @@ LossSpec = Annotated[
     | PoissonNllSpec
     | KlDivSpec
     | BceWithLogitsSpec
-    | BceSpec,
+    | BceSpec
+    | SoftMarginSpec
+    | MultiLabelSoftMarginSpec
+    | MultiLabelMarginSpec,
     Field(discriminator="name"),
 ]
 
@@ -143,6 +170,9 @@ TABLE: dict[str, Takes] = {
     "nll": Takes("class", "log-probabilities"),
     "bce_with_logits": Takes("labels", "raw scores"),
     "bce": Takes("labels", "probabilities"),
+    "soft_margin": Takes("labels", "raw scores"),
+    "multilabel_soft_margin": Takes("labels", "raw scores"),
+    "multilabel_margin": Takes("labels", "raw scores"),
     "mse": Takes("numbers", "raw scores"),
     "l1": Takes("numbers", "raw scores"),
     "smooth_l1": Takes("numbers", "raw scores"),

@@ -10,10 +10,23 @@ Average = Literal["macro", "micro", "weighted"]
 
 
 class _Metric(Spec):
+    on: Literal["both", "train", "valid"] = Field(
+        default="both", description="In a training: what it is measured on. Test samples count as those that validate."
+    )
+
     @property
     def key(self) -> str:
         """The name under which values appear, after the split: `valid_<key>`."""
         return str(self.name)  # type: ignore[attr-defined]  # every member of the union has a literal name
+
+    @property
+    def is_curve(self) -> bool:
+        """One number, which an epoch has; else it is a table of an evaluation."""
+        return True
+
+    def is_of(self, split: str) -> bool:
+        """Whether it is measured on that set in a training."""
+        return self.on in ("both", split)
 
 
 class AccuracySpec(_Metric):
@@ -59,11 +72,22 @@ class F1Spec(_Metric):
 
 
 class AurocSpec(_Metric):
-    """Area under the ROC curve, one class against the rest; exact unless `thresholds` bins are asked for."""
+    """Area under the ROC curve, one class against the rest; exact unless `thresholds` bins are asked for.
+
+    Source: luz_metric_multiclass_auroc, which has 200 thresholds.
+    """
 
     name: Literal["auroc"] = "auroc"
-    average: Literal["macro", "weighted"] = "macro"
+    average: Literal["macro", "weighted", "micro", "none"] = Field(
+        default="macro",
+        description="`micro`: one curve of all decisions, whatever their class. `none`: one area a class, in the last "
+        "evaluation and not as a curve.",
+    )
     thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = None
+
+    @property
+    def is_curve(self) -> bool:
+        return self.average != "none"
 
 
 class MaeSpec(_Metric):
@@ -94,6 +118,10 @@ class ConfusionMatrixSpec(_Metric):
     """Counts, rows are targets and columns predictions; reported by the last evaluation, not as a curve."""
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
+
+    @property
+    def is_curve(self) -> bool:
+        return False
 
 
 def _from_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent

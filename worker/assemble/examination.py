@@ -79,7 +79,7 @@ def examination(
         batches=ArrayBatches(Source(view.images, view.targets, view.index, view.weights), placement, spec.batch_size),
         names=[names[i] for i in view.index],
         truths=meta.classes,
-        tally=make_tally(wanted, meta, placement, curves_only=False),
+        tally=make_tally(wanted, meta, placement),
     )
 
 

@@ -30,6 +30,15 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
         case losses.BceSpec():
             _need_numbers(spec.name, meta)
             return nn.BCEWithLogitsLoss()  # of the scores that `give_scores` makes of the network's probabilities
+        case losses.SoftMarginSpec():
+            _need_numbers(spec.name, meta)
+            return engine_losses.SoftMargin()
+        case losses.MultiLabelSoftMarginSpec():
+            _need_numbers(spec.name, meta)
+            return nn.MultiLabelSoftMarginLoss()
+        case losses.MultiLabelMarginSpec():
+            _need_numbers(spec.name, meta)
+            return engine_losses.MultiLabelMargin()
         case losses.MseSpec():
             _need_numbers(spec.name, meta)
             return nn.MSELoss()

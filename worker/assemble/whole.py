@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from torch import nn
@@ -85,9 +85,9 @@ def assemble(
         train_batches=batches,
         valid_batches=_view_batches(spec, placement, splits.valid),
         test_batches=None if splits.test is None else _view_batches(spec, placement, splits.test),
-        train_tally=new_tally(curves_only=True),
-        valid_tally=new_tally(curves_only=False),
-        new_tally=partial(new_tally, curves_only=False),
+        train_tally=new_tally(split="train"),
+        valid_tally=new_tally(split="valid"),
+        new_tally=partial(new_tally, split="valid"),
         callbacks=tuple(item for item in (schedule, *made) if isinstance(item, Callback)),
         guard=NonFiniteGuard(network),
         keep_best=_first(KeepBest, made),
@@ -114,9 +114,7 @@ def _begin(
 def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., Tally]:
     wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, wanted)
-    new_tally = partial(make_tally, wanted, meta, placement, scale=target_scale(spec, meta))
-    new_tally(curves_only=False)  # what does not fit is refused now, not by the last evaluation
-    return new_tally
+    return partial(make_tally, wanted, meta, placement, scale=target_scale(spec, meta))
 
 
 def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
@@ -177,8 +175,11 @@ def target_scale(spec: JobSpec, meta: PackedMeta) -> Scale | None:
 
 def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
     """Refuse a monitor that no epoch will have."""
-    keys = ["loss", *(metric.key for metric in wanted if not isinstance(metric, metrics.ConfusionMatrixSpec))]
-    known = [f"{split}_{key}" for split in ("train", "valid") for key in keys]
+    known = [
+        f"{split}_{key}"
+        for split in ("train", "valid")
+        for key in ("loss", *(metric.key for metric in wanted if metric.is_curve and metric.is_of(split)))
+    ]
     asked = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]
     for monitor in asked:
         if monitor is not None and monitor not in known:
@@ -190,11 +191,15 @@ def make_tally(
     meta: PackedMeta,
     placement: Placement,
     *,
-    curves_only: bool,
+    split: Literal["train", "valid"] | None = None,
     scale: Scale | None = None,
 ) -> Tally:
-    """Sums of the metrics that are wanted; `scale` is that of the targets which the network is trained on."""
-    asked = [spec for spec in wanted if not (curves_only and isinstance(spec, metrics.ConfusionMatrixSpec))]
+    """Sums of the metrics that are wanted on a split of a training; of no training, unless a split is given.
+
+    Tables are made of what validates alone. `scale` is that of the targets which the network is trained on.
+    """
+    asked = [spec for spec in wanted if split is None or spec.is_of(split)]
+    asked = [spec for spec in asked if split != "train" or spec.is_curve]
     made = {spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}
     return Tally(made, choose.adapter(meta.task) if scale is None else scale.adapter(placement.device))
 

@@ -49,6 +49,30 @@ class Focal(nn.Module):
         return losses.mean() if weights is None else losses.sum() / weights.sum()
 
 
+class SoftMargin(nn.Module):
+    """From logits (B, C) and labels of 0 or 1, (B, C): the logistic loss, averaged over all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduction = "mean"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.soft_margin_loss(pred, 2 * target - 1, reduction=self.reduction)
+
+
+class MultiLabelMargin(nn.Module):
+    """From logits (B, C) and labels of 0 or 1, (B, C), where torch takes the places of those that are 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduction = "mean"
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        present, places = target.sort(dim=1, descending=True, stable=True)
+        listed = torch.where(present > 0, places, -1)
+        return nn.functional.multilabel_margin_loss(pred, listed, reduction=self.reduction)
+
+
 class Divergence(nn.Module):
     """From log probabilities (B, C) and distributions (B, C): the Kullback-Leibler divergence of each sample."""
 

@@ -70,6 +70,18 @@ class _Flat(regression.R2Score):
         super().update(preds, target)
 
 
+class MicroAuroc(classification.BinaryAUROC):
+    """One curve of the decisions on all classes, each against the rest; torchmetrics has it of labels alone."""
+
+    def __init__(self, num_classes: int, thresholds: int | None) -> None:
+        super().__init__(thresholds=thresholds, validate_args=False)
+        self._num_classes = num_classes
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Take probabilities (B, C) and classes (B,)."""
+        super().update(preds.flatten(), torch.nn.functional.one_hot(target, self._num_classes).flatten())
+
+
 def adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """From raw scores and targets to what the task's metrics take."""
     match task:

@@ -96,7 +96,7 @@ def warnings(facts: DatasetFacts, loss: str, last: str | None) -> tuple[str, ...
         (PICTURES, "nll", None, "gives raw scores; 'cross_entropy' or 'focal' or 'multi_margin' would"),
         (PICTURES, "nll", "softmax", "gives probabilities"),
         (LABELS, "bce_with_logits", "sigmoid", "gives probabilities; 'bce' would"),
-        (LABELS, "bce", None, "gives raw scores; 'bce_with_logits' would"),
+        (LABELS, "bce", None, "gives raw scores; 'bce_with_logits' or"),
         (LABELS, "bce", "log_softmax", "gives log-probabilities"),
         (LABELS, "bce_with_logits", "log_softmax", "gives log-probabilities"),
         (NUMBERS, "kl_div", None, "gives raw scores"),
@@ -202,3 +202,13 @@ def test_weights_of_its_own_has_an_architecture_that_was_published_with_some() -
     dataset = {"name": "digits", "train_transforms": [normalize]}
     (warning,) = resolved(colours, architecture=lite, weights="pretrained", dataset=dataset).warnings
     assert warning.startswith("'normalize' takes the place")
+
+
+def test_a_metric_is_watched_where_it_is_measured() -> None:
+    asked = [{"name": "accuracy", "on": "valid"}, {"name": "auroc", "average": "none"}]
+    resolved(metrics=asked, callbacks=[{"name": "keep_best", "monitor": "valid_accuracy"}])
+    for monitor in ("train_accuracy", "valid_auroc"):
+        found = refusals(metrics=asked, callbacks=[{"name": "keep_best", "monitor": monitor}])
+        assert [pointer for pointer, _ in found] == ["/callbacks/0/monitor"]
+    binary = PICTURES._replace(task="binary", classes=("a", "b"), num_outputs=1)
+    assert [pointer for pointer, _ in refusals(binary, metrics=asked[1:])] == ["/metrics/0/average"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.datasets.packed import Packed
-from tests.support.training import cpu, job, pack
+from core.errors import InvalidSpec
+from tests.support.training import cpu, job, pack, run_of
 from worker.assemble import assemble
 from worker.engine import snapshot
 from worker.engine.callbacks import KeepBest
@@ -88,3 +89,16 @@ def test_an_attempt_that_only_ends_knows_numbers_and_measures_tables(
     assert second.evaluate(known=metrics) == first.evaluate()
     if wanted != TABLE:
         assert without_validation(second).evaluate(known=metrics) == first.evaluate()
+
+
+def test_metrics_are_measured_where_they_are_asked_for(tmp_path: Path) -> None:
+    asked = [{"name": "accuracy", "on": "valid"}, {"name": "f1", "on": "train"}, {"name": "auroc", "average": "none"}]
+    run = run_of(pack(tmp_path / "packed"), metrics=asked, epochs=1)
+    run.loop().fit(run.state)
+    assert run.state.metrics.keys() == {"train_loss", "train_f1", "valid_loss", "valid_accuracy"}
+    found = run.evaluate()["valid"]
+    assert found.keys() == {"loss", "accuracy", "auroc"}
+    assert len(found["auroc"]) == 3
+    for monitor in ("train_accuracy", "valid_f1", "valid_auroc"):
+        with pytest.raises(InvalidSpec, match=f"{monitor!r} is no metric of this job"):
+            run_of(pack(tmp_path / monitor), metrics=asked, callbacks=[{"name": "keep_best", "monitor": monitor}])

@@ -58,3 +58,19 @@ def test_divergence_is_torchs_batchmean() -> None:
     target = torch.tensor([[0.2, 0.3, 0.5]] * 5)
     expected = nn.KLDivLoss(reduction="batchmean")(LOGITS.log_softmax(1), target)
     assert torch.allclose(losses.Divergence()(LOGITS.log_softmax(1), target), expected)
+
+
+def test_soft_margin_is_binary_cross_entropy_under_another_name() -> None:
+    labels = torch.tensor([[1.0, 0.0, 1.0]] * 5)
+    expected = nn.BCEWithLogitsLoss()(LOGITS, labels)
+    assert torch.allclose(losses.SoftMargin()(LOGITS, labels), expected)
+    assert torch.allclose(nn.MultiLabelSoftMarginLoss()(LOGITS, labels), expected)
+
+
+def test_the_margin_of_several_labels_is_the_documentations() -> None:
+    scores = torch.tensor([[0.1, 0.2, 0.4, 0.8]])
+    loss = losses.MultiLabelMargin()
+    assert loss(scores, torch.tensor([[1.0, 0.0, 0.0, 1.0]])).item() == pytest.approx(0.85)  # the example of torch's
+    assert loss(scores, torch.tensor([[0.0, 0.0, 0.0, 0.0]])).item() == 0.0
+    loss.reduction = "none"
+    assert loss(scores, torch.tensor([[1.0, 0.0, 0.0, 1.0]])).shape == (1,)

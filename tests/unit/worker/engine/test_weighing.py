@@ -17,7 +17,7 @@ from worker.engine import snapshot
 from worker.engine.batch import Batch
 from worker.engine.batches import ArrayBatches, ResidentBatches, Source
 from worker.engine.callback import Hooks
-from worker.engine.losses import Focal, Scale, Scaled
+from worker.engine.losses import Focal, MultiLabelMargin, Scale, Scaled, SoftMargin
 from worker.engine.metrics.choose import adapter
 from worker.engine.metrics.tally import Tally
 from worker.engine.mixing import Cutmix, Mixture, Mixup, Pairs
@@ -43,6 +43,9 @@ LOSSES: list[tuple[nn.Module, Tensor]] = [
     (nn.HuberLoss(), NUMBERS),
     (nn.PoissonNLLLoss(), NUMBERS),
     (nn.BCEWithLogitsLoss(pos_weight=CLASS_WEIGHTS), NUMBERS.round()),
+    (SoftMargin(), NUMBERS.round()),
+    (MultiLabelMargin(), NUMBERS.round()),
+    (nn.MultiLabelSoftMarginLoss(), NUMBERS.round()),
     (Scaled(nn.MSELoss(), Scale((1.0, 2.0, 3.0), (2.0, 2.0, 2.0))), NUMBERS),
 ]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from worker.engine.metrics import choose
 
@@ -29,6 +30,16 @@ def test_auroc_is_the_workshops() -> None:
     metric = choose.classify("AUROC", "binary", 1, thresholds=None)
     metric.update(torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0]))
     assert metric.compute().item() == pytest.approx(8 / 9, abs=1e-6)
+
+
+def test_one_curve_of_all_classes_is_that_of_their_decisions() -> None:
+    random = torch.Generator().manual_seed(0)
+    scores, target = torch.rand(50, 3, generator=random), torch.randint(0, 3, (50,), generator=random)
+    metric = choose.MicroAuroc(3, None)
+    metric.update(scores[:20], target[:20])
+    metric.update(scores[20:], target[20:])
+    expected = roc_auc_score(torch.nn.functional.one_hot(target, 3).numpy(), scores.numpy(), average="micro")
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_labels_are_right_or_wrong_at_the_threshold() -> None:
