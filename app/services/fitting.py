@@ -26,7 +26,6 @@ from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseS
 from core.spec.metrics import AccuracySpec, AurocSpec, MaeSpec, MetricSpec, TopKSpec
 from core.spec.optimizers import GroupedSpec, LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
-from core.spec.transforms import ColorJitterSpec, NormalizeSpec, RandomCropSpec
 
 
 class Report:
@@ -183,29 +182,6 @@ def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, repor
             "/dataset/valid",
             "windows of a series are divided in time when they are imported; leave it out, and say valid_share there",
         )
-
-
-def check_transforms(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
-    if facts.table is not None:
-        for index, _ in enumerate(spec.dataset.train_transforms):
-            report.add(f"/dataset/train_transforms/{index}", "changes pictures; the dataset is a table")
-        return
-    channels, height, width = facts.image_shape
-    normalized = 0
-    for index, transform in enumerate(spec.dataset.train_transforms):
-        at = f"/dataset/train_transforms/{index}"
-        if isinstance(transform, NormalizeSpec):
-            normalized += 1
-            _check_length(f"{at}/mean", transform.mean, channels, "channel", report)
-            _check_length(f"{at}/std", transform.std, channels, "channel", report)
-        if isinstance(transform, ColorJitterSpec) and channels != 3 and (transform.saturation or transform.hue):
-            report.add(at, f"pictures of {channels} channels have neither saturation nor hue; set both to 0")
-        if normalized > 1:
-            report.add(at, "pictures are normalized once; this is the second time")
-        if isinstance(transform, RandomCropSpec) and transform.mode == "reflect":
-            smallest = min(height, width)
-            if transform.padding >= smallest:
-                report.add(f"{at}/padding", f"must be below the picture's size, {smallest}, to be a reflection")
 
 
 def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:

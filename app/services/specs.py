@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from app.services import beginning, fitting
+from app.services import augmenting, beginning, fitting
 from app.services.fitting import Report
 from app.serving.networks import Architectures, Summary, Unbuildable
 from core.datasets import DatasetFacts, splits
@@ -60,7 +60,7 @@ def resolve(
     fitting.check_tables(spec, facts, report)
     fitting.check_step(spec, facts, report)
     fitting.check_sampler(spec, facts, report)
-    fitting.check_transforms(spec, facts, report)
+    augmenting.check_transforms(spec, facts, report)
     fitting.check_schedule(spec, steps_per_epoch, report)
     fitting.check_device(spec, devices, report)
     architecture, summary = _check_architecture(spec.architecture, facts, report, architectures)

@@ -33,6 +33,7 @@ class AffineSpec(Spec):
     degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
     translate: Probability = 0.0
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1.0, 1.0)
+    shear: Annotated[float, Field(ge=0.0, le=80.0, description="Degrees along x, either way.")] = 0.0
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
     @model_validator(mode="after")
@@ -98,6 +99,22 @@ class ColorJitterSpec(Spec):
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
 
 
+class RandomPerspectiveSpec(Spec):
+    """Move each corner inwards by up to `distortion` of half the side, with probability `p`; the border is black."""
+
+    name: Literal["random_perspective"] = "random_perspective"
+    distortion: Probability = 0.5
+    p: Probability = 0.5
+    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+
+
+class RandomGrayscaleSpec(Spec):
+    """Take the colours out with probability `p`."""
+
+    name: Literal["random_grayscale"] = "random_grayscale"
+    p: Probability = 0.1
+
+
 class RandAugmentSpec(Spec):
     """Make `num_ops` of fourteen changes to each picture, all of one `magnitude`. Source: Cubuk et al., 2019."""
 
@@ -118,6 +135,47 @@ class NormalizeSpec(Spec):
     std: Stds
 
 
+PartSpec = Annotated[
+    HorizontalFlipSpec
+    | VerticalFlipSpec
+    | AffineSpec
+    | RotationSpec
+    | RandomCropSpec
+    | RandomResizedCropSpec
+    | RandomPerspectiveSpec
+    | RandomErasingSpec
+    | RandomGrayscaleSpec
+    | ColorJitterSpec
+    | RandAugmentSpec,
+    Field(discriminator="name"),
+]
+Parts = Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=1, max_length=16)]
+
+
+class RandomApplySpec(Spec):
+    """Make all of some changes, or none, with probability `p` for each picture."""
+
+    name: Literal["random_apply"] = "random_apply"
+    transforms: Parts
+    p: Probability = 0.5
+
+
+class RandomChoiceSpec(Spec):
+    """Make one of some changes, each of them as often."""
+
+    name: Literal["random_choice"] = "random_choice"
+    transforms: Parts
+
+
+class RandomOrderSpec(Spec):
+    """Make all of some changes, in another order for each picture."""
+
+    name: Literal["random_order"] = "random_order"
+    transforms: Parts
+
+
+COMBINED = (RandomApplySpec, RandomChoiceSpec, RandomOrderSpec)
+
 TransformSpec = Annotated[
     HorizontalFlipSpec
     | VerticalFlipSpec
@@ -125,9 +183,14 @@ TransformSpec = Annotated[
     | RotationSpec
     | RandomCropSpec
     | RandomResizedCropSpec
+    | RandomPerspectiveSpec
     | RandomErasingSpec
+    | RandomGrayscaleSpec
     | ColorJitterSpec
     | RandAugmentSpec
+    | RandomApplySpec
+    | RandomChoiceSpec
+    | RandomOrderSpec
     | NormalizeSpec,
     Field(discriminator="name"),
 ]

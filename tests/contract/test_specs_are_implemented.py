@@ -27,6 +27,9 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "time_limit": {"seconds": 1.0},
     "freeze": {"match": "weight"},
     "normalize": {"mean": [0.5], "std": [0.5]},
+    "random_apply": {"transforms": [{"name": "horizontal_flip"}]},
+    "random_choice": {"transforms": [{"name": "horizontal_flip"}, {"name": "rotation"}]},
+    "random_order": {"transforms": [{"name": "random_crop"}, {"name": "rotation"}]},
 }
 KINDS = [
     pytest.param(part, kind, id=f"{part}-{kind.model_fields['name'].default}")

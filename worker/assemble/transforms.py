@@ -8,6 +8,20 @@ from worker.engine import transforms as engine_transforms
 
 def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transform | None:
     """What changes training pictures; normalisation does not, it belongs to the network's preprocessing."""
+    match spec:
+        case transforms.RandomApplySpec(transforms=parts, p=p):
+            return engine_transforms.RandomApply([_made(part) for part in parts], p)
+        case transforms.RandomChoiceSpec(transforms=parts):
+            return engine_transforms.RandomChoice([_made(part) for part in parts])
+        case transforms.RandomOrderSpec(transforms=parts):
+            return engine_transforms.RandomOrder([_made(part) for part in parts])
+        case transforms.NormalizeSpec():
+            return None
+        case _:
+            return _made(spec)
+
+
+def _made(spec: transforms.PartSpec) -> engine_transforms.Transform:
     given = spec.model_dump(exclude={"name"})
     match spec:
         case transforms.HorizontalFlipSpec():
@@ -28,7 +42,9 @@ def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transfor
             return engine_transforms.ColorJitter(**given)
         case transforms.RandAugmentSpec():
             return engine_transforms.RandAugment(**given)
-        case transforms.NormalizeSpec():
-            return None
+        case transforms.RandomPerspectiveSpec():
+            return engine_transforms.RandomPerspective(**given)
+        case transforms.RandomGrayscaleSpec():
+            return engine_transforms.RandomGrayscale(**given)
         case _:
             assert_never(spec)

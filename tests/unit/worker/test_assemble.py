@@ -34,6 +34,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "freeze": {"match": "head.*"},
     "affine": {"degrees": 10},
     "normalize": {"mean": [0.5], "std": [0.25]},
+    "random_apply": {"transforms": [{"name": "horizontal_flip"}]},
+    "random_choice": {"transforms": [{"name": "horizontal_flip"}, {"name": "rotation"}]},
+    "random_order": {"transforms": [{"name": "random_crop"}, {"name": "rotation"}]},
     "top_k": {"k": 2},
 }
 

@@ -212,3 +212,18 @@ def test_a_metric_is_watched_where_it_is_measured() -> None:
         assert [pointer for pointer, _ in found] == ["/callbacks/0/monitor"]
     binary = PICTURES._replace(task="binary", classes=("a", "b"), num_outputs=1)
     assert [pointer for pointer, _ in refusals(binary, metrics=asked[1:])] == ["/metrics/0/average"]
+
+
+def test_a_change_within_another_must_fit_the_pictures_too() -> None:
+    inner = [
+        {"name": "rotation"},
+        {"name": "random_grayscale"},
+        {"name": "random_crop", "padding": 8, "mode": "reflect"},
+    ]
+    asked = {"name": "digits", "train_transforms": [{"name": "random_apply", "transforms": inner}]}
+    found = dict(refusals(dataset=asked))
+    at = "/dataset/train_transforms/0/transforms"
+    assert found == {
+        f"{at}/1": "pictures of 1 channels have no colours to take out",
+        f"{at}/2/padding": "must be below the picture's size, 8, to be a reflection",
+    }

@@ -68,6 +68,8 @@ TRANSFORMS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
             {"name": "random_erasing"},
             {"name": "color_jitter", "brightness": 0.4},
             {"name": "rand_augment"},
+            {"name": "random_perspective"},
+            {"name": "random_choice", "transforms": [{"name": "affine", "shear": 20.0}, {"name": "rotation"}]},
         ]
     ),
     max_size=3,

@@ -8,8 +8,13 @@ from worker.engine.transforms import (
     ColorJitter,
     HorizontalFlip,
     RandAugment,
+    RandomApply,
+    RandomChoice,
     RandomCrop,
     RandomErasing,
+    RandomGrayscale,
+    RandomOrder,
+    RandomPerspective,
     RandomResizedCrop,
     Transform,
     VerticalFlip,
@@ -29,8 +34,14 @@ ALL: list[Transform] = [
     RandomErasing(),
     ColorJitter(0.4, 0.4, 0.4, 0.1),
     RandAugment(num_ops=3, magnitude=7),
+    Affine(shear=30),
+    RandomPerspective(),
+    RandomApply([HorizontalFlip(), Affine(degrees=20)]),
+    RandomChoice([VerticalFlip(1.0), RandomErasing(1.0), Affine(degrees=20)]),
+    RandomOrder([RandomErasing(1.0), Affine(degrees=20), HorizontalFlip()]),
 ]
 NAMES = ["hflip", "vflip", "affine", "nearest", "crop", "reflect", "resized_crop", "erasing", "jitter", "rand_augment"]
+NAMES += ["shear", "perspective", "apply", "choice", "order"]
 
 
 def pictures(channels: int = 3, count: int = 12) -> np.ndarray:
@@ -162,3 +173,71 @@ def test_a_policy_without_strength_only_levels() -> None:
     levelled = {7, 8}  # autocontrast and equalize have no strength
     unchanged = [i for i, change in enumerate(CHANGES) if np.array_equal(change(picture, 0.0), picture)]
     assert set(range(len(CHANGES))) - set(unchanged) <= levelled
+
+
+def test_a_shear_slants_lines_that_stand() -> None:
+    images = np.zeros((1, 9, 9, 1), np.uint8)
+    images[0, :, 4] = 255
+    right = Affine(shear=45, interpolation="nearest")(images, np.array([[0.5, 0.5, 0.5, 0.5, 1.0]], np.float32))
+    assert np.array_equal(right[0, :, :, 0] > 0, np.eye(9, dtype=bool))
+    still = Affine(shear=45)(images, np.full((1, 5), 0.5, np.float32))
+    assert np.array_equal(still, images)
+
+
+def test_a_perspective_moves_corners_inwards() -> None:
+    images = np.full((1, 16, 16, 3), 200, np.uint8)
+    all_in = np.array([[0.0] + [1.0] * 8], np.float32)
+    halved = RandomPerspective(distortion=0.5)(images, all_in)[0, :, :, 0]
+    assert halved[8, 8] == 200
+    assert not halved[0].any()
+    assert not halved[:, -1].any()
+    assert (halved > 0).mean() == pytest.approx(0.25, abs=0.1)  # each side is half as long
+    none_in = np.zeros((1, 9), np.float32)
+    assert np.array_equal(RandomPerspective()(images, none_in), images)
+
+
+def test_colours_are_taken_out_of_some() -> None:
+    images = pictures()
+    draws = np.array([[0.05], [0.5]] * 6, np.float32)
+    changed = RandomGrayscale(0.1)(images, draws)
+    assert np.array_equal(changed[1::2], images[1::2])
+    assert np.array_equal(changed[::2, ..., 0], changed[::2, ..., 2])
+    assert np.allclose(changed[::2, ..., 1], images[::2] @ np.array([0.299, 0.587, 0.114]), atol=1)
+
+
+def test_all_parts_are_applied_or_none() -> None:
+    images = pictures()
+    draws = draw([RandomApply([HorizontalFlip(1.0), VerticalFlip(1.0)], 0.3)], 12, 0, 1)
+    changed = RandomApply([HorizontalFlip(1.0), VerticalFlip(1.0)], 0.3)(images, draws)
+    chosen = draws[:, 0] < 0.3
+    assert 0 < chosen.sum() < 12
+    assert np.array_equal(changed[chosen], images[chosen][:, ::-1, ::-1])
+    assert np.array_equal(changed[~chosen], images[~chosen])
+
+
+def test_one_part_is_chosen_each_as_often() -> None:
+    images = np.repeat(pictures(count=1), 3000, axis=0)
+    transform = RandomChoice([HorizontalFlip(1.0), VerticalFlip(1.0), HorizontalFlip(0.0)])
+    changed = transform(images, draw([transform], 3000, 0, 1))
+    candidates = [images[0][:, ::-1], images[0][::-1], images[0]]
+    counts = [int((changed == candidate).all(axis=(1, 2, 3)).sum()) for candidate in candidates]
+    assert sum(counts) == 3000
+    assert min(counts) > 900
+
+
+def test_parts_are_applied_in_any_order() -> None:
+    class Add:
+        num_draws = 0
+
+        def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            return (images + 1).astype(np.uint8)
+
+    class Double(Add):
+        def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            return (images * 2).astype(np.uint8)
+
+    transform = RandomOrder([Add(), Double()])
+    threes = np.full((100, 2, 2, 1), 3, np.uint8)
+    changed = transform(threes, draw([transform], 100, 0, 1))
+    assert set(changed.flatten().tolist()) == {8, 7}
+    assert 30 < (changed[:, 0, 0, 0] == 8).sum() < 70
