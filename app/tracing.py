@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace  # the interface alone, which FastAPI brings
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.inference.seam import BatchFacts
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts
 from app.middleware import route_template
 from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.networks import Architecture, Heard, Loading, Network, Networks, Summary
@@ -202,11 +202,13 @@ class TracedNetwork:
     def costs(self) -> list[tuple[int, float]]:
         return self._inner.costs
 
-    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
+    async def submit(
+        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+    ) -> list[Outcome]:
         began_ns = time.time_ns()
         queue = self._tracer.start_span("queue", start_time=began_ns, attributes=self._whose)
         try:
-            outcomes = await self._inner.submit(pictures, deadline)
+            outcomes = await self._inner.submit(pictures, deadline, level)
         except BaseException as error:
             queue.record_exception(error)
             queue.set_status(trace.StatusCode.ERROR, type(error).__name__)

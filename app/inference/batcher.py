@@ -4,14 +4,13 @@ While a batch is computed, requests gather; a lone request is taken at once. Onl
 whose callers are just being answered and may come back, the thread may wait for as many again: as long as the time
 until they are there is less than what one batch saves over two, by what batches of each size have cost so far; at
 most a quarter of the batch before, and never more than 8 ms. Else closed-loop callers fall into batches of 1 and
-n - 1 by turns.
+n - 1 by turns. In which order they are taken is the matter of `levels`.
 """
 
 import asyncio
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,8 @@ import structlog
 from numpy.typing import NDArray
 
 from app.inference.costs import Costs
-from app.inference.seam import BatchFacts, Closed, Outcome, Pixels, Request, late
+from app.inference.levels import Item, Levels
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed, Outcome, Pixels, Request, late
 from core.errors import Overloaded, PredictionFailed
 
 log = structlog.get_logger(__name__)
@@ -37,8 +37,10 @@ Tell = Callable[[BatchFacts, list[Request]], None]
 class _Awaited(Request):
     """A caller on an event loop."""
 
-    def __init__(self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        super().__init__(pictures, time.monotonic(), deadline)
+    def __init__(
+        self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop, deadline: float, level: int
+    ) -> None:
+        super().__init__(pictures, time.monotonic(), deadline, level)
         self.future: asyncio.Future[list[Outcome]] = loop.create_future()
         self.loop = loop
 
@@ -53,11 +55,6 @@ class _Awaited(Request):
                 self.future.set_exception(late())
             else:
                 self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
-
-
-class _Item(NamedTuple):
-    request: Request
-    place: int
 
 
 class _Past(NamedTuple):
@@ -96,7 +93,8 @@ class Batcher:
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._tell = tell
-        self._waiting: deque[_Item] = deque()
+        self._levels = Levels()
+        self._num_waiting = 0
         self._changed = threading.Condition()
         self._wanted = 1  # how many must wait before it is worth waking the thread
         self._past = _Past(0, 0.0, 0.0)
@@ -109,9 +107,11 @@ class Batcher:
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return self._num_waiting
 
-    async def submit(self, pictures: Sequence[Pixels], deadline: float = math.inf) -> list[Outcome]:
+    async def submit(
+        self, pictures: Sequence[Pixels], deadline: float = math.inf, level: int = DEFAULT_LEVEL
+    ) -> list[Outcome]:
         """Wait for the answers of some pictures, in their order. Cancelled callers cost no computing.
 
         Raises:
@@ -119,7 +119,7 @@ class Batcher:
             Closed: ask another batcher.
             DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
         """
-        request = _Awaited(pictures, asyncio.get_running_loop(), deadline)
+        request = _Awaited(pictures, asyncio.get_running_loop(), deadline, level)
         self.put(request)
         return await request.future if pictures else []
 
@@ -133,8 +133,9 @@ class Batcher:
             if self._wanted > 1 and self._arrived_at > self._past.ended_at:
                 self._gap_s += 0.2 * (now - self._arrived_at - self._gap_s)
             self._arrived_at = now
-            self._waiting.extend(_Item(request, place) for place in range(request.num_left))
-            if len(self._waiting) >= self._wanted:
+            self._levels.put(request)
+            self._num_waiting += request.num_left
+            if self._num_waiting >= self._wanted:
                 self._changed.notify()
 
     def close(self) -> None:
@@ -148,12 +149,12 @@ class Batcher:
         await asyncio.to_thread(self._thread.join)
 
     def _check_room(self, num_pictures: int) -> None:
-        if len(self._waiting) + num_pictures <= self._max_waiting:
+        if self._num_waiting + num_pictures <= self._max_waiting:
             return
-        seconds = len(self._waiting) / self._max_batch_size * self._costs.of(self._max_batch_size)
+        seconds = self._num_waiting / self._max_batch_size * self._costs.of(self._max_batch_size)
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
-            waiting=len(self._waiting),
+            waiting=self._num_waiting,
             max_waiting=self._max_waiting,
             retry_after_s=min(max(1, math.ceil(seconds)), LONGEST_RETRY_S),
         )
@@ -162,26 +163,28 @@ class Batcher:
         while (taken := self._take()) is not None:
             self._answer(*taken)
 
-    def _take(self) -> tuple[list[_Item], list[Request], int] | None:
+    def _take(self) -> tuple[list[Item], list[Request], int] | None:
         """The next batch, those who have gone meanwhile, and their pictures; None when closed and nothing waits."""
         with self._changed:
-            while not self._waiting and not self._is_closing:
+            while not self._num_waiting and not self._is_closing:
                 self._changed.wait()
-            if not self._waiting:
+            if not self._num_waiting:
                 return None
             self._gather()
-            batch: list[_Item] = []
+            batch: list[Item] = []
             gone: list[Request] = []
             num_dropped, now = 0, time.monotonic()
-            while self._waiting and len(batch) < self._max_batch_size:
-                item = self._waiting.popleft()
-                if not (item.request.is_gone or item.request.deadline < now):
-                    batch.append(item)
-                    continue
-                num_dropped += 1
-                item.request.num_left -= 1
-                if not item.request.num_left:
-                    gone.append(item.request)
+            for queue in self._levels.in_turn():
+                while queue and len(batch) < self._max_batch_size:
+                    item = queue.popleft()
+                    if not (item.request.is_gone or item.request.deadline < now):
+                        batch.append(item)
+                        continue
+                    num_dropped += 1
+                    item.request.num_left -= 1
+                    if not item.request.num_left:
+                        gone.append(item.request)
+            self._num_waiting -= len(batch) + num_dropped
             return batch, gone, num_dropped
 
     def _gather(self) -> None:
@@ -191,8 +194,8 @@ class Batcher:
             return
         until = self._past.ended_at + min(MAX_GATHER_S, GATHER_SHARE * self._past.seconds)
         self._wanted = wanted
-        while (missing := wanted - len(self._waiting)) > 0 and not self._is_closing:
-            saving = self._costs.saving(len(self._waiting), missing)
+        while (missing := wanted - self._num_waiting) > 0 and not self._is_closing:
+            saving = self._costs.saving(self._num_waiting, missing)
             if self._gap_s * missing > saving:
                 break
             dry_at = max(self._arrived_at, self._past.ended_at) + saving / missing  # nobody comes any more
@@ -202,7 +205,7 @@ class Batcher:
             self._changed.wait(left)
         self._wanted = 1
 
-    def _answer(self, batch: list[_Item], done: list[Request], num_dropped: int) -> None:
+    def _answer(self, batch: list[Item], done: list[Request], num_dropped: int) -> None:
         started_at = time.monotonic()
         outcomes = self._outcomes([request.pictures[place] for request, place in batch]) if batch else []
         ended_at = time.monotonic()

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from app.inference.seam import DEFAULT_LEVEL
 from core import errors
 from core.errors import ServiceError
 
@@ -57,6 +58,7 @@ class Predict(Message):
     count: int
     came_at: float
     deadline: float | None
+    level: int = DEFAULT_LEVEL
 
 
 class Leave(Message):

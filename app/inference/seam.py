@@ -55,6 +55,11 @@ def class_of(rows: Pixels) -> int:
     return int(np.ascontiguousarray(rows).reshape(-1)[:CLASS_BYTES].view(_CLASS)[0])
 
 
+NUM_LEVELS = 3
+DEFAULT_LEVEL = 2
+"""Those who wait for a network do so on one of the levels 1 to 3; level 1 goes first."""
+
+
 class Closed(Exception):
     """The network left memory before these pictures came; another one must be asked."""
 
@@ -62,12 +67,15 @@ class Closed(Exception):
 class Request:
     """The pictures of one caller, who waits for all of them. Times are of the monotonic clock."""
 
-    def __init__(self, pictures: Sequence[Pixels], came_at: float, deadline: float = math.inf) -> None:
+    def __init__(
+        self, pictures: Sequence[Pixels], came_at: float, deadline: float = math.inf, level: int = DEFAULT_LEVEL
+    ) -> None:
         self.pictures = pictures
         self.outcomes: list[Outcome | None] = [None] * len(pictures)
         self.num_left = len(pictures)
         self.came_at = came_at
         self.deadline = deadline
+        self.level = level
         self.waited_s = 0.0
 
     @property

@@ -46,7 +46,7 @@ class Asked(Request):
         memory = connection.memory[question.offset : question.offset + size]
         samples = memory.view(dtype).reshape(question.count, *shape)
         deadline = math.inf if question.deadline is None else question.deadline
-        super().__init__(list(samples), question.came_at, deadline)
+        super().__init__(list(samples), question.came_at, deadline, question.level)
         self.connection = connection
         self.id = question.id
         self.network = question.network

@@ -19,6 +19,7 @@ from app.oip.requests import InferRequest, Requested, parse
 from app.problems import InvalidJson
 from app.services.inference import InferenceService, PictureFailed, Pictures, Scores
 from app.services.predictions import Served
+from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
@@ -39,7 +40,8 @@ async def infer(
     wanted = outputs.check_wanted(question, served.task, served.name)
     pictures = pictures_of(question, served, inference.max_batch_size)
     deadline = deadline_of(question, request, came_at)
-    scores = await unless_gone(request, scores_of(inference, served, pictures, deadline))
+    level = level_of(question.priority)
+    scores = await unless_gone(request, scores_of(inference, served, pictures, deadline, level))
     return respond(answer_of(question, served, wanted, scores), request.headers)
 
 
@@ -64,6 +66,11 @@ def deadline_of(question: InferRequest, request: Request, came_at: float) -> flo
     return came_at + min(timeouts) if timeouts else None
 
 
+def level_of(priority: int) -> int:
+    """A level of our own for a priority; as in Triton, 0 and numbers that are none are the default level."""
+    return priority if 1 <= priority <= NUM_LEVELS else DEFAULT_LEVEL
+
+
 def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> Pictures:
     """What is to be looked at. Raises Refused."""
     if served.table is not None:
@@ -79,10 +86,12 @@ def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> 
     return pixels.pictures_of(tensor, served.image_shape, max_batch_size)
 
 
-async def scores_of(inference: InferenceService, served: Served, pictures: Pictures, deadline: float | None) -> Scores:
+async def scores_of(
+    inference: InferenceService, served: Served, pictures: Pictures, deadline: float | None, level: int
+) -> Scores:
     """The network's scores, float32 (B, K). An error of one picture says which one it was."""
     try:
-        return await inference.infer(served, pictures, deadline=deadline)
+        return await inference.infer(served, pictures, deadline=deadline, level=level)
     except PictureFailed as failure:
         raise named(failure) from None
 

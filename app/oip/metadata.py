@@ -9,6 +9,7 @@ from app.oip import outputs
 from app.oip.pixels import INPUT
 from app.oip.rows import INPUT as ROWS
 from app.services.predictions import Served
+from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
 
 PLATFORM = "pytorch_safetensors"
 """As `<project>_<format>`; the specification's own list has no name for it."""
@@ -21,6 +22,7 @@ EXTENSIONS = [
     "binary_tensor_data",
     "parameters",
     "statistics",
+    "schedule_policy",
 ]
 
 
@@ -56,7 +58,12 @@ def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
             {"name": each["name"], "data_type": "TYPE_FP32", "dims": each["shape"][1:], "label_filename": ""}
             for each in of_model(model, [])["outputs"]
         ],
-        "dynamic_batching": {"preferred_batch_size": [], "max_queue_delay_microseconds": 0},
+        "dynamic_batching": {
+            "preferred_batch_size": [],
+            "max_queue_delay_microseconds": 0,
+            "priority_levels": NUM_LEVELS,
+            "default_priority_level": DEFAULT_LEVEL,
+        },
         "parameters": {
             "task": {"string_value": model.task},
             "classes": {"string_value": orjson.dumps(list(model.classes)).decode()},

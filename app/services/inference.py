@@ -12,7 +12,7 @@ from app.services.deadlines import before
 from app.services.predictions import Lookup, Served, served_of
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
-from app.serving.refs import Outcome, late
+from app.serving.refs import DEFAULT_LEVEL, Outcome, late
 from app.serving.switching import Switch
 from app.serving.tally import Tally
 from app.serving.unloaded import Unloaded
@@ -118,13 +118,16 @@ class InferenceService:
         self._refuse_unloaded(served)
         await self._predictors.load(served.bundle)
 
-    async def infer(self, served: Served, pictures: Pictures, *, deadline: float | None) -> Scores:
+    async def infer(
+        self, served: Served, pictures: Pictures, *, deadline: float | None, level: int = DEFAULT_LEVEL
+    ) -> Scores:
         """The raw scores of pictures, float32 (B, num_outputs).
 
         Args:
             served: the version to ask.
             pictures: files, or pixels of the model's image shape, uint8 (B, H, W, C).
             deadline: of the monotonic clock; nothing is computed for a caller whose time is up.
+            level: those who wait on a lower one are computed first.
 
         Raises:
             PictureFailed: of one picture; the others are not answered either.
@@ -137,16 +140,16 @@ class InferenceService:
             raise late()
         if not len(pictures):
             return np.empty((0, served.num_outputs), np.float32)
-        with self._predictors.admitted(served.bundle, len(pictures), deadline):
-            return np.stack(_all_well(await before(deadline, self._answers(served, pictures, deadline))))
+        with self._predictors.admitted(served.bundle, len(pictures), deadline, level):
+            return np.stack(_all_well(await before(deadline, self._answers(served, pictures, deadline, level))))
 
-    async def _answers(self, served: Served, pictures: Pictures, deadline: float | None) -> list[Outcome]:
+    async def _answers(self, served: Served, pictures: Pictures, deadline: float | None, level: int) -> list[Outcome]:
         if isinstance(pictures, np.ndarray):
-            return await self._predictors.predict(served.bundle, list(pictures), deadline)
+            return await self._predictors.predict(served.bundle, list(pictures), deadline, level)
         began_at = time.monotonic()
         decoded = _all_well(await self._decoder.decode(pictures, served.image_shape, served.resize))
         self._predictors.decoded(served.bundle, time.monotonic() - began_at)
-        return await self._predictors.predict(served.bundle, decoded, deadline)
+        return await self._predictors.predict(served.bundle, decoded, deadline, level)
 
     def _refuse_unloaded(self, served: Served) -> None:
         if served.name in self._unloaded:

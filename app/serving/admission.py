@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from app.inference.costs import Costs
+from app.inference.seam import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import DeadlineExceeded, Overloaded
 
 LONGEST_RETRY_S = 60
@@ -30,6 +31,7 @@ class Admission:
         That is promised to 99 of 100, and what is expected is what most see: a share of it is kept in reserve.
         """
         self.num_ahead = 0
+        self._num_of_level = [0] * (NUM_LEVELS + 1)
         self._model = model
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
@@ -40,20 +42,24 @@ class Admission:
         self._drag = 1.0  # how much longer a batch takes, from answer to answer, than its computation alone
         self._heard_at: float | None = None  # the end of the batch before, unless there was nothing to do since
 
-    def expected_s(self, num_pictures: int) -> float:
-        """How long the last of so many more pictures would take from now; 0 as long as nothing is known."""
-        full, rest = divmod(self.num_ahead + self._num_others() + num_pictures, self._max_batch_size)
+    def expected_s(self, num_pictures: int, level: int = DEFAULT_LEVEL) -> float:
+        """How long the last of so many more pictures would take from now; 0 as long as nothing is known.
+
+        Those of later levels are not in their way; of which level those of other processes are, nobody knows.
+        """
+        num_ahead = self.num_ahead - sum(self._num_of_level[level + 1 :])
+        full, rest = divmod(num_ahead + self._num_others() + num_pictures, self._max_batch_size)
         seconds = full * self._costs.of(self._max_batch_size) + (self._costs.of(rest) if rest else 0.0)
         return seconds * self._drag
 
-    def check(self, num_pictures: int, deadline: float | None = None) -> None:
+    def check(self, num_pictures: int, deadline: float | None = None, level: int = DEFAULT_LEVEL) -> None:
         """Refuse pictures that would not be answered in time; `deadline` is of the clock.
 
         Raises:
             Overloaded: too many are ahead, or they would take longer than is promised.
             DeadlineExceeded: they would take longer than their caller waits.
         """
-        expected_s = self.expected_s(num_pictures)
+        expected_s = self.expected_s(num_pictures, level)
         if deadline is not None and self._clock() + expected_s > deadline:
             text = f"It would take about {expected_s:.2g} s; the request's timeout is over sooner."
             raise DeadlineExceeded(f"{text} Nothing was computed.", expected_s=round(expected_s, 3))
@@ -61,7 +67,7 @@ class Admission:
         is_late = self.num_ahead > 0 and expected_s > acceptable_s
         if not is_late and self.num_ahead + num_pictures <= self._max_waiting:
             return
-        until_free_s = expected_s - acceptable_s if is_late else self.expected_s(0) / 2
+        until_free_s = expected_s - acceptable_s if is_late else self.expected_s(0, level) / 2
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
             waiting=self.num_ahead,
@@ -72,11 +78,13 @@ class Admission:
             retry_after_s=min(max(1, math.ceil(until_free_s)), LONGEST_RETRY_S),
         )
 
-    def enter(self, num_pictures: int) -> None:
+    def enter(self, num_pictures: int, level: int = DEFAULT_LEVEL) -> None:
         self.num_ahead += num_pictures
+        self._num_of_level[level] += num_pictures
 
-    def leave(self, num_pictures: int) -> None:
+    def leave(self, num_pictures: int, level: int = DEFAULT_LEVEL) -> None:
         self.num_ahead -= num_pictures
+        self._num_of_level[level] -= num_pictures
         if not self.num_ahead:
             self._heard_at = None
 

@@ -22,7 +22,7 @@ from app.inference.protocol import (
     error_of,
     packed,
 )
-from app.inference.seam import BatchFacts, Outcome, Pixels, late
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Outcome, Pixels, late
 from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -120,7 +120,12 @@ class Link(asyncio.Protocol):
         self._listeners.pop(network, None)
 
     async def predict(
-        self, network: int, pictures: Sequence[Pixels], came_at: float, deadline: float | None
+        self,
+        network: int,
+        pictures: Sequence[Pixels],
+        came_at: float,
+        deadline: float | None,
+        level: int = DEFAULT_LEVEL,
     ) -> list[Outcome]:
         """Score pictures of the network's shape, at least one; whoever is cancelled costs no computing.
 
@@ -138,7 +143,7 @@ class Link(asyncio.Protocol):
         future = self._loop.create_future()
         self._waiting[id] = _Waiting(future, network, place, len(pictures))
         try:
-            self._hold(Predict(id, network, place.offset, len(pictures), came_at, deadline))
+            self._hold(Predict(id, network, place.offset, len(pictures), came_at, deadline, level))
             self._flush_when_of_use(network)
             return cast("list[Outcome]", await future)
         except asyncio.CancelledError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from app.inference.protocol import ENOUGH_S
-from app.inference.seam import BatchFacts
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts
 from app.serving.refs import BundleRef, Outcome, Pixels
 
 
@@ -46,8 +46,12 @@ class Network(Protocol):
     def costs(self) -> list[tuple[int, float]]:
         """Sizes of batches with the seconds that they took when it was warmed up."""
 
-    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
+    async def submit(
+        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+    ) -> list[Outcome]:
         """The pictures' answers in their order; callers who are cancelled, or late, cost no computing.
+
+        A lower `level` is computed first.
 
         Raises:
             Overloaded, NotReady, Unavailable: not now.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import structlog
 
 from app.inference.protocol import ENOUGH_S
-from app.inference.seam import BatchFacts, Closed, split_key
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed, split_key
 from app.serving import meters
 from app.serving.admission import Admission
 from app.serving.networks import Heard, Loading, Network, Networks
@@ -74,9 +74,13 @@ class Predictors:
         return self._max_waiting
 
     async def predict(
-        self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None = None
+        self,
+        bundle: BundleRef,
+        pictures: Sequence[Pixels],
+        deadline: float | None = None,
+        level: int = DEFAULT_LEVEL,
     ) -> list[Outcome]:
-        """Answer pictures of the bundle's image shape, uint8 (H, W, C), in their order.
+        """Answer pictures of the bundle's image shape, uint8 (H, W, C), in their order; a lower `level` goes first.
 
         A picture on which the network fails has an error in its place; the others are answered.
 
@@ -88,7 +92,7 @@ class Predictors:
         started_at = time.monotonic()
         succeeded = False
         try:
-            outcomes = await self._submit(bundle, pictures, deadline)
+            outcomes = await self._submit(bundle, pictures, deadline, level)
             succeeded = not any(isinstance(outcome, ServiceError) for outcome in outcomes)
             return outcomes
         finally:
@@ -111,7 +115,9 @@ class Predictors:
         return self._tallies.setdefault(bundle.key, Tally())
 
     @contextmanager
-    def admitted(self, bundle: BundleRef, num_pictures: int, deadline: float | None = None) -> Iterator[None]:
+    def admitted(
+        self, bundle: BundleRef, num_pictures: int, deadline: float | None = None, level: int = DEFAULT_LEVEL
+    ) -> Iterator[None]:
         """While it lasts, so many pictures are on their way to an answer, counted before anything is spent on them.
 
         Raises:
@@ -122,18 +128,18 @@ class Predictors:
             self.networks.check_ready()
         admission, whose = self._admission(bundle), (bundle.model, bundle.version)
         try:
-            admission.check(num_pictures, deadline)
+            admission.check(num_pictures, deadline, level)
         except Overloaded as error:
             meters.REFUSED.labels(*whose, error.facts["reason"]).inc(num_pictures)
             raise
         except DeadlineExceeded:
             meters.REFUSED.labels(*whose, "deadline").inc(num_pictures)
             raise
-        admission.enter(num_pictures)
+        admission.enter(num_pictures, level)
         try:
             yield
         finally:
-            admission.leave(num_pictures)
+            admission.leave(num_pictures, level)
             meters.ahead(*whose).set(admission.num_ahead)
 
     def decoded(self, bundle: BundleRef, seconds: float) -> None:
@@ -145,11 +151,13 @@ class Predictors:
         await self._pool.close()
         await self.networks.close()
 
-    async def _submit(self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None) -> list[Outcome]:
+    async def _submit(
+        self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None, level: int
+    ) -> list[Outcome]:
         while True:
             network = await self._pool.get(bundle)
             try:
-                return await network.submit(pictures, deadline)
+                return await network.submit(pictures, deadline, level)
             except Closed:  # it left memory between these two lines
                 continue
 

@@ -2,9 +2,31 @@
 
 from typing import NamedTuple
 
-from app.inference.seam import LIKELIEST, Outcome, Pixels, Scores, View, key_of, late, with_class
+from app.inference.seam import (
+    DEFAULT_LEVEL,
+    LIKELIEST,
+    NUM_LEVELS,
+    Outcome,
+    Pixels,
+    Scores,
+    View,
+    key_of,
+    late,
+    with_class,
+)
 
-__all__ = ["LIKELIEST", "BundleRef", "Outcome", "Pixels", "Scores", "View", "late", "with_class"]
+__all__ = [
+    "DEFAULT_LEVEL",
+    "LIKELIEST",
+    "NUM_LEVELS",
+    "BundleRef",
+    "Outcome",
+    "Pixels",
+    "Scores",
+    "View",
+    "late",
+    "with_class",
+]
 
 
 class BundleRef(NamedTuple):

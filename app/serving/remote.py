@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from app.inference.protocol import Loaded, Unload
-from app.inference.seam import BatchFacts, Closed
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed
 from app.serving.link import Link
 from app.serving.networks import Heard, Loading
 from app.serving.refs import BundleRef, Outcome, Pixels
@@ -39,7 +39,9 @@ class RemoteNetwork:
         """Whether its process has ended."""
         return self._link.is_lost
 
-    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
+    async def submit(
+        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+    ) -> list[Outcome]:
         if self._is_closing:
             raise Closed
         odd: dict[int, ServiceError] = {
@@ -50,7 +52,7 @@ class RemoteNetwork:
             if picture.shape != self._shape or picture.dtype != self._dtype
         }
         fitting = [picture for place, picture in enumerate(pictures) if place not in odd] if odd else pictures
-        outcomes = await self._score(fitting, deadline) if len(fitting) else []
+        outcomes = await self._score(fitting, deadline, level) if len(fitting) else []
         if not odd:
             return outcomes
         self._heard(BatchFacts(0, len(odd), 0.0), ())
@@ -66,12 +68,12 @@ class RemoteNetwork:
         await self._is_idle.wait()
         self._link.forget(self._number)
 
-    async def _score(self, pictures: Sequence[Pixels], deadline: float | None) -> list[Outcome]:
+    async def _score(self, pictures: Sequence[Pixels], deadline: float | None, level: int) -> list[Outcome]:
         self._check_room(len(pictures))
         self.num_waiting += len(pictures)
         self._is_idle.clear()
         try:
-            return await self._link.predict(self._number, pictures, time.monotonic(), deadline)
+            return await self._link.predict(self._number, pictures, time.monotonic(), deadline, level)
         finally:
             self.num_waiting -= len(pictures)
             if not self.num_waiting:

@@ -370,6 +370,11 @@ def test_mixed_outputs_and_own_parameters(client: Any, house: House) -> None:
     np.testing.assert_allclose(result.as_numpy("probabilities"), house.cats[1].probabilities(PICTURES), atol=1e-5)
 
 
+@pytest.mark.parametrize("priority", [0, 1, 2, 3, 4, 2**40])
+def test_any_priority_is_answered(client: Any, priority: int) -> None:
+    assert client.infer("cats", [image(PICTURES, "UINT8")], priority=priority).as_numpy("logits").shape == (2, 3)
+
+
 def test_a_regression_has_values(client: Any) -> None:
     assert client.infer("ages", [image(PICTURES, "UINT8")]).as_numpy("values").shape == (2, 1)
 

@@ -11,7 +11,7 @@ from app.inference import architectures
 from app.inference.batcher import Batcher
 from app.inference.networks import Networks
 from app.inference.protocol import Check, Load, Refused
-from app.inference.seam import BatchFacts, Request
+from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Request
 from app.serving.networks import Architecture, Heard, Loading, Summary
 from app.serving.processes import summary_of
 from app.serving.refs import BundleRef, Outcome, Pixels
@@ -34,8 +34,10 @@ class LocalNetwork:
         self.close = close
         self._batcher = batcher
 
-    async def submit(self, pictures: Sequence[Pixels], deadline: float | None = None) -> list[Outcome]:
-        return await self._batcher.submit(pictures, math.inf if deadline is None else deadline)
+    async def submit(
+        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+    ) -> list[Outcome]:
+        return await self._batcher.submit(pictures, math.inf if deadline is None else deadline, level)
 
     @property
     def num_waiting(self) -> int:

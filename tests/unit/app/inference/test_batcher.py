@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.inference.batcher import Batcher
+from app.inference.levels import EVERY
 from app.inference.seam import Closed, Pixels
 from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
 
@@ -201,6 +202,49 @@ async def test_a_slow_model_does_not_hold_up_another(make: Callable[..., Batcher
     await quick.join()
     network.may_go.set()
     await busy
+
+
+async def in_their_turn(network: Network, batcher: Batcher, *asked: tuple[int, int]) -> list[list[int]]:
+    """The batches that come of pictures that wait behind a busy network, given as (level, first pixel)."""
+    busy = await network.hold(batcher)
+    waiting = []
+    for level, first in asked:
+        waiting.append(asyncio.create_task(batcher.submit([picture(first)], level=level)))
+        await asyncio.sleep(0)
+    network.may_go.set()
+    answers = await asyncio.gather(*waiting)
+    await busy
+    assert [int(one[0][0]) for one in answers] == [first for _, first in asked]  # type: ignore[index]  # no error here
+    return network.batches[1:]
+
+
+async def test_lower_levels_go_first_and_equals_in_their_order(network: Network, make: Callable[..., Batcher]) -> None:
+    asked = [(3, 1), (2, 2), (1, 3), (2, 4), (3, 5), (1, 6), (2, 7)]
+    batches = await in_their_turn(network, make(max_batch_size=2), *asked)
+    assert batches == [[3, 6], [2, 4], [7, 1], [5]]
+
+
+async def test_whoever_came_first_on_a_later_level_is_not_passed_over_for_ever(
+    network: Network, make: Callable[..., Batcher]
+) -> None:
+    urgent = [(1, 10 + number) for number in range(20)]
+    batches = await in_their_turn(network, make(max_batch_size=1), (3, 1), (2, 2), *urgent)
+    assert batches[EVERY - 1] == [1]
+    assert batches[2 * EVERY - 1] == [2]
+    assert [one for (one,) in batches if one >= 10] == [first for _, first in urgent]
+
+
+async def test_all_levels_together_are_as_many_as_may_wait(network: Network, make: Callable[..., Batcher]) -> None:
+    batcher = make(max_waiting=3)
+    busy = await network.hold(batcher)
+    waiting = [asyncio.create_task(batcher.submit([picture(level)], level=level)) for level in (1, 2, 3)]
+    await asyncio.sleep(0)
+    assert batcher.num_waiting == 3
+    with pytest.raises(Overloaded):
+        await batcher.submit([picture(4)], level=1)
+    network.may_go.set()
+    await asyncio.gather(busy, *waiting)
+    assert batcher.num_waiting == 0
 
 
 async def test_what_comes_too_late_is_never_computed(network: Network, make: Callable[..., Batcher]) -> None:

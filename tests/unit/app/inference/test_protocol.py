@@ -22,7 +22,12 @@ from app.inference.protocol import (
 )
 from core.errors import Corrupt, Overloaded, ServiceError
 
-QUESTIONS = [Predict(1, 2, 4096, 3, 0.5, None), Leave(1), Check(2, "mlp", b'{"hidden": [3]}', (1, 8, 8), 3, ())]
+QUESTIONS = [
+    Predict(1, 2, 4096, 3, 0.5, None),
+    Predict(1, 2, 4096, 3, 0.5, 1.5, 3),
+    Leave(1),
+    Check(2, "mlp", b'{"hidden": [3]}', (1, 8, 8), 3, ()),
+]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 10_000])

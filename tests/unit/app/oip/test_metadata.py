@@ -50,6 +50,8 @@ def test_metadata_and_configuration_name_the_same_tensors(task: str, names: list
             (each["name"], f"TYPE_{each['datatype']}", each["shape"]) for each in model[f"{kind}s"]
         ]
     assert json.loads(config["parameters"]["classes"]["string_value"]) == ["cat", "dog"]
+    batching = config["dynamic_batching"]
+    assert (batching["priority_levels"], batching["default_priority_level"]) == (3, 2)
 
 
 def test_statistics_add_up() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.inference.batcher import Batcher
+from app.inference.seam import Request
 from app.services.inference import InferenceService, PictureFailed
 from app.services.predictions import Lookup
 from app.serving.decoding import Decoder
@@ -69,6 +71,24 @@ async def test_nothing_is_computed_for_no_pictures_or_too_late(inference: Infere
     with pytest.raises(DeadlineExceeded):
         await ask(inference, PICTURES, seconds_left=1e-9)
     assert inference.tally(await inference.find("shapes")).batches() == []
+
+
+async def test_a_level_goes_all_the_way_to_the_network(
+    inference: InferenceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
+    put = Batcher.put
+
+    def remember(batcher: Batcher, request: Request) -> None:
+        levels.append(request.level)
+        put(batcher, request)
+
+    monkeypatch.setattr(Batcher, "put", remember)
+    served = await inference.find("shapes")
+    await inference.infer(served, PICTURES, deadline=None, level=1)
+    await inference.infer(served, [encoded(PICTURES[0][:, :, 0])], deadline=None, level=3)
+    await inference.infer(served, PICTURES, deadline=None)
+    assert levels == [1, 3, 2]
 
 
 async def test_one_bad_picture_is_named_and_none_is_computed(inference: InferenceService) -> None:

@@ -57,6 +57,14 @@ async def test_an_idle_network_is_told_at_once(wire: tuple[Link, Wire]) -> None:
     assert [[type(one) for one in write] for write in written.writes] == [[Predict], [Predict]]
 
 
+async def test_a_network_is_told_of_the_level(wire: tuple[Link, Wire]) -> None:
+    link, written = wire
+    asked = [asyncio.create_task(link.predict(number, PICTURE, 0.0, None, number)) for number in (1, 2, 3)]
+    await asyncio.sleep(0)
+    assert len(asked) == len(written.writes)
+    assert [one.level for write in written.writes for one in write if isinstance(one, Predict)] == [1, 2, 3]
+
+
 async def test_a_busy_network_is_told_of_all_when_it_has_answered(wire: tuple[Link, Wire]) -> None:
     link, written = wire
     asked = [await ask(link) for _ in range(3)]

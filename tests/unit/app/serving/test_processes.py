@@ -110,6 +110,18 @@ async def test_it_answers_as_the_networks_do_here(
     await here.close()
 
 
+async def test_what_waits_on_a_lower_level_is_computed_first(predictors: Predictors, slow: BundleRef) -> None:
+    await predictors.load(slow)
+    answered: list[int] = []
+
+    async def ask(level: int) -> None:
+        await predictors.predict(slow, pictures(4, side=128), level=level)
+        answered.append(level)
+
+    await asyncio.gather(ask(2), *(ask(level) for level in (3, 2, 1)))
+    assert answered == [2, 1, 2, 3]
+
+
 async def test_a_picture_of_another_shape_costs_only_its_own_place(predictors: Predictors, small: BundleRef) -> None:
     some = pictures(3)
     some[1] = np.zeros((9, 8, 1), np.uint8)
