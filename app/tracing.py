@@ -195,6 +195,10 @@ class TracedNetwork:
         return self._inner.num_bytes
 
     @property
+    def device(self) -> str:
+        return self._inner.device
+
+    @property
     def is_lost(self) -> bool:
         return self._inner.is_lost
 

@@ -29,6 +29,7 @@ class Network(NamedTuple):
     dtype: str
     num_bytes: int
     costs: list[tuple[int, float]]
+    device: str
 
 
 class Networks:
@@ -122,7 +123,9 @@ class Networks:
             tell=self._tell(number),
             costs=Costs(costs),
         )
-        return Network(number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs)
+        return Network(
+            number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs, predictor.device
+        )
 
 
 def warmed_up(predictor: Answers, max_batch_size: int) -> list[tuple[int, float]]:

@@ -104,6 +104,11 @@ class Predictor:
         return scores, min(seconds)
 
     @property
+    def device(self) -> str:
+        """Where it computes and its weights lie."""
+        return str(self._device)
+
+    @property
     def num_bytes(self) -> int:
         """What the weights take."""
         return sum(

@@ -105,8 +105,9 @@ class Welcome(Message):
 
 
 class Loaded(Message):
-    """`num_bytes` is what it takes in memory; `sample_shape` what it reads, as `dtype`: (H, W, C) for pictures.
+    """`num_bytes` is what it takes in the memory of `device`.
 
+    `sample_shape` is what it reads, as `dtype`: (H, W, C) for pictures.
     `costs` are sizes of batches with the seconds that they took when it was warmed up.
     """
 
@@ -116,6 +117,7 @@ class Loaded(Message):
     sample_shape: tuple[int, ...]
     dtype: str
     costs: list[tuple[int, float]]
+    device: str
 
 
 class Refused(Message):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ Outcome = Scores | ServiceError
 
 View = Literal["scores", "embedding", "attention"]
 """What a network is asked."""
+VIEWS: tuple[View, ...] = get_args(View)
 _OF_VIEW = "#"
 _CLASS = np.dtype("<i4")
 CLASS_BYTES = _CLASS.itemsize

@@ -109,7 +109,13 @@ class Server:
         if connection.is_closed:
             self.networks.unload(network.number, connection)
         return Loaded(
-            question.id, network.number, network.num_bytes, network.sample_shape, network.dtype, network.costs
+            question.id,
+            network.number,
+            network.num_bytes,
+            network.sample_shape,
+            network.dtype,
+            network.costs,
+            network.device,
         )
 
     def _later(

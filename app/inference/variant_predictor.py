@@ -22,6 +22,7 @@ class VariantPredictor:
         self._run = run
         self.sample_shape = sample_shape
         self.dtype = "uint8"
+        self.device = "cpu"
         self.num_bytes = 0  # what its files take: runtimes do not tell what they hold
 
     @classmethod

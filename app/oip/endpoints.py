@@ -1,6 +1,6 @@
 """`/v2`: health, metadata, repository and statistics. Bodies are read by hand: the protocol's clients name no type."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -13,7 +13,9 @@ from app.deps import InferenceDep, ReadinessDep
 from app.oip import metadata, statistics
 from app.oip.failures import JSON, failure, status_in_protocol
 from app.oip.refusal import NotSupported, Refused
-from app.services.inference import Indexed
+from app.services.inference import Indexed, InferenceService
+from app.services.predictions import Served
+from app.serving.tally import Tally
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v2")
@@ -65,7 +67,7 @@ async def is_model_ready(model: str, inference: InferenceDep, version: str = "")
 async def show_all_statistics(inference: InferenceDep) -> Response:
     """What every model that is in memory has done. Comes before the models: one may be called `stats`."""
     loaded = [served for served, reason in await inference.index() if reason is None]
-    return answer(statistics.of_models((each, inference.tally(each)) for each in loaded))
+    return answer(statistics.of_models(_known(inference, loaded)))
 
 
 @router.get(MODEL)
@@ -86,14 +88,14 @@ async def configure(model: str, inference: InferenceDep, version: str = "") -> R
 @router.get(MODEL + "/stats")
 async def show_statistics(model: str, inference: InferenceDep) -> Response:
     """What each version of a model has done."""
-    return answer(statistics.of_models((each, inference.tally(each)) for each in await inference.versions(model)))
+    return answer(statistics.of_models(_known(inference, await inference.versions(model))))
 
 
 @router.get(VERSION + "/stats")
 async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
     """What one version has done."""
     served = await inference.find(model, version)
-    return answer(statistics.of_models([(served, inference.tally(served))]))
+    return answer(statistics.of_models(_known(inference, [served])))
 
 
 @router.post("/repository/index")
@@ -145,6 +147,10 @@ async def read_object(request: Request) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise Refused("the body should be a JSON object")
     return found
+
+
+def _known(inference: InferenceService, models: Iterable[Served]) -> Iterator[tuple[Served, Tally, Mapping[str, int]]]:
+    return ((each, inference.tally(each), inference.num_bytes(each)) for each in models)
 
 
 def _indexed(each: Indexed) -> dict[str, str]:

@@ -1,19 +1,22 @@
 """What models have done so far, in the words of the protocol's statistics extension."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.services.predictions import Served
 from app.serving.tally import Duration, Tally
 
 
-def of_models(tallies: Iterable[tuple[Served, Tally]]) -> dict[str, Any]:
+def of_models(known: Iterable[tuple[Served, Tally, Mapping[str, int]]]) -> dict[str, Any]:
     """The answer of `GET /v2/models/stats`."""
-    return {"model_stats": [of_model(served, tally) for served, tally in tallies]}
+    return {"model_stats": [of_model(*each) for each in known]}
 
 
-def of_model(served: Served, tally: Tally) -> dict[str, Any]:
-    """One version. `inference_count / execution_count` is the mean size of a batch; what is not measured counts 0."""
+def of_model(served: Served, tally: Tally, num_bytes: Mapping[str, int]) -> dict[str, Any]:
+    """One version, and what it takes in memory, by device.
+
+    `inference_count / execution_count` is the mean size of a batch; what is not measured counts 0.
+    """
     batches = tally.batches()
     computed = sum((duration for _, duration in batches), Duration())
     unmeasured = Duration()._asdict()
@@ -27,7 +30,7 @@ def of_model(served: Served, tally: Tally) -> dict[str, Any]:
             "success": tally.success._asdict(),
             "fail": tally.fail._asdict(),
             "queue": tally.queue._asdict(),
-            "compute_input": unmeasured,
+            "compute_input": tally.decode._asdict(),
             "compute_infer": computed._asdict(),
             "compute_output": unmeasured,
             "cache_hit": unmeasured,
@@ -43,5 +46,11 @@ def of_model(served: Served, tally: Tally) -> dict[str, Any]:
             }
             for size, duration in batches
         ],
-        "memory_usage": [],
+        "memory_usage": [_memory(device, size) for device, size in sorted(num_bytes.items())],
     }
+
+
+def _memory(device: str, num_bytes: int) -> dict[str, Any]:
+    """In Triton's words; devices are `cpu`, or `cuda:` and a number."""
+    kind, _, number = device.partition(":")
+    return {"type": "GPU" if kind == "cuda" else "CPU", "id": int(number or 0), "byte_size": num_bytes}

@@ -90,6 +90,10 @@ class InferenceService:
         """What a version has done in this process; one that was never loaded has done nothing."""
         return self._predictors.tally(served.bundle)
 
+    def num_bytes(self, served: Served) -> dict[str, int]:
+        """What a version takes in memory, by device; nothing where it is not loaded."""
+        return self._predictors.num_bytes(served.bundle)
+
     async def load(self, name: str) -> None:
         """Have a model's default version in memory and warm.
 

@@ -39,6 +39,10 @@ class Network(Protocol):
         """What it takes."""
 
     @property
+    def device(self) -> str:
+        """In whose memory: `cpu`, `cuda:0`, …"""
+
+    @property
     def is_lost(self) -> bool:
         """Whether it has gone with its process."""
 

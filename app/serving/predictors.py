@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import structlog
 
 from app.inference.protocol import ENOUGH_S
-from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed, split_key
+from app.inference.seam import DEFAULT_LEVEL, VIEWS, BatchFacts, Closed, split_key
 from app.serving import meters
 from app.serving.admission import Admission
 from app.serving.networks import Heard, Loading, Network, Networks
@@ -110,6 +110,15 @@ class Predictors:
         """Whether a bundle would answer at once."""
         return self._pool.peek(bundle) is not None
 
+    def num_bytes(self, bundle: BundleRef) -> dict[str, int]:
+        """What a bundle takes in memory, by device; what was loaded to ask it for something else is part of it."""
+        taken: dict[str, int] = {}
+        for view in VIEWS:
+            network = self._pool.peek(bundle.seen_as(view))
+            if network is not None:
+                taken[network.device] = taken.get(network.device, 0) + network.num_bytes
+        return taken
+
     def tally(self, bundle: BundleRef) -> Tally:
         """What a bundle has done in this process."""
         return self._tallies.setdefault(bundle.key, Tally())
@@ -144,6 +153,7 @@ class Predictors:
 
     def decoded(self, bundle: BundleRef, seconds: float) -> None:
         """Pictures for it were decoded in so long."""
+        self.tally(bundle).count_decoding(seconds)
         meters.decode_seconds(bundle.model, bundle.version).observe(seconds)
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ class RemoteNetwork:
 
     def __init__(self, link: Link, loaded: Loaded, ref: BundleRef, allowed: Loading, heard: Heard) -> None:
         self.num_bytes = loaded.num_bytes
+        self.device = loaded.device
         self.num_waiting = 0
         self._link = link
         self._number = loaded.network

@@ -26,6 +26,7 @@ class Tally:
         self.success = Duration()
         self.fail = Duration()
         self.queue = Duration()
+        self.decode = Duration()
         self.last_inference_ms = 0
 
     def count_request(self, seconds: float, *, succeeded: bool) -> None:
@@ -40,6 +41,10 @@ class Tally:
     def count_wait(self, seconds: float) -> None:
         """A caller's pictures have waited for the network."""
         self.queue += Duration(1, round(seconds * 1e9))
+
+    def count_decoding(self, seconds: float) -> None:
+        """A caller's pictures were files, and have been decoded."""
+        self.decode += Duration(1, round(seconds * 1e9))
 
     def count_batch(self, size: int, seconds: float) -> None:
         """The network has computed a batch."""

@@ -253,6 +253,10 @@ def test_statistics_count_pictures_and_batches(client: Any) -> None:
     client.infer("cats", [image(np.concatenate([PICTURES, PICTURES[:1]]), "UINT8")], "champion")
     assert tuple(np.subtract(counts(), before)) == (3, 1, 1)
     assert batches_of_three() == threes + 1
+    (found,) = client.get_inference_statistics("cats", "1")["model_stats"]
+    (memory,) = found["memory_usage"]
+    assert (memory["type"], memory["id"]) == ("CPU", 0)
+    assert memory["byte_size"] > 0
     every = client.get_inference_statistics()["model_stats"]
     assert ("cats", "1") in {(each["name"], each["version"]) for each in every}
     assert [each["version"] for each in client.get_inference_statistics("cats")["model_stats"]] == ["1", "2"]

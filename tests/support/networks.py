@@ -29,6 +29,7 @@ class LocalNetwork:
     ) -> None:
         self.num_bytes = num_bytes
         self.costs = list(costs)
+        self.device = "cpu"
         self.is_lost = False
         self.join = batcher.join
         self.close = close

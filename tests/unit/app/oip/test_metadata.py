@@ -61,12 +61,15 @@ def test_statistics_add_up() -> None:
     tally.count_request(0.25, succeeded=True)
     tally.count_request(0.5, succeeded=False)
     tally.count_wait(0.125)
-    (found,) = statistics.of_models([(served(), tally)])["model_stats"]
+    tally.count_decoding(0.0625)
+    (found,) = statistics.of_models([(served(), tally, {})])["model_stats"]
     assert (found["name"], found["version"], found["last_inference"]) == ("cats", "3", 12_500)
     assert (found["inference_count"], found["execution_count"]) == (9, 3)
     assert found["inference_stats"]["success"] == {"count": 1, "ns": 250_000_000}
     assert found["inference_stats"]["fail"] == {"count": 1, "ns": 500_000_000}
     assert found["inference_stats"]["queue"] == {"count": 1, "ns": 125_000_000}
+    assert found["inference_stats"]["compute_input"] == {"count": 1, "ns": 62_500_000}
+    assert found["inference_stats"]["compute_output"] == {"count": 0, "ns": 0}
     assert found["inference_stats"]["compute_infer"] == {"count": 3, "ns": 3_500_000_000}
     assert [(each["batch_size"], each["compute_infer"]) for each in found["batch_stats"]] == [
         (1, {"count": 1, "ns": 500_000_000}),
@@ -75,6 +78,15 @@ def test_statistics_add_up() -> None:
 
 
 def test_a_model_that_did_nothing_has_zeros() -> None:
-    (found,) = statistics.of_models([(served(), Tally())])["model_stats"]
+    (found,) = statistics.of_models([(served(), Tally(), {})])["model_stats"]
     assert (found["last_inference"], found["inference_count"], found["execution_count"]) == (0, 0, 0)
     assert found["batch_stats"] == []
+    assert found["memory_usage"] == []
+
+
+def test_memory_is_told_by_device() -> None:
+    (found,) = statistics.of_models([(served(), Tally(), {"cuda:1": 300, "cpu": 20})])["model_stats"]
+    assert found["memory_usage"] == [
+        {"type": "CPU", "id": 0, "byte_size": 20},
+        {"type": "GPU", "id": 1, "byte_size": 300},
+    ]

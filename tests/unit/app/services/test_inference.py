@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from app.inference.batcher import Batcher
 from app.inference.seam import Request
@@ -144,3 +145,24 @@ async def test_counts_survive_the_network_that_they_count(inference: InferenceSe
     tally = inference.tally(await inference.find("shapes"))
     assert [(size, duration.count) for size, duration in tally.batches()] == [(1, 1), (2, 1)]
     assert (tally.success.count, tally.fail.count, tally.queue.count) == (2, 0, 2)
+
+
+async def test_what_a_version_takes_in_memory_is_told_while_it_is_there(
+    inference: InferenceService, storage: LocalStorage
+) -> None:
+    served = await inference.find("shapes")
+    assert inference.num_bytes(served) == {}
+    await inference.load("shapes")
+    weights = load_file(storage.path("jobs/shapes-2/bundle/weights.safetensors"))
+    assert inference.num_bytes(served) == {"cpu": sum(tensor.nbytes for tensor in weights.values())}
+    await inference.unload("shapes")
+    assert inference.num_bytes(served) == {}
+
+
+async def test_the_decoding_of_files_is_counted_and_pixels_need_none(inference: InferenceService) -> None:
+    tally = inference.tally(await inference.find("shapes"))
+    await ask(inference, PICTURES)
+    assert tally.decode.count == 0
+    await ask(inference, [encoded(picture[:, :, 0]) for picture in PICTURES])
+    assert tally.decode.count == 1
+    assert tally.decode.ns > 0

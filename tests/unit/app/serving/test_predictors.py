@@ -126,6 +126,17 @@ async def test_what_was_done_is_counted(predictors: Predictors, storage: LocalSt
     assert sum(size * how_often.count for size, how_often in tally.batches()) == 4
 
 
+async def test_what_was_loaded_to_look_into_a_network_is_part_of_its_memory(
+    predictors: Predictors, storage: LocalStorage
+) -> None:
+    ref = bundles.store(storage, "jobs/a/bundle", architecture={"name": "convnet", "options": {"channels": [4]}})
+    await predictors.load(ref)
+    (alone,) = predictors.num_bytes(ref).values()
+    await predictors.load(ref.seen_as("embedding"))
+    assert alone > 0
+    assert predictors.num_bytes(ref) == {"cpu": 2 * alone}
+
+
 @pytest.mark.parametrize("precision", ["bf16", "auto"])
 async def test_half_the_bits_say_the_same_within_their_precision(storage: LocalStorage, precision: str) -> None:
     ref = bundles.store(storage, "jobs/a/bundle")
