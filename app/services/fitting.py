@@ -75,9 +75,9 @@ MAX_TABLE_CLASSES = 1000
 def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
     """Add what is wrong with the sizes; the number of steps an epoch makes (1 where it cannot be told)."""
     try:
-        num_train = splits.plan(facts.splits, spec.dataset.valid).num_train
+        num_train = splits.plan(facts.splits, spec.dataset.valid, spec.dataset.test).num_train
     except ValueError as error:
-        report.add("/dataset/valid", str(error))
+        report.add("/dataset/valid" if spec.dataset.test is None else "/dataset/test", str(error))
         return 1
     batch_size = spec.batch_size * spec.accumulate_batches
     full, rest = divmod(num_train, batch_size)
@@ -177,11 +177,15 @@ def check_monitors(spec: JobSpec, report: Report) -> None:
 
 def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, report: Report) -> None:
     """Windows overlap: a share of them held out by chance would have been trained on."""
-    if facts.table is not None and facts.table.window is not None and spec.dataset.valid is not None:
-        report.add(
-            "/dataset/valid",
-            "windows of a series are divided in time when they are imported; leave it out, and say valid_share there",
-        )
+    if facts.table is None or facts.table.window is None:
+        return
+    for name in ("valid", "test"):
+        if getattr(spec.dataset, name) is not None:
+            report.add(
+                f"/dataset/{name}",
+                "windows of a series are divided in time when they are imported; leave it out, and say "
+                f"{name}_share there",
+            )
 
 
 def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:

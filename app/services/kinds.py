@@ -40,6 +40,7 @@ class Registered(NamedTuple):
     dataset: str
     seed: int
     valid: float | None
+    test: float | None
 
     @classmethod
     def of(cls, row: ModelVersionRow) -> "Registered":
@@ -55,6 +56,7 @@ class Registered(NamedTuple):
             spec["dataset"]["name"],
             spec["seed"],
             spec["dataset"]["valid"],
+            spec["dataset"].get("test"),
         )
 
 
@@ -148,7 +150,8 @@ def _resolve_examination(
     valid = model.valid if spec.dataset.valid is None and is_its_own else spec.dataset.valid
     if valid is None and not facts.splits.get("valid"):
         valid = splits.DEFAULT_SHARE
-    num_samples = _check_split(spec, facts, valid, report)
+    test = model.test if spec.dataset.test is None and is_its_own else spec.dataset.test
+    num_samples = _check_split(spec, facts, valid, test, report)
     fitting.check_split(spec, facts, report)
     if spec.dataset.train_transforms:
         report.add("/dataset/train_transforms", "nothing is trained; pictures are shown as they are")
@@ -165,6 +168,7 @@ def _resolve_examination(
             name=spec.dataset.name,
             version=dataset.version,
             valid=valid,
+            test=test,
             stratify=spec.dataset.stratify,
             **dataset.options,
         ),
@@ -213,12 +217,14 @@ def _columns(facts: DatasetFacts) -> list[dict[str, Any]]:
     return [] if facts.table is None else [column.model_dump(mode="json") for column in facts.table.columns]
 
 
-def _check_split(spec: ExaminationSpec, facts: DatasetFacts, valid: float | None, report: Report) -> int:
+def _check_split(
+    spec: ExaminationSpec, facts: DatasetFacts, valid: float | None, test: float | None, report: Report
+) -> int:
     """The number of samples of the split that is asked for."""
     try:
-        plan = splits.plan(facts.splits, valid)
+        plan = splits.plan(facts.splits, valid, test)
     except ValueError as error:
-        report.add("/dataset/valid", str(error))
+        report.add("/dataset/valid" if test is None else "/dataset/test", str(error))
         return 1
     counts = {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
     if not counts[spec.split]:

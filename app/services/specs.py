@@ -101,6 +101,7 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
         name=spec.dataset.name,
         version=dataset.version,
         valid=splits.DEFAULT_SHARE if held_out else spec.dataset.valid,
+        test=spec.dataset.test,
         stratify=spec.dataset.stratify,
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,

@@ -51,6 +51,11 @@ class DatasetSpec(Choice):
         description="Share of the training split held out for validation. Unless given: the dataset's own "
         "validation split, or 0.1 where it has none.",
     )
+    test: Share | None = Field(
+        default=None,
+        description="Share of the training split held out for the last measurement, where the dataset has no test "
+        "split of its own. With `valid` of 0.2 and `test` of 0.2, 0.6 are trained on.",
+    )
     stratify: bool = Field(default=True, description="Hold out the same share of every class.")
     train_transforms: Transforms = ()
 

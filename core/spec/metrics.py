@@ -10,6 +10,7 @@ Average = Literal["macro", "micro", "weighted"]
 
 
 class _Metric(Spec):
+    name: str
     on: Literal["both", "train", "valid"] = Field(
         default="both", description="In a training: what it is measured on. Test samples count as those that validate."
     )
@@ -17,7 +18,7 @@ class _Metric(Spec):
     @property
     def key(self) -> str:
         """The name under which values appear, after the split: `valid_<key>`."""
-        return str(self.name)  # type: ignore[attr-defined]  # every member of the union has a literal name
+        return self.name
 
     @property
     def is_curve(self) -> bool:

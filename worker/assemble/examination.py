@@ -94,9 +94,9 @@ def _view(spec: ExaminationSpec, packed: Packed) -> tuple[SplitView, list[str]]:
     train = packed.split("train")
     if spec.split == "train":
         return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
+    sizes = plan(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
     if spec.split == "valid":
-        held_out = plan(packed.meta.splits, spec.dataset.valid).held_out
-        return splits.valid, train.names if held_out else packed.split("valid").names
+        return splits.valid, train.names if sizes.held_out else packed.split("valid").names
     if splits.test is None:
         raise InvalidSpec(f"the dataset has no split 'test'; there are {', '.join(packed.meta.splits)}")
-    return splits.test, packed.split("test").names
+    return splits.test, train.names if sizes.test_held_out else packed.split("test").names

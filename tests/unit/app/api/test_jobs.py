@@ -52,7 +52,7 @@ def test_a_job_is_accepted_with_its_location_and_every_default_filled_in(client:
     assert spec["dataset"]["version"] == 1
     assert spec["dataset"]["valid"] == 0.1
     assert spec["loss"]["name"] == "cross_entropy"
-    assert spec["metrics"] == [{"name": "accuracy", "threshold": 0.5}]
+    assert spec["metrics"] == [{"name": "accuracy", "on": "both", "threshold": 0.5}]
     assert spec["optimizer"]["betas"] == [0.9, 0.999]
     assert spec["architecture"]["hidden"], "the architecture's own defaults"
     assert ("train", job["id"]) in outbox(state)

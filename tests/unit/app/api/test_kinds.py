@@ -49,6 +49,12 @@ def test_a_sweep_has_the_usual_learning_rates(post_job: PostJob) -> None:
     assert spec["loss"]["name"] == "cross_entropy"
 
 
+def test_what_a_training_held_out_for_a_test_is_tested_on(client: TestClient, post_job: PostJob, state: State) -> None:
+    finish_job(state, post_job(seed=11, dataset={"name": "digits", "valid": 0.2, "test": 0.25})["id"])
+    spec = client.post("/v1/jobs", json=EVALUATE | {"split": "test"}).json()["spec"]
+    assert (spec["dataset"]["valid"], spec["dataset"]["test"], spec["seed"]) == (0.2, 0.25, 11)
+
+
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [
@@ -80,7 +86,7 @@ def test_an_evaluation_looks_at_what_the_training_held_out(client: TestClient, t
     assert job["spec"]["model"] == "digits@1"
     assert job["spec"]["seed"] == training["seed"] == 11
     assert job["spec"]["dataset"]["valid"] == training["dataset"]["valid"]
-    assert job["spec"]["metrics"] == [{"name": "accuracy", "threshold": 0.5}]
+    assert job["spec"]["metrics"] == [{"name": "accuracy", "on": "both", "threshold": 0.5}]
     assert job["model"] is None
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from app.services import specs
 from app.services.catalog import members
@@ -227,3 +228,15 @@ def test_a_change_within_another_must_fit_the_pictures_too() -> None:
         f"{at}/1": "pictures of 1 channels have no colours to take out",
         f"{at}/2/padding": "must be below the picture's size, 8, to be a reflection",
     }
+
+
+def test_a_test_is_held_out_where_the_dataset_has_none() -> None:
+    spec = resolved(dataset={"name": "digits", "valid": 0.2, "test": 0.2}, batch_size=10).spec
+    assert (spec.dataset.valid, spec.dataset.test) == (0.2, 0.2)
+    assert resolved(dataset={"name": "digits", "valid": 0.2, "test": 0.2}, batch_size=10).steps_per_epoch == 6
+    has_one = PICTURES._replace(splits={"train": 100, "test": 9})
+    ((pointer, reason),) = refusals(has_one, dataset={"name": "digits", "test": 0.2})
+    assert (pointer, reason) == ("/dataset/test", "the dataset has a test split of its own, of 9 samples")
+    for wrong in (2, -1):
+        with pytest.raises(ValidationError, match=f"{wrong}"):
+            JobSpec.model_validate({"dataset": {"name": "digits", "test": wrong}, "architecture": CONVNET})

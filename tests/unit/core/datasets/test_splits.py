@@ -46,8 +46,49 @@ def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, 
 
 
 def test_a_single_picture_cannot_be_divided() -> None:
-    with pytest.raises(ValueError, match="2 training pictures"):
+    with pytest.raises(ValueError, match="2 training pictures are needed to hold one out"):
         plan({"train": 1}, None)
+    with pytest.raises(ValueError, match="3 training pictures are needed to hold two out"):
+        plan({"train": 2}, None, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("splits", "valid", "test", "expected"),
+    [
+        ({"train": 100}, 0.2, 0.2, SplitPlan(60, 20, 20, held_out=True, test_held_out=True)),
+        ({"train": 100}, None, 0.3, SplitPlan(60, 10, 30, held_out=True, test_held_out=True)),
+        ({"train": 100, "valid": 8}, None, 0.3, SplitPlan(70, 8, 30, held_out=False, test_held_out=True)),
+        ({"train": 3}, 0.01, 0.98, SplitPlan(1, 1, 1, held_out=True, test_held_out=True)),
+    ],
+)
+def test_a_test_may_be_held_out_too(
+    splits: dict[str, int], valid: float | None, test: float, expected: SplitPlan
+) -> None:
+    assert plan(splits, valid, test) == expected
+
+
+def test_a_test_is_held_out_where_there_is_none_and_something_is_left() -> None:
+    with pytest.raises(ValueError, match="a test split of its own, of 3 samples"):
+        plan({"train": 100, "test": 3}, None, 0.2)
+    with pytest.raises(ValueError, match=r"0\.5 and 0\.5, leave nothing to train on"):
+        plan({"train": 100}, 0.5, 0.5)
+
+
+def test_three_parts_cover_all_and_share_nothing(tmp_path: Path) -> None:
+    writer = PackedWriter(tmp_path, task="classification", classes="abcd", num_outputs=4, image_shape=(1, 2, 2))
+    writer.append("train", np.zeros((100, 2, 2, 1), np.uint8), np.arange(100) % 4, [""] * 100)
+    writer.finish()
+    packed = Packed.open(tmp_path)
+    first, again, other = (resolve(packed, spec(valid=0.2, test=0.2), seed=seed) for seed in (5, 5, 6))
+    assert first.test is not None
+    assert again.test is not None
+    assert other.test is not None
+    parts = [first.train_index, first.valid.index, first.test.index]
+    assert [len(part) for part in parts] == [60, 20, 20]
+    assert sorted(np.concatenate(parts).tolist()) == list(range(100))
+    assert np.bincount(first.test.targets[first.test.index]).tolist() == [5, 5, 5, 5]
+    assert first.test.index.tolist() == again.test.index.tolist() != other.test.index.tolist()
+    assert first.train_index.tolist() == again.train_index.tolist()
 
 
 def test_its_own_validation_is_used_unless_a_share_is_given(packed: Packed) -> None:
