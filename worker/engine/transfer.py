@@ -11,6 +11,7 @@ from worker.engine.callback import TrainingError
 from worker.engine.optimizers import matching
 
 EXCEPT = "!"
+COLOURS, CONVOLUTION_AXES = 3, 4
 Weights = Mapping[str, Tensor]
 
 
@@ -26,22 +27,28 @@ class Transferred(NamedTuple):
         missing: the network's that were not given; they are as freshly initialised, and so are those mismatched.
         unexpected: given, but not the network's.
         mismatched: of another shape, as a head is for another number of outputs.
+        summed: of those loaded, a first convolution that was given for three channels and takes one: the sums over
+            channels, which is the same as if a grey picture were shown to all three.
     """
 
     loaded: list[str]
     missing: list[str]
     unexpected: list[str]
     mismatched: list[str]
+    summed: list[str]
 
 
 @torch.no_grad()
 def transfer(network: nn.Module, given: Weights) -> Transferred:
-    """Copy every tensor that fits by name and shape.
+    """Copy every tensor that fits by name and shape, or fits grey pictures as its sum.
 
     Raises:
         NothingToTransfer: none does.
     """
     own = network.state_dict()
+    first = [name for name, tensor in own.items() if tensor.ndim == CONVOLUTION_AXES][:1]
+    summed = [name for name in first if name in given and _sees_grey(own[name].shape, given[name].shape)]
+    given = {**given, **{name: given[name].sum(dim=1, keepdim=True) for name in summed}}
     fits = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
     if not any(own[name].numel() > 1 for name in fits):  # a batch norm's counter alone is no knowledge
         raise NothingToTransfer("the weights are of another network: no tensor fits by name and shape")
@@ -52,7 +59,13 @@ def transfer(network: nn.Module, given: Weights) -> Transferred:
         missing=[name for name in own if name not in given],
         unexpected=[name for name in given if name not in own],
         mismatched=[name for name in own if name in given and name not in fits],
+        summed=summed,
     )
+
+
+def _sees_grey(own: torch.Size, given: torch.Size) -> bool:
+    """Whether both are the same convolution, (out, in, height, width), but of one channel in the place of three."""
+    return len(given) == CONVOLUTION_AXES and own[1] == 1 and given == torch.Size((own[0], COLOURS, *own[2:]))
 
 
 def freeze(network: nn.Module, patterns: Sequence[str]) -> list[str]:

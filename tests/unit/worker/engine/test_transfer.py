@@ -84,3 +84,16 @@ def test_what_fits_is_loaded_and_the_rest_is_told() -> None:
 def test_a_counter_alone_is_no_knowledge() -> None:
     with pytest.raises(NothingToTransfer):
         transfer(nn.BatchNorm1d(3), {"num_batches_tracked": torch.tensor(7), "weight": torch.ones(9)})
+
+
+def test_a_network_of_colours_sees_grey_pictures_as_if_all_channels_were_given_them() -> None:
+    def network(channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten())
+
+    coloured, grey = network(3), network(1)
+    told = transfer(grey, coloured.state_dict())
+    assert (told.summed, told.mismatched, told.missing) == (["0.weight"], [], [])
+    pictures = torch.rand(2, 1, 6, 6)
+    assert torch.allclose(grey(pictures), coloured(pictures.expand(2, 3, 6, 6)), atol=1e-6)
+    told = transfer(network(2), coloured.state_dict())
+    assert (told.summed, told.mismatched) == ([], ["0.weight"])
