@@ -35,6 +35,7 @@ from app.oip.hot import INFER, INFER_VERSION
 from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
 from app.services.insights import InsightService
+from app.services.pinned import loading_pinned
 from app.services.predictions import Lookup, PredictionService
 from app.services.readiness import Readiness, checks_of
 from app.services.stream import EventStreams
@@ -169,6 +170,7 @@ def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -
             decoder = decoder if traces is None else traces.decoder(decoder)
             lookup, predictors = Lookup(state["sessions"]), state["predictors"]
             await predictors.start()
+            await stack.enter_async_context(loading_pinned(settings.pinned_models, lookup, predictors))
             if given is None:
                 spare_what_stays()
             yield {

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
     max_model_bytes: PositiveInt = Field(default=16 * 2**30, description="Weights in memory.")
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Models that never leave memory for others, comma-separated."
+        default=(), description="Models loaded at the start that never leave memory for others, comma-separated."
     )
     max_predict_wait_s: PositiveFloat = Field(
         default=10.0, description="Predictions that would be answered later than this are refused at the door."
