@@ -50,11 +50,11 @@ from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
-from core.garbage import spare_what_stays
 from core.launch import refusing_in_one_line, settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import CeleryQueue
+from core.responsive import let_threads_give_way, spare_what_stays
 from core.settings import Settings
 from core.storage import open_storage
 
@@ -62,7 +62,7 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?")
-PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v2/.*/infer")
+PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer")
 ROUTERS = (
     jobs,
     results,
@@ -173,6 +173,7 @@ def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -
             await stack.enter_async_context(loading_pinned(settings.pinned_models, lookup, predictors))
             if given is None:
                 spare_what_stays()
+                let_threads_give_way()
             yield {
                 **state,
                 "readiness": Readiness(

@@ -17,8 +17,8 @@ import uvloop
 
 from app.inference.arena import opened
 from app.inference.server import Connection, Server
-from core.garbage import spare_what_stays
 from core.logging import configure_logging
+from core.responsive import spare_what_stays
 
 log = structlog.get_logger(__name__)
 HELLO_BYTES, HELLO_S = 16, 10.0
