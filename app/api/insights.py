@@ -1,4 +1,4 @@
-"""`/v1/models/{ref}/embed` and `/explain`: more than labels."""
+"""`/v1/models/{ref}/embed` and `/explain`: more than labels. Both also answer to `{ref}:embed` and `{ref}:explain`."""
 
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute
 PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 
 
+@router.post("/{ref}:embed", include_in_schema=False)
 @router.post(
     "/{ref}/embed",
     response_model=EmbeddingsOut,
@@ -44,6 +45,7 @@ async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Respo
     return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
+@router.post("/{ref}:explain", include_in_schema=False)
 @router.post(
     "/{ref}/explain",
     response_class=Response,

@@ -14,6 +14,7 @@ from PIL import Image
 from app.api.heat_map import heat_map
 from app.deps import State
 from app.inference.seam import class_of, key_of, split_key, with_class
+from app.main import body_limits
 from models.explanations import attend, embed
 from tests.support import bundles
 
@@ -105,6 +106,27 @@ def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state:
     answer = ask(client, "/v1/models/flat/explain")
     assert (answer.status_code, "feature maps" in answer.json()["detail"]) == (422, True)
     assert ask(client, "/v1/models/flat/embed").status_code == 200
+
+
+@pytest.mark.parametrize("ref", ["shapes", "shapes@1", "shapes@champion"])
+def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
+    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    for verb in ("embed", "explain"):
+        with_slash, with_colon = (ask(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
+        assert with_colon.status_code == 200, with_colon.text
+        assert with_colon.headers["content-type"] == with_slash.headers["content-type"]
+        assert with_colon.content == with_slash.content
+    assert ask(client, f"/v1/models/{ref}:explain", params={"lable": "cross"}).status_code == 422
+    assert ask(client, "/v1/models/nothing:embed").status_code == 404
+    assert not [path for path in client.get("/openapi.json").json()["paths"] if ":" in path]
+
+
+@pytest.mark.parametrize("verb", ["/embed", ":embed", "/explain", ":explain"])
+def test_pictures_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
+    settings = state["settings"]
+    assert settings.max_predict_bytes > settings.max_json_bytes
+    assert body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
+    assert body_limits(settings)(f"/v1/models/shapes{verb}s") == settings.max_json_bytes
 
 
 def test_of_two_classes_with_one_output_the_second_is_shown(client: TestClient, state: State) -> None:
