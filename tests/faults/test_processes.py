@@ -10,7 +10,7 @@ import pytest
 
 from core.db.tables import JobRow
 from core.jobs import JobState
-from tests.support.processes import is_alive, wait_for
+from tests.support.processes import freeze, is_alive, wait_for
 from tests.support.stack import LONG, LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -61,7 +61,7 @@ def test_row_5_a_trainer_and_its_worker_frozen_past_the_lease(stack: Stack) -> N
     trainer = stack.under_way(job_id)
     frozen = stack.worker
     assert frozen is not None
-    os.kill(frozen.pid, signal.SIGSTOP)
+    freeze(frozen.pid, stack.sqlite)
     os.kill(trainer, signal.SIGSTOP)
     stack.worker = stack.start_worker()
     stack.until(job_id, lambda row: row.token == 2, "the other worker")
@@ -91,7 +91,7 @@ def test_row_6_a_supervisor_frozen_alone_loses_its_trainer_to_the_lease(stack: S
     job_id = stack.post(epochs=5000)
     trainer = stack.under_way(job_id)
     assert stack.worker is not None
-    os.kill(stack.worker.pid, signal.SIGSTOP)
+    freeze(stack.worker.pid, stack.sqlite)
     wait_for(lambda: not is_alive(trainer), "the trainer to stop itself", 30)
     stack.until(job_id, lambda row: row.state is JobState.QUEUED, "the sweep to find the job")
     os.kill(stack.worker.pid, signal.SIGCONT)

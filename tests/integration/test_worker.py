@@ -13,7 +13,7 @@ from core.events import EventType
 from core.jobs import JobState, StopRequest
 from core.outbox import Dispatcher
 from core.queue import CeleryQueue
-from tests.support.processes import is_alive, wait_for
+from tests.support.processes import freeze, is_alive, wait_for
 from tests.support.servers import RedisServer
 from tests.support.service import Service
 
@@ -128,7 +128,7 @@ def test_a_stopped_trainer_is_fenced_when_its_worker_is_stopped_too(service: Ser
     job_id = service.submit()
     service.mid_epoch(job_id)
     trainer = trainer_of(service, job_id)
-    os.kill(frozen.pid, signal.SIGSTOP)
+    freeze(frozen.pid, service.sqlite)
     os.kill(trainer, signal.SIGSTOP)
     service.start_worker()
     service.start_sweep()

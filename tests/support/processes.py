@@ -1,10 +1,14 @@
 """Processes of a test's own: they die with the test run, and are signalled by pid alone."""
 
 import ctypes
+import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,6 +45,38 @@ def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -
             return answer
         time.sleep(0.02)
     raise TimeoutError(f"waited {patience_s:g} s for {what}")
+
+
+def freeze(pid: int, database: Path) -> None:
+    """Stop a process in its tracks, at a moment when it does not hold SQLite's write lock, for which all would wait.
+
+    Args:
+        pid: of a process that writes.
+        database: its SQLite file; nothing is looked at where there is none.
+
+    Raises:
+        TimeoutError: it holds the lock whenever it is looked at.
+    """
+
+    def is_frozen_without_the_lock() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        if not database.exists() or _can_be_written(database):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+        return False
+
+    wait_for(is_frozen_without_the_lock, "a moment without the write lock")
+
+
+def _can_be_written(database: Path) -> bool:
+    with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
 
 def is_alive(pid: int) -> bool:

@@ -51,6 +51,8 @@ class Service:
         self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory, **settings: str
     ) -> None:
         self.home, self.sessions, self.redis_url, self.database_url = home, sessions, redis_url, database_url
+        self.sqlite = Path(database_url.removeprefix("sqlite:///"))
+        """The database's file; there is none where it is PostgreSQL."""
         self._environment = {
             **os.environ,
             "CANDELA_HOME": str(home),
