@@ -37,7 +37,8 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
             _need_numbers(spec.name, meta)
             return nn.MultiLabelSoftMarginLoss()
         case losses.MultiLabelMarginSpec():
-            _need_numbers(spec.name, meta)
+            if meta.task != "multilabel":  # of a single label it is always 0
+                raise InvalidSpec(f"loss {spec.name!r} needs several labels; the dataset's task is {meta.task}")
             return engine_losses.MultiLabelMargin()
         case losses.MseSpec():
             _need_numbers(spec.name, meta)
