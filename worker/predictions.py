@@ -177,12 +177,14 @@ def _rows(spec: PredictSpec, shown: Examination, channel: Channel) -> Iterator[R
     for number, batch in enumerate(shown.batches.epoch(0), 1):
         if pace.is_leaving:
             raise Interrupted
-        found = probabilities(shown.pred(batch.images).cpu(), shown.description.task)
-        for probability, target in zip(found, batch.targets.tolist(), strict=True):
+        raw, task = shown.pred(batch.images).cpu(), shown.description.task
+        found = probabilities(raw, task)
+        for scores, probability, target in zip(raw, found, batch.targets.tolist(), strict=True):
             yield {
                 "name": next(names),
                 "target": _truth(target, shown),
                 **_words(probability, spec.top_k, shown.description),
+                **({"scores": scores.tolist()} if spec.scores and task != "regression" else {}),
             }
         pace.tell(number)
 
@@ -225,4 +227,5 @@ def _flat(row: Row) -> Row:
     if isinstance(row.get("target"), list):
         cells |= {f"target_{i}": value for i, value in enumerate(row["target"])}
     cells |= {f"value_{i}": value for i, value in enumerate(row.get("values", ()))}
+    cells |= {f"score_{i}": score for i, score in enumerate(row.get("scores", ()))}
     return cells | {f"probability_{label}": value for label, value in row.get("probabilities", {}).items()}

@@ -93,6 +93,10 @@ class PredictSpec(ExaminationSpec):
 
     kind: Literal["predict"]
     top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
+    scores: bool = Field(
+        default=False,
+        description="Tell the network's raw scores too, before softmax or sigmoid; of numbers there are none.",
+    )
 
 
 def _with_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent

@@ -183,6 +183,31 @@ def test_predictions_are_files_of_every_sample(dataset: Path, trained: Finished,
     assert {line["target"] for line in lines} == set(bundle.load(Path(trained.dir))[1].classes)
 
 
+@pytest.mark.parametrize("task", ["classification", "binary", "multilabel", "regression"])
+def test_raw_scores_are_told_where_they_are_asked_for(task: str, tmp_path: Path) -> None:
+    pack(tmp_path / "it", task=task, num_samples=60)
+    _, channel = run(start(job(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
+    spec = ANY_JOB.validate_python(MODEL | {"kind": "predict", "split": "valid", "scores": True})
+    found = answer(start(spec, tmp_path / "it", tmp_path / "p", model_dir=channel.of(Finished)[0].dir))
+    folder = Path(found.dir or "")
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if task == "regression":
+        assert "scores" not in lines[0]
+        return
+    for line, row in zip(lines, rows, strict=True):
+        scores = torch.tensor(line["scores"])
+        assert [float(row[f"score_{i}"]) for i in range(len(scores))] == line["scores"]
+        if task == "classification":
+            assert line["probability"] == pytest.approx(float(scores.softmax(0).max()), abs=1e-6)
+        elif task == "multilabel":
+            assert list(line["probabilities"].values()) == pytest.approx(scores.sigmoid().tolist(), abs=1e-6)
+        else:
+            second = float(scores.sigmoid())
+            assert line["probability"] == pytest.approx(max(second, 1 - second), abs=1e-6)
+
+
 @pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
 def test_every_task_is_evaluated_and_predicted(task: str, tmp_path: Path) -> None:
     pack(tmp_path / "it", task=task, num_samples=60)
