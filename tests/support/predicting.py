@@ -97,6 +97,9 @@ class House:
         wanted = [f'{name}="{value}"' for name, value in labels.items()]
         return sum(float(value) for given, value in rows if all(one in given for one in wanted))
 
+    def num_open_files(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.api.pid}/fd").iterdir())
+
     def rss_mb(self) -> float:
         pages = int(Path(f"/proc/{self.api.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
