@@ -144,12 +144,14 @@ class Predictors:
         except DeadlineExceeded:
             meters.REFUSED.labels(*whose, "deadline").inc(num_pictures)
             raise
+        meter = meters.ahead(*whose)
         admission.enter(num_pictures, level)
+        meter.set(admission.num_ahead)  # also now: who asks while the networks stand still must see what waits
         try:
             yield
         finally:
             admission.leave(num_pictures, level)
-            meters.ahead(*whose).set(admission.num_ahead)
+            meter.set(admission.num_ahead)
 
     def decoded(self, bundle: BundleRef, seconds: float) -> None:
         """Pictures for it were decoded in so long."""
