@@ -50,7 +50,7 @@ def as_files(images: np.ndarray, folder: Path) -> None:
 def image_folder(folder: Path, workers: int) -> Callable[[], None]:
     affine = v2.RandomAffine(DEGREES, translate=(SHIFT, SHIFT), interpolation=v2.InterpolationMode.BILINEAR)
     change = v2.Compose([v2.ToImage(), affine, v2.ToDtype(torch.float32, scale=True)])
-    loader = DataLoader(datasets.ImageFolder(folder, change), BATCH, sampler="random", num_workers=workers)
+    loader = DataLoader(datasets.ImageFolder(folder, change), BATCH, shuffle=True, num_workers=workers)
     return lambda: _use(images for images, _ in loader)
 
 

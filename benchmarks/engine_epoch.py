@@ -137,7 +137,7 @@ class Sides:
         """A DataLoader, fp32, contiguous, Adam, the loss summed by `.item()`."""
         network, loss = small(), nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(network.parameters())
-        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, sampler="random", drop_last=True)
+        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
 
         def epoch() -> None:
             total, right = 0.0, 0
@@ -179,7 +179,7 @@ def add_lightning(sides: Sides) -> None:
     def side(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's own
         tuned = bool(options)
         module = Module(tuned=tuned)
-        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, sampler="random", drop_last=True)
+        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
 
         def epoch() -> None:
             folder = ROOT / "var" / "lightning"
