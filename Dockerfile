@@ -40,9 +40,8 @@ EXPOSE 8000
 ENV CANDELA_HOST=0.0.0.0 CANDELA_PORT=8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
-# Keep-alive outlasts that of the usual proxies; requests in flight get twenty seconds when the container stops.
-CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", \
-     "--no-server-header", "--timeout-keep-alive", "65", "--timeout-graceful-shutdown", "20"]
+# Requests in flight get twenty seconds when the container stops.
+CMD ["python", "-m", "candela.serve", "0.0.0.0:8000"]
 
 FROM runtime AS worker
 # Threads only wait for trainers: two more than CANDELA_SLOTS.

@@ -1,9 +1,12 @@
-"""What holds an event loop up without anybody's doing: the garbage collector, and threads that hold the interpreter."""
+"""What holds an event loop up without anybody's doing: the garbage collector, other threads, and other processes."""
 
 import gc
+import os
 import sys
 
 GIVE_WAY_S = 0.001
+PREDICT, TRAIN, IMPORT = 5, 10, 15
+"""How nice those are who compute: event loops are not, which never take long and for which all wait."""
 
 
 def spare_what_stays() -> None:
@@ -21,3 +24,12 @@ def let_threads_give_way() -> None:
     Reading a row of the database is longer than that; whoever is answered meanwhile would wait for all of it.
     """
     sys.setswitchinterval(GIVE_WAY_S)
+
+
+def be_nice(nice: int) -> None:
+    """Have the calling thread, and those that it starts, give way to whoever is less nice (0 to 19) on this machine.
+
+    Only on Linux, where threads have priorities of their own; elsewhere it does nothing.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))  # less is not allowed

@@ -4,9 +4,7 @@ It reads a PackRequest on stdin and writes a PackResult to a file. It knows no q
 arrives from users is decoded here, by C code, and nowhere else in the worker.
 """
 
-import contextlib
 import errno
-import os
 import resource
 import sys
 import traceback
@@ -21,6 +19,7 @@ from core.datasets.ingest_table import pack_table
 from core.datasets.members import Limits
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
+from core.responsive import IMPORT, be_nice
 from core.storage.files import sha256_of
 
 _CPU_S = 4 * 3600
@@ -130,8 +129,7 @@ def main() -> Literal[0]:
     """Exit status 0 whenever a result was written."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
     _limit(request)
-    with contextlib.suppress(OSError):
-        os.nice(5)  # trainings and predictions go first
+    be_nice(IMPORT)
     try:
         result = pack(request)
     except Exception as error:  # noqa: BLE001 - a bug of ours: told, with its traceback on stderr

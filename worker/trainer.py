@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from core.datasets.packed import Packed
+from core.responsive import TRAIN, be_nice
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
 from models import bundle
 from worker import errands, shell
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             channel.say_last(explain(error, None))
             return 1
         return begin(start, channel)
+    be_nice(TRAIN)
     channel.listen(STDIN)
     warm_up()
     start = channel.wait_for_start()

@@ -1,10 +1,13 @@
-"""The queue before one network, and the thread that computes: whatever waits goes in as soon as the network is idle.
+"""The queue before one network, and the threads that compute: whatever waits goes in as soon as the network is idle.
 
 While a batch is computed, requests gather; a lone request is taken at once. Only right after a batch of several,
-whose callers are just being answered and may come back, the thread may wait for as many again: as long as the time
+whose callers are just being answered and may come back, a thread may wait for as many again: as long as the time
 until they are there is less than what one batch saves over two, by what batches of each size have cost so far; at
 most a quarter of the batch before, and never more than 8 ms. Else closed-loop callers fall into batches of 1 and
 n - 1 by turns. In which order they are taken is the matter of `levels`.
+
+Where many ask a network that is worth all cores, they are shared among several batches, each with its part of the
+cores: while the callers of one are answered and come back, the others compute, and no core waits for another.
 """
 
 import asyncio
@@ -22,12 +25,15 @@ from app.inference.costs import Costs
 from app.inference.levels import Item, Levels
 from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed, Outcome, Pixels, Request, late
 from core.errors import Overloaded, PredictionFailed
+from core.responsive import PREDICT, be_nice
 
 log = structlog.get_logger(__name__)
 
 MAX_GATHER_S = 0.008
 GATHER_SHARE = 0.25  # of the time that the last batch took
 LONGEST_RETRY_S = 60
+WORTH_A_LANE = 8
+"""So many pictures for each batch are asked before the device is shared among several."""
 
 Compute = Callable[[Sequence[Pixels]], NDArray[np.float32]]
 Tell = Callable[[BatchFacts, list[Request]], None]
@@ -57,6 +63,15 @@ class _Awaited(Request):
                 self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
 
 
+class _Taken(NamedTuple):
+    """A batch, those who have gone meanwhile, their pictures, and among how many batches the device is shared."""
+
+    batch: list[Item]
+    gone: list[Request]
+    num_dropped: int
+    num_sharing: int
+
+
 class _Past(NamedTuple):
     """The batch before."""
 
@@ -66,7 +81,7 @@ class _Past(NamedTuple):
 
 
 class Batcher:
-    """One network, one thread, one bounded queue."""
+    """One network, one bounded queue, and a thread for each batch that may be computed at once: a lane."""
 
     def __init__(
         self,
@@ -75,26 +90,35 @@ class Batcher:
         model: str,
         max_batch_size: int,
         max_waiting: int,
+        num_lanes: int = 1,
+        share: Callable[[int], None] | None = None,
         tell: Tell | None = None,
         costs: Costs | None = None,
     ) -> None:
-        """Start the thread.
+        """Start the threads.
 
         Args:
-            compute: pictures to raw scores, (B, num_outputs); called by one thread only.
+            compute: pictures to raw scores, (B, num_outputs); called by `num_lanes` threads.
             model: for logs.
             max_batch_size: pictures.
             max_waiting: pictures that may wait; more are refused at once.
+            num_lanes: the most batches that are computed at once.
+            share: hears before every batch, in its thread, among how many the device is shared.
             tell: hears of every batch, before those are woken who `submit`.
-            costs: what is known of batches already.
+            costs: what batches are known to cost that have the device for themselves.
         """
         self._compute = compute
         self._model = model
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
+        self._num_lanes = num_lanes
+        self._share = share
         self._tell = tell
         self._levels = Levels()
         self._num_waiting = 0
+        self._num_computing = 0
+        self._num_busy = 0  # lanes
+        self._turn = threading.Lock()  # of the one lane that waits for the next batch
         self._changed = threading.Condition()
         self._wanted = 1  # how many must wait before it is worth waking the thread
         self._past = _Past(0, 0.0, 0.0)
@@ -102,8 +126,11 @@ class Batcher:
         self._arrived_at = 0.0
         self._gap_s = 0.0  # between those who come back; moving average
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name=f"predict-{model}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"predict-{model}-{lane}", daemon=True) for lane in range(num_lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def num_waiting(self) -> int:
@@ -145,8 +172,9 @@ class Batcher:
             self._changed.notify()
 
     async def join(self) -> None:
-        """Wait until the thread has answered everything and is gone."""
-        await asyncio.to_thread(self._thread.join)
+        """Wait until the threads have answered everything and are gone."""
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
 
     def _check_room(self, num_pictures: int) -> None:
         if self._num_waiting + num_pictures <= self._max_waiting:
@@ -160,32 +188,44 @@ class Batcher:
         )
 
     def _run(self) -> None:
+        be_nice(PREDICT)
         while (taken := self._take()) is not None:
             self._answer(*taken)
 
-    def _take(self) -> tuple[list[Item], list[Request], int] | None:
-        """The next batch, those who have gone meanwhile, and their pictures; None when closed and nothing waits."""
-        with self._changed:
-            while not self._num_waiting and not self._is_closing:
+    def _take(self) -> _Taken | None:
+        """The next batch; None when closed and nothing waits."""
+        with self._turn, self._changed:
+            while not self._num_waiting or self._num_busy >= self._num_sharing():
+                if self._is_closing and not self._num_waiting:
+                    return None
                 self._changed.wait()
-            if not self._num_waiting:
-                return None
             self._gather()
-            batch: list[Item] = []
-            gone: list[Request] = []
-            num_dropped, now = 0, time.monotonic()
-            for queue in self._levels.in_turn():
-                while queue and len(batch) < self._max_batch_size:
-                    item = queue.popleft()
-                    if not (item.request.is_gone or item.request.deadline < now):
-                        batch.append(item)
-                        continue
-                    num_dropped += 1
-                    item.request.num_left -= 1
-                    if not item.request.num_left:
-                        gone.append(item.request)
-            self._num_waiting -= len(batch) + num_dropped
-            return batch, gone, num_dropped
+            num_sharing = self._num_sharing()
+            fair = math.ceil((self._num_waiting + self._num_computing) / num_sharing)
+            taken = self._taken(min(fair, self._max_batch_size), num_sharing)
+            self._num_waiting -= len(taken.batch) + taken.num_dropped
+            self._num_computing += len(taken.batch)
+            self._num_busy += 1
+            return taken
+
+    def _taken(self, size: int, num_sharing: int) -> _Taken:
+        taken, now = _Taken([], [], 0, num_sharing), time.monotonic()
+        num_dropped = 0
+        for queue in self._levels.in_turn():
+            while queue and len(taken.batch) < size:
+                item = queue.popleft()
+                if not (item.request.is_gone or item.request.deadline < now):
+                    taken.batch.append(item)
+                    continue
+                num_dropped += 1
+                item.request.num_left -= 1
+                if not item.request.num_left:
+                    taken.gone.append(item.request)
+        return taken._replace(num_dropped=num_dropped)
+
+    def _num_sharing(self) -> int:
+        """Among how many batches the device is shared, by what is asked of it now."""
+        return min(self._num_lanes, max(1, (self._num_waiting + self._num_computing) // WORTH_A_LANE))
 
     def _gather(self) -> None:
         """Right after a batch of several, let as many come back; see the top of the file."""
@@ -205,13 +245,13 @@ class Batcher:
             self._changed.wait(left)
         self._wanted = 1
 
-    def _answer(self, batch: list[Item], done: list[Request], num_dropped: int) -> None:
+    def _answer(self, batch: list[Item], done: list[Request], num_dropped: int, num_sharing: int) -> None:
+        if self._share is not None:
+            self._share(num_sharing)
         started_at = time.monotonic()
         outcomes = self._outcomes([request.pictures[place] for request, place in batch]) if batch else []
         ended_at = time.monotonic()
-        if batch:
-            self._past = _Past(len(batch), ended_at - started_at, ended_at)
-            self._costs.learn(len(batch), self._past.seconds)
+        self._leave(len(batch), started_at, ended_at, num_sharing)
         for (request, place), outcome in zip(batch, outcomes, strict=True):
             request.outcomes[place] = outcome
             if not place:
@@ -223,6 +263,16 @@ class Batcher:
             num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
             self._tell(BatchFacts(len(batch), num_failed, ended_at - started_at, num_dropped), done)
         _settle([request for request in done if isinstance(request, _Awaited)])
+
+    def _leave(self, size: int, started_at: float, ended_at: float, num_sharing: int) -> None:
+        """The lane is free again."""
+        with self._changed:
+            self._num_computing -= size
+            self._num_busy -= 1
+            if size:
+                self._past = _Past(size, ended_at - started_at, ended_at)
+                self._costs.learn(size, self._past.seconds / num_sharing)
+            self._changed.notify()  # the lane whose turn it is may have waited for this one
 
     def _outcomes(self, pictures: list[Pixels]) -> list[Outcome]:
         """Each picture's answer or error: a batch that fails is halved until the culprit stands alone."""

@@ -1,11 +1,11 @@
-"""The networks in this process's memory: loaded once for all who ask, each with a queue and a thread of its own."""
+"""The networks in this process's memory: loaded once for all who ask, each with a queue and threads of its own."""
 
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -108,9 +108,11 @@ class Networks:
 
     def _open(self, question: Load) -> Network:
         predictor = open_view(question.key, Path(question.folder), device=self._device)
+        lanes: dict[str, Any] = {}
         if isinstance(predictor, Predictor):
             predictor.take_precision(question.precision)
             predictor.take_threads(question.max_batch_size, question.enough_s)
+            lanes = {"num_lanes": predictor.num_lanes, "share": predictor.share}
         costs = warmed_up(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1
@@ -122,6 +124,7 @@ class Networks:
             max_waiting=question.max_waiting,
             tell=self._tell(number),
             costs=Costs(costs),
+            **lanes,
         )
         return Network(
             number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs, predictor.device

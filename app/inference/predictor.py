@@ -21,11 +21,15 @@ log = structlog.get_logger(__name__)
 ALL_THREADS = torch.get_num_threads()
 LARGE = 20
 """A network that takes so many times longer for a picture than is quick enough is not tried with fewer threads."""
+MAX_LANES = 8
 _of_thread = threading.local()
 
 
 class Predictor:
-    """Maps samples, pictures as uint8 (H, W, C), to raw scores, float32 (B, num_outputs); one thread at a time."""
+    """Maps samples, pictures as uint8 (H, W, C), to raw scores, float32 (B, num_outputs).
+
+    `num_lanes` threads may call it at once; each may `share` the processors with the others.
+    """
 
     def __init__(
         self, network: nn.Module, description: bundle.Description, *, device: str = "cpu", use_bf16: bool = False
@@ -35,6 +39,7 @@ class Predictor:
         self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
         self._use_bf16 = use_bf16
         self._num_threads = ALL_THREADS
+        self.num_lanes = 1
         shape = description.image_shape
         self.sample_shape = (*shape[1:], shape[0]) if len(shape) == 3 else shape
         self.dtype = "uint8" if len(shape) == 3 else "float32"
@@ -70,10 +75,12 @@ class Predictor:
     def take_threads(self, batch_size: int, enough_s: float) -> None:
         """On a CPU, compute with no more threads than it takes to be done with a picture of a full batch in `enough_s`.
 
-        Threads that wait for each other take processors from those who read requests.
+        Threads that wait for each other take processors from those who read requests. A network that is worth them all
+        has lanes: threads of one batch wait for each other, those of two do not.
         """
         if self._device.type != "cpu" or ALL_THREADS == 1:
             return
+        self.num_lanes = min(ALL_THREADS, MAX_LANES)
         pictures = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # of rows, 0 is among all categories
         self._num_threads = 1
         alone_s = self._computed(pictures[:1])
@@ -82,7 +89,13 @@ class Predictor:
             return
         each_s = self._computed(pictures) / batch_size
         self._num_threads = min(max(1, math.ceil(each_s / enough_s)), ALL_THREADS)
+        if self._num_threads < ALL_THREADS:
+            self.num_lanes = 1
         log.info("network.threads", threads=self._num_threads, microseconds_per_picture=round(1e6 * each_s))
+
+    def share(self, num_sharing: int) -> None:
+        """From now on the calling thread computes with its part of the threads: others compute too."""
+        _of_thread.num_sharing = num_sharing
 
     def _computed(self, pictures: Sequence[Pixels]) -> float:
         """The seconds of a processor that one thread takes for a batch, the best of three: others do not count."""
@@ -130,6 +143,7 @@ class Predictor:
 
     def _use_threads(self) -> None:
         """Torch's number is one of each thread that asks it to compute."""
-        if getattr(_of_thread, "count", 0) != self._num_threads:
-            torch.set_num_threads(self._num_threads)
-            _of_thread.count = self._num_threads
+        count = max(1, self._num_threads // getattr(_of_thread, "num_sharing", 1))
+        if getattr(_of_thread, "count", 0) != count:
+            torch.set_num_threads(count)
+            _of_thread.count = count

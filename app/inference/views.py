@@ -51,7 +51,7 @@ def open_view(key: str, folder: Path, *, device: str) -> Answers:
 
 
 class _View(Predictor):
-    """A network with its preprocessing, of which a subclass asks something else."""
+    """A network with its preprocessing, of which a subclass asks something else; one thread at a time."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -67,6 +67,9 @@ class _View(Predictor):
         except NothingToSee as error:
             raise InvalidSpec(str(error)) from error
         return view
+
+    def take_threads(self, batch_size: int, enough_s: float) -> None:
+        """All threads, and no lanes: what is asked comes from hooks of the network, which are one batch's."""
 
     def _prepared(self, pictures: NDArray[np.uint8]) -> torch.Tensor:
         images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device))

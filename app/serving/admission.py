@@ -12,6 +12,7 @@ LONGEST_RETRY_S = 60
 WEIGHT = 0.2
 FORGET_OTHERS_S = 1.0
 SAFE_SHARE = 0.8
+LEAST_DRAG = 0.1
 
 
 class Admission:
@@ -39,7 +40,7 @@ class Admission:
         self._clock = clock
         self._costs = Costs()
         self._others = 0, 0.0
-        self._drag = 1.0  # how much longer a batch takes, from answer to answer, than its computation alone
+        self._drag = 1.0  # the time from answer to answer over that of one batch; below 1 where several are computed
         self._heard_at: float | None = None  # the end of the batch before, unless there was nothing to do since
 
     def expected_s(self, num_pictures: int, level: int = DEFAULT_LEVEL) -> float:
@@ -101,7 +102,7 @@ class Admission:
         now = self._clock()
         self._costs.learn(size, seconds)
         if self._heard_at is not None and seconds > 0:
-            self._drag += WEIGHT * (min(max((now - self._heard_at) / seconds, 1.0), 10.0) - self._drag)
+            self._drag += WEIGHT * (min(max((now - self._heard_at) / seconds, LEAST_DRAG), 10.0) - self._drag)
         self._heard_at = now
 
     def _num_others(self) -> int:

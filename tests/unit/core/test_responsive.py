@@ -1,7 +1,13 @@
-"""What stays is not looked at by the garbage collector any more."""
+"""What holds others up: the garbage collector that looks at what stays, threads and processes that go first."""
 
+import os
 import subprocess
 import sys
+import threading
+
+import pytest
+
+from core.responsive import be_nice
 
 SCRIPT = """
 import gc
@@ -19,3 +25,19 @@ def test_what_is_there_is_spared() -> None:
 def test_threads_give_way_sooner_than_usual() -> None:
     script = "import sys; before = sys.getswitchinterval(); from core.responsive import let_threads_give_way as f; f()"
     subprocess.run([sys.executable, "-c", f"{script}; assert sys.getswitchinterval() < before"], check=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_a_thread_gives_way_and_never_less_than_it_did() -> None:
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), list[int]()
+
+    def work() -> None:
+        for nice in (before + 3, before + 1):
+            be_nice(nice)
+            seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before + 3, before + 3]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -18,6 +18,7 @@ import yaml
 from torch import nn
 
 from core.datasets.writer import PackedWriter
+from core.responsive import PREDICT, TRAIN
 from models import bundle
 from tests.support.trainer import TrainerProcess, start
 from tests.support.training import Memory, job, pack, weights_hash
@@ -298,6 +299,16 @@ def test_a_supervisor_that_hangs_up_ends_it(dataset: Path, tmp_path: Path, proce
     process.hang_up()
     assert process.wait() == EXIT_ORPHANED
     assert not any(isinstance(message, Stopped | Finished | Failed) for message in process.said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_trainings_go_after_predictions(dataset: Path, tmp_path: Path, process: TrainerProcess) -> None:
+    process.tell(start(job(**LONG), dataset, tmp_path / "work"))
+    process.hear(Metrics)
+    niceness = {os.getpriority(os.PRIO_PROCESS, int(each.name)) for each in Path(f"/proc/{process.pid}/task").iterdir()}
+    assert max(niceness) == max(TRAIN, os.getpriority(os.PRIO_PROCESS, 0)) > PREDICT
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(niceness)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""How many threads a network computes with: as few as keep up with those who ask."""
+"""How many threads a network computes with: as few as keep up with those who ask; and who shares them."""
 
 import threading
 from collections.abc import Iterator
@@ -58,6 +58,20 @@ def test_one_between_has_as_many_as_it_needs(
     predictor.take_threads(8, 0.004)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [3]
+
+
+def test_only_a_network_that_is_worth_all_processors_has_lanes_and_they_share_them(
+    predictor: Predictor, threads: list[int]
+) -> None:
+    predictor.take_threads(8, AT_ONCE)
+    assert predictor.num_lanes == 1
+    predictor.take_threads(8, NEVER)
+    assert predictor.num_lanes == 4
+    threads.clear()
+    for num_sharing in (1, 2, 4, 3, 1):
+        predictor.share(num_sharing)
+        predictor([np.zeros((8, 8, 1), np.uint8)])
+    assert threads == [4, 2, 1, 4]
 
 
 def test_scores_hardly_depend_on_it(predictor: Predictor) -> None:

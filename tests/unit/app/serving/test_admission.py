@@ -86,6 +86,16 @@ def test_what_batches_really_take_counts_and_idle_time_does_not(admission: Admis
     assert admission.expected_s(0) == pytest.approx(2.0, rel=0.01)
 
 
+def test_where_several_batches_are_computed_at_once_they_are_worked_off_sooner(
+    admission: Admission, clock: Clock
+) -> None:
+    admission.enter(8)
+    for _ in range(40):
+        clock.now += 0.5  # two at a time
+        admission.learn(4, 1.0)
+    assert admission.expected_s(0) == pytest.approx(1.0, rel=0.01)
+
+
 def test_before_anything_is_known_only_the_number_counts(clock: Clock) -> None:
     admission = Admission("m", max_batch_size=4, max_waiting=10, max_wait_s=0.001, clock=clock)
     admission.enter(9)
