@@ -84,8 +84,9 @@ class _Watch:
         self._task = asyncio.create_task(self._run())
 
     def end(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # its traceback leads here: kept, all of it would be the collector's
+        if task is not None:
+            task.cancel()
 
     async def _run(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":

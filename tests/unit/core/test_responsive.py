@@ -15,6 +15,8 @@ from core.responsive import spare_what_stays
 spare_what_stays()
 assert gc.get_freeze_count() > 1000, gc.get_freeze_count()
 assert len(gc.get_objects()) < 1000, len(gc.get_objects())
+young, middle, _ = gc.get_threshold()
+assert young * middle < 5000, "a look at what is young takes milliseconds"
 """
 
 
