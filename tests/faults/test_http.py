@@ -211,7 +211,7 @@ def test_row_101_a_start_with_a_wrong_configuration_says_what_is_wrong(
 ) -> None:
     given = {"CANDELA_DATABASE_URL": f"sqlite:///{sqlite_template}", "CANDELA_HOME": str(tmp_path)}
     environment = {**os.environ, "CANDELA_REDIS_URL": "redis://127.0.0.1:1/0", **given, **settings}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"]
+    command = [sys.executable, "-m", "candela.serve", "127.0.0.1:0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode != 0
     said = (done.stdout + done.stderr).splitlines()
