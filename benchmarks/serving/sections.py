@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.serving import settings
-from benchmarks.serving.arithmetic import Row, Spread, keeps, ratios
+from benchmarks.serving.arithmetic import Row, Spread, keeps, percentile, ratios
+from benchmarks.serving.environments import PLACE
 from benchmarks.serving.load import Load, Target, closed_loop, read, start
 from benchmarks.serving.models import CONV5, SMALL, Body, Model, best_class
 from benchmarks.serving.rounds import Side, calling, conditions, in_turn, told
@@ -22,6 +23,7 @@ OVERLOAD = 3
 PATIENCE_S = 10
 SWITCH_EVERY_S = 0.25
 SAME_WITHIN = 0.05  # of the most probable class, between servers
+LOG = PLACE / "home" / "logs" / "api.log"
 Loads = dict[str, list[Load]]
 
 
@@ -158,13 +160,15 @@ def two_models(bench: Bench) -> list[Row]:
 def overload(bench: Bench, model: Model) -> list[Row]:
     """Three times as many requests a second as it can answer, from callers that do not wait for one another."""
     bench.say(f"{model.name}: {OVERLOAD} times its capacity")
-    shares, late, tails, refusals, lost = [], [], [], [], []
+    shares, late, tails, refusals, own, lost = [], [], [], [], [], []
     for number in range(bench.rounds):
         alone = closed_loop(bench.ours(model, "form"), CALLERS, bench.seconds)
         capacity = alone.rate
         if not capacity:
             raise RuntimeError(f"{model.name} answers nothing at {CALLERS} callers: {told(alone)}")
+        logged = LOG.stat().st_size
         said = _open_loop(bench.ours(model, "form"), OVERLOAD * capacity, 2 * bench.seconds)
+        own.append(percentile(_refused_ms(logged), 0.99))
         bench.say(f"  round {number + 1}: {conditions()}: alone {told(alone)}; {json.dumps(said)}")
         shares.append(said["good_a_second"] / capacity)
         late.append(float(said["timeouts"]))
@@ -176,7 +180,8 @@ def overload(bench: Bench, model: Model) -> list[Row]:
         Row(f"{name}, good answers a second over capacity", Spread(tuple(shares)), 0.8, 0.95),
         Row(f"{name}, time-outs ({PATIENCE_S} s)", Spread(tuple(late)), 0, 0, "lower"),
         Row(f"{name}, answers that are neither 200 nor 503", Spread(tuple(lost)), 0, 0, "lower"),
-        Row(f"{name}, ms until a refusal is told, p99", Spread(tuple(refusals))),
+        Row(f"{name}, ms until a refusal is told, p99, by the service's log", Spread(tuple(own)), 5, 5, "lower"),
+        Row(f"{name}, ms until a refusal is heard, p99, by the caller's plan", Spread(tuple(refusals))),
     ]
     if bench.bound_s is None:
         rows.append(Row(f"{name}, seconds, p99 of accepted (no bound is configured)", Spread(tuple(tails))))
@@ -184,6 +189,14 @@ def overload(bench: Bench, model: Model) -> list[Row]:
         over = ratios(tails, [bench.bound_s] * len(tails))
         rows.append(Row(f"{name}, p99 of accepted over the bound of {bench.bound_s:g} s", over, 1.0, 0.9, "lower"))
     return rows
+
+
+def _refused_ms(begin: int) -> list[float]:
+    """How long each refusal took, by the service's log from that byte on; a log that was begun anew is read whole."""
+    with LOG.open() as log:
+        log.seek(begin if LOG.stat().st_size >= begin else 0)
+        lines = [json.loads(line) for line in log if line.startswith("{") and line.endswith("}\n")]
+    return [float(line["milliseconds"]) for line in lines if line.get("status") == 503 and "milliseconds" in line]
 
 
 def alias_switch(bench: Bench) -> list[Row]:
