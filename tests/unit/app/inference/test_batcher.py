@@ -13,6 +13,7 @@ from app.inference.batcher import Batcher
 from app.inference.levels import EVERY
 from app.inference.seam import Closed, Pixels
 from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
+from tests.support.batchers import batchers
 
 POISON, NOT_FINITE = 255, 254
 
@@ -54,17 +55,8 @@ def network() -> Network:
 
 @pytest.fixture
 async def make(network: Network) -> AsyncIterator[Callable[..., Batcher]]:
-    made: list[Batcher] = []
-
-    def build(max_batch_size: int = 32, max_waiting: int = 64) -> Batcher:
-        made.append(Batcher(network, model="m", max_batch_size=max_batch_size, max_waiting=max_waiting))
-        return made[-1]
-
-    yield build
-    network.may_go.set()
-    for batcher in made:
-        batcher.close()
-        await batcher.join()
+    async with batchers(network, network.may_go.set) as build:
+        yield build
 
 
 async def test_lone_requests_are_computed_one_by_one_in_their_order(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from app.inference.batcher import WORTH_A_LANE, Batcher
 from app.inference.seam import Pixels
 from core.responsive import PREDICT
+from tests.support.batchers import batchers
 from tests.support.processes import wait_for
 
 PICTURE = np.zeros((2, 2, 1), np.uint8)
@@ -59,26 +60,8 @@ def network() -> Network:
 
 @pytest.fixture
 async def make(network: Network) -> AsyncIterator[Callable[..., Batcher]]:
-    made: list[Batcher] = []
-
-    def build(num_lanes: int = 2, max_batch_size: int = 32) -> Batcher:
-        made.append(
-            Batcher(
-                network,
-                model="m",
-                max_batch_size=max_batch_size,
-                max_waiting=256,
-                num_lanes=num_lanes,
-                share=network.share,
-            )
-        )
-        return made[-1]
-
-    yield build
-    network.go_on()
-    for batcher in made:
-        batcher.close()
-        await batcher.join()
+    async with batchers(network, network.go_on, num_lanes=2, max_waiting=256, share=network.share) as build:
+        yield build
 
 
 def asked(batcher: Batcher, num_pictures: int) -> "asyncio.Task[object]":
