@@ -17,12 +17,12 @@ class InOnePacket:
         self._loop = loop
         self._held = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, piece: bytes) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._transport.write(held + data)
-        elif data:
-            self._held = data
+            self._transport.write(held + piece)
+        elif piece:
+            self._held = piece
             self._loop.call_soon(self._flush)
 
     def close(self) -> None:

@@ -5,8 +5,6 @@ import sys
 
 import uvicorn
 
-from app.wire import Protocol
-
 DRAIN_S = 20
 DRAIN_OF_UP_S = 10
 KEEP_ALIVE_S = 65  # longer than clients keep idle connections, so that the server never closes one under a request
@@ -17,7 +15,7 @@ def main() -> None:
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
-        http=Protocol,
+        http="app.wire:Protocol",
         access_log=False,
         log_config=None,
         server_header=False,

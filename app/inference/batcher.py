@@ -1,13 +1,11 @@
 """The queue before one network, and the threads that compute: whatever waits goes in as soon as the network is idle.
 
-While a batch is computed, requests gather; a lone request is taken at once. Only right after a batch of several,
-whose callers are just being answered and may come back, a thread may wait for as many again: as long as the time
-until they are there is less than what one batch saves over two, by what batches of each size have cost so far; at
-most a quarter of the batch before, and never more than 8 ms. Else closed-loop callers fall into batches of 1 and
-n - 1 by turns. In which order they are taken is the matter of `levels`.
-
-Where many ask a network that is worth all cores, they are shared among several batches, each with its part of the
-cores: while the callers of one are answered and come back, the others compute, and no core waits for another.
+While a batch is computed, requests gather; a lone request is taken at once. Only right after a batch of several, whose
+callers are just being answered and may come back, a thread may wait for as many again: as long as the time until they
+are there is less than what one batch saves over two, by what batches of each size have cost so far; at most a quarter
+of the batch before, and never more than 8 ms. Else closed-loop callers fall into batches of 1 and n - 1 by turns.
+Where many ask a network that is worth all cores, several batches share them: while the callers of one are answered and
+come back, the others compute, and no core waits for another. In which order they are taken is the matter of `levels`.
 """
 
 import asyncio
@@ -32,8 +30,7 @@ log = structlog.get_logger(__name__)
 MAX_GATHER_S = 0.008
 GATHER_SHARE = 0.25  # of the time that the last batch took
 LONGEST_RETRY_S = 60
-WORTH_A_LANE = 8
-"""So many pictures for each batch are asked before the device is shared among several."""
+WORTH_A_LANE = 8  # so many pictures for each batch are asked before the device is shared among several
 
 Compute = Callable[[Sequence[Pixels]], NDArray[np.float32]]
 Tell = Callable[[BatchFacts, list[Request]], None]
@@ -126,9 +123,8 @@ class Batcher:
         self._arrived_at = 0.0
         self._gap_s = 0.0  # between those who come back; moving average
         self._is_closing = False
-        self._threads = [
-            threading.Thread(target=self._run, name=f"predict-{model}-{lane}", daemon=True) for lane in range(num_lanes)
-        ]
+        names = [f"predict-{model}-{lane}" for lane in range(num_lanes)]
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
         for thread in self._threads:
             thread.start()
 
@@ -209,8 +205,7 @@ class Batcher:
             return taken
 
     def _taken(self, size: int, num_sharing: int) -> _Taken:
-        taken, now = _Taken([], [], 0, num_sharing), time.monotonic()
-        num_dropped = 0
+        taken, num_dropped, now = _Taken([], [], 0, num_sharing), 0, time.monotonic()
         for queue in self._levels.in_turn():
             while queue and len(taken.batch) < size:
                 item = queue.popleft()
