@@ -24,6 +24,7 @@ from core.errors import InvalidArchive
 from core.pictures import PictureSize
 from core.spec.base import Spec
 
+Resize = Literal["stretch", "crop"]
 IMAGE_SIZE = r"^[1-9][0-9]{0,2}(x[1-9][0-9]{0,2})?$"
 _MAX_SIDE = 224
 _MAX_UNREADABLE = 0.01
@@ -38,7 +39,7 @@ class UploadOptions(Spec):
     """
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
-    resize: Literal["stretch", "crop"] = "stretch"
+    resize: Resize = "stretch"
 
 
 class RefusedDataset(InvalidArchive):

@@ -28,8 +28,8 @@ Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=MAX_COLUMNS)]
 
 
-class TableOptions(Spec):
-    """How an uploaded CSV file is read."""
+class Roles(Spec):
+    """What the columns of a table are for, however it came."""
 
     target: Names = Field(default=(), description="What is to be predicted; the last column unless given.")
     columns: Names = Field(
@@ -63,8 +63,6 @@ class TableOptions(Spec):
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None, description="With `window`: the share at its end that only tests; none unless given."
     )
-    encoding: Encoding | None = Field(default=None, description="UTF-8, or what a byte order mark says, unless given.")
-    delimiter: Delimiter | None = Field(default=None, description="The commonest in the header unless given.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -79,6 +77,13 @@ class TableOptions(Spec):
         elif (self.valid_share or 0.2) + (self.test_share or 0.0) >= 1:
             raise ValueError("valid_share and test_share leave nothing to train on")
         return self
+
+
+class TableOptions(Roles):
+    """How an uploaded CSV file is read."""
+
+    encoding: Encoding | None = Field(default=None, description="UTF-8, or what a byte order mark says, unless given.")
+    delimiter: Delimiter | None = Field(default=None, description="The commonest in the header unless given.")
 
 
 class Reading(NamedTuple):
