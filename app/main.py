@@ -62,6 +62,7 @@ log = structlog.get_logger(__name__)
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?")
+INLINE = re.compile(r"/v1/datasets/?")
 PREDICT = re.compile(r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer")
 ROUTERS = (
     jobs,
@@ -147,6 +148,8 @@ def body_limits(settings: Settings) -> Callable[[str], int]:
     def limit_of(path: str) -> int:
         if UPLOAD.fullmatch(path):
             return settings.max_upload_bytes
+        if INLINE.fullmatch(path):
+            return min(settings.max_inline_bytes, settings.max_upload_bytes)
         return settings.max_predict_bytes if PREDICT.fullmatch(path) else settings.max_json_bytes
 
     return limit_of

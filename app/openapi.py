@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from app.middleware import is_open
 from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problems
+from core.datasets.inline import InlineIn
 
 DESCRIPTION = """Train convolutional networks over HTTP, and serve them.
 
@@ -56,7 +57,8 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     _, definitions = models_json_schema(
-        [(ProblemOut, "serialization"), (PredictIn, "validation")], ref_template="#/components/schemas/{model}"
+        [(ProblemOut, "serialization"), (PredictIn, "validation"), (InlineIn, "validation")],
+        ref_template="#/components/schemas/{model}",
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas |= definitions["$defs"]

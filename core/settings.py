@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     max_unpacked_bytes: PositiveInt = 8 * 2**30
     max_archive_entries: PositiveInt = 1_000_000
     max_json_bytes: PositiveInt = 1 * 2**20
+    max_inline_bytes: PositiveInt = 8 * 2**20
     max_predict_bytes: PositiveInt = 32 * 2**20
     max_picture_bytes: PositiveInt = 16 * 2**20
     max_picture_pixels: PositiveInt = 25_000_000

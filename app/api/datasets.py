@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
+from app.api.inline_body import INLINE_BODY, at_once, pointing_into_body, read_inline
 from app.api.multipart import boundary_of, only_file
 from app.api.strict import StrictRoute
 from app.api.table_query import TableQueryDep
@@ -36,6 +37,7 @@ UPLOAD_BODY: dict[str, Any] = {
         "content": {
             "multipart/form-data": {"schema": _FORM},
             **{kind: {"schema": _FILE} for kind in _RAW},
+            _CSV: {"schema": _FILE, "example": "age,weight,kind\n3,4.2,cat\n5,30.5,dog\n4,3.9,cat\n"},
         },
     }
 }
@@ -49,6 +51,30 @@ def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limi
     """List datasets in alphabetical order, the built-in ones among them."""
     views, next_cursor = datasets.page(after=cursor or "", limit=limit)
     return Page(items=[DatasetOut.of(*view) for view in views], next_cursor=next_cursor)
+
+
+@router.post(
+    "",
+    status_code=202,
+    responses=problems(400, 409, 413, 415, 422, 507),
+    openapi_extra=INLINE_BODY,
+)
+async def create_dataset(
+    request: Request, response: Response, datasets: DatasetsDep, storage: StorageDep
+) -> DatasetVersionOut:
+    """Create a version of a dataset from data in the request itself.
+
+    It is what an upload of the same rows or pictures would be: a new version if the dataset exists, `importing` at
+    first. A row's numbers are read as those of a CSV file; `null` is a missing one where `missing` says what becomes
+    of it. For anything large, upload a file to `/v1/datasets/{name}/versions`.
+    """
+    name, file = await read_inline(request)
+    refuse_builtin(name)
+    async with received(storage, at_once(file.body)) as path:
+        with pointing_into_body():
+            row = await run_sync(datasets.accept, name, path, file.options)
+    response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
+    return DatasetVersionOut.of(row)
 
 
 @router.get("/{name}", responses=problems(404, 422))
@@ -87,7 +113,7 @@ async def upload_dataset(
 
     The body is told by its first bytes, not by its content type; as multipart it has one part, named `file`. Pictures
     are JPEG, PNG or WEBP. A table of a single column is known by `text/csv` alone. The version is `importing` at first;
-    look at it again until it is `ready` or `failed`.
+    look at it again until it is `ready` or `failed`. Nested lists of numbers are sent to `/v1/datasets`, as JSON.
     """
     refuse_builtin(name)
     of_pictures = {"image_size": image_size, "resize": resize}

@@ -40,7 +40,7 @@ class StrictRoute(APIRoute):
             request = StrictRequest(request.scope, request.receive)
             _refuse_unknown_parameters(request, known)
             if wants_json:
-                await _refuse_other_media_types(request)
+                await refuse_other_media_types(request)
             return await handler(request)
 
         return strict
@@ -116,7 +116,8 @@ def _refuse_unknown_parameters(request: Request, known: list[str]) -> None:
         raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", strange[0]), "msg": message}])
 
 
-async def _refuse_other_media_types(request: Request) -> None:
+async def refuse_other_media_types(request: Request) -> None:
+    """Raises HTTPException, 415, where a body is said to be anything but JSON."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
         return

@@ -1,0 +1,297 @@
+"""Datasets in the request itself: what an upload of the same rows or pictures would be, or refused with a pointer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from app.deps import State
+from app.main import create_app
+from core.datasets.packed import Packed
+from core.db.repos.datasets import DatasetRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.session import transaction
+from core.spec import JobSpec
+from tests.support.pictures import encoded, zip_of
+from tests.support.trainer import start
+from tests.support.training import Memory
+from worker import trainer
+from worker.importer import Importer
+
+ROWS = [[0.1 * i, -1.5, i % 7] for i in range(40)]
+NUMBERS = [2.5 * i - 7 for i in range(40)]
+KINDS = [("cat", "dog")[i % 2] for i in range(40)]
+GREY = np.random.default_rng(0).integers(0, 256, (6, 5, 4)).astype(np.uint8)
+
+
+@pytest.fixture
+def imported(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]]:
+    """The version that an answer speaks of, once its import has ended."""
+
+    def run(answer: Any) -> dict[str, Any]:
+        assert answer.status_code == 202, answer.text
+        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
+        with transaction(state["sessions"]) as session:
+            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+        for version_id in waiting:
+            importer.run(version_id)
+        version: dict[str, Any] = client.get(answer.headers["location"]).json()
+        assert version["state"] == "ready", version["failure"]
+        return version
+
+    return run
+
+
+def create(client: TestClient, **said: Any) -> Any:
+    return client.post("/v1/datasets", json={"name": "toy"} | said)
+
+
+def packed(state: State, name: str, version: int) -> Path:
+    """The folder that an import has left."""
+    with transaction(state["sessions"], read_only=True) as session:
+        row = DatasetRepo(session).get_version(name, version)
+        files = {file: told["sha256"] for file, told in (row.meta or {})["files"].items()}
+        return state["storage"].fetch(row.packed_key or "", files)
+
+
+def csv_of(header: str, rows: list[list[Any]]) -> bytes:
+    return (header + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)).encode()
+
+
+# ---- the same as an upload
+
+
+@pytest.mark.parametrize(
+    ("said", "header", "rows", "params"),
+    [
+        ({"targets": NUMBERS}, "x0,x1,x2,y", [[*row, y] for row, y in zip(ROWS, NUMBERS, strict=True)], {}),
+        ({"targets": KINDS, "columns": ["a", "b", "c;d"], "target": ["kind"]},
+         "a,b,c;d,kind", [[*row, y] for row, y in zip(ROWS, KINDS, strict=True)], {"delimiter": ","}),
+        ({"targets": [i % 3 for i in range(40)], "task": "regression", "weight": "x2"},
+         "x0,x1,x2,y", [[*row, i % 3] for i, row in enumerate(ROWS)], {"task": "regression", "weight": "x2"}),
+        ({"targets": [[y, 2 * y] for y in NUMBERS]},
+         "x0,x1,x2,y0,y1", [[*row, y, 2 * y] for row, y in zip(ROWS, NUMBERS, strict=True)], {"target": ["y0", "y1"]}),
+        ({"target": ["x0"], "window": 4, "horizon": 2},
+         "x0,x1,x2", ROWS, {"target": "x0", "window": 4, "horizon": 2}),
+        ({"inputs": [[None, 1.0], *([[0.5 + i, 2] for i in range(39)])], "targets": NUMBERS, "missing": "impute"},
+         "x0,x1,y", [["", 1.0, NUMBERS[0]], *([0.5 + i, 2, NUMBERS[i + 1]] for i in range(39))],
+         {"missing": "impute"}),
+        ({"inputs": [[row[0]] for row in ROWS], "target": ["x0"], "window": 4}, "x0", [[row[0]] for row in ROWS],
+         {"window": 4}),
+    ],
+    ids=["regression", "classes", "weights", "several targets", "series", "missing", "one column"],
+)  # fmt: skip
+def test_rows_are_the_table_that_the_same_csv_would_be(
+    said: dict[str, Any],
+    header: str,
+    rows: list[list[Any]],
+    params: dict[str, Any],
+    client: TestClient,
+    imported: Callable[[Any], dict[str, Any]],
+) -> None:
+    inline = imported(create(client, **{"inputs": ROWS} | said))
+    body, headers = csv_of(header, rows), {"Content-Type": "text/csv"}
+    uploaded = imported(client.post("/v1/datasets/csv/versions", content=body, params=params, headers=headers))
+    for field in ("content_hash", "task", "classes", "image_shape", "splits", "weighted", "table", "num_samples"):
+        assert inline[field] == uploaded[field], field
+    report, twin = (client.get(f"/v1/datasets/{name}/versions/1/report").json() for name in ("toy", "csv"))
+    assert {**report, "name": ""} == {**twin, "name": ""}
+
+
+def test_values_are_kept_as_float32(client: TestClient, state: State, imported: Any) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(0, 1e3, (50, 4)).astype(np.float32)
+    imported(create(client, inputs=rows.tolist(), targets=rng.normal(size=50).tolist()))
+    np.testing.assert_array_equal(Packed.open(packed(state, "toy", 1)).split("train").images, rows)
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_pictures_are_those_of_the_same_archive(
+    channels: int, client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    pictures = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
+    inline = imported(create(client, inputs=pictures.tolist(), targets=["b", "a", "C:", "a", "b", "C:"]))
+    files = {
+        f"train/{label}/{index}.png": encoded(pictures[index].squeeze())
+        for index, label in enumerate(["b", "a", "C:", "a", "b", "C:"])
+    }
+    body = zip_of(tmp_path / "pictures.zip", files).read_bytes()
+    uploaded = imported(client.post("/v1/datasets/zipped/versions", content=body))
+    assert inline["content_hash"] == uploaded["content_hash"]
+    assert (inline["classes"], inline["image_shape"]) == (["C:", "a", "b"], [max(channels, 1), 5, 4])
+    images = Packed.open(packed(state, "toy", 1)).split("train").images
+    np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), pictures[2].squeeze())
+
+
+def test_large_pictures_stay_as_large_as_they_are(client: TestClient, imported: Any) -> None:
+    pictures = np.zeros((2, 300, 2), np.uint8).tolist()
+    null = {"image_size": None, "resize": None, "weight": None}
+    assert imported(create(client, inputs=pictures, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
+    assert imported(create(client, inputs=pictures, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
+
+
+def test_the_same_name_again_is_another_version(client: TestClient, imported: Any) -> None:
+    first, second = (imported(create(client, inputs=ROWS, targets=NUMBERS)) for _ in range(2))
+    assert (first["version"], second["version"]) == (1, 2)
+    assert first["content_hash"] == second["content_hash"]
+
+
+# ---- refused, and nothing is stored
+
+
+@pytest.mark.parametrize(
+    ("said", "pointer", "told"),
+    [
+        ({"targets": NUMBERS[:30]}, "/targets", "has 30 values, but inputs has 40"),
+        ({"targets": []}, "/targets", "has 0 values, but inputs has 40"),
+        ({}, "/targets", "name columns of the inputs in `target`"),
+        ({"inputs": [[1, 2], [3, 4], [5]]}, "/inputs/2", "has 1 values, but /inputs/0 has 2"),
+        ({"inputs": [[1, 2], 3]}, "/inputs/1", "should be an array of 2 values as /inputs/0 is, not 3"),
+        ({"inputs": [1, 2, 3]}, "/inputs", "give rows of them"),
+        ({"inputs": [[1, 2], [3, "4"]]}, "/inputs/1/1", 'should be a finite number of 32 bits, not "4"'),
+        ({"inputs": [[1, 2], [3, True]]}, "/inputs/1/1", "should be a finite number of 32 bits, not true"),
+        ({"inputs": [[1, 2], [3, None]]}, "/inputs/1/1", "`missing` must say"),
+        ({"inputs": [[1, 2], [3, [4]]]}, "/inputs/1/1", "not an array"),
+        ({"inputs": [[1, 2], [3, 1e39]]}, "/inputs/1/1", "finite number of 32 bits, not 1e+39"),
+        ({"inputs": []}, "/inputs", "is empty"),
+        ({"inputs": [[]]}, "/inputs/0", "is empty"),
+        ({"inputs": "1,2"}, "/inputs", 'not "1,2"'),
+        ({"inputs": [[[[[1]]]]]}, "/inputs", "deeper than 4 levels"),
+        ({"inputs": [[0.0] * 4096], "targets": [1]}, "/inputs", "4096 columns"),
+        ({"targets": ["a", 1, *KINDS[2:]]}, "/targets/1", "should be a text as others"),
+        ({"targets": ["a", "NA", *KINDS[2:]]}, "/targets/1", "stands for a missing value"),
+        ({"targets": ["a", "b" * 1001, *KINDS[2:]]}, "/targets/1", "at most 1000 characters, not 1001"),
+        ({"targets": [{}, *NUMBERS[1:]]}, "/targets/0", "not an object"),
+        ({"targets": [[1, 2], [3], *NUMBERS[2:]]}, "/targets/1", "has 1 values, but /targets/0 has 2"),
+        ({"targets": NUMBERS, "columns": ["a", "b"]}, "/columns", "has 2 names, but inputs has 3 columns"),
+        ({"targets": NUMBERS, "columns": ["a", "b", "a"]}, "/columns/2", "no other column has"),
+        ({"targets": NUMBERS, "columns": ["a", "b", "y"]}, "/target/0", "no other column has"),
+        ({"targets": NUMBERS, "columns": ["a", " b", "c"]}, "/columns/1", "white space"),
+        ({"targets": NUMBERS, "target": ["a", "b"]}, "/target", "has 2 names, but targets has 1 columns"),
+        ({"target": ["z0"]}, "/target", "known: 'x0', 'x1', 'x2'"),
+        ({"targets": NUMBERS, "ignore": ["x9"]}, "/ignore", "unknown column 'x9'"),
+        ({"targets": NUMBERS, "task": "guess"}, "/task", "classification"),
+        ({"targets": NUMBERS, "horizon": 3}, "", "give its window too"),
+        ({"targets": NUMBERS, "image_size": "8"}, "/image_size", "is not for a table"),
+        ({"targets": NUMBERS, "target_column": "y"}, "/target_column", "did you mean 'target'"),
+        ({"targets": NUMBERS, "name": "No Name"}, "/name", "pattern"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_none_are_refused_where_they_are_wrong(
+    said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+) -> None:
+    refused(create(client, **{"inputs": ROWS} | said), pointer, told, state)
+
+
+@pytest.mark.parametrize(
+    ("said", "pointer", "told"),
+    [
+        ({"inputs": [[[0, 256]], [[0, 1]]]}, "/inputs/0/0/1", "should be an integer from 0 to 255, not 256"),
+        ({"inputs": [[[0, 1]], [[0, -1]]]}, "/inputs/1/0/1", "should be an integer from 0 to 255, not -1"),
+        ({"inputs": [[[0, 1]], [[0, 0.5]]]}, "/inputs/1/0/1", "should be an integer from 0 to 255, not 0.5"),
+        ({"inputs": [[[0, 1]], [[0, False]]]}, "/inputs/1/0/1", "not false"),
+        ({"inputs": [[[0, 1]], [[0, 1], [2, 3]]]}, "/inputs/1", "has 2 values, but /inputs/0 has 1"),
+        ({"inputs": [[[0, 1]], [[0]]]}, "/inputs/1/0", "has 1 values, but /inputs/0/0 has 2"),
+        ({"inputs": [[[[0, 1]]], [[[0, 1]]]]}, "/inputs", "has 2 channels"),
+        ({"inputs": [[[0] * 1000], [[1] * 1000]]}, "/inputs", "1 x 1000"),
+        ({"targets": ["a"]}, "/targets", "has 1 values, but inputs has 2"),
+        ({"targets": None}, "/targets", "give the class"),
+        ({"targets": ["a", 0.5]}, "/targets/1", "an integer or a text, the class of a picture, not 0.5"),
+        ({"targets": ["a", ""]}, "/targets/1", "from 1 to 200 characters, not 0"),
+        ({"targets": ["a", "../b"]}, "/targets/1", "without slashes"),
+        ({"targets": ["a", ".."]}, "/targets/1", "not hidden"),
+        ({"targets": ["a", "b\n"]}, "/targets/1", "control characters"),
+        ({"missing": "drop"}, "/missing", "is not for an archive of pictures"),
+        ({"task": "regression"}, "/task", "is not for an archive of pictures"),
+    ],
+)
+def test_pictures_that_are_none_are_refused_where_they_are_wrong(
+    said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+) -> None:
+    pictures = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
+    refused(create(client, **pictures | said), pointer, told, state)
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_numbers_that_are_not_finite_are_refused(number: str, client: TestClient, state: State) -> None:
+    body = f'{{"name": "toy", "inputs": [[1], [{number}]], "targets": [1, 2]}}'
+    answer = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
+    refused(answer, "/inputs/1/0", "should be a finite number", state)
+
+
+def test_too_many_values_are_refused(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.datasets.inline.MAX_ROWS", 39)
+    monkeypatch.setattr("core.datasets.inline_pictures.MAX_PICTURES", 5)
+    refused(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
+    refused(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 pictures; at most 5", state)
+
+
+def refused(answer: Any, pointer: str, told: str, state: State) -> None:
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    [error] = answer.json()["errors"]
+    assert error["pointer"] == pointer
+    assert told in error["detail"]
+    assert told.partition("'")[0] in answer.json()["detail"]
+    own = state["storage"].scratch().parent
+    assert [*state["storage"].keys(""), *own.glob("*/*")] == []
+
+
+def test_a_body_is_bounded_as_configured(state: State) -> None:
+    for limit in ("max_inline_bytes", "max_upload_bytes"):
+        small = state["settings"].model_copy(update={limit: 500})
+        with TestClient(create_app(state=State(**state | {"settings": small}))) as limited:
+            assert create(limited, inputs=ROWS, targets=NUMBERS).status_code == 413
+
+
+def test_other_media_types_and_names_are_refused(client: TestClient) -> None:
+    body = json.dumps({"name": "toy", "inputs": [[1], [2]], "targets": [1, 2]})
+    assert client.post("/v1/datasets", content=body, headers={"Content-Type": "text/csv"}).status_code == 415
+    assert (
+        client.post("/v1/datasets", content=body[:-1], headers={"Content-Type": "application/json"}).status_code == 400
+    )
+    assert create(client, name="digits", inputs=ROWS, targets=NUMBERS).status_code == 409
+
+
+# ---- trained on
+
+
+@pytest.mark.slow
+def test_a_network_from_scratch_learns_from_data_in_the_request(
+    client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    """Source: Keydana, Deep Learning and Scientific Computing with R torch, "A first network": 3 -> 32 -> 1."""
+    rng = np.random.default_rng(777)
+    inputs = rng.normal(size=(125, 3))
+    targets = inputs @ [0.2, -1.3, -0.5] + rng.normal(size=125)
+    version = imported(create(client, inputs=inputs.tolist(), targets=targets.tolist()))
+    assert (version["task"], version["image_shape"]) == ("regression", [3])
+    body = {
+        "dataset": {"name": "toy", "valid": 0.2},
+        "architecture": {
+            "name": "layers",
+            "layers": [{"type": "linear", "in": 3, "out": 32}, {"type": "relu"}, {"type": "linear", "out": 1}],
+        },
+        "loss": {"name": "mse"},
+        "optimizer": {"name": "sgd", "lr": 1e-4},
+        "epochs": 200,
+        "batch_size": 100,
+        "threads": 1,
+        "device": "cpu",
+    }
+    answer = client.post("/v1/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    with transaction(state["sessions"], read_only=True) as session:
+        spec = JobSpec.model_validate(JobRepo(session).get(answer.json()["id"]).spec)
+    channel = Memory()
+    assert trainer.run_job(start(spec, packed(state, "toy", 1), tmp_path / "work"), channel) == 0
+    losses = {
+        step: value for (split, name, step), value in channel.points().items() if (split, name) == ("train", "loss")
+    }
+    assert sorted(losses) == list(range(1, 201))  # every epoch is one step of all 100
+    assert float(losses[200]) < float(losses[100]) < float(losses[10])
