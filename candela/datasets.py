@@ -1,5 +1,6 @@
-"""Datasets: upload a folder or an archive of pictures, or a table, list them, read their reports."""
+"""Datasets: upload pictures or a table, as files or as they lie in memory; list them, read their reports."""
 
+import json
 import os
 import tempfile
 import time
@@ -74,6 +75,34 @@ class Datasets:
             raise CandelaError(f"{source} is neither a file nor a folder")
         return self._upload(name, source, options, progress)
 
+    def create(self, name: str, inputs: Any, targets: Any = None, **options: Any) -> DatasetVersion:  # noqa: ANN401 - anything that is an array
+        """A new version from data in memory; it is still `importing` when this returns (see `wait`).
+
+        Args:
+            name: of the dataset; made if there is none.
+            inputs: (N, F) numbers, or pictures (N, H, W) or (N, H, W, C) of integers from 0 to 255: nested lists, or
+                whatever has a method `tolist`, such as arrays of numpy and tensors of torch.
+            targets: (N,) numbers or texts, or (N, K) numbers; left out where `target` names columns of the inputs.
+            options: how it is read, such as `columns=["age", "weight"], task="regression"`.
+
+        Raises:
+            CandelaError: something is not of JSON, such as a number that is not finite.
+            ProblemError: the server refused; `errors` point to the values.
+        """
+        body = {"name": name, "inputs": _listed(inputs), **{key: _listed(value) for key, value in options.items()}}
+        if targets is not None:
+            body["targets"] = _listed(targets)
+        try:
+            content = json.dumps(body, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError) as error:
+            raise CandelaError(f"dataset {name!r} cannot be sent as JSON: {error}") from error
+        # Not repeated: every request is a new version.
+        headers = {"Content-Type": "application/json"}
+        answer: DatasetVersion = self._transport.json(
+            "POST", "/v1/datasets", content=content, headers=headers, repeatable=False
+        )
+        return answer
+
     def wait(self, name: str, version: int, *, timeout_s: float | None = None) -> DatasetVersion:
         """Return the version once it is `ready` or `failed`.
 
@@ -137,6 +166,13 @@ def zip_folder(folder: Path, archive: Path) -> Path:
         for file in files:
             out.write(file, file.relative_to(folder).as_posix())
     return archive
+
+
+def _listed(values: Any) -> Any:  # noqa: ANN401 - arrays, lists of them, or plain values
+    """Nested lists of what may be arrays."""
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    return [_listed(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from candela import CandelaError, Client, JobFailed
@@ -92,6 +93,26 @@ def test_a_table_is_sent_with_its_options(server: Any, client: Client, tmp_path:
     (seen,) = server.seen
     assert (seen.body, seen.headers["content-type"]) == (table.read_bytes(), "text/csv")
     assert dict(seen.query) == {"target": "kind", "missing": "impute"}
+
+
+def test_data_in_memory_travels_as_nested_lists(server: Any, client: Client) -> None:
+    server.json("POST /v1/datasets", {"version": 1, "state": "importing"}, 202)
+    answer = client.datasets.create(
+        "toy", np.array([[0.5, 1], [2, 3]], np.float32), [np.int64(0), 1], columns=("a", "b"), task="binary"
+    )
+    (seen,) = server.seen
+    assert (seen.headers["content-type"], answer["version"]) == ("application/json", 1)
+    told = {"name": "toy", "inputs": [[0.5, 1.0], [2.0, 3.0]], "targets": [0, 1], "columns": ["a", "b"]}
+    assert seen.json() == told | {"task": "binary"}
+    client.datasets.create("toy", [[1], [2]], target=["x0"])
+    assert "targets" not in server.seen[1].json()
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.inf, object()])
+def test_what_is_not_of_json_is_not_sent(value: Any, server: Any, client: Client) -> None:
+    with pytest.raises(CandelaError, match="toy"):
+        client.datasets.create("toy", [[1.0], [value]], [1, 2])
+    assert server.seen == []
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
