@@ -21,7 +21,7 @@ from worker.engine.callbacks import Diverged, NothingToTrain
 from worker.engine.continuing import Unfit
 from worker.engine.device import Unavailable
 from worker.engine.losses import UnfitWeights
-from worker.engine.optimizers import UnknownParameters
+from worker.engine.optimizers import UnfitParts, UnknownParameters
 from worker.engine.snapshot_sums import BadSnapshot
 from worker.engine.transfer import NothingToTransfer
 from worker.protocol import Failed
@@ -100,6 +100,7 @@ def _recognise(error: BaseException) -> Failed | None:
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case (
             UnfitWeights()
+            | UnfitParts()
             | UnknownParameters()
             | NothingToTrain()
             | NothingToTransfer()

@@ -19,6 +19,10 @@ Pattern = Annotated[
         description="A pattern for parameters' names: `*` stands for any text, `?` for one character.",
     ),
 ]
+OF_SEVERAL = (
+    "It is the rate of the optimizer itself, of several optimizers that of the first part; groups and parts of other "
+    "learning rates keep their ratio to it."
+)
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
-from core.spec.base import Name, Positive, Probability, Spec
+from core.spec.base import OF_SEVERAL, Name, Positive, Probability, Spec
 from core.spec.job import DatasetSpec, JobSpec, Metrics, ModelRef, TrainingSpec
 
 
@@ -17,8 +17,8 @@ class LrFindSpec(TrainingSpec):
 
     kind: Literal["lr_find"]
     steps: Annotated[int, Field(ge=2, le=100_000)] = 100
-    start_lr: Positive = 1e-7
-    end_lr: Positive = 1e-1
+    start_lr: Positive = Field(default=1e-7, description=OF_SEVERAL)
+    end_lr: Positive = Field(default=1e-1, description=OF_SEVERAL)
     spacing: Literal["log", "linear"] = "log"
 
 

@@ -1,8 +1,8 @@
 """The optimizers a job may ask for, with torch's own names and defaults."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.spec.base import Count, NonNegative, Pattern, Positive, Probability, Spec
 
@@ -198,7 +198,7 @@ class LbfgsSpec(Spec):
     line_search_fn: Literal["strong_wolfe"] | None = None
 
 
-OptimizerSpec = Annotated[
+PartSpec = (
     SgdSpec
     | AdamSpec
     | AdamWSpec
@@ -212,6 +212,50 @@ OptimizerSpec = Annotated[
     | AdadeltaSpec
     | AsgdSpec
     | RpropSpec
-    | LbfgsSpec,
-    Field(discriminator="name"),
-]
+)
+"""What may be one of several."""
+
+WHOLE = {
+    "lbfgs": "searches along the gradient of all parameters: use it alone, or another one here",
+    "several": "cannot be one of several; list its parts here",
+}
+
+
+class OptimizerPartSpec(Spec):
+    """Parameters of matching names have this optimizer, unless a part before it matches them."""
+
+    match: Pattern
+    optimizer: Annotated[PartSpec, Field(discriminator="name")]
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _is_no_whole(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+        name = value.get("name") if isinstance(value, dict) else None
+        if isinstance(name, str) and name in WHOLE:
+            raise ValueError(f"{name!r} {WHOLE[name]}")
+        return value
+
+
+class SeveralSpec(Spec):
+    """Several optimizers, each for the parameters whose names match; every parameter has the first that matches.
+
+    Each part goes by its own rule and learning rate. Where a schedule or a search gives a learning rate in numbers, as
+    `max_lr` does, it is the first part's, and the others keep their ratio to it; the curve `lr` is the first part's,
+    too. Source: `set_optimizers` of luz.
+    """
+
+    name: Literal["several"] = "several"
+    parts: Annotated[
+        tuple[OptimizerPartSpec, ...], Field(strict=False, max_length=20, json_schema_extra={"minItems": 2})
+    ]
+
+    @field_validator("parts")
+    @classmethod
+    def _are_several(cls, parts: tuple[OptimizerPartSpec, ...]) -> tuple[OptimizerPartSpec, ...]:
+        """Unlike `min_length`, it has nothing to say where a part is wrong already."""
+        if len(parts) < 2:
+            raise ValueError(f"needs 2 to 20 parts, not {len(parts)}; one optimizer alone is given as it is")
+        return parts
+
+
+OptimizerSpec = Annotated[PartSpec | LbfgsSpec | SeveralSpec, Field(discriminator="name")]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Positive, Probability, Spec
+from core.spec.base import OF_SEVERAL, Count, NonNegative, Positive, Probability, Spec
 
 Breakpoint = Literal["epoch_end", "train_batch_end"]
 Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
@@ -114,8 +114,8 @@ class CyclicSpec(Spec):
     """Cycle between `base_lr` and `max_lr`, a step every batch. Source: Smith, 2015; `CyclicLR`."""
 
     name: Literal["cyclic"] = "cyclic"
-    base_lr: Positive
-    max_lr: Positive
+    base_lr: Positive = Field(description=OF_SEVERAL)
+    max_lr: Positive = Field(description=OF_SEVERAL)
     step_size_up: Count = 2000
     step_size_down: Count | None = Field(default=None, description="As many as up, unless given.")
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
@@ -131,11 +131,11 @@ class OneCycleSpec(Spec):
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive | Literal["auto"] = Field(
-        description="`auto`: what `lr_find` would suggest, found before the training begins."
+        description=f"`auto`: what `lr_find` would suggest, found before the training begins. {OF_SEVERAL}"
     )
     pct_start: Probability = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
-    cycle_momentum: bool = True
+    cycle_momentum: bool = Field(default=True, description="Of several optimizers, those that have one move it.")
     base_momentum: Probability = 0.85
     max_momentum: Probability = 0.95
     div_factor: Positive = 25.0

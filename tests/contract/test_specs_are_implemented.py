@@ -16,6 +16,12 @@ from core.spec import JobSpec
 from worker import assemble
 
 REQUIRED: dict[str, dict[str, Any]] = {
+    "several": {
+        "parts": [
+            {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
+            {"match": "*", "optimizer": {"name": "adam"}},
+        ]
+    },
     "step": {"step_size": 1},
     "multi_step": {"milestones": [1, 2]},
     "cosine_warm_restarts": {"t_0": 1},

@@ -1,5 +1,6 @@
 """From an optimizer in words to one over a network's parameters."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import assert_never
 
@@ -7,7 +8,8 @@ import torch
 from torch import nn
 
 from core.spec import optimizers
-from worker.engine.optimizers import Group, MuonWithAdamW, grouped
+from worker.engine.composite import Composite, MuonWithAdamW
+from worker.engine.optimizers import Group, divided, grouped, trained
 from worker.engine.optimizers import build as build_optimizer
 
 OURS = {"name", "groups", "decay_norms_and_biases"}
@@ -17,9 +19,24 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
     """An optimizer over the network's parameters; the spec's fields are torch's own arguments.
 
     Raises:
-        UnknownParameters: a group's pattern matches no parameter.
+        UnknownParameters: a pattern of a group or part matches no parameter.
+        UnfitParts: a part has no parameter, or a parameter no part.
     """
-    groups = _groups(spec, network)
+    if not isinstance(spec, optimizers.SeveralSpec):
+        return _one(spec, network, device)
+    names = divided(list(trained(network)), [part.match for part in spec.parts])
+    parts = [_one(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
+    return Composite(parts, lr=spec.parts[0].optimizer.lr)
+
+
+def _one(
+    spec: optimizers.PartSpec | optimizers.LbfgsSpec,
+    network: nn.Module,
+    device: torch.device,
+    only: Collection[str] | None = None,
+) -> torch.optim.Optimizer:
+    """An optimizer over parameters of these names, unless over all."""
+    groups = _groups(spec, network, only)
     build = partial(build_optimizer, groups, device, spec.model_dump(exclude=OURS))
     match spec:
         case optimizers.SgdSpec():
@@ -56,8 +73,10 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
             assert_never(spec)
 
 
-def _groups(spec: optimizers.OptimizerSpec, network: nn.Module) -> list[dict[str, object]]:
+def _groups(
+    spec: optimizers.PartSpec | optimizers.LbfgsSpec, network: nn.Module, only: Collection[str] | None
+) -> list[dict[str, object]]:
     if not isinstance(spec, optimizers.GroupedSpec):
-        return grouped(network)
+        return grouped(network, only=only)
     own = [Group(**group.model_dump()) for group in spec.groups]
-    return grouped(network, own, decays_all=spec.decay_norms_and_biases)
+    return grouped(network, own, decays_all=spec.decay_norms_and_biases, only=only)

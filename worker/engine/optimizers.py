@@ -1,6 +1,6 @@
 """Optimizers of torch, fused where torch has it: one kernel a step instead of several a parameter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -20,8 +20,11 @@ class UnknownParameters(TrainingError, ValueError):
     """A pattern that matches no parameter of the network; the text names those there are."""
 
     def __init__(self, pattern: str, names: Sequence[str]) -> None:
-        known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
-        super().__init__(f"no parameter matches {pattern!r}; there are {known}")
+        super().__init__(f"no parameter matches {pattern!r}; there are {_listed(names)}")
+
+
+class UnfitParts(TrainingError, ValueError):
+    """Several optimizers' patterns leave a parameter to none of them, or an optimizer without any."""
 
 
 class Group(NamedTuple):
@@ -32,16 +35,22 @@ class Group(NamedTuple):
     weight_decay: float | None = None
 
 
-def grouped(network: nn.Module, groups: Sequence[Group] = (), *, decays_all: bool = True) -> list[dict[str, Any]]:
+def grouped(
+    network: nn.Module,
+    groups: Sequence[Group] = (),
+    *,
+    decays_all: bool = True,
+    only: Collection[str] | None = None,
+) -> list[dict[str, Any]]:
     """Parameter groups as torch's optimizers take them; the first is of those that no pattern matches, if any.
 
     A parameter belongs to the first group that matches. Without `decays_all`, norms and biases have no weight decay,
-    unless their own group gives one.
+    unless their own group gives one. `only` these names are there, unless all that are trained.
 
     Raises:
         UnknownParameters: a pattern matches nothing.
     """
-    named = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    named = {name: parameter for name, parameter in trained(network).items() if only is None or name in only}
     spared = set() if decays_all else spared_from_decay(network)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for group in groups:
@@ -54,6 +63,37 @@ def grouped(network: nn.Module, groups: Sequence[Group] = (), *, decays_all: boo
         {"params": parameters, **_values(None if place < 0 else groups[place], is_spared=is_spared)}
         for (place, is_spared), parameters in sorted(found.items(), key=lambda item: item[0])
     ]
+
+
+def trained(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are not frozen, by their names."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+def divided(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
+    """The names that each pattern has: every name is of the first pattern that matches it.
+
+    Raises:
+        UnknownParameters: a pattern matches nothing.
+        UnfitParts: nothing is left for a pattern, or a name matches none.
+    """
+    parts: list[list[str]] = [[] for _ in patterns]
+    for pattern in patterns:
+        matching(pattern, names)
+    left: list[str] = []
+    for name in names:
+        place = next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None)
+        (left if place is None else parts[place]).append(name)
+    if left:
+        raise UnfitParts(f"no part of the optimizer matches {_listed(left)}; let the last one match '*'")
+    for pattern, part in zip(patterns, parts, strict=True):
+        if not part:
+            raise UnfitParts(f"parts before it have all to train that {pattern!r} matches; put narrower patterns first")
+    return parts
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
 
 
 def _values(group: Group | None, *, is_spared: bool) -> dict[str, float]:
@@ -93,54 +133,6 @@ def build(
     """An optimizer of that kind, with torch's own arguments, over groups of parameters."""
     has_fused = kind in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
     return kind([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
-
-
-class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for matrices, AdamW for everything else; to schedules and snapshots they are one optimizer.
-
-    The two work on this optimizer's own groups and state, which hence hold all there is to hold.
-    """
-
-    def __init__(
-        self,
-        groups: Sequence[Mapping[str, Any]],
-        device: torch.device,
-        *,
-        lr: float,
-        muon: Mapping[str, Any],
-        adamw: Mapping[str, Any],
-    ) -> None:
-        """`muon` and `adamw` are torch's own arguments of the two."""
-        kinds: tuple[tuple[Any, Mapping[str, Any], bool], ...] = (
-            (torch.optim.Muon, muon, True),
-            (torch.optim.AdamW, adamw, False),
-        )
-        self._parts: list[torch.optim.Optimizer] = []
-        for kind, options, is_matrix in kinds:
-            own = [{**group, "params": [p for p in group["params"] if (p.ndim == 2) is is_matrix]} for group in groups]
-            if own := [group for group in own if group["params"]]:
-                self._parts.append(build(own, device, {"lr": lr, **options}, kind))
-        super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
-        self._share()
-
-    def _share(self) -> None:
-        start = 0
-        for part in self._parts:
-            end = start + len(part.param_groups)
-            part.param_groups, part.state = self.param_groups[start:end], self.state
-            start = end
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        super().load_state_dict(state_dict)
-        self._share()
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
-        """One step of both."""
-        loss = None if closure is None else torch.enable_grad()(closure)()
-        for part in self._parts:
-            part.step()
-        return loss
 
 
 def lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

@@ -1,9 +1,13 @@
 """Learning-rate schedules of torch whose arguments are not simply a spec's fields."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
+
+from worker.engine.composite import Composite, momenta
 
 
 def one_cycle(
@@ -19,19 +23,47 @@ def one_cycle(
     div_factor: float,
     final_div_factor: float,
 ) -> OneCycleLR:
-    """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it."""
-    return OneCycleLR(
-        optimizer,
-        max_lr=in_proportion(optimizer, max_lr),
-        total_steps=total_steps,
-        pct_start=pct_start,
-        anneal_strategy=anneal_strategy,  # type: ignore[arg-type]  # the spec's own literal
-        cycle_momentum=cycle_momentum and has_momentum(optimizer),
-        base_momentum=base_momentum,
-        max_momentum=max_momentum,
-        div_factor=div_factor,
-        final_div_factor=final_div_factor,
-    )
+    """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it where there is one."""
+    given: dict[str, Any] = {
+        "max_lr": in_proportion(optimizer, max_lr),
+        "total_steps": total_steps,
+        "pct_start": pct_start,
+        "anneal_strategy": anneal_strategy,
+        "div_factor": div_factor,
+        "final_div_factor": final_div_factor,
+    }
+    ends: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
+    moves = cycle_momentum and any(momenta(optimizer))
+    if moves and isinstance(optimizer, Composite):
+        return OneCycleOfSeveral(optimizer, ends, given)
+    return OneCycleLR(optimizer, cycle_momentum=moves, **ends, **given)
+
+
+class OneCycleOfSeveral(OneCycleLR):
+    """That of torch, which asks one optimizer what its momentum is called, for groups that call theirs differently."""
+
+    def __init__(self, optimizer: Composite, ends: Mapping[str, float], given: Mapping[str, Any]) -> None:
+        """`ends`: `base_momentum` and `max_momentum`; `given` are torch's other arguments."""
+        self._ends = dict(ends)
+        super().__init__(optimizer, cycle_momentum=False, **given)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The learning rates of this step; it moves the momenta, as torch's own does."""
+        momentum = self._momentum()
+        for group, name in zip(self.optimizer.param_groups, momenta(self.optimizer), strict=True):
+            if name == "betas":
+                group["betas"] = (momentum, *group["betas"][1:])
+            elif name is not None:
+                group[name] = momentum
+        return super().get_lr()
+
+    def _momentum(self) -> float:
+        first, second = self._schedule_phases
+        is_first = self.last_epoch <= first["end_step"]
+        phase, begin = (first, 0.0) if is_first else (second, first["end_step"])
+        share = (self.last_epoch - begin) / (phase["end_step"] - begin)
+        begins, ends = self._ends[phase["start_momentum"]], self._ends[phase["end_momentum"]]
+        return float(self._anneal_func(begins, ends, share))  # type: ignore[no-untyped-call]
 
 
 def cyclic(
@@ -63,10 +95,8 @@ def table(factors: Sequence[float]) -> Callable[[int], float]:
 
 
 def in_proportion(optimizer: Optimizer, lr: float) -> list[float]:
-    """One learning rate a parameter group: `lr`, as much more or less as the group's own differs from the usual."""
+    """One learning rate a parameter group: `lr`, as much more or less as the group's own differs from the usual.
+
+    Of several optimizers, the first one's is the usual.
+    """
     return [lr * (group["lr"] / optimizer.defaults["lr"]) for group in optimizer.param_groups]
-
-
-def has_momentum(optimizer: Optimizer) -> bool:
-    """Whether torch could move its momentum; a plain Adagrad has none, and OneCycleLR would refuse it."""
-    return "momentum" in optimizer.defaults or "betas" in optimizer.defaults

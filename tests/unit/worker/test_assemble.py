@@ -22,6 +22,12 @@ from worker.engine.state import RunState
 Task = Literal["classification", "binary", "multilabel", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 NEEDED: dict[str, dict[str, Any]] = {
+    "several": {
+        "parts": [
+            {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
+            {"match": "*", "optimizer": {"name": "adam"}},
+        ]
+    },
     "step": {"step_size": 1},
     "multi_step": {"milestones": [1]},
     "cosine_warm_restarts": {"t_0": 1},

@@ -94,6 +94,19 @@ def test_one_cycle_finds_its_peak(dataset: Path, tmp_path: Path) -> None:
     assert any("max_lr" in message.message for message in channel.of(Log) if message.level == "warning")
 
 
+def test_the_peak_of_several_optimizers_is_the_first_ones(dataset: Path, tmp_path: Path) -> None:
+    sgd = {"name": "sgd", "lr": 0.02, "momentum": 0.9}
+    parts = [{"match": "*weight", "optimizer": sgd}, {"match": "*", "optimizer": {"name": "adam", "lr": 0.001}}]
+    several = {"optimizer": {"name": "several", "parts": parts}}
+    status, channel = run(start(job(epochs=3, schedule=AUTO, **several), dataset, tmp_path / "work"))
+    assert status == 0, channel.said[-2:]
+    found = channel.of(Started)[0].runtime["lr_find"]["suggestion"]
+    result = answer(start(sweep(**several), dataset, tmp_path / "sweep")).result
+    assert found == result["suggestion"]
+    rates = [value for (_, name, _), value in channel.points().items() if name == "lr"]
+    assert max(rates) <= found < 2 * max(rates)
+
+
 def test_a_resumed_run_keeps_the_peak_it_found(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = job(epochs=4, schedule=AUTO)
     _, whole = run(start(spec, dataset, tmp_path / "whole"))

@@ -213,6 +213,24 @@ def test_a_spec_that_cannot_be_built_is_told(dataset: Path, tmp_path: Path) -> N
     assert failed(start(job(architecture={"name": "nope"}), dataset, tmp_path / "b")).code == "invalid_spec"
 
 
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        (["features.*", "*"], "no parameter matches 'features.*'; there are head.0.weight"),
+        (["head.*", "*"], "parts before it have all to train that '*' matches"),
+        (["*.weight", "head.0.*"], "no part of the optimizer matches head.2.bias, head.4.bias; let the last one"),
+    ],
+)
+def test_parts_of_an_optimizer_that_do_not_fit_what_is_trained_are_told(
+    dataset: Path, tmp_path: Path, patterns: list[str], message: str
+) -> None:
+    parts = [{"match": pattern, "optimizer": {"name": "sgd"}} for pattern in patterns]
+    spec = job(optimizer={"name": "several", "parts": parts}, freeze=["features.*"])
+    problem = failed(start(spec, dataset, tmp_path / "work"))
+    assert problem.code == "invalid_spec"
+    assert problem.message.startswith(message)
+
+
 def test_a_full_disk_is_told(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

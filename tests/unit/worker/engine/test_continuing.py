@@ -52,9 +52,19 @@ def begun_with(spec: JobSpec, packed: Packed, left: Run) -> Run:
         },
         {"schedule": None, "optimizer": {"name": "muon"}, "callbacks": [{"name": "ema", "decay": 0.9}]},
         {"schedule": {"name": "cosine"}, "callbacks": [{"name": "lookahead", "k": 3}, {"name": "keep_best"}]},
+        {
+            "optimizer": {
+                "name": "several",
+                "parts": [
+                    {"match": "head.*", "optimizer": {"name": "muon"}},
+                    {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
+                    {"match": "*", "optimizer": {"name": "adam"}},
+                ],
+            }
+        },
         {"callbacks": [{"name": "swa", "start": 0.5}, {"name": "early_stopping", "patience": 1}]},
     ],
-    ids=["one cycle", "steps", "plateau", "muon and ema", "lookahead", "swa"],
+    ids=["one cycle", "steps", "plateau", "muon and ema", "lookahead", "several", "swa"],
 )
 def test_a_run_that_takes_over_all_ends_as_one_that_was_never_left(
     packed: Packed, tmp_path: Path, changes: dict[str, Any]
