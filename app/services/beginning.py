@@ -108,12 +108,17 @@ def _check_optimizer(spec: JobSpec, begun: Begun, report: Findings) -> None:
     if ours["name"] != theirs["name"]:
         report.add(f"{AT}/optimizer", f"is that of {theirs['name']!r}; this job's is {ours['name']!r}")
     elif _grouping(ours, list(spec.freeze)) != _grouping(theirs, list(begun.spec.get("freeze") or ())):
-        report.add(f"{AT}/optimizer", "remembers parameters in other groups; `groups` and `freeze` must be the same")
+        fields = "`parts`, their `groups`" if ours["name"] == "several" else "`groups`"
+        report.add(f"{AT}/optimizer", f"remembers parameters in other groups; {fields} and `freeze` must be the same")
 
 
 def _grouping(optimizer: Mapping[str, Any], frozen: list[str]) -> list[Any]:
     groups = [(group["match"], group["weight_decay"] is None) for group in optimizer.get("groups", ())]
-    return [groups, optimizer.get("decay_norms_and_biases"), frozen]
+    parts = [
+        (part["match"], part["optimizer"]["name"], _grouping(part["optimizer"], []))
+        for part in optimizer.get("parts", ())
+    ]
+    return [groups, optimizer.get("decay_norms_and_biases"), parts, frozen]
 
 
 def _check_callbacks(spec: JobSpec, begun: Begun, report: Findings) -> None:

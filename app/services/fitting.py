@@ -1,10 +1,9 @@
 """The rules by which the parts of a job fit together, one function a rule; each adds what it finds to a report."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from app.services import sharing
+from app.services import optimizing, sharing
 from core.datasets import DatasetFacts, splits
 from core.spec import AnyJobSpec, EvaluateSpec, ExaminationSpec, JobSpec, TrainingSpec
 from core.spec.callbacks import (
@@ -24,7 +23,7 @@ from core.spec.callbacks import (
 from core.spec.explain import nearest
 from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, contradiction, suited
 from core.spec.metrics import AccuracySpec, AurocSpec, MaeSpec, MetricSpec, TopKSpec
-from core.spec.optimizers import GroupedSpec, LbfgsSpec
+from core.spec.optimizers import LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
 
 
@@ -65,10 +64,8 @@ USUAL = {
     "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED),
     "regression": Usual(MseSpec(), (MaeSpec(),), suited("numbers"), frozenset({"mae", "mse", "rmse", "r2"})),
 }
-WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
 AVERAGES = (EmaSpec, SwaSpec, LookaheadSpec)
 MIXTURES = (MixupSpec, CutmixSpec)
-MAX_NAMES = 30
 MAX_TABLE_CLASSES = 1000
 
 
@@ -190,8 +187,8 @@ def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, repor
 
 def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
     match spec.schedule:
-        case OneCycleSpec(cycle_momentum=True) if spec.optimizer.name in WITHOUT_MOMENTUM:
-            report.add("/schedule/cycle_momentum", f"{spec.optimizer.name!r} has no momentum to cycle; set it to false")
+        case OneCycleSpec(cycle_momentum=True) if named := optimizing.without_momentum(spec.optimizer):
+            report.add("/schedule/cycle_momentum", f"{named} no momentum to cycle; set it to false")
         case OneCycleSpec(pct_start=share) if share * spec.epochs * steps_per_epoch == 1:
             report.add("/schedule/pct_start", "the rise would end at the first step; make it 0, or longer")
         case CyclicSpec(base_lr=lowest, max_lr=highest) if lowest > highest:
@@ -245,22 +242,14 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
                 report.add(f"/callbacks/{index}", "'lbfgs' compares gradients with losses: they must not be clipped")
     for index, callback in enumerate(spec.callbacks):
         if isinstance(callback, FreezeSpec):
-            _check_pattern(f"/callbacks/{index}/match", callback.match, parameter_names, report)
-    if isinstance(spec.optimizer, GroupedSpec):
-        for index, group in enumerate(spec.optimizer.groups):
-            _check_pattern(f"/optimizer/groups/{index}/match", group.match, parameter_names, report)
+            optimizing.check_pattern(f"/callbacks/{index}/match", callback.match, parameter_names, report)
+    optimizing.check_parameters(spec.optimizer, parameter_names, report)
 
 
 def check_freeze(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
     """`parameter_names` are the network's; none if it could not be built."""
     for index, pattern in enumerate(spec.freeze):
-        _check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), parameter_names, report)
-
-
-def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Report) -> None:
-    if names and not any(fnmatchcase(name, pattern) for name in names):
-        known = ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
-        report.add(pointer, f"no parameter matches {pattern!r}; there are {known}")
+        optimizing.check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), parameter_names, report)
 
 
 def check_device(spec: AnyJobSpec, devices: frozenset[str], report: Report) -> None:

@@ -13,7 +13,13 @@ from core.db.tables import DatasetVersionRow, JobRow, OutboxRow
 from tests.support.http_service import SMALL
 
 JSON = {"Content-Type": "application/json"}
+PARTS = [{"match": "0.*", "optimizer": {"name": "sgd"}}, {"match": "*", "optimizer": {"name": "adam"}}]
 LAYERS = [{"type": "flatten"}, {"type": "linear", "out": 10}]
+
+
+def part(optimizer: dict[str, Any], match: str = "*") -> dict[str, Any]:
+    """A job with that third part of its optimizer."""
+    return {"optimizer": {"name": "several", "parts": [*PARTS, {"match": match, "optimizer": optimizer}]}}
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +50,17 @@ def refused(client: TestClient, body: Any) -> dict[str, str]:
         ({"optimizer": {"lr": 1.0}}, "/optimizer", "'name'"),
         ({"optimizer": {"name": "sgd", "lr": -0.1}}, "/optimizer/lr", "greater than 0"),
         ({"optimizer": {"name": "sgd", "lr": 0}}, "/optimizer/lr", "greater than 0"),
+        ({"optimizer": {"name": "several"}}, "/optimizer/parts", "is missing"),
+        ({"optimizer": {"name": "several", "lr": 0.1, "parts": PARTS}}, "/optimizer/lr", "known: 'name', 'parts'"),
+        ({"optimizer": {"name": "several", "parts": PARTS[:1]}}, "/optimizer/parts", "needs 2 to 20 parts, not 1"),
+        ({"optimizer": {"name": "several", "parts": PARTS * 11}}, "/optimizer/parts", "at most 20"),
+        (part({"name": "lbfgs"}), "/optimizer/parts/2/optimizer", "'lbfgs' searches along the gradient of all"),
+        (part({"name": "several", "parts": PARTS}), "/optimizer/parts/2/optimizer", "'several' cannot be one of"),
+        (part({"name": "adma"}), "/optimizer/parts/2/optimizer", "did you mean 'adam'"),
+        (part({"name": "adam", "lrr": 1.0}), "/optimizer/parts/2/optimizer/lrr", "did you mean 'lr'"),
+        (part({"name": "sgd", "lr": 0}), "/optimizer/parts/2/optimizer/lr", "greater than 0"),
+        (part({"name": "sgd", "nesterov": True}), "/optimizer/parts/2/optimizer", "nesterov needs a momentum"),
+        (part({"name": "adam"}, match=""), "/optimizer/parts/2/match", "at least 1 character"),
         ({"loss": {"name": "crossentropy"}}, "/loss", "did you mean 'cross_entropy'"),
         ({"metrics": ["acuracy"]}, "/metrics/0", "did you mean 'accuracy'"),
         ({"schedule": {"name": "onecycle", "max_lr": 1}}, "/schedule", "did you mean 'one_cycle'"),
@@ -78,7 +95,9 @@ def refused(client: TestClient, body: Any) -> dict[str, str]:
 def test_a_wrong_field_is_named_with_its_reason(
     client: TestClient, changes: dict[str, Any], pointer: str, said: str
 ) -> None:
-    assert said in refused(client, SMALL | changes)[pointer]
+    found = refused(client, SMALL | changes)
+    assert said in found[pointer]
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])

@@ -122,6 +122,33 @@ def test_what_the_checkpoint_remembers_must_fit(
     assert plain.status_code == 202, plain.text  # weights alone may begin anything
 
 
+def test_what_several_optimizers_remember_goes_on_with_the_same_parts(
+    client: TestClient, post_job: PostJob, state: State
+) -> None:
+    def optimizer(name: str, *, match: str = "1.*", **options: Any) -> dict[str, Any]:
+        parts = [
+            {"match": match, "optimizer": {"name": name, **options}},
+            {"match": "*", "optimizer": {"name": "adam"}},
+        ]
+        return {"optimizer": {"name": "several", "parts": parts}}
+
+    job_id = str(post_job(**SPEC | optimizer("sgd"), epochs=2)["id"])
+    finish_job(state, job_id)
+    assert post_job(**asked(job_id, resume_from={"optimizer": True}, **optimizer("sgd", lr=0.5)))["state"] == "queued"
+    for other in (
+        optimizer("adam"),
+        optimizer("sgd", match="*weight"),
+        optimizer("sgd", groups=[{"match": "*bias", "lr": 0.1}]),
+    ):
+        found = errors(client, asked(job_id, resume_from={"optimizer": True}, **other))
+        assert found == {
+            "/resume_from/optimizer": "remembers parameters in other groups; `parts`, their `groups` and `freeze` must "
+            "be the same"
+        }
+    found = errors(client, asked(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
+    assert found == {"/resume_from/optimizer": "is that of 'several'; this job's is 'sgd'"}
+
+
 def curve(client: TestClient, job_id: str) -> list[tuple[int, Any]]:
     answer = client.get(f"/v1/jobs/{job_id}/metrics", params={"name": "loss", "split": "valid"}).json()
     return [(point["step"], point["value"]) for series in answer["series"] for point in series["points"]]

@@ -185,6 +185,41 @@ def test_a_succeeded_job_is_extended_by_so_many_epochs_more_than_it_made(
     assert outbox(state).count(("train", job["id"])) == 2
 
 
+def test_several_optimizers_are_shown_with_every_default_filled_in(client: TestClient) -> None:
+    sgd = {"name": "sgd", "momentum": 0.9, "groups": [{"match": "*weight", "lr": 0.5}]}
+    parts = [{"match": "1.*", "optimizer": sgd}, {"match": "*", "optimizer": {"name": "adamw"}}]
+    body = SMALL | {"optimizer": {"name": "several", "parts": parts}, "schedule": {"name": "one_cycle", "max_lr": 0.1}}
+    for kind in ("train", "lr_find"):
+        answer = client.post("/v1/jobs?dry_run=true", json=body | {"kind": kind})
+        assert answer.status_code == 200, answer.text
+        told = answer.json()["spec"]["optimizer"]
+        assert told["name"] == "several"
+        first, second = told["parts"]
+        assert (first["match"], second["match"]) == ("1.*", "*")
+        assert first["optimizer"]["lr"] == 0.01
+        assert first["optimizer"]["groups"] == [{"match": "*weight", "lr": 0.5, "weight_decay": None}]
+        assert second["optimizer"]["betas"] == [0.9, 0.999]
+        assert second["optimizer"]["decay_norms_and_biases"] is False
+    twice = {"optimizer": {"name": "several", "parts": [parts[1], parts[1]]}}
+    wrong = client.post("/v1/jobs?dry_run=true", json=body | twice)
+    assert wrong.status_code == 422
+    assert [error["pointer"] for error in wrong.json()["errors"]] == ["/optimizer/parts/1/match"]
+
+
+def test_a_clone_takes_other_parts_as_a_whole(client: TestClient, post_job: Post) -> None:
+    parts = [
+        {"match": "*bias", "optimizer": {"name": "sgd", "lr": 0.3}},
+        {"match": "*", "optimizer": {"name": "adam", "amsgrad": True}},
+    ]
+    job = post_job(optimizer={"name": "several", "parts": parts})
+    other = [parts[0], {"match": "*", "optimizer": {"name": "rmsprop"}}]
+    clone = client.post(f"/v1/jobs/{job['id']}/clone", json={"optimizer": {"parts": other}}).json()
+    first, second = clone["spec"]["optimizer"]["parts"]
+    assert (first["optimizer"]["lr"], second["optimizer"]["name"]) == (0.3, "rmsprop")
+    alone = client.post(f"/v1/jobs/{job['id']}/clone", json={"optimizer": {"name": "adam"}}).json()
+    assert "parts" not in alone["spec"]["optimizer"]
+
+
 def test_a_clone_is_a_new_job_with_the_changes_merged_in(client: TestClient, post_job: Post) -> None:
     job = post_job(epochs=3, optimizer={"name": "adam", "lr": 0.01, "amsgrad": True}, metrics=["accuracy", "f1"])
     answer = client.post(

@@ -133,6 +133,9 @@ def test_everything_to_choose_from_is_listed_with_its_options(client: TestClient
     adam = next(entry for entry in catalog["optimizers"] if entry["name"] == "adam")
     assert adam["options"]["properties"]["lr"]["default"] == 0.001
     assert "Kingma and Ba" in adam["source"]
+    several = next(entry for entry in catalog["optimizers"] if entry["name"] == "several")
+    parts = several["options"]["$defs"]["OptimizerPartSpec"]["properties"]["optimizer"]["discriminator"]["mapping"]
+    assert {entry["name"] for entry in catalog["optimizers"]} - set(parts) == {"several", "lbfgs"}
     assert {"digits", "synthetic", "fashion_mnist"} <= {entry["name"] for entry in catalog["datasets"]}
 
 

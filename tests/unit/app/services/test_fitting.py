@@ -39,6 +39,44 @@ def test_a_pattern_for_parameters_must_match_one() -> None:
     assert [pointer for pointer, _ in found] == ["/callbacks/1/match"]
 
 
+SGD, ADAM, MUON, ADADELTA = ({"name": name} for name in ("sgd", "adam", "muon", "adadelta"))
+
+
+def several(*parts: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"name": "several", "parts": [{"match": match, "optimizer": optimizer} for match, optimizer in parts]}
+
+
+def test_several_optimizers_have_every_parameter_and_some_each() -> None:
+    resolved(optimizer=several(("head.*", SGD), ("*", ADAM)))
+    ((pointer, reason),) = refusals(optimizer=several(("stem.*", SGD), ("*", ADAM)))
+    assert pointer == "/optimizer/parts/0/match"
+    assert reason.startswith("no parameter matches 'stem.*'; there are features.0.weight, ")
+    ((pointer, reason),) = refusals(optimizer=several(("features.*", SGD), ("*.weight", ADAM)))
+    assert pointer == "/optimizer/parts"
+    assert reason == "no part matches head.0.bias, head.2.bias, head.3.bias; let the last one match '*'"
+    ((pointer, reason),) = refusals(optimizer=several(("*", SGD), ("head.*", ADAM)))
+    assert pointer == "/optimizer/parts/1/match"
+    assert reason == "parts before it have all that 'head.*' matches; put narrower patterns first"
+
+
+def test_a_group_of_a_part_is_among_its_parameters() -> None:
+    grouped = SGD | {"groups": [{"match": "*.bias", "lr": 0.1}, {"match": "features.*", "lr": 0.1}]}
+    ((pointer, reason),) = refusals(optimizer=several(("head.*", grouped), ("*", ADAM)))
+    assert pointer == "/optimizer/parts/0/optimizer/groups/1/match"
+    assert reason.startswith("no parameter matches 'features.*'; there are head.0.weight, head.0.bias, ")
+    resolved(optimizer=several(("*", grouped), ("head.*", ADAM))["parts"][0]["optimizer"])
+
+
+def test_one_of_several_optimizers_has_a_momentum_to_cycle() -> None:
+    one_cycle = {"name": "one_cycle", "max_lr": 0.01}
+    resolved(optimizer=several(("head.*", MUON), ("*", ADAM)), schedule=one_cycle)
+    ((pointer, reason),) = refusals(optimizer=several(("head.*", MUON), ("*", ADADELTA)), schedule=one_cycle)
+    assert (pointer, reason) == (
+        "/schedule/cycle_momentum",
+        "'adadelta' and 'muon' have no momentum to cycle; set it to false",
+    )
+
+
 def test_what_a_decay_spares_is_shown_in_the_resolved_spec() -> None:
     shown = resolved(optimizer={"name": "adamw"}).spec.model_dump()["optimizer"]
     assert shown["decay_norms_and_biases"] is False
