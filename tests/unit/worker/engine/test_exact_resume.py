@@ -115,14 +115,26 @@ SCHEDULES: list[dict[str, Any] | None] = [
 ]
 
 
+OPTIMIZERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{"name": name, "lr": 0.01} for name in ("sgd", "rmsprop", "adagrad", *sorted(MOMENTUM))]
+)
+SEVERAL: st.SearchStrategy[dict[str, Any]] = st.tuples(OPTIMIZERS, OPTIMIZERS).map(
+    lambda two: {
+        "name": "several",
+        "parts": [{"match": "*weight", "optimizer": two[0]}, {"match": "*", "optimizer": two[1]}],
+    }
+)
+
+
 @st.composite
 def jobs(draw: st.DrawFn) -> JobSpec:
-    optimizer = draw(st.sampled_from(["sgd", "rmsprop", "adagrad", *sorted(MOMENTUM)]))
-    schedules = SCHEDULES if optimizer in MOMENTUM else SCHEDULES[:-1]
+    optimizer = draw(st.one_of(OPTIMIZERS, SEVERAL))
+    names = {part["optimizer"]["name"] for part in optimizer.get("parts", ())} or {optimizer["name"]}
+    schedules = SCHEDULES if names & MOMENTUM else SCHEDULES[:-1]
     return job(
         architecture=draw(ARCHITECTURES),
         dataset={"name": "synthetic", "train_transforms": draw(TRANSFORMS)},
-        optimizer={"name": optimizer, "lr": 0.01},
+        optimizer=optimizer,
         schedule=draw(st.sampled_from(schedules)),
         callbacks=draw(CALLBACKS),
         precision=draw(st.sampled_from(["fp32", "bf16", "fp16"])),
