@@ -11,7 +11,7 @@ from worker.engine.optimizers import build
 class Composite(torch.optim.Optimizer):
     """Optimizers that share this one's groups and state, which hence hold all there is to hold.
 
-    Groups lie in the order of the parts, `lr` counts as the usual learning rate: schedules keep the ratio of others.
+    Groups lie in the order of the parts. `lr` counts as the usual learning rate: schedules keep others' ratio to it.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], *, lr: float) -> None:
