@@ -57,11 +57,7 @@ class Placement:
 
     def tensor(self, tensor: Tensor) -> Tensor:
         """Move a batch here; to a GPU from pinned memory, without waiting for it."""
-        if self.device.type == "cpu":
-            return tensor
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        return send(tensor, self.device)
 
     def describe(self) -> dict[str, Any]:
         """For the job's record."""
@@ -78,6 +74,15 @@ class Placement:
             "threads": self.threads,
             "torch": str(torch.__version__),
         }
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move it from the host to a device; to a GPU from pinned memory, without waiting for it."""
+    if device.type == "cpu":
+        return tensor
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def place(device: str = "auto", precision: str = "auto", threads: int | Literal["auto"] = "auto") -> Placement:

@@ -3,7 +3,17 @@
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter
 from worker.engine.transforms.combined import RandomApply, RandomChoice, RandomOrder
-from worker.engine.transforms.draws import Stream, Transform, apply, draw, draw_mix, generator
+from worker.engine.transforms.draws import (
+    OnDevice,
+    Stream,
+    Transform,
+    apply,
+    apply_on_device,
+    draw,
+    draw_mix,
+    generator,
+    works_on_device,
+)
 from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
 from worker.engine.transforms.rand_augment import RandAugment
 from worker.engine.transforms.random_crop import RandomCrop
@@ -16,6 +26,7 @@ __all__ = [
     "Affine",
     "ColorJitter",
     "HorizontalFlip",
+    "OnDevice",
     "RandAugment",
     "RandomApply",
     "RandomChoice",
@@ -29,7 +40,9 @@ __all__ = [
     "Transform",
     "VerticalFlip",
     "apply",
+    "apply_on_device",
     "draw",
     "draw_mix",
     "generator",
+    "works_on_device",
 ]

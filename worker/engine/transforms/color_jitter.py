@@ -1,12 +1,29 @@
 """Changes brightness, contrast, saturation and hue of pictures, by one linear map of colours each."""
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.tensors import GREY, beside, grey, of_each, to_bytes
 
-GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 TO_YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=np.float32)
 FROM_YIQ = np.linalg.inv(TO_YIQ)
+
+
+class Jitter(NamedTuple):
+    """What is done to each picture: its colours, through `maps` (B, 3, 3), times `scale` (B,), plus grey times `pull`.
+
+    Attributes:
+        pull: (B,), of the picture's mean grey.
+        maps: from RGB to RGB; None where colours stay.
+    """
+
+    scale: Draws
+    pull: Draws
+    maps: Draws | None
 
 
 class ColorJitter:
@@ -25,18 +42,35 @@ class ColorJitter:
         self._spreads = np.array([brightness, contrast, saturation, hue], dtype=np.float32)
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        spread = self._spreads * (2 * draws - 1)
-        brightness, contrast = 1 + spread[:, 0], 1 + spread[:, 1]
-        colours = images.astype(np.float32)
         is_coloured = images.shape[3] == len(GREY)
-        grey = (colours @ GREY if is_coloured else colours.mean(axis=3)).mean(axis=(1, 2))
-        if is_coloured and self._spreads[2:].any():
-            maps = _colour_maps(1 + spread[:, 2], 2 * np.pi * spread[:, 3])
+        scale, pull, maps = self._jitter(draws, is_coloured=is_coloured)
+        colours = images.astype(np.float32)
+        mean = (colours @ GREY if is_coloured else colours.mean(axis=3)).mean(axis=(1, 2))
+        if maps is not None:
             colours = np.einsum("bhwc,bdc->bhwd", colours, maps)
-        scale, shift = brightness * contrast, (1 - contrast) * brightness * grey
-        changed = colours * scale[:, None, None, None] + shift[:, None, None, None]
+        changed = colours * scale[:, None, None, None] + (pull * mean)[:, None, None, None]
         bytes_again: Images = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
         return bytes_again
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        _, height, width, channels = images.shape
+        is_coloured = channels == len(GREY)
+        scale, pull, maps = self._jitter(draws, is_coloured=is_coloured)
+        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # exact, so that no other picture of the batch matters
+        mean = (grey(sums) if is_coloured else sums.sum(dim=1) / channels) / (height * width)
+        colours = images.to(torch.float32)
+        if maps is not None:
+            into = beside(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
+            red, green, blue = (colours[..., i : i + 1] * into[..., i] for i in range(3))
+            colours = red + green + blue
+        return to_bytes(colours * of_each(images, scale) + of_each(images, pull) * mean[:, None, None, None])
+
+    def _jitter(self, draws: Draws, *, is_coloured: bool) -> Jitter:
+        spread = self._spreads * (2 * draws - 1)
+        brightness, contrast = 1 + spread[:, 0], 1 + spread[:, 1]
+        changes_colours = is_coloured and self._spreads[2:].any()
+        maps = _colour_maps(1 + spread[:, 2], 2 * np.pi * spread[:, 3]) if changes_colours else None
+        return Jitter(brightness * contrast, (1 - contrast) * brightness, maps)
 
 
 def _colour_maps(saturation: Draws, angle: Draws) -> Draws:

@@ -1,13 +1,14 @@
 """Transforms of transforms: all or none, one of several, or several in any order, by chance for each picture."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images, Transform, apply
-
-Mask = NDArray[np.bool_]
+from worker.engine.transforms.draws import Draws, Images, Transform, apply, apply_on_device
+from worker.engine.transforms.tensors import Mask, change_some
 
 
 class _Combined:
@@ -16,20 +17,24 @@ class _Combined:
     num_own = 1
 
     def __init__(self, parts: Sequence[Transform]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
 
     @property
     def num_draws(self) -> int:
-        return self.num_own + sum(part.num_draws for part in self._parts)
+        return self.num_own + sum(part.num_draws for part in self.parts)
 
     def _draws_of(self, place: int, draws: Draws) -> Draws:
-        start = self.num_own + sum(part.num_draws for part in self._parts[:place])
-        return draws[:, start : start + self._parts[place].num_draws]
+        start = self.num_own + sum(part.num_draws for part in self.parts[:place])
+        return draws[:, start : start + self.parts[place].num_draws]
 
     def _change(self, images: Images, draws: Draws, place: int, chosen: Mask) -> None:
         """Let one part change the chosen ones, in place."""
         if chosen.any():
-            images[chosen] = self._parts[place](images[chosen], self._draws_of(place, draws)[chosen])
+            images[chosen] = self.parts[place](images[chosen], self._draws_of(place, draws)[chosen])
+
+    def _change_on_device(self, images: Tensor, draws: Draws, place: int, chosen: Mask) -> Tensor:
+        own = self._draws_of(place, draws)[chosen]
+        return change_some(images, chosen, lambda some: apply_on_device([self.parts[place]], some, own))
 
 
 class RandomApply(_Combined):
@@ -40,20 +45,37 @@ class RandomApply(_Combined):
         self._p = p
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        chosen, changed = draws[:, 0] < self._p, images.copy()
+        chosen, changed = self._chosen(draws), images.copy()
         if chosen.any():
-            changed[chosen] = apply(self._parts, images[chosen], draws[chosen, self.num_own :])
+            changed[chosen] = apply(self.parts, images[chosen], draws[chosen, self.num_own :])
         return changed
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        chosen = self._chosen(draws)
+        own = draws[chosen, self.num_own :]
+        return change_some(images, chosen, lambda some: apply_on_device(self.parts, some, own))
+
+    def _chosen(self, draws: Draws) -> Mask:
+        return draws[:, 0] < self._p
 
 
 class RandomChoice(_Combined):
     """One of the parts. Source: `torchvision.transforms.RandomChoice`."""
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        choice, changed = np.floor(draws[:, 0] * len(self._parts)), images.copy()
-        for place in range(len(self._parts)):
+        choice, changed = self._choice(draws), images.copy()
+        for place in range(len(self.parts)):
             self._change(changed, draws, place, choice == place)
         return changed
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        choice = self._choice(draws)
+        for place in range(len(self.parts)):
+            images = self._change_on_device(images, draws, place, choice == place)
+        return images
+
+    def _choice(self, draws: Draws) -> NDArray[np.intp]:
+        return np.floor(draws[:, 0] * len(self.parts)).astype(np.intp)
 
 
 class RandomOrder(_Combined):
@@ -61,11 +83,19 @@ class RandomOrder(_Combined):
 
     def __init__(self, parts: Sequence[Transform]) -> None:
         super().__init__(parts)
-        self.num_own = len(self._parts)
+        self.num_own = len(self.parts)
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        order, changed = draws[:, : self.num_own].argsort(axis=1, kind="stable"), images.copy()
-        for turn in range(len(self._parts)):
-            for place in range(len(self._parts)):
-                self._change(changed, draws, place, order[:, turn] == place)
+        order, changed = self._order(draws), images.copy()
+        for turn, place in product(range(self.num_own), repeat=2):
+            self._change(changed, draws, place, order[:, turn] == place)
         return changed
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        order = self._order(draws)
+        for turn, place in product(range(self.num_own), repeat=2):
+            images = self._change_on_device(images, draws, place, order[:, turn] == place)
+        return images
+
+    def _order(self, draws: Draws) -> NDArray[np.intp]:
+        return draws[:, : self.num_own].argsort(axis=1, kind="stable")

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]
 Draws = np.ndarray[Any, np.dtype[np.float32]]
@@ -20,6 +21,18 @@ class Transform(Protocol):
 
     def __call__(self, images: Images, draws: Draws) -> Images:
         """Return pictures like `images`, uint8 (B, H, W, C), by `draws`, (B, num_draws) in [0, 1)."""
+        ...
+
+
+@runtime_checkable
+class OnDevice(Transform, Protocol):
+    """Also changes batches that lie on a device, by the same parameters, without a loop over pictures."""
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        """Return pictures like `images`, uint8 (B, H, W, C), on the same device; `draws` are on the host.
+
+        Equal to the host's to a rounding, or to what two ways to interpolate differ by.
+        """
         ...
 
 
@@ -58,5 +71,25 @@ def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Imag
     start = 0
     for transform in transforms:
         images = transform(images, draws[:, start : start + transform.num_draws])
+        start += transform.num_draws
+    return images
+
+
+def works_on_device(transform: Transform) -> TypeGuard[OnDevice]:
+    """Whether it has the form for tensors, and so have all its parts, where it is made of others."""
+    return isinstance(transform, OnDevice) and all(map(works_on_device, getattr(transform, "parts", ())))
+
+
+def apply_on_device(transforms: Sequence[Transform], images: Tensor, draws: Draws) -> Tensor:
+    """The same as `apply`, where the pictures lie.
+
+    Raises:
+        TypeError: one of them works on the host alone.
+    """
+    start = 0
+    for transform in transforms:
+        if not isinstance(transform, OnDevice):
+            raise TypeError(f"{type(transform).__name__} works on the host alone")
+        images = transform.on_device(images, draws[:, start : start + transform.num_draws])
         start += transform.num_draws
     return images

@@ -2,7 +2,11 @@
 
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.tensors import Mask, of_each
 
 
 class _Flip:
@@ -14,11 +18,17 @@ class _Flip:
         self._p = p
 
     def __call__(self, images: Images, draws: Draws) -> Images:
-        chosen = draws[:, 0] < self._p
+        chosen = self._chosen(draws)
         flipped = images.copy()
         source = images[:, ::-1] if self.axis == 1 else images[:, :, ::-1]
         flipped[chosen] = source[chosen]
         return flipped
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        return torch.where(of_each(images, self._chosen(draws)), images.flip(self.axis), images)
+
+    def _chosen(self, draws: Draws) -> Mask:
+        return draws[:, 0] < self._p
 
 
 class HorizontalFlip(_Flip):

@@ -1,12 +1,18 @@
 """A policy without a search: a few of many changes for each picture, all of one strength."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.rand_augment_tensors import TENSOR_CHANGES, TensorChange
+from worker.engine.transforms.tensors import Mask, change_some, of_each
+from worker.engine.transforms.warp import Maps, warp
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 """(H, W, C)"""
@@ -26,12 +32,31 @@ class RandAugment:
 
     def __call__(self, images: Images, draws: Draws) -> Images:
         changed = images.copy()
-        for first in range(0, self.num_draws, 2):
-            chosen = np.floor(draws[:, first] * len(CHANGES)).astype(np.intp)
-            levels = np.where(draws[:, first + 1] < 0.5, -self._level, self._level)
+        for chosen, levels in self._turns(draws):
             for i, (place, level) in enumerate(zip(chosen, levels, strict=True)):
                 changed[i] = CHANGES[place](changed[i], float(level))
         return changed
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        _, height, width, _ = images.shape
+        for chosen, levels in self._turns(draws):
+            for place, change in enumerate(TENSOR_CHANGES):
+                images = _change_on_device(images, chosen == place, levels, change)
+            is_moved = chosen >= FIRST_MOVE
+            moves = zip(chosen[is_moved] - FIRST_MOVE, levels[is_moved], strict=True)
+            maps = np.array([_map(move, level, height, width) for move, level in moves])
+            images = change_some(images, is_moved, partial(warp, maps=maps))
+        return images
+
+    def _turns(self, draws: Draws) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Change after change: which of all, and its level, for each picture."""
+        for first in range(0, self.num_draws, 2):
+            chosen = np.floor(draws[:, first] * len(CHANGES)).astype(np.intp)
+            yield chosen, np.where(draws[:, first + 1] < 0.5, -self._level, self._level)
+
+
+def _change_on_device(images: Tensor, chosen: Mask, levels: NDArray[np.float64], change: TensorChange) -> Tensor:
+    return change_some(images, chosen, lambda some: change(some, of_each(some, levels[chosen])))
 
 
 def _towards(other: Picture | float) -> Change:
@@ -78,36 +103,46 @@ def _equalize(picture: Picture, _level: float) -> Picture:
     return np.stack(channels, axis=2)
 
 
-def _warp(picture: Picture, matrix: list[list[float]]) -> Picture:
-    """By a map from source to target, about the centre; what comes in is black."""
-    height, width, channels = picture.shape
-    linear = np.array(matrix)
+def _rotate(level: float, _height: int, _width: int) -> Maps:
+    cos, sin = np.cos(np.deg2rad(30 * level)), np.sin(np.deg2rad(30 * level))
+    return np.array([[cos, sin, 0.0], [-sin, cos, 0.0]])
+
+
+def _shear_x(level: float, _height: int, _width: int) -> Maps:
+    return np.array([[1.0, 0.3 * level, 0.0], [0.0, 1.0, 0.0]])
+
+
+def _shear_y(level: float, _height: int, _width: int) -> Maps:
+    return np.array([[1.0, 0.0, 0.0], [0.3 * level, 1.0, 0.0]])
+
+
+def _translate_x(level: float, _height: int, width: int) -> Maps:
+    return np.array([[1.0, 0.0, 0.45 * level * width], [0.0, 1.0, 0.0]])
+
+
+def _translate_y(level: float, height: int, _width: int) -> Maps:
+    return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * level * height]])
+
+
+MOVES: tuple[Callable[[float, int, int], Maps], ...] = (_rotate, _shear_x, _shear_y, _translate_x, _translate_y)
+"""Maps from source to target about the centre, (2, 3), by level, height and width."""
+
+
+def _map(move: int, level: float, height: int, width: int) -> Maps:
+    """From source to target pixels."""
+    linear = MOVES[move](level, height, width)
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     linear[:, 2] += centre - linear[:, :2] @ centre
+    return linear
+
+
+def _moved(move: int, picture: Picture, level: float) -> Picture:
+    """What comes in is black."""
+    height, width, channels = picture.shape
+    linear = _map(move, level, height, width)
     parts = [np.ascontiguousarray(picture[:, :, first : first + 4]) for first in range(0, channels, 4)]
     warped = [cv2.warpAffine(part, linear, (width, height)).reshape(part.shape) for part in parts]
     return np.concatenate(warped, axis=2)
-
-
-def _rotate(picture: Picture, level: float) -> Picture:
-    cos, sin = np.cos(np.deg2rad(30 * level)), np.sin(np.deg2rad(30 * level))
-    return _warp(picture, [[cos, sin, 0.0], [-sin, cos, 0.0]])
-
-
-def _shear_x(picture: Picture, level: float) -> Picture:
-    return _warp(picture, [[1.0, 0.3 * level, 0.0], [0.0, 1.0, 0.0]])
-
-
-def _shear_y(picture: Picture, level: float) -> Picture:
-    return _warp(picture, [[1.0, 0.0, 0.0], [0.3 * level, 1.0, 0.0]])
-
-
-def _translate_x(picture: Picture, level: float) -> Picture:
-    return _warp(picture, [[1.0, 0.0, 0.45 * level * picture.shape[1]], [0.0, 1.0, 0.0]])
-
-
-def _translate_y(picture: Picture, level: float) -> Picture:
-    return _warp(picture, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * level * picture.shape[0]]])
 
 
 CHANGES: tuple[Change, ...] = (
@@ -120,9 +155,6 @@ CHANGES: tuple[Change, ...] = (
     _solarize,
     _autocontrast,
     _equalize,
-    _rotate,
-    _shear_x,
-    _shear_y,
-    _translate_x,
-    _translate_y,
+    *(partial(_moved, move) for move in range(len(MOVES))),
 )
+FIRST_MOVE = len(CHANGES) - len(MOVES)

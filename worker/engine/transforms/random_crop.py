@@ -3,8 +3,12 @@
 from typing import Literal
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.tensors import beside
 
 
 class RandomCrop:
@@ -22,8 +26,33 @@ class RandomCrop:
         pad = self._padding
         around = ((0, 0), (pad, pad), (pad, pad), (0, 0))
         padded = np.pad(images, around) if self._mode == "constant" else np.pad(images, around, mode="reflect")
-        tops, lefts = np.floor(draws * (2 * pad + 1)).astype(np.intp).T
+        tops, lefts = self._corners(draws)
         cropped = np.empty_like(images)
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
             cropped[i] = padded[i, top : top + height, left : left + width]
         return cropped
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        count, height, width, _ = images.shape
+        tops, lefts = beside(images, self._corners(draws))
+        rows, columns = self._lines(images, tops, height), self._lines(images, lefts, width)
+        each = torch.arange(count, device=images.device)[:, None, None]
+        cropped = images[each, rows[:, :, None], columns[:, None, :]]
+        if self._mode == "constant":
+            is_outside = (rows < 0)[:, :, None] | (columns < 0)[:, None, :]
+            cropped = cropped.masked_fill(is_outside[..., None], 0)
+        return cropped
+
+    def _corners(self, draws: Draws) -> NDArray[np.intp]:
+        """Tops and lefts in the padded picture, (2, B)."""
+        return np.floor(draws * (2 * self._padding + 1)).astype(np.intp).T
+
+    def _lines(self, images: Tensor, begins: Tensor, length: int) -> Tensor:
+        """Which of the picture's lines a cut has that begins there, (B, length); -1 is black."""
+        lines = np.arange(length)
+        padded = (
+            np.pad(lines, self._padding, constant_values=-1)
+            if self._mode == "constant"
+            else np.pad(lines, self._padding, mode="reflect")
+        )
+        return beside(images, padded)[begins[:, None] + torch.arange(length, device=images.device)]

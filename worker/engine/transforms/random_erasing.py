@@ -1,8 +1,14 @@
 """Blackens a box in some of the pictures."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.tensors import beside
+
+Boxes = tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]
+"""Tops, lefts, heights and widths, in pixels, (B,) each."""
 
 
 class RandomErasing:
@@ -21,16 +27,27 @@ class RandomErasing:
     def __call__(self, images: Images, draws: Draws) -> Images:
         _, height, width, _ = images.shape
         erased = images.copy()
-        tops, lefts, heights, widths = boxes(draws[:, 1:], self._scale, self._ratio, height, width)
-        for i in np.flatnonzero(draws[:, 0] < self._p):
+        tops, lefts, heights, widths = self._boxes(draws, height, width)
+        for i in np.flatnonzero(heights):
             erased[i, tops[i] : tops[i] + heights[i], lefts[i] : lefts[i] + widths[i]] = 0
         return erased
 
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        _, height, width, _ = images.shape
+        sides = beside(images, np.stack(self._boxes(draws, height, width)))
+        tops, lefts, heights, widths = sides[:, :, None]
+        y, x = (torch.arange(side, device=images.device) for side in (height, width))
+        is_tall, is_wide = (tops <= y) & (y < tops + heights), (lefts <= x) & (x < lefts + widths)
+        return images.masked_fill((is_tall[:, :, None] & is_wide[:, None, :])[..., None], 0)
 
-def boxes(
-    draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], height: int, width: int
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]:
-    """Tops, lefts, heights and widths, in pixels, of a box a picture, by four numbers each.
+    def _boxes(self, draws: Draws, height: int, width: int) -> Boxes:
+        """Those of pictures that are not chosen are of no height."""
+        tops, lefts, heights, widths = boxes(draws[:, 1:], self._scale, self._ratio, height, width)
+        return tops, lefts, np.where(draws[:, 0] < self._p, heights, 0), widths
+
+
+def boxes(draws: Draws, scale: tuple[float, float], ratio: tuple[float, float], height: int, width: int) -> Boxes:
+    """A box a picture, by four numbers each.
 
     Area and logarithm of the ratio are uniform; a side that would be too long is cut.
     """

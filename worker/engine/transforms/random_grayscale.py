@@ -1,9 +1,11 @@
 """Takes the colours out of some of the pictures."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from worker.engine.transforms.color_jitter import GREY
 from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.tensors import GREY, Mask, grey, of_each, to_bytes
 
 
 class RandomGrayscale:
@@ -21,7 +23,16 @@ class RandomGrayscale:
     def __call__(self, images: Images, draws: Draws) -> Images:
         if images.shape[3] != len(GREY):
             return images  # there is none to be taken out
-        chosen = draws[:, 0] < self._p
+        chosen = self._chosen(draws)
         changed = images.copy()
         changed[chosen] = np.rint(images[chosen] @ GREY).astype(np.uint8)[..., None]
         return changed
+
+    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+        if images.shape[3] != len(GREY):
+            return images
+        without = to_bytes(grey(images.to(torch.float32)))[..., None]
+        return torch.where(of_each(images, self._chosen(draws)), without, images)
+
+    def _chosen(self, draws: Draws) -> Mask:
+        return draws[:, 0] < self._p

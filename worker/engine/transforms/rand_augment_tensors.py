@@ -1,0 +1,79 @@
+"""The policy's changes that move nothing, of tensors: all pictures that chose a change at once."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.engine.transforms.tensors import beside, to_bytes
+
+TensorChange = Callable[[Tensor, Tensor], Tensor]
+"""Of pictures, uint8 (B, H, W, C), by levels in -1..1, float32 (B, 1, 1, 1)."""
+BYTES = 256
+
+
+def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
+    factors = 1 + 0.9 * levels
+    return to_bytes(factors * images.to(torch.float32) + (1 - factors) * other)
+
+
+def _contrast(images: Tensor, levels: Tensor) -> Tensor:
+    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # exact, whatever else is in the batch
+    return _blend(images, sums / images[0].numel(), levels)
+
+
+def _saturation(images: Tensor, levels: Tensor) -> Tensor:
+    return _blend(images, images.sum(dim=3, keepdim=True, dtype=torch.int64) / images.shape[3], levels)
+
+
+def _sharpness(images: Tensor, levels: Tensor) -> Tensor:
+    """Towards the mean of nine pixels, rounded; the picture is mirrored at its border."""
+    _, height, width, _ = images.shape
+    rows, columns = (beside(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
+    around = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
+    of_rows = around[:, :-2] + around[:, 1:-1] + around[:, 2:]
+    sums = of_rows[:, :, :-2] + of_rows[:, :, 1:-1] + of_rows[:, :, 2:]
+    return _blend(images, (sums / 9).round(), levels)
+
+
+def _posterize(images: Tensor, levels: Tensor) -> Tensor:
+    dropped = (4 * levels.abs()).round().to(torch.uint8)
+    return images >> dropped << dropped
+
+
+def _solarize(images: Tensor, levels: Tensor) -> Tensor:
+    return torch.where(images >= BYTES * (1 - levels.abs()), 255 - images, images)
+
+
+def _autocontrast(images: Tensor, _levels: Tensor) -> Tensor:
+    low, high = (images.amin((1, 2), keepdim=True).float(), images.amax((1, 2), keepdim=True).float())
+    is_flat = high == low
+    span = torch.where(is_flat, 255.0, high - low)
+    return to_bytes((images - low.masked_fill(is_flat, 0.0)) * (255.0 / span))
+
+
+def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
+    """Each channel by its histogram, as OpenCV does: its darkest value becomes 0, one that is flat stays."""
+    count, height, width, channels = images.shape
+    values = images.permute(0, 3, 1, 2).reshape(count * channels, height * width).to(torch.int64)
+    counts = torch.zeros(len(values), BYTES, dtype=torch.int64, device=images.device)
+    counts.scatter_add_(1, values, torch.ones_like(values))
+    darkest = counts.gather(1, values.amin(1, keepdim=True))
+    scale = 255 / (height * width - darkest).to(torch.float32)
+    levelled = to_bytes((counts.cumsum(1) - darkest) * scale).to(torch.int64)
+    equal = torch.where(darkest == height * width, values, levelled.gather(1, values))
+    return equal.to(torch.uint8).reshape(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
+
+
+TENSOR_CHANGES: tuple[TensorChange, ...] = (
+    lambda images, _levels: images,
+    lambda images, levels: _blend(images, 0.0, levels),  # brightness
+    _contrast,
+    _saturation,
+    _sharpness,
+    _posterize,
+    _solarize,
+    _autocontrast,
+    _equalize,
+)
