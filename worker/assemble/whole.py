@@ -36,6 +36,7 @@ from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward
 from worker.engine.transfer import Transferred, Weights, freeze, frozen_norms, transfer
+from worker.engine.transforms import works_on_device
 
 T = TypeVar("T")
 USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
@@ -212,7 +213,8 @@ def _train_batches(
     mixture: Mixture | None,
 ) -> ArrayBatches:
     made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
-    kind = ResidentBatches if not made and fits_on_device(train.images, placement) else ArrayBatches
+    is_resident = all(map(works_on_device, made)) and fits_on_device(train.images, placement)
+    kind = ResidentBatches if is_resident else ArrayBatches
     if train.weights is not None and not train.weights[index].any():
         raise InvalidSpec("every sample that is left to train on has a weight of 0")
     source = Source(train.images, train.targets, index, train.weights)

@@ -15,7 +15,17 @@ from torch import Tensor
 from worker.engine.batch import Batch
 from worker.engine.device import Placement
 from worker.engine.order import AS_THEY_LIE, Index, Order, bounds, even_out
-from worker.engine.transforms import Stream, Transform, apply, draw, draw_mix, generator
+from worker.engine.transforms import (
+    Stream,
+    Transform,
+    apply,
+    apply_on_device,
+    draw,
+    draw_mix,
+    generator,
+    works_on_device,
+)
+from worker.engine.transforms.draws import Draws
 from worker.engine.upload import Upload, Uploader, whole
 
 CHUNK_BYTES = 2**20
@@ -122,8 +132,7 @@ class ArrayBatches:
     def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._ordered(number)
         uploader = Uploader(self._placement.device) if self._placement.device.type == "cuda" else None
-        draws = draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
-        mix = self._mix(number)
+        draws, mix = self._draws(number), self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
             edges = [self._mine(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
             places = np.concatenate([np.arange(begin, end) for begin, end in edges])
@@ -145,6 +154,9 @@ class ArrayBatches:
             split = zip(*(torch.split(tensor, sizes) for tensor in placed), strict=True)
             yield Chunk([Batch(**dict(zip(tensors, parts, strict=True))) for parts in split], upload)
 
+    def _draws(self, number: int) -> Draws | None:
+        return draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
+
     def _mix(self, number: int) -> Tensor | None:
         if self._order.mix_alpha is None:
             return None
@@ -152,7 +164,7 @@ class ArrayBatches:
 
 
 class ResidentBatches(ArrayBatches):
-    """The same batches, of pictures that lie on the device whole; for arrays that fit, and need no transforms."""
+    """The same batches, of pictures that lie on the device whole and are changed there; for arrays that fit."""
 
     def __init__(
         self,
@@ -162,27 +174,36 @@ class ResidentBatches(ArrayBatches):
         order: Order = AS_THEY_LIE,
         transforms: Sequence[Transform] = (),
     ) -> None:
-        if transforms:
-            raise ValueError("resident pictures cannot be transformed")
-        super().__init__(source, placement, batch_size, order, reads_ahead=False)
+        """Transforms must all work on the device.
+
+        Raises:
+            ValueError: one works on the host alone.
+        """
+        if not all(map(works_on_device, transforms)):
+            raise ValueError("pictures on a device cannot be changed by what works on the host alone")
+        super().__init__(source, placement, batch_size, order, transforms, reads_ahead=False)
         self._resident = whole(source.images, placement)
         self._resident_targets = placement.tensor(self._targets)
         self._resident_weights = None if self._weights is None else placement.tensor(self._weights)
 
     def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._ordered(number)
-        rows = self._placement.tensor(torch.from_numpy(self._rows(order, np.arange(len(order)))))
-        placed, mix = self._placement.tensor(torch.from_numpy(order)), self._mix(number)
-        draws = None if mix is None else self._placement.tensor(mix)
+        rows = self._rows(order, np.arange(len(order)))
+        draws, mix = self._draws(number), self._mix(number)
+        placed = self._placement.tensor(torch.from_numpy(order))
+        placed_mix = None if mix is None else self._placement.tensor(mix[torch.from_numpy(rows)])
         for edge in self._bounds[start:]:
             mine = slice(*self._mine(*edge))
             index = placed[mine]
+            images = self._resident[index]
+            if draws is not None:
+                images = apply_on_device(self._transforms, images, draws[rows[mine]])
             yield Chunk(
                 [
                     Batch(
-                        self._resident[index],
+                        images,
                         self._resident_targets[index],
-                        None if draws is None else draws[rows[mine]],
+                        None if placed_mix is None else placed_mix[mine],
                         None if self._resident_weights is None else self._resident_weights[index],
                     )
                 ]

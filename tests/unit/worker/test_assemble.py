@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pytest
 import torch
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from core.errors import InvalidSpec
 from core.spec import callbacks, losses, metrics, optimizers, schedules, transforms
 from models.outputs import NotProbabilities
 from tests.support.training import cpu, job, pack, run_of
-from worker.assemble import assemble, make_schedule
+from worker.assemble import assemble, make_schedule, whole
 from worker.engine.batches import ResidentBatches
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import BatchSchedule, EpochSchedule
@@ -223,6 +224,27 @@ def test_a_top_k_of_more_than_all_classes_is_refused(datasets: dict[Task, Packed
 
 def test_pictures_stay_where_they_are_without_a_gpu(datasets: dict[Task, Packed]) -> None:
     assert not isinstance(run_of(datasets["classification"]).train_batches, ResidentBatches)
+
+
+def test_pictures_that_fit_are_changed_on_the_device_unless_a_transform_works_on_the_host_alone(
+    datasets: dict[Task, Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnTheHost:
+        num_draws = 0
+
+        def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            return images
+
+    monkeypatch.setattr(whole, "fits_on_device", lambda *_: True)
+    every = [asked(name) for name in names_of(transforms.TransformSpec)]
+    dataset = {"name": "synthetic", "train_transforms": every}
+    run = run_of(datasets["classification"], dataset=dataset)
+    assert isinstance(run.train_batches, ResidentBatches)
+    assert not isinstance(run.valid_batches, ResidentBatches)
+    run.loop().fit(run.state)
+    assert run.state.epoch > 0
+    monkeypatch.setattr(whole, "make_transform", lambda _: OnTheHost())
+    assert not isinstance(run_of(datasets["classification"], dataset=dataset).train_batches, ResidentBatches)
 
 
 def test_fewer_pictures_than_a_batch_make_one_batch(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import torch
 from tests.support.training import cpu
 from worker.engine.batch import Batch
 from worker.engine.batches import ArrayBatches, ResidentBatches, Source
-from worker.engine.order import Order, bounds, even_out
-from worker.engine.transforms import Affine, HorizontalFlip, RandomCrop, Transform
+from worker.engine.order import Order, Sampler, bounds, even_out
+from worker.engine.transforms import Affine, HorizontalFlip, RandomApply, RandomCrop, Transform
 
 TRANSFORMS: list[Transform] = [HorizontalFlip(), Affine(degrees=20), RandomCrop(1)]
 
@@ -93,6 +93,54 @@ def test_resident_batches_are_the_same_batches() -> None:
     order = Order(3, sampler="random", drop_last=True)
     plain, resident = ArrayBatches(source(), cpu(), 8, order), ResidentBatches(source(), cpu(), 8, order)
     assert all_equal(list(plain.epoch(4, 2)), list(resident.epoch(4, 2)))
+
+
+@pytest.mark.parametrize("sampler", ["random", "weighted"])
+def test_resident_pictures_are_changed_as_those_of_the_host(sampler: Sampler) -> None:
+    order = Order(3, sampler=sampler, drop_last=True)
+    moving: list[Transform] = [HorizontalFlip(), RandomApply([RandomCrop(1)])]
+    plain, resident = (kind(source(), cpu(), 8, order, moving) for kind in (ArrayBatches, ResidentBatches))
+    assert all_equal(list(plain.epoch(4)), list(resident.epoch(4)))
+    assert not all_equal(list(resident.epoch(4)), list(ResidentBatches(source(), cpu(), 8, order).epoch(4)))
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 6])
+def test_a_resumed_epoch_of_resident_pictures_goes_on_with_the_very_same_batches(start: int) -> None:
+    order = Order(3, sampler="random", drop_last=True, mix_alpha=0.5)
+    whole = list(ResidentBatches(source(), cpu(), 8, order, TRANSFORMS).epoch(2))
+    resumed = list(ResidentBatches(source(), cpu(), 8, order, TRANSFORMS).epoch(2, start))
+    assert all_equal(whole[start:], resumed)
+    mixed = [(batch.draws, again.draws) for batch, again in zip(whole[start:], resumed, strict=True)]
+    assert all(a is not None and b is not None and torch.equal(a, b) for a, b in mixed)
+
+
+def test_resident_pictures_are_changed_alike_by_any_number_of_ranks() -> None:
+    order = Order(3, sampler="random", drop_last=True)
+    whole = ResidentBatches(source(), cpu(), 8, order, TRANSFORMS)
+    ranks = [whole.share(rank, 2).epoch(1) for rank in range(2)]
+    for batch, *parts in zip(whole.epoch(1), *ranks, strict=True):
+        assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
+        assert torch.equal(batch.targets, torch.cat([part.targets for part in parts]))
+
+
+def test_augmentation_of_resident_pictures_does_not_depend_on_the_batch_size() -> None:
+    by_target: list[dict[int, bytes]] = [{}, {}]
+    for found, size in zip(by_target, (4, 16), strict=True):
+        for batch in ResidentBatches(source(), cpu(), size, Order(3, sampler="random"), TRANSFORMS).epoch(1):
+            found |= {int(t): i.numpy().tobytes() for i, t in zip(batch.images, batch.targets, strict=True)}
+    assert len(by_target[0]) == 50
+    assert by_target[0] == by_target[1]
+
+
+def test_resident_pictures_are_not_changed_by_what_works_on_the_host_alone() -> None:
+    class OnTheHost:
+        num_draws = 0
+
+        def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+            return images
+
+    with pytest.raises(ValueError, match="works on the host alone"):
+        ResidentBatches(source(), cpu(), 8, transforms=[OnTheHost()])
 
 
 def test_an_iterator_that_is_left_ends_its_thread() -> None:

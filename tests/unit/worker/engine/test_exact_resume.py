@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from core.spec import JobSpec
 from models import tensor_file
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weigh
 from worker.assemble import assemble
+from worker.assemble import whole as assembly
 from worker.engine import snapshot
 from worker.engine.device import Precision
 from worker.engine.run import Run
@@ -179,11 +181,17 @@ def train(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller job tells no more, and takes minutes to find
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(spec=jobs(), has_weights=st.booleans(), shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)))
+@given(
+    spec=jobs(),
+    has_weights=st.booleans(),
+    is_resident=st.booleans(),
+    shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)),
+)
 def test_any_job_resumes_to_the_bit(
-    packed: dict[bool, Packed], spec: JobSpec, has_weights: bool, shares: tuple[float, float]
+    packed: dict[bool, Packed], spec: JobSpec, has_weights: bool, is_resident: bool, shares: tuple[float, float]
 ) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    fits = patch.object(assembly, "fits_on_device", return_value=is_resident)  # as if the CPU were a GPU
+    with tempfile.TemporaryDirectory() as name, fits:
         whole_channel = Memory()
         dataset = packed[has_weights]
         whole = train(spec, dataset, whole_channel, Path(name) / "whole")

@@ -2,22 +2,40 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from core.datasets.packed import Packed
 from models import bundle
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
-from worker.assemble import assemble
+from worker.assemble import assemble, whole
 from worker.engine import snapshot
 from worker.engine.batches import ArrayBatches, ResidentBatches, Source
 from worker.engine.device import Placement, Precision
 from worker.engine.order import Order
 from worker.engine.relief import Relief
 from worker.engine.run import Run
+from worker.engine.transforms import (
+    Affine,
+    ColorJitter,
+    HorizontalFlip,
+    RandAugment,
+    RandomApply,
+    RandomChoice,
+    RandomCrop,
+    RandomErasing,
+    RandomGrayscale,
+    RandomOrder,
+    RandomPerspective,
+    RandomResizedCrop,
+    Transform,
+    VerticalFlip,
+)
 from worker.protocol import UP
 from worker.reports import Reporter
 
@@ -26,6 +44,20 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 FLIPPED: dict[str, Any] = {"name": "synthetic", "train_transforms": [{"name": "horizontal_flip"}]}
+CHANGES: list[Transform] = [
+    HorizontalFlip(),
+    RandomCrop(4),
+    RandomErasing(),
+    RandomGrayscale(0.5),
+    ColorJitter(0.4, 0.4, 0.4, 0.1),
+    Affine(degrees=30, translate=0.2),
+    RandomPerspective(),
+    RandomResizedCrop(),
+    RandAugment(num_ops=1),
+    RandomApply([Affine(degrees=20)]),
+    RandomChoice([VerticalFlip(1.0), RandomCrop(50, "reflect"), Affine(shear=20)]),
+    RandomOrder([HorizontalFlip(), Affine(degrees=20)]),
+]
 CURVE = {
     "architecture": {"name": "convnet", "channels": [8, 16], "head": [16]},
     "optimizer": {"name": "sgd", "lr": 0.05},
@@ -43,6 +75,15 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
 
 
+@pytest.fixture
+def _short_products() -> Iterator[None]:
+    """Matrix products in TF32, which would put pixels elsewhere."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 def gpu(precision: Precision = "fp32") -> Placement:
     return Placement(torch.device("cuda", 0), precision, threads=1)
 
@@ -53,11 +94,16 @@ def curve(run: Run) -> dict[tuple[str, str, int], float | str]:
     return channel.points()
 
 
-@pytest.mark.parametrize("dataset", [{"name": "synthetic"}, FLIPPED], ids=["resident", "uploaded"])
-def test_the_curve_is_that_of_the_cpu(packed: Packed, dataset: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fits", [True, False], ids=["resident", "uploaded"])
+@pytest.mark.parametrize("dataset", [{"name": "synthetic"}, FLIPPED], ids=["plain", "flipped"])
+def test_the_curve_is_that_of_the_cpu(
+    packed: Packed, dataset: dict[str, Any], fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fits:
+        monkeypatch.setattr(whole, "fits_on_device", lambda *_: False)
     spec = job(**CURVE, dataset=dataset)
     run = assemble(spec, packed, gpu())
-    assert isinstance(run.train_batches, ResidentBatches) is (dataset != FLIPPED)
+    assert isinstance(run.train_batches, ResidentBatches) is fits
     expected = curve(assemble(spec, packed, cpu()))
     for place, value in curve(run).items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
@@ -101,6 +147,21 @@ def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed
             busy = (busy @ busy).clamp(-1, 1)  # the copies are ahead of what is computed
             found.append(batch.images.clone())
         assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("_short_products")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("transform", CHANGES, ids=lambda transform: type(transform).__name__)
+def test_resident_pictures_are_changed_as_on_the_cpu(transform: Transform, channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 31, 45, channels), dtype=np.uint8)
+    source, order = Source(images, np.arange(60), np.arange(60)), Order(3, sampler="random")
+    here, there = (ResidentBatches(source, place, 8, order, [transform]) for place in (cpu(), gpu()))
+    for expected, found in zip(here.epoch(1), there.epoch(1), strict=True):
+        assert found.images.device.type == "cuda"
+        assert (expected.images.int() - found.images.cpu()).abs().max() <= 1
+    resumed = list(there.epoch(1, 5))
+    rest = list(there.epoch(1))[5:]
+    assert all(torch.equal(a.images, b.images) for a, b in zip(resumed, rest, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
