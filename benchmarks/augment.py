@@ -4,7 +4,7 @@
 
 64x64 JPEG files of smooth noise, degrees 15, shift 0.1, bilinear, batches of 64 as float32 in 0..1. Sides: DataLoader
 over ImageFolder with RandomAffine per picture (in this process, and with --workers); the packed form with OpenCV, as
-the service does; the packed form with one `grid_sample` a batch.
+the service does on a CPU; the packed form as tensors, as the service does on a GPU, but on this CPU.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
@@ -26,7 +26,7 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from worker.engine.batches import ArrayBatches, Source  # noqa: E402 - the repository's root comes first
+from worker.engine.batches import ArrayBatches, ResidentBatches, Source  # noqa: E402 - the repository's root comes first
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
 from worker.engine.order import Order  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
@@ -54,35 +54,14 @@ def image_folder(folder: Path, workers: int) -> Callable[[], None]:
     return lambda: _use(images for images, _ in loader)
 
 
-def packed(images: np.ndarray, threads: int) -> Callable[[], None]:
+def packed(images: np.ndarray, threads: int, kind: type[ArrayBatches]) -> Callable[[], None]:
     source = Source(images, np.arange(len(images)), np.arange(len(images)))
     placement = place("cpu", "fp32", threads)
-    batches = ArrayBatches(source, placement, BATCH, Order(0, sampler="random"), [Affine(DEGREES, SHIFT)])
+    batches = kind(source, placement, BATCH, Order(0, sampler="random"), [Affine(DEGREES, SHIFT)])
     numbers = iter(range(10**6))
     return lambda: _use(
         batch.images.permute(0, 3, 1, 2).float().div(255) for batch in batches.epoch(next(numbers))
     )  # fmt: skip
-
-
-def grid_sample(images: np.ndarray) -> Callable[[], None]:
-    """The same for a whole batch in torch, each picture with its own matrix."""
-    whole = torch.from_numpy(images)
-
-    def epoch() -> None:
-        _use(_warped(whole[index]) for index in torch.randperm(len(whole)).split(BATCH))
-
-    return epoch
-
-
-def _warped(images: Tensor) -> Tensor:
-    angle = torch.deg2rad(DEGREES * (2 * torch.rand(len(images)) - 1))
-    theta = torch.zeros(len(images), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = angle.cos()
-    theta[:, 0, 1], theta[:, 1, 0] = -angle.sin(), angle.sin()
-    theta[:, :, 2] = 2 * SHIFT * (2 * torch.rand(len(images), 2) - 1)
-    floats = images.permute(0, 3, 1, 2).float().div(255)
-    grid = nn.functional.affine_grid(theta, list(floats.shape), align_corners=False)
-    return nn.functional.grid_sample(floats, grid, align_corners=False)
 
 
 def _use(batches: Iterator[Tensor]) -> None:
@@ -105,9 +84,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         as_files(images, Path(name))
         sides = {
-            "packed": packed(images, options.threads),
+            "packed": packed(images, options.threads, ArrayBatches),
             "ImageFolder": image_folder(Path(name), 0),
-            "grid_sample": grid_sample(images),
+            "packed, as on a device": packed(images, options.threads, ResidentBatches),
         }
         if options.workers:
             sides[f"ImageFolder, {options.workers} workers"] = image_folder(Path(name), options.workers)
