@@ -11,7 +11,7 @@ KEEP_ALIVE_S = 65  # longer than clients keep idle connections, so that the serv
 
 
 def main() -> None:
-    where = sys.argv[1]
+    where = sys.argv[1] if len(sys.argv) > 1 else ""
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
@@ -22,17 +22,22 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_OF_UP_S if where.isdecimal() else DRAIN_S,
     )
-    if where.isdecimal():
-        # `uvicorn --fd` would take it for a Unix socket, and keep a second descriptor open while it drains.
-        listener = socket.socket(fileno=int(where))
-    else:
-        config.host, _, port = where.rpartition(":")
-        config.port = int(port)
-        listener = config.bind_socket()
     server = uvicorn.Server(config)
-    server.run(sockets=[listener])
+    server.run(sockets=[listener_of(where, config)])
     if not server.started:
         sys.exit(3)
+
+
+def listener_of(where: str, config: uvicorn.Config) -> socket.socket:
+    """The socket to listen on, by its descriptor or by an address; ends the process where `where` is neither."""
+    if where.isdecimal():
+        # `uvicorn --fd` would take it for a Unix socket, and keep a second descriptor open while it drains.
+        return socket.socket(fileno=int(where))
+    host, _, port = where.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        sys.exit("usage: python -m candela.serve HOST:PORT, such as 0.0.0.0:8000 or [::]:8000")
+    config.host, config.port = host.strip("[]"), int(port)
+    return config.bind_socket()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,31 @@ from tests.support.processes import wait_for
 from tests.support.s3 import free_ports
 from tests.support.servers import RedisServer
 
-pytestmark = pytest.mark.services
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
+@pytest.mark.parametrize("where", [[], [""], ["8000x"], [":8000"], ["127.0.0.1:"], ["127.0.0.1:70000"]])
+def test_an_address_that_is_none_is_refused_in_one_line(where: list[str]) -> None:
+    command = [sys.executable, "-m", "candela.serve", *where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: python -m candela.serve HOST:PORT")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_it_listens_where_it_is_told_and_ends_when_asked(
-    sqlite_template: Path, tmp_path: Path, valkey: RedisServer
+    host: str, sqlite_template: Path, tmp_path: Path, valkey: RedisServer
 ) -> None:
+    if host == "[::1]" and not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
     (port,) = free_ports(1)
     environment = {
         **os.environ,
@@ -27,14 +47,14 @@ def test_it_listens_where_it_is_told_and_ends_when_asked(
         "CANDELA_DATABASE_URL": f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'candela.db')}",
         "CANDELA_REDIS_URL": valkey.url,
     }
-    command = [sys.executable, "-m", "candela.serve", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "candela.serve", f"{host}:{port}"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as api:
         try:
 
             def answers() -> bool:
                 assert api.poll() is None, "it ended"
                 try:
-                    return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200
+                    return httpx.get(f"http://{host}:{port}/health/ready", timeout=5).status_code == 200
                 except httpx.TransportError:
                     return False
 
