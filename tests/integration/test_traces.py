@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.collector import Collector, collector
 from tests.support.predicting import PICTURE, House, house
+from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
@@ -61,8 +63,12 @@ def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log
 ) -> None:
     answer = api.http.get("/v1/models/small", headers={"X-Request-ID": "find-me"})
     assert answer.status_code == 200
-    log = [json.loads(line) for line in (api.home / "api.log").read_text().splitlines() if "find-me" in line]
-    (line,) = [line for line in log if line["event"] == "http.answered"]
+
+    def logged() -> list[Any]:
+        lines = [json.loads(line) for line in (api.home / "api.log").read_text().splitlines() if "find-me" in line]
+        return [line for line in lines if line["event"] == "http.answered"]
+
+    (line,) = wait_for(logged, "its line, which is written after the answer")
     (span,) = spans.of(line["trace_id"], 1).values()
     assert span.span_id == line["parent_span_id"]
     assert (span.name, span.parent_id) == ("GET /v1/models/{name}", "")

@@ -1,5 +1,6 @@
 """Lines of the log that are written without structlog's chain say what it says."""
 
+import asyncio
 import json
 import logging
 import os
@@ -34,6 +35,36 @@ def test_both_ways_write_the_same_line(capfd: pytest.CaptureFixture[str]) -> Non
     times = [line.pop("timestamp") for line in (slow, quick)]
     assert slow == quick == fields | {"request_id": "abc", "trace_id": "def", "event": "http.answered", "level": "info"}
     assert all(len(time) == len("2026-01-01T00:00:00.000000Z") for time in times)
+
+
+def test_lines_of_one_turn_of_a_loop_are_written_together_and_none_is_lost(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logging("INFO")
+    write, sizes = os.write, list[int]()
+
+    def remember(fd: int, text: bytes) -> int:
+        sizes.append(text.count(b"\n"))
+        return write(fd, text)
+
+    def say(number: int) -> None:
+        write_info(structlog.get_logger("x"), "http.answered", {"number": number})
+
+    async def run() -> None:
+        for number in range(3):
+            say(number)
+        await asyncio.sleep(0)
+        say(3)
+        await asyncio.sleep(0)
+        say(4)  # the loop ends before its next turn, or just after it
+
+    monkeypatch.setattr(os, "write", remember)
+    asyncio.run(run())
+    asyncio.run(run())
+    say(5)
+    assert sizes[:2] == [3, 1]
+    said = [json.loads(line)["number"] for line in capfd.readouterr().err.splitlines()]
+    assert said == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5]
 
 
 def test_nothing_is_written_where_the_level_is_higher(capfd: pytest.CaptureFixture[str]) -> None:
