@@ -30,8 +30,8 @@ class InOnePacket:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():  # the client may have left since
             self._transport.write(held)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the transport's own

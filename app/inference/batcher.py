@@ -205,18 +205,18 @@ class Batcher:
             return taken
 
     def _taken(self, size: int, num_sharing: int) -> _Taken:
-        taken, num_dropped, now = _Taken([], [], 0, num_sharing), 0, time.monotonic()
+        batch, gone, num_dropped, now = list[Item](), list[Request](), 0, time.monotonic()
         for queue in self._levels.in_turn():
-            while queue and len(taken.batch) < size:
+            while queue and len(batch) < size:
                 item = queue.popleft()
                 if not (item.request.is_gone or item.request.deadline < now):
-                    taken.batch.append(item)
+                    batch.append(item)
                     continue
                 num_dropped += 1
                 item.request.num_left -= 1
                 if not item.request.num_left:
-                    taken.gone.append(item.request)
-        return taken._replace(num_dropped=num_dropped)
+                    gone.append(item.request)
+        return _Taken(batch, gone, num_dropped, num_sharing)
 
     def _num_sharing(self) -> int:
         """Among how many batches the device is shared, by what is asked of it now."""

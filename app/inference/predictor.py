@@ -80,18 +80,17 @@ class Predictor:
         """
         if self._device.type != "cpu" or ALL_THREADS == 1:
             return
-        self.num_lanes = min(ALL_THREADS, MAX_LANES)
+        self._num_threads = self._enough_threads(batch_size, enough_s)
+        self.num_lanes = min(ALL_THREADS, MAX_LANES) if self._num_threads == ALL_THREADS else 1
+        log.info("network.threads", threads=self._num_threads, lanes=self.num_lanes)
+
+    def _enough_threads(self, batch_size: int, enough_s: float) -> int:
         pictures = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # of rows, 0 is among all categories
         self._num_threads = 1
-        alone_s = self._computed(pictures[:1])
-        if alone_s > LARGE * enough_s:
-            self._num_threads = ALL_THREADS
-            return
+        if self._computed(pictures[:1]) > LARGE * enough_s:
+            return ALL_THREADS
         each_s = self._computed(pictures) / batch_size
-        self._num_threads = min(max(1, math.ceil(each_s / enough_s)), ALL_THREADS)
-        if self._num_threads < ALL_THREADS:
-            self.num_lanes = 1
-        log.info("network.threads", threads=self._num_threads, microseconds_per_picture=round(1e6 * each_s))
+        return min(max(1, math.ceil(each_s / enough_s)), ALL_THREADS)
 
     def share(self, num_sharing: int) -> None:
         """From now on the calling thread computes with its part of the threads: others compute too."""

@@ -3,7 +3,8 @@
     python -m benchmarks.serving.open_loop URL BODY CONTENT_TYPE --rate 600 --seconds 8 [--patience 10]
 
 A time counts from the moment when a request should have left, so that a server which holds the generator up is not
-spared. Connections are kept and reused; a new one is opened where all are taken. Ends with one line of JSON.
+spared. Connections are kept and reused; a new one is opened where all are taken. It goes first on a processor, where it
+may: callers elsewhere would have processors of their own. Ends with one line of JSON.
 """
 
 import argparse

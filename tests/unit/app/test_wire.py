@@ -20,6 +20,9 @@ class Transport:
     def close(self) -> None:
         self.is_closed = True
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
     def get_extra_info(self, name: str) -> str:
         return f"its {name}"
 
@@ -66,6 +69,14 @@ async def test_closing_sends_what_is_held(wire: InOnePacket, transport: Transpor
     assert transport.is_closed
     await asyncio.sleep(0)
     assert transport.packets == [b"head"]
+
+
+async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: InOnePacket, transport: Transport) -> None:
+    wire.write(b"head")
+    transport.is_closed = True
+    await asyncio.sleep(0)
+    wire.close()
+    assert transport.packets == []
 
 
 async def test_an_empty_body_adds_nothing(wire: InOnePacket, transport: Transport) -> None:
