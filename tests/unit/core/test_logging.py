@@ -58,13 +58,21 @@ def test_lines_of_one_turn_of_a_loop_are_written_together_and_none_is_lost(
         await asyncio.sleep(0)
         say(4)  # the loop ends before its next turn, or just after it
 
+    def say_and_stop() -> None:
+        say(5)
+        loop.stop()
+
     monkeypatch.setattr(os, "write", remember)
     asyncio.run(run())
-    asyncio.run(run())
-    say(5)
     assert sizes[:2] == [3, 1]
+    loop = asyncio.new_event_loop()
+    loop.call_soon(say_and_stop)
+    loop.run_forever()
+    loop.close()  # it has no other turn
+    asyncio.run(run())
+    say(6)
     said = [json.loads(line)["number"] for line in capfd.readouterr().err.splitlines()]
-    assert said == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5]
+    assert said == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 6]
 
 
 def test_nothing_is_written_where_the_level_is_higher(capfd: pytest.CaptureFixture[str]) -> None:
