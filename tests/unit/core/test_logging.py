@@ -70,6 +70,7 @@ def test_lines_of_one_turn_of_a_loop_are_written_together_and_none_is_lost(
     loop.run_forever()
     loop.close()  # it has no other turn
     asyncio.run(run())
+    assert sum(sizes) == 11
     say(6)
     said = [json.loads(line)["number"] for line in capfd.readouterr().err.splitlines()]
     assert said == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 6]
