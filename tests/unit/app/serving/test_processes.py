@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,22 @@ def pictures(number: int, side: int = 8) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (number, side, side, 1), dtype=np.uint8))
 
 
+def num_computed(predictors: Predictors, bundle: BundleRef) -> int:
+    return sum(size * duration.count for size, duration in predictors.tally(bundle).batches())
+
+
+@asynccontextmanager
+async def standing_still(predictors: Predictors) -> AsyncIterator[None]:
+    """The networks read nothing until all that is asked meanwhile lies before them."""
+    pid = pid_of(predictors)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+        await asyncio.sleep(0.05)  # what is held back, to go along with more, has been sent by then
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def scores(outcomes: list[Outcome]) -> Scores:
     assert not any(isinstance(outcome, ServiceError) for outcome in outcomes)
     return np.stack(outcomes)  # type: ignore[arg-type]  # no error among them
@@ -106,7 +123,7 @@ async def test_it_answers_as_the_networks_do_here(
     np.testing.assert_allclose(scores([one for (one,) in alone]), wanted, atol=1e-5)
     tally = predictors.tally(small)
     assert (tally.success.count, tally.queue.count) == (10, 10)
-    assert sum(size * duration.count for size, duration in tally.batches()) == 18
+    assert num_computed(predictors, small) == 18
     await here.close()
 
 
@@ -115,11 +132,14 @@ async def test_what_waits_on_a_lower_level_is_computed_first(predictors: Predict
     answered: list[int] = []
 
     async def ask(level: int) -> None:
-        await predictors.predict(slow, pictures(4, side=128), level=level)
+        await predictors.predict(slow, pictures(3, side=128), level=level)
         answered.append(level)
 
-    await asyncio.gather(ask(2), *(ask(level) for level in (3, 2, 1)))
-    assert answered == [2, 1, 2, 3]
+    async with standing_still(predictors):
+        first = asyncio.create_task(predictors.predict(slow, pictures(4, side=128)))
+        asked = [asyncio.create_task(ask(level)) for level in (3, 2, 1)]
+    await asyncio.gather(first, *asked)
+    assert answered == [1, 2, 3]  # the first alone may have begun before the others were read
 
 
 async def test_a_picture_of_another_shape_costs_only_its_own_place(predictors: Predictors, small: BundleRef) -> None:
@@ -171,14 +191,15 @@ async def test_a_caller_who_leaves_is_not_computed_and_gives_its_memory_back(
     predictors: Predictors, slow: BundleRef
 ) -> None:
     await predictors.load(slow)
-    before = sum(size * duration.count for size, duration in predictors.tally(slow).batches())
-    busy = asyncio.create_task(predictors.predict(slow, pictures(1, 128)))
-    gone = asyncio.create_task(predictors.predict(slow, pictures(3, 128)))
-    await asyncio.sleep(0.01)
-    gone.cancel()
+    before = num_computed(predictors, slow)
+    async with standing_still(predictors):
+        busy = asyncio.create_task(predictors.predict(slow, pictures(4, 128)))
+        gone = asyncio.create_task(predictors.predict(slow, pictures(3, 128)))
+        await asyncio.sleep(0)  # both have asked
+        gone.cancel()
     await busy
     await predictors.predict(slow, pictures(1, 128))
-    assert sum(size * duration.count for size, duration in predictors.tally(slow).batches()) - before <= 2 + 3
+    assert num_computed(predictors, slow) - before == 4 + 1
     assert gone.cancelled()
 
 
