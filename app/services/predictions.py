@@ -247,8 +247,8 @@ def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> P
 def probabilities(task: str, scores: Scores) -> Scores:
     """Of the classes: they sum to 1, except where a picture may have several labels."""
     if task == "classification":
-        exponentials = np.exp(scores - scores.max())
-        return np.asarray(exponentials / exponentials.sum())
+        exponentials = np.exp(scores - np.maximum.reduce(scores))  # an array's own max and sum take a detour
+        return np.asarray(exponentials / np.add.reduce(exponentials))
     with np.errstate(over="ignore"):  # exp(large) is inf, and 1 / inf is the 0 that is meant
         likely = 1 / (1 + np.exp(-scores))
     if task == "binary" and len(likely) == 1:  # one output: the probability of the second class
