@@ -3,16 +3,19 @@
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Scope
 
+from app.incoming import header
 from app.problems import InvalidJson
 
 Found = TypeVar("Found")
 TIMEOUT = "X-Request-Timeout"
+_TIMEOUT = TIMEOUT.lower().encode()
 LONGEST_S = 3600.0
 TIMEOUT_HEADER: dict[str, Any] = {
     "name": TIMEOUT,
@@ -26,13 +29,13 @@ WATCH_AFTER_S = 0.02  # most answers are there before: they cost no second task
 CLIENT_LEFT = 499  # nobody reads it; nginx' word for it, in the log and the metrics
 
 
-def timeout_of(headers: Mapping[str, str]) -> float | None:
+def timeout_of(scope: Scope) -> float | None:
     """How many seconds a caller waits; None where it does not say.
 
     Raises:
         InvalidJson: 422: no number, or none that makes sense.
     """
-    given = headers.get(TIMEOUT)
+    given = header(scope, _TIMEOUT)
     if given is None:
         return None
     try:
@@ -44,9 +47,9 @@ def timeout_of(headers: Mapping[str, str]) -> float | None:
     raise InvalidJson(f"{TIMEOUT}:", f"should be seconds, above 0 and at most {LONGEST_S:g}")
 
 
-def deadline_of(headers: Mapping[str, str]) -> float | None:
+def deadline_of(scope: Scope) -> float | None:
     """Until when a caller that came just now waits, by the monotonic clock. Raises as `timeout_of`."""
-    seconds = timeout_of(headers)
+    seconds = timeout_of(scope)
     return None if seconds is None else time.monotonic() + seconds
 
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.incoming import header
 from app.middleware import is_open
 from app.problems import problem, status_of
 from core.errors import TooManyRequests
@@ -121,10 +122,7 @@ class LimitRequests:
 
 def key_of(scope: Scope) -> bytes:
     """The key that a request brings, empty for none."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            return bytes(value).partition(b" ")[2].strip()
-    return b""
+    return (header(scope, b"authorization") or "").partition(" ")[2].strip().encode("latin-1")
 
 
 def add(app: FastAPI, settings: Settings) -> None:

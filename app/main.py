@@ -146,11 +146,13 @@ def body_limits(settings: Settings) -> Callable[[str], int]:
     """How many bytes a path's body may have."""
 
     def limit_of(path: str) -> int:
+        if PREDICT.fullmatch(path):  # most are
+            return settings.max_predict_bytes
         if UPLOAD.fullmatch(path):
             return settings.max_upload_bytes
         if INLINE.fullmatch(path):
             return min(settings.max_inline_bytes, settings.max_upload_bytes)
-        return settings.max_predict_bytes if PREDICT.fullmatch(path) else settings.max_json_bytes
+        return settings.max_json_bytes
 
     return limit_of
 

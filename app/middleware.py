@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 import structlog
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics
+from app.incoming import header
 from app.problems import problem
 from core import errors
 from core.logging import REQUEST, write_info
@@ -51,9 +51,8 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else new_request_id()
+        given = header(scope, b"x-request-id")
+        request_id = given if given and REQUEST_ID.fullmatch(given) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
         status, started = 500, time.perf_counter()
 
@@ -64,7 +63,7 @@ class Observe:
                 _add_headers(message, request_id)
             await send(message)
 
-        trace = trace_of(headers.get(b"traceparent", b"").decode("latin-1"))
+        trace = trace_of(header(scope, b"traceparent"))
         before = REQUEST.set({"request_id": request_id, **trace})
         try:
             await self._app(scope, receive, answer)
@@ -78,9 +77,9 @@ def new_request_id() -> str:
     return f"{_OF_PROCESS}{next(_NUMBERS):08x}"
 
 
-def trace_of(traceparent: str) -> dict[str, str]:
+def trace_of(traceparent: str | None) -> dict[str, str]:
     """The caller's trace and span, for every line of the log; nothing of a header that is none. Source: W3C."""
-    match = TRACEPARENT.fullmatch(traceparent)
+    match = TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return {"trace_id": match[1], "parent_span_id": match[2]} if match else {}
 
 
@@ -126,7 +125,7 @@ class RequireHost:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not Headers(scope=scope).get("host"):
+        if scope["type"] == "http" and not header(scope, b"host"):
             refusal = problem(
                 Request(scope), 400, "malformed-request", "The request cannot be read", "Host is missing."
             )
@@ -152,7 +151,7 @@ class RequireKey:
         await problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
         sent = given.strip().encode("latin-1", "replace")
         # All keys are compared, in constant time: the answer's delay tells nothing of them.
         matches = [hmac.compare_digest(sent, key) for key in self._keys]
@@ -176,7 +175,7 @@ class LimitBody:
             await self._app(scope, receive, send)
             return
         limit = self._limit_of(scope["path"])
-        declared = Headers(scope=scope).get("content-length", "0")
+        declared = header(scope, b"content-length") or "0"
         if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > limit:
             await self._refuse(scope, limit)(scope, receive, send)
             return

@@ -13,6 +13,7 @@ from app.api.multipart import boundary_of, only_file
 from app.api.strict import StrictRoute
 from app.api.table_query import TableQueryDep
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
+from app.incoming import media_type
 from app.paging import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.problems import problems
@@ -118,7 +119,7 @@ async def upload_dataset(
     refuse_builtin(name)
     of_pictures = {"image_size": image_size, "resize": resize}
     options = of_table | {option: value for option, value in of_pictures.items() if value is not None}
-    options["is_table"] = request.headers.get("content-type", "").partition(";")[0].strip().lower() == _CSV
+    options["is_table"] = media_type(request.scope) == _CSV
     async with received(storage, content(request)) as archive:
         row = await run_sync(datasets.accept, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"

@@ -35,7 +35,7 @@ PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 )
 async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Response:
     """Read the vector that a network's last layer sees of each picture: what is alike lies near."""
-    deadline, body = deadline_of(request.headers), await read_body(request)
+    deadline, body = deadline_of(request.scope), await read_body(request)
     embedded = await unless_gone(request, insights.embed(ref, body.sent, deadline))
     vectors = [
         {"error": {"code": one.slug, "detail": one.detail}} if isinstance(one, ServiceError) else {"vector": one}
@@ -73,7 +73,7 @@ async def explain(
     The picture is as the network saw it, enlarged where it is small. The headers `Candela-Label` and
     `Candela-Probability` say of which class it is.
     """
-    deadline, body = deadline_of(request.headers), await read_body(request)
+    deadline, body = deadline_of(request.scope), await read_body(request)
     if len(body.sent) != 1:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "should be one picture"}])
     explained = await unless_gone(request, insights.explain(ref, body.sent[0], label, deadline))

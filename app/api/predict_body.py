@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.plain_form import files_of
+from app.incoming import header, media_type, whole_body, with_body
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import Sent, Values
 from app.serving.rows import Row
@@ -96,23 +97,25 @@ async def read_body(request: Request) -> Body:
 
 
 async def _read(request: Request) -> Body:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type.startswith("image/") or media_type in {"", "application/octet-stream"}:
-        return Body([await request.body()], None)
-    if media_type == "multipart/form-data":
+    sent_as = media_type(request.scope)
+    if sent_as.startswith("image/") or sent_as in {"", "application/octet-stream"}:
+        return Body([await whole_body(request)], None)
+    if sent_as == "multipart/form-data":
         return Body(await _files(request), None)
-    if media_type == "application/json":
-        body = await request.body()
+    if sent_as == "application/json":
+        body = await whole_body(request)
         return await asyncio.to_thread(_instances, body) if len(body) > LARGE else _instances(body)
     raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
 
 
 async def _files(request: Request) -> list[Sent]:
-    if int(request.headers.get("content-length", PLAIN_FORM_BYTES)) < PLAIN_FORM_BYTES:
-        # Starlette's parser, which writes large files aside, is left the same body where it has to look at it.
-        plain = files_of(await request.body(), request.headers["content-type"], FIELD, MAX_INSTANCES)
+    scope = request.scope
+    if int(header(scope, b"content-length") or PLAIN_FORM_BYTES) < PLAIN_FORM_BYTES:
+        body = await whole_body(request)
+        plain = files_of(body, header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if plain is not None:
             return list(plain)
+        request = with_body(request, body)  # for Starlette's parser, which writes large files aside
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:

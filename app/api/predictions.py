@@ -43,7 +43,7 @@ async def predict(
     ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
 ) -> Response:
     """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
-    deadline, body = deadline_of(request.headers), await read_body(request)
+    deadline, body = deadline_of(request.scope), await read_body(request)
     work = predictions.predict(ref, body.sent, top_k or body.top_k, variant, deadline)
     predicted = await unless_gone(request, work)
     return Response(render(predicted), media_type="application/json")
@@ -67,6 +67,6 @@ async def predict_with_checkpoint(
 
     A checkpoint holds the weights of that moment; averaged ones (`ema`, `swa`) are those of the finished model.
     """
-    deadline, body = deadline_of(request.headers), await read_body(request)
+    deadline, body = deadline_of(request.scope), await read_body(request)
     told = await unless_gone(request, predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k, deadline))
     return Response(render_by_checkpoint(told), media_type="application/json")

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.incoming import media_type
 from app.problems import InvalidJson
 from core.spec.explain import pointer_of, unknown
 
@@ -118,8 +119,8 @@ def _refuse_unknown_parameters(request: Request, known: list[str]) -> None:
 
 async def refuse_other_media_types(request: Request) -> None:
     """Raises HTTPException, 415, where a body is said to be anything but JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
+    sent_as = media_type(request.scope)
+    if sent_as == "application/json" or (sent_as.startswith("application/") and sent_as.endswith("+json")):
         return
-    if media_type or await request.body():
+    if sent_as or await request.body():
         raise HTTPException(415, "This body should be application/json.")

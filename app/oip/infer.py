@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.callers import timeout_of, unless_gone
 from app.deps import InferenceDep, SettingsDep
+from app.incoming import whole_body
 from app.oip import outputs, pixels, rows
 from app.oip.answers import Answer, render
 from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
@@ -35,7 +36,7 @@ async def infer(
 ) -> Response:
     """Answer tensors with tensors. `version` is a number or an alias."""
     came_at = time.monotonic()
-    question = await read(await request.body(), request.headers, settings.max_predict_bytes)
+    question = await read(await whole_body(request), request.headers, settings.max_predict_bytes)
     served = await inference.answering(model, version)
     wanted = outputs.check_wanted(question, served.task, served.name)
     pictures = pictures_of(question, served, inference.max_batch_size)
@@ -59,7 +60,7 @@ async def read(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequ
 def deadline_of(question: InferRequest, request: Request, came_at: float) -> float | None:
     """By the request's own timeout, of 0 for none, or by the header that all predictions know; the earlier one."""
     try:
-        by_header = timeout_of(request.headers)
+        by_header = timeout_of(request.scope)
     except InvalidJson as error:
         raise Refused(f"{error.pointer} {error.detail}") from None
     timeouts = [one for one in (question.timeout_us / 1e6 if question.timeout_us else None, by_header) if one]

@@ -1,6 +1,7 @@
 """What a client can ask of a trained model: labels with probabilities, or values, for pictures."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ LOOKUP_S = 0.5
 DEFAULT_TOP_K = 5
 MAX_LOOKUPS = 1024
 AS_TRAINED = "none"
+FEW_CLASSES = 16
 MANY_ROWS = 100
 """More of them are read beside the event loop."""
 
@@ -238,10 +240,23 @@ def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> P
         return outcome
     if served.task == "regression":
         return Regressed(outcome.tolist())
-    likely = probabilities(served.task, outcome)
-    best = (-likely).argsort(kind="stable")[:top_k]
-    pairs = zip(best.tolist(), likely[best].tolist(), strict=True)
-    return Ranked([Candidate(_label(served, index), index, probability) for index, probability in pairs])
+    best = most_probable(served.task, outcome, top_k)
+    return Ranked([Candidate(_label(served, index), index, probability) for index, probability in best])
+
+
+def most_probable(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
+    """The `k` most probable classes with their probabilities, the first first; of equals the one with the lower index.
+
+    For few classes, which most networks have, Python's own numbers take half the time of numpy's ten calls.
+    """
+    if task == "classification" and len(scores) <= FEW_CLASSES:
+        exponentials = [math.exp(score) for score in (scores - np.maximum.reduce(scores)).tolist()]
+        total = sum(exponentials)
+        best = sorted(range(len(exponentials)), key=exponentials.__getitem__, reverse=True)[:k]
+        return [(index, exponentials[index] / total) for index in best]
+    likely = probabilities(task, scores)
+    order = (-likely).argsort(kind="stable")[:k]
+    return list(zip(order.tolist(), likely[order].tolist(), strict=True))
 
 
 def probabilities(task: str, scores: Scores) -> Scores:

@@ -121,7 +121,10 @@ class Predictors:
 
     def tally(self, bundle: BundleRef) -> Tally:
         """What a bundle has done in this process."""
-        return self._tallies.setdefault(bundle.key, Tally())
+        tally = self._tallies.get(bundle.key)
+        if tally is None:
+            tally = self._tallies[bundle.key] = Tally()
+        return tally
 
     @contextmanager
     def admitted(

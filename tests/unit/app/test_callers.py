@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import Scope
 
 from app import callers
 from app.callers import deadline_of, timeout_of, unless_gone
@@ -21,16 +22,20 @@ def request_of(leaves: asyncio.Event) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
 
 
+def scope_of(timeout: str) -> Scope:
+    return {"headers": [(b"host", b"x"), (b"x-request-timeout", timeout.encode())]}
+
+
 @pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
 def test_a_timeout_that_makes_no_sense_is_refused(given: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
-        timeout_of({"X-Request-Timeout": given})
+        timeout_of(scope_of(given))
     assert refusal.value.status_code == 422
 
 
 def test_a_timeout_is_in_seconds() -> None:
-    assert timeout_of({"X-Request-Timeout": "1.5"}) == 1.5
-    assert timeout_of({}) is deadline_of({}) is None
+    assert timeout_of(scope_of("1.5")) == 1.5
+    assert timeout_of({"headers": []}) is deadline_of({"headers": []}) is None
 
 
 async def test_whoever_stays_is_answered() -> None:

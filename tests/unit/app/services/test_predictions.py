@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from app.deps import State
-from app.services.predictions import LOOKUP_S, Lookup, PredictionService, Ranked, probabilities
+from app.services.predictions import (
+    FEW_CLASSES,
+    LOOKUP_S,
+    Lookup,
+    PredictionService,
+    Ranked,
+    most_probable,
+    probabilities,
+)
 from app.serving.decoding import Decoder, Values
 from core.errors import NotFound, Overloaded
 from tests.support import bundles
@@ -130,6 +138,18 @@ def test_probabilities_are_finite_whatever_the_scores(task: str, scores: list[fl
     assert (likely <= 1).all()
     if task == "classification":
         assert likely.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, FEW_CLASSES, FEW_CLASSES + 1, 1000])
+@pytest.mark.parametrize("task", ["classification", "multilabel"])
+def test_the_most_probable_classes_come_first_with_their_probabilities(task: str, num_classes: int) -> None:
+    rng = np.random.default_rng(num_classes)
+    for scale in (1, 1e3, 1e30):
+        scores = (rng.integers(-3, 3, num_classes) * scale).astype(np.float32)  # with many equals
+        likely = probabilities(task, scores)
+        found = most_probable(task, scores, 5)
+        assert [index for index, _ in found] == sorted(range(num_classes), key=lambda index: -likely[index])[:5]
+        assert [probability for _, probability in found] == pytest.approx([likely[index] for index, _ in found])
 
 
 def test_a_binary_network_may_have_one_output_or_two() -> None:
