@@ -5,7 +5,7 @@ import os
 import sys
 
 GIVE_WAY_S = 0.001
-THRESHOLDS = 700, 3, 200
+THRESHOLDS = 2000, 2, 105
 """Of the collector: short looks at what is young, and one at everything after 420,000 objects that stayed."""
 PREDICT, TRAIN, IMPORT = 5, 7, 10
 """How nice those are who compute: event loops are not, which never take long and for which all wait."""

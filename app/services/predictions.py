@@ -223,10 +223,9 @@ class PredictionService:
         if served.table is not None:
             is_long = len(sent) > MANY_ROWS
             return await asyncio.to_thread(rows.read, sent, served.table) if is_long else rows.read(sent, served.table)
-        row = next((one for one in sent if isinstance(one, Row)), None)
-        if row is not None:
-            raise InvalidRow(f"{served.name} reads pictures; rows of a table came.")
         pictures = [one for one in sent if not isinstance(one, Row)]
+        if len(pictures) < len(sent):
+            raise InvalidRow(f"{served.name} reads pictures; rows of a table came.")
         return await self._decoder.decode(pictures, served.image_shape, served.resize)
 
     def _refuse_too_many(self, count: int) -> None:

@@ -16,6 +16,10 @@ class Duration(NamedTuple):
             return NotImplemented
         return Duration(self.count + other.count, self.ns + other.ns)
 
+    def and_once(self, seconds: float) -> "Duration":
+        """It happened once more, and took so long."""
+        return Duration(self.count + 1, self.ns + round(seconds * 1e9))
+
 
 class Tally:
     """Requests are counted on the event loop, batches by the one thread that computes them; anyone may read."""
@@ -31,24 +35,23 @@ class Tally:
 
     def count_request(self, seconds: float, *, succeeded: bool) -> None:
         """A caller was answered, or was not."""
-        one = Duration(1, round(seconds * 1e9))
         if succeeded:
-            self.success += one
+            self.success = self.success.and_once(seconds)
         else:
-            self.fail += one
+            self.fail = self.fail.and_once(seconds)
         self.last_inference_ms = round(self._clock() * 1000)
 
     def count_wait(self, seconds: float) -> None:
         """A caller's pictures have waited for the network."""
-        self.queue += Duration(1, round(seconds * 1e9))
+        self.queue = self.queue.and_once(seconds)
 
     def count_decoding(self, seconds: float) -> None:
         """A caller's pictures were files, and have been decoded."""
-        self.decode += Duration(1, round(seconds * 1e9))
+        self.decode = self.decode.and_once(seconds)
 
     def count_batch(self, size: int, seconds: float) -> None:
         """The network has computed a batch."""
-        self._batches[size] = self._batches.get(size, Duration()) + Duration(1, round(seconds * 1e9))
+        self._batches[size] = self._batches.get(size, Duration()).and_once(seconds)
 
     def batches(self) -> list[tuple[int, Duration]]:
         """How often batches of each size were computed, the smallest first."""
