@@ -35,8 +35,9 @@ from app.oip.hot import INFER, INFER_VERSION
 from app.openapi import describe, operation_id
 from app.services.inference import InferenceService
 from app.services.insights import InsightService
+from app.services.lookup import Lookup
 from app.services.pinned import loading_pinned
-from app.services.predictions import Lookup, PredictionService
+from app.services.predictions import PredictionService
 from app.services.readiness import Readiness, checks_of
 from app.services.stream import EventStreams
 from app.services.waiting import waiting

@@ -18,7 +18,7 @@ from app.deps import InsightsDep
 from app.schemas.insights import EmbeddingsOut, ExplanationOut
 from app.schemas.problems import problems
 from app.services.insights import Explained
-from app.services.predictions import Served
+from app.services.lookup import Served
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)

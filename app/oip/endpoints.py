@@ -14,7 +14,7 @@ from app.oip import metadata, statistics
 from app.oip.failures import JSON, failure, status_in_protocol
 from app.oip.refusal import NotSupported, Refused
 from app.services.inference import Indexed, InferenceService
-from app.services.predictions import Served
+from app.services.lookup import Served
 from app.serving.tally import Tally
 from core.errors import ServiceError
 

@@ -19,7 +19,7 @@ from app.oip.refusal import Refused
 from app.oip.requests import InferRequest, Requested, parse
 from app.problems import InvalidJson
 from app.services.inference import InferenceService, PictureFailed, Pictures, Scores
-from app.services.predictions import Served
+from app.services.lookup import Served
 from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import PredictionFailed, ServiceError
 

@@ -8,7 +8,7 @@ import orjson
 from app.oip import outputs
 from app.oip.pixels import INPUT
 from app.oip.rows import INPUT as ROWS
-from app.services.predictions import Served
+from app.services.lookup import Served
 from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
 
 PLATFORM = "pytorch_safetensors"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.services.predictions import Served
+from app.services.lookup import Served
 from app.serving.tally import Duration, Tally
 
 

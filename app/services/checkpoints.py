@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from app.services.predictions import Prediction, PredictionService, Served, picture_shape
+from app.services.lookup import Served, picture_shape
+from app.services.predictions import Prediction, PredictionService
 from app.serving.decoding import Sent
 from app.serving.refs import BundleRef
 from app.serving.rows import Row

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.services.deadlines import before
-from app.services.predictions import Lookup, Served, served_of
+from app.services.lookup import Lookup, Served, served_of
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
 from app.serving.refs import DEFAULT_LEVEL, Outcome, late

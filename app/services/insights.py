@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.services.deadlines import before
-from app.services.predictions import AS_TRAINED, Lookup, Served, probabilities
+from app.services.lookup import AS_TRAINED, Lookup, Served
+from app.services.predictions import probabilities
 from app.serving.decoding import Decoder, Sent
 from app.serving.predictors import Predictors
 from app.serving.refs import LIKELIEST, BundleRef, Outcome, Pixels, Scores, with_class

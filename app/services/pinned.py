@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from app.services.predictions import Lookup
+from app.services.lookup import Lookup
 from app.serving.networks import Networks
 from app.serving.predictors import Predictors
 from core.errors import ServiceError, Unavailable

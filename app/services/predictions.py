@@ -3,51 +3,25 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from app.services.deadlines import before
+from app.services.lookup import Lookup, Served
 from app.serving import rows
-from app.serving.decoding import Decoder, ImageShape, Sent
+from app.serving.decoding import Decoder, Sent
 from app.serving.predictors import Predictors
-from app.serving.refs import BundleRef, Outcome, Pixels, Scores
+from app.serving.refs import Outcome, Pixels, Scores
 from app.serving.rows import Row
 from app.serving.switching import Switch
-from core.datasets.columns import Table
-from core.db.repos.models import ModelRepo
-from core.db.repos.variants import VariantRepo
-from core.db.session import SessionFactory, transaction
-from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.errors import InvalidRow, ServiceError, TooLarge
 
-LOOKUP_S = 0.5
-"""How long a client may get the version that an alias stood for before it was moved."""
 DEFAULT_TOP_K = 5
-MAX_LOOKUPS = 1024
-AS_TRAINED = "none"
 FEW_CLASSES = 16
 MANY_ROWS = 100
 """More of them are read beside the event loop."""
-
-
-class Served(NamedTuple):
-    """A version as the hot path needs it: no row, no session.
-
-    With a `table`, it reads rows or windows, and `image_shape` tells nothing.
-    """
-
-    name: str
-    version: int
-    bundle: BundleRef
-    task: str
-    classes: tuple[str, ...]
-    image_shape: ImageShape
-    resize: str
-    num_outputs: int
-    variant: str | None = None
-    table: Table | None = None
 
 
 class Candidate(NamedTuple):
@@ -78,84 +52,6 @@ class Predicted(NamedTuple):
     version: int
     variant: str | None
     predictions: list[Prediction]
-
-
-class Lookup:
-    """Which version `name`, `name@3` or `name@alias` stands for, remembered for half a second."""
-
-    def __init__(
-        self, sessions: SessionFactory, *, remember_s: float = LOOKUP_S, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._sessions = sessions
-        self._remember_s = remember_s
-        self._clock = clock
-        self._found: dict[tuple[str, str | None], tuple[float, asyncio.Task[Served]]] = {}
-
-    async def get(self, ref: str, variant: str | None = None) -> Served:
-        """The version; those who ask at the same time share one query.
-
-        Args:
-            ref: `name`, `name@3` or `name@alias`.
-            variant: a format, or `none` for the network as it was trained; the alias's choice unless given.
-
-        Raises:
-            NotFound: it stands for none, or there is no such variant.
-        """
-        key = ref, variant
-        asked_at, task = self._found.get(key, (0.0, None))
-        if task is None or self._clock() - asked_at >= self._remember_s or _has_failed(task):
-            if len(self._found) >= MAX_LOOKUPS:
-                self._found.clear()
-            task = asyncio.create_task(asyncio.to_thread(self._read, ref, variant))
-            self._found[key] = (self._clock(), task)
-        # Whoever leaves does not stop the query for the others.
-        return task.result() if task.done() else await asyncio.shield(task)
-
-    def forget(self, name: str) -> None:
-        """Look again, whatever of a model is asked for next; callable by any thread."""
-        for key in [key for key in list(self._found) if key[0].partition("@")[0] == name]:
-            self._found.pop(key, None)
-
-    def _read(self, ref: str, variant: str | None) -> Served:
-        with transaction(self._sessions, read_only=True) as session:
-            row, chosen = ModelRepo(session).choose(ref)
-            kind = chosen if variant is None else None if variant == AS_TRAINED else variant
-            return served_of(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
-
-
-def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> Served:
-    """What the hot path needs of a version, or of a variant of it."""
-    words: dict[str, Any] = row.bundle
-    stored = row if variant is None else variant
-    return Served(
-        name=row.name,
-        version=row.version,
-        bundle=BundleRef(
-            stored.key,
-            tuple((name, facts["sha256"]) for name, facts in sorted(stored.files.items())),
-            row.name,
-            str(row.version) if variant is None else f"{row.version}-{variant.format}",
-        ),
-        task=words["task"],
-        classes=tuple(words["classes"]),
-        image_shape=picture_shape(words["image_shape"]),
-        resize=words["resize"],
-        num_outputs=words["num_outputs"],
-        variant=None if variant is None else variant.format,
-        table=Table.model_validate(words["table"]) if words.get("table") else None,
-    )
-
-
-def picture_shape(sample_shape: Sequence[int]) -> ImageShape:
-    """(C, H, W) of pictures; of rows and windows, which have none, no pixels at all."""
-    if len(sample_shape) != 3:
-        return 0, 0, 0
-    channels, height, width = sample_shape
-    return channels, height, width
-
-
-def _has_failed(task: asyncio.Task[Served]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 class PredictionService:

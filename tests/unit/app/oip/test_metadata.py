@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.oip import metadata, statistics
-from app.services.predictions import Served
+from app.services.lookup import Served
 from app.serving.refs import BundleRef
 from app.serving.tally import Tally
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from app.inference.batcher import Batcher
 from app.inference.seam import Request
 from app.services.inference import InferenceService, PictureFailed
-from app.services.predictions import Lookup
+from app.services.lookup import Lookup
 from app.serving.decoding import Decoder
 from app.serving.predictors import Predictors
 from core.db.session import SessionFactory

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.services import pinned as module
+from app.services.lookup import Lookup
 from app.services.pinned import loading_pinned
-from app.services.predictions import Lookup
 from app.serving.predictors import Predictors
 from core.db.session import SessionFactory
 from core.errors import Unavailable

@@ -1,4 +1,4 @@
-"""Lookups that are remembered briefly, probabilities, and requests that come when too many wait."""
+"""Probabilities, and requests that come when too many wait."""
 
 import asyncio
 import threading
@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 
 from app.deps import State
-from app.services.predictions import (
-    FEW_CLASSES,
-    LOOKUP_S,
-    Lookup,
-    PredictionService,
-    Ranked,
-    most_probable,
-    probabilities,
-)
+from app.services.lookup import Lookup
+from app.services.predictions import FEW_CLASSES, PredictionService, Ranked, most_probable, probabilities
 from app.serving.decoding import Decoder, Values
-from core.errors import NotFound, Overloaded
+from core.errors import Overloaded
 from tests.support import bundles
 
 PICTURE = Values(np.zeros((8, 8)).tolist())
@@ -51,27 +44,6 @@ async def predictions(state: State, lookup: Lookup) -> AsyncIterator[PredictionS
     yield PredictionService(lookup, decoder, state["predictors"])
     await state["predictors"].close()
     decoder.close()
-
-
-async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: Lookup, clock: Clock) -> None:
-    assert (await lookup.get("shapes@champion")).version == 1
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
-    clock.now += 1
-    assert (await lookup.get("shapes@champion")).version == 2
-
-
-async def test_a_lookup_is_remembered_and_shared(state: State, lookup: Lookup, clock: Clock) -> None:
-    found = await asyncio.gather(*(lookup.get("shapes@champion") for _ in range(10)))
-    assert len(set(map(id, found))) == 1
-    clock.now += LOOKUP_S / 2
-    assert await lookup.get("shapes@champion") is found[0]
-
-
-async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: Lookup) -> None:
-    with pytest.raises(NotFound):
-        await lookup.get("new")
-    bundles.register(state["sessions"], state["storage"], "new", 1)
-    assert (await lookup.get("new")).version == 1
 
 
 async def test_a_switch_of_the_alias_under_load_loses_no_request(
