@@ -68,14 +68,18 @@ def test_pauses_grow_while_it_ends_quickly_and_begin_anew_after_a_steady_time() 
 
 
 def test_a_long_log_is_moved_aside_while_the_part_writes_on(
-    make: Callable[..., Part], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(part_module, "MAX_LOG_BYTES", 1000)
+    moved = tmp_path / "moved"
     part = make(
-        "import sys, time\nprint('x' * 2000, flush=True)\nsys.stdin\ntime.sleep(0.5)\nprint('after', flush=True)"
+        "import pathlib, time\nprint('x' * 2000, flush=True)\n"
+        f"while not pathlib.Path({str(moved)!r}).exists(): time.sleep(0.01)\n"
+        "print('after', flush=True)"
     )
-    wait_for(lambda: part.log.exists() and part.log.stat().st_size > 1000, "a long log")
+    wait_for(lambda: part.log.exists() and part.log.stat().st_size == 2001, "a long log")
     part.bound_log()
+    moved.touch()
     wait_for(lambda: part.exit_status is not None, "the end")
     assert part.log.with_name("thing.log.1").stat().st_size == 2001
     assert part.log.read_text() == "after\n"

@@ -20,6 +20,7 @@ from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.builders import job
 from tests.support.pictures import classes, zip_of
+from tests.support.processes import wait_for
 from worker import importer as importers
 from worker.importer import Importer
 from worker.packer import PackRequest, pack
@@ -30,7 +31,7 @@ Import = Callable[..., DatasetVersionRow]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, heartbeat_s=0.05, lease_s=5, max_unpacked_bytes=2**24)
+    return Settings(home=tmp_path, heartbeat_s=0.05, lease_s=60, max_unpacked_bytes=2**24)
 
 
 @pytest.fixture
@@ -188,6 +189,7 @@ def test_an_import_that_was_taken_over_stops_and_changes_nothing(
     version_id = stored(BUILTIN)
 
     def steal(*_: Any) -> bool:
+        wait_for(lambda: pid_file.exists() and pid_file.read_text().isdigit(), "the packer")
         with transaction(sqlite_sessions) as session:
             DatasetRepo(session).claim(version_id, "thief", 60)
             DatasetRepo(session).beat(version_id, 1, -60)
@@ -202,9 +204,8 @@ def test_an_import_that_was_taken_over_stops_and_changes_nothing(
     row = look(version_id)
     assert (row.state, row.owner, row.token) == (DatasetState.IMPORTING, "thief", 2)
     assert list(storage.keys("")) == []
-    if pid_file.exists():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(pid_file.read_text()), 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
 
 
 def test_files_of_a_fenced_finish_are_taken_back(

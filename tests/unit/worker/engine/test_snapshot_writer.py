@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support.processes import wait_for
 from tests.support.training import Memory, optimizer_hash, pack, run_of, weights_hash
 from worker.engine import snapshot
 from worker.engine.callback import Callback
@@ -163,10 +164,12 @@ def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_pat
     thread = threading.Thread(target=lambda: run.loop([Snapshots(told, run, folder, {})]).fit(run.state))
     thread.start()
     assert slow_copy.is_begun.wait(60)
-    thread.join(0.3)  # it comes as far as it may
+    wait_for(lambda: run.state.epoch == 2, "the second epoch")
+    thread.join(0.3)  # it comes no further
     assert (run.state.epoch, run.state.step) == (2, 5)
     slow_copy.may_end.set()
     thread.join(60)
+    assert not thread.is_alive()
     other = run_of(pack(tmp_path / "again"), epochs=2)
     other.state.max_epochs = 1
     other.loop().fit(other.state)
