@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from worker.standby import Standby
 from worker.supervise import Supervisor
 
 FAKE = Path(__file__).parents[2] / "support" / "fake_trainer.py"
+LEASE_S = 1e6  # a test that lets hours pass at once loses no lease
 Supervise = Callable[[str], Supervisor]
+Clock = Callable[[], float]
 
 
 @pytest.fixture
@@ -45,12 +48,12 @@ def supervise(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterato
     """A supervisor whose trainers go by a plan of `fake_trainer.py`."""
     standbys: list[Standby] = []
 
-    def make(plan: str, lease_s: float = 60.0, grace_s: float = 60.0, stall_s: float = 600.0) -> Supervisor:
+    def make(plan: str, *, grace_s: float = 60.0, stall_s: float = 600.0, clock: Clock = time.monotonic) -> Supervisor:
         standby = Standby([sys.executable, str(FAKE), plan])
         standby.start()
         standbys.append(standby)
-        cadence = Cadence(lease_s=lease_s, heartbeat_s=0.05, grace_s=grace_s, stall_s=stall_s, flush_s=0.01)
-        return Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence, max_attempts=3)
+        cadence = Cadence(lease_s=LEASE_S, heartbeat_s=0.05, grace_s=grace_s, stall_s=stall_s, flush_s=0.01)
+        return Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence, max_attempts=3, clock=clock)
 
     yield make
     for standby in standbys:

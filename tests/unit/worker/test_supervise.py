@@ -1,6 +1,7 @@
 """One job from claim to finish, with a trainer that goes by a script."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,16 @@ from worker.supervise import Supervisor
 from worker.traces import Traces
 
 S = JobState
+
+
+class Clock:
+    """Goes as the real one does, and may be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
 
 
 @pytest.fixture
@@ -173,8 +184,9 @@ def test_a_trainer_that_does_not_obey_in_time_is_killed(
 
 
 def test_a_trainer_that_lives_but_says_nothing_is_killed_and_its_job_tried_again(supervise: Any, look: Any) -> None:
-    with at_work(supervise("deaf", stall_s=0.2), look) as trainer:
-        pass
+    clock = Clock()
+    with at_work(supervise("deaf", clock=clock), look) as trainer:
+        clock.ahead_s += 601
     job = look()
     assert (job.state, job.lost_attempts) == (S.QUEUED, 1)
     assert not is_alive(trainer)
@@ -191,8 +203,10 @@ def test_a_job_that_stalls_as_often_as_allowed_has_failed(supervise: Any, look: 
 def test_a_job_whose_time_is_up_has_failed_and_keeps_its_checkpoint(
     supervise: Any, sqlite_sessions: SessionFactory, look: Any, told: Any, plan: str, step: int | None
 ) -> None:
-    limit(sqlite_sessions, 0.2)
-    supervise(plan, grace_s=0.2).run(look().id)
+    limit(sqlite_sessions, 300)
+    clock = Clock()
+    with at_work(supervise(plan, grace_s=60 if plan == "obey" else 0.2, clock=clock), look):
+        clock.ahead_s += 300
     job = look()
     assert (job.state, job.failure["code"], job.lost_attempts) == (S.FAILED, "time_limit", 0)
     assert [payload["step"] for payload in told(EventType.CHECKPOINT)] == ([] if step is None else [step])
@@ -201,7 +215,7 @@ def test_a_job_whose_time_is_up_has_failed_and_keeps_its_checkpoint(
 def test_the_time_of_all_attempts_counts(supervise: Any, sqlite_sessions: SessionFactory, look: Any) -> None:
     supervise("die once").run(look().id)
     limit(sqlite_sessions, 1e-6)
-    supervise("succeed").run(look().id)
+    supervise("succeed", clock=lambda: 0.0).run(look().id)  # this attempt takes no time
     job = look()
     assert (job.state, job.failure["code"], job.attempt) == (S.FAILED, "time_limit", 2)
 
