@@ -11,12 +11,17 @@ class MemoryListener(AsyncIterator[Event]):
     def __init__(self, bus: "MemoryBus", job_id: str) -> None:
         self.job_id, self._bus, self._loop = job_id, bus, asyncio.get_running_loop()
         self._heard: asyncio.Queue[Event] = asyncio.Queue()
+        self.is_waiting = False
 
     def hear(self, event: Event) -> None:
         self._loop.call_soon_threadsafe(self._heard.put_nowait, event)
 
     async def __anext__(self) -> Event:
-        return await self._heard.get()
+        self.is_waiting = True
+        try:
+            return await self._heard.get()
+        finally:
+            self.is_waiting = False
 
     async def __aenter__(self) -> Self:
         self._bus.listeners.append(self)

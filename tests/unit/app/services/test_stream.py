@@ -56,7 +56,14 @@ async def numbers(events: AsyncIterator[Event]) -> list[int]:
 
 
 async def take(events: AsyncIterator[Event], count: int) -> list[int]:
-    return [(await asyncio.wait_for(anext(events), 10)).seq for _ in range(count)]
+    return [(await asyncio.wait_for(anext(events), 60)).seq for _ in range(count)]
+
+
+async def all_wait(bus: MemoryBus, count: int = 1) -> None:
+    """Until so many have read what there was, and wait for the bus."""
+    async with asyncio.timeout(60):
+        while sum(listener.is_waiting for listener in bus.listeners) < count:
+            await asyncio.sleep(0.001)
 
 
 async def test_the_past_is_told_whole_and_the_end_closes_it(
@@ -70,16 +77,22 @@ async def test_the_past_is_told_whole_and_the_end_closes_it(
 
 
 async def test_the_present_comes_over_the_bus_without_asking_the_rows(
-    state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
+    state: State,
+    bus: MemoryBus,
+    job_id: str,
+    tell: Callable[[int], None],
+    end: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    events = EventStreams(state["sessions"], bus, poll_s=600).follow(job_id, 0)
+    streams = EventStreams(state["sessions"], bus, poll_s=600)
+    events = streams.follow(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
-    while not bus.listeners:
-        await asyncio.sleep(0)
+    await all_wait(bus)
+    monkeypatch.setattr(streams, "_read", None)  # asking them would raise
     await asyncio.to_thread(tell, 3)
     await asyncio.to_thread(end)
-    assert await asyncio.wait_for(follower, 10) == [2, 3, 4, 5, 6]
+    assert await asyncio.wait_for(follower, 60) == [2, 3, 4, 5, 6]
     assert bus.listeners == []
 
 
@@ -88,11 +101,11 @@ async def test_what_the_bus_lost_is_read_when_the_next_one_shows_the_gap(
 ) -> None:
     events = EventStreams(state["sessions"], bus, poll_s=600).follow(job_id, 0)
     assert await take(events, 1) == [1]
+    waiting = asyncio.create_task(take(events, 4))
+    await all_wait(bus)
     bus.is_away = True
     await asyncio.to_thread(tell, 3)
     bus.is_away = False
-    waiting = asyncio.create_task(take(events, 4))
-    await asyncio.sleep(0.05)
     await asyncio.to_thread(tell, 1)
     assert await waiting == [2, 3, 4, 5]
     await events.aclose()  # type: ignore[attr-defined]  # an async generator
@@ -105,7 +118,7 @@ async def test_without_the_bus_the_rows_are_polled(
     follower = asyncio.create_task(numbers(EventStreams(state["sessions"], bus, poll_s=0.05).follow(job_id, 0)))
     await asyncio.to_thread(tell, 2)
     await asyncio.to_thread(end)
-    assert await asyncio.wait_for(follower, 20) == [1, 2, 3, 4, 5]
+    assert await asyncio.wait_for(follower, 60) == [1, 2, 3, 4, 5]
 
 
 async def test_an_event_that_comes_twice_is_told_once(
@@ -114,12 +127,12 @@ async def test_an_event_that_comes_twice_is_told_once(
     events = EventStreams(state["sessions"], bus, poll_s=600).follow(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
-    await asyncio.sleep(0)
+    await all_wait(bus)
     await asyncio.to_thread(tell, 1)
     with transaction(state["sessions"], read_only=True) as session:
         bus.publish(EventRepo(session).since(job_id, 0))
     await asyncio.to_thread(end)
-    assert await asyncio.wait_for(follower, 10) == [2, 3, 4]
+    assert await asyncio.wait_for(follower, 60) == [2, 3, 4]
 
 
 async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus, job_id: str) -> None:
@@ -128,9 +141,8 @@ async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus,
     for follower in followers:
         assert await take(follower, 1) == [1]
     waiting = [asyncio.create_task(take(follower, 1)) for follower in followers]
-    async with asyncio.timeout(30):  # all have read what there was, and wait now
-        while len(bus.listeners) < 30 or state["sessions"].kw["bind"].pool.checkedout() > 0:
-            await asyncio.sleep(0.01)
+    await all_wait(bus, 30)
+    assert state["sessions"].kw["bind"].pool.checkedout() == 0
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
