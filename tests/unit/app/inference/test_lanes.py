@@ -50,7 +50,7 @@ class Network:
         self._may_go.release(num_batches)
 
     async def computes(self, *sizes: int) -> None:
-        await asyncio.to_thread(wait_for, lambda: sorted(self.computing) == sorted(sizes), f"batches of {sizes}", 10)
+        await asyncio.to_thread(wait_for, lambda: sorted(self.computing) == sorted(sizes), f"batches of {sizes}")
 
 
 @pytest.fixture
