@@ -10,7 +10,7 @@ import pytest
 
 from core.db.tables import JobRow
 from core.jobs import JobState
-from tests.support.processes import freeze, is_alive, wait_for
+from tests.support.processes import freeze, is_alive, standing_still, wait_for
 from tests.support.stack import LONG, LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -102,9 +102,11 @@ def test_row_6_a_supervisor_frozen_alone_loses_its_trainer_to_the_lease(stack: S
 @pytest.mark.quick
 def test_row_7_a_worker_asked_to_leave(stack: Stack) -> None:
     job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    trainer = stack.under_way(job_id)
     assert stack.worker is not None
-    stack.worker.terminate()
+    with standing_still(trainer):  # else it may be at its end before it hears of it
+        stack.worker.terminate()
+        wait_for(lambda: "attempt.stop_asked" in stack.log_of(job_id), "the trainer to be asked")
     assert stack.worker.wait(60) == 0
     row = stack.job(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.QUEUED, 1, 0)

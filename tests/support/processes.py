@@ -6,8 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,19 @@ def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -
             return answer
         time.sleep(0.02)
     raise TimeoutError(f"waited {patience_s:g} s for {what}")
+
+
+@contextmanager
+def standing_still(*pids: int) -> Iterator[None]:
+    """Those processes do nothing meanwhile; one may be killed, or die with its parent."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def freeze(pid: int, database: Path) -> None:

@@ -101,6 +101,11 @@ class Service:
     def logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.home.glob("*.log")))
 
+    def log_of(self, job_id: str) -> str:
+        """All that was logged of a job, by whatever part."""
+        lines = [line for path in self.home.glob("*.log") for line in path.read_text().splitlines()]
+        return "\n".join(line for line in lines if job_id in line)
+
     def submit(self, *, send: bool = True, **changes: Any) -> str:
         """A new job; its dataset is imported first where it has not been. Unless sent, its message waits."""
         with transaction(self.sessions) as session:
