@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from candela import Client
 from candela.jobs import Job
 from tests.e2e.conftest import Service
-from tests.support.processes import is_alive, wait_for
+from tests.support.processes import is_alive, standing_still, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
 Up = Callable[..., Service]
@@ -38,9 +39,14 @@ def weights(client: Client, job: Job) -> str:
     return sha256
 
 
-def wait_for_the_middle(job: Job) -> None:
+@contextmanager
+def in_the_middle(job: Job) -> Iterator[None]:
+    """The job is in its third epoch or a later one, and gets no further meanwhile."""
     wait_for(lambda: job.refresh().answer["progress"]["epoch"] >= 3, "the third epoch")
-    assert not job.is_finished
+    runtime: Any = job.answer["runtime"]  # type: ignore[typeddict-item]  # for people, not for programs
+    with standing_still(runtime["trainer_pid"]):
+        assert not job.refresh().is_finished
+        yield
 
 
 @pytest.mark.parametrize("part", ["worker.trainer", "celery", "valkey-server", "candela.serve"])
@@ -49,11 +55,11 @@ def test_a_killed_part_comes_back_and_the_job_ends_as_if_undisturbed(
 ) -> None:
     with service.client() as client:
         job = client.jobs.submit(spec(**LONG))
-        wait_for_the_middle(job)
-        victims = [pid for pid, command in service.processes().items() if part in command]
-        assert victims
-        for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+        with in_the_middle(job):
+            victims = [pid for pid, command in service.processes().items() if part in command]
+            assert victims
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in victims), "their end")
         wait_for(lambda: [pid for pid, command in service.processes().items() if part in command], "a new one")
         wait_for(client.is_ready, "readiness")
@@ -67,10 +73,10 @@ def test_a_killed_service_leaves_no_process_and_its_job_ends_as_if_undisturbed(
     first = up()
     with first.client() as client:
         job = client.jobs.submit(spec(**LONG))
-        wait_for_the_middle(job)
-    parts = first.processes()
-    assert any("valkey-server" in command for command in parts.values())
-    assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
+        with in_the_middle(job):
+            parts = first.processes()
+            assert any("valkey-server" in command for command in parts.values())
+            assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
     second = up(first.home)  # at once: the kernel may still be busy ending the old parts
     wait_for(lambda: not any(is_alive(pid) for pid in parts), "the end of the old parts")
     with second.client() as client:

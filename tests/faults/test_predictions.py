@@ -374,6 +374,7 @@ def test_row_82_versions_are_switched_under_load(api: House) -> None:
                 assert moved.status_code == 200
                 # The switch is seen at once by whoever asks after its answer.
                 assert api.predict("small@champion").json()["model"]["version"] == version
+                wait_for(lambda version=version: version in seen, f"version {version}")  # type: ignore[misc]
         finally:
             stopped.set()
         for one in asking:

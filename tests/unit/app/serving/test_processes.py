@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ SLOW: dict[str, Any] = {  # a batch of it takes long on any machine
     "architecture": {"name": "convnet", "options": {"channels": [256, 256], "kernel": 5}},
     "image_shape": (1, 128, 128),
 }
+PATIENCE_S = 120
 OWNER = """
 import asyncio
 from app.serving.processes import Processes
@@ -68,10 +70,13 @@ async def predictors(storage: LocalStorage) -> AsyncIterator[Predictors]:
     await predictors.close()
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.01)
+async def until(holds: Callable[[], bool], what: str = "the networks' process") -> None:
+    """As `wait_for`, for what is to be asked on the event loop."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {PATIENCE_S} s for {what}")
+        await asyncio.sleep(0.01)
 
 
 def is_ready(predictors: Predictors) -> bool:
