@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from app.serving.link import Link
 from app.serving.networks import Unbuildable
 from app.serving.predictors import Predictors
 from app.serving.process import environment
@@ -92,6 +93,11 @@ def pid_of(predictors: Predictors) -> int:
     return int(facts["pid"])
 
 
+def link_of(predictors: Predictors) -> Link:
+    assert isinstance(predictors.networks, Processes)
+    return predictors.networks._processes[0].ready_link()
+
+
 def pictures(number: int, side: int = 8) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (number, side, side, 1), dtype=np.uint8))
 
@@ -107,7 +113,8 @@ async def standing_still(predictors: Predictors) -> AsyncIterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
-        await asyncio.sleep(0.05)  # what is held back, to go along with more, has been sent by then
+        await asyncio.sleep(0.05)  # all have asked, or left
+        await until(lambda: not link_of(predictors)._held)  # what was held back to go along with more has been sent
     finally:
         os.kill(pid, signal.SIGCONT)
 
