@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from core.db import schema
@@ -13,6 +14,10 @@ from core.storage import LocalStorage
 from tests.support.moto import MotoServer, moto_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
+
+# No example fails because a machine was busy for a moment.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
 
