@@ -16,7 +16,7 @@ import pytest
 
 from core.jobs import JobState
 from tests.support.pictures import classes, png, zip_of
-from tests.support.processes import wait_for
+from tests.support.processes import standing_still, wait_for
 from tests.support.proxy import proxied
 from tests.support.stack import LONG, LONGER, SECRET, TINY, Stack
 
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest
 
 def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:
     job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
-    version = stack.http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["version"]
-    answer = stack.http.delete(f"/v1/datasets/synthetic/versions/{version}")
+    with standing_still(stack.under_way(job_id)):
+        version = stack.http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["version"]
+        answer = stack.http.delete(f"/v1/datasets/synthetic/versions/{version}")
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/in-use")
     assert stack.finished(job_id).state is JobState.SUCCEEDED
 

@@ -498,8 +498,8 @@ def test_parallel_requests_share_executions(client: Any, house: House) -> None:
     assert {each.as_numpy("logits").shape for each in found} == {(1, len(CLASSES))}
     after = client.get_inference_statistics("cats", "2")["model_stats"][0]
     assert after["inference_count"] - before["inference_count"] == 64
-    # The first may have been taken alone.
-    assert after["execution_count"] - before["execution_count"] <= 1 + 64 // MAX_BATCH
+    # The first may have been taken alone, and a part of a batch where the process was interrupted while it read them.
+    assert after["execution_count"] - before["execution_count"] <= 2 + 64 // MAX_BATCH
     assert max(each["batch_size"] for each in after["batch_stats"]) == MAX_BATCH
 
 

@@ -72,12 +72,12 @@ def server() -> Iterator[Script]:
     thread.start()
     yield script
     running.should_exit = True
-    thread.join(10)
+    thread.join()
 
 
 @pytest.fixture
 def client(server: Script) -> Iterator[Client]:
-    with Client(server.url, timeout_s=5.0) as client:
+    with Client(server.url) as client:
         yield client
 
 
