@@ -1,18 +1,15 @@
-"""How answers leave: head and body in one packet, and those of one turn of the event loop one right after the other."""
+"""How answers leave: head and body in one packet, where uvicorn writes them one after the other."""
 
 import asyncio
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-LARGE = 2**16  # bytes that are worth a packet of their own
-
 
 class InOnePacket:
-    """A transport that holds what is written until the event loop turns to something else.
+    """A transport that holds what is written until more comes, or until the event loop turns to something else.
 
-    A write is a call of the kernel, and mostly one that wakes a client: a client that wakes for nothing but a head does
-    so in vain, and many that wake while others still are being answered interrupt just that.
+    A write is a call of the kernel, and often a client that wakes up for nothing but a head.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -21,16 +18,12 @@ class InOnePacket:
         self._held = b""
 
     def write(self, piece: bytes) -> None:
-        if not self._held:
-            if piece:
-                self._held = piece
-                self._loop.call_soon(self._flush)
-        elif len(self._held) + len(piece) < LARGE:
-            self._held += piece
-        else:
+        if self._held:
             held, self._held = self._held, b""
-            self._transport.write(held)
-            self._transport.write(piece)
+            self._transport.write(held + piece)
+        elif piece:
+            self._held = piece
+            self._loop.call_soon(self._flush)
 
     def close(self) -> None:
         self._flush()
