@@ -94,7 +94,8 @@ class Lookup:
             newer = _Found(now, asyncio.create_task(asyncio.to_thread(self._read, *key)))
             newer.task.add_done_callback(_has_failed)  # it may be that nobody asks any more
             self._newer[key] = newer
-        if old is not None and not newer.task.done() and not _has_failed(old.task):
+        is_there = newer.task.done() and not _has_failed(newer.task)
+        if old is not None and not is_there and not _has_failed(old.task):
             return old
         if len(self._found) >= MAX_LOOKUPS:
             self._found.clear()

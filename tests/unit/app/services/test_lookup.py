@@ -8,7 +8,7 @@ import pytest
 
 from app.deps import State
 from app.services.lookup import LOOKUP_S, Lookup, Served
-from core.errors import NotFound
+from core.errors import NotFound, Unavailable
 from tests.support import bundles
 
 CHAMPION = "shapes@champion"
@@ -125,6 +125,25 @@ async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
     clock.now += LOOKUP_S
     assert (await lookup.get(CHAMPION)).version == 2
+
+
+async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
+    lookup: Lookup, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(ref: str, variant: str | None) -> Served:
+        raise Unavailable("away", retry_after_s=1)
+
+    await lookup.get(CHAMPION)
+    clock.now += SOON_OLD_S
+    with monkeypatch.context() as patch:
+        patch.setattr(lookup, "_read", fail)
+        for _ in range(3):
+            assert (await lookup.get(CHAMPION)).version == 1
+            await asyncio.sleep(0.01)
+        clock.now += LOOKUP_S - SOON_OLD_S
+        with pytest.raises(Unavailable):
+            await lookup.get(CHAMPION)
+    assert (await lookup.get(CHAMPION)).version == 1
 
 
 async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(
