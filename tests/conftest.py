@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from core.db import schema
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.storage import LocalStorage
+from tests.support.fakes import Clock
 from tests.support.moto import MotoServer, moto_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
@@ -20,6 +21,12 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time that stands still until it is moved."""
+    return Clock()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,16 @@ from core.events import Event
 from core.queue import QueueUnavailable, Topic
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class MemoryQueue:
     """A queue that remembers what was put, and can be away."""
 

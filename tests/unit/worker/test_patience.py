@@ -6,28 +6,16 @@ import pytest
 
 from core.events import Event, EventType
 from core.jobs import JobState
+from tests.support.fakes import Clock
 from worker.patience import COLD_START_S, Patience, seconds_run
 
 S = JobState
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def test_a_silence_is_a_stall_but_not_while_the_trainer_starts(clock: Clock) -> None:
     patience = Patience(clock, grace_s=30.0, stall_s=10.0, left_s=None)
     patience.expect_start()
-    clock.now = COLD_START_S
+    clock.now += COLD_START_S
     stalled = [patience.is_stalled]
     clock.now += 0.1
     stalled.append(patience.is_stalled)
@@ -41,14 +29,14 @@ def test_a_silence_is_a_stall_but_not_while_the_trainer_starts(clock: Clock) -> 
 def test_a_long_limit_of_silence_is_not_made_longer_by_the_start(clock: Clock) -> None:
     patience = Patience(clock, grace_s=30.0, stall_s=600.0, left_s=None)
     patience.expect_start()
-    clock.now = 600.1
+    clock.now += 600.1
     assert patience.is_stalled
 
 
 def test_who_is_asked_to_stop_has_the_grace_and_who_is_asked_to_finish_has_time(clock: Clock) -> None:
     patience = Patience(clock, grace_s=30.0, stall_s=600.0, left_s=None)
     patience.expect_end(at_once=True)
-    clock.now = 30.1
+    clock.now += 30.1
     assert patience.is_disobeyed
     patience.expect_end(at_once=False)
     assert not patience.is_disobeyed
@@ -57,7 +45,7 @@ def test_who_is_asked_to_stop_has_the_grace_and_who_is_asked_to_finish_has_time(
 @pytest.mark.parametrize(("left_s", "is_up"), [(None, False), (5.1, False), (5.0, True), (-1.0, True)])
 def test_the_time_of_the_job_is_up(clock: Clock, left_s: float | None, is_up: bool) -> None:
     patience = Patience(clock, grace_s=30.0, stall_s=600.0, left_s=left_s)
-    clock.now = 5.0
+    clock.now += 5.0
     assert patience.is_time_up == is_up
 
 

@@ -10,30 +10,10 @@ from app.deps import State
 from app.services.lookup import LOOKUP_S, Lookup, Served
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
+from tests.support.fakes import Clock
 
 CHAMPION = "shapes@champion"
 SOON_OLD_S = 0.9 * LOOKUP_S
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def lookup(state: State, clock: Clock) -> Lookup:
-    for version in (1, 2):
-        bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
-    return Lookup(state["sessions"], clock=clock)
 
 
 async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: Lookup, clock: Clock) -> None:

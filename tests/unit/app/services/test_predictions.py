@@ -13,29 +13,9 @@ from app.serving.decoding import Decoder, Values
 from app.serving.switching import Switch
 from core.errors import Overloaded
 from tests.support import bundles
+from tests.support.fakes import Clock
 
 PICTURE = Values(np.zeros((8, 8)).tolist())
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def lookup(state: State, clock: Clock) -> Lookup:
-    for version in (1, 2):
-        bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
-    return Lookup(state["sessions"], clock=clock)
 
 
 @pytest.fixture

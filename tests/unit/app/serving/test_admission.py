@@ -4,19 +4,7 @@ import pytest
 
 from app.serving.admission import SAFE_SHARE, Admission
 from core.errors import DeadlineExceeded, Overloaded
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.fakes import Clock
 
 
 @pytest.fixture

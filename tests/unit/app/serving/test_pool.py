@@ -13,6 +13,7 @@ from app.inference.seam import Closed
 from app.serving.pool import REMEMBER_FAILURE_S, Pool
 from app.serving.refs import BundleRef
 from core.errors import Corrupt, NotReady, Overloaded, PredictionFailed
+from tests.support.fakes import Clock
 from tests.support.networks import LocalNetwork
 
 PICTURE = np.zeros((1, 1, 1), np.uint8)
@@ -39,14 +40,6 @@ class Store:
         return LocalNetwork(batcher, batcher.close, self.num_bytes.get(ref.key, 1))
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def ref(key: str) -> BundleRef:
     return BundleRef(key, (), key)
 
@@ -54,11 +47,6 @@ def ref(key: str) -> BundleRef:
 @pytest.fixture
 def store() -> Store:
     return Store()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -1,0 +1,16 @@
+"""A model with two versions, and what its names stand for."""
+
+import pytest
+
+from app.deps import State
+from app.services.lookup import Lookup
+from tests.support import bundles
+from tests.support.fakes import Clock
+
+
+@pytest.fixture
+def lookup(state: State, clock: Clock) -> Lookup:
+    for version in (1, 2):
+        bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
+    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    return Lookup(state["sessions"], clock=clock)
