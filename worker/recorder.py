@@ -22,7 +22,7 @@ from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
 from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
-from core.errors import LostLease, StorageFull, Unavailable
+from core.errors import Conflict, LostLease, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
 from worker.protocol import Answered, Artifact, Checkpoint, Finished, Metrics, Point, StoredFile
@@ -89,12 +89,8 @@ class Recorder:
             return
         progress = self._newest.progress.model_dump()
         points, latest = [_row_of(point) for point in self._points], self._latest
-        told: _Told = [
-            (
-                EventType.METRICS,
-                {"step": progress["step"], "epoch": progress["epoch"], "metrics": latest, "progress": progress},
-            )
-        ]
+        facts = {"step": progress["step"], "epoch": progress["epoch"], "metrics": latest, "progress": progress}
+        told: _Told = [(EventType.METRICS, facts)]
 
         def action(session: Session) -> None:
             AttemptRepo(session).set_progress(self._job.id, self._job.token, progress, latest)
@@ -128,11 +124,10 @@ class Recorder:
         number = self.write(lambda session: CheckpointRepo(session).next_number(self._job.id))
         key = f"jobs/{self._job.id}/t{self._job.token}/checkpoints/{number}"
         try:
-            self._storage.publish(Path(said.dir), key)
-        except StorageFull:
-            if not self.make_room():
-                raise
-            self._storage.publish(Path(said.dir), key)
+            self._publish(said.dir, key)
+        except Conflict:  # a database that crashed may have lost a commit: it counts again from before
+            key = f"{key}-{uuid.uuid4().hex[:8]}"
+            self._publish(said.dir, key)
         payload = {"number": number, "epoch": said.epoch, "step": said.step, "tags": list(said.tags)}
         size = sum(file.size_bytes for file in said.files.values())
         has_room = self._storage.free_bytes() >= size + RESERVE_BYTES  # for the next one, which is about as large
@@ -179,6 +174,15 @@ class Recorder:
 
         self.write(action)
 
+    def _publish(self, folder: str, key: str) -> None:
+        """Store a folder; where no space is left, once more when room was made. Raises StorageFull, Conflict."""
+        try:
+            self._storage.publish(Path(folder), key)
+        except StorageFull:
+            if not self.make_room():
+                raise
+            self._storage.publish(Path(folder), key)
+
     def make_room(self) -> bool:
         """Delete what the job can do without: all checkpoints but the newest, the best and those that were asked for.
 
@@ -191,12 +195,7 @@ class Recorder:
         """Store the bundle; then, at once: the job succeeded, and its model has a new version."""
         key = f"jobs/{self._job.id}/t{self._job.token}/bundle"
         description = (Path(said.dir) / "bundle.json").read_text()
-        try:
-            self._storage.publish(Path(said.dir), key)
-        except StorageFull:
-            if not self.make_room():
-                raise
-            self._storage.publish(Path(said.dir), key)
+        self._publish(said.dir, key)
         self.write(lambda session: self._register(session, said, key, description, dataset))
 
     def answer(self, said: Answered) -> None:

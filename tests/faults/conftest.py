@@ -54,14 +54,13 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_only_stack(
-    tmp_path_factory: pytest.TempPathFactory, own_postgres: PostgresServer, valkey: RedisServer
-) -> Iterator[Stack]:
+def postgres_only_stack(tmp_path_factory: pytest.TempPathFactory, own_postgres: PostgresServer) -> Iterator[Stack]:
     url = own_postgres.url("test_1").replace("postgres@", f"postgres:{SECRET}@")  # the server asks for none
     engine = make_engine(url)
-    stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, valkey.url, make_sessions(engine))
-    yield stack
-    stack.close()
+    with valkey_server() as queue:  # its worker lives as long as the test run: it would take messages of other tests
+        stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, queue.url, make_sessions(engine))
+        yield stack
+        stack.close()
     engine.dispose()
 
 

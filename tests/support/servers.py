@@ -169,7 +169,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def _start(binary: Path, folder: Path, options: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    settings = {"listen_addresses": "", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    settings = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off"}
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     log = (folder / "log").open("wb")
     with log:

@@ -58,7 +58,7 @@ class Service:
             "CANDELA_HOME": str(home),
             "CANDELA_DATABASE_URL": database_url,
             "CANDELA_REDIS_URL": redis_url,
-            "CANDELA_LEASE_S": "5",
+            "CANDELA_LEASE_S": "3",
             "CANDELA_HEARTBEAT_S": "0.5",
             "CANDELA_SWEEP_S": "0.5",
             "CANDELA_GRACE_S": "20",
