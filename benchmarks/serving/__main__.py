@@ -65,7 +65,8 @@ def _rows(
     """Some sections, with a service of their own."""
     if not names:
         return []
-    with candela(PLACE / "home", environment) as (url, pid):
+    precision = {"CANDELA_PREDICT_PRECISION": asked.dtype}
+    with candela(PLACE / "home", environment | precision) as (url, pid):
         bundles = {name: models.ensure(url, model) for name, model in models.MODELS.items()}
         with Client(url) as client:
             client.models.alias("small", "default", 1)
@@ -135,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="3 seconds a measurement, not 6; only what is asked for")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="what the peers compute in")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="what all sides compute in")
     parser.add_argument("--only", type=_names(list(SECTIONS)), default=list(SECTIONS), help=",".join(SECTIONS))
     known = list(environments.PACKAGES)
     parser.add_argument("--peers", type=_names(known), default=list(PEERS), help=",".join(known))

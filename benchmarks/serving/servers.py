@@ -150,7 +150,7 @@ class Raw(Server):
 
 @contextmanager
 def candela(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """The whole service as `candela up` starts it, with nothing but its defaults; yields address and process."""
+    """The whole service as `candela up` starts it, its defaults but for `environment`; yields address and process."""
     port = free_port()
     command = [sys.executable, "-m", "candela", "up", "--port", str(port), "--home", str(home)]
     with Server("candela", command, environment, PLACE / "runs") as server:
