@@ -56,7 +56,7 @@ def deadline_of(scope: Scope) -> float | None:
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
     """What `work` finds; it is stopped when the client leaves. The request's body has been read.
 
-    What `asyncio.timeout` does for whoever is late, at a third of its cost for the many who are not.
+    What `asyncio.timeout` does for whoever is late, with less to do for the many who are not.
 
     Raises:
         HTTPException: the client has left.

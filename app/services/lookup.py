@@ -97,7 +97,7 @@ class Lookup:
         is_there = newer.task.done() and not _has_failed(newer.task)
         if old is not None and not is_there and not _has_failed(old.task):
             return old
-        if len(self._found) >= MAX_LOOKUPS:
+        if key not in self._found and len(self._found) >= MAX_LOOKUPS:
             self._found.clear()
         self._newer.pop(key, None)
         self._found[key] = newer

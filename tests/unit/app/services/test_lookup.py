@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.deps import State
+from app.services import lookup as module
 from app.services.lookup import LOOKUP_S, Lookup, Served
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
@@ -124,6 +125,27 @@ async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
         with pytest.raises(Unavailable):
             await lookup.get(CHAMPION)
     assert (await lookup.get(CHAMPION)).version == 1
+
+
+async def test_as_many_as_may_be_remembered_are_looked_up_again_one_by_one(
+    lookup: Lookup, clock: Clock, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
+    await lookup.get("shapes@1")
+    await lookup.get(CHAMPION)
+    clock.now += SOON_OLD_S
+    async with asyncio.timeout(60):
+        await lookup.get("shapes@1")
+        while lookup._newer:  # what is looked up again takes the place of what was known
+            await asyncio.sleep(0.001)
+            await lookup.get("shapes@1")
+    gate.open.clear()
+    asking = asyncio.create_task(lookup.get(CHAMPION))
+    await gate.until(1)
+    was_known = asking.done()
+    gate.open.set()
+    assert (await asking).version == 1
+    assert was_known
 
 
 async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(

@@ -23,7 +23,7 @@ from app.serving.processes import Processes
 from app.serving.refs import BundleRef, Outcome, Pixels, Scores
 from core.errors import Corrupt, PredictionFailed, ServiceError, Unavailable
 from core.storage import LocalStorage
-from tests.support import bundles
+from tests.support import bundles, processes
 from tests.support.networks import LocalNetworks
 from tests.support.processes import is_alive, wait_for
 
@@ -109,14 +109,10 @@ def num_computed(predictors: Predictors, bundle: BundleRef) -> int:
 @asynccontextmanager
 async def standing_still(predictors: Predictors) -> AsyncIterator[None]:
     """The networks read nothing until all that is asked meanwhile lies before them."""
-    pid = pid_of(predictors)
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with processes.standing_still(pid_of(predictors)):
         yield
         await asyncio.sleep(0.05)  # all have asked, or left
         await until(lambda: not link_of(predictors)._held)  # what was held back to go along with more has been sent
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def scores(outcomes: list[Outcome]) -> Scores:
