@@ -52,7 +52,7 @@ migration: setup ## m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
 
 openapi: setup ## Write docs/reference/openapi.json anew; a test compares it with the service
-	$(BIN)/python -m app.write_openapi docs/reference/openapi.json
+	$(BIN)/python -m app.export_openapi docs/reference/openapi.json
 
 check: lint test ## What CI asks for
 

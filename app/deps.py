@@ -6,30 +6,30 @@ from typing import Annotated, TypedDict, cast
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.services.archives import ArchiveService
-from app.services.checkpoints import CheckpointPredictions
+from app.services.batch_predictions import ArchiveService
 from app.services.datasets import DatasetService
-from app.services.inference import InferenceService
-from app.services.insights import InsightService
+from app.services.event_stream import EventStreams
 from app.services.jobs import JobService
 from app.services.models import ModelService
-from app.services.predictions import PredictionService
+from app.services.prediction.checkpoints import CheckpointPredictions
+from app.services.prediction.explanations import InsightService
+from app.services.prediction.inference import InferenceService
+from app.services.prediction.predictions import PredictionService
 from app.services.readiness import Readiness
 from app.services.results import ResultService
-from app.services.stream import EventStreams
 from app.services.system import SystemService
 from app.services.variants import VariantService
-from app.serving.networks import Architectures
-from app.serving.predictors import Predictors
+from app.serving.backend import Architectures
+from app.serving.model_server import Predictors
 from core.bus import Bus
-from core.datasets.limits import limits_of
+from core.datasets.archives.limits import limits_of
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.outbox import Dispatcher
 from core.queue import Queue
 from core.settings import Settings
 from core.storage import Storage
-from core.traces import traceparent_of
+from core.tracing import traceparent_of
 
 
 class State(TypedDict):

@@ -11,15 +11,14 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from app import limits, oip, problems
+from app import oip, problems
 from app.api import (
-    archives,
+    batch_predictions,
     catalog,
     datasets,
     docs,
     events,
     health,
-    insights,
     jobs,
     models,
     predictions,
@@ -27,36 +26,38 @@ from app.api import (
     system,
     variants,
 )
-from app.api.hot import PREDICT as HOT_PREDICT
+from app.api import explanations as insights
+from app.api.fast_path import PREDICT as HOT_PREDICT
 from app.deps import State, resolve_waiting
-from app.hot import HotPath
-from app.middleware import LimitBody, Observe, RequireHost, RequireKey
-from app.oip.hot import INFER, INFER_VERSION
+from app.http import rate_limit
+from app.http.fast_path import HotPath
+from app.http.middleware import LimitBody, Observe, RequireHost, RequireKey
+from app.http.tracing import NOTHING, Tracing
+from app.oip.fast_path import INFER, INFER_VERSION
 from app.openapi import describe, operation_id
-from app.services.inference import InferenceService
-from app.services.insights import InsightService
-from app.services.lookup import Lookup
-from app.services.pinned import loading_pinned
-from app.services.predictions import PredictionService
+from app.services.event_stream import EventStreams
+from app.services.poller import waiting
+from app.services.prediction.explanations import InsightService
+from app.services.prediction.inference import InferenceService
+from app.services.prediction.predictions import PredictionService
+from app.services.prediction.preload import loading_pinned
+from app.services.prediction.version_cache import Lookup
 from app.services.readiness import Readiness, checks_of
-from app.services.stream import EventStreams
-from app.services.waiting import waiting
+from app.serving.backend import Networks
 from app.serving.decoding import Decoder
-from app.serving.networks import Networks
-from app.serving.predictors import Predictors
-from app.serving.processes import Processes
-from app.serving.unloaded import UnloadedFiles
-from app.tracing import NOTHING, Tracing
+from app.serving.model_server import Predictors
+from app.serving.process_pool import Processes
+from app.serving.unload_state import UnloadedFiles
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
-from core.launch import refusing_in_one_line, settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
+from core.process_tuning import let_threads_give_way, spare_what_stays
 from core.queue import CeleryQueue
-from core.responsive import let_threads_give_way, spare_what_stays
 from core.settings import Settings
+from core.startup import refusing_in_one_line, settings_or_exit
 from core.storage import open_storage
 
 log = structlog.get_logger(__name__)
@@ -74,7 +75,7 @@ ROUTERS = (
     variants,
     predictions,
     insights,
-    archives,
+    batch_predictions,
     catalog,
     system,
     health,
@@ -117,7 +118,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     app.add_middleware(HotPath, endpoints=(HOT_PREDICT, INFER, INFER_VERSION))
     app.add_middleware(LimitBody, limit_of=body_limits(settings))
     app.add_middleware(RequireKey, keys=[key.get_secret_value() for key in settings.api_keys])
-    limits.add(app, settings)
+    rate_limit.add(app, settings)
     app.add_middleware(RequireHost)
     app.add_middleware(Observe)
     if traces is not None:

@@ -9,10 +9,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from app.middleware import is_open
+from app.http.middleware import is_open
 from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problems
-from core.datasets.inline import InlineIn
+from core.datasets.ingest.inline import InlineIn
 
 DESCRIPTION = """Train convolutional networks over HTTP, and serve them.
 

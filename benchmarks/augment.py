@@ -26,9 +26,9 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from worker.engine.batches import ArrayBatches, ResidentBatches, Source  # noqa: E402 - the repository's root comes first
+from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source  # noqa: E402 - the repository's root comes first
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
-from worker.engine.order import Order  # noqa: E402
+from worker.engine.sampler import Order  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
 
 DEGREES, SHIFT, BATCH = 15.0, 0.1, 64

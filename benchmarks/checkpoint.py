@@ -28,11 +28,10 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from core.datasets.ingest import pack_builtin  # noqa: E402 - the repository's root comes first
+from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import Packed  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
-from worker.assemble import assemble  # noqa: E402
-from worker.channel import Channel  # noqa: E402
+from worker.builders import assemble  # noqa: E402
 from worker.engine import snapshot  # noqa: E402
 from worker.engine.callback import Hooks  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
@@ -40,7 +39,8 @@ from worker.engine.run import Run  # noqa: E402
 from worker.engine.snapshot_buffers import Buffers  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
 from worker.protocol import Up  # noqa: E402
-from worker.reports import Snapshots  # noqa: E402
+from worker.trainer.callbacks import Snapshots  # noqa: E402
+from worker.trainer.channel import Channel  # noqa: E402
 
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024]}
 

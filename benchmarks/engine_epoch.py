@@ -30,16 +30,16 @@ sys.path.insert(0, str(ROOT))
 from core.datasets.packed import Packed, PackedMeta  # noqa: E402 - the repository's root comes first
 from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
-from worker.assemble import make_metric, make_optimizer  # noqa: E402
+from worker.builders import make_metric, make_optimizer  # noqa: E402
 from worker.engine.batch import Batch  # noqa: E402
-from worker.engine.batches import ArrayBatches, Source  # noqa: E402
 from worker.engine.callback import Hooks  # noqa: E402
 from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
+from worker.engine.dataloader import ArrayBatches, Source  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
 from worker.engine.loop import Loop  # noqa: E402
-from worker.engine.metrics.choose import adapter  # noqa: E402
-from worker.engine.metrics.tally import Tally  # noqa: E402
-from worker.engine.order import Order  # noqa: E402
+from worker.engine.metrics.accumulator import Tally  # noqa: E402
+from worker.engine.metrics.factory import adapter  # noqa: E402
+from worker.engine.sampler import Order  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
 from worker.engine.steps import Forward, TrainStep  # noqa: E402
 

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from core.datasets.ingest import pack_builtin  # noqa: E402 - the repository's root comes first
+from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.spec import JobSpec  # noqa: E402
 from worker.protocol import DOWN, UP, Metrics, Start, Up  # noqa: E402
 

@@ -22,10 +22,10 @@ import yaml
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from core.datasets.ingest import pack_builtin  # noqa: E402 - the repository's root comes first
+from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import Packed  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
-from worker.assemble import assemble  # noqa: E402
+from worker.builders import assemble  # noqa: E402
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
 
 SMALL: dict[str, Any] = {"name": "convnet", "channels": [32, 64, 128], "head": [128]}

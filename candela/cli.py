@@ -38,7 +38,7 @@ def up(
     ] = None,
 ) -> None:
     """Run the whole service on this machine until Ctrl-C or SIGTERM; prints `ready http://…` when it is."""
-    from candela.embedded import UpOptions
+    from candela.components import UpOptions
     from candela.up import run
 
     run(UpOptions(home=home, host=host, port=port, workers=workers, http=http), os.environ)
@@ -66,8 +66,8 @@ def submit(
     ] = None,
 ) -> None:
     """Post a job. Exit status 0 means: accepted; with --watch: succeeded."""
+    from candela.live_view import follow
     from candela.specs import read_spec
-    from candela.watching import follow
 
     with _client() as client:
         job = client.jobs.submit(read_spec(spec), idempotency_key=key)
@@ -103,7 +103,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
 @app.command()
 def watch(job_id: JobId) -> None:
     """Follow a job until it ends. Exit status 0 only if it succeeded."""
-    from candela.watching import follow
+    from candela.live_view import follow
 
     with _client() as client:
         job = client.jobs.get(job_id)
@@ -221,7 +221,7 @@ def predict(
 ) -> None:
     """Ask a model what is in pictures, or about the rows of a .csv. Exit status 1 if any could not be read."""
     from candela import render
-    from candela.rows import read_rows
+    from candela.csv_rows import read_rows
 
     is_table = len(pictures) == 1 and pictures[0].suffix.lower() in {".csv", ".tsv"}
     rows = read_rows(pictures[0]) if is_table else []

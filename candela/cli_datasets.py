@@ -38,7 +38,7 @@ def add_dataset(
     """Upload pictures or a table. Exit status 0 means: ready to train on; with --no-wait: accepted."""
     from candela import render
     from candela.client import Client
-    from candela.watching import upload
+    from candela.live_view import upload
 
     with Client() as client:
         version = upload(client.datasets, name, path, _options(option or []), wait=wait, quiet=as_json)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from candela.answers import Dataset, DatasetVersion
 from candela.errors import CandelaError
-from candela.paging import pages
+from candela.pagination import pages
 from candela.transport import Transport
+from candela.types import Dataset, DatasetVersion
 
 Progress = Callable[[int, int], None]  # bytes sent, bytes in all
 MEDIA_TYPES = {

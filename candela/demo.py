@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from candela.answers import Prediction, Series
 from candela.client import Client
 from candela.errors import CandelaError
 from candela.jobs import Job
+from candela.live_view import follow
 from candela.render import prediction_text
-from candela.scans import Scan, load_scans, write_archive
-from candela.watching import follow
-from core.leash import leashed
+from candela.sample_digits import Scan, load_scans, write_archive
+from candela.types import Prediction, Series
+from core.parent_death import leashed
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97

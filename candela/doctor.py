@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from candela import embedded
+from candela import components
 from candela.errors import CandelaError
 from candela.home import Home
-from candela.part import Part
+from candela.managed_process import Part
 
 ENOUGH_BYTES = 2 * 2**30
 PROBE_BUCKET = """
@@ -144,7 +144,7 @@ def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
         scratch.logs.mkdir(parents=True)
         scratch.run.mkdir()
         path = scratch.socket_path()
-        part = embedded.broker(scratch, environ, path, None)
+        part = components.broker(scratch, environ, path, None)
         part.start()
         try:
             _wait_for_socket(path, part)

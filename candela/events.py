@@ -8,9 +8,9 @@ from http import HTTPStatus
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
-from candela.answers import Event
 from candela.errors import CandelaError, ProblemError, Unreachable
 from candela.transport import Transport
+from candela.types import Event
 
 SILENCE_S = 60.0  # the server says something, if only a comment, far more often
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from candela import events
-from candela.answers import FINISHED, Artifact, Checkpoint, Event, JobAnswer, ModelVersionRef, Number, Series, State
 from candela.errors import JobFailed
-from candela.paging import pages
+from candela.pagination import pages
 from candela.transport import Transport
+from candela.types import FINISHED, Artifact, Checkpoint, Event, JobAnswer, ModelVersionRef, Number, Series, State
 
 
 class Job:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.answers import Predictions
-from candela.paging import pages
+from candela.pagination import pages
 from candela.transport import Transport
+from candela.types import Predictions
 
 Picture = str | os.PathLike[str] | bytes  # a file, or the file's bytes
 

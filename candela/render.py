@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from candela.answers import (
+from candela.jobs import Job
+from candela.types import (
     Artifact,
     Candidate,
     Dataset,
@@ -21,7 +22,6 @@ from candela.answers import (
     Progress,
     Series,
 )
-from candela.jobs import Job
 
 out = Console(highlight=False)
 STATE_STYLE = {"succeeded": "green", "ready": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from candela import embedded
-from candela.embedded import UpOptions
+from candela import components as embedded
+from candela.components import UpOptions
 from candela.errors import CandelaError
 from candela.home import Home
-from candela.listener import open_listener, url_of
-from candela.part import Part
+from candela.managed_process import Part
+from candela.sockets import open_listener, url_of
 
 POLL_S = 0.1
 START_WITHIN_S = 180.0  # a cold disk may need a minute to read torch

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import registry, tensor_file
-from models.outputs import give_scores
+from models.logits import give_scores
 from models.preprocess import Preprocess, Rescaled, Standardize
 
 WEIGHTS = "weights.safetensors"

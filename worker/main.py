@@ -17,26 +17,26 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
-from core.launch import settings_or_exit
 from core.logging import configure_logging
 from core.outbox import Dispatcher
 from core.queue import TASKS, CeleryQueue, make_celery
 from core.settings import Settings
+from core.startup import settings_or_exit
 from core.storage import open_storage
-from worker import broker
-from worker.devices import Devices
-from worker.heart import Cadence
-from worker.importer import Importer
-from worker.pulse import Pulse
-from worker.slots import Slots
-from worker.standby import Standby
-from worker.supervise import Supervisor
+from worker import kombu_channel
+from worker.control.devices import Devices
+from worker.control.heartbeat import Pulse
+from worker.control.lease import Cadence
+from worker.control.slots import Slots
+from worker.control.standby import Standby
+from worker.control.supervisor import Supervisor
+from worker.control.tracing import Traces
+from worker.importing.importer import Importer
 from worker.tasks import Tasks
-from worker.traces import Traces
 
 log = structlog.get_logger()
 settings = settings_or_exit()
-broker.install()
+kombu_channel.install()
 app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `compose` refuses that
 
 

@@ -7,9 +7,9 @@ import structlog
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import CANARY
-from worker.importer import Importer
-from worker.slots import Slots
-from worker.supervise import Supervisor
+from worker.control.slots import Slots
+from worker.control.supervisor import Supervisor
+from worker.importing.importer import Importer
 
 log = structlog.get_logger()
 

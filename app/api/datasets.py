@@ -8,18 +8,18 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
-from app.api.inline_body import INLINE_BODY, at_once, pointing_into_body, read_inline
-from app.api.multipart import boundary_of, only_file
-from app.api.strict import StrictRoute
-from app.api.table_query import TableQueryDep
+from app.api.inline_request import INLINE_BODY, at_once, pointing_into_body, read_inline
+from app.api.multipart_stream import boundary_of, only_file
+from app.api.strict_route import StrictRoute
+from app.api.table_params import TableQueryDep
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
-from app.incoming import media_type
-from app.paging import Cursor, Limit, Page
+from app.http.asgi import media_type
+from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.problems import problems
 from app.services.datasets import refuse_builtin
 from app.services.uploads import received
-from core.datasets.ingest_archive import IMAGE_SIZE
+from core.datasets.ingest.archive import IMAGE_SIZE
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)

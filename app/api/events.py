@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.api.jobs import JobId
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import StreamsDep
 from app.schemas.problems import problems
 from core.events import Event

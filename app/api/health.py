@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from app import metrics
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import ReadinessDep, SystemDep
+from app.http import metrics
 from app.schemas.problems import problems
 from app.schemas.system import LiveOut, ReadyOut
 from core.errors import Unavailable

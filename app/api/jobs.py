@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
 
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import JobReaderDep, JobsDep
-from app.paging import Cursor, Limit, Page
+from app.pagination import Cursor, Limit, Page
 from app.schemas.examples import CHANGES, JOBS, OF_A_MODEL
 from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problems

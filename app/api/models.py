@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 from typing_extensions import Buffer
 
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import ModelReaderDep, ModelsDep
-from app.paging import Cursor, Limit, Page
+from app.pagination import Cursor, Limit, Page
 from app.schemas.models import AliasIn, ModelOut, ModelVersionOut
 from app.schemas.problems import problems
 from core.spec.base import NAME_PATTERN

@@ -8,11 +8,11 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 
 from app.api.jobs import JobId
-from app.api.predict_answer import render, render_by_checkpoint
-from app.api.predict_body import REQUEST_BODY, read_body
-from app.api.strict import StrictRoute
-from app.callers import TIMEOUT_HEADER, deadline_of, unless_gone
+from app.api.predict_request import REQUEST_BODY, read_body
+from app.api.predict_response import render, render_by_checkpoint
+from app.api.strict_route import StrictRoute
 from app.deps import CheckpointPredictionsDep, PredictionsDep
+from app.http.cancellation import TIMEOUT_HEADER, deadline_of, unless_gone
 from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, CheckpointPredictionsOut, PredictionsOut, top_k_of_text
 from app.schemas.problems import problems
 

@@ -7,9 +7,9 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response, Streami
 
 from app.api.downloads import file_answer
 from app.api.jobs import JobId
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import ResultsDep
-from app.paging import Page
+from app.pagination import Page
 from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, as_csv
 from app.schemas.problems import problems
 from core.spec.base import NAME_PATTERN

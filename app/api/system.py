@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import SystemDep
 from app.schemas.system import SystemOut
 

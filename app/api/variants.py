@@ -8,7 +8,7 @@ from fastapi.responses import FileResponse, Response
 from app.api.downloads import file_answer
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
-from app.api.strict import StrictRoute
+from app.api.strict_route import StrictRoute
 from app.deps import VariantReaderDep, VariantsDep
 from app.schemas.examples import VARIANTS
 from app.schemas.jobs import JobOut

@@ -15,10 +15,10 @@ import structlog
 import torch
 import uvloop
 
-from app.inference.arena import opened
 from app.inference.server import Connection, Server
+from app.inference.shared_memory import opened
 from core.logging import configure_logging
-from core.responsive import spare_what_stays
+from core.process_tuning import spare_what_stays
 
 log = structlog.get_logger(__name__)
 HELLO_BYTES, HELLO_S = 16, 10.0

@@ -19,11 +19,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.inference.costs import Costs
-from app.inference.levels import Item, Levels
-from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Closed, Outcome, Pixels, Request, late
+from app.inference.latency_model import Costs
+from app.inference.priority_queue import Item, Levels
+from app.inference.types import DEFAULT_LEVEL, BatchFacts, Closed, Outcome, Pixels, Request, late
 from core.errors import Overloaded, PredictionFailed
-from core.responsive import PREDICT, be_nice
+from core.process_tuning import PREDICT, be_nice
 
 log = structlog.get_logger(__name__)
 

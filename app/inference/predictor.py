@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.inference.seam import Pixels, stacked
+from app.inference.types import Pixels, stacked
 from models import bundle
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.inference.seam import DEFAULT_LEVEL
+from app.inference.types import DEFAULT_LEVEL
 from core import errors
 from core.errors import ServiceError
 

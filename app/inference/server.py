@@ -12,7 +12,7 @@ from msgspec import MsgspecError
 from numpy.typing import NDArray
 
 from app.inference import architectures
-from app.inference.networks import Networks
+from app.inference.model_registry import Networks
 from app.inference.protocol import (
     Check,
     Computed,
@@ -32,7 +32,7 @@ from app.inference.protocol import (
     question_of,
     refusal,
 )
-from app.inference.seam import BatchFacts, Closed, Request
+from app.inference.types import BatchFacts, Closed, Request
 from core.errors import NotReady, ServiceError
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from app.inference.seam import Pixels, stacked
+from app.inference.types import Pixels, stacked
 from core.errors import PredictionFailed
 from models import bundle, variants
 from models.variants import MissingPackage, Runner

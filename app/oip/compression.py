@@ -2,7 +2,7 @@
 
 import zlib
 
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
 from core.errors import TooLarge
 
 # `deflate` of HTTP is the zlib format. Source: RFC 9110, section 8.4.1.2.

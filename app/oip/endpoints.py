@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from app.deps import InferenceDep, ReadinessDep
 from app.oip import metadata, statistics
-from app.oip.failures import JSON, failure, status_in_protocol
-from app.oip.refusal import NotSupported, Refused
-from app.services.inference import Indexed, InferenceService
-from app.services.lookup import Served
-from app.serving.tally import Tally
+from app.oip.errors import NotSupported, Refused
+from app.oip.exception_handlers import JSON, failure, status_in_protocol
+from app.services.prediction.inference import Indexed, InferenceService
+from app.services.prediction.version_cache import Served
+from app.serving.statistics import Tally
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v2")

@@ -8,19 +8,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.callers import timeout_of, unless_gone
 from app.deps import InferenceDep, SettingsDep
-from app.incoming import whole_body
-from app.oip import outputs, pixels, rows
-from app.oip.answers import Answer, render
+from app.http.asgi import whole_body
+from app.http.cancellation import timeout_of, unless_gone
+from app.oip import image_inputs, outputs, table_inputs
 from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
-from app.oip.failures import JSON
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
+from app.oip.exception_handlers import JSON
 from app.oip.requests import InferRequest, Requested, parse
+from app.oip.responses import Answer, render
 from app.problems import InvalidJson
-from app.services.inference import InferenceService, PictureFailed, Pictures, Scores
-from app.services.lookup import Served
-from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
+from app.services.prediction.inference import InferenceService, PictureFailed, Pictures, Scores
+from app.services.prediction.version_cache import Served
+from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
@@ -77,14 +77,14 @@ def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> 
     if served.table is not None:
         if question.raw is not None:
             raise Refused(f"model '{served.name}' reads tables: send its rows as a tensor")
-        if rows.are_columns(question.inputs, served.table):
-            return rows.of_columns(question.inputs, served.table, max_batch_size)
-        tensor = pixels.only_input(question.inputs, served.name, rows.INPUT)
-        return rows.rows_of(tensor, served.table, max_batch_size)
+        if table_inputs.are_columns(question.inputs, served.table):
+            return table_inputs.of_columns(question.inputs, served.table, max_batch_size)
+        tensor = image_inputs.only_input(question.inputs, served.name, table_inputs.INPUT)
+        return table_inputs.rows_of(tensor, served.table, max_batch_size)
     if question.raw is not None:
-        return pixels.of_raw(question.raw, served.image_shape)
-    tensor = pixels.only_input(question.inputs, served.name)
-    return pixels.pictures_of(tensor, served.image_shape, max_batch_size)
+        return image_inputs.of_raw(question.raw, served.image_shape)
+    tensor = image_inputs.only_input(question.inputs, served.name)
+    return image_inputs.pictures_of(tensor, served.image_shape, max_batch_size)
 
 
 async def scores_of(
@@ -100,8 +100,8 @@ async def scores_of(
 def named(failure: PictureFailed) -> ServiceError:
     """An error that names the tensor and the element."""
     if isinstance(failure.error, PredictionFailed):
-        return PredictionFailed(f"input '{pixels.INPUT}', element {failure.index}: {failure.error.detail}")
-    return pixels.named(failure.error, failure.index)
+        return PredictionFailed(f"input '{image_inputs.INPUT}', element {failure.index}: {failure.error.detail}")
+    return image_inputs.named(failure.error, failure.index)
 
 
 def answer_of(question: InferRequest, served: Served, wanted: tuple[Requested, ...], scores: Scores) -> Answer:

@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 
 from app.oip import outputs
-from app.oip.pixels import INPUT
-from app.oip.rows import INPUT as ROWS
-from app.services.lookup import Served
-from app.serving.refs import DEFAULT_LEVEL, NUM_LEVELS
+from app.oip.image_inputs import INPUT
+from app.oip.table_inputs import INPUT as ROWS
+from app.services.prediction.version_cache import Served
+from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
 
 PLATFORM = "pytorch_safetensors"
 """As `<project>_<format>`; the specification's own list has no name for it."""

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BYTES
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
 from app.oip.requests import InferRequest, Requested
 from app.oip.tensors import Tensor
-from app.services.inference import Scores
-from app.services.predictions import probabilities
+from app.services.prediction.inference import Scores
+from app.services.prediction.predictions import probabilities
 
 LOGITS, PROBABILITIES, VALUES = "logits", "probabilities", "values"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from app.oip.refusal import NotSupported, Refused
+from app.oip.errors import NotSupported, Refused
 from app.oip.tensors import Tensor, check_datatype, check_shape, from_bytes, from_json
 
 MAX_ID = 1024

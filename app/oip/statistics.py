@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.services.lookup import Served
-from app.serving.tally import Duration, Tally
+from app.services.prediction.version_cache import Served
+from app.serving.statistics import Duration, Tally
 
 
 def of_models(known: Iterable[tuple[Served, Tally, Mapping[str, int]]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY, bits_of, float32_of
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
 
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1

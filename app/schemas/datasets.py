@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from core import datasets
+from core.datasets import builtin
 from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
 from core.db.tables import DatasetVersionRow
@@ -97,7 +97,7 @@ class DatasetOut(BaseModel):
 
     @classmethod
     def of(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
-        summary = datasets.get(name).summary if name in datasets.names() else None
+        summary = builtin.get(name).summary if name in builtin.names() else None
         return cls(name=name, summary=summary, versions=[DatasetVersionOut.of(row) for row in versions])
 
 

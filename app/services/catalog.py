@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-from app.serving.networks import Architecture
-from core import datasets
+from app.serving.backend import Architecture
+from core.datasets import builtin
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
@@ -49,7 +49,7 @@ def catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[Entry]]
 def _others() -> dict[str, list[Entry]]:
     return {
         **{part: [_member(kind) for kind in members(union)] for part, union in UNIONS.items()},
-        "datasets": [_dataset(name) for name in datasets.names()],
+        "datasets": [_dataset(name) for name in builtin.names()],
     }
 
 
@@ -69,7 +69,7 @@ def _member(kind: type[BaseModel]) -> Entry:
 
 
 def _dataset(name: str) -> Entry:
-    entry = datasets.get(name)
+    entry = builtin.get(name)
     return Entry(name, entry.summary, f"{entry.source} ({entry.licence})", _options(entry.options))
 
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.orm import Session
 
-from app.services.specs import Pinned, options_of
-from core import datasets
-from core.datasets import BuiltIn, DatasetFacts
-from core.datasets.ingest_table import check_upload
-from core.datasets.members import Limits
+from app.services.validation.training import Pinned, options_of
+from core.datasets import builtin
+from core.datasets.archives.entries import Limits
+from core.datasets.definition import BuiltIn, DatasetFacts
+from core.datasets.ingest.table import check_upload
 from core.datasets.packed import PackedMeta
 from core.datasets.preview import PREVIEW
 from core.db.repos.datasets import DatasetRepo
@@ -27,7 +27,7 @@ from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound,
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
-from core.spec.explain import unknown
+from core.spec.error_pointers import unknown
 from core.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -84,28 +84,28 @@ class DatasetService:
             InvalidSpec: no such dataset or version, wrong options, or files of a built-in one are missing.
             DatasetNotReady: an uploaded dataset that is still being imported, or failed.
         """
-        if spec.name not in datasets.names():
+        if spec.name not in builtin.names():
             uploaded = self._uploaded(spec)
             if uploaded.state is not DatasetState.READY:
                 raise not_ready(uploaded)
             return Pinned(uploaded.version, {}, facts_of(uploaded))
-        builtin, options, row = self._built_in(spec)
+        entry, options, row = self._built_in(spec)
         if row is not None and row.state is DatasetState.READY:
             return Pinned(row.version, options, facts_of(row))
-        facts = self._facts(builtin, options)
+        facts = self._facts(entry, options)
         return Pinned(row.version if row else self._versions.next_version(spec.name), options, facts)
 
     def pin(self, spec: DatasetSpec) -> PinnedVersion:
         """As `look`; the import of a built-in dataset begins unless it was made before. A job may wait for it."""
         pinned = self.look(spec)
-        if spec.name not in datasets.names():
+        if spec.name not in builtin.names():
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
         row = self.ensure_builtin(spec.name, pinned.options)
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
     def awaited(self, spec: DatasetSpec) -> DatasetVersionRow | None:
         """The version that a job for `spec` must wait for before it can be checked: an upload under import."""
-        if spec.name in datasets.names():
+        if spec.name in builtin.names():
             return None
         row = self._uploaded(spec)
         return row if row.state is DatasetState.IMPORTING else None
@@ -130,7 +130,7 @@ class DatasetService:
         if after and not re.fullmatch(NAME_PATTERN, after):
             raise InvalidSpec("The cursor is not one that a list gave.", errors=[("?cursor", "unknown cursor")])
         stored = self._versions.names(after=after, limit=limit + 1)
-        names = sorted({*stored, *(name for name in datasets.names() if name > after)})
+        names = sorted({*stored, *(name for name in builtin.names() if name > after)})
         shown = names[:limit]
         rows = self._versions.versions(shown)
         views = [DatasetView(name, [row for row in rows if row.name == name]) for name in shown]
@@ -138,7 +138,7 @@ class DatasetService:
 
     def show(self, name: str) -> DatasetView:
         versions = self._versions.versions([name])
-        if not versions and name not in datasets.names():
+        if not versions and name not in builtin.names():
             raise NotFound(f"There is no dataset {name!r}.")
         return DatasetView(name, versions)
 
@@ -206,7 +206,7 @@ class DatasetService:
     def _uploaded(self, spec: DatasetSpec) -> DatasetVersionRow:
         newest = self._versions.find_newest(spec.name)
         if newest is None:
-            known = sorted({*datasets.names(), *self._versions.names()})
+            known = sorted({*builtin.names(), *self._versions.names()})
             raise InvalidSpec(
                 f"There is no dataset {spec.name!r}.", errors=[(NAME, unknown("dataset", spec.name, known))]
             )
@@ -222,28 +222,28 @@ class DatasetService:
         return row
 
     def _built_in(self, spec: DatasetSpec) -> tuple[BuiltIn, dict[str, Any], DatasetVersionRow | None]:
-        builtin = datasets.get(spec.name)
+        entry = builtin.get(spec.name)
         if spec.version == "latest":
-            options = options_of(builtin.options, spec.options, "/dataset")
-            return builtin, options, self._versions.find_source(spec.name, options_hash(options))
+            options = options_of(entry.options, spec.options, "/dataset")
+            return entry, options, self._versions.find_source(spec.name, options_hash(options))
         row = self._versions.find_version(spec.name, spec.version) or self._no_version(spec)
         made_of: dict[str, Any] = row.source["options"]
-        options = options_of(builtin.options, made_of | spec.options, "/dataset")
+        options = options_of(entry.options, made_of | spec.options, "/dataset")
         if options_hash(options) != row.source_key:
             detail = f"version {spec.version} has other options; leave the version out to get one with these"
             raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
-        return builtin, options, row
+        return entry, options, row
 
     def _no_version(self, spec: DatasetSpec) -> DatasetVersionRow:
         known = [row.version for row in self._versions.versions([spec.name])]
         detail = f"there is no version {spec.version}; known: {', '.join(map(str, known[:20])) or 'none'}"
         raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
 
-    def _facts(self, builtin: BuiltIn, options: Mapping[str, Any]) -> DatasetFacts:
-        if missing := builtin.missing_files(self._datasets_dir, options):
-            detail = f"files are missing in {self._datasets_dir}: {', '.join(missing)}. {builtin.help_text}"
-            raise InvalidSpec(f"{builtin.name}: {detail}", errors=[(NAME, detail)], missing=missing)
-        return builtin.facts(options, self._datasets_dir)
+    def _facts(self, entry: BuiltIn, options: Mapping[str, Any]) -> DatasetFacts:
+        if missing := entry.missing_files(self._datasets_dir, options):
+            detail = f"files are missing in {self._datasets_dir}: {', '.join(missing)}. {entry.help_text}"
+            raise InvalidSpec(f"{entry.name}: {detail}", errors=[(NAME, detail)], missing=missing)
+        return entry.facts(options, self._datasets_dir)
 
     def _import(self, version_id: str) -> None:
         OutboxRepo(self._session).add("import", version_id)
@@ -270,8 +270,8 @@ def options_hash(options: Mapping[str, Any]) -> str:
 
 def refuse_builtin(name: str) -> None:
     """Raises Conflict where a name cannot be uploaded to."""
-    if name in datasets.names():
-        raise Conflict(f"{name!r} is a built-in dataset: upload under another name.", built_in=datasets.names())
+    if name in builtin.names():
+        raise Conflict(f"{name!r} is a built-in dataset: upload under another name.", built_in=builtin.names())
 
 
 def not_ready(row: DatasetVersionRow) -> DatasetNotReady:

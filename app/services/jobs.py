@@ -9,16 +9,17 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.services import beginning, kinds, places, specs
 from app.services.datasets import DatasetService
-from app.serving.networks import Architectures
+from app.services.validation import capacity, resume_from, training
+from app.services.validation import resolve as kinds
+from app.serving.backend import Architectures
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
-from core.db.repos.needs import Offer
 from core.db.repos.outbox import OutboxRepo
+from core.db.repos.placement import Offer
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
@@ -27,7 +28,7 @@ from core.events import Event
 from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
 from core.spec import ANY_JOB, AnyJobSpec
-from core.spec.explain import explain
+from core.spec.error_pointers import explain
 from core.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -94,7 +95,7 @@ class JobService:
             raise IdempotencyMismatch(f"The key stood for job {known.job_id}, asked for with another body.")
         return self.show(known.job_id)
 
-    def dry_run(self, spec: AnyJobSpec) -> specs.Resolved:
+    def dry_run(self, spec: AnyJobSpec) -> training.Resolved:
         """What the job would be; nothing is stored."""
         return self._resolve(spec, self._datasets.look(spec.dataset))
 
@@ -110,7 +111,7 @@ class JobService:
             return JobView(job, transitions, None, None)
         version = DatasetRepo(self._session).get(job.dataset_version_id)
         awaited = version if version.state is IMPORTING else None
-        return JobView(job, transitions, position, awaited, places.why_waiting(job.spec, self._offers()))
+        return JobView(job, transitions, position, awaited, capacity.why_waiting(job.spec, self._offers()))
 
     def stop(self, job_id: str, wish: StopRequest) -> JobView:
         """Cancel, pause, or finish after this epoch; Conflict where the state or the kind does not allow it."""
@@ -171,10 +172,10 @@ class JobService:
                 self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
-                beginning.copy_records(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
+                resume_from.copy_records(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
                 self._send(job_id)
 
-    def _resolve(self, spec: AnyJobSpec, dataset: specs.Pinned) -> specs.Resolved:
+    def _resolve(self, spec: AnyJobSpec, dataset: training.Pinned) -> training.Resolved:
         named, model = kinds.named_model(spec), None
         if named is not None:
             at, ref = named
@@ -182,9 +183,9 @@ class JobService:
                 model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
-        begun = beginning.find(self._session, spec)
+        begun = resume_from.find(self._session, spec)
         resolved = kinds.resolve(spec, dataset, self._devices(), model, self._architectures, begun)
-        places.check_room(resolved.spec, self._offers())
+        capacity.check_room(resolved.spec, self._offers())
         return resolved
 
     def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
@@ -196,7 +197,7 @@ class JobService:
         view = self._store(
             resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
         )
-        beginning.copy_records(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
+        resume_from.copy_records(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
         return view
 
     def _store(
@@ -232,7 +233,7 @@ class JobService:
         return frozenset(name for worker in self._workers() for name in device_names(worker))
 
     def _offers(self) -> list[Offer]:
-        return places.offers(self._workers())
+        return capacity.offers(self._workers())
 
     def _workers(self) -> list[WorkerRow]:
         return WorkerRepo(self._session).alive(self._worker_silence_s)

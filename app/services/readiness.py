@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from app.serving.networks import Networks
+from app.serving.backend import Networks
 from core.db.schema import check_schema
 from core.db.session import SessionFactory
 from core.errors import ConfigurationError, ServiceError, Unavailable

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.serving.networks import Networks
+from app.serving.backend import Networks
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
 from core.jobs import JobState

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
-from app.services.kinds import own_dataset
 from app.services.results import StoredFile
+from app.services.validation.resolve import own_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.tables import ModelVariantRow

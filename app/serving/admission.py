@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable
 
-from app.inference.costs import Costs
-from app.inference.seam import DEFAULT_LEVEL, NUM_LEVELS
+from app.inference.latency_model import Costs
+from app.inference.types import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import DeadlineExceeded, Overloaded
 
 LONGEST_RETRY_S = 60

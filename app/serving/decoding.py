@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.serving.refs import Pixels
-from core import pictures
+from app.serving.types import Pixels
+from core import images
 from core.errors import InvalidPicture, Overloaded, ServiceError, TooLarge
 
 ImageShape = tuple[int, int, int]
@@ -69,7 +69,7 @@ class Decoder:
             if not isinstance(one, bytes) or len(one) > most_bytes:
                 return None
             try:
-                found.append(pictures.read(one, image_shape, resize=resize, max_pixels=most_pixels))
+                found.append(images.read(one, image_shape, resize=resize, max_pixels=most_pixels))
             except TooLarge:
                 return None
             except ServiceError as error:
@@ -93,7 +93,7 @@ class Decoder:
             raise TooLarge(
                 f"The picture has {len(body)} bytes; at most {self._max_bytes} are read.", max_bytes=self._max_bytes
             )
-        return pictures.read(body, image_shape, resize=resize, max_pixels=self._max_pixels)
+        return images.read(body, image_shape, resize=resize, max_pixels=self._max_pixels)
 
 
 def pixels_of(values: Values, image_shape: ImageShape) -> Pixels:

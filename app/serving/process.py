@@ -13,15 +13,15 @@ from pathlib import Path
 
 import structlog
 
-from app.inference.arena import Arena
 from app.inference.protocol import Load, Loaded, Ping, Welcome
-from app.serving.link import Link, gone
-from app.serving.meeting import Meeting, joined, listener_at
-from app.serving.networks import Heard, Loading
-from app.serving.refs import BundleRef
-from app.serving.remote import RemoteNetwork
+from app.inference.shared_memory import Arena
+from app.serving.backend import Heard, Loading
+from app.serving.client import Link, gone
+from app.serving.leader_lock import Meeting, joined, listener_at
+from app.serving.remote_model import RemoteNetwork
+from app.serving.types import BundleRef
 from core.errors import ServiceError, Unavailable
-from core.leash import leashed
+from core.parent_death import leashed
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]

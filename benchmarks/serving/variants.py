@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.datasets.ingest import pack_builtin
+from core.datasets.ingest.builtin import pack_builtin
 from models import bundle, variants
 from models.variants.runners import Eager, Runner
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import InvalidRow
-from core.spec.explain import nearest
+from core.spec.error_pointers import nearest
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """What stands for a value that is not there, in lower case."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core import pictures
-from core.datasets.builtin import Chunk, Unreadable
+from core import images as pictures
+from core.datasets.definition import Chunk, Unreadable
 from core.errors import ServiceError
 
 _BATCH = 256

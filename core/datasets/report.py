@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets.builtin import Chunk, Unreadable
+from core.datasets.definition import Chunk, Unreadable
 from core.datasets.packed import PackedMeta, Task
 
 _LISTED = 100  # of every list; the numbers beside them are whole

@@ -1,7 +1,7 @@
 """A job in words: pydantic, frozen, closed to unknown fields, versioned."""
 
 from core.spec.job import ArchitectureSpec, Choice, DatasetSpec, JobSpec, TrainingSpec
-from core.spec.kinds import (
+from core.spec.job_kinds import (
     ANY_JOB,
     SERVED_VARIANTS,
     AnyJobSpec,

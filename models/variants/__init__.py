@@ -9,8 +9,8 @@ from models.variants.description import (
     MissingPackage,
     VariantDescription,
 )
+from models.variants.export import write
 from models.variants.runners import Runner, eager, open_runner
-from models.variants.writing import write
 
 __all__ = [
     "DESCRIPTION",

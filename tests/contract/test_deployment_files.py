@@ -124,7 +124,7 @@ def test_commands_name_modules_that_exist(instructions: list[tuple[str, str]]) -
     ]
     commands += [service["command"] for service in SERVICES.values() if isinstance(service.get("command"), list)]
     modules = {word.split(":")[0] for words in commands for word in words if re.match(r"^(app|candela|worker)\.", word)}
-    assert modules == {"candela.serve", "worker.main", "worker.sweep"}
+    assert modules == {"candela.serve", "worker.main", "worker.maintenance"}
     for module in modules:
         assert importlib.util.find_spec(module) is not None
 

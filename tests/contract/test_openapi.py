@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.deps import State
+from app.export_openapi import document
 from app.main import create_app
 from app.openapi import operations
-from app.write_openapi import document
 from core.settings import Settings
 from tests.support.finished import finish_job
 

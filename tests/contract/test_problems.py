@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.problems import STATUS, status_of
-from app.problems.handlers import HTTP_SLUGS
+from app.problems.exception_handlers import HTTP_SLUGS
 from core import errors
 from core.errors import ServiceError
 

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from app.services.catalog import UNIONS, members
-from app.services.fitting import USUAL, Report, check_loss, check_metrics
-from core.datasets import DatasetFacts
+from app.services.validation.rules import USUAL, Report, check_loss, check_metrics
+from core.datasets.definition import DatasetFacts
 from core.datasets.packed import PackedMeta, Task
 from core.spec import JobSpec
-from worker import assemble
+from worker import builders
 
 REQUIRED: dict[str, dict[str, Any]] = {
     "several": {
@@ -67,18 +67,18 @@ def build(part: str, spec: Any, meta: PackedMeta) -> object:
     network, device = nn.Linear(2, 2), torch.device("cpu")
     match part:
         case "optimizers":
-            return assemble.make_optimizer(spec, network, device)
+            return builders.make_optimizer(spec, network, device)
         case "schedules":
-            return assemble.make_schedule(spec, torch.optim.SGD(network.parameters(), lr=0.1), 3, 10)
+            return builders.make_schedule(spec, torch.optim.SGD(network.parameters(), lr=0.1), 3, 10)
         case "losses":
             shape = (8,) if meta.task == "classification" else (8, meta.num_outputs)
-            return assemble.make_loss(spec, meta, np.zeros(shape, np.int64))
+            return builders.make_loss(spec, meta, np.zeros(shape, np.int64))
         case "metrics":
-            return assemble.make_metric(spec, meta)
+            return builders.make_metric(spec, meta)
         case "transforms":
-            return assemble.make_transform(spec) or spec.name == "normalize"
+            return builders.make_transform(spec) or spec.name == "normalize"
         case "callbacks":
-            return assemble.make_callback(spec, network)
+            return builders.make_callback(spec, network)
         case _:
             raise AssertionError(part)
 
@@ -120,6 +120,6 @@ def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> Non
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_door_and_the_trainer_agree_on_what_is_usual(task: Task) -> None:
-    loss, metric = assemble.USUAL[task]
+    loss, metric = builders.USUAL[task]
     assert USUAL[task].loss == loss
     assert USUAL[task].metrics == (metric,)

@@ -29,7 +29,7 @@ from tests.support import invariants
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer, valkey_server
 from tests.support.stack import Stack
-from worker.orphans import orphans
+from worker.maintenance.orphaned_files import orphans
 
 EPOCHS = (2, 5, 100, 600)  # of the different jobs: most are over at once, some are met by several faults
 WAITING = 20  # jobs kept in the queue

@@ -154,7 +154,7 @@ def test_row_24_a_schema_of_another_version_is_refused_in_one_line(
     engine.dispose()
     environment = {**os.environ, "CANDELA_DATABASE_URL": f"sqlite:///{path}", "CANDELA_HOME": str(tmp_path)}
     environment["CANDELA_REDIS_URL"] = "redis://127.0.0.1:1/0"
-    for command in (["-m", "worker.sweep"], ["-m", "candela.serve", "127.0.0.1:0"]):
+    for command in (["-m", "worker.maintenance"], ["-m", "candela.serve", "127.0.0.1:0"]):
         done = subprocess.run(
             [sys.executable, *command], env=environment, capture_output=True, text=True, check=False, timeout=120
         )

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from core.jobs import JobState
-from tests.support.pictures import classes, png, zip_of
+from tests.support.images import classes, png, zip_of
 from tests.support.processes import standing_still, wait_for
 from tests.support.proxy import proxied
 from tests.support.stack import LONG, LONGER, SECRET, TINY, Stack

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.support.bundles import set_alias
-from tests.support.pictures import big_png, encoded, pixels, png, png_header
+from tests.support.images import big_png, encoded, pixels, png, png_header
 from tests.support.predicting import PICTURE, House, house
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer

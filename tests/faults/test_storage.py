@@ -14,7 +14,7 @@ from core.db.session import make_engine, make_sessions
 from core.jobs import TERMINAL, JobState
 from core.storage import open_storage
 from tests.support import invariants
-from tests.support.pictures import classes, png, zip_of
+from tests.support.images import classes, png, zip_of
 from tests.support.processes import wait_for
 from tests.support.s3 import S3Server
 from tests.support.s3_proxy import FaultyS3, Plan, faulty_s3

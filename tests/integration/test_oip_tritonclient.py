@@ -31,9 +31,9 @@ from tritonclient.utils import InferenceServerException
 
 from app.deps import State
 from app.main import create_app
-from app.serving.networks import Networks
-from app.serving.predictors import Predictors
-from app.serving.processes import Processes
+from app.serving.backend import Networks
+from app.serving.model_server import Predictors
+from app.serving.process_pool import Processes
 from core.bus import RedisBus
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.outbox import Dispatcher

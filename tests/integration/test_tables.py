@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from core.datasets.timeseries import series
+from core.datasets.builtin.timeseries import series
 from core.db.session import make_engine, make_sessions
 from tests.support.processes import wait_for
 from tests.support.servers import valkey_server

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from app.serving.refs import BundleRef
+from app.serving.types import BundleRef
 from core.db.clock import utc_now
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelAliasRow, ModelVersionRow

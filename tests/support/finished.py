@@ -21,7 +21,7 @@ from core.events import EventType
 from core.jobs import DatasetState
 from core.spec import JobSpec
 from models import bundle, registry
-from tests.support.pictures import png
+from tests.support.images import png
 
 OPTIONS: dict[str, Any] = {"hidden": [8]}
 SHAPE = (1, 8, 8)

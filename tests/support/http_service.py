@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.deps import State
-from app.serving.predictors import Predictors
+from app.serving.model_server import Predictors
 from core.db.session import make_engine, make_sessions
 from core.outbox import Dispatcher
 from core.settings import Settings

@@ -47,7 +47,7 @@ def orphans(stack: Stack) -> list[str]:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError, IndexError):  # it has just ended
             continue
-        is_child = "worker.trainer" in command or "worker.packer" in command
+        is_child = "worker.trainer" in command or "worker.importing.process" in command
         if is_child and is_alive(int(folder.name)) and parent not in stack.pids and parent != os.getpid():
             found.append(f"{folder.name} {command}")
     return found

@@ -9,12 +9,12 @@ import orjson
 
 from app.inference import architectures
 from app.inference.batcher import Batcher
-from app.inference.networks import Networks
+from app.inference.model_registry import Networks
 from app.inference.protocol import Check, Load, Refused
-from app.inference.seam import DEFAULT_LEVEL, BatchFacts, Request
-from app.serving.networks import Architecture, Heard, Loading, Summary
-from app.serving.processes import summary_of
-from app.serving.refs import BundleRef, Outcome, Pixels
+from app.inference.types import DEFAULT_LEVEL, BatchFacts, Request
+from app.serving.backend import Architecture, Heard, Loading, Summary
+from app.serving.process_pool import summary_of
+from app.serving.types import BundleRef, Outcome, Pixels
 
 
 class LocalNetwork:
@@ -46,7 +46,7 @@ class LocalNetwork:
 
 
 class LocalNetworks:
-    """Implements `app.serving.networks.Networks`."""
+    """Implements `app.serving.backend.Networks`."""
 
     def __init__(self) -> None:
         self._heard: dict[int, Heard] = {}

@@ -16,7 +16,7 @@ import httpx
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.storage import LocalStorage
 from tests.support import bundles
-from tests.support.pictures import png
+from tests.support.images import png
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]

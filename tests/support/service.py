@@ -72,7 +72,7 @@ class Service:
         return self._start("worker", [*command, "--without-gossip", "--without-mingle"], settings)
 
     def start_sweep(self, **settings: str) -> "subprocess.Popen[bytes]":
-        return self._start("sweep", ["-m", "worker.sweep"], settings)
+        return self._start("sweep", ["-m", "worker.maintenance"], settings)
 
     def _start(
         self, name: str, arguments: list[str], settings: dict[str, str], pass_fds: Sequence[int] = ()

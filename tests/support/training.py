@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.datasets.ingest import pack_builtin
+from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import META, Packed
 from core.spec import JobSpec
 from models.bundle import write_weights
-from worker.assemble import assemble
-from worker.channel import Channel
+from worker.builders import assemble
 from worker.engine.callback import HOOKS, Callback
 from worker.engine.device import Placement, Precision
 from worker.engine.run import Run
 from worker.engine.state import RunState
 from worker.protocol import Metrics, Point, Up
+from worker.trainer.channel import Channel
 
 SMALL_NETWORK = {"name": "convnet", "channels": [8, 16], "batch_norm": True, "dropout": 0.2, "head": [16]}
 

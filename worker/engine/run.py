@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging, update_batch_norm
 from worker.engine.batch import Batch
-from worker.engine.batches import ArrayBatches
 from worker.engine.callback import Callback, Hooks, Switches, Warn, to_nobody
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
+from worker.engine.dataloader import ArrayBatches
 from worker.engine.device import Placement
 from worker.engine.loop import Loop
-from worker.engine.metrics.tally import Tally
+from worker.engine.metrics.accumulator import Tally
 from worker.engine.mixing import Mixture
-from worker.engine.relief import Relief
+from worker.engine.oom_recovery import Relief
 from worker.engine.snapshot import RandomState, Stateful
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward, TrainStep, ValidStep

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
-from worker.engine.composite import Composite, momenta
+from worker.engine.composite_optimizer import Composite, momenta
 
 
 def one_cycle(

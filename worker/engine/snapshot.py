@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.bundle import write_weights
 from worker.engine.optimizers import lay_out_like_parameters
 from worker.engine.snapshot_buffers import Buffers
-from worker.engine.snapshot_sums import BadSnapshot, write_sums
+from worker.engine.snapshot_checksums import BadSnapshot, write_sums
 
 WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 1

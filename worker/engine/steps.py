@@ -11,12 +11,12 @@ from worker.engine.averaging import Averaging
 from worker.engine.batch import Batch
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
-from worker.engine.metrics.tally import Tally
+from worker.engine.loss_weighting import TINY, WeightedMean
+from worker.engine.metrics.accumulator import Tally
 from worker.engine.mixing import Mixture, Pairs
-from worker.engine.relief import Relief
+from worker.engine.oom_recovery import Relief
 from worker.engine.snapshot import RandomState
 from worker.engine.state import RunState
-from worker.engine.weighing import TINY, WeightedMean
 
 
 class Clip(NamedTuple):

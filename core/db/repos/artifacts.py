@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.moves import held
+from core.db.repos.transitions import held
 from core.db.tables import ArtifactRow
 from core.errors import NotFound
 

@@ -6,8 +6,8 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
-from core.db.repos.moves import held, move, tell_move
-from core.db.repos.needs import Offer, fits, on_gpu
+from core.db.repos.placement import Offer, fits, on_gpu
+from core.db.repos.transitions import held, move, tell_move
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.moves import held
+from core.db.repos.transitions import held
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
 from core.jobs import TERMINAL

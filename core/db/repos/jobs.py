@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, undefer
 from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.repos.moves import locked, move, refusal, tell_move
-from core.db.repos.needs import Offer, devices_of, fits, on_gpu
+from core.db.repos.placement import Offer, devices_of, fits, on_gpu
+from core.db.repos.transitions import locked, move, refusal, tell_move
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
 from core.errors import Conflict, InUse, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.deps import State
+from app.http.middleware import is_open, trace_of
 from app.main import create_app
-from app.middleware import is_open, trace_of
 from core.errors import ConfigurationError, DatasetNotReady, NotReady
 from core.settings import Settings
 from tests.support.http_service import SMALL, service_state

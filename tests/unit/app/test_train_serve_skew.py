@@ -11,19 +11,19 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.deps import State
-from core.datasets.ingest_archive import pack_archive
-from core.datasets.members import Limits
+from core.datasets.archives.entries import Limits
+from core.datasets.ingest.archive import pack_archive
 from core.datasets.packed import Packed
 from core.spec import ANY_JOB, EvaluateSpec
 from models import bundle
 from models.preprocess import Preprocess
 from tests.support import bundles
-from tests.support.pictures import encoded, pixels, zip_of
+from tests.support.images import encoded, pixels, zip_of
 from tests.support.trainer import start
 from tests.support.training import Memory, cpu, job
-from worker import trainer
-from worker.assemble.examination import examination
+from worker.builders.evaluation import examination
 from worker.protocol import Finished
+from worker.trainer import main
 
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("PNG", {}),
@@ -81,7 +81,7 @@ def trained(packed: Packed, tmp_path: Path) -> Finished:
     """The last word of a job that was trained on them."""
     spec = job(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
     channel = Memory()
-    assert trainer.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.said[-1]
+    assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.said[-1]
     finished: Finished = channel.of(Finished)[0]
     return finished
 

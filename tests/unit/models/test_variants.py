@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from models import bundle, registry, variants
+from models.variants.exportable import Whole
 from models.variants.runners import Runner
-from models.variants.whole import Whole
 from tests.support.bundles import description
 
 TOLERANCE: dict[variants.Format, float] = {

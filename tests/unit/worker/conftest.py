@@ -14,9 +14,9 @@ from core.db.tables import DatasetVersionRow, JobRow
 from core.spec import JobSpec
 from core.storage import LocalStorage
 from tests.support.builders import dataset_version, job, job_spec
-from worker.heart import Cadence
-from worker.standby import Standby
-from worker.supervise import Supervisor
+from worker.control.lease import Cadence
+from worker.control.standby import Standby
+from worker.control.supervisor import Supervisor
 
 FAKE = Path(__file__).parents[2] / "support" / "fake_trainer.py"
 LEASE_S = 1e6  # a test that lets hours pass at once loses no lease

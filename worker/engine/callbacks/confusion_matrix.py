@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from worker.engine import drawings
+from worker.engine import plots
 from worker.engine.callback import Callback, Leave
-from worker.engine.callbacks.watched import Watched
-from worker.engine.examination import Confusion, judge, probabilities
+from worker.engine.callbacks.validation_samples import Watched
+from worker.engine.evaluation import Confusion, judge, probabilities
 from worker.engine.state import RunState
 
 TABLE, PICTURE = "confusion_matrix.csv", "confusion_matrix.png"
@@ -47,7 +47,7 @@ class ConfusionMatrix(Callback):
             return
         self._leave(TABLE, "text/csv", self._table(self.counts).encode())
         if len(self.counts) == 1:
-            self._leave(PICTURE, drawings.PNG, drawings.confusion(self.counts[0].numpy(), self._watched.labels))
+            self._leave(PICTURE, plots.PNG, plots.confusion(self.counts[0].numpy(), self._watched.labels))
 
     def _table(self, counts: Tensor) -> str:
         text, labels = io.StringIO(), self._watched.labels

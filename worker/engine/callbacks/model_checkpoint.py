@@ -3,7 +3,7 @@
 from typing import Any
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks.record import Mode, Record
+from worker.engine.callbacks.best_metric import Mode, Record
 from worker.engine.state import RunState
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.engine import drawings
+from worker.engine import plots
 from worker.engine.callback import Callback, Leave
-from worker.engine.callbacks.watched import Watched
-from worker.engine.examination import THRESHOLD, probabilities
+from worker.engine.callbacks.validation_samples import Watched
+from worker.engine.evaluation import THRESHOLD, probabilities
 from worker.engine.losses import Each
 from worker.engine.state import RunState
 
@@ -64,11 +64,10 @@ class WorstSamples(Callback):
         images = self._watched.images
         if images is not None and np.ndim(images) == 4:
             captions = [
-                f"{drawings.short(row['true'])} → {drawings.short(row['predicted'])}\nloss {row['loss']:.3g}"
-                for row in rows
+                f"{plots.short(row['true'])} → {plots.short(row['predicted'])}\nloss {row['loss']:.3g}" for row in rows
             ]
-            sheet = drawings.contact_sheet([np.asarray(images[row["index"]]) for row in rows], captions)
-            self._leave(PICTURE, drawings.PNG, sheet)
+            sheet = plots.contact_sheet([np.asarray(images[row["index"]]) for row in rows], captions)
+            self._leave(PICTURE, plots.PNG, sheet)
 
     def _row(self, rank: int) -> dict[str, Any]:
         place = int(self.worst["place"][rank])

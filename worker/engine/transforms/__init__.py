@@ -3,7 +3,14 @@
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter
 from worker.engine.transforms.combined import RandomApply, RandomChoice, RandomOrder
-from worker.engine.transforms.draws import (
+from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
+from worker.engine.transforms.rand_augment import RandAugment
+from worker.engine.transforms.random_crop import RandomCrop
+from worker.engine.transforms.random_erasing import RandomErasing
+from worker.engine.transforms.random_grayscale import RandomGrayscale
+from worker.engine.transforms.random_perspective import RandomPerspective
+from worker.engine.transforms.random_resized_crop import RandomResizedCrop
+from worker.engine.transforms.rng import (
     OnDevice,
     Stream,
     Transform,
@@ -14,13 +21,6 @@ from worker.engine.transforms.draws import (
     generator,
     works_on_device,
 )
-from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
-from worker.engine.transforms.rand_augment import RandAugment
-from worker.engine.transforms.random_crop import RandomCrop
-from worker.engine.transforms.random_erasing import RandomErasing
-from worker.engine.transforms.random_grayscale import RandomGrayscale
-from worker.engine.transforms.random_perspective import RandomPerspective
-from worker.engine.transforms.random_resized_crop import RandomResizedCrop
 
 __all__ = [
     "Affine",

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import Interpolation, Maps, warp
 
 FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import GREY, beside, grey, of_each, to_bytes
+from worker.engine.transforms.functional import GREY, beside, grey, of_each, to_bytes
+from worker.engine.transforms.rng import Draws, Images
 
 TO_YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=np.float32)
 FROM_YIQ = np.linalg.inv(TO_YIQ)

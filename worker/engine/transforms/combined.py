@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images, Transform, apply, apply_on_device
-from worker.engine.transforms.tensors import Mask, change_some
+from worker.engine.transforms.functional import Mask, change_some
+from worker.engine.transforms.rng import Draws, Images, Transform, apply, apply_on_device
 
 
 class _Combined:

@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import Mask, of_each
+from worker.engine.transforms.functional import Mask, of_each
+from worker.engine.transforms.rng import Draws, Images
 
 
 class _Flip:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.functional import Mask, change_some, of_each
 from worker.engine.transforms.rand_augment_tensors import TENSOR_CHANGES, TensorChange
-from worker.engine.transforms.tensors import Mask, change_some, of_each
+from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import Maps, warp
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]

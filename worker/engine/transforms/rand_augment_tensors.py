@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.tensors import beside, to_bytes
+from worker.engine.transforms.functional import beside, to_bytes
 
 TensorChange = Callable[[Tensor, Tensor], Tensor]
 """Of pictures, uint8 (B, H, W, C), by levels in -1..1, float32 (B, 1, 1, 1)."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import beside
+from worker.engine.transforms.functional import beside
+from worker.engine.transforms.rng import Draws, Images
 
 
 class RandomCrop:

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import beside
+from worker.engine.transforms.functional import beside
+from worker.engine.transforms.rng import Draws, Images
 
 Boxes = tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]
 """Tops, lefts, heights and widths, in pixels, (B,) each."""

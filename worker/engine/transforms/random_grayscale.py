@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import GREY, Mask, grey, of_each, to_bytes
+from worker.engine.transforms.functional import GREY, Mask, grey, of_each, to_bytes
+from worker.engine.transforms.rng import Draws, Images
 
 
 class RandomGrayscale:

@@ -5,8 +5,8 @@ import numpy as np
 from torch import Tensor
 
 from worker.engine.transforms.affine import FLAGS
-from worker.engine.transforms.draws import Draws, Images
-from worker.engine.transforms.tensors import Mask, change_some
+from worker.engine.transforms.functional import Mask, change_some
+from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import Interpolation, Maps, warp
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.draws import Draws, Images
+from worker.engine.transforms.functional import beside
 from worker.engine.transforms.random_erasing import Boxes, boxes
-from worker.engine.transforms.tensors import beside
+from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import sample
 
 

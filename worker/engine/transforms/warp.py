@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.engine.transforms.tensors import beside
+from worker.engine.transforms.functional import beside
 
 Interpolation = Literal["nearest", "bilinear"]
 Maps = np.ndarray[Any, np.dtype[np.float64]]

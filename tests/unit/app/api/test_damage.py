@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from app.deps import State
 from models.bundle import DESCRIPTION, WEIGHTS
 from tests.support.finished import Finished, finish_job
-from tests.support.pictures import png
+from tests.support.images import png
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from PIL import Image
 
 from app.deps import State
 from app.main import create_app
-from core.datasets import names
+from core.datasets.builtin import names
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
-from tests.support.pictures import classes, tar_of, zip_of
-from worker.importer import Importer
+from tests.support.images import classes, tar_of, zip_of
+from worker.importing.importer import Importer
 
 Upload = Callable[..., Any]
 

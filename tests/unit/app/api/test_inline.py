@@ -17,11 +17,11 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.spec import JobSpec
-from tests.support.pictures import encoded, zip_of
+from tests.support.images import encoded, zip_of
 from tests.support.trainer import start
 from tests.support.training import Memory
-from worker import trainer
-from worker.importer import Importer
+from worker.importing.importer import Importer
+from worker.trainer import main as trainer
 
 ROWS = [[0.1 * i, -1.5, i % 7] for i in range(40)]
 NUMBERS = [2.5 * i - 7 for i in range(40)]
@@ -225,8 +225,8 @@ def test_numbers_that_are_not_finite_are_refused(number: str, client: TestClient
 
 
 def test_too_many_values_are_refused(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.datasets.inline.MAX_ROWS", 39)
-    monkeypatch.setattr("core.datasets.inline_pictures.MAX_PICTURES", 5)
+    monkeypatch.setattr("core.datasets.ingest.inline.MAX_ROWS", 39)
+    monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_PICTURES", 5)
     refused(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
     refused(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 pictures; at most 5", state)
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from app.deps import State
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
-from worker.importer import Importer
+from worker.importing.importer import Importer
 
 PETS = "name,kind,weight,home\n" + "".join(
     f"n{i},{('cat', 'dog')[i % 2]},{4 + i % 2 * 20 + i / 10},{('town', 'farm', '')[i % 3]}\n" for i in range(60)

@@ -18,9 +18,9 @@ from core.db.session import transaction
 from core.db.tables import JobRow
 from models import bundle, variants
 from tests.support.finished import finish_job
-from worker.orphans import orphans
+from worker.control.recorder import Recorder
+from worker.maintenance.orphaned_files import orphans
 from worker.protocol import Answered, StoredFile
-from worker.recorder import Recorder
 
 VERSION = "/v1/models/digits/versions/1"
 MEASURED: dict[str, Any] = {

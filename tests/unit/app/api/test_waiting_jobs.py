@@ -12,8 +12,8 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
-from tests.support.pictures import classes, zip_of
-from worker.importer import Importer
+from tests.support.images import classes, zip_of
+from worker.importing.importer import Importer
 
 PETS: dict[str, Any] = {"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}, "batch_size": 4}
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from app.inference.batcher import Batcher
-from app.inference.levels import EVERY
-from app.inference.seam import Closed, Pixels
+from app.inference.priority_queue import EVERY
+from app.inference.types import Closed, Pixels
 from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
 from tests.support.batchers import batchers
 

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-from app.inference.arena import SMALLEST, Arena, ArenaFull, opened
 from app.inference.protocol import (
     Check,
     Computed,
@@ -20,6 +19,7 @@ from app.inference.protocol import (
     question_of,
     refusal,
 )
+from app.inference.shared_memory import SMALLEST, Arena, ArenaFull, opened
 from core.errors import Corrupt, Overloaded, ServiceError
 
 QUESTIONS = [

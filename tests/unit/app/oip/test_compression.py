@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.oip.compression import WINDOW_BITS, choose, compress, decompress
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
 from core.errors import TooLarge
 
 PLAIN = b"candela " * 100

@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from app.deps import State
 from app.inference.batcher import Batcher
-from app.inference.seam import Request
+from app.inference.types import Request
 from app.oip.infer import level_of
 from tests.support.bundles import register
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from app.oip import metadata, statistics
-from app.services.lookup import Served
-from app.serving.refs import BundleRef
-from app.serving.tally import Tally
+from app.services.prediction.version_cache import Served
+from app.serving.statistics import Tally
+from app.serving.types import BundleRef
 
 
 def served(task: str = "classification", **changes: object) -> Served:

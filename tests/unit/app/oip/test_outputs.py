@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.oip.answers import render
+from app.oip.errors import Refused
 from app.oip.outputs import best_classes, check_wanted, tensor_of, width
-from app.oip.refusal import Refused
 from app.oip.requests import InferRequest, Requested
+from app.oip.responses import render
 from app.oip.tensors import Tensor
 
 SCORES = np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 0.5]], np.float32)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.oip.refusal import NotSupported, Refused
+from app.oip.errors import NotSupported, Refused
 from app.oip.requests import InferRequest, Requested, parse
 from core.errors import ServiceError
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from app.oip.datatypes import NOT_IN_JSON, NUMPY, bits_of, float32_of
-from app.oip.refusal import Refused
+from app.oip.errors import Refused
 from app.oip.tensors import check_datatype, check_shape, from_bytes, from_json, to_bytes, to_json
 
 NUMBERS = sorted(set(NUMPY) - {"BYTES", "BF16"})

@@ -3,7 +3,7 @@
 import pytest
 
 from app.deps import State
-from app.services.lookup import Lookup
+from app.services.prediction.version_cache import Lookup
 from tests.support import bundles
 from tests.support.fakes import Clock
 

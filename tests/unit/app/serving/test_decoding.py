@@ -1,4 +1,4 @@
-"""From files and numbers to pixels; the formats themselves are tested with `core.pictures`."""
+"""From files and numbers to pixels; the formats themselves are tested with `core.images`."""
 
 import asyncio
 import io

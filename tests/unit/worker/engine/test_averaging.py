@@ -9,7 +9,7 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
-from worker.assemble import assemble
+from worker.builders import assemble
 from worker.engine import snapshot
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa, update_batch_norm
 from worker.engine.state import RunState

@@ -14,12 +14,12 @@ from core.datasets.packed import Packed
 from core.spec import JobSpec
 from models import tensor_file
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weigh
-from worker.assemble import assemble
-from worker.assemble import whole as assembly
+from worker.builders import assemble
+from worker.builders import run as assembly
 from worker.engine import snapshot
 from worker.engine.device import Precision
 from worker.engine.run import Run
-from worker.reports import Reporter, Snapshots
+from worker.trainer.callbacks import Reporter, Snapshots
 
 MOMENTUM = {"adam", "adamw", "nadam", "radam"}
 

@@ -13,13 +13,14 @@ import torch
 from core.datasets.packed import Packed
 from models import bundle
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
-from worker.assemble import assemble, whole
+from worker.builders import assemble
+from worker.builders import run as whole
 from worker.engine import snapshot
-from worker.engine.batches import ArrayBatches, ResidentBatches, Source
+from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source
 from worker.engine.device import Placement, Precision
-from worker.engine.order import Order
-from worker.engine.relief import Relief
+from worker.engine.oom_recovery import Relief
 from worker.engine.run import Run
+from worker.engine.sampler import Order
 from worker.engine.transforms import (
     Affine,
     ColorJitter,
@@ -37,7 +38,7 @@ from worker.engine.transforms import (
     VerticalFlip,
 )
 from worker.protocol import UP
-from worker.reports import Reporter
+from worker.trainer.callbacks import Reporter
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,7 @@ import torch
 from core.datasets.packed import Packed
 from core.errors import InvalidSpec
 from tests.support.training import cpu, job, pack, run_of
-from worker.assemble import assemble
+from worker.builders import assemble
 from worker.engine import snapshot
 from worker.engine.callbacks import KeepBest
 from worker.engine.run import Run

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from tests.support.training import InterruptAt, cpu, job, pack, run_of, weights_hash
-from worker.assemble import assemble
+from worker.builders import assemble
 from worker.engine import snapshot
+from worker.engine.loss_weighting import WeightedMean
 from worker.engine.losses import Focal
 from worker.engine.mixing import Cutmix, Mixup, Pairs, ring
 from worker.engine.run import Run
 from worker.engine.snapshot import RandomState
 from worker.engine.transforms import draw_mix
-from worker.engine.weighing import WeightedMean
 
 
 def draws_of(num: int, alpha: float = 0.4) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.spec import optimizers
-from worker.assemble import make_optimizer
+from worker.builders import make_optimizer
 from worker.engine.optimizers import Group, UnknownParameters, grouped
 from worker.engine.schedules import one_cycle
 

@@ -10,13 +10,13 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, Memory, cpu, job, optimizer_hash, pack, weights_hash
-from worker.assemble import assemble
+from worker.builders import assemble
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
 from worker.engine.run import Run
-from worker.engine.snapshot_sums import BadSnapshot
-from worker.reports import Reporter
+from worker.engine.snapshot_checksums import BadSnapshot
+from worker.trainer.callbacks import Reporter
 
 EVERYTHING: dict[str, Any] = {
     "dataset": {

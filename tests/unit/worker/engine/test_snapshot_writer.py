@@ -14,11 +14,11 @@ from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.callbacks import Diverged
 from worker.engine.snapshot_buffers import Buffers
-from worker.engine.snapshot_sums import folder_name
+from worker.engine.snapshot_checksums import folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
 from worker.protocol import Checkpoint
-from worker.reports import Snapshots
+from worker.trainer.callbacks import Snapshots
 
 
 class Gate:

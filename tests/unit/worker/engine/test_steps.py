@@ -11,8 +11,8 @@ from tests.support.training import cpu, pack, recorder, run_of
 from worker.engine.batch import Batch
 from worker.engine.callback import Hooks
 from worker.engine.device import Placement
-from worker.engine.metrics.choose import adapter
-from worker.engine.metrics.tally import Tally
+from worker.engine.metrics.accumulator import Tally
+from worker.engine.metrics.factory import adapter
 from worker.engine.state import RunState
 from worker.engine.steps import Clip, Forward, TrainStep, ValidStep
 

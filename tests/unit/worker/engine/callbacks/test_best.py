@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from worker.engine.callbacks import KeepBest, ModelCheckpoint
-from worker.engine.callbacks.record import Record
+from worker.engine.callbacks.best_metric import Record
 from worker.engine.state import RunState
 
 

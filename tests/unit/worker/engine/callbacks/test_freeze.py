@@ -8,7 +8,7 @@ import torch
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
-from worker.assemble import assemble
+from worker.builders import assemble
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.callbacks.freeze import NothingToTrain

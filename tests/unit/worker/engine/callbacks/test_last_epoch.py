@@ -12,7 +12,7 @@ from torch import nn
 
 from worker.engine.callback import Callback
 from worker.engine.callbacks import ConfusionMatrix, Watched, WorstSamples
-from worker.engine.metrics.choose import Task
+from worker.engine.metrics.factory import Task
 from worker.engine.state import RunState
 
 Files = dict[str, tuple[str, bytes]]

@@ -1,0 +1,105 @@
+"""`/v1/models/{ref}/embed` and `/explain`: more than labels. Both also answer to `{ref}:embed` and `{ref}:explain`."""
+
+from typing import Annotated, Any
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.requests import Request
+
+from app.api.heatmap import heat_map
+from app.api.predict_request import REQUEST_BODY, read_body
+from app.api.predictions import ModelRef
+from app.api.strict_route import StrictRoute
+from app.deps import InsightsDep
+from app.http.cancellation import TIMEOUT_HEADER, deadline_of, unless_gone
+from app.schemas.insights import EmbeddingsOut, ExplanationOut
+from app.schemas.problems import problems
+from app.services.prediction.explanations import Explained
+from app.services.prediction.version_cache import Served
+from core.errors import ServiceError
+
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
+
+PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.post("/{ref}:embed", include_in_schema=False)
+@router.post(
+    "/{ref}/embed",
+    response_model=EmbeddingsOut,
+    responses=problems(400, 404, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+)
+async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Response:
+    """Read the vector that a network's last layer sees of each picture: what is alike lies near."""
+    deadline, body = deadline_of(request.scope), await read_body(request)
+    embedded = await unless_gone(request, insights.embed(ref, body.sent, deadline))
+    vectors = [
+        {"error": {"code": one.slug, "detail": one.detail}} if isinstance(one, ServiceError) else {"vector": one}
+        for one in embedded.vectors
+    ]
+    told = {"model": _version(embedded.served), "embeddings": vectors}
+    return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+@router.post("/{ref}:explain", include_in_schema=False)
+@router.post(
+    "/{ref}/explain",
+    response_class=Response,
+    responses={
+        200: {
+            "model": ExplanationOut,
+            "description": "The picture under its heat; with `Accept: application/json` the numbers.",
+            "content": PNG,
+        },
+        **problems(400, 404, 413, 415, 422, 502, 503, 504),
+    },
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+)
+async def explain(
+    ref: ModelRef,
+    request: Request,
+    insights: InsightsDep,
+    label: Annotated[
+        str | None, Query(max_length=256, description="Of this class; of the most probable one unless given.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+) -> Response:
+    """Show where in a picture the network found what speaks for a class (Grad-CAM).
+
+    The picture is as the network saw it, enlarged where it is small. The headers `Candela-Label` and
+    `Candela-Probability` say of which class it is.
+    """
+    deadline, body = deadline_of(request.scope), await read_body(request)
+    if len(body.sent) != 1:
+        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "should be one picture"}])
+    explained = await unless_gone(request, insights.explain(ref, body.sent[0], label, deadline))
+    if "application/json" in accept.lower():
+        told = _told(explained)
+        return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    png = await run_sync(heat_map, explained.picture, explained.heat)
+    return Response(png, media_type="image/png", headers=_headers(explained))
+
+
+def _version(served: Served) -> dict[str, Any]:
+    return {"name": served.name, "version": served.version}
+
+
+def _told(explained: Explained) -> dict[str, Any]:
+    return {
+        "model": _version(explained.served),
+        "label": explained.label,
+        "index": explained.number,
+        "probability": explained.probability,
+        "heat": explained.heat,
+    }
+
+
+def _headers(explained: Explained) -> dict[str, str]:
+    """RFC 8187 is for parameters alone: a label that is not ASCII is written as in JSON."""
+    label = orjson.dumps(explained.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
+    probability = {} if explained.probability is None else {"Candela-Probability": f"{explained.probability:.6f}"}
+    return {"Candela-Label": label, **probability}

@@ -1,0 +1,35 @@
+"""From predictions to the bytes of the answer, written directly: this is the hot path."""
+
+from typing import Any
+
+import orjson
+
+from app.services.prediction.checkpoints import CheckpointPredicted
+from app.services.prediction.predictions import Candidate, Predicted, Prediction, Ranked, Regressed
+
+
+def render(predicted: Predicted) -> bytes:
+    """A `PredictionsOut` as JSON."""
+    model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
+    return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
+
+
+def render_by_checkpoint(told: CheckpointPredicted) -> bytes:
+    """A `CheckpointPredictionsOut` as JSON."""
+    predictions = [_rendered(one) for one in told.predictions]
+    return orjson.dumps({"checkpoint": told.checkpoint._asdict(), "predictions": predictions})
+
+
+def _rendered(prediction: Prediction) -> dict[str, Any]:
+    match prediction:
+        case Ranked(candidates):
+            top_k = [_candidate(candidate) for candidate in candidates]
+            return {**top_k[0], "top_k": top_k}
+        case Regressed(values):
+            return {"values": values}
+        case error:
+            return {"error": {"code": error.slug, "detail": error.detail}}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {"label": candidate.label, "index": candidate.number, "probability": candidate.probability}

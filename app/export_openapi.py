@@ -1,0 +1,17 @@
+"""`python -m app.export_openapi PATH`: write the OpenAPI document, so that a review sees what changes for clients."""
+
+import json
+import sys
+from pathlib import Path
+
+from app.main import create_app
+from core.settings import Settings
+
+
+def document() -> str:
+    """The document as it is committed."""
+    return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(document(), encoding="utf-8")

@@ -1,0 +1,24 @@
+"""`…/infer` as the endpoint that is found first."""
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.http.fast_path import HotEndpoint
+from app.oip.exception_handlers import explain
+from app.oip.infer import infer
+
+
+async def _infer(request: Request) -> Response:
+    state, path = request.scope["state"], request.path_params
+    return await infer(path["model"], request, state["inference"], state["settings"], path.get("version", ""))
+
+
+INFER = HotEndpoint("/v2/models/{model}/infer", re.compile(r"/v2/models/(?P<model>[^/]+)/infer"), _infer, explain)
+INFER_VERSION = HotEndpoint(
+    "/v2/models/{model}/versions/{version}/infer",
+    re.compile(r"/v2/models/(?P<model>[^/]+)/versions/(?P<version>[^/]+)/infer"),
+    _infer,
+    explain,
+)

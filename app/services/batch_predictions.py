@@ -1,0 +1,52 @@
+"""What a client can do with an archive of pictures: have them predicted by a job."""
+
+import uuid
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.services.jobs import JobService, JobView
+from app.services.validation.resolve import own_dataset
+from core.datasets.archives.archive import look
+from core.datasets.archives.entries import Limits
+from core.db.repos.models import ModelRepo
+from core.errors import InvalidArchive
+from core.spec import PredictArchiveSpec
+from core.storage import Storage
+
+
+class ArchiveService:
+    def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: Limits) -> None:
+        """`limits`: what an upload may hold."""
+        self._models = ModelRepo(session)
+        self._storage = storage
+        self._jobs = jobs
+        self._limits = limits
+
+    def predict(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
+        """Take in an archive, which is consumed, and submit the job that predicts its pictures.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidArchive: a quick look shows that it is none, or holds an unsafe entry.
+            InvalidSpec: the model reads no pictures.
+        """
+        row = self._models.resolve(ref)
+        if look(archive, self._limits) == "table":
+            raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
+        archive_id = uuid.uuid4().hex
+        spec = PredictArchiveSpec(
+            kind="predict_archive",
+            model=f"{row.name}@{row.version}",
+            dataset=own_dataset(row),
+            archive=archive_id,
+            top_k=top_k,
+            batch_size=batch_size,
+        )
+        key = f"uploads/{archive_id}"
+        self._storage.publish_file(archive, key)  # first: a file without a job is swept, a job without a file fails
+        try:
+            return self._jobs.submit(spec)
+        except BaseException:
+            self._storage.delete(key)
+            raise

@@ -1,0 +1,1 @@
+"""Predictions with registered models and checkpoints: version cache, timeouts, explanations."""

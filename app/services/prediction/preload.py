@@ -1,0 +1,49 @@
+"""Loads the models that stay in memory when the service starts, so that the first to ask does not wait."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+
+import structlog
+
+from app.services.prediction.version_cache import Lookup
+from app.serving.backend import Networks
+from app.serving.model_server import Predictors
+from core.errors import ServiceError, Unavailable
+
+log = structlog.get_logger(__name__)
+POLL_S = 0.25
+
+
+@asynccontextmanager
+async def loading_pinned(names: Collection[str], lookup: Lookup, predictors: Predictors) -> AsyncIterator[None]:
+    """While it lasts, the default versions of models are loaded in the background, one after the other."""
+    loading = asyncio.create_task(_load_all(names, lookup, predictors))
+    try:
+        yield
+    finally:
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+
+
+async def _load_all(names: Collection[str], lookup: Lookup, predictors: Predictors) -> None:
+    if names:
+        await _until_ready(predictors.networks)
+    for name in names:
+        try:
+            await predictors.load((await lookup.get(name)).bundle)
+        except ServiceError as error:
+            log.warning("model.not_pinned", model=name, error=error.detail)
+        except Exception as error:  # noqa: BLE001 - such as a database that is away: the next model may have more luck
+            log.warning("model.not_pinned", model=name, error=repr(error)[:500])
+
+
+async def _until_ready(networks: Networks) -> None:
+    """Return when every process with networks answers."""
+    while True:
+        try:
+            networks.check_ready()
+        except Unavailable:
+            await asyncio.sleep(POLL_S)
+        else:
+            return

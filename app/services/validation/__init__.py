@@ -1,0 +1,1 @@
+"""Validation of job specs: every refusal of a spec comes from here."""

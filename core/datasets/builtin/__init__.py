@@ -1,0 +1,38 @@
+"""The built-in datasets. To add one, write a file here and add a line to the list."""
+
+from core.datasets.builtin.cifar import CIFAR10, CIFAR100
+from core.datasets.builtin.digits import DIGITS
+from core.datasets.builtin.fashion_mnist import FASHION_MNIST
+from core.datasets.builtin.mnist import MNIST
+from core.datasets.builtin.palmerpenguins import PALMERPENGUINS
+from core.datasets.builtin.synthetic import SYNTHETIC
+from core.datasets.builtin.timeseries import TIMESERIES
+from core.datasets.builtin.tiny_imagenet import TINY_IMAGENET
+from core.datasets.definition import BuiltIn
+
+__all__ = ["UnknownDataset", "get", "names"]
+
+_PICTURES = (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)
+_TABLES = (PALMERPENGUINS, TIMESERIES)
+_BUILT_IN = {entry.name: entry for entry in (*_PICTURES, *_TABLES)}
+
+
+class UnknownDataset(LookupError):
+    """No built-in dataset has that name; `known` are those that there are."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no built-in dataset {name!r}")
+        self.known = names()
+
+
+def names() -> list[str]:
+    """Return the names, sorted."""
+    return sorted(_BUILT_IN)
+
+
+def get(name: str) -> BuiltIn:
+    """Raises `UnknownDataset`."""
+    try:
+        return _BUILT_IN[name]
+    except KeyError:
+        raise UnknownDataset(name) from None

@@ -1,0 +1,26 @@
+"""Fashion-MNIST: 70,000 pictures of clothes, a drop-in for MNIST."""
+
+from core.datasets.builtin.idx import idx_dataset
+
+_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+FASHION_MNIST = idx_dataset(
+    name="fashion_mnist",
+    summary="70,000 pictures of clothes, 28 x 28 grey, 10 classes.",
+    source='Xiao, Rasul and Vollgraf, "Fashion-MNIST", 2017, https://github.com/zalandoresearch/fashion-mnist; '
+    "Debian's package dataset-fashion-mnist has its files",
+    licence="MIT",
+    classes=_CLASSES,
+    folders=("fashion_mnist", "fashion-mnist", "FashionMNIST/raw", "fashion_mnist/raw"),
+)

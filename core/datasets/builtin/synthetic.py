@@ -1,0 +1,121 @@
+"""Seeded pictures with something to learn in them: every class has a smooth pattern of its own, under noise."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from core.datasets.definition import BuiltIn, Chunk, DatasetFacts
+from core.datasets.packed import Targets
+from core.spec.base import Spec
+
+_CHUNK = 1024
+_MAX_BYTES = 8 * 2**30
+_NOISE = 0.12  # standard deviation, of pixels in 0..1
+_CONTRAST = 0.35
+_BINARY_NAMES = ("negative", "positive")
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class SyntheticOptions(Spec):
+    """`num_classes` counts classes, labels (multilabel) or values (regression)."""
+
+    image_shape: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], Side, Side], Field(strict=False)] = (3, 32, 32)
+    num_classes: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, description="10 unless given; 1 for a regression, always 2 for binary."
+    )
+    num_samples: Annotated[int, Field(ge=2, le=10_000_000)] = 1000
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    task: Literal["classification", "regression", "binary", "multilabel"] = "classification"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_number(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("num_classes") is None:
+            usual = {"regression": 1, "binary": 2}.get(str(value.get("task")), 10)
+            return {**value, "num_classes": usual}
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.task == "classification" and self.count < 2:
+            raise ValueError("a classification needs at least 2 classes")
+        if self.task == "binary" and self.count != len(_BINARY_NAMES):
+            raise ValueError("a binary task has exactly 2 classes")
+        if self.task == "classification" and self.count > self.num_samples:
+            raise ValueError(f"{self.count} classes need at least as many samples")
+        if self.num_samples * int(np.prod(self.image_shape)) > _MAX_BYTES:
+            raise ValueError(f"more than {_MAX_BYTES} bytes of pictures")
+        return self
+
+    @property
+    def count(self) -> int:
+        return self.num_classes or 1
+
+
+def _facts(options: SyntheticOptions, _folder: Path | None) -> DatasetFacts:
+    splits = {"train": options.num_samples}
+    if options.task == "binary":
+        return DatasetFacts("binary", _BINARY_NAMES, 1, options.image_shape, splits)
+    stem = "value" if options.task == "regression" else "class"
+    names = tuple(f"{stem}_{i}" for i in range(options.count))
+    return DatasetFacts(options.task, names, options.count, options.image_shape, splits)
+
+
+def _chunks(_folder: Path, options: SyntheticOptions) -> Iterator[Chunk]:
+    patterns_khwc = _patterns(options)
+    rows = max(1, min(_CHUNK, 2**26 // int(np.prod(options.image_shape))))
+    for start in range(0, options.num_samples, rows):
+        index = np.arange(start, min(start + rows, options.num_samples))
+        rng = np.random.default_rng([options.seed, 1, start])
+        targets, weights_nk = _targets(options, index, rng)
+        signal = np.tensordot(weights_nk, patterns_khwc, axes=1)
+        pixels = 0.5 + _CONTRAST * signal + _NOISE * rng.standard_normal(signal.shape, np.float32)
+        images = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+        yield Chunk("train", images, targets, [f"{i:07d}" for i in index])
+
+
+def _patterns(options: SyntheticOptions) -> NDArray[np.float32]:
+    """Return one pattern a class, float32 (K, H, W, C) in -1..1: a coarse random grid, smoothly enlarged."""
+    channels, height, width = options.image_shape
+    num_patterns = 1 if options.task == "binary" else options.count
+    rng = np.random.default_rng([options.seed, 0])
+    coarse = rng.uniform(-1, 1, (num_patterns, channels, min(4, height), min(4, width))).astype(np.float32)
+    planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for grid in coarse for plane in grid]
+    patterns = np.asarray(planes, np.float32).reshape(num_patterns, channels, height, width)
+    return np.ascontiguousarray(np.moveaxis(patterns, 1, -1))
+
+
+def _targets(
+    options: SyntheticOptions, index: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[Targets, NDArray[np.float32]]:
+    """Return the targets and how strongly each pattern shows: float32 (B, K)."""
+    count, shape = options.count, (len(index), options.count)
+    match options.task:
+        case "classification":
+            classes = index % count
+            return classes, np.eye(count, dtype=np.float32)[classes]
+        case "binary":
+            positive = (index % 2).astype(np.float32)[:, np.newaxis]
+            return positive, positive * 2 - 1
+        case "multilabel":
+            labels = (rng.random(shape) < 1 / 3).astype(np.float32)
+            return labels, (labels * 2 - 1) * np.float32(count**-0.5)
+        case "regression":
+            values = rng.uniform(-1, 1, shape).astype(np.float32)
+            return values, values * np.float32(count**-0.5)
+
+
+SYNTHETIC = BuiltIn(
+    name="synthetic",
+    summary="Seeded pictures of any shape, size and task; needs no files.",
+    source="made by Candela: a smooth random pattern a class, with noise",
+    licence="none needed",
+    options=SyntheticOptions,
+    describe=_facts,
+    chunks=_chunks,
+)

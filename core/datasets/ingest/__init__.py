@@ -1,0 +1,1 @@
+"""Converts built-in, uploaded and inline datasets to the packed form."""

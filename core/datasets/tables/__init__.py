@@ -1,0 +1,1 @@
+"""Tables and time series: CSV files, column roles, windows and sample weights."""

@@ -1,0 +1,83 @@
+"""A first look at every column of a table: how many values are missing, numbers, distinct."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from core.datasets.columns import is_missing
+from core.datasets.tables.csv_file import Block
+
+MAX_DISTINCT = 10_000
+
+
+class Profile:
+    """What was seen of one column.
+
+    Attributes:
+        counts: how often each text came; None once there are more than `MAX_DISTINCT`.
+        first_text: line and value of the first one that is no number.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.num_missing = self.num_numbers = self.num_texts = 0
+        self.is_whole = True
+        self.counts: Counter[str] | None = Counter()
+        self.first_text: tuple[int, str] | None = None
+
+    def add(self, values: Sequence[str], lines: Sequence[int]) -> None:
+        """Look at the values of some rows."""
+        seen = Counter(values)
+        for text, count in seen.items():
+            if is_missing(text):
+                self.num_missing += count
+                continue
+            number = to_number(text)
+            if number is None:
+                self.num_texts += count
+                if self.first_text is None:
+                    self.first_text = lines[values.index(text)], text
+            else:
+                self.num_numbers += count
+                self.is_whole = self.is_whole and number.is_integer()
+            if self.counts is not None:
+                self.counts[text] += count
+        if self.counts is not None and len(self.counts) > MAX_DISTINCT:
+            self.counts = None
+
+    @property
+    def num_values(self) -> int:
+        """Those that are there."""
+        return self.num_numbers + self.num_texts
+
+    @property
+    def num_rows(self) -> int:
+        return self.num_values + self.num_missing
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it reads as numbers: nine in ten values at least, so that one slip does not make it a text."""
+        return self.num_values > 0 and self.num_numbers >= 0.9 * self.num_values
+
+    @property
+    def is_name(self) -> bool:
+        """Whether nearly every value is another one: a name, a time, a comment, of which nothing general is learnt."""
+        return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
+
+
+def look(header: Sequence[str], blocks: Iterable[Block]) -> list[Profile]:
+    """Return the profiles of all columns."""
+    profiles = [Profile(name) for name in header]
+    for block in blocks:
+        for profile, values in zip(profiles, block.columns, strict=True):
+            profile.add(values, block.lines)
+    return profiles
+
+
+def to_number(text: str) -> float | None:
+    """A finite number as tables write it; None for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and "_" not in text else None

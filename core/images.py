@@ -1,0 +1,268 @@
+"""From the bytes of a picture to the pixels a network sees: the one decoder that ingest and serving share.
+
+Decisions, equal everywhere because this is the only place:
+
+- JPEG, PNG and WEBP are read, told apart by their first bytes; names and content types are not looked at.
+- The size is read from the header and checked before anything is decoded.
+- A damaged or cut picture is refused, never half filled with grey.
+- The EXIF orientation is applied. Animations give their first frame.
+- 16-bit values keep their high byte (scaled, not clipped). CMYK is converted by Pillow.
+- Transparent pixels lie on white, as a viewer shows them.
+- Grey from colour is ITU-R BT.601 luma; colour from grey repeats the channel.
+- Resizing: `stretch` to the wanted size whatever the proportions, `crop` scales to cover it and cuts the middle.
+  OpenCV's area interpolation where a side shrinks, else bilinear.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from core import png_fast
+from core.errors import InvalidPicture, TooLarge, UnsupportedPicture
+
+Pixels = NDArray[np.uint8]
+MAX_PIXELS = 25_000_000
+RESIZES = ("stretch", "crop")
+
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
+# Built directly, not by Image.open: no other decoder can run, and the size has been checked before.
+_OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+}
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_FOREIGN = {
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"%!PS": "PostScript",
+    b"8BPS": "PSD",
+    b"SIMPLE  =": "FITS",
+    b"\0\0\1\0": "ICO",
+    b"<svg": "SVG",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+}
+
+
+class PictureSize(NamedTuple):
+    """As seen upright; `channels` is 1 for grey, else 3."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def read(
+    body: bytes, image_shape: tuple[int, int, int], *, resize: str = "stretch", max_pixels: int = MAX_PIXELS
+) -> Pixels:
+    """Return the picture as uint8 (H, W, C), C-contiguous.
+
+    Args:
+        body: the file, whole.
+        image_shape: (C, H, W) wanted; C is 1 (grey) or 3 (RGB).
+        resize: "stretch" or "crop".
+        max_pixels: the largest height times width, as declared, that is decoded.
+
+    Raises:
+        InvalidPicture: not a picture, damaged or cut.
+        UnsupportedPicture: a picture of another format.
+        TooLarge: more pixels than allowed.
+    """
+    channels, height, width = image_shape
+    if channels not in (1, 3):
+        raise ValueError(f"pictures have 1 or 3 channels, not {channels}")
+    pixels = _decode(body, channels, max_pixels)
+    return np.ascontiguousarray(_resized(pixels, height, width, resize).reshape(height, width, channels))
+
+
+def probe(body: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureSize:
+    """Return the size without decoding. Raises what `read` does, except for damage behind the header."""
+    kind = format_of(body)
+    header = _jpeg_header(body) if kind == "jpeg" else None
+    if header:
+        height, width, colour = header
+        _check_size(height, width, max_pixels)
+        swapped = _jpeg_orientation(body) >= 5
+        size = PictureSize(height, width, 1 if colour == "Gray" else 3)
+    else:
+        with _open(body, kind, max_pixels) as picture:
+            swapped = _orientation(picture) >= 5
+            size = PictureSize(picture.height, picture.width, 1 if _is_grey(picture) else 3)
+    return size._replace(height=size.width, width=size.height) if swapped else size
+
+
+def format_of(body: bytes) -> str:
+    """Return "jpeg", "png" or "webp", by content.
+
+    Raises `UnsupportedPicture` for formats that are known but not read, `InvalidPicture` for everything else.
+    """
+    if body[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if body[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        return "webp"
+    if body[4:8] == b"ftyp":
+        raise UnsupportedPicture("HEIF and AVIF pictures are not read; send JPEG, PNG or WEBP.")
+    for start, name in _FOREIGN.items():
+        if body.startswith(start):
+            raise UnsupportedPicture(f"{name} pictures are not read; send JPEG, PNG or WEBP.", format=name)
+    raise InvalidPicture("This is not a JPEG, PNG or WEBP picture." if body else "The picture is empty.")
+
+
+def _decode(body: bytes, channels: int, max_pixels: int) -> Pixels:
+    kind = format_of(body)
+    if kind == "png" and (plain := png_fast.decode(body, max_pixels)) is not None:
+        return plain if (plain.ndim == 2) == (channels == 1) else _converted(Image.fromarray(plain), channels)
+    header = _jpeg_header(body) if kind == "jpeg" else None
+    if header and header[2] in ("Gray", "YCbCr", "RGB"):
+        _check_size(header[0], header[1], max_pixels)
+        return _decode_jpeg(body, channels)
+    with _open(body, kind, max_pixels) as picture:
+        try:
+            picture.load()
+            return _upright(_converted(picture, channels), _orientation(picture))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _invalid(error) from error
+
+
+def _jpeg_header(body: bytes) -> tuple[int, int, str] | None:
+    """Return (height, width, colour space), or None where only Pillow may know how to read it."""
+    try:
+        height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
+    except ValueError:
+        return None
+    return height, width, colour
+
+
+def _decode_jpeg(body: bytes, channels: int) -> Pixels:
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(body, "GRAY" if channels == 1 else "RGB", strict=True)
+    except ValueError as error:
+        raise _invalid(error) from error
+    return _upright(pixels, _jpeg_orientation(body))
+
+
+def _jpeg_orientation(body: bytes) -> int:
+    if b"Exif\0\0" not in body[: 2**16]:
+        return 1
+    try:
+        with JpegImageFile(io.BytesIO(body)) as picture:
+            return _orientation(picture)
+    except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
+        return 1
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
+        return 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.swapaxes(0, 1)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return np.rot90(pixels, 2).swapaxes(0, 1)
+        case 8:
+            return np.rot90(pixels, 1)
+        case _:
+            return pixels
+
+
+def _open(body: bytes, kind: str, max_pixels: int) -> Image.Image:
+    declared = _declared_size(body, kind)
+    if declared:
+        _check_size(*declared, max_pixels)
+    try:
+        picture = _OPENERS[kind](io.BytesIO(body))
+    except Exception as error:
+        raise _invalid(error) from error
+    _check_size(picture.height, picture.width, max_pixels)
+    return picture
+
+
+def _declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
+    """Return (height, width) from the first bytes, before any decoder allocates for them."""
+    if kind == "png" and len(body) >= 24:
+        width, height = struct.unpack(">II", body[16:24])
+        return height, width
+    if kind == "webp" and body[12:16] == b"VP8X" and len(body) >= 30:
+        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
+        return height, width
+    return None  # a plain WEBP has 14 bits a side; a JPEG allocates nothing until it is loaded
+
+
+def _check_size(height: int, width: int, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise TooLarge(
+            f"The picture has {width} x {height} pixels; at most {max_pixels} are read.",
+            code="image_too_large",
+            width=width,
+            height=height,
+            max_pixels=max_pixels,
+        )
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    return picture.mode in _GREY_MODES
+
+
+def _converted(picture: Image.Image, channels: int) -> Pixels:
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = Image.fromarray(np.clip(np.asarray(picture, np.int64) >> 8, 0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+
+
+def _resized(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if resize == "crop":
+        pixels = _middle(pixels, height / width)
+    elif resize != "stretch":
+        raise ValueError(f"unknown resize {resize!r}")
+    shrinks = pixels.shape[0] > height or pixels.shape[1] > width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
+
+
+def _middle(pixels: Pixels, proportion: float) -> Pixels:
+    """Cut the largest middle part whose height over width is `proportion`."""
+    height, width = pixels.shape[:2]
+    new_height = min(height, max(1, round(width * proportion)))
+    new_width = min(width, max(1, round(height / proportion)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return pixels[top : top + new_height, left : left + new_width]
+
+
+def _invalid(error: Exception) -> InvalidPicture:
+    return InvalidPicture(f"The picture is damaged: {error}", code="image_invalid")

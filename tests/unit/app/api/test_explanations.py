@@ -1,0 +1,169 @@
+"""`/v1/models/{ref}/embed` and `/explain`: vectors and heat of real networks over HTTP."""
+
+import asyncio
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.api.heatmap import heat_map
+from app.deps import State
+from app.inference.types import class_of, key_of, split_key, with_class
+from app.main import body_limits
+from models.explanations import attend, embed
+from tests.support import bundles
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray = PIXELS) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def shapes(state: State) -> str:
+    bundles.register(state["sessions"], state["storage"], "shapes", 1)
+    return "/v1/models/shapes"
+
+
+def prepared() -> torch.Tensor:
+    images: torch.Tensor = bundles.description().preprocess()(torch.from_numpy(PIXELS)[None, ..., None])
+    return images
+
+
+def ask(client: TestClient, url: str, **more: Any) -> Any:
+    headers = {"Content-Type": "image/png"} | more.pop("headers", {})
+    return client.post(url, content=more.pop("content", png()), headers=headers, **more)
+
+
+def pointers(answer: Any) -> list[str]:
+    assert answer.status_code == 422, answer.text
+    return [error["pointer"] for error in answer.json().get("errors", [])]
+
+
+def test_a_picture_becomes_the_vector_that_the_last_layer_sees(client: TestClient, shapes: str) -> None:
+    answer = ask(client, f"{shapes}/embed")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"] == {"name": "shapes", "version": 1}
+    (embedding,) = answer.json()["embeddings"]
+    expected = embed(bundles.network(bundles.description()), prepared())[0]
+    np.testing.assert_allclose(embedding["vector"], expected, atol=1e-5)
+
+
+def test_one_bad_picture_among_several_costs_only_its_own_place(client: TestClient, shapes: str) -> None:
+    images = [("images", ("a.png", png())), ("images", ("b.png", b"no")), ("images", ("c.png", png()))]
+    first, second, third = client.post(f"{shapes}/embed", files=images).json()["embeddings"]
+    assert second["error"]["code"] == "invalid-picture"
+    assert len(first["vector"]) == 16
+    np.testing.assert_allclose(first["vector"], third["vector"], atol=1e-6)
+    assert ask(client, f"{shapes}/embed", content=b"no").status_code == 422
+
+
+@pytest.mark.parametrize("label", [None, *bundles.CLASSES])
+def test_heat_is_that_of_the_class_that_is_meant(client: TestClient, shapes: str, label: str | None) -> None:
+    params = {} if label is None else {"label": label}
+    answer = ask(client, f"{shapes}/explain", params=params, headers={"Accept": "application/json"})
+    told = answer.json()
+    network = bundles.network(bundles.description())
+    probability = torch.softmax(network(prepared()), 1)[0].detach()
+    chosen = int(probability.argmax()) if label is None else bundles.CLASSES.index(label)
+    assert (told["label"], told["index"]) == (bundles.CLASSES[chosen], chosen)
+    assert told["probability"] == pytest.approx(float(probability[chosen]), abs=1e-5)
+    expected = attend(network, prepared(), torch.tensor([chosen])).heat[0]
+    np.testing.assert_allclose(told["heat"], expected, atol=1e-4)
+
+
+def test_heat_is_shown_as_a_png(client: TestClient, shapes: str) -> None:
+    answer = ask(client, f"{shapes}/explain", params={"label": "cross"})
+    assert (answer.headers["content-type"], answer.headers["candela-label"]) == ("image/png", "cross")
+    assert 0 < float(answer.headers["candela-probability"]) < 1
+    assert Image.open(io.BytesIO(answer.content)).size == (224, 224)
+
+
+def test_places_without_heat_show_the_picture_as_it_is() -> None:
+    heat = np.zeros((8, 8), np.float32)
+    heat[:2, :2] = 1.0
+    shown = np.asarray(Image.open(io.BytesIO(heat_map(PIXELS[..., None], heat))))
+    np.testing.assert_array_equal(shown[14 + 4 * 28 :: 28, 14::28], np.repeat(PIXELS[4:, :, None], 3, axis=2))
+    assert (shown[14, 14] != PIXELS[0, 0]).any()
+
+
+def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state: State) -> None:
+    assert pointers(ask(client, f"{shapes}/explain", params={"label": "cros"})) == ["?label"]
+    assert ask(client, "/v1/models/nothing/explain").status_code == 404
+    assert ask(client, "/v1/models/nothing/embed").status_code == 404
+    two = {"instances": [{"image": base64.b64encode(png()).decode()}] * 2}
+    assert client.post(f"{shapes}/explain", json=two).status_code == 422
+    flat = {"architecture": {"name": "mlp", "options": {"hidden": [4]}}}
+    bundles.register(state["sessions"], state["storage"], "flat", 1, **flat)
+    answer = ask(client, "/v1/models/flat/explain")
+    assert (answer.status_code, "feature maps" in answer.json()["detail"]) == (422, True)
+    assert ask(client, "/v1/models/flat/embed").status_code == 200
+
+
+@pytest.mark.parametrize("ref", ["shapes", "shapes@1", "shapes@champion"])
+def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
+    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    for verb in ("embed", "explain"):
+        with_slash, with_colon = (ask(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
+        assert with_colon.status_code == 200, with_colon.text
+        assert with_colon.headers["content-type"] == with_slash.headers["content-type"]
+        assert with_colon.content == with_slash.content
+    assert ask(client, f"/v1/models/{ref}:explain", params={"lable": "cross"}).status_code == 422
+    assert ask(client, "/v1/models/nothing:embed").status_code == 404
+    assert not [path for path in client.get("/openapi.json").json()["paths"] if ":" in path]
+
+
+@pytest.mark.parametrize("verb", ["/embed", ":embed", "/explain", ":explain"])
+def test_pictures_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
+    settings = state["settings"]
+    assert settings.max_predict_bytes > settings.max_json_bytes
+    assert body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
+    assert body_limits(settings)(f"/v1/models/shapes{verb}s") == settings.max_json_bytes
+
+
+def test_of_two_classes_with_one_output_the_second_is_shown(client: TestClient, state: State) -> None:
+    binary = {"num_outputs": 1, "task": "binary", "classes": ["no", "yes"]}
+    bundles.register(state["sessions"], state["storage"], "it", 1, **binary)
+    told = ask(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
+    assert (told["label"], told["index"]) == ("yes", 1)
+    assert pointers(ask(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1), (2, 1, 3)])
+@pytest.mark.parametrize("number", [-1, 0, 7, 70_000])
+def test_a_class_travels_below_its_picture(shape: tuple[int, int, int], number: int) -> None:
+    picture = np.ones(shape, np.uint8)
+    whole = with_class(picture, number)
+    np.testing.assert_array_equal(whole[: shape[0]], picture)
+    assert class_of(whole[shape[0] :]) == number
+
+
+def test_a_view_has_a_key_of_its_own() -> None:
+    assert key_of("jobs/1/bundle", "scores") == "jobs/1/bundle"
+    for view in ("scores", "embedding", "attention"):
+        assert split_key(key_of("jobs/1/bundle", view)) == ("jobs/1/bundle", view)
+
+
+class Stuck:
+    """A decoder that takes longer than anybody waits."""
+
+    async def decode(self, *_: Any) -> Any:
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("what", ["embed", "explain"])
+def test_whoever_waits_no_longer_is_told_so_wherever_it_waits(
+    client: TestClient, shapes: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.app_state["insights"], "_decoder", Stuck())
+    answer = ask(client, f"{shapes}/{what}", headers={"X-Request-Timeout": "0.05"})
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "/problems/deadline-exceeded"

@@ -1,0 +1,107 @@
+"""Predictions found before any router: which ones, and that nobody can tell."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.fast_path import PREDICT
+from app.http.fast_path import HotPath
+from app.main import create_app
+from app.oip.fast_path import INFER, INFER_VERSION
+from tests.support import bundles
+from tests.support.http_service import service_state
+from tests.support.images import png
+
+PNG = {"Content-Type": "image/png"}
+PICTURE = png(height=8, width=8, channels=1)
+RAW = {"Inference-Header-Content-Length": "0"}
+
+
+@pytest.fixture
+def client(tmp_path: Path, sqlite_template: Path) -> Iterator[TestClient]:
+    with service_state(tmp_path, sqlite_template) as state:
+        bundles.register(state["sessions"], state["storage"], "shapes", 1)
+        with TestClient(create_app(state=state)) as client:
+            yield client
+            assert client.portal is not None
+            client.portal.call(state["predictors"].close)
+
+
+async def nowhere(*_: Any) -> None:
+    """An application that is never asked."""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "found"),
+    [
+        ("POST", "/v1/models/shapes/predict", b"", PREDICT),
+        ("POST", "/v1/models/shapes@champion/predict", b"", PREDICT),
+        ("POST", "/v1/models/shapes/predict", b"top_k=3", None),
+        ("GET", "/v1/models/shapes/predict", b"", None),
+        ("POST", "/v1/models/Shapes/predict", b"", None),
+        ("POST", "/v1/models/shapes/predict/", b"", None),
+        ("POST", "/v1/jobs/1/predict", b"", None),
+        ("POST", "/v2/models/shapes/infer", b"", INFER),
+        ("POST", "/v2/models/shapes/versions/1/infer", b"", INFER_VERSION),
+        ("POST", "/v2/models/shapes/versions//infer", b"", None),
+        ("POST", "/v2/repository/models/shapes/load", b"", None),
+    ],
+)
+def test_only_what_needs_no_validation_is_found_first(method: str, path: str, query: bytes, found: object) -> None:
+    scope = {"type": "http", "method": method, "path": f"/base{path}", "query_string": query, "root_path": "/base"}
+    assert HotPath(nowhere, (PREDICT, INFER, INFER_VERSION)).find(scope) is found
+
+
+def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:
+    short, long = (
+        client.post(f"/v1/models/shapes/predict{query}", content=PICTURE, headers=PNG) for query in ("", "?top_k=5")
+    )
+    assert short.status_code == long.status_code == 200
+    assert short.json() == long.json()
+    assert dict(short.headers).keys() == dict(long.headers).keys()
+
+
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_the_protocols_answer_is_that_of_its_route(client: TestClient, version: str) -> None:
+    short, long = (
+        client.post(f"/v2/models/shapes{version}/infer{query}", content=PICTURE, headers=RAW) for query in ("", "?a=1")
+    )
+    assert short.status_code == long.status_code == 200
+    assert short.content == long.content
+
+
+def test_it_is_counted_as_the_documented_route(client: TestClient) -> None:
+    client.post("/v1/models/shapes/predict", content=PICTURE, headers=PNG)
+    client.post("/v2/models/shapes/versions/1/infer", content=PICTURE, headers=RAW)
+    told = client.get("/metrics").text
+    assert 'route="/v1/models/{ref}/predict",status="200"' in told
+    assert 'route="/v2/models/{model}/versions/{version}/infer",status="200"' in told
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/v1/models/none/predict", b"", 404),
+        ("/v1/models/shapes/predict", b"no picture", 422),
+        ("/v2/models/none/infer", PICTURE, 404),
+        ("/v2/models/shapes/infer", b"no picture", 400),
+    ],
+)
+def test_a_problem_is_told_as_by_the_documented_route(
+    client: TestClient, path: str, content: bytes, status: int
+) -> None:
+    answers = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", "?top_k=5")]
+    assert [answer.status_code for answer in answers] == [status, status]
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].headers["Content-Type"] == answers[1].headers["Content-Type"]
+
+
+def test_a_body_that_is_no_form_is_a_problem(client: TestClient) -> None:
+    answer = client.post(
+        "/v1/models/shapes/predict", content=b"--x", headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert answer.status_code in (400, 422)
+    assert answer.headers["Content-Type"] == "application/problem+json"

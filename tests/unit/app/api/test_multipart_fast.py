@@ -1,0 +1,50 @@
+"""Ordinary forms read quickly, and all others left alone."""
+
+import httpx
+import pytest
+
+from app.api.multipart_fast import files_of
+
+FORM = "multipart/form-data; boundary=x-1"
+PICTURE = b"\x89PNG\r\n--x\r\n--\r\n\r\n"
+HEAD = b'Content-Disposition: form-data; name="images"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+
+
+def form(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
+    return b"".join(b"--x-1\r\n" + part + b"\r\n" for part in parts) + b"--x-1" + end
+
+
+def test_what_httpx_sends_is_ordinary() -> None:
+    files = [("images", ("a.png", PICTURE, "image/png")), ("images", ("b", b"", "image/jpeg"))]
+    sent = httpx.Request("POST", "http://x/", files=files)
+    assert files_of(sent.read(), sent.headers["content-type"], "images", 2) == [PICTURE, b""]
+
+
+@pytest.mark.parametrize("end", [b"--\r\n", b"--"])
+def test_files_come_back_to_the_byte(end: bytes) -> None:
+    assert files_of(form(HEAD + PICTURE, HEAD + b"\r\n", end=end), FORM, "images", 2) == [PICTURE, b"\r\n"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--x-1--\r\n",
+        b"before\r\n" + form(HEAD + PICTURE),
+        form(HEAD + PICTURE, end=b""),
+        form(HEAD + PICTURE, end=b"--\r\nafter"),
+        form(HEAD + PICTURE, HEAD + PICTURE, HEAD + PICTURE),
+        form(HEAD.replace(b"images", b"image") + PICTURE),
+        form(HEAD.replace(b'; filename="a.png"', b"") + PICTURE),
+        form(HEAD.replace(b"a.png", b'a\\".png') + PICTURE),
+        form(HEAD.replace(b"Content-Type: image/png", b"Content-Transfer-Encoding: base64") + PICTURE),
+        form(PICTURE),
+    ],
+)
+def test_whatever_is_not_ordinary_is_left_to_the_library(body: bytes) -> None:
+    assert files_of(body, FORM, "images", 2) is None
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", 'multipart/form-data; boundary="x-1"', "text/plain"])
+def test_a_boundary_that_is_not_plain_is_left_to_the_library(content_type: str) -> None:
+    assert files_of(form(HEAD + PICTURE), content_type, "images", 2) is None

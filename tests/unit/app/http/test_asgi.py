@@ -1,0 +1,55 @@
+"""Headers and bodies read without ceremony: what starlette's own ways find."""
+
+from collections.abc import Sequence
+
+import pytest
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Scope
+
+from app.http.asgi import header, media_type, whole_body, with_body
+
+SCOPE: Scope = {
+    "type": "http",
+    "method": "POST",
+    "path": "/",
+    "headers": [(b"host", b"x"), (b"content-type", b"Text/CSV ; header=present"), (b"x", b"\xe9"), (b"x", b"second")],
+}
+
+
+def request_of(messages: Sequence[Message]) -> Request:
+    left = list(messages)
+
+    async def receive() -> Message:
+        return left.pop(0)
+
+    return Request(SCOPE, receive)
+
+
+def pieces(*bodies: bytes) -> list[Message]:
+    return [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
+
+
+def test_a_header_is_the_first_of_its_name() -> None:
+    for name in ("host", "x", "missing"):
+        assert header(SCOPE, name.encode()) == Headers(scope=SCOPE).get(name)
+    assert header(SCOPE, b"x") == "é"
+
+
+def test_a_media_type_has_no_parameters() -> None:
+    assert media_type(SCOPE) == "text/csv"
+    assert media_type({"headers": []}) == ""
+
+
+@pytest.mark.parametrize(
+    "messages", [[{"type": "http.request"}], [*pieces(b"ab", b"", b"c"), {"type": "http.request", "body": b"d"}]]
+)
+async def test_a_body_is_whole_however_it_arrives(messages: list[Message]) -> None:
+    body = await whole_body(request_of(messages))
+    assert body == await request_of(messages).body() == await with_body(request_of([]), body).body()
+    assert body == b"".join(message.get("body", b"") for message in messages)
+
+
+async def test_a_body_that_ends_early_is_none() -> None:
+    with pytest.raises(ClientDisconnect):
+        await whole_body(request_of([*pieces(b"ab"), {"type": "http.disconnect"}]))

@@ -1,0 +1,85 @@
+"""Whoever waits for a prediction: until when, and what happens if it leaves."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Scope
+
+from app.http import cancellation as callers
+from app.http.cancellation import deadline_of, timeout_of, unless_gone
+from app.problems import InvalidJson
+
+
+def request_of(leaves: asyncio.Event) -> Request:
+    async def receive() -> Any:
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
+
+
+def scope_of(timeout: str) -> Scope:
+    return {"headers": [(b"host", b"x"), (b"x-request-timeout", timeout.encode())]}
+
+
+@pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
+def test_a_timeout_that_makes_no_sense_is_refused(given: str) -> None:
+    with pytest.raises(InvalidJson, match="above 0") as refusal:
+        timeout_of(scope_of(given))
+    assert refusal.value.status_code == 422
+
+
+def test_a_timeout_is_in_seconds() -> None:
+    assert timeout_of(scope_of("1.5")) == 1.5
+    assert timeout_of({"headers": []}) is deadline_of({"headers": []}) is None
+
+
+async def test_whoever_stays_is_answered() -> None:
+    for seconds in (0, 0.05):
+        assert await unless_gone(request_of(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
+
+
+async def test_an_error_is_told_as_it_is() -> None:
+    async def fail() -> None:
+        raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        await unless_gone(request_of(asyncio.Event()), fail())
+
+
+async def test_the_work_for_whoever_leaves_is_stopped() -> None:
+    leaves, stopped = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            leaves.set()
+            await asyncio.sleep(1000)
+        finally:
+            stopped.set()
+
+    with pytest.raises(HTTPException) as left:
+        await unless_gone(request_of(leaves), work())
+    assert left.value.status_code == 499
+    await asyncio.wait_for(stopped.wait(), 60)
+
+
+async def test_whoever_was_watched_leaves_nothing_to_the_garbage_collector() -> None:
+    """Thousands a second would: looking for what they leave would hold all others up for a tenth of a second."""
+
+    def watches() -> int:
+        return sum(type(each) is callers._Watch for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = watches()
+        for _ in range(3):
+            await unless_gone(request_of(asyncio.Event()), asyncio.sleep(2 * callers.WATCH_AFTER_S))
+            await asyncio.sleep(0.01)  # the watch hears that it is over
+        assert watches() <= before
+    finally:
+        gc.enable()

@@ -1,0 +1,199 @@
+"""Limits of requests: one key's, one address's, and of wrong keys; on a clock that the test moves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp
+
+from app.http import rate_limit as limits
+from app.http.middleware import RequireKey
+from app.http.rate_limit import MAX_NAMES, Buckets, LimitRequests
+from app.main import create_app
+from core.settings import Settings
+from tests.support.fakes import Clock
+from tests.support.http_service import service_state
+
+KEYS = ("first-key", "second-key")
+
+
+def limited(clock: Clock, keys: tuple[str, ...] = KEYS, **changes: Any) -> ASGIApp:
+    """An application behind the limits, and behind them the door, as `create_app` has them."""
+    options: dict[str, Any] = {"per_s": 2.0, "burst": 3, "wrong_per_min": 2} | changes
+    door = RequireKey(PlainTextResponse("well"), keys)
+    return LimitRequests(door, keys, clock=clock, **options)
+
+
+def asking(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
+    """Ask it, with a key, from an address."""
+    client = TestClient(app, client=(address, 1))
+
+    def ask(key: str | None = KEYS[0], path: str = "/v1/jobs") -> Any:
+        return client.get(path, headers={} if key is None else {"Authorization": f"Bearer {key}"})
+
+    return ask
+
+
+# -- buckets ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.floats(0, 3), max_size=60),
+    st.floats(0.1, 20),
+    st.integers(1, 10),
+)
+def test_no_key_ever_gets_more_than_its_burst_and_its_share(pauses: list[float], per_s: float, burst: int) -> None:
+    clock = Clock()
+    bucket = Buckets[str](per_s, burst, clock)
+    taken: list[float] = []
+    for pause in pauses:
+        clock.now += pause
+        if not bucket.take("key"):
+            taken.append(clock.now)
+    for first, since in enumerate(taken):
+        for last, until in enumerate(taken[first:], first):
+            assert last - first + 1 <= burst + per_s * (until - since) + 1e-3
+
+
+@given(st.floats(0.1, 20), st.integers(1, 10))
+def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, burst: int) -> None:
+    clock = Clock()
+    bucket = Buckets[str](per_s, burst, clock)
+    assert [bucket.take("key") for _ in range(burst)] == [0.0] * burst
+    wait_s = bucket.take("key")
+    assert wait_s == pytest.approx(1 / per_s)
+    assert bucket.wait_s("key") == wait_s
+    clock.now += wait_s * 0.9
+    assert bucket.take("key") > 0
+    clock.now += wait_s * 0.11
+    assert bucket.take("key") == 0.0
+
+
+def test_any_number_of_names_takes_a_bounded_place(clock: Clock) -> None:
+    bucket = Buckets[int](0.001, 1, clock)
+    for name in range(3 * MAX_NAMES):
+        assert bucket.take(name) == 0.0
+    assert len(bucket._full_at) <= MAX_NAMES
+    assert bucket.take(3 * MAX_NAMES - 1) > 0, "the last ones are remembered"
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_floods_is_asked_to_wait_and_others_are_not(clock: Clock) -> None:
+    ask = asking(limited(clock))
+    assert [ask().status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    refusal = ask()
+    assert refusal.headers["content-type"] == "application/problem+json"
+    assert refusal.headers["retry-after"] == "1"
+    assert refusal.json() | {"detail": ""} == {
+        "type": "/problems/too-many-requests",
+        "title": "Too many requests",
+        "status": 429,
+        "detail": "",
+        "instance": "/v1/jobs",
+        "errors": [],
+        "facts": {"retry_after_s": 1},
+    }
+    assert KEYS[0] not in refusal.text
+    assert ask(KEYS[1]).status_code == 200
+    clock.now += 1
+    assert [ask().status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_key_has_one_share_from_wherever_it_comes_and_however_it_is_written(clock: Clock) -> None:
+    app = limited(clock)
+    here, there = asking(app), asking(app, "10.0.0.2")
+    assert [here().status_code, there().status_code, here(f" {KEYS[0]} ").status_code] == [200] * 3
+    assert there().status_code == 429
+
+
+def test_the_open_inference_protocol_is_told_in_its_own_form(clock: Clock) -> None:
+    ask = asking(limited(clock, burst=1))
+    ask()
+    refusal = ask(path="/v2/models/cats")
+    assert refusal.status_code == 429
+    assert set(refusal.json()) == {"error"}
+    assert refusal.headers["retry-after"] == "1"
+
+
+def test_health_is_never_limited(clock: Clock) -> None:
+    ask = asking(limited(clock))
+    assert {ask(path="/health/live").status_code for _ in range(50)} == {200}
+
+
+def test_without_keys_it_is_an_address_that_has_a_share(clock: Clock) -> None:
+    app = limited(clock, keys=())
+    here, there = asking(app), asking(app, "10.0.0.2")
+    assert [here(None).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert here("whatever").status_code == 429
+    assert there(None).status_code == 200
+
+
+def test_without_a_limit_no_number_of_requests_is_too_many(clock: Clock) -> None:
+    ask = asking(limited(clock, per_s=0.0))
+    assert {ask().status_code for _ in range(100)} == {200}
+
+
+# -- wrong keys ------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_tries_keys_is_made_to_wait(clock: Clock) -> None:
+    app = limited(clock)
+    ask = asking(app)
+    assert [ask(f"guess {number}").status_code for number in range(4)] == [401, 401, 429, 429]
+    assert ask(KEYS[0]).status_code == 429, "whether the next guess is right is not told"
+    assert asking(app, "10.0.0.2")("guess").status_code == 401
+    clock.now += 30
+    assert ask(KEYS[0]).status_code == 200
+    assert ask("guess").status_code == 401
+
+
+def test_a_key_that_was_right_from_an_address_goes_on_when_the_address_is_made_to_wait(clock: Clock) -> None:
+    ask = asking(limited(clock))
+    assert ask().status_code == 200
+    assert [ask("guess").status_code for _ in range(3)] == [401, 401, 429]
+    assert ask().status_code == 200
+    assert ask(KEYS[1]).status_code == 429
+
+
+def test_no_key_is_no_guess(clock: Clock) -> None:
+    ask = asking(limited(clock))
+    assert {ask(None).status_code for _ in range(20)} == {401}
+    assert ask().status_code == 200
+
+
+# -- as configured ---------------------------------------------------------------------------------------------------
+
+
+def layers(**settings: Any) -> list[Any]:
+    app = FastAPI()
+    limits.add(app, Settings(**settings))
+    return [layer.cls for layer in app.user_middleware]
+
+
+def test_where_nothing_is_limited_nothing_looks_at_requests() -> None:
+    assert layers() == []
+    assert layers(api_keys=KEYS) == [LimitRequests]
+    assert layers(max_requests_per_s=5) == [LimitRequests]
+
+
+def test_the_service_limits_as_its_settings_say(tmp_path: Path, sqlite_template: Path) -> None:
+    settings: dict[str, Any] = {"api_keys": KEYS, "max_requests_per_s": 0.01, "max_burst_requests": 2}
+    with (
+        service_state(tmp_path, sqlite_template, **settings) as state,
+        TestClient(create_app(state=state)) as client,
+    ):
+        first, second = ({"Authorization": f"Bearer {key}"} for key in KEYS)
+        assert [client.get("/v1/jobs", headers=first).status_code for _ in range(3)] == [200, 200, 429]
+        refusal = client.get("/v1/jobs", headers=first)
+        assert refusal.headers["x-request-id"], "it is logged and counted as every request"
+        assert 90 <= int(refusal.headers["retry-after"]) <= 100
+        assert client.get("/v1/jobs", headers=second).status_code == 200
+        assert 'status="429"' in client.get("/metrics", headers=second).text

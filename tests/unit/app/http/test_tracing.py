@@ -1,0 +1,104 @@
+"""Tracing as part of an application: there where it is configured, nothing at all where it is not."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.http.middleware import Observe
+from app.http.tracing import JoinTrace
+from app.main import create_app
+from core.db.session import transaction
+from core.db.tables import JobRow
+from core.settings import Settings
+from core.tracing import ENDPOINTS
+from tests.support.collector import Collector, collector
+from tests.support.http_service import SMALL, service_state
+
+TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture(autouse=True)
+def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with collector() as running:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
+        yield running
+
+
+def first_layer(app: FastAPI) -> Any:
+    return app.user_middleware[0].cls
+
+
+def test_without_a_collector_there_is_nothing_of_it() -> None:
+    app = create_app(Settings())
+    assert first_layer(app) is Observe
+    assert not app._native_telemetry.enabled()
+
+
+def test_with_one_it_sees_requests_first(spans: Collector) -> None:
+    app = create_app(Settings())
+    assert first_layer(app) is JoinTrace
+    assert app._native_telemetry.enabled()
+
+
+def posted(tmp_path: Path, template: Path, headers: dict[str, str]) -> str | None:
+    """The trace that is stored with a job."""
+    with service_state(tmp_path, template) as state, TestClient(create_app(state=state)) as client:
+        answer = client.post("/v1/jobs", json=SMALL, headers=headers)
+        assert answer.status_code == 202, answer.text
+        clone = client.post(f"/v1/jobs/{answer.json()['id']}/clone", json={"epochs": 2}, headers=headers)
+        with transaction(state["sessions"], read_only=True) as session:
+            stored = {session.get_one(JobRow, one.json()["id"]).traceparent for one in (answer, clone)}
+            assert len(stored) == 1 or all(stored)
+            return stored.pop()
+
+
+def test_a_job_keeps_the_trace_in_which_it_was_posted(tmp_path: Path, sqlite_template: Path) -> None:
+    given = f"00-{TRACE}-{CALLER}-01"
+    assert posted(tmp_path, sqlite_template, {"traceparent": given}) == given
+
+
+@pytest.mark.parametrize("headers", [{}, {"traceparent": "00-nonsense"}])
+def test_a_job_without_a_trace_has_none(tmp_path: Path, sqlite_template: Path, headers: dict[str, str]) -> None:
+    assert posted(tmp_path, sqlite_template, headers) is None
+
+
+def test_a_job_goes_on_from_the_span_of_its_posting(tmp_path: Path, sqlite_template: Path, spans: Collector) -> None:
+    stored = posted(tmp_path, sqlite_template, {"traceparent": f"00-{TRACE}-{CALLER}-01"})
+    assert stored is not None
+    found = spans.of(TRACE, 2)
+    posting = {f"00-{TRACE}-{span.span_id}-01" for span in found.values()}
+    assert set(found) == {"POST /v1/jobs", "POST /v1/jobs/{job_id}/clone"}
+    assert stored in posting
+
+
+def test_headers_for_the_collector_come_from_its_variables(
+    tmp_path: Path, sqlite_template: Path, spans: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=me")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    posted(tmp_path, sqlite_template, {"traceparent": f"00-{TRACE}-{CALLER}-01"})
+    spans.of(TRACE, 2)
+    assert {headers["x-tenant"] for headers in spans.headers} == {"me"}
+    assert {headers["content-encoding"] for headers in spans.headers} == {"gzip"}
+
+
+def test_a_collector_that_is_away_harms_nobody(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    with service_state(tmp_path, sqlite_template) as state:
+        with TestClient(create_app(state=state)) as client:
+            assert {client.get("/v1/jobs").status_code for _ in range(20)} == {200}
+            stopping_at = time.monotonic()
+        assert time.monotonic() - stopping_at < 60

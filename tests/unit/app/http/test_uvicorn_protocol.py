@@ -1,0 +1,91 @@
+"""An answer's head leaves with its body; what has none leaves anyway, and nothing is lost or out of order."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from app.http.uvicorn_protocol import InOnePacket
+
+
+class Transport:
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.packets.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def get_extra_info(self, name: str) -> str:
+        return f"its {name}"
+
+
+@pytest.fixture
+def transport() -> Transport:
+    return Transport()
+
+
+@pytest.fixture
+async def wire(transport: Transport) -> InOnePacket:
+    return InOnePacket(cast("asyncio.Transport", transport), asyncio.get_running_loop())
+
+
+async def test_head_and_body_are_one_packet(wire: InOnePacket, transport: Transport) -> None:
+    for _ in range(2):
+        wire.write(b"head ")
+        wire.write(b"body")
+    assert transport.packets == [b"head body", b"head body"]
+    await asyncio.sleep(0)
+    assert transport.packets == [b"head body", b"head body"]
+
+
+async def test_a_head_alone_leaves_before_anything_is_waited_for(wire: InOnePacket, transport: Transport) -> None:
+    wire.write(b"head")
+    assert transport.packets == []
+    await asyncio.sleep(0)
+    assert transport.packets == [b"head"]
+
+
+async def test_a_stream_keeps_its_order(wire: InOnePacket, transport: Transport) -> None:
+    for number in range(7):
+        wire.write(b"%d" % number)
+        if number % 3 == 0:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert b"".join(transport.packets) == b"0123456"
+
+
+async def test_closing_sends_what_is_held(wire: InOnePacket, transport: Transport) -> None:
+    wire.write(b"head")
+    wire.close()
+    assert transport.packets == [b"head"]
+    assert transport.is_closed
+    await asyncio.sleep(0)
+    assert transport.packets == [b"head"]
+
+
+async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: InOnePacket, transport: Transport) -> None:
+    wire.write(b"head")
+    transport.is_closed = True
+    await asyncio.sleep(0)
+    wire.close()
+    assert transport.packets == []
+
+
+async def test_an_empty_body_adds_nothing(wire: InOnePacket, transport: Transport) -> None:
+    wire.write(b"head")
+    wire.write(b"")
+    assert transport.packets == [b"head"]
+    wire.write(b"")
+    await asyncio.sleep(0)
+    assert transport.packets == [b"head"]
+
+
+async def test_all_else_is_the_transports_own(wire: InOnePacket) -> None:
+    assert wire.get_extra_info("socket") == "its socket"

@@ -1,0 +1,168 @@
+"""The protocol's service with real networks: what is loaded, what is computed, and for whom."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from app.inference.batcher import Batcher
+from app.inference.types import Request
+from app.services.prediction.inference import InferenceService, PictureFailed
+from app.services.prediction.version_cache import Lookup
+from app.serving.decoding import Decoder
+from app.serving.model_server import Predictors
+from core.db.session import SessionFactory
+from core.errors import Conflict, Corrupt, DeadlineExceeded, InvalidPicture, NotFound, ServiceError
+from core.storage import LocalStorage
+from tests.support.bundles import register, set_alias
+from tests.support.images import encoded, pixels
+from tests.support.networks import LocalNetworks
+
+PICTURES = np.stack([pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
+
+
+@pytest.fixture
+async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> AsyncIterator[InferenceService]:
+    """A service that knows `shapes` with versions 1 and 2, and `other`."""
+    for name, version in (("shapes", 1), ("shapes", 2), ("other", 1)):
+        register(sqlite_sessions, storage, name, version, seed=version)
+    predictors = Predictors(storage, LocalNetworks(), max_batch_size=4, max_waiting=8, max_loaded=4)
+    decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
+    yield InferenceService(
+        sqlite_sessions, Lookup(sqlite_sessions, remember_s=0), decoder, predictors, max_batch_size=4
+    )
+    decoder.close()
+    await predictors.close()
+
+
+async def ask(inference: InferenceService, pictures: Any, *, seconds_left: float | None = None) -> Any:
+    deadline = None if seconds_left is None else time.monotonic() + seconds_left
+    return await inference.infer(await inference.find("shapes"), pictures, deadline=deadline)
+
+
+async def reasons(inference: InferenceService) -> dict[tuple[str, int], str | None]:
+    return {(served.name, served.version): reason for served, reason in await inference.index()}
+
+
+async def test_a_version_is_found_by_number_by_alias_and_by_default(
+    inference: InferenceService, sqlite_sessions: SessionFactory
+) -> None:
+    set_alias(sqlite_sessions, "shapes", "champion", 1)
+    found = [(await inference.find("shapes", version)).version for version in ("", "1", "champion", "latest")]
+    assert found == [2, 1, 1, 2]
+    assert [served.version for served in await inference.versions("shapes")] == [1, 2]
+    with pytest.raises(NotFound):
+        await inference.find("shapes", "rookie")
+
+
+async def test_files_and_pixels_of_the_same_pictures_have_the_same_scores(inference: InferenceService) -> None:
+    files = [encoded(picture[:, :, 0]) for picture in PICTURES]
+    scores = await ask(inference, PICTURES)
+    assert scores.shape == (2, 3)
+    np.testing.assert_allclose(await ask(inference, files), scores, rtol=1e-5)
+
+
+async def test_nothing_is_computed_for_no_pictures_or_too_late(inference: InferenceService) -> None:
+    assert (await ask(inference, PICTURES[:0])).shape == (0, 3)
+    with pytest.raises(DeadlineExceeded, match="nothing was computed"):
+        await ask(inference, PICTURES, seconds_left=0)
+    with pytest.raises(DeadlineExceeded):
+        await ask(inference, PICTURES, seconds_left=1e-9)
+    assert inference.tally(await inference.find("shapes")).batches() == []
+
+
+async def test_a_level_goes_all_the_way_to_the_network(
+    inference: InferenceService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
+    put = Batcher.put
+
+    def remember(batcher: Batcher, request: Request) -> None:
+        levels.append(request.level)
+        put(batcher, request)
+
+    monkeypatch.setattr(Batcher, "put", remember)
+    served = await inference.find("shapes")
+    await inference.infer(served, PICTURES, deadline=None, level=1)
+    await inference.infer(served, [encoded(PICTURES[0][:, :, 0])], deadline=None, level=3)
+    await inference.infer(served, PICTURES, deadline=None)
+    assert levels == [1, 3, 2]
+
+
+async def test_one_bad_picture_is_named_and_none_is_computed(inference: InferenceService) -> None:
+    with pytest.raises(PictureFailed) as failure:
+        await ask(inference, [encoded(PICTURES[0][:, :, 0]), b"no picture"])
+    assert failure.value.index == 1
+    assert isinstance(failure.value.error, InvalidPicture)
+    assert inference.tally(await inference.find("shapes")).batches() == []
+
+
+async def test_the_index_says_what_is_in_memory(inference: InferenceService) -> None:
+    assert set((await reasons(inference)).values()) == {"is loaded when it is asked for"}
+    await inference.load("shapes")
+    found = await reasons(inference)
+    assert found[("shapes", 2)] is None
+    assert found[("shapes", 1)] == found[("other", 1)] == "is loaded when it is asked for"
+
+
+async def test_a_model_unloaded_by_name_stays_so_until_it_is_loaded(inference: InferenceService) -> None:
+    await ask(inference, PICTURES)
+    await inference.unload("shapes")
+    assert (await reasons(inference))[("shapes", 2)] == "unloaded"
+    served = await inference.find("shapes")
+    for attempt in (inference.make_ready(served), inference.infer(served, PICTURES, deadline=None)):
+        with pytest.raises(Conflict, match="load it first"):
+            await attempt
+    assert (await reasons(inference))[("other", 1)] != "unloaded"
+    await inference.load("shapes")
+    assert (await ask(inference, PICTURES)).shape == (2, 3)
+
+
+async def test_what_does_not_exist_is_neither_loaded_nor_unloaded(inference: InferenceService) -> None:
+    with pytest.raises(NotFound):
+        await inference.load("dogs")
+    with pytest.raises(NotFound):
+        await inference.unload("dogs")
+
+
+async def test_a_model_that_cannot_be_loaded_stays_unloaded(inference: InferenceService, storage: LocalStorage) -> None:
+    await inference.unload("other")
+    storage.delete("jobs/other-1/bundle")
+    with pytest.raises(ServiceError) as failure:
+        await inference.load("other")
+    assert isinstance(failure.value, Corrupt | NotFound)
+    assert (await reasons(inference))[("other", 1)] == "unloaded"
+
+
+async def test_counts_survive_the_network_that_they_count(inference: InferenceService) -> None:
+    await ask(inference, PICTURES)
+    await inference.unload("shapes")
+    await inference.load("shapes")
+    await ask(inference, PICTURES[:1])
+    tally = inference.tally(await inference.find("shapes"))
+    assert [(size, duration.count) for size, duration in tally.batches()] == [(1, 1), (2, 1)]
+    assert (tally.success.count, tally.fail.count, tally.queue.count) == (2, 0, 2)
+
+
+async def test_what_a_version_takes_in_memory_is_told_while_it_is_there(
+    inference: InferenceService, storage: LocalStorage
+) -> None:
+    served = await inference.find("shapes")
+    assert inference.num_bytes(served) == {}
+    await inference.load("shapes")
+    weights = load_file(storage.path("jobs/shapes-2/bundle/weights.safetensors"))
+    assert inference.num_bytes(served) == {"cpu": sum(tensor.nbytes for tensor in weights.values())}
+    await inference.unload("shapes")
+    assert inference.num_bytes(served) == {}
+
+
+async def test_the_decoding_of_files_is_counted_and_pixels_need_none(inference: InferenceService) -> None:
+    tally = inference.tally(await inference.find("shapes"))
+    await ask(inference, PICTURES)
+    assert tally.decode.count == 0
+    await ask(inference, [encoded(picture[:, :, 0]) for picture in PICTURES])
+    assert tally.decode.count == 1
+    assert tally.decode.ns > 0

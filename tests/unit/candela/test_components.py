@@ -1,0 +1,35 @@
+"""Which processes the embedded service has, and what they are told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from candela import components as embedded
+from candela.components import UpOptions
+from candela.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path / "home")
+    home.acquire()
+    yield home
+    home.release()
+
+
+@pytest.mark.parametrize(
+    ("option", "environ", "count"),
+    [(None, {}, 1), (1, {"CANDELA_HTTP_PROCESSES": "3"}, 1), (3, {}, 3), (None, {"CANDELA_HTTP_PROCESSES": "2"}, 2)],
+)
+def test_several_processes_answer_http_where_they_are_asked_for(
+    home: Home, option: int | None, environ: dict[str, str], count: int
+) -> None:
+    told = embedded.settings(UpOptions(home.path, http=option), environ, home, 8000, None)
+    parts = embedded.services(home, told, 7, 8)
+    apis = [part for part in parts if part.name.startswith("api")]
+    assert [part.name for part in apis] == ["api", "api-2", "api-3"][:count]
+    assert len({part.log for part in apis}) == count
+    assert all(7 in part.pass_fds for part in apis)
+    assert ("CANDELA_MEETING" in told) is (count > 1)
+    assert ("PROMETHEUS_MULTIPROC_DIR" in told) is (count > 1)

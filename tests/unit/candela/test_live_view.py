@@ -1,0 +1,36 @@
+"""What a watcher without a terminal reads: one line an epoch, when all of it is known."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from candela.live_view import JobView
+from candela.types import Event
+
+
+def event(type_: str, **payload: Any) -> Event:
+    return {"id": "1", "type": type_, "payload": payload}
+
+
+def metrics(epoch: int, **measured: float) -> Event:
+    return event("metrics", progress={"epoch": epoch, "epochs": 2}, metrics=measured)
+
+
+def test_an_epoch_is_one_line_with_its_own_validation() -> None:
+    out = io.StringIO()
+    view = JobView(Console(file=out, force_terminal=False, width=200))
+    for told in (
+        event("state", to="running", reason="claimed"),
+        metrics(1, train_loss=0.9),
+        metrics(1, train_loss=0.8, valid_loss=0.7),
+        metrics(2, train_loss=0.6, valid_loss=0.7),
+        metrics(2, train_loss=0.5, valid_loss=0.4),
+        event("end", state="succeeded"),
+    ):
+        view.show(told)
+    assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
+        "running: claimed",
+        "epoch 1/2 train_loss 0.8 valid_loss 0.7",
+        "epoch 2/2 train_loss 0.5 valid_loss 0.4",
+    ]

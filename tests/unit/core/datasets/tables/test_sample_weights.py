@@ -1,0 +1,172 @@
+"""Weights of single samples: read from a column or from `weights.csv`, checked, packed, and part of the hash."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from core.datasets.archives.entries import Limits
+from core.datasets.ingest.archive import RefusedDataset, pack_archive
+from core.datasets.ingest.table import pack_table
+from core.datasets.packed import Packed, PackedMeta
+from core.datasets.splits import resolve
+from core.errors import Corrupt, InvalidArchive, InvalidTable
+from core.spec import DatasetSpec
+from tests.support.images import classes, zip_of
+
+BEFORE = "aab85d88576817bacb9c530d4da5054bc6d1b29405e3d11a85028b93d632f132"
+"""The content hash of the table without the column, from before there were weights."""
+TABLE = "size,kind,importance\n1,a,1\n2,b,0.5\n3,a,0\n,b,7\n5,b,2e0\n"
+
+
+def table(folder: Path, text: str = TABLE, name: str = "out", /, **options: Any) -> tuple[Packed, dict[str, Any]]:
+    path = folder / "table.csv"
+    path.write_text(text)
+    _, report = pack_table(path, folder / name, Limits(), {"weight": "importance", **options})
+    return Packed.open(folder / name), report
+
+
+def pictures(folder: Path, told: str | None, *, top: str = "", name: str = "a") -> tuple[PackedMeta, dict[str, Any]]:
+    files = classes(2, 3, f"{top}train/") | classes(2, 1, f"{top}valid/", 50)
+    if told is not None:
+        files |= {f"{top}weights.csv": told.encode()}
+    return pack_archive(zip_of(folder / f"{name}.zip", files), folder / name, Limits(), {})
+
+
+def weights_of(folder: Path, split: str = "train") -> list[float] | None:
+    weights = Packed.open(folder).split(split).weights
+    return None if weights is None else weights.tolist()
+
+
+def test_a_column_weighs_the_rows_that_are_kept(tmp_path: Path) -> None:
+    packed, report = table(tmp_path)
+    train = packed.split("train")
+    assert packed.meta.weighted
+    assert train.weights is not None
+    assert train.weights.dtype == np.float32
+    assert train.weights.tolist() == [1, 0.5, 0, 2]
+    assert packed.meta.table is not None
+    assert [column.name for column in packed.meta.table.columns] == ["size"]
+    assert packed.meta.classes == ("a", "b")  # the last column that is not the weights'
+    assert {column["name"]: column["role"] for column in report["columns"]}["importance"] == "weight"
+    assert report["weights"] == {"min": 0.0, "max": 2.0, "mean": 0.875, "num_zero": 1}
+
+
+def test_the_hash_covers_weights_and_is_as_before_without_them(tmp_path: Path) -> None:
+    first, _ = table(tmp_path)
+    other, _ = table(tmp_path, TABLE.replace("0.5", "0.25"), "other")
+    without, _ = table(tmp_path, TABLE, "without", weight=None, ignore=["importance"])
+    assert len({packed.meta.content_hash for packed in (first, other, without)}) == 3
+    assert (
+        without.meta.content_hash == "aab85d88576817bacb9c530d4da5054bc6d1b29405e3d11a85028b93d632f132"
+    )  # of before there were weights
+    assert not (tmp_path / "without" / "train_weights.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("-0.5", "'-0.5' is below 0"),
+        ("nan", "'nan' is no finite number"),
+        ("inf", "'inf' is no finite number"),
+        ("1e39", "'1e39' is no finite number of 32 bits"),
+        ("", "'' is no finite number"),
+        ("much", "'much' is no finite number"),
+    ],
+)
+def test_a_weight_that_is_none_is_refused_by_line_and_column(tmp_path: Path, bad: str, why: str) -> None:
+    with pytest.raises(InvalidTable, match=f"Line 3, column 'importance': the weight {why}") as refused:
+        table(tmp_path, TABLE.replace("0.5", bad))
+    assert (refused.value.facts["code"], refused.value.facts["line"]) == ("table_bad_weight", 3)
+
+
+def test_weights_that_are_all_zero_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTable, match="every weight is 0"):
+        table(tmp_path, "size,kind,importance\n1,a,0\n2,b,0\n,b,7\n")
+
+
+def test_a_weight_is_nothing_else(tmp_path: Path) -> None:
+    for option in ("target", "columns", "ignore", "categorical"):
+        with pytest.raises(InvalidTable, match=f"cannot be both weight and {option}"):
+            table(tmp_path, **{option: ["importance"]})
+    with pytest.raises(InvalidTable, match="unknown column 'importanse'; did you mean 'importance'"):
+        table(tmp_path, weight="importanse")
+    with pytest.raises(ValidationError, match="a window has no weight"):
+        table(tmp_path, window=2)
+    with pytest.raises(InvalidTable, match="No column is left to predict"):
+        table(tmp_path, "importance\n1\n2\n")
+
+
+@pytest.mark.parametrize("top", ["", "photos/"])
+def test_an_archive_may_tell_weights_of_some_pictures(tmp_path: Path, top: str) -> None:
+    told = "name,why,weight\ntrain/class_0/01.png,often wrong,3\n./valid/class_1/00.png,,0\n"
+    meta, report = pictures(tmp_path, told, top=top)
+    assert meta.weighted
+    assert weights_of(tmp_path / "a") == [1, 3, 1, 1, 1, 1]
+    assert weights_of(tmp_path / "a", "valid") == [1, 0]
+    assert report["weights"] == {"min": 1.0, "max": 3.0, "mean": pytest.approx(8 / 6), "num_zero": 0}
+    assert report["ignored"] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.zip"]
+
+
+def test_weights_beside_the_folder_that_wraps_all_name_it(tmp_path: Path) -> None:
+    files = classes(2, 2, "photos/") | {"weights.csv": b"name,weight\nphotos/class_1/00.png,2\n"}
+    pack_archive(zip_of(tmp_path / "a.zip", files), tmp_path / "a", Limits(), {})
+    assert weights_of(tmp_path / "a") == [1, 1, 2, 1]
+
+
+def test_weights_in_a_class_folder_are_no_pictures_weights(tmp_path: Path) -> None:
+    files = classes(2, 2) | {"class_0/weights.csv": b"name,weight\n00.png,2\n"}
+    meta, report = pack_archive(zip_of(tmp_path / "a.zip", files), tmp_path / "a", Limits(), {})
+    assert (meta.weighted, report["ignored"]) == (False, ["class_0/weights.csv"])
+
+
+def test_the_hash_of_pictures_covers_their_weights(tmp_path: Path) -> None:
+    hashes = {
+        pictures(tmp_path, told and f"name,weight\ntrain/class_0/00.png,{told}\n", name=f"of-{told}")[0].content_hash
+        for told in (None, "1", "2")
+    }
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ("name,weight\ntrain/class_0/9.png,1\n", "Line 2: there is no picture 'train/class_0/9.png'"),
+        ("name,weight\ntrain/class_0/00.png,-1\n", "Line 2: the weight '-1' is below 0"),
+        ("name,weight\ntrain/class_0/00.png,1\ntrain/class_0/00.png,2\n", "Line 3: .* already, on line 2"),
+        ("picture,weight\ntrain/class_0/00.png,1\n", "must name the columns name and weight"),
+        ("name,weight\ntrain/class_0/00.png\n", "Line 2 has 1 values"),
+        ("", "The table is empty"),
+    ],
+)
+def test_a_file_of_weights_that_is_wrong_is_refused(tmp_path: Path, told: str, why: str) -> None:
+    with pytest.raises(InvalidArchive, match=rf"weights\.csv: .*{why}") as refused:
+        pictures(tmp_path, told)
+    assert refused.value.facts["code"] == "dataset_bad_weights"
+
+
+def test_pictures_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
+    names = [f"train/class_{label}/{i:02d}.png,0" for label in range(2) for i in range(3)]
+    with pytest.raises(RefusedDataset, match="every training picture a weight of 0"):
+        pictures(tmp_path, "\n".join(["name,weight", *names]))
+
+
+def test_weights_go_with_their_samples_into_every_part(tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},{'ab'[i % 2]},{i + 1}" for i in range(40))
+    packed, _ = table(tmp_path, f"size,kind,importance\n{rows}\n")
+    splits = resolve(packed, DatasetSpec(name="it", valid=0.25), seed=3)
+    assert splits.valid.weights is not None
+    np.testing.assert_array_equal(splits.valid.weights, splits.valid.images[:, 0] + 1)
+
+
+def test_weights_that_are_lost_or_of_another_length_are_corrupt(tmp_path: Path) -> None:
+    packed, _ = table(tmp_path)
+    np.save(tmp_path / "out" / "train_weights.npy", np.ones(3, np.float32))
+    with pytest.raises(Corrupt, match="weights of the split 'train'"):
+        packed.split("train")
+    (tmp_path / "out" / "train_weights.npy").unlink()
+    with pytest.raises(Corrupt):
+        packed.split("train")

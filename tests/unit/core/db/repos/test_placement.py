@@ -1,0 +1,103 @@
+"""A job is only ever given to a worker that has the device it asks for."""
+
+import pytest
+
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.repos.placement import Offer
+from core.db.session import SessionFactory, transaction
+from core.outbox import Dispatcher
+from tests.support.builders import dataset_version, job, job_spec
+from tests.support.fakes import MemoryQueue
+
+CPU = Offer.of(["cpu"], 2)
+ONE_GPU = Offer.of(["cpu", "cuda:0"], 2)
+
+
+def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
+    """Queued jobs that ask for these devices, the oldest first; None: the spec has no such word."""
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        specs = [job_spec() if device is None else job_spec(device=device) for device in devices]
+        return [JobRepo(session).add(job(version, spec=spec)).id for spec in specs]
+
+
+@pytest.mark.parametrize(
+    ("device", "on_cpu", "on_gpu"),
+    [
+        ("auto", True, True),
+        (None, True, True),
+        ("cpu", True, True),
+        ("cuda", False, True),
+        ("cuda:0", False, True),
+        ("cuda:1", False, False),
+        ("mps", False, False),
+    ],
+)
+def test_a_job_is_claimed_by_who_has_its_device(
+    sessions: SessionFactory, device: str | None, on_cpu: bool, on_gpu: bool
+) -> None:
+    for offer, expected in ((CPU, on_cpu), (ONE_GPU, on_gpu)):
+        (job_id,) = queue_jobs(sessions, device)
+        with transaction(sessions) as session:
+            assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is not None) is expected
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "offer", "lacks"),
+    [
+        ("auto", 2, CPU, None),
+        ("auto", 3, CPU, "3 slots"),
+        ("cpu", 2, ONE_GPU, None),
+        ("cuda", 2, ONE_GPU, "2 CUDA devices"),
+        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
+        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 2), None),
+        ("mps", 1, CPU, "the device 'mps'"),
+    ],
+)
+def test_a_job_on_several_devices_is_claimed_by_who_has_as_many_and_their_slots(
+    sessions: SessionFactory, device: str, count: int, offer: Offer, lacks: str | None
+) -> None:
+    spec = job_spec(device=device, resources={"devices": count})
+    assert offer.lacks(spec) == lacks
+    with transaction(sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        job_id = JobRepo(session).add(job(version, spec=spec)).id
+        assert JobRepo(session).num_slots(job_id) == count
+        assert JobRepo(session).next_queued(offer) == (job_id if lacks is None else None)
+        assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is None) is (lacks is not None)
+
+
+def test_who_has_no_gpu_looks_past_the_jobs_that_need_one(sessions: SessionFactory) -> None:
+    gpu, _, cpu = queue_jobs(sessions, "cuda", "cuda:1", "auto")
+    with transaction(sessions) as session:
+        jobs = JobRepo(session)
+        assert jobs.next_queued(CPU) == cpu
+        assert jobs.next_queued(ONE_GPU) == gpu
+
+
+def test_messages_of_jobs_that_need_a_gpu_take_their_own_way(sessions: SessionFactory) -> None:
+    ids = queue_jobs(sessions, "auto", "cuda", "cpu", "cuda:1")
+    with transaction(sessions) as session:
+        outbox = OutboxRepo(session)
+        for job_id in ids:
+            outbox.add("train", job_id)
+        outbox.add("import", "dataset")
+    queue = MemoryQueue()
+    Dispatcher(sessions, queue).relay()
+    topics = ["train", "train-gpu", "train", "train-gpu", "import"]
+    assert queue.sent == list(zip(topics, [*ids, "dataset"], strict=True))
+
+
+def test_lost_messages_of_both_ways_are_found_apart(sessions: SessionFactory) -> None:
+    cpu, gpu = queue_jobs(sessions, "auto", "cuda")
+    with transaction(sessions) as session:
+        attempts = AttemptRepo(session)
+        assert attempts.unsent(-60.0, gpu=False) == [cpu]
+        assert attempts.unsent(-60.0, gpu=True) == [gpu]
+        assert attempts.unsent(-60.0) == [cpu, gpu]

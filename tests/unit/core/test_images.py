@@ -1,0 +1,218 @@
+"""Every odd picture has one documented reading, and every damaged one is refused."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from core import images as pictures
+from core.errors import InvalidPicture, ServiceError, TooLarge, UnsupportedPicture
+from tests.support.images import big_png, encoded, pixels, png_header
+
+COLOUR = (3, 12, 10)
+GREY = (1, 12, 10)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_lossless_pictures_come_back_to_the_bit(kind: str) -> None:
+    array = pixels()
+    read = pictures.read(encoded(array, kind, lossless=True), COLOUR)
+    assert (read.dtype.name, read.flags.c_contiguous) == ("uint8", True)
+    np.testing.assert_array_equal(read, array)
+
+
+def test_a_jpeg_is_read_as_pillow_reads_it() -> None:
+    smooth = Image.fromarray(pixels(height=3, width=3)).resize((64, 64))
+    body = encoded(smooth, "JPEG", quality=95)
+    ours = pictures.read(body, (3, 64, 64)).astype(int)
+    assert np.abs(ours - np.asarray(Image.open(io.BytesIO(body)).convert("RGB"), int)).max() <= 2  # rounding
+
+
+def test_a_grey_jpeg_becomes_three_equal_channels() -> None:
+    read = pictures.read(encoded(pixels(channels=1), "JPEG"), COLOUR)
+    np.testing.assert_array_equal(read[..., 0], read[..., 2])
+
+
+def test_colour_becomes_luma() -> None:
+    red = np.zeros((12, 10, 3), np.uint8)
+    red[..., 0] = 200
+    assert pictures.read(encoded(red), GREY).shape == (12, 10, 1)
+    assert pictures.read(encoded(red), GREY)[0, 0, 0] == 60  # 0.299 * 200
+    assert abs(int(pictures.read(encoded(red, "JPEG", quality=100), GREY)[0, 0, 0]) - 60) <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_the_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:8, :16] = (255, 0, 0)
+    upright[8:, 16:] = (0, 0, 255)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = encoded(np.ascontiguousarray(stored), kind, exif=exif.tobytes(), **_best(kind))
+    read = pictures.read(body, (3, 16, 32)).astype(int)
+    assert pictures.probe(body) == (16, 32, 3)
+    assert np.abs(read - upright).max() < 90, "blocks of colour are where they belong"
+
+
+def _best(kind: str) -> dict[str, Any]:
+    options: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    return options.get(kind, {})
+
+
+def test_a_broken_exif_block_does_not_matter() -> None:
+    body = encoded(pixels(), "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
+    assert pictures.read(body, COLOUR).shape == (12, 10, 3)
+    assert pictures.probe(body) == (12, 10, 3)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.full((12, 10), 0x8000, np.uint16)
+    deep[0, 0] = 0x01FF
+    read = pictures.read(encoded(deep), GREY)
+    assert (read[1, 1, 0], read[0, 0, 0]) == (128, 1)
+    assert pictures.probe(encoded(deep)).channels == 1
+
+
+def test_transparency_lies_on_white() -> None:
+    clear = np.zeros((12, 10, 4), np.uint8)
+    clear[0, 0] = (255, 0, 0, 255)
+    read = pictures.read(encoded(clear), COLOUR)
+    assert read[0, 0].tolist() == [255, 0, 0]
+    assert read[5, 5].tolist() == [255, 255, 255]
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white() -> None:
+    picture = Image.new("P", (10, 12), 1)
+    picture.putpalette([0, 0, 0, 0, 200, 0])
+    picture.putpixel((0, 0), 0)
+    read = pictures.read(encoded(picture, transparency=0), COLOUR)
+    assert (read[0, 0].tolist(), read[5, 5].tolist()) == ([255, 255, 255], [0, 200, 0])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("shape", [COLOUR, GREY, (3, 7, 30), (1, 40, 5)])
+def test_every_mode_of_png_has_a_reading(mode: str, shape: tuple[int, int, int]) -> None:
+    picture = Image.new(mode, (10, 12), 1 if mode in {"1", "P", "L", "I;16"} else 0)
+    assert pictures.read(encoded(picture), shape).shape == (shape[1], shape[2], shape[0])
+
+
+def test_cmyk_is_converted() -> None:
+    white = encoded(Image.new("CMYK", (10, 12), (0, 0, 0, 0)), "JPEG", quality=100)
+    cyan = encoded(Image.new("CMYK", (10, 12), (255, 0, 0, 0)), "JPEG", quality=100)
+    assert pictures.read(white, COLOUR).min() >= 250
+    red, _, blue = pictures.read(cyan, COLOUR)[5, 5]
+    assert red < 10
+    assert blue > 200
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 20_000), (20_000, 1)])
+def test_extreme_sizes_are_read(height: int, width: int) -> None:
+    assert pictures.read(encoded(np.full((height, width), 7, np.uint8)), GREY).mean() == 7
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    first, second = Image.new("RGB", (10, 12), (9, 9, 9)), Image.new("RGB", (10, 12), (200, 0, 0))
+    for kind in ("PNG", "WEBP"):
+        body = encoded(first, kind, save_all=True, append_images=[second], lossless=True)
+        assert pictures.read(body, COLOUR)[0, 0].tolist() == [9, 9, 9]
+
+
+def test_shrinking_averages() -> None:
+    checks = np.indices((24, 20)).sum(axis=0) % 2 * np.uint8(200)
+    assert set(pictures.read(encoded(checks.astype(np.uint8)), GREY).ravel().tolist()) == {100}
+
+
+def test_crop_keeps_proportions_and_cuts_the_middle() -> None:
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    assert pictures.read(encoded(wide), (3, 10, 10), resize="crop").min() == 255
+    assert pictures.read(encoded(wide), (3, 10, 10), resize="stretch").min() == 0
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.97])
+def test_a_cut_picture_is_refused(kind: str, share: float) -> None:
+    body = encoded(pixels(height=64, width=64), kind)
+    with pytest.raises(InvalidPicture):
+        pictures.read(body[: int(len(body) * share)], (3, 64, 64))
+
+
+def test_a_cut_jpeg_with_an_end_put_back_is_refused() -> None:
+    body = encoded(pixels(height=64, width=64), "JPEG")
+    with pytest.raises(InvalidPicture):
+        pictures.read(body[: len(body) // 2] + b"\xff\xd9", (3, 64, 64))
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"<html></html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP"])
+def test_no_picture_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidPicture):
+        pictures.read(body, COLOUR)
+    with pytest.raises(InvalidPicture):
+        pictures.probe(body)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PDF", "ICO", "AVIF", "JPEG2000"])
+def test_other_formats_are_named_as_unsupported(kind: str) -> None:
+    with pytest.raises(UnsupportedPicture, match="JPEG, PNG or WEBP"):
+        pictures.read(encoded(pixels(), kind), COLOUR)
+
+
+@pytest.mark.parametrize("side", [13_000, 100_000])
+def test_a_huge_picture_is_refused_by_its_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pictures._OPENERS, "png", lambda _: pytest.fail("a decoder was asked"))
+    with pytest.raises(TooLarge) as refused:
+        pictures.read(png_header(side, side), COLOUR)
+    assert refused.value.facts["code"] == "image_too_large"
+
+
+def test_a_real_huge_picture_is_refused() -> None:
+    body = big_png(13_000)
+    assert len(body) < 500_000
+    with pytest.raises(TooLarge):
+        pictures.read(body, COLOUR)
+
+
+def test_a_huge_jpeg_and_webp_are_refused() -> None:
+    for kind in ("JPEG", "WEBP"):
+        with pytest.raises(TooLarge):
+            pictures.read(encoded(Image.new("L", (60, 50)), kind), COLOUR, max_pixels=2999)
+        assert pictures.read(encoded(Image.new("L", (60, 50)), kind), COLOUR, max_pixels=3000).shape == (12, 10, 3)
+
+
+def test_a_text_chunk_that_is_a_bomb_is_refused() -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    chunks.add_text("bomb", "0" * (70 * 2**20), zip=True)
+    body = encoded(pixels(), pnginfo=chunks)
+    assert len(body) < 2**20
+    with pytest.raises(InvalidPicture):
+        pictures.read(body, COLOUR)
+
+
+def test_flipped_bytes_never_raise_anything_else() -> None:
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        body = encoded(pixels(height=32, width=32), kind)
+        for _ in range(60):
+            damaged: NDArray[np.uint8] = np.frombuffer(body, np.uint8).copy()
+            damaged[rng.integers(0, len(body), 3)] = rng.integers(0, 256, 3)
+            try:
+                read = pictures.read(damaged.tobytes(), COLOUR)
+            except ServiceError:
+                continue
+            assert read.shape == (12, 10, 3)

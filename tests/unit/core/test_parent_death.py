@@ -1,0 +1,31 @@
+"""A process on a leash ends with the one that started it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from core.parent_death import leashed
+from tests.support.processes import is_alive, wait_for
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's word on a parent's death is Linux' own")
+def test_a_leashed_process_ends_when_its_parent_is_killed() -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    code = (
+        "import subprocess, sys; from core.parent_death import leashed;"
+        f"p = subprocess.Popen(leashed({sleeper!r})); print(p.pid, flush=True); p.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert is_alive(child)
+        parent.kill()
+        wait_for(lambda: not is_alive(child), "the child's end")
+
+
+def test_a_leashed_process_whose_parent_is_gone_does_not_start() -> None:
+    command = leashed([sys.executable, "-c", "print('ran')"])
+    command[command.index(str(os.getpid()))] = "1"  # as if the parent had died and init had taken over
+    assert subprocess.run(command, capture_output=True, check=False).stdout == b""

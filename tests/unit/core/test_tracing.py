@@ -1,0 +1,93 @@
+"""What a `traceparent` says, and when spans are exported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import tracing as traces
+from core.tracing import is_wanted, log_fields, provider_of, traceparent_of
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+VARIABLES = (*traces.ENDPOINTS, "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_SERVICE_NAME")
+
+
+@pytest.fixture(autouse=True)
+def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "stored"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"),
+        (f"00-{TRACE}-{SPAN}-00", f"00-{TRACE}-{SPAN}-00"),
+        (f"cc-{TRACE}-{SPAN}-01-what-the-future-brings", f"00-{TRACE}-{SPAN}-01"),
+        (f"ff-{TRACE}-{SPAN}-01", None),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-{SPAN}-01", None),
+        (f"00-{TRACE}-{SPAN}", None),
+        ("nonsense", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_trace_is_stored_as_the_standard_writes_it_or_not_at_all(header: str | None, stored: str | None) -> None:
+    assert traceparent_of(header) == stored
+    assert log_fields(stored) == ({"trace_id": TRACE, "parent_span_id": SPAN} if stored else {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"}, False),
+    ],
+)
+def test_spans_are_exported_where_opentelemetrys_variables_say_so(
+    variables: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_wanted() is wanted
+    provider = provider_of("api")
+    assert (provider is not None) is wanted
+    if provider is not None:
+        provider.shutdown()
+
+
+def test_the_service_has_a_name_and_may_get_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    names = []
+    for given in (None, "mine"):
+        if given:
+            monkeypatch.setenv("OTEL_SERVICE_NAME", given)
+        provider = provider_of("worker")
+        assert provider is not None
+        names.append(provider.resource.attributes["service.name"])
+        provider.shutdown()
+    assert names == ["candela-worker", "mine"]
+
+
+def test_where_opentelemetry_is_not_installed_the_service_starts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    assert provider_of("api") is None
+
+
+def test_nothing_that_makes_or_sends_spans_is_imported_unless_it_is_wanted(tmp_path: Path) -> None:
+    program = (
+        "import sys, app.main, worker.control.tracing; from core.settings import Settings; "
+        "app.main.create_app(Settings()); worker.control.tracing.Traces.configured(); "
+        "sys.exit(any(name.startswith(('opentelemetry.sdk.trace', 'opentelemetry.exporter')) for name in sys.modules))"
+    )
+    root = Path(__file__).parents[3]
+    environment = {"CANDELA_HOME": str(tmp_path), "PYTHONPATH": str(root)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, timeout=120).returncode == 0

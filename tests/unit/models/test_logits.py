@@ -1,0 +1,50 @@
+"""Networks that end in probabilities: the workshop's figure, what is refused, and what is seen of it outside."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from models.logits import NotProbabilities, give_scores
+
+SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9])
+TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
+
+
+def test_the_loss_on_probabilities_is_the_workshops() -> None:
+    network = give_scores(nn.Sequential(nn.Sigmoid()))
+    assert nn.BCEWithLogitsLoss()(network(SCORES), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
+    assert nn.BCELoss()(SCORES.sigmoid(), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
+
+
+def test_gradients_are_those_of_torchs_own_loss() -> None:
+    mine, theirs = SCORES.clone().requires_grad_(), SCORES.clone().requires_grad_()
+    nn.BCEWithLogitsLoss()(give_scores(nn.Sigmoid())(mine), TRUTH).backward()
+    nn.BCELoss()(theirs.sigmoid(), TRUTH).backward()
+    assert mine.grad is not None
+    assert theirs.grad is not None
+    assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
+
+
+def test_what_is_no_probability_is_refused_while_training_with_the_values() -> None:
+    network = give_scores(nn.Identity())
+    with pytest.raises(NotProbabilities, match=r"from -1.2 to 7.7: let it end in 'sigmoid', or use 'bce_with_logits'"):
+        network(SCORES)
+
+
+def test_certainty_is_a_finite_score_and_names_stay() -> None:
+    plain = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid())
+    network = copy.deepcopy(give_scores(copy.deepcopy(plain))).eval()
+    assert network.state_dict().keys() == plain.state_dict().keys()
+    with torch.no_grad():
+        found = network(torch.tensor([[1e6], [-1e6]]))
+        assert found.isfinite().all()
+        assert torch.allclose(network(torch.ones(1, 1)).sigmoid(), plain(torch.ones(1, 1)), atol=1e-6)
+
+
+def test_an_exported_network_gives_scores_too() -> None:
+    network = give_scores(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid())).eval()
+    rows = torch.randn(3, 4)
+    program = torch.export.export(network, (rows,))
+    assert torch.allclose(program.module()(rows), network(rows))

@@ -1,0 +1,73 @@
+"""Sums of a phase: weighted by samples, independent of who looks, and whole after a resume."""
+
+import pytest
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
+
+from worker.engine.metrics.accumulator import MAX_PENDING_BATCHES, Tally
+from worker.engine.metrics.factory import adapter
+
+
+def new_tally() -> Tally:
+    metrics = {
+        "accuracy": MulticlassAccuracy(3, average="micro"),
+        "auroc": MulticlassAUROC(3),
+        "confusion_matrix": MulticlassConfusionMatrix(3),
+    }
+    return Tally(metrics, adapter("classification"))
+
+
+def batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor]]:
+    torch.manual_seed(0)
+    return [(torch.randn(size, 3), torch.randint(0, 3, (size,)), torch.rand(())) for _ in range(count)]
+
+
+def test_the_loss_is_the_mean_over_samples_not_over_batches() -> None:
+    tally = Tally({}, adapter("classification"))
+    tally.update(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.tensor(1.0))
+    tally.update(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(5.0))
+    assert tally.values() == {"loss": 2.0}
+
+
+def test_metrics_are_those_of_all_samples() -> None:
+    tally, given = new_tally(), batches(MAX_PENDING_BATCHES + 5)
+    for batch in given:
+        tally.update(*batch)
+    preds, targets = torch.cat([pred for pred, _, _ in given]), torch.cat([target for _, target, _ in given])
+    values = tally.values()
+    assert values["accuracy"] == pytest.approx((preds.argmax(1) == targets).float().mean().item())
+    assert values["auroc"] == pytest.approx(MulticlassAUROC(3)(preds.softmax(1), targets).item())
+    assert "confusion_matrix" not in values
+    assert int(torch.tensor(tally.tables()["confusion_matrix"]).sum()) == len(targets)
+
+
+def test_looking_does_not_change_the_sums() -> None:
+    seen, unseen = new_tally(), new_tally()
+    for batch in batches(2 * MAX_PENDING_BATCHES + 3):
+        seen.update(*batch)
+        seen.mean_loss()
+        unseen.update(*batch)
+    assert seen.values() == unseen.values()
+
+
+@pytest.mark.parametrize("cut", [0, 1, MAX_PENDING_BATCHES, MAX_PENDING_BATCHES + 7])
+def test_sums_are_equal_to_the_bit_after_a_resume(cut: int) -> None:
+    given = batches(2 * MAX_PENDING_BATCHES)
+    whole, first, second = new_tally(), new_tally(), new_tally()
+    for batch in given:
+        whole.update(*batch)
+    for batch in given[:cut]:
+        first.update(*batch)
+    second.load_state_dict(first.state_dict())
+    for batch in given[cut:]:
+        second.update(*batch)
+    assert whole.values() == second.values()
+
+
+def test_a_new_phase_starts_at_zero() -> None:
+    tally = new_tally()
+    for batch in batches(3):
+        tally.update(*batch)
+    tally.reset()
+    assert torch.isnan(torch.tensor(tally.mean_loss()))

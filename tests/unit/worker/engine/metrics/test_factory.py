@@ -1,0 +1,60 @@
+"""Metrics by task."""
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from worker.engine.metrics import factory
+
+
+@pytest.mark.parametrize(
+    ("monitor", "direction"),
+    [
+        ("valid_loss", "min"),
+        ("train_mae", "min"),
+        ("valid_rmse", "min"),
+        ("valid_accuracy", "max"),
+        ("valid_top_5_accuracy", "max"),
+        ("valid_f1", "max"),
+        ("valid_auroc", "max"),
+        ("valid_r2", "max"),
+        ("train_precision", "max"),
+        ("train_recall", "max"),
+    ],
+)
+def test_auto_knows_which_way_is_better(monitor: str, direction: str) -> None:
+    assert factory.direction(monitor) == direction
+
+
+def test_auroc_is_the_workshops() -> None:
+    metric = factory.classify("AUROC", "binary", 1, thresholds=None)
+    metric.update(torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0]))
+    assert metric.compute().item() == pytest.approx(8 / 9, abs=1e-6)
+
+
+def test_one_curve_of_all_classes_is_that_of_their_decisions() -> None:
+    random = torch.Generator().manual_seed(0)
+    scores, target = torch.rand(50, 3, generator=random), torch.randint(0, 3, (50,), generator=random)
+    metric = factory.MicroAuroc(3, None)
+    metric.update(scores[:20], target[:20])
+    metric.update(scores[20:], target[20:])
+    expected = roc_auc_score(torch.nn.functional.one_hot(target, 3).numpy(), scores.numpy(), average="micro")
+    assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_labels_are_right_or_wrong_at_the_threshold() -> None:
+    metric = factory.classify("Accuracy", "multilabel", 2, threshold=0.8, average="micro")
+    raw, target = torch.tensor([[2.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    metric.update(*factory.adapter("multilabel")(raw, target))
+    assert metric.compute().item() == 0.75  # sigmoid(1) = 0.73 is below the threshold
+
+
+def test_a_regression_has_no_classes() -> None:
+    with pytest.raises(factory.WrongTask, match="targets are numbers"):
+        factory.classify("Accuracy", "regression", 1)
+
+
+def test_r2_of_one_output_takes_columns() -> None:
+    metric = factory.r2(1)
+    metric.update(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [3.0]]))
+    assert metric.compute().item() == 1.0

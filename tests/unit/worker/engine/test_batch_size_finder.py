@@ -1,0 +1,50 @@
+"""Which batch sizes are tried, how quick they are, and which one is chosen."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.training import pack, run_of
+from worker.engine.batch_size_finder import Trial, choose, goes_on, samples_per_s
+
+
+@pytest.mark.parametrize(
+    ("speeds", "wish", "chosen"),
+    [
+        ([100, 180, 200, 205], "quickest", 32),  # 200 is within a twentieth of 205
+        ([100, 180, 200, 205], "largest", 64),
+        ([100, None], "quickest", 8),
+        ([100, 90, None], "largest", 16),
+        ([None], "quickest", None),
+    ],
+)
+def test_the_quickest_is_the_smallest_that_is_about_as_quick_as_any(
+    speeds: list[float | None], wish: str, chosen: int | None
+) -> None:
+    assert choose([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)], wish) == chosen
+
+
+@pytest.mark.parametrize(
+    ("speeds", "expected"),
+    [
+        ([], True),
+        ([100], True),
+        ([100, 90], True),
+        ([100, 90, 95], False),
+        ([100, 90, 120], True),
+        ([100, None], False),
+    ],
+)
+def test_larger_sizes_are_tried_while_they_fit_and_are_quicker(speeds: list[float | None], expected: bool) -> None:
+    assert goes_on([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)]) is expected
+
+
+def test_the_first_step_does_not_count_and_the_median_is_taken(tmp_path: Path) -> None:
+    run = run_of(pack(tmp_path / "it", num_samples=90), batch_size=16)
+    now = iter([100.0, 102.0, 104.0, 119.0])  # steps of 2, 2 and 15 seconds after a first one
+    assert samples_per_s(run, 3, clock=lambda: next(now)) == pytest.approx(8.0)
+
+
+def test_steps_go_on_over_epochs(tmp_path: Path) -> None:
+    run = run_of(pack(tmp_path / "it", num_samples=40), batch_size=16)  # two steps an epoch
+    assert samples_per_s(run, 5) is not None

@@ -1,0 +1,290 @@
+"""Several optimizers as one: each part goes by its own rule to the bit, and schedules, searches and resumes see one."""
+
+import copy
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from core.datasets.packed import Packed
+from core.spec.optimizers import OptimizerSpec
+from tests.support.training import InterruptAt, cpu, job, optimizer_hash, pack, run_of, weights_hash
+from worker.builders import assemble, make_optimizer
+from worker.engine import snapshot
+from worker.engine.callback import Callback
+from worker.engine.device import Precision
+from worker.engine.lr_finder import Sweep, Sweeping
+from worker.engine.optimizers import UnfitParts, UnknownParameters
+from worker.engine.schedules import one_cycle
+from worker.engine.state import RunState
+
+CPU = torch.device("cpu")
+ADAPTER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
+SGD: dict[str, Any] = {"name": "sgd", "lr": 0.01, "momentum": 0.9}
+ADAM: dict[str, Any] = {"name": "adam", "lr": 0.002}
+CYCLE: dict[str, Any] = {
+    "total_steps": 10,
+    "pct_start": 0.3,
+    "anneal_strategy": "cos",
+    "base_momentum": 0.8,
+    "max_momentum": 0.9,
+    "div_factor": 25.0,
+    "final_div_factor": 1e4,
+}
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    """Parameters 0.weight, 0.bias, 1.weight, 1.bias, 3.weight and 3.bias."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
+    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=150)
+
+
+def several(*parts: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"name": "several", "parts": [{"match": match, "optimizer": optimizer} for match, optimizer in parts]}
+
+
+def made(network: nn.Module, *parts: tuple[str, dict[str, Any]]) -> torch.optim.Optimizer:
+    return make_optimizer(ADAPTER.validate_python(several(*parts)), network, CPU)
+
+
+def own(network: nn.Module, *names: str) -> list[nn.Parameter]:
+    return [network.get_parameter(name) for name in names]
+
+
+def step(network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], number: int = 0) -> None:
+    images = torch.randn(8, 1, 4, 4, generator=torch.Generator().manual_seed(number))
+    network.zero_grad()
+    network(images).square().sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+def is_equal(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(mine, its) for mine, its in pairs)
+
+
+def test_each_parameter_goes_by_the_rule_of_the_first_part_that_matches(network: nn.Sequential) -> None:
+    twin, before = copy.deepcopy(network), copy.deepcopy(network)
+    whole = made(network, ("*.weight", SGD), ("3.*", ADAM), ("*", {"name": "adagrad", "initial_accumulator_value": 1}))
+    assert [float(whole.state[bias]["sum"][0]) for bias in own(network, "0.bias", "1.bias")] == [1, 1]
+    by_hand = [
+        torch.optim.SGD(own(twin, "0.weight", "1.weight", "3.weight"), lr=0.01, momentum=0.9, fused=True),
+        torch.optim.Adam(own(twin, "3.bias"), lr=0.002, fused=True),
+        torch.optim.Adagrad(own(twin, "0.bias", "1.bias"), lr=0.01, initial_accumulator_value=1, fused=True),
+    ]
+    for number in range(3):
+        step(network, [whole], number)
+        step(twin, by_hand, number)
+        assert is_equal(network, twin)
+    pairs = zip(network.named_parameters(), before.parameters(), strict=True)
+    still = {name for (name, now), then in pairs if torch.equal(now, then)}
+    assert still <= {"0.bias"}  # a norm takes out what a bias before it adds
+
+
+def test_a_part_has_groups_and_a_decay_of_its_own(network: nn.Sequential) -> None:
+    groups = [{"match": "1.*", "weight_decay": 0.3}, {"match": "*bias", "lr": 0.5}]
+    whole = made(network, ("3.*", SGD), ("*", {"name": "adamw", "weight_decay": 0.1, "groups": groups}))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    told = {
+        tuple(names[id(parameter)] for parameter in group["params"]): (group["lr"], group["weight_decay"])
+        for group in whole.param_groups
+    }
+    assert told == {
+        ("3.weight", "3.bias"): (0.01, 0.0),
+        ("0.weight",): (0.001, 0.1),
+        ("1.weight", "1.bias"): (0.001, 0.3),
+        ("0.bias",): (0.5, 0.0),
+    }
+
+
+def test_a_part_may_be_muon(network: nn.Sequential) -> None:
+    twin = copy.deepcopy(network)
+    whole = made(network, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
+    by_hand = [
+        torch.optim.Muon(own(twin, "3.weight"), lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(own(twin, "3.bias"), lr=1e-3, weight_decay=0.1, fused=True),
+        torch.optim.SGD(own(twin, "0.weight", "0.bias", "1.weight", "1.bias"), lr=0.01, momentum=0.9, fused=True),
+    ]
+    for number in range(2):
+        step(network, [whole], number)
+        step(twin, by_hand, number)
+    assert is_equal(network, twin)
+    again = made(twin, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
+    again.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for optimizer in (whole, again):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.3  # what a schedule does is seen by the parts, and by the parts of a part
+    step(network, [whole], 2)
+    step(twin, [again], 2)
+    assert is_equal(network, twin)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "error", "reason"),
+    [
+        (["stem.*", "*"], UnknownParameters, r"no parameter matches 'stem\.\*'; there are 0\.weight, 0\.bias"),
+        (["0.*", "3.*"], UnfitParts, r"no part of the optimizer matches 1\.weight, 1\.bias; let the last one"),
+        (["*", "3.*"], UnfitParts, r"parts before it have all to train that '3\.\*' matches"),
+    ],
+)
+def test_parts_have_all_parameters_and_some_each(
+    network: nn.Sequential, patterns: list[str], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        made(network, *((pattern, SGD) for pattern in patterns))
+
+
+def test_a_group_of_a_part_is_among_its_parameters(network: nn.Sequential) -> None:
+    with pytest.raises(UnknownParameters, match=r"'0\.\*'; there are 3\.weight, 3\.bias$"):
+        made(network, ("3.*", SGD | {"groups": [{"match": "0.*", "lr": 1.0}]}), ("*", ADAM))
+
+
+def test_one_cycle_moves_the_momentum_that_each_part_has(network: nn.Sequential) -> None:
+    """Parts go as they would alone, each at its share of `max_lr`, which is the first part's."""
+    muon = {"name": "muon", "lr": 0.001, "decay_norms_and_biases": True}
+    whole = made(network, ("0.*", SGD), ("3.*", muon), ("1.weight", ADAM), ("*", {"name": "adadelta", "lr": 1.0}))
+    schedule = one_cycle(whole, max_lr=0.1, cycle_momentum=True, **CYCLE)
+    sgd, adam = torch.optim.SGD(own(network, "0.weight"), momentum=0.9), torch.optim.Adam(own(network, "1.weight"))
+    alone = [
+        OneCycleLR(sgd, max_lr=0.1, **CYCLE),
+        OneCycleLR(adam, max_lr=0.1 * (0.002 / 0.01), **CYCLE),
+    ]
+    for optimizer in (whole, sgd, adam):
+        optimizer.step()  # torch warns of a schedule that steps first
+    seen = set()
+    for number in range(10):
+        first, matrices, rest, second, none = whole.param_groups
+        (by_sgd,), (by_adam,) = sgd.param_groups, adam.param_groups
+        assert (first["lr"], first["momentum"]) == (by_sgd["lr"], by_sgd["momentum"])
+        assert (second["lr"], second["betas"]) == (by_adam["lr"], by_adam["betas"])
+        assert (matrices["momentum"], rest["betas"]) == (0.95, (0.9, 0.999))
+        assert not {"momentum", "betas"} & set(none)
+        assert none["lr"] == pytest.approx(100 * first["lr"])
+        seen.add(first["momentum"])
+        if number < 9:
+            for each in (schedule, *alone):
+                each.step()
+    assert (min(seen), max(seen)) == pytest.approx((0.8, 0.9), abs=1e-3)
+
+
+def test_one_cycle_leaves_momenta_alone_if_it_is_told_to(network: nn.Sequential) -> None:
+    whole = made(network, ("3.*", SGD), ("*", ADAM))
+    one_cycle(whole, max_lr=0.1, cycle_momentum=False, **CYCLE)
+    assert (whole.param_groups[0]["momentum"], whole.param_groups[1]["betas"]) == (0.9, (0.9, 0.999))
+
+
+def test_a_search_tries_rates_of_the_first_part_and_keeps_the_ratio_of_others(network: nn.Sequential) -> None:
+    whole = made(network, ("3.*", SGD), ("*", ADAM))
+    state = RunState(max_epochs=1, steps_per_epoch=4)
+    Sweeping(Sweep(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
+    first, second = (group["lr"] for group in whole.param_groups)
+    assert (first, second) == pytest.approx((1e-3, 2e-4))
+
+
+class Rates(Callback):
+    """Remembers the learning rates of all groups, and the one that is told."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.seen: list[list[float]] = []
+        self.told: list[float | None] = []
+        self._optimizer = optimizer
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self.told.append(state.lr)
+
+    def on_train_batch_before_step(self, state: RunState) -> None:
+        self.seen.append([group["lr"] for group in self._optimizer.param_groups])
+
+
+def test_the_rate_that_is_told_is_the_first_parts(packed: Packed) -> None:
+    run = run_of(packed, optimizer=several(("*bias", ADAM), ("*", SGD)), schedule={"name": "cosine"}, epochs=2)
+    rates = Rates(run.optimizer)
+    run.loop([rates]).fit(run.state)
+    assert rates.told == [first for first, _ in rates.seen]
+    assert all(second == pytest.approx(5 * first) for first, second in rates.seen)
+    assert rates.seen[0] == [0.002, 0.01]
+    assert rates.seen[-1][0] == pytest.approx(0.001)
+
+
+PARTS = several(
+    ("*bias", {"name": "muon", "groups": [{"match": "head.*", "lr": 0.02}]}),
+    ("features.*", SGD | {"nesterov": True}),
+    ("head.0.*", {"name": "adagrad"}),
+    ("*", ADAM | {"amsgrad": True}),
+)
+STEPS = (3, 8, 11)
+"""Within the first epoch of 8 steps, at its end, within the second."""
+CASES: list[tuple[Precision, int, dict[str, Any]]] = [
+    *(("fp32", at, {"schedule": {"name": "one_cycle", "max_lr": 0.05}}) for at in STEPS),
+    ("bf16", 11, {"schedule": {"name": "cosine", "call_on": "train_batch_end"}, "callbacks": [{"name": "ema"}]}),
+    ("fp16", 11, {"schedule": {"name": "plateau", "patience": 0}, "callbacks": [{"name": "gradient_clip"}]}),
+    ("fp32", 3, {"accumulate_batches": 2, "callbacks": [{"name": "swa", "start": 0.3}]}),
+    ("fp32", 11, {"callbacks": [{"name": "freeze", "match": "features.*", "until_epoch": 1}]}),
+    ("fp32", 11, {"callbacks": [{"name": "lookahead", "k": 2}], "schedule": {"name": "step", "step_size": 1}}),
+]
+
+
+@pytest.mark.parametrize(("precision", "at", "changes"), CASES, ids=[f"{p}-{at}-{'-'.join(c)}" for p, at, c in CASES])
+def test_a_resumed_run_is_equal_to_the_bit(
+    packed: Packed, tmp_path: Path, precision: Precision, at: int, changes: dict[str, Any]
+) -> None:
+    spec = job(optimizer=PARTS, epochs=3, **changes)
+
+    def facts_of(run: Any) -> list[Any]:
+        values = {name: value for name, value in run.state.metrics.items() if "second" not in name}
+        groups = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
+        return [weights_hash(run.network, tmp_path), optimizer_hash(run.optimizer), values, groups]
+
+    whole = assemble(spec, packed, cpu(precision))
+    whole.loop().fit(whole.state)
+    first = assemble(spec, packed, cpu(precision))
+    first.loop([InterruptAt(at)]).fit(first.state)
+    assert first.state.step == at
+    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
+    second = assemble(spec, packed, cpu(precision))
+    torch.rand(100)  # whatever happened to the random state since
+    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), CPU)
+    second.loop().fit(second.state)
+    assert facts_of(second) == facts_of(whole)
+
+
+def test_a_clip_is_of_all_parts_gradients_together(packed: Packed) -> None:
+    run = run_of(packed, optimizer=PARTS, callbacks=[{"name": "gradient_clip", "max_norm": 1e-3}], epochs=1)
+    norms = []
+
+    class Watch(Callback):
+        def on_train_batch_after_step(self, state: RunState) -> None:
+            gradients = [p.grad for p in run.network.parameters() if p.grad is not None]
+            norms.append(float(nn.utils.get_total_norm(gradients)))
+
+    run.loop([Watch()]).fit(run.state)
+    assert norms
+    assert all(norm == pytest.approx(1e-3, rel=1e-3) for norm in norms)
+
+
+def test_a_frozen_part_stays_while_the_others_go_on(packed: Packed) -> None:
+    freeze = {"name": "freeze", "match": "features.*"}
+    run = run_of(packed, optimizer=several(("features.*", SGD), ("*", ADAM)), callbacks=[freeze], epochs=1)
+    before = copy.deepcopy(run.network)
+    run.loop().fit(run.state)
+    pairs = itertools.zip_longest(run.network.named_parameters(), before.parameters())
+    assert {name.split(".")[0] for (name, now), then in pairs if not torch.equal(now, then)} == {"head"}
+    assert {name.split(".")[0] for name, p in run.network.named_parameters() if p in run.optimizer.state} == {"head"}
+
+
+def test_a_part_of_what_is_frozen_for_good_has_nothing(packed: Packed) -> None:
+    with pytest.raises(UnknownParameters, match=r"'features\.\*'; there are head"):
+        run_of(packed, optimizer=several(("features.*", SGD), ("*", ADAM)), freeze=["features.*"])

@@ -1,0 +1,121 @@
+"""A device whose memory is too small for a batch: a network that refuses more samples than fit, in real runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import registry
+from models.registry import Architecture, Options
+from tests.support.trainer import start
+from tests.support.training import Memory, job, pack
+from worker.engine.oom_recovery import Relief
+from worker.protocol import Checkpoint, Failed, Finished, Log
+from worker.trainer import main
+
+
+class Greedy(nn.Module):
+    """Has memory for `limit` samples at a time."""
+
+    limit = 4
+    refusals = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > Greedy.limit:
+            Greedy.refusals += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return inputs
+
+
+@pytest.fixture(autouse=True)
+def greedy() -> Iterator[type[Greedy]]:
+    """A network that has drawn random numbers and moved its statistics before its memory runs out."""
+
+    def build(options: Options, shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+        convolution = nn.Conv2d(shape[0], 4, 3, padding=1)
+        return nn.Sequential(
+            convolution, nn.BatchNorm2d(4), nn.Dropout(0.3), Greedy(), nn.Flatten(), nn.Linear(4 * 64, num_outputs)
+        )
+
+    registry.register(Architecture("greedy", "For tests.", "none", Options, build))
+    Greedy.limit, Greedy.refusals = 4, 0
+    yield Greedy
+    del registry._ARCHITECTURES["greedy"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed") / "it"
+    pack(folder, num_samples=90)
+    return folder
+
+
+def run(dataset: Path, folder: Path, resume_dir: str | None = None, **changes: Any) -> Memory:
+    channel = Memory()
+    spec = job(architecture={"name": "greedy"}, **{"on_oom": "accumulate"} | changes)
+    main.run_job(start(spec, dataset, folder, resume_dir=resume_dir), channel)
+    return channel
+
+
+def weights(channel: Memory) -> str:
+    (finished,) = channel.of(Finished)
+    return str(finished.files["weights.safetensors"].sha256)
+
+
+def test_a_batch_too_large_is_made_of_parts_and_leaves_no_trace(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relieved = run(dataset, tmp_path / "a")
+    warnings = [message.message for message in relieved.of(Log) if message.level == "warning"]
+    assert [text.split(":")[0] for text in warnings] == [
+        "The device had no memory left for 16 samples at a time",
+        "The device had no memory left for 8 samples at a time",
+    ]
+    assert warnings[-1].endswith("is given 4 at a time. A step is made of 16 as before.")
+    assert Greedy.refusals == 2
+    Greedy.limit = 16
+    monkeypatch.setattr(Relief, "__init__", _of_four(Relief.__init__))
+    assert weights(run(dataset, tmp_path / "b")) == weights(relieved)
+
+
+def _of_four(init: Any) -> Any:
+    return lambda self, network, size=None: init(self, network, 4)
+
+
+def test_a_resumed_run_knows_what_fits(dataset: Path, tmp_path: Path) -> None:
+    whole = run(dataset, tmp_path / "a")
+    first = whole.of(Checkpoint)[0]
+    assert first.step == 1  # as soon as it was found out, not at the epoch's end
+    Greedy.refusals = 0
+    resumed = run(dataset, tmp_path / "b", resume_dir=first.dir)
+    assert Greedy.refusals == 0
+    assert weights(resumed) == weights(whole)
+
+
+def test_the_parts_are_halved_until_they_fit_and_make_the_whole() -> None:
+    torch.manual_seed(0)
+    network, inputs = nn.Linear(3, 1), torch.randn(10, 3)
+    relief, sizes = Relief(network), list[int | None]()
+
+    def attempt(size: int | None) -> Tensor:
+        sizes.append(size)
+        if size is None or size > 3:
+            raise torch.OutOfMemoryError
+        return torch.cat([network(part) for part in torch.split(inputs, size)])
+
+    assert torch.allclose(relief.of(attempt, 10), network(inputs))
+    assert sizes == [None, 5, 2]
+
+
+@pytest.mark.parametrize("changes", [{}, {"on_oom": "fail"}])
+def test_what_does_not_fit_at_all_fails_with_advice(dataset: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    Greedy.limit = 0
+    (failed,) = run(dataset, tmp_path / "work", **changes).of(Failed)
+    assert failed.code == "gpu_out_of_memory"
+    assert ("on_oom" in failed.hint) is bool(changes)
+    assert "a batch_size below 16" in failed.hint
+    assert "a network smaller than this greedy, or smaller pictures than 1x8x8" in failed.hint
+    assert failed.facts == {"image_shape": [1, 8, 8], "batch_size": 16, "architecture": "greedy"}

@@ -1,0 +1,75 @@
+"""Files nobody wants are found in a folder and in a bucket alike, also those that were never published whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db.repos.artifacts import ArtifactRepo
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, transaction
+from core.storage import Storage, open_storage
+from tests.support.builders import dataset_version, job
+from tests.support.s3 import S3Server
+from worker.maintenance.orphaned_files import orphans
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.services)])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    url = f"file://{tmp_path / 'store'}"
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        url = server.new_url()
+    store = open_storage(url, cache=tmp_path / "cache")
+    yield store
+    store.close()
+
+
+def publish(store: Storage, key: str) -> str:
+    folder = store.scratch() / "files"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_text(key)
+    (folder / "snapshot.json").write_text("{}")
+    store.publish(folder, key)
+    return key
+
+
+def test_only_what_no_row_and_no_living_attempt_wants_is_an_orphan(
+    store: Storage, sqlite_sessions: SessionFactory
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        version = dataset_version()
+        version.packed_key = f"datasets/{version.id}/t2"
+        session.add(version)
+        session.flush()
+        ended, running = (JobRepo(session).add(job(version)).id for _ in range(2))
+        for job_id in (ended, running):
+            claimed = AttemptRepo(session).claim(job_id, "w", 60.0)
+            assert claimed is not None
+            assert claimed.token == 1
+        key = f"jobs/{ended}/t1/checkpoints/1"
+        files = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
+        checkpoint = {"epoch": 1, "step": 1, "metrics": {}, "tags": (), "key": key, "files": files}
+        CheckpointRepo(session).add(ended, 1, number=1, **checkpoint)  # type: ignore[arg-type]
+        left = {"media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
+        ArtifactRepo(session).put(ended, 1, "a.csv", key=f"jobs/{ended}/t1/artifacts/a", **left)  # type: ignore[arg-type]
+        AttemptRepo(session).fail(ended, 1, {"code": "diverged", "message": "", "hint": "", "retryable": False})
+
+    wanted = [key, f"jobs/{running}/t1/checkpoints/1", f"datasets/{version.id}/t2"]
+    wanted += [f"jobs/{ended}/t1/artifacts/a", f"jobs/{running}/t1/artifacts/a"]
+    unwanted = [f"jobs/{ended}/t1/checkpoints/2", f"jobs/{running}/t0/bundle", "jobs/gone/t1/bundle"]
+    unwanted += [f"datasets/{version.id}/t1", f"jobs/{ended}/t1/artifacts/b", f"jobs/{running}/t0/artifacts/a"]
+    for unit in (*wanted, *unwanted):
+        publish(store, unit)
+
+    assert orphans(sqlite_sessions, store, 3600.0) == []  # too young: a row may be about to come
+    found = orphans(sqlite_sessions, store, -3600.0)
+    assert sorted(found) == sorted(unwanted)
+    for unit in found:
+        store.delete(unit)
+    assert orphans(sqlite_sessions, store, -3600.0) == []
+    assert {file.rpartition("/")[0] for file in store.keys("")} == set(wanted)

@@ -1,0 +1,92 @@
+"""Transfer learning with real weights: begun with, frozen but for the head, with learning rates of their own."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.datasets.packed import Packed
+from models import bundle, registry
+from models.efficientnet_lite import CODE, WEIGHTS
+from tests.support.trainer import start
+from tests.support.training import Memory, cpu, job, pack
+from worker.builders import assemble
+from worker.protocol import Checkpoint, Failed, Finished, Log, Started
+from worker.trainer import main
+from worker.trainer.initial_state import begin_with
+
+pytestmark = pytest.mark.skipif(
+    not all(find_spec(name) for name in (CODE, WEIGHTS)), reason="the extra `pretrained` is not installed"
+)
+SPEC: dict[str, Any] = {"architecture": {"name": "efficientnet_lite0"}, "weights": "pretrained", "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed") / "it"
+    pack(folder, num_samples=60, image_shape=[3, 32, 32])
+    return folder
+
+
+@pytest.mark.slow
+def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: Path, tmp_path: Path) -> None:
+    channel = Memory()
+    spec = job(**SPEC, freeze=["*", "!_fc.*"], optimizer={"name": "adam", "lr": 0.01})
+    assert main.run_job(start(spec, dataset, tmp_path / "work"), channel) == 0
+    runtime, (finished,) = channel.of(Started)[0].runtime, channel.of(Finished)
+    head = ["_fc.weight", "_fc.bias"]
+    assert runtime["init"]["mismatched"] == head
+    assert runtime["init"]["missing"] == runtime["init"]["unexpected"] == []
+    assert len(runtime["init"]["loaded"]) == 294
+    assert runtime["num_trainable_parameters"] == 3 * 1280 + 3
+    assert [message.message for message in channel.of(Log)] == [
+        "Weights to begin with: 2 mismatched: _fc.weight, _fc.bias."
+    ]
+    published = registry.get("efficientnet_lite0").pretrained
+    assert published is not None
+    learnt, given = load_file(Path(finished.dir) / "weights.safetensors"), published.load()
+    changed = [name for name in learnt if name not in head and not torch.equal(learnt[name], given[name])]
+    assert changed == []  # running statistics neither
+    _, description = bundle.load(Path(finished.dir))
+    assert description.mean == pytest.approx([127 / 255] * 3)
+    assert description.std == pytest.approx([128 / 255] * 3)
+    losses = [checkpoint.metrics["train_loss"] for checkpoint in channel.of(Checkpoint)]
+    assert losses[1] < losses[0]
+
+
+def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dataset: Path, tmp_path: Path) -> None:
+    groups = [
+        {"match": "_fc.*", "lr": 0.1},
+        {"match": "_conv_stem.*", "lr": 0.0001},
+        {"match": "_blocks.*", "lr": 0.001},
+    ]
+    spec = job(
+        **SPEC,
+        optimizer={"name": "sgd", "lr": 0.01, "groups": groups},
+        schedule={"name": "step", "step_size": 1, "gamma": 0.5},
+    )
+    run = assemble(spec, Packed.open(dataset), cpu(), begin_with(start(spec, dataset, tmp_path / "work")))
+    names = {id(parameter): name for name, parameter in run.network.named_parameters()}
+
+    def rates() -> dict[str, float]:
+        return {names[id(p)]: group["lr"] for group in run.optimizer.param_groups for p in group["params"]}
+
+    before = rates()
+    assert before.keys() == set(names.values())
+    expected = {"_fc": 0.1, "_conv_stem": 0.0001, "_blocks": 0.001}
+    for name, rate in before.items():
+        assert rate == expected.get(name.partition(".")[0], 0.01), name
+    run.optimizer.step()  # nothing has a gradient yet
+    for callback in run.callbacks:
+        callback.on_epoch_end(run.state)
+    assert rates() == {name: pytest.approx(rate / 2) for name, rate in before.items()}
+
+
+def test_an_architecture_without_weights_of_its_own_is_refused(dataset: Path, tmp_path: Path) -> None:
+    channel = Memory()
+    assert main.run_job(start(job(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
+    (failed,) = channel.of(Failed)
+    assert (failed.code, failed.message) == ("invalid_spec", "'convnet' has no weights of its own to begin with")

@@ -1,0 +1,136 @@
+"""Tables and series through assembly and engine: they learn, and what is measured is in the units of the table."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from core.datasets.ingest.builtin import pack_builtin
+from core.datasets.packed import Packed
+from core.spec import JobSpec
+from tests.support.training import InterruptAt, cpu, weights_hash
+from worker.builders import assemble
+from worker.engine import snapshot
+from worker.engine.run import Run
+from worker.trainer.error_classification import explain
+
+PENGUINS: dict[str, Any] = {
+    "dataset": {"name": "palmerpenguins", "valid": 0.2},
+    "architecture": {"name": "tabular", "hidden": [16]},
+    "epochs": 2,
+    "seed": 3,
+}
+
+
+def run_of(folder: Path, **changes: Any) -> Run:
+    spec = JobSpec.model_validate(PENGUINS | changes)
+    pack_builtin(spec.dataset.name, spec.dataset.options, folder, folder / "packed")
+    return assemble(spec, Packed.open(folder / "packed"), cpu())
+
+
+def test_penguins_are_told_apart(tmp_path: Path) -> None:
+    example = yaml.safe_load(Path("examples/penguins.yaml").read_text())
+    run = run_of(tmp_path, epochs=15, **{name: example[name] for name in ("dataset", "architecture", "optimizer")})
+    run.loop().fit(run.state)
+    assert run.state.metrics["valid_accuracy"] >= 0.97
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "smooth_l1", "huber"])
+def test_a_regression_learns_scaled_targets_and_is_measured_as_they_are(loss: str, tmp_path: Path) -> None:
+    run = run_of(
+        tmp_path,
+        dataset={"name": "palmerpenguins", "target": "body_mass_g"},
+        loss={"name": loss},
+        metrics=["mae"],
+        optimizer={"name": "adam", "lr": 0.01},
+        epochs=5,
+    )
+    run.loop().fit(run.state)
+    batch = next(run.valid_batches.epoch(1))
+    each = run.forward._loss._each(torch.zeros(len(batch.targets), 1), batch.targets)
+    assert each.shape == (len(batch.targets),)
+    metrics = run.state.metrics
+    assert metrics["valid_loss"] < 1.0  # of targets with a deviation of 1
+    assert 100 < metrics["valid_mae"] < 600  # grams
+    evaluated = run.evaluate()["valid"]
+    assert evaluated["mae"] == pytest.approx(metrics["valid_mae"], rel=1e-5)
+
+
+def test_counts_are_left_as_they_are_for_a_loss_of_rates(tmp_path: Path) -> None:
+    run = run_of(
+        tmp_path, dataset={"name": "palmerpenguins", "target": "body_mass_g"}, loss={"name": "poisson_nll"}, epochs=1
+    )
+    batch = next(run.valid_batches.epoch(1))
+    zeros = torch.zeros(len(batch.targets), 1)
+    assert torch.isclose(run.forward.loss(zeros, batch.targets), torch.tensor(1.0))  # exp(0) - 0 * target
+
+
+LINEAR = {"type": "linear", "in": 9, "out": 16}  # 4 numbers, 3 islands, 2 sexes
+OTHERS: list[dict[str, Any]] = [
+    {"name": "mlp", "hidden": [16]},
+    {"name": "layers", "layers": [LINEAR, {"type": "relu"}, {"type": "linear", "out": 3}]},
+]
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_other_networks_are_given_a_value_a_category(architecture: dict[str, Any], tmp_path: Path) -> None:
+    run = run_of(tmp_path, architecture=architecture, metrics=["accuracy"], optimizer={"name": "adam", "lr": 0.03})
+    run.loop().fit(run.state)
+    assert run.state.metrics["valid_accuracy"] > 0.8
+
+
+def test_rows_that_lack_something_train_too(tmp_path: Path) -> None:
+    run = run_of(tmp_path, dataset={"name": "palmerpenguins", "missing": "impute"}, epochs=1)
+    unknown = run.network.embeddings[1].weight[0].clone()  # type: ignore[index,union-attr]
+    run.loop().fit(run.state)
+    assert all(parameter.isfinite().all() for parameter in run.network.parameters())
+    assert not torch.equal(run.network.embeddings[1].weight[0], unknown)  # type: ignore[index,union-attr]
+
+
+HOURS = {"name": "timeseries", "num_hours": 600, "window": 24, "horizon": 2, "valid_share": 0.25}
+DEMAND: dict[str, Any] = {
+    "dataset": HOURS,
+    "architecture": {"name": "layers", "layers": [{"type": "gru", "hidden": 16}, {"type": "linear", "out": 2}]},
+    "optimizer": {"name": "adam", "lr": 0.02},
+    "metrics": ["mae"],
+    "epochs": 8,
+    "batch_size": 64,
+}
+
+
+def test_a_series_is_foretold_better_than_by_its_last_value(tmp_path: Path) -> None:
+    run = run_of(tmp_path, **DEMAND)
+    run.loop().fit(run.state)
+    valid = Packed.open(tmp_path / "packed").split("valid")
+    naive = np.abs(valid.targets - valid.images[:, -1, :1]).mean()
+    assert run.state.metrics["valid_mae"] < 0.9 * naive
+
+
+LAYERS = [{"type": "lstm", "hidden": 6, "layers": 2, "dropout": 0.3}, {"type": "gru", "hidden": 6}]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_recurrent_network_goes_on_as_if_it_had_not_been_interrupted(layer: dict[str, Any], tmp_path: Path) -> None:
+    layers = {"name": "layers", "layers": [layer, {"type": "linear", "out": 2}]}
+    changes: dict[str, Any] = DEMAND | {"architecture": layers, "epochs": 2}
+    whole = run_of(tmp_path, **changes)
+    whole.loop().fit(whole.state)
+    spec = JobSpec.model_validate(PENGUINS | changes)
+    broken, resumed = (assemble(spec, Packed.open(tmp_path / "packed"), cpu()) for _ in range(2))
+    broken.loop((InterruptAt(8),)).fit(broken.state)
+    snapshot.write(tmp_path / "snapshot", broken.network, broken.parts(), {"epochs": 2})
+    snapshot.restore(tmp_path / "snapshot", resumed.network, resumed.parts(), resumed.placement.device)
+    resumed.loop().fit(resumed.state)
+    assert weights_hash(resumed.network, tmp_path) == weights_hash(whole.network, tmp_path)
+
+
+def test_a_token_too_many_is_told_as_what_it_is(tmp_path: Path) -> None:
+    layers = [{"type": "embedding", "num": 3, "dim": 2}, {"type": "flatten"}, {"type": "linear", "out": 2}]
+    run = run_of(tmp_path, **DEMAND | {"architecture": {"name": "layers", "layers": layers}})
+    with pytest.raises(IndexError) as raised:
+        run.loop().fit(run.state)
+    failed = explain(raised.value, None)
+    assert (failed.code, "num - 1" in failed.hint) == ("invalid_spec", True)

@@ -1,0 +1,25 @@
+"""From words to objects: the only place where a spec becomes a live thing; one file a part of the spec."""
+
+from worker.builders.callbacks import AVERAGES, make_callback
+from worker.builders.losses import make_loss
+from worker.builders.metrics import make_metric
+from worker.builders.optimizers import make_optimizer
+from worker.builders.run import USUAL, assemble, normalization, preprocess, pretrained, target_scale
+from worker.builders.schedules import make_schedule
+from worker.builders.transforms import make_transform
+
+__all__ = [
+    "AVERAGES",
+    "USUAL",
+    "assemble",
+    "make_callback",
+    "make_loss",
+    "make_metric",
+    "make_optimizer",
+    "make_schedule",
+    "make_transform",
+    "normalization",
+    "preprocess",
+    "pretrained",
+    "target_scale",
+]

@@ -1,0 +1,102 @@
+"""From an examination in words to a registered network with its preprocessing, and the samples it is shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.datasets.packed import Packed, PackedMeta
+from core.datasets.splits import SplitView, plan, resolve
+from core.errors import InvalidSpec
+from core.spec import ExaminationSpec, metrics
+from models import bundle
+from worker.builders.losses import make_loss
+from worker.builders.run import USUAL, make_tally
+from worker.engine.dataloader import ArrayBatches, Source
+from worker.engine.device import Placement
+from worker.engine.losses import Scale, Scaled
+from worker.engine.metrics.accumulator import Tally
+from worker.engine.steps import Forward
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A network and what it is shown.
+
+    Attributes:
+        labels: of the network's outputs; those of a binary one are two.
+        names: of the samples, in the order of the batches.
+        truths: the dataset's classes; none where its targets mean something else than the network's outputs.
+    """
+
+    forward: Forward
+    description: bundle.Description
+    num_parameters: int
+    batches: ArrayBatches
+    names: list[str]
+    truths: tuple[str, ...]
+    tally: Tally
+
+    @torch.no_grad()
+    def pred(self, images: Tensor) -> Tensor:
+        """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
+        return self.forward.pred(images)
+
+
+def examination(
+    spec: ExaminationSpec,
+    wanted: tuple[metrics.MetricSpec, ...],
+    packed: Packed,
+    model_dir: Path,
+    placement: Placement,
+) -> Examination:
+    """Rebuild the network and find the samples.
+
+    Raises:
+        InvalidSpec: the dataset has no such split, or its pictures are not the network's.
+        BadBundle: the network cannot be rebuilt.
+    """
+    network, description = bundle.load(model_dir)
+    meta = packed.meta
+    if meta.image_shape != description.image_shape:
+        raise InvalidSpec(f"the model takes samples of {description.image_shape}, not {meta.image_shape}")
+    if not _same_columns(meta, description):
+        raise InvalidSpec("the dataset has other columns, or other categories, than the model was trained on")
+    view, names = _view(spec, packed)
+    network = placement.network(network)
+    preprocess = description.preprocess().to(placement.device)
+    same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
+    if wanted and not same_task:
+        raise InvalidSpec(f"the model's task is {description.task}, the dataset's is {meta.task}")
+    loss = make_loss(USUAL[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
+    if same_task and description.target_mean:
+        loss = Scaled(loss, Scale(tuple(description.target_mean), tuple(description.target_std)), is_measured=True)
+    return Examination(
+        forward=Forward(network, preprocess, loss.to(placement.device), placement),
+        description=description,
+        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        batches=ArrayBatches(Source(view.images, view.targets, view.index, view.weights), placement, spec.batch_size),
+        names=[names[i] for i in view.index],
+        truths=meta.classes,
+        tally=make_tally(wanted, meta, placement),
+    )
+
+
+def _same_columns(meta: PackedMeta, description: bundle.Description) -> bool:
+    theirs = [] if description.table is None else [column.model_dump() for column in description.table.columns]
+    ours = [] if meta.table is None else [column.model_dump(mode="json") for column in meta.table.columns]
+    return ours == theirs
+
+
+def _view(spec: ExaminationSpec, packed: Packed) -> tuple[SplitView, list[str]]:
+    splits = resolve(packed, spec.dataset, spec.seed or 0)
+    train = packed.split("train")
+    if spec.split == "train":
+        return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
+    sizes = plan(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
+    if spec.split == "valid":
+        return splits.valid, train.names if sizes.held_out else packed.split("valid").names
+    if splits.test is None:
+        raise InvalidSpec(f"the dataset has no split 'test'; there are {', '.join(packed.meta.splits)}")
+    return splits.test, train.names if sizes.test_held_out else packed.split("test").names

@@ -1,0 +1,82 @@
+"""From an optimizer in words to one over a network's parameters."""
+
+from collections.abc import Collection
+from functools import partial
+from typing import assert_never
+
+import torch
+from torch import nn
+
+from core.spec import optimizers
+from worker.engine.composite_optimizer import Composite, MuonWithAdamW
+from worker.engine.optimizers import Group, divided, grouped, trained
+from worker.engine.optimizers import build as build_optimizer
+
+OURS = {"name", "groups", "decay_norms_and_biases"}
+
+
+def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    """An optimizer over the network's parameters; the spec's fields are torch's own arguments.
+
+    Raises:
+        UnknownParameters: a pattern of a group or part matches no parameter.
+        UnfitParts: a part has no parameter, or a parameter no part.
+    """
+    if not isinstance(spec, optimizers.SeveralSpec):
+        return _one(spec, network, device)
+    names = divided(list(trained(network)), [part.match for part in spec.parts])
+    parts = [_one(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
+    return Composite(parts, lr=spec.parts[0].optimizer.lr)
+
+
+def _one(
+    spec: optimizers.PartSpec | optimizers.LbfgsSpec,
+    network: nn.Module,
+    device: torch.device,
+    only: Collection[str] | None = None,
+) -> torch.optim.Optimizer:
+    """An optimizer over parameters of these names, unless over all."""
+    groups = _groups(spec, network, only)
+    build = partial(build_optimizer, groups, device, spec.model_dump(exclude=OURS))
+    match spec:
+        case optimizers.SgdSpec():
+            return build(torch.optim.SGD)
+        case optimizers.AdamSpec():
+            return build(torch.optim.Adam)
+        case optimizers.AdamWSpec():
+            return build(torch.optim.AdamW)
+        case optimizers.NAdamSpec():
+            return build(torch.optim.NAdam)
+        case optimizers.RAdamSpec():
+            return build(torch.optim.RAdam)
+        case optimizers.AdamaxSpec():
+            return build(torch.optim.Adamax)
+        case optimizers.AdafactorSpec():
+            return build(torch.optim.Adafactor)
+        case optimizers.MuonSpec(adjust_lr=adjust_lr):
+            muon = spec.model_dump(include={"momentum", "nesterov", "ns_steps", "weight_decay"})
+            adamw = spec.model_dump(include={"betas", "eps", "weight_decay"})
+            return MuonWithAdamW(groups, device, lr=spec.lr, muon=muon | {"adjust_lr_fn": adjust_lr}, adamw=adamw)
+        case optimizers.RmspropSpec():
+            return build(torch.optim.RMSprop)
+        case optimizers.AdagradSpec():
+            return build(torch.optim.Adagrad)
+        case optimizers.AdadeltaSpec():
+            return build(torch.optim.Adadelta)
+        case optimizers.AsgdSpec():
+            return build(torch.optim.ASGD)
+        case optimizers.RpropSpec():
+            return build(torch.optim.Rprop)
+        case optimizers.LbfgsSpec():
+            return build(torch.optim.LBFGS)
+        case _:
+            assert_never(spec)
+
+
+def _groups(
+    spec: optimizers.PartSpec | optimizers.LbfgsSpec, network: nn.Module, only: Collection[str] | None
+) -> list[dict[str, object]]:
+    if not isinstance(spec, optimizers.GroupedSpec):
+        return grouped(network, only=only)
+    own = [Group(**group.model_dump()) for group in spec.groups]
+    return grouped(network, own, decays_all=spec.decay_norms_and_biases, only=only)

@@ -1,0 +1,40 @@
+"""The best value so far of one curve, and what counts as better."""
+
+import math
+from typing import Any, Literal
+
+from worker.engine.metrics.factory import direction
+
+Mode = Literal["auto", "min", "max", "zero"]
+
+
+class Record:
+    """Keeps the best value of `monitor`; better means by more than `min_delta`. A non-finite value is never better.
+
+    In the mode "zero" what counts is how far from zero a value is.
+    """
+
+    def __init__(
+        self, monitor: str, mode: Mode = "auto", min_delta: float = 0.0, baseline: float | None = None
+    ) -> None:
+        self.monitor = monitor
+        self._sign = 1.0 if (direction(monitor) if mode == "auto" else mode) == "max" else -1.0
+        self._is_distance = mode == "zero"
+        self._min_delta = min_delta
+        self.best = abs(baseline) if self._is_distance and baseline is not None else baseline
+
+    def improves(self, value: float) -> bool:
+        """Whether the value is better; it is then the best."""
+        if not math.isfinite(value):
+            return False
+        value = abs(value) if self._is_distance else value
+        if self.best is not None and self._sign * (value - self.best) <= self._min_delta:
+            return False
+        self.best = value
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        self.best = saved["best"]

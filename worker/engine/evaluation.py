@@ -1,0 +1,148 @@
+"""What a network's answers to a whole split amount to: confusion, a table by class, calibration, ranked classes.
+
+Axes: B samples of a batch, C outputs; probabilities are float32 and on the CPU.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from worker.engine.metrics.factory import Task
+
+THRESHOLD = 0.5
+
+
+def probabilities(raw: Tensor, task: Task) -> Tensor:
+    """Of raw scores (B, C): of each class, of the second of two (B, 1), of each label; values stay as they are."""
+    match task:
+        case "classification":
+            return torch.softmax(raw, dim=1)
+        case "binary" | "multilabel":
+            return torch.sigmoid(raw)
+        case "regression":
+            return raw
+
+
+class Judged(NamedTuple):
+    """Decisions laid beside the truth, each (N,): `truth` and `predicted` are classes, `confidence` is 0..1."""
+
+    truth: Tensor
+    predicted: Tensor
+    confidence: Tensor
+
+
+def judge(probability: Tensor, targets: Tensor, task: Task) -> Judged:
+    """One decision a sample; of several labels, N = B * C decisions between absent (0) and present (1)."""
+    if task == "classification":
+        confidence, predicted = probability.max(dim=1)
+        return Judged(targets.long(), predicted, confidence)
+    flat = probability.flatten()
+    predicted = (flat > THRESHOLD).long()
+    return Judged(targets.flatten().long(), predicted, torch.where(predicted == 1, flat, 1 - flat))
+
+
+class Confusion:
+    """How often a class (row) was taken for another (column), in each of `num_tables` tables."""
+
+    def __init__(self, num_classes: int, num_tables: int = 1) -> None:
+        self._size = num_classes
+        self.counts = torch.zeros(num_tables, num_classes, num_classes, dtype=torch.int64)
+
+    def update(self, truth: Tensor, predicted: Tensor) -> None:
+        """Take decisions (N,); with several tables they go round them: N = B * num_tables."""
+        num_tables = len(self.counts)
+        table = torch.arange(len(truth)) % num_tables
+        cells = (table * self._size + truth) * self._size + predicted
+        self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
+
+    def by_class(self) -> list[dict[str, float | int]]:
+        """Precision, recall, F1 and support of every class of the only table, or of "present" in every table.
+
+        What would be a division by zero is 0.
+        """
+        counts = self.counts.double()
+        if len(counts) == 1:
+            hit, chosen, support = counts[0].diagonal(), counts[0].sum(dim=0), counts[0].sum(dim=1)
+        else:
+            hit, chosen, support = counts[:, 1, 1], counts[:, :, 1].sum(dim=1), counts[:, 1, :].sum(dim=1)
+        precision, recall, f1 = _share(hit, chosen), _share(hit, support), _share(2 * hit, chosen + support)
+        return [
+            {"precision": p, "recall": r, "f1": f, "support": int(n)}
+            for p, r, f, n in zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+        ]
+
+
+class Reliability:
+    """Whether decisions made with a confidence of p are right in a share p of all cases, in bins of equal width.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017 (ECE).
+    """
+
+    def __init__(self, num_bins: int) -> None:
+        self._num_bins = num_bins
+        self._count = torch.zeros(num_bins, dtype=torch.float64)
+        self._confidence = torch.zeros(num_bins, dtype=torch.float64)
+        self._right = torch.zeros(num_bins, dtype=torch.float64)
+
+    def update(self, confidence: Tensor, is_right: Tensor) -> None:
+        """Take decisions, both (N,)."""
+        edges = torch.linspace(0, 1, self._num_bins + 1)[1:-1]
+        place = torch.bucketize(confidence, edges)  # a bin holds its upper edge
+        for sums, values in ((self._count, None), (self._confidence, confidence), (self._right, is_right)):
+            weights = None if values is None else values.double()
+            sums += torch.bincount(place, weights=weights, minlength=self._num_bins)
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error: the gap of every bin, weighted by its samples."""
+        total = float(self._count.sum())
+        return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
+
+    def bins(self) -> list[dict[str, float | int | None]]:
+        """All bins by rising confidence; means are null where there are no samples."""
+        width = 1 / self._num_bins
+        rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
+        return [
+            {
+                "from": i * width,
+                "to": (i + 1) * width,
+                "count": int(count),
+                "confidence": confidence / count if count else None,
+                "accuracy": right / count if count else None,
+            }
+            for i, (count, confidence, right) in enumerate(rows)
+        ]
+
+
+class Report:
+    """Everything that is measured of decisions beside the metrics that were asked for."""
+
+    def __init__(self, task: Task, num_outputs: int, num_bins: int) -> None:
+        self._task = task
+        single = num_outputs if task == "classification" else 2
+        self._confusion = Confusion(single, num_outputs if task == "multilabel" else 1)
+        self._reliability = Reliability(num_bins)
+
+    def update(self, raw: Tensor, targets: Tensor) -> None:
+        """Take a batch: raw scores (B, C) and targets, wherever they are; of numbers nothing is judged."""
+        if self._task == "regression":
+            return
+        judged = judge(probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
+        self._confusion.update(judged.truth, judged.predicted)
+        self._reliability.update(judged.confidence, judged.predicted == judged.truth)
+
+    def words(self, labels: list[str]) -> dict[str, Any]:
+        """JSON values; `labels`: the name of every row."""
+        if self._task == "regression":
+            return {}
+        counts, table = self._confusion.counts, self._confusion.by_class()
+        return {
+            "classes": [{"label": label, **row} for label, row in zip(labels, table, strict=True)],
+            "confusion_matrix": (counts[0] if len(counts) == 1 else counts).tolist(),
+            "calibration": {"ece": self._reliability.ece, "bins": self._reliability.bins()},
+        }
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole.clamp(min=1), torch.zeros_like(part))

@@ -1,0 +1,1 @@
+"""Imports of datasets, each packed in a process of its own."""

@@ -1,0 +1,1 @@
+"""Finds lost attempts, lost messages and expired files."""

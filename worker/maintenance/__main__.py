@@ -1,0 +1,6 @@
+"""Runs `python -m worker.maintenance`."""
+
+from worker.maintenance.loop import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""What observers in the loop tell the supervisor: curves, progress, snapshots."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from models import bundle
+from worker.engine import snapshot
+from worker.engine.callback import Callback
+from worker.engine.device import peak_memory_bytes
+from worker.engine.run import Run
+from worker.engine.snapshot_checksums import folder_name
+from worker.engine.snapshot_writer import SnapshotWriter
+from worker.engine.state import RunState
+from worker.protocol import Alive, Checkpoint, Log, Metrics, Point, Progress, StoredFile
+from worker.trainer.channel import Channel
+
+Split = Literal["train", "valid", "test"]
+POINTS_PER_EPOCH = 20
+
+
+def in_words(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
+    """JSON has no number for what is not finite."""
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def all_in_words(values: dict[str, float]) -> dict[str, float | str]:
+    return {name: in_words(value) for name, value in values.items()}
+
+
+class Obedience(Callback):
+    """Carries the supervisor's wishes to the run, between two batches."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def on_fit_begin(self, state: RunState) -> None:
+        self._obey(state)
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._obey(state)
+
+    def on_valid_batch_end(self, state: RunState) -> None:
+        self._obey(state)
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._obey(state)
+
+    def _obey(self, state: RunState) -> None:
+        if self._channel.asked == "finish":
+            if state.epoch > 0:  # a run without any epoch has nothing to register
+                state.stop("user_finished")
+        elif self._channel.asked is not None:
+            state.interrupt()
+
+
+class Vitals(Callback):
+    """A sign of life at most every `every_s` seconds where work goes on and nothing is reported."""
+
+    def __init__(self, channel: Channel, *, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._channel, self._every_s, self._clock = channel, every_s, clock
+        self._said = clock()
+
+    def on_valid_batch_end(self, state: RunState) -> None:
+        self.show()
+
+    def show(self) -> None:
+        """Call this after every batch."""
+        if self._clock() - self._said >= self._every_s:
+            self._said = self._clock()
+            self._channel.say(Alive())
+
+
+class WarmUp(Callback):
+    """Tells how long the first step and the first validation batch of an attempt took: their compilation is in them."""
+
+    def __init__(self, channel: Channel, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._channel, self._clock = channel, clock
+        self._began = 0.0
+        self._left = {"training step", "validation batch"}
+
+    def on_train_batch_begin(self, state: RunState) -> None:
+        self._began = self._clock()
+
+    on_valid_batch_begin = on_train_batch_begin
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._tell("training step", state)
+
+    def on_valid_batch_end(self, state: RunState) -> None:
+        self._tell("validation batch", state)
+
+    def _tell(self, what: str, state: RunState) -> None:
+        if what not in self._left:
+            return
+        self._left.remove(what)
+        if state.loss is not None:
+            state.loss.item()  # waits for the device
+        log(self._channel, f"Compilation: the first {what} took {self._clock() - self._began:.1f} s with it.")
+
+
+class Reporter(Callback):
+    """Tells the curves about twice a second, and whole epochs at their end.
+
+    Which steps have points depends on the batch's place in its epoch alone, so that a resumed run repeats them.
+    """
+
+    def __init__(
+        self, channel: Channel, run: Run, *, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._channel = channel
+        self._tally = run.train_tally
+        self._stride = max(1, run.state.steps_per_epoch // POINTS_PER_EPOCH)
+        self._every_s = every_s
+        self._clock = clock
+        self._said = -math.inf
+        self._losses: list[tuple[int, int, Tensor]] = []
+        self._points: list[Point] = []
+        self._num_images = 0
+        self._began = self._valid_began = clock()
+
+    def on_fit_begin(self, state: RunState) -> None:
+        self._began = self._clock()
+
+    def on_train_begin(self, state: RunState) -> None:
+        self._began, self._num_images = self._clock(), 0
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._num_images += state.batch_size
+        if state.batch % self._stride == 0 and state.loss is not None:
+            self._losses.append((state.step, state.epoch, state.loss))
+            self._points.append(Point(split="train", name="lr", step=state.step, epoch=state.epoch, value=state.lr))
+        if self._clock() - self._said >= self._every_s:
+            self.flush(state)
+
+    def on_train_end(self, state: RunState) -> None:
+        seconds = max(self._clock() - self._began, 1e-9)
+        self._add(state, "train", "seconds", seconds)
+        self._add(state, "train", "images_per_s", self._num_images / seconds)
+        self._add(state, "train", "data_wait", state.wait_seconds / seconds)
+        self._add(state, "train", "peak_memory_mib", peak_memory_bytes() / 2**20)
+
+    def on_valid_begin(self, state: RunState) -> None:
+        self._valid_began = self._clock()
+
+    def on_valid_end(self, state: RunState) -> None:
+        self._add(state, "valid", "seconds", self._clock() - self._valid_began)
+
+    def on_epoch_end(self, state: RunState) -> None:
+        for name, value in state.metrics.items():
+            split, _, metric = name.partition("_")
+            self._add(state, "train" if split == "train" else "valid", metric, value)
+        self._add(state, "train", "epoch_seconds", state.epoch_seconds)
+        self.flush(state, epoch_end=True)
+
+    def settle(self, state: RunState) -> None:
+        """Say what is not said yet: a checkpoint must not overtake the points before it."""
+        if self._points or self._losses:
+            self.flush(state)
+
+    def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
+        """Say all points so far; waits for the device."""
+        losses = [
+            Point(split="train", name="step_loss", step=step, epoch=epoch, value=in_words(float(loss)))
+            for step, epoch, loss in self._losses
+        ]
+        latest = dict(state.metrics)
+        if state.phase == "train":
+            latest["train_loss"] = self._tally.mean_loss()
+        points, self._losses, self._points = (*self._points, *losses), [], []
+        message = Metrics(
+            points=points, latest=all_in_words(latest), progress=progress(state), epoch_end=epoch_end
+        )  # fmt: skip
+        self._channel.say(message)
+        self._said = self._clock()
+
+    def _add(self, state: RunState, split: Split, name: str, value: float) -> None:
+        self._points.append(Point(split=split, name=name, step=state.step, epoch=state.epoch, value=in_words(value)))
+
+
+def progress(state: RunState) -> Progress:
+    """How far the run is, and how long it will take at the pace so far."""
+    left = max(0, state.num_steps - state.step)
+    return Progress(
+        epoch=max(1, state.epoch),
+        epochs=state.max_epochs,
+        step=state.step,
+        steps=state.num_steps,
+        eta_seconds=state.seconds / state.step * left if state.step else None,
+    )
+
+
+class Snapshots(Callback):
+    """Writes a snapshot at every epoch's end, when the run is left, and every so many seconds in between.
+
+    Nothing that is not finite is stored: losses are looked at before one is taken, its weights before they are written.
+    The next step waits until it is copied; one in between is put off while another is being written. `before` are
+    called first. With `description` beside its weights each is a bundle, too.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        run: Run,
+        folder: Path,
+        words: dict[str, Any],
+        before: Sequence[Callable[[RunState], None]] = (),
+        *,
+        description: bundle.Description | None = None,
+        every_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._channel = channel
+        self._run = run
+        self._folder = folder
+        self._words = words
+        self._description = description
+        self._before = before
+        self._every_s = every_s
+        self._clock = clock
+        self._writer = SnapshotWriter()
+        self._written = clock()
+        self._last: tuple[int, str] | None = None
+        self._part_size = None if run.relief is None else run.relief.size
+
+    def on_train_batch_before_step(self, state: RunState) -> None:
+        self._writer.wait_for_copy()
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._writer.check()
+        is_due = self._clock() - self._written >= self._every_s and not self._writer.is_busy
+        if is_due or self._is_relieved():
+            self._write(state)
+
+    def _is_relieved(self) -> bool:
+        """How many samples pass at a time has changed: from here on a resumed run must do the same."""
+        before, relief = self._part_size, self._run.relief
+        self._part_size = None if relief is None else relief.size
+        return self._part_size != before
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._write(state, tuple(sorted(state.kept)))
+
+    def on_interrupt(self, state: RunState) -> None:
+        if self._last != (state.step, state.phase):
+            self._write(state)
+
+    def on_fit_end(self, state: RunState) -> None:
+        self._writer.wait()
+
+    def on_exception(self, state: RunState) -> None:
+        self._writer.settle()  # what was fit to be stored before it is stored, and told
+
+    def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
+        self._run.guard.look(state)
+        for call in self._before:
+            call(state)
+        folder = self._folder / folder_name(state.epoch, state.step, state.phase)
+        tags = tuple(sorted(state.tags)) if state.phase == "end" else ()
+        words = self._words | {"epoch": state.epoch, "step": state.step}
+        message = partial(
+            Checkpoint,
+            dir=str(folder),
+            epoch=state.epoch,
+            step=state.step,
+            metrics=all_in_words(state.metrics),
+            tags=tags,
+            kept=kept,
+        )
+
+        def tell(facts: snapshot.Facts) -> None:
+            if self._description is not None:
+                facts = facts | bundle.save_description(folder, self._description)
+            self._channel.say(message(files=stored(facts)))
+
+        run = self._run
+        self._writer.put(folder, run.network, run.parts(), words, tell, run.guard.examiner(state))
+        self._written, self._last = self._clock(), (state.step, state.phase)
+
+
+def stored(facts: snapshot.Facts) -> dict[str, StoredFile]:
+    """Files of a folder, as the protocol has them."""
+    return {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
+
+
+def log(channel: Channel, message: str, level: Literal["info", "warning", "error"] = "info") -> None:
+    channel.say(Log(level=level, message=message))

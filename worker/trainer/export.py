@@ -1,0 +1,204 @@
+"""Another form of a registered model, made and measured: how well it answers, how far off, and how quickly."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.datasets.packed import Packed
+from core.datasets.splits import resolve
+from core.spec import VariantSpec
+from models import bundle, variants
+from models.variants import Runner
+from models.variants.description import Precision
+from worker.builders.evaluation import Examination, examination
+from worker.engine.device import Placement, choose_precision
+from worker.engine.evaluation import judge, probabilities
+from worker.engine.run import Interrupted
+from worker.protocol import Alive, Answered, Start, Started
+from worker.trainer.callbacks import stored
+from worker.trainer.channel import Channel
+from worker.trainer.error_classification import AccuracyDropped
+from worker.trainer.tuning import LEAVING, Pace
+
+ROUNDS = 7
+ROUND_S = 0.05
+TIMED_BATCH = 32
+OPEN_PRECISION = ("openvino", "torch-compile")
+Pixels = NDArray[np.uint8]
+
+
+class Comparison(NamedTuple):
+    """A variant beside its model, on the same pictures."""
+
+    before: float
+    after: float
+    max_logit_difference: float
+
+
+class Speed(NamedTuple):
+    """Pictures a second: least, median and most of several rounds, both sides by turns."""
+
+    batch_size: int
+    before: tuple[float, float, float]
+    after: tuple[float, float, float]
+
+    @property
+    def ratio(self) -> float:
+        return self.after[1] / self.before[1]
+
+
+def make_variant(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
+    """Write the variant's files, and hold them against the model.
+
+    Raises:
+        AccuracyDropped: it answers worse than the job allows.
+        Interrupted: asked to leave on the way.
+    """
+    spec = start.spec
+    assert isinstance(spec, VariantSpec)  # noqa: S101 - the caller's match
+    assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with this kind
+    cpu = Placement(torch.device("cpu"), "fp32", placement.threads)
+    shown = examination(spec, (), packed, Path(start.model_dir), cpu)
+    channel.say(Started(runtime=cpu.describe() | {"num_parameters": shown.num_parameters}))
+    folder = Path(start.work_dir) / "answer"
+    folder.mkdir()
+    network, description = bundle.load(Path(start.model_dir))
+    calibration = _calibration(spec, packed) if spec.format == "int8" else None
+    precision = _precision(spec)
+    files = variants.write(folder, network, description, spec.format, precision=precision, calibration=calibration)
+    _check_wishes(channel)
+    before, after = variants.eager(network, description), variants.open_runner(folder, threads=cpu.threads)
+    compared = compare(before, after, shown, channel)
+    _check(spec, compared)
+    batch = next(iter(shown.batches.epoch(0))).images[:TIMED_BATCH].contiguous().numpy()
+    speed = race(before, after, batch, lambda: _check_wishes(channel))
+    measured = _measured(spec, shown, compared, speed) | {
+        "made_with": _made(folder).made_with,
+        "precision": _made(folder).precision,
+        "calibration_samples": None if calibration is None else len(calibration),
+    }
+    metrics: dict[str, float | str] = {
+        f"{spec.split}_{measured['metric']}": compared.after,
+        "speed_ratio": speed.ratio,
+    }
+    return Answered(result=measured, metrics=metrics, dir=str(folder), files=stored(files))
+
+
+def _made(folder: Path) -> variants.VariantDescription:
+    return variants.VariantDescription.model_validate_json((folder / variants.DESCRIPTION).read_bytes())
+
+
+def _measured(spec: VariantSpec, shown: Examination, compared: Comparison, speed: Speed) -> dict[str, Any]:
+    return {
+        "format": spec.format,
+        "file": variants.DOWNLOADS[spec.format],
+        "split": spec.split,
+        "num_samples": len(shown.names),
+        "metric": "r2" if shown.description.task == "regression" else "accuracy",
+        **compared._asdict(),
+        "max_drop": spec.max_drop,
+        "speed_ratio": speed.ratio,
+        "speed": {
+            "batch_size": speed.batch_size,
+            "threads": torch.get_num_threads(),
+            "rounds": ROUNDS,
+            "load_average": os.getloadavg()[0],
+            "before_images_per_s": list(speed.before),
+            "after_images_per_s": list(speed.after),
+        },
+    }
+
+
+def compare(before: Runner, after: Runner, shown: Examination, channel: Channel) -> Comparison:
+    """Show both the whole split.
+
+    Raises:
+        AccuracyDropped: the variant's scores are not finite.
+        Interrupted: asked to leave on the way.
+    """
+    pace, off = Pace(channel, len(shown.batches)), 0.0
+    raw: tuple[list[Tensor], list[Tensor]] = ([], [])
+    targets: list[Tensor] = []
+    for number, batch in enumerate(shown.batches.epoch(0), 1):
+        _check_wishes(channel)
+        pixels = batch.images.contiguous().numpy()
+        one, other = before(pixels), after(pixels)
+        if not np.isfinite(other).all():
+            raise AccuracyDropped("the variant's scores are not finite", batch=number)
+        off = max(off, float(np.abs(one - other).max()))
+        for scores, side in zip((one, other), raw, strict=True):
+            side.append(torch.from_numpy(scores))
+        targets.append(batch.targets)
+        pace.tell(number)
+    truth = torch.cat(targets)
+    first, second = (_score(torch.cat(side), truth, shown.description) for side in raw)
+    return Comparison(first, second, off)
+
+
+def race(before: Runner, after: Runner, pixels: Pixels, between: Callable[[], None]) -> Speed:
+    """Let both answer the same batch, by turns; `between` is called before every round."""
+    sides: tuple[list[float], list[float]] = ([], [])
+    for runner in (before, after):
+        runner(pixels)  # the first batch of a size is slow: kernels are chosen, memory is taken
+    for _ in range(ROUNDS):
+        between()
+        for runner, rates in zip((before, after), sides, strict=True):
+            rates.append(_rate(runner, pixels))
+    slow, quick = ((min(rates), statistics.median(rates), max(rates)) for rates in sides)
+    return Speed(len(pixels), slow, quick)
+
+
+def _rate(runner: Runner, pixels: Pixels) -> float:
+    started, count = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < ROUND_S or not count:
+        runner(pixels)
+        count += 1
+    return count * len(pixels) / passed
+
+
+def _score(raw: Tensor, targets: Tensor, description: bundle.Description) -> float:
+    """The share of right decisions; of numbers 1 - (sum of squared errors) / (sum of squares about the mean)."""
+    if description.task == "regression":
+        truth = targets.double().reshape(raw.shape)
+        spread = float((truth - truth.mean(dim=0)).square().sum())
+        return 1.0 - float((raw.double() - truth).square().sum()) / max(spread, 1e-12)
+    judged = judge(probabilities(raw, description.task), targets, description.task)
+    return float((judged.predicted == judged.truth).double().mean())
+
+
+def _check(spec: VariantSpec, compared: Comparison) -> None:
+    drop = compared.before - compared.after
+    if drop > spec.max_drop:
+        facts = {**compared._asdict(), "max_drop": spec.max_drop, "format": spec.format}
+        raise AccuracyDropped(
+            f"accuracy falls from {compared.before:.4f} to {compared.after:.4f}, and max_drop allows {spec.max_drop:g}",
+            **facts,
+        )
+
+
+def _precision(spec: VariantSpec) -> Precision:
+    if spec.format not in OPEN_PRECISION:
+        return "fp32"
+    return "bf16" if choose_precision(spec.precision, torch.device("cpu")) == "bf16" else "fp32"
+
+
+def _calibration(spec: VariantSpec, packed: Packed) -> Pixels:
+    """Pictures from all over the training split, whose order is by class."""
+    index = resolve(packed, spec.dataset, spec.seed or 0).train_index
+    chosen = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
+    pictures: Pixels = packed.split("train").images[np.sort(chosen)]
+    return pictures
+
+
+def _check_wishes(channel: Channel) -> None:
+    channel.say(Alive())
+    if channel.asked in LEAVING:
+        raise Interrupted
