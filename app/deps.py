@@ -20,12 +20,12 @@ from app.services.results import ResultService
 from app.services.system import SystemService
 from app.services.variants import VariantService
 from app.serving.backend import Architectures
-from app.serving.model_server import Predictors
+from app.serving.model_server import ModelServer
 from core.bus import Bus
 from core.datasets.archives.limits import limits_of
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import Queue
 from core.settings import Settings
 from core.storage import Storage
@@ -38,10 +38,10 @@ class State(TypedDict):
     settings: Settings
     sessions: SessionFactory
     queue: Queue
-    dispatcher: Dispatcher
+    dispatcher: OutboxRelay
     bus: Bus
     storage: Storage
-    predictors: Predictors
+    predictors: ModelServer
 
 
 def _state(request: Request) -> State:

@@ -30,34 +30,39 @@ from app.api import explanations as insights
 from app.api.fast_path import PREDICT as HOT_PREDICT
 from app.deps import State, resolve_waiting
 from app.http import rate_limit
-from app.http.fast_path import HotPath
-from app.http.middleware import LimitBody, Observe, RequireHost, RequireKey
+from app.http.fast_path import FastPathMiddleware
+from app.http.middleware import (
+    ApiKeyMiddleware,
+    BodySizeLimitMiddleware,
+    RequestContextMiddleware,
+    RequireHostMiddleware,
+)
 from app.http.tracing import NOTHING, Tracing
 from app.oip.fast_path import INFER, INFER_VERSION
 from app.openapi import describe, operation_id
 from app.services.event_stream import EventStreams
-from app.services.poller import waiting
+from app.services.poller import run_periodically
 from app.services.prediction.explanations import InsightService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
-from app.services.prediction.preload import loading_pinned
-from app.services.prediction.version_cache import Lookup
+from app.services.prediction.preload import preload_models
+from app.services.prediction.version_cache import VersionCache
 from app.services.readiness import Readiness, checks_of
-from app.serving.backend import Networks
+from app.serving.backend import ModelBackend
 from app.serving.decoding import Decoder
-from app.serving.model_server import Predictors
-from app.serving.process_pool import Processes
+from app.serving.model_server import ModelServer
+from app.serving.process_pool import InferenceProcessPool
 from app.serving.unload_state import UnloadedFiles
 from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.errors import ConfigurationError
 from core.logging import configure_logging
-from core.outbox import Dispatcher
-from core.process_tuning import let_threads_give_way, spare_what_stays
+from core.outbox import OutboxRelay
+from core.process_tuning import freeze_gc, lower_switch_interval
 from core.queue import CeleryQueue
 from core.settings import Settings
-from core.startup import refusing_in_one_line, settings_or_exit
+from core.startup import exit_on_configuration_error, settings_or_exit
 from core.storage import open_storage
 
 log = structlog.get_logger(__name__)
@@ -94,9 +99,9 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         settings = state["settings"]
     if settings is None:
         settings = settings_or_exit()
-        with refusing_in_one_line():
-            refuse_wrong(settings)
-    refuse_open_door(settings)
+        with exit_on_configuration_error():
+            validate_settings(settings)
+    require_keys_on_public_host(settings)
     traces = Tracing.configured()
     app = FastAPI(
         title="Candela",
@@ -115,20 +120,20 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     oip.mount(app)
     app.openapi = describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     # The last one added is the first to see a request.
-    app.add_middleware(HotPath, endpoints=(HOT_PREDICT, INFER, INFER_VERSION))
-    app.add_middleware(LimitBody, limit_of=body_limits(settings))
-    app.add_middleware(RequireKey, keys=[key.get_secret_value() for key in settings.api_keys])
+    app.add_middleware(FastPathMiddleware, endpoints=(HOT_PREDICT, INFER, INFER_VERSION))
+    app.add_middleware(BodySizeLimitMiddleware, limit_of=body_limits(settings))
+    app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     rate_limit.add(app, settings)
-    app.add_middleware(RequireHost)
-    app.add_middleware(Observe)
+    app.add_middleware(RequireHostMiddleware)
+    app.add_middleware(RequestContextMiddleware)
     if traces is not None:
         traces.add(app)
     return app
 
 
-def refuse_wrong(settings: Settings) -> None:
+def validate_settings(settings: Settings) -> None:
     """Raise ConfigurationError for what would only be found while starting, among other lines."""
-    refuse_open_door(settings)
+    require_keys_on_public_host(settings)
     RedisBus(settings.redis_url).close()
     open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes).close()
     engine = make_engine(settings.sqlalchemy_url)
@@ -136,7 +141,7 @@ def refuse_wrong(settings: Settings) -> None:
     engine.dispose()
 
 
-def refuse_open_door(settings: Settings) -> None:
+def require_keys_on_public_host(settings: Settings) -> None:
     """Raise ConfigurationError where anyone on the network could use the service without a key."""
     if settings.host not in LOOPBACK and not settings.api_keys:
         raise ConfigurationError(
@@ -167,20 +172,20 @@ def _lifespan(settings: Settings, given: State | None, traces: Tracing | None) -
                 stack.push_async_callback(traces.close)
             state = given if given is not None else await _open(settings, stack, traces)
             if given is None:
-                await stack.enter_async_context(waiting(lambda: resolve_waiting(state)))
+                await stack.enter_async_context(run_periodically(lambda: resolve_waiting(state)))
             decoder = Decoder(
                 max_waiting=settings.max_waiting_predictions,
-                max_bytes=settings.max_picture_bytes,
-                max_pixels=settings.max_picture_pixels,
+                max_bytes=settings.max_image_bytes,
+                max_pixels=settings.max_image_pixels,
             )
             stack.callback(decoder.close)
             decoder = decoder if traces is None else traces.decoder(decoder)
-            lookup, predictors = Lookup(state["sessions"]), state["predictors"]
+            lookup, predictors = VersionCache(state["sessions"]), state["predictors"]
             await predictors.start()
-            await stack.enter_async_context(loading_pinned(settings.pinned_models, lookup, predictors))
+            await stack.enter_async_context(preload_models(settings.pinned_models, lookup, predictors))
             if given is None:
-                spare_what_stays()
-                let_threads_give_way()
+                freeze_gc()
+                lower_switch_interval()
             yield {
                 **state,
                 "readiness": Readiness(
@@ -213,12 +218,12 @@ async def _open(settings: Settings, stack: AsyncExitStack, traces: Tracing | Non
     stack.push_async_callback(bus.aclose)
     sessions = make_sessions(engine, bus.publish)
     queue = CeleryQueue(settings.redis_url)
-    dispatcher = Dispatcher(sessions, queue)
+    dispatcher = OutboxRelay(sessions, queue)
     dispatcher.start()
     stack.callback(dispatcher.close)
     storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
-    networks: Networks = Processes(settings.predict_devices, settings.meeting)
-    predictors = Predictors(
+    networks: ModelBackend = InferenceProcessPool(settings.predict_devices, settings.meeting)
+    predictors = ModelServer(
         storage,
         networks if traces is None else traces.networks(networks),
         max_batch_size=settings.max_batch_size,

@@ -26,9 +26,9 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source  # noqa: E402 - the repository's root comes first
+from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader  # noqa: E402 - the repository's root comes first
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
-from worker.engine.sampler import Order  # noqa: E402
+from worker.engine.sampler import SamplerConfig  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
 
 DEGREES, SHIFT, BATCH = 15.0, 0.1, 64
@@ -54,10 +54,10 @@ def image_folder(folder: Path, workers: int) -> Callable[[], None]:
     return lambda: _use(images for images, _ in loader)
 
 
-def packed(images: np.ndarray, threads: int, kind: type[ArrayBatches]) -> Callable[[], None]:
-    source = Source(images, np.arange(len(images)), np.arange(len(images)))
+def packed(images: np.ndarray, threads: int, kind: type[ArrayDataLoader]) -> Callable[[], None]:
+    source = ArraySource(images, np.arange(len(images)), np.arange(len(images)))
     placement = place("cpu", "fp32", threads)
-    batches = kind(source, placement, BATCH, Order(0, sampler="random"), [Affine(DEGREES, SHIFT)])
+    batches = kind(source, placement, BATCH, SamplerConfig(0, sampler="random"), [Affine(DEGREES, SHIFT)])
     numbers = iter(range(10**6))
     return lambda: _use(
         batch.images.permute(0, 3, 1, 2).float().div(255) for batch in batches.epoch(next(numbers))
@@ -84,9 +84,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         as_files(images, Path(name))
         sides = {
-            "packed": packed(images, options.threads, ArrayBatches),
+            "packed": packed(images, options.threads, ArrayDataLoader),
             "ImageFolder": image_folder(Path(name), 0),
-            "packed, as on a device": packed(images, options.threads, ResidentBatches),
+            "packed, as on a device": packed(images, options.threads, DeviceResidentDataLoader),
         }
         if options.workers:
             sides[f"ImageFolder, {options.workers} workers"] = image_folder(Path(name), options.workers)

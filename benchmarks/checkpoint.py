@@ -31,15 +31,15 @@ sys.path.insert(0, str(ROOT))
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import Packed  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
-from worker.builders import assemble  # noqa: E402
+from worker.builders import build_run  # noqa: E402
 from worker.engine import snapshot  # noqa: E402
-from worker.engine.callback import Hooks  # noqa: E402
+from worker.engine.callback import CallbackHandler  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
 from worker.engine.run import Run  # noqa: E402
-from worker.engine.snapshot_buffers import Buffers  # noqa: E402
+from worker.engine.snapshot_buffers import CopyBuffers  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
 from worker.protocol import Up  # noqa: E402
-from worker.trainer.callbacks import Snapshots  # noqa: E402
+from worker.trainer.callbacks import CheckpointCallback  # noqa: E402
 from worker.trainer.channel import Channel  # noqa: E402
 
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024]}
@@ -58,12 +58,12 @@ def conv5(folder: Path) -> Run:
     spec = JobSpec.model_validate(
         {"dataset": {"name": "synthetic"}, "architecture": CONV5, "epochs": 1, "batch_size": 200, "precision": "fp32"}
     )
-    run = assemble(spec, Packed.open(folder), Placement(torch.device("cpu"), "fp32", torch.get_num_threads()))
+    run = build_run(spec, Packed.open(folder), Placement(torch.device("cpu"), "fp32", torch.get_num_threads()))
     run.loop().fit(run.state)
     return run
 
 
-class Timed(Snapshots):
+class Timed(CheckpointCallback):
     """The service's own, that adds up for how long the run waits for it."""
 
     seconds = 0.0
@@ -83,11 +83,11 @@ class Timed(Snapshots):
 def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
     snapshots = Timed(Silent(-1), run, folder, {})
     snapshots.clock = clock
-    parts, buffers = run.parts(), Buffers()
+    parts, buffers = run.stateful_parts(), CopyBuffers()
     everything = {"network": run.network.state_dict(), "optimizer": run.optimizer.state_dict()}
-    step, batch = run._train_step(Hooks((snapshots,))), next(run.train_batches.epoch(1)).parts(8)[0]
+    step, batch = run._train_step(CallbackHandler((snapshots,))), next(run.train_batches.epoch(1)).parts(8)[0]
     step.begin()
-    snapshot.freeze(run.network, parts, {}, buffers)
+    snapshot.capture(run.network, parts, {}, buffers)
 
     def checkpoint() -> None:
         run.state.epoch += 1
@@ -95,7 +95,7 @@ def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> It
         step(batch, run.state)
 
     def copy() -> None:
-        snapshot.freeze(run.network, parts, {}, buffers)
+        snapshot.capture(run.network, parts, {}, buffers)
         buffers.finish()
 
     sides: dict[str, Callable[[], object]] = {

@@ -31,8 +31,8 @@ from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the reposi
 from core.datasets.packed import Packed  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from models import registry  # noqa: E402
-from worker.builders import assemble  # noqa: E402
-from worker.engine.dataloader import ArrayBatches, Source  # noqa: E402
+from worker.builders import build_run  # noqa: E402
+from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
 
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024]}
@@ -44,7 +44,7 @@ def spec(threads: int) -> JobSpec:
     return JobSpec.model_validate(words | {"threads": threads, "device": "cpu"})
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
+class Images(Dataset[tuple[Tensor, int]]):
     """What a tutorial would write: a picture at a time, as a normalised float tensor."""
 
     def __init__(self, packed: Packed, count: int) -> None:
@@ -62,9 +62,9 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 def engine(folder: Path, threads: int) -> Callable[[], None]:
     """An epoch of a job with all its defaults; one batch of two pictures stands for the validation."""
     packed = Packed.open(folder)
-    run = assemble(spec(threads), packed, place("cpu", "auto", threads))
+    run = build_run(spec(threads), packed, place("cpu", "auto", threads))
     train = packed.split("train")
-    few = ArrayBatches(Source(train.images, train.targets, np.arange(2)), run.placement, 2)
+    few = ArrayDataLoader(ArraySource(train.images, train.targets, np.arange(2)), run.placement, 2)
     run = replace(run, valid_batches=few)
     loop = run.loop()
 
@@ -80,7 +80,7 @@ def naive(folder: Path, count: int) -> Callable[[], None]:
     options = {name: value for name, value in CONV5.items() if name != "name"}
     network = registry.build("convnet", options, (3, 64, 64), 200)
     optimizer, loss = torch.optim.Adam(network.parameters(), fused=False), nn.CrossEntropyLoss()
-    loader = DataLoader(Pictures(Packed.open(folder), count), BATCH, shuffle=True, drop_last=True)
+    loader = DataLoader(Images(Packed.open(folder), count), BATCH, shuffle=True, drop_last=True)
 
     def epoch() -> None:
         total = 0.0
@@ -147,7 +147,7 @@ def main() -> int:
             compare_memory(folder, options.threads)
             return 0
         keep_freed_memory()
-        num_steps = len(assemble(spec(1), Packed.open(folder / "packed"), place("cpu", "auto", 1)).train_batches)
+        num_steps = len(build_run(spec(1), Packed.open(folder / "packed"), place("cpu", "auto", 1)).train_batches)
         sides = {
             "engine": engine(folder / "packed", options.threads),
             "naive": naive(folder / "packed", num_steps * BATCH),

@@ -32,16 +32,16 @@ from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
 from worker.builders import make_metric, make_optimizer  # noqa: E402
 from worker.engine.batch import Batch  # noqa: E402
-from worker.engine.callback import Hooks  # noqa: E402
+from worker.engine.callback import CallbackHandler  # noqa: E402
 from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
-from worker.engine.dataloader import ArrayBatches, Source  # noqa: E402
+from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
 from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
 from worker.engine.loop import Loop  # noqa: E402
-from worker.engine.metrics.accumulator import Tally  # noqa: E402
+from worker.engine.metrics.accumulator import MetricAccumulator  # noqa: E402
 from worker.engine.metrics.factory import adapter  # noqa: E402
-from worker.engine.sampler import Order  # noqa: E402
+from worker.engine.sampler import SamplerConfig  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
-from worker.engine.steps import Forward, TrainStep  # noqa: E402
+from worker.engine.steps import ForwardPass, TrainStep  # noqa: E402
 
 MEAN, STD = 0.286, 0.353
 
@@ -56,7 +56,7 @@ def small() -> nn.Module:
     )  # fmt: skip
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
+class Images(Dataset[tuple[Tensor, int]]):
     """What a tutorial would write: a picture at a time, as a normalised float tensor."""
 
     def __init__(self, images: np.ndarray, targets: np.ndarray) -> None:
@@ -93,17 +93,19 @@ class Sides:
     def engine(self) -> Callable[[], None]:
         """As a job with accuracy would run, with the guard that is always on."""
         network = self.placement.network(small())
-        forward = Forward(network, Preprocess([MEAN], [STD]), nn.CrossEntropyLoss(), self.placement)
+        forward = ForwardPass(network, Preprocess([MEAN], [STD]), nn.CrossEntropyLoss(), self.placement)
         optimizer = make_optimizer(optimizers.AdamSpec(), network, self.placement.device)
         meta = PackedMeta(
             task="classification", classes=tuple("0123456789"), num_outputs=10, image_shape=(1, 28, 28),
             splits={"train": len(self.images)}, mean=(MEAN,), std=(STD,), resize="stretch", content_hash="",
         )  # fmt: skip
-        tally = Tally({"accuracy": make_metric(metrics.AccuracySpec(), meta)}, adapter("classification"))
+        tally = MetricAccumulator({"accuracy": make_metric(metrics.AccuracySpec(), meta)}, adapter("classification"))
         guard = NonFiniteGuard(network)
-        source = Source(self.images, self.targets, np.arange(len(self.images)))
-        batches = ArrayBatches(source, self.placement, self.batch_size, Order(0, sampler="random", drop_last=True))
-        hooks = Hooks([guard])
+        source = ArraySource(self.images, self.targets, np.arange(len(self.images)))
+        batches = ArrayDataLoader(
+            source, self.placement, self.batch_size, SamplerConfig(0, sampler="random", drop_last=True)
+        )
+        hooks = CallbackHandler([guard])
         loop: Loop[Batch] = Loop((batches, TrainStep(forward, optimizer, tally, hooks)), None, hooks)
         epochs = iter(range(1, 10**6))
 
@@ -137,7 +139,7 @@ class Sides:
         """A DataLoader, fp32, contiguous, Adam, the loss summed by `.item()`."""
         network, loss = small(), nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(network.parameters())
-        loader = DataLoader(Pictures(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
+        loader = DataLoader(Images(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
 
         def epoch() -> None:
             total, right = 0.0, 0
@@ -179,7 +181,7 @@ def add_lightning(sides: Sides) -> None:
     def side(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's own
         tuned = bool(options)
         module = Module(tuned=tuned)
-        loader = DataLoader(Pictures(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
+        loader = DataLoader(Images(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
 
         def epoch() -> None:
             folder = ROOT / "var" / "lightning"

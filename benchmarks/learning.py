@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import Packed  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
-from worker.builders import assemble  # noqa: E402
+from worker.builders import build_run  # noqa: E402
 from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
 
 SMALL: dict[str, Any] = {"name": "convnet", "channels": [32, 64, 128], "head": [128]}
@@ -59,11 +59,11 @@ class Taken(NamedTuple):
 
 def train(spec: JobSpec, folder: Path, threads: int) -> tuple[dict[str, Any], Taken]:
     """The metrics at the end, of all splits, and the time that training took."""
-    run = assemble(spec, Packed.open(folder), place("auto", spec.precision, threads))
+    run = build_run(spec, Packed.open(folder), place("auto", spec.precision, threads))
     began, computed = time.perf_counter(), time.process_time()
     run.loop().fit(run.state)
     taken = Taken(time.perf_counter() - began, time.process_time() - computed)
-    metrics = run.take_best()
+    metrics = run.load_best_weights()
     for split, values in run.evaluate().items():
         metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
     return metrics | {"epochs": run.state.epoch}, taken

@@ -215,7 +215,7 @@ def workers(as_json: AsJson = False) -> None:
 @app.command()
 def predict(
     ref: Annotated[str, typer.Argument(metavar="REF", help="name, name@3 or name@alias")],
-    pictures: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False)],
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to show.")] = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -223,14 +223,14 @@ def predict(
     from candela import render
     from candela.csv_rows import read_rows
 
-    is_table = len(pictures) == 1 and pictures[0].suffix.lower() in {".csv", ".tsv"}
-    rows = read_rows(pictures[0]) if is_table else []
-    names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in pictures]
+    is_table = len(images) == 1 and images[0].suffix.lower() in {".csv", ".tsv"}
+    rows = read_rows(images[0]) if is_table else []
+    names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in images]
     with _client() as client:
         answer = (
             client.models.predict_rows(ref, rows, top_k=top_k)
             if rows
-            else client.models.predict(ref, pictures, top_k=top_k)
+            else client.models.predict(ref, images, top_k=top_k)
         )
         render.json_or(answer, as_json, lambda: render.predictions(answer, names))
         if any("error" in prediction for prediction in answer["predictions"]):

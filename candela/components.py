@@ -8,7 +8,7 @@ from pathlib import Path
 
 from candela.errors import CandelaError
 from candela.home import Home
-from candela.managed_process import Part
+from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
 
 DEFAULT_GRACE_S = 30.0
@@ -27,7 +27,7 @@ class UpOptions:
     http: int | None = None
 
 
-def refuse_open_doors(host: str, environ: Mapping[str, str]) -> None:
+def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
     """Only this machine may use a service that asks for no key.
 
     Raises:
@@ -66,7 +66,7 @@ def num_http(environment: Mapping[str, str]) -> int:
     return int(environment.get("CANDELA_HTTP_PROCESSES") or 1)
 
 
-def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None) -> Part:
+def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None) -> ManagedProcess:
     """A private Valkey: no TCP port, every accepted write in an append-only file under the home."""
     folder = home.path / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -83,16 +83,16 @@ def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared
     }
     fds = [] if shared_fd is None else [shared_fd]
     command = [str(_valkey_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
-    return Part("valkey", command, environment, home.logs / "valkey.log", 10.0, fds)
+    return ManagedProcess("valkey", command, environment, home.logs / "valkey.log", 10.0, fds)
 
 
-def migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> Part:
+def migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
     """Brings the database's tables to the newest form, and ends."""
     command = [sys.executable, "-c", MIGRATE]
-    return Part("migration", command, environment, home.logs / "migration.log", 10.0, [shared_fd])
+    return ManagedProcess("migration", command, environment, home.logs / "migration.log", 10.0, [shared_fd])
 
 
-def services(home: Home, environment: Mapping[str, str], listener_fd: int, shared_fd: int) -> list[Part]:
+def services(home: Home, environment: Mapping[str, str], listener_fd: int, shared_fd: int) -> list[ManagedProcess]:
     """The parts that stay, in the order in which they are stopped."""
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
     # Two threads more than trainings: imports of datasets, and a message that finds every slot taken.
@@ -103,9 +103,12 @@ def services(home: Home, environment: Mapping[str, str], listener_fd: int, share
     sweep = [sys.executable, "-m", "worker.maintenance"]
     names = ["api", *(f"api-{number}" for number in range(2, num_http(environment) + 1))]
     return [
-        *(Part(name, api, environment, home.logs / f"{name}.log", 15.0, [shared_fd, listener_fd]) for name in names),
-        Part("worker", worker, environment, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
-        Part("sweep", sweep, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
+        *(
+            ManagedProcess(name, api, environment, home.logs / f"{name}.log", 15.0, [shared_fd, listener_fd])
+            for name in names
+        ),
+        ManagedProcess("worker", worker, environment, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
+        ManagedProcess("sweep", sweep, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
     ]
 
 

@@ -19,9 +19,9 @@ from candela.errors import CandelaError
 from candela.jobs import Job
 from candela.live_view import follow
 from candela.render import prediction_text
-from candela.sample_digits import Scan, load_scans, write_archive
+from candela.sample_digits import DigitImage, load_scans, write_archive
 from candela.types import Prediction, Series
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
@@ -92,7 +92,7 @@ def _final_accuracy(job: Job) -> float:
     return float(job.latest_metrics["valid_accuracy"])
 
 
-def _predict(client: Client, job: Job, scans: Sequence[Scan], console: Console) -> None:
+def _predict(client: Client, job: Job, scans: Sequence[DigitImage], console: Console) -> None:
     model = job.model
     _require(model is not None, "the job registered no model")
     ref = f"{model['name']}@{model['version']}" if model else ""
@@ -106,7 +106,7 @@ def _predict(client: Client, job: Job, scans: Sequence[Scan], console: Console) 
     _require(right >= MIN_HELD_OUT_ACCURACY * len(scans), f"only {right} of {len(scans)} predictions are right")
 
 
-def _side_by_side(scan: Scan, prediction: Prediction) -> Columns:
+def _side_by_side(scan: DigitImage, prediction: Prediction) -> Columns:
     answer = Text.assemble("\n\n", prediction_text(prediction), f"\n\n  it is a {scan.label}")
     return Columns([Panel(scan.drawn(), expand=False), answer], padding=(0, 2))
 
@@ -136,7 +136,7 @@ def _draw_curves(curves: Sequence[Series], path: Path) -> None:
 @contextmanager
 def _service(home: Path, console: Console) -> Iterator[str]:
     """`candela up` on a free port, while it lasts."""
-    command = leashed([sys.executable, "-m", "candela", "up", "--home", str(home), "--port", "0"])
+    command = die_with_parent([sys.executable, "-m", "candela", "up", "--home", str(home), "--port", "0"])
     with console.status("Starting the service …"):
         service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)  # noqa: S603 - ours
         url = _ready_url(service)

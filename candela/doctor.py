@@ -17,7 +17,7 @@ from rich.console import Console
 from candela import components
 from candela.errors import CandelaError
 from candela.home import Home
-from candela.managed_process import Part
+from candela.managed_process import ManagedProcess
 
 ENOUGH_BYTES = 2 * 2**30
 PROBE_BUCKET = """
@@ -179,7 +179,7 @@ def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     return f"{environ['CANDELA_STORAGE_URL']} can be written"
 
 
-def _wait_for_socket(path: Path, part: Part) -> None:
+def _wait_for_socket(path: Path, part: ManagedProcess) -> None:
     deadline = time.monotonic() + 10.0
     while part.exit_status is None and time.monotonic() < deadline:
         with socket.socket(socket.AF_UNIX) as connection:

@@ -40,7 +40,7 @@ def watch(
                 # A job that was extended goes on after an `end`; the server closes behind the last one.
                 has_ended = event["type"] == "end"
                 yield event
-        except _NothingMore:
+        except _StreamEnded:
             return
         except (Unreachable, ProblemError) as error:
             lost_at = clock() if lost_at is None else lost_at
@@ -52,7 +52,7 @@ def watch(
             tries = min(tries + 1, 10)
 
 
-class _NothingMore(Exception):
+class _StreamEnded(Exception):
     """The job had ended before the event that was asked for."""
 
 
@@ -67,7 +67,7 @@ def _connect(transport: Transport, job_id: str, last_id: str | None) -> Iterator
     timeout = httpx.Timeout(10.0, read=SILENCE_S)
     with transport.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as answer:
         if answer.status_code == HTTPStatus.NO_CONTENT:
-            raise _NothingMore
+            raise _StreamEnded
         try:
             for message in EventSource(answer).iter_sse():
                 if message.event != "message" or message.data:

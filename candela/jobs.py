@@ -145,7 +145,7 @@ class Job:
     ) -> list[Series]:
         """The job's curves, thinned to `max_points` each if asked."""
         params = {"name": name, "split": split, "max_points": max_points}
-        answer = self._transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=_given(params))
+        answer = self._transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=drop_unset(params))
         return list(answer["series"])
 
     def logs(self) -> str:
@@ -193,10 +193,10 @@ class Jobs:
         self, *, state: str | None = None, name: str | None = None, kind: str | None = None, limit: int | None = None
     ) -> Iterator[Job]:
         """The jobs, newest first; `limit` of them, or all."""
-        params = _given({"state": state, "name": name, "kind": kind})
+        params = drop_unset({"state": state, "name": name, "kind": kind})
         for answer in pages(self._transport, "/v1/jobs", params=params, limit=limit):
             yield Job(self._transport, answer)
 
 
-def _given(params: Mapping[str, Any]) -> dict[str, Any]:
+def drop_unset(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if value is not None}

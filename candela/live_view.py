@@ -22,7 +22,7 @@ def follow(job: Job, *, quiet: bool = False, console: Console | None = None) -> 
     Raises:
         CandelaError: the user left; the job goes on.
     """
-    view = JobView(console or Console(stderr=True, highlight=False, quiet=quiet))
+    view = LiveJobView(console or Console(stderr=True, highlight=False, quiet=quiet))
     try:
         with view.progress:
             for event in job.watch():
@@ -31,7 +31,7 @@ def follow(job: Job, *, quiet: bool = False, console: Console | None = None) -> 
         raise CandelaError(f"no longer watching; the job goes on (candela watch {job.id})") from None
 
 
-class JobView:
+class LiveJobView:
     """Turns events into a live line; knows nothing of where they come from."""
 
     def __init__(self, console: Console) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 
 MAX_LOG_BYTES = 8 * 2**20
 STEADY_S = 60.0  # a part that lived so long starts again at once
@@ -18,7 +18,7 @@ LONGEST_PAUSE_S = 30.0
 
 
 @dataclass
-class Part:
+class ManagedProcess:
     """A process that the embedded service needs.
 
     `start()` must be called from the main thread: the kernel takes the death of the starting *thread* for the
@@ -40,7 +40,7 @@ class Part:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - the commands are those of candela.components
-                leashed(self.command),
+                die_with_parent(self.command),
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

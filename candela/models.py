@@ -11,7 +11,7 @@ from candela.pagination import pages
 from candela.transport import Transport
 from candela.types import Predictions
 
-Picture = str | os.PathLike[str] | bytes  # a file, or the file's bytes
+Image = str | os.PathLike[str] | bytes  # a file, or the file's bytes
 
 
 class Models:
@@ -56,7 +56,7 @@ class Models:
     def predict(
         self,
         ref: str,
-        pictures: Picture | Sequence[Picture],
+        pictures: Image | Sequence[Image],
         *,
         top_k: int | None = None,
         variant: str | None = None,
@@ -113,10 +113,10 @@ class Models:
         return target
 
 
-def _read(picture: Picture, number: int) -> tuple[str, bytes]:
-    if isinstance(picture, bytes):
-        return f"picture-{number}", picture
-    path = Path(picture)
+def _read(image: Image, number: int) -> tuple[str, bytes]:
+    if isinstance(image, bytes):
+        return f"picture-{number}", image
+    path = Path(image)
     return path.name, path.read_bytes()
 
 

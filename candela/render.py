@@ -175,11 +175,11 @@ def _bar(candidate: Candidate) -> Text:
 def _dataset_cells(version: DatasetVersion) -> Iterable[str | Text]:
     shape = version.get("image_shape")
     classes = version.get("classes")
-    pictures = version.get("num_samples")
+    images = version.get("num_samples")
     return (
         str(version["version"]),
         state(version["state"]),
-        "" if pictures is None else f"{pictures}",
+        "" if images is None else f"{images}",
         "" if classes is None else f"{len(classes)}",
         "" if shape is None else "x".join(map(str, shape)),
     )

@@ -12,7 +12,7 @@ NUM_HELD_OUT = 200
 SHADES = " ░▒▓█"
 
 
-class Scan(NamedTuple):
+class DigitImage(NamedTuple):
     """One scanned digit: what it shows, and its picture as uint8, (8, 8), 255 is ink."""
 
     label: int
@@ -29,17 +29,17 @@ class Scan(NamedTuple):
         return "\n".join("".join(SHADES[level] * 2 for level in row) for row in levels)
 
 
-def load_scans() -> tuple[list[Scan], list[Scan]]:
+def load_scans() -> tuple[list[DigitImage], list[DigitImage]]:
     """The scans to train on, and the last ones, kept apart; those come from the last writers of the set."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8), 0..16 in the source
-    scans = [Scan(int(label), picture) for label, picture in zip(digits.target, pixels, strict=True)]
+    scans = [DigitImage(int(label), image) for label, image in zip(digits.target, pixels, strict=True)]
     return scans[:-NUM_HELD_OUT], scans[-NUM_HELD_OUT:]
 
 
-def write_archive(scans: list[Scan], path: Path) -> Path:
+def write_archive(scans: list[DigitImage], path: Path) -> Path:
     """A zip of class folders: `0/0000.png`, …"""
     with zipfile.ZipFile(path, "w") as archive:
         for number, scan in enumerate(scans):

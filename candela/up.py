@@ -16,7 +16,7 @@ from candela import components as embedded
 from candela.components import UpOptions
 from candela.errors import CandelaError
 from candela.home import Home
-from candela.managed_process import Part
+from candela.managed_process import ManagedProcess
 from candela.sockets import open_listener, url_of
 
 POLL_S = 0.1
@@ -46,7 +46,7 @@ class Signals:
     def is_asked(self) -> bool:
         return self.count > 0
 
-    def is_impatient(self) -> bool:
+    def is_forced(self) -> bool:
         return self.count > 1
 
     def sleep(self, seconds: float) -> None:
@@ -70,7 +70,7 @@ def run(options: UpOptions, environ: Mapping[str, str]) -> None:
     Raises:
         CandelaError: it cannot start; the text says why.
     """
-    embedded.refuse_open_doors(options.host, environ)
+    embedded.require_keys_on_public_host(options.host, environ)
     home = Home(options.home)
     with caught_signals() as signals, contextlib.closing(open_listener(options.host, options.port)) as listener:
         try:
@@ -101,7 +101,7 @@ class Service:
         self._listener = listener
         self._clock = clock
         self._url = url_of(listener, options.host)
-        self._running: list[Part] = []  # in the order in which they are stopped
+        self._running: list[ManagedProcess] = []  # in the order in which they are stopped
 
     def run(self, shared_fd: int) -> None:
         """Start, say so, supervise, stop. Whatever happens, no part is left."""
@@ -131,12 +131,12 @@ class Service:
             self._launch(part, before=True)
         self._until(lambda: _is_ready(self._options.host, port), "readiness")
 
-    def _launch(self, part: Part, *, before: bool) -> None:
+    def _launch(self, part: ManagedProcess, *, before: bool) -> None:
         self._signals.check()
         self._running.insert(0 if before else len(self._running), part)
         part.start()
 
-    def _migrate(self, part: Part) -> None:
+    def _migrate(self, part: ManagedProcess) -> None:
         self._launch(part, before=True)
         while (status := part.exit_status) is None:
             self._signals.sleep(POLL_S)
@@ -160,14 +160,14 @@ class Service:
         look_at_logs = self._clock()
         while not self._signals.is_asked():
             for part in self._running:
-                self._mend(part)
+                self._restart_dead(part)
             if self._clock() >= look_at_logs:
                 look_at_logs = self._clock() + LOOK_AT_LOGS_S
                 for part in self._running:
                     part.bound_log()
             self._signals.sleep(POLL_S)
 
-    def _mend(self, part: Part) -> None:
+    def _restart_dead(self, part: ManagedProcess) -> None:
         status = part.exit_status
         if status is None:
             return
@@ -181,7 +181,7 @@ class Service:
     def _stop(self) -> None:
         self._listener.close()  # refused is better than accepted and never answered
         for part in self._running:
-            if not part.stop(self._signals.is_impatient):
+            if not part.stop(self._signals.is_forced):
                 _tell(f"{part.name} did not stop in time and was killed")
         self._running = []
 
@@ -199,7 +199,7 @@ def caught_signals() -> Iterator[Signals]:
         signals.close()
 
 
-def _start_failed(part: Part, status: int) -> CandelaError:
+def _start_failed(part: ManagedProcess, status: int) -> CandelaError:
     lines = part.last_lines()
     return CandelaError(f"{part.name} ended with status {status} while starting; {part.log} ends with:\n{lines}")
 

@@ -56,7 +56,7 @@ class RedisListener(AsyncIterator[Event]):
         self._bus, self.job_id = bus, job_id
         self._waiting: asyncio.Queue[Event] = asyncio.Queue(_MAX_WAITING)
 
-    def hear(self, event: Event) -> None:
+    def _enqueue(self, event: Event) -> None:
         """Keep an event for the reader; one who is too slow misses it and sees the gap."""
         with suppress(asyncio.QueueFull):
             self._waiting.put_nowait(event)
@@ -65,7 +65,7 @@ class RedisListener(AsyncIterator[Event]):
         return await self._waiting.get()
 
     def close(self) -> None:
-        self._bus.forget(self)
+        self._bus.unsubscribe(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,7 +118,7 @@ class RedisBus:
             await asyncio.wait_for(self._subscribed.wait(), patience_s)
         return self._subscribed.is_set()
 
-    def forget(self, listener: RedisListener) -> None:
+    def unsubscribe(self, listener: RedisListener) -> None:
         """The listener is done."""
         self._listeners[listener.job_id].discard(listener)
         if not self._listeners[listener.job_id]:
@@ -163,7 +163,7 @@ class RedisBus:
         if listeners:
             event = _load(job_id, body)
             for listener in listeners:
-                listener.hear(event)
+                listener._enqueue(event)
 
 
 def redis_py_url(url: str) -> str:

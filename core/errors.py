@@ -75,12 +75,12 @@ class InvalidRow(InvalidSpec):
     title = "The row cannot be read"
 
 
-class InvalidPicture(ServiceError):
+class InvalidImage(ServiceError):
     slug = "invalid-picture"
     title = "The picture cannot be read"
 
 
-class UnsupportedPicture(ServiceError):
+class UnsupportedImage(ServiceError):
     slug = "unsupported-picture"
     title = "The picture's format is not accepted"
 
@@ -136,7 +136,7 @@ class PredictionFailed(ServiceError):
     title = "The network could not answer"
 
 
-class Corrupt(ServiceError):
+class CorruptFile(ServiceError):
     """A stored file does not have the sha256 that its row says."""
 
     slug = "corrupt"

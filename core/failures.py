@@ -13,7 +13,7 @@ class FailureKind(StrEnum):
     DEFECT = "defect"  # a fault of ours
 
 
-class Failing(NamedTuple):
+class FailureType(NamedTuple):
     """One way to fail.
 
     Attributes:
@@ -31,66 +31,66 @@ class Failing(NamedTuple):
 _K = FailureKind
 _AGAIN = "Post the job again when the cause is gone."
 
-FAILURES: dict[str, Failing] = {
-    "worker_lost": Failing(
+FAILURES: dict[str, FailureType] = {
+    "worker_lost": FailureType(
         _K.LOST,
         True,
         True,
         "The worker or its trainer died without a word, as often as allowed.",
         "Look at the job's log and the worker's memory; post the job again when the cause is gone.",
     ),
-    "stalled": Failing(
+    "stalled": FailureType(
         _K.LOST,
         True,
         True,
         "The trainer lived but made no progress, as often as allowed.",
         "Look at the job's log and the worker's disks and devices; CANDELA_STALL_S is how long a step may take.",
     ),
-    "host_out_of_memory": Failing(
+    "host_out_of_memory": FailureType(
         _K.RESOURCES,
         True,
         True,
         "The machine had no memory left for the trainer, as often as allowed.",
         "Use a smaller batch_size or network, or a worker with more memory.",
     ),
-    "gpu_out_of_memory": Failing(
+    "gpu_out_of_memory": FailureType(
         _K.RESOURCES,
         True,
         False,
         "The device had no memory left.",
         "Use a smaller batch_size, smaller pictures, or a smaller network.",
     ),
-    "disk_full": Failing(_K.RESOURCES, True, False, "No space is left.", "Make room, and post the job again."),
-    "time_limit": Failing(
+    "disk_full": FailureType(_K.RESOURCES, True, False, "No space is left.", "Make room, and post the job again."),
+    "time_limit": FailureType(
         _K.RESOURCES,
         False,
         False,
         "The job ran for as long as its max_runtime_s allows.",
         "Its last checkpoint is kept. Clone the job with a larger max_runtime_s or fewer epochs.",
     ),
-    "diverged": Failing(
+    "diverged": FailureType(
         _K.REQUEST, False, False, "The loss is not finite.", "Lower the learning rate, clip gradients, or use fp32."
     ),
-    "invalid_spec": Failing(
+    "invalid_spec": FailureType(
         _K.REQUEST, False, False, "The job cannot be built as asked.", "Change the named part and post it again."
     ),
-    "accuracy_dropped": Failing(
+    "accuracy_dropped": FailureType(
         _K.REQUEST,
         False,
         False,
         "The variant answers worse than the model by more than its max_drop allows.",
         "Use another format or precision, more calibration_samples, or allow a larger max_drop.",
     ),
-    "dependency_failed": Failing(
+    "dependency_failed": FailureType(
         _K.FILES, False, False, "The dataset could not be imported.", "Mend the dataset, and post the job again."
     ),
-    "checkpoint_corrupt": Failing(
+    "checkpoint_corrupt": FailureType(
         _K.FILES, False, False, "No undamaged checkpoint is left.", "Restore the files from a copy, or post it again."
     ),
-    "dataset_corrupt": Failing(
+    "dataset_corrupt": FailureType(
         _K.FILES, False, False, "The packed dataset is damaged.", "Import the dataset again as a new version."
     ),
-    "internal": Failing(_K.DEFECT, True, False, "Something went wrong on our side.", _AGAIN),
+    "internal": FailureType(_K.DEFECT, True, False, "Something went wrong on our side.", _AGAIN),
 }
 
 

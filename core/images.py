@@ -28,7 +28,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from core import png_fast
-from core.errors import InvalidPicture, TooLarge, UnsupportedPicture
+from core.errors import InvalidImage, TooLarge, UnsupportedImage
 
 Pixels = NDArray[np.uint8]
 MAX_PIXELS = 25_000_000
@@ -57,7 +57,7 @@ _FOREIGN = {
 }
 
 
-class PictureSize(NamedTuple):
+class ImageSize(NamedTuple):
     """As seen upright; `channels` is 1 for grey, else 3."""
 
     height: int
@@ -88,7 +88,7 @@ def read(
     return np.ascontiguousarray(_resized(pixels, height, width, resize).reshape(height, width, channels))
 
 
-def probe(body: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureSize:
+def probe(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
     """Return the size without decoding. Raises what `read` does, except for damage behind the header."""
     kind = format_of(body)
     header = _jpeg_header(body) if kind == "jpeg" else None
@@ -96,11 +96,11 @@ def probe(body: bytes, *, max_pixels: int = MAX_PIXELS) -> PictureSize:
         height, width, colour = header
         _check_size(height, width, max_pixels)
         swapped = _jpeg_orientation(body) >= 5
-        size = PictureSize(height, width, 1 if colour == "Gray" else 3)
+        size = ImageSize(height, width, 1 if colour == "Gray" else 3)
     else:
-        with _open(body, kind, max_pixels) as picture:
-            swapped = _orientation(picture) >= 5
-            size = PictureSize(picture.height, picture.width, 1 if _is_grey(picture) else 3)
+        with _open(body, kind, max_pixels) as image:
+            swapped = _orientation(image) >= 5
+            size = ImageSize(image.height, image.width, 1 if _is_grey(image) else 3)
     return size._replace(height=size.width, width=size.height) if swapped else size
 
 
@@ -116,11 +116,11 @@ def format_of(body: bytes) -> str:
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
         return "webp"
     if body[4:8] == b"ftyp":
-        raise UnsupportedPicture("HEIF and AVIF pictures are not read; send JPEG, PNG or WEBP.")
+        raise UnsupportedImage("HEIF and AVIF pictures are not read; send JPEG, PNG or WEBP.")
     for start, name in _FOREIGN.items():
         if body.startswith(start):
-            raise UnsupportedPicture(f"{name} pictures are not read; send JPEG, PNG or WEBP.", format=name)
-    raise InvalidPicture("This is not a JPEG, PNG or WEBP picture." if body else "The picture is empty.")
+            raise UnsupportedImage(f"{name} pictures are not read; send JPEG, PNG or WEBP.", format=name)
+    raise InvalidImage("This is not a JPEG, PNG or WEBP picture." if body else "The picture is empty.")
 
 
 def _decode(body: bytes, channels: int, max_pixels: int) -> Pixels:
@@ -131,10 +131,10 @@ def _decode(body: bytes, channels: int, max_pixels: int) -> Pixels:
     if header and header[2] in ("Gray", "YCbCr", "RGB"):
         _check_size(header[0], header[1], max_pixels)
         return _decode_jpeg(body, channels)
-    with _open(body, kind, max_pixels) as picture:
+    with _open(body, kind, max_pixels) as image:
         try:
-            picture.load()
-            return _upright(_converted(picture, channels), _orientation(picture))
+            image.load()
+            return _upright(_converted(image, channels), _orientation(image))
         except MemoryError:
             raise
         except Exception as error:
@@ -162,15 +162,15 @@ def _jpeg_orientation(body: bytes) -> int:
     if b"Exif\0\0" not in body[: 2**16]:
         return 1
     try:
-        with JpegImageFile(io.BytesIO(body)) as picture:
-            return _orientation(picture)
+        with JpegImageFile(io.BytesIO(body)) as image:
+            return _orientation(image)
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
         return 1
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
         return 1
 
@@ -201,11 +201,11 @@ def _open(body: bytes, kind: str, max_pixels: int) -> Image.Image:
     if declared:
         _check_size(*declared, max_pixels)
     try:
-        picture = _OPENERS[kind](io.BytesIO(body))
+        image = _OPENERS[kind](io.BytesIO(body))
     except Exception as error:
         raise _invalid(error) from error
-    _check_size(picture.height, picture.width, max_pixels)
-    return picture
+    _check_size(image.height, image.width, max_pixels)
+    return image
 
 
 def _declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
@@ -230,17 +230,17 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
         )
 
 
-def _is_grey(picture: Image.Image) -> bool:
-    return picture.mode in _GREY_MODES
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY_MODES
 
 
-def _converted(picture: Image.Image, channels: int) -> Pixels:
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        picture = Image.fromarray(np.clip(np.asarray(picture, np.int64) >> 8, 0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+def _converted(image: Image.Image, channels: int) -> Pixels:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
 def _resized(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
@@ -264,5 +264,5 @@ def _middle(pixels: Pixels, proportion: float) -> Pixels:
     return pixels[top : top + new_height, left : left + new_width]
 
 
-def _invalid(error: Exception) -> InvalidPicture:
-    return InvalidPicture(f"The picture is damaged: {error}", code="image_invalid")
+def _invalid(error: Exception) -> InvalidImage:
+    return InvalidImage(f"The picture is damaged: {error}", code="image_invalid")

@@ -30,7 +30,7 @@ class DatasetState(StrEnum):
 
 _S = JobState
 
-MOVES: dict[JobState, frozenset[JobState]] = {
+TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.PAUSED, _S.FAILED}),
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.CANCELLING, _S.PAUSING, _S.QUEUED}),
     _S.PAUSING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLING, _S.CANCELLED}),
@@ -45,6 +45,6 @@ TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # an attempt holds the lease
 
 
-def may_move(current: JobState, to: JobState) -> bool:
+def can_transition(current: JobState, to: JobState) -> bool:
     """Whether the life cycle has that move."""
-    return to in MOVES[current]
+    return to in TRANSITIONS[current]

@@ -17,7 +17,7 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
 
-class Dispatcher:
+class OutboxRelay:
     """One thread. A row goes once its message has left; several dispatchers do no harm, a message may come twice."""
 
     def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:

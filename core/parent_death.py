@@ -8,7 +8,7 @@ from collections.abc import Sequence
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def leashed(command: Sequence[str]) -> list[str]:
+def die_with_parent(command: Sequence[str]) -> list[str]:
     """The same command, ended by the kernel when this process dies; it holds before the command's first line runs.
 
     The kernel takes the end of the *thread* that starts it for the parent's. Elsewhere than on Linux it does nothing.
@@ -16,7 +16,7 @@ def leashed(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
-def hold(parent: int) -> None:
+def set_parent_death_signal(parent: int) -> None:
     """Let this process be ended by the kernel when its parent dies, and end it now if that is dead already."""
     if sys.platform == "linux":
         import ctypes
@@ -28,7 +28,7 @@ def hold(parent: int) -> None:
 
 def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
-    hold(parent)
+    set_parent_death_signal(parent)
     os.execvp(command[0], command)  # noqa: S606 - the command comes from our own code, no shell is wanted
 
 

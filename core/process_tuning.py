@@ -11,7 +11,7 @@ PREDICT, TRAIN, IMPORT = 5, 7, 10
 """How nice those are who compute: event loops are not, which never take long and for which all wait."""
 
 
-def spare_what_stays() -> None:
+def freeze_gc() -> None:
     """Let it never again look at what there is now: modules, classes, routes; and seldom at what comes.
 
     Looking at all of it takes a tenth of a second, during which a process answers nobody. Where hundreds of requests
@@ -23,7 +23,7 @@ def spare_what_stays() -> None:
     gc.set_threshold(*THRESHOLDS)
 
 
-def let_threads_give_way() -> None:
+def lower_switch_interval() -> None:
     """Have a thread that computes in Python give way within a millisecond, not five.
 
     Reading a row of the database is longer than that; whoever is answered meanwhile would wait for all of it.
@@ -31,7 +31,7 @@ def let_threads_give_way() -> None:
     sys.setswitchinterval(GIVE_WAY_S)
 
 
-def be_nice(nice: int) -> None:
+def set_niceness(nice: int) -> None:
     """Have the calling thread, and those that it starts, give way to whoever is less nice (0 to 19) on this machine.
 
     Only on Linux, where threads have priorities of their own; elsewhere it does nothing.

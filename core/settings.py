@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     max_json_bytes: PositiveInt = 1 * 2**20
     max_inline_bytes: PositiveInt = 8 * 2**20
     max_predict_bytes: PositiveInt = 32 * 2**20
-    max_picture_bytes: PositiveInt = 16 * 2**20
-    max_picture_pixels: PositiveInt = 25_000_000
+    max_image_bytes: PositiveInt = 16 * 2**20
+    max_image_pixels: PositiveInt = 25_000_000
     predict_devices: str = Field(
         default="auto", description="`cpu`, or `cuda:0,cuda:1`: a process each; `auto`: every GPU, or the CPU."
     )

@@ -11,7 +11,7 @@ from core.settings import Settings
 
 
 @contextmanager
-def refusing_in_one_line() -> Iterator[None]:
+def exit_on_configuration_error() -> Iterator[None]:
     """Turn a ConfigurationError into the end of the process; operators read a line sooner than a traceback.
 
     Raises:
@@ -31,14 +31,14 @@ def settings_or_exit() -> Settings:
     Raises:
         SystemExit: a variable cannot be taken; the line names it, its value, and what would be accepted.
     """
-    with refusing_in_one_line():
+    with exit_on_configuration_error():
         try:
             return Settings()
         except ValidationError as error:
-            raise ConfigurationError(in_words(error)) from error
+            raise ConfigurationError(format_validation_error(error)) from error
 
 
-def in_words(error: ValidationError) -> str:
+def format_validation_error(error: ValidationError) -> str:
     """Every wrong setting by the name of its variable; values that may be secret stay unsaid."""
     return "; ".join(
         f"CANDELA_{'_'.join(str(part) for part in wrong['loc']).upper()}{_value(wrong['input'])}: {wrong['msg']}"

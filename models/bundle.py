@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models import registry, tensor_file
-from models.logits import give_scores
-from models.preprocess import Preprocess, Rescaled, Standardize
+from models.logits import to_logits
+from models.preprocess import Preprocess, RescaledOutput, Standardize
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "bundle.json"
@@ -161,13 +161,20 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
         description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
         network = _empty_network(description)
         network.load_state_dict(load_file(folder / WEIGHTS), assign=True)
-    except (OSError, ValidationError, SafetensorError, LookupError, RuntimeError, registry.CannotBuild) as error:
+    except (
+        OSError,
+        ValidationError,
+        SafetensorError,
+        LookupError,
+        RuntimeError,
+        registry.ArchitectureBuildError,
+    ) as error:
         raise BadBundle(f"{folder.name} is no bundle: {error}") from error
     left = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
     if left:
         raise BadBundle(f"{folder.name} has no values for {', '.join(left[:5])}")
     if description.target_mean:
-        network = Rescaled(network, description.target_mean, description.target_std)
+        network = RescaledOutput(network, description.target_mean, description.target_std)
     return network.eval().requires_grad_(requires_grad=False), description
 
 
@@ -187,7 +194,7 @@ def _empty_network(description: Description) -> nn.Module:
             description.num_outputs,
             description.cardinalities,
         )
-    return give_scores(network) if description.gives == "probabilities" else network
+    return to_logits(network) if description.gives == "probabilities" else network
 
 
 def _fsync(path: Path) -> None:

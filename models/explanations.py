@@ -11,11 +11,11 @@ LAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """What may be a network's last layer."""
 
 
-class NothingToSee(ValueError):
+class UnsupportedArchitecture(ValueError):
     """The network has no such part."""
 
 
-class Attention(NamedTuple):
+class GradCamResult(NamedTuple):
     """`scores`: raw, (B, num_outputs). `heat`: (B, H, W) of the pictures, 0..1, the hottest place of each being 1."""
 
     scores: Tensor
@@ -44,11 +44,11 @@ def embed(network: nn.Module, images: Tensor) -> Tensor:
     with _hooks(layers, lambda layer: layer.register_forward_pre_hook(look)), torch.inference_mode():
         network(images)
     if not seen:
-        raise NothingToSee("The network has no linear layer and no convolution.")
+        raise UnsupportedArchitecture("The network has no linear layer and no convolution.")
     return (seen[0].flatten(2).mean(2) if seen[0].ndim > 2 else seen[0]).float()
 
 
-def attend(network: nn.Module, images: Tensor, classes: Tensor) -> Attention:
+def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResult:
     """Where the network found what speaks for a class: Grad-CAM of the last feature maps.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", 2017.
@@ -71,13 +71,15 @@ def attend(network: nn.Module, images: Tensor, classes: Tensor) -> Attention:
     with _hooks(leaves, lambda layer: layer.register_forward_hook(look)), torch.enable_grad():
         scores = network(images.detach().requires_grad_())
         if not maps:
-            raise NothingToSee("The network has no feature maps: none of its layers knows places in a picture.")
+            raise UnsupportedArchitecture(
+                "The network has no feature maps: none of its layers knows places in a picture."
+            )
         chosen = torch.where(classes < 0, scores.argmax(dim=1), classes)
         (slopes,) = torch.autograd.grad(scores.gather(1, chosen[:, None]).sum(), maps[0])
     heat = torch.relu((slopes.mean(dim=(2, 3), keepdim=True) * maps[0].detach()).sum(dim=1, keepdim=True)).float()
     heat = nn.functional.interpolate(heat, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     hottest = heat.amax(dim=(1, 2), keepdim=True)
-    return Attention(scores.detach().float(), torch.where(hottest > 0, heat / hottest.clamp(min=1e-30), heat))
+    return GradCamResult(scores.detach().float(), torch.where(hottest > 0, heat / hottest.clamp(min=1e-30), heat))
 
 
 @contextmanager

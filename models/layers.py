@@ -30,7 +30,7 @@ from models.layers_spec import (
     TransposeSpec,
 )
 from models.recurrent import Recurrent, Tokens, Transposed
-from models.registry import Architecture, CannotBuild, Shape
+from models.registry import Architecture, ArchitectureBuildError, Shape
 
 MAX_LAYERS = 1000
 MAX_DEPTH = 16
@@ -113,25 +113,31 @@ class _Builder:
                 trial = _make(spec, shape)
                 out = _shape_after(trial, shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise CannotBuild(path, f"{path} ({spec.type}) cannot take {shape}: {error}") from error
+            raise ArchitectureBuildError(path, f"{path} ({spec.type}) cannot take {shape}: {error}") from error
         self._check_bounds(f"{path} ({spec.type})", trial, shape, out, path)
         return _make(spec, shape), out
 
     def _check_bounds(self, layer: str, trial: nn.Module, shape: AnyShape, out: AnyShape, path: str) -> None:
         if min(out) < 1:
-            raise CannotBuild(path, f"{layer} makes {out} of {shape}: nothing is left")
+            raise ArchitectureBuildError(path, f"{layer} makes {out} of {shape}: nothing is left")
         if prod(out) > MAX_VALUES:
-            raise CannotBuild(path, f"{layer} makes {out} of {shape}: more than {MAX_VALUES} values a sample")
+            raise ArchitectureBuildError(
+                path, f"{layer} makes {out} of {shape}: more than {MAX_VALUES} values a sample"
+            )
         self._num_parameters += sum(parameter.numel() for parameter in trial.parameters())
         if self._num_parameters > MAX_PARAMETERS:
-            raise CannotBuild(path, f"with {layer}, {shape} to {out}, there are over {MAX_PARAMETERS} parameters")
+            raise ArchitectureBuildError(
+                path, f"with {layer}, {shape} to {out}, there are over {MAX_PARAMETERS} parameters"
+            )
 
     def _residual(self, spec: ResidualSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
         body, out = self.chain(spec.layers, shape, f"{path}/layers")
         projection, beside = self.chain(spec.projection, shape, f"{path}/projection")
         if out != beside:
             wanted = "its projection" if spec.projection else "what comes in, and it has no projection"
-            raise CannotBuild(path, f"{path} (residual) cannot add {out} of its layers to {beside} of {wanted}")
+            raise ArchitectureBuildError(
+                path, f"{path} (residual) cannot add {out} of its layers to {beside} of {wanted}"
+            )
         return Residual(body, projection), out
 
 
@@ -154,17 +160,21 @@ def _num_codes(options: LayersOptions) -> int | None:
     return first.num if isinstance(first, EmbeddingSpec) else None
 
 
-def _wrong_end(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs: int) -> CannotBuild:
+def _wrong_end(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs: int) -> ArchitectureBuildError:
     sized = [number for number, spec in enumerate(specs) if isinstance(spec, LinearSpec)]
     path = f"layers/{sized[-1]}/out" if sized and len(shape) == 1 else f"layers/{len(specs) - 1}"
     last = specs[-1].type
-    return CannotBuild(path, f"layers/{len(specs) - 1} ({last}) gives {shape}, but the task wants {(num_outputs,)}")
+    return ArchitectureBuildError(
+        path, f"layers/{len(specs) - 1} ({last}) gives {shape}, but the task wants {(num_outputs,)}"
+    )
 
 
 def _check_size(specs: Sequence[LayerSpec]) -> None:
     for number, (depth, _) in enumerate(_walk(specs, 1), start=1):
         if depth > MAX_DEPTH or number > MAX_LAYERS:
-            raise CannotBuild("layers", f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}")
+            raise ArchitectureBuildError(
+                "layers", f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}"
+            )
 
 
 def _walk(specs: Sequence[LayerSpec], depth: int) -> Iterator[tuple[int, LayerSpec]]:
@@ -196,7 +206,9 @@ def _check_rank(spec: LayerSpec, shape: AnyShape, path: str) -> None:
     if rank is not None and len(shape) != rank:
         wanted = {1: "(features,)", 2: "(C, L)", 3: "(C, H, W)", 4: "(C, D, H, W)"}[rank]
         wanted = "(steps, features)" if isinstance(spec, RecurrentSpec | TransposeSpec) else wanted
-        raise CannotBuild(path, f"{path} ({spec.type}) takes {wanted}, but is given {shape}{_advice(spec, shape)}")
+        raise ArchitectureBuildError(
+            path, f"{path} ({spec.type}) takes {wanted}, but is given {shape}{_advice(spec, shape)}"
+        )
 
 
 def _advice(spec: LayerSpec, shape: AnyShape) -> str:
@@ -209,14 +221,16 @@ def _check_in(spec: LayerSpec, shape: AnyShape, path: str) -> None:
     if given is not None and given != shape[place]:
         what = "features" if isinstance(spec, LinearSpec | RecurrentSpec) else "channels"
         expected = (*shape[:-1], given) if place else (given, *shape[1:])
-        raise CannotBuild(f"{path}/in", f"{path} ({spec.type}) takes {given} {what}, {expected}, but is given {shape}")
+        raise ArchitectureBuildError(
+            f"{path}/in", f"{path} ({spec.type}) takes {given} {what}, {expected}, but is given {shape}"
+        )
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
     """What an embedding takes are numbers that stand for something: no pixels, and nothing that a layer computed."""
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
         where = f"is given {shape}" if path == "layers/0" else "has layers before it"
-        raise CannotBuild(path, f"{path} (embedding) takes whole numbers of a row or a window, but {where}")
+        raise ArchitectureBuildError(path, f"{path} (embedding) takes whole numbers of a row or a window, but {where}")
 
 
 def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
@@ -225,7 +239,9 @@ def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
         value = getattr(spec, option, None)
         if isinstance(value, tuple) and len(value) != len(shape) - 1:
             wanted = f"one number, or {len(shape) - 1} of them"
-            raise CannotBuild(f"{path}/{option}", f"{path} ({spec.type}) takes {wanted}, not {value}, for {shape}")
+            raise ArchitectureBuildError(
+                f"{path}/{option}", f"{path} ({spec.type}) takes {wanted}, not {value}, for {shape}"
+            )
 
 
 def _make(spec: LayerSpec, shape: AnyShape) -> nn.Module:

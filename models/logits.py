@@ -11,7 +11,7 @@ class NotProbabilities(ValueError):
     """A network that should end in probabilities gives something else."""
 
 
-def give_scores(network: nn.Module) -> nn.Module:
+def to_logits(network: nn.Module) -> nn.Module:
     """Let the network give ln(p / (1 - p)) of each probability p, float32; its parameters and their names stay.
 
     While it is trained it raises NotProbabilities where an output is below 0 or above 1.

@@ -100,7 +100,7 @@ def _spread(column: Tensor, cardinality: int) -> Tensor:
     return (column[:, None] == torch.arange(1, cardinality + 1, device=column.device)).to(column.dtype)
 
 
-class Rescaled(nn.Module):
+class RescaledOutput(nn.Module):
     """A network trained on targets of zero mean and unit variance, that gives values as they were measured."""
 
     target_mean: Tensor

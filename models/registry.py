@@ -35,7 +35,7 @@ class UnknownArchitecture(LookupError):
         self.known = list(known)
 
 
-class CannotBuild(ValueError):
+class ArchitectureBuildError(ValueError):
     """The options are well formed, but no network comes of them for these pictures and outputs.
 
     `path` points to the place, relative to the architecture: `layers/3/in`; empty for the architecture itself.
@@ -148,13 +148,15 @@ def build(
     if len(input_shape) not in architecture.axes:
         takes = " and ".join(KINDS[axes] for axes in sorted(architecture.axes))
         kind = KINDS.get(len(input_shape), f"samples of {len(input_shape)} axes")
-        raise CannotBuild("name", f"{name} takes {takes}, but the dataset has {kind}; {_others(len(input_shape))}")
+        raise ArchitectureBuildError(
+            "name", f"{name} takes {takes}, but the dataset has {kind}; {_others(len(input_shape))}"
+        )
     parsed = architecture.options.model_validate(dict(options))
     if architecture.embeds:
         return architecture.build(parsed, tuple(cardinalities) or (0,) * input_shape[0], num_outputs)
     if len(input_shape) == 1:
         _check_codes(architecture.num_codes(parsed), cardinalities)
-    return architecture.build(parsed, seen_shape(name, options, input_shape, cardinalities), num_outputs)
+    return architecture.build(parsed, input_shape_for(name, options, input_shape, cardinalities), num_outputs)
 
 
 def _check_codes(num_codes: int | None, cardinalities: Sequence[int]) -> None:
@@ -162,11 +164,13 @@ def _check_codes(num_codes: int | None, cardinalities: Sequence[int]) -> None:
         return
     if min(cardinalities) == 0:
         place = list(cardinalities).index(0) + 1
-        raise CannotBuild("layers/0", f"an embedding takes categories, but column {place} of the table holds numbers")
+        raise ArchitectureBuildError(
+            "layers/0", f"an embedding takes categories, but column {place} of the table holds numbers"
+        )
     if max(cardinalities) >= num_codes:
         most = max(cardinalities)
         reason = f"a column has {most} categories, which count from 1: {most + 1} numbers are needed, not {num_codes}"
-        raise CannotBuild("layers/0/num", reason)
+        raise ArchitectureBuildError("layers/0/num", reason)
 
 
 def takes_numbers(name: str, options: Mapping[str, Any]) -> bool:
@@ -175,7 +179,9 @@ def takes_numbers(name: str, options: Mapping[str, Any]) -> bool:
     return architecture.embeds or architecture.num_codes(architecture.options.model_validate(dict(options))) is not None
 
 
-def seen_shape(name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()) -> Shape:
+def input_shape_for(
+    name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()
+) -> Shape:
     """The shape in which samples reach the network, once they are preprocessed."""
     if not cardinalities or len(input_shape) != 1 or takes_numbers(name, options):
         return input_shape
@@ -198,10 +204,12 @@ def check(
     with torch.device("meta"), torch.inference_mode():
         network = build(name, options, input_shape, num_outputs, cardinalities).eval()
         try:
-            scores = network(torch.empty(2, *seen_shape(name, options, input_shape, cardinalities)))
+            scores = network(torch.empty(2, *input_shape_for(name, options, input_shape, cardinalities)))
         except (RuntimeError, ValueError) as error:
-            raise CannotBuild("", f"{name} cannot take samples of shape {input_shape}: {error}") from error
+            raise ArchitectureBuildError("", f"{name} cannot take samples of shape {input_shape}: {error}") from error
     if tuple(scores.shape) != (2, num_outputs):
-        raise CannotBuild("", f"{name} gives {tuple(scores.shape)[1:]} for a sample, but {(num_outputs,)} is wanted")
+        raise ArchitectureBuildError(
+            "", f"{name} gives {tuple(scores.shape)[1:]} for a sample, but {(num_outputs,)} is wanted"
+        )
     named = dict(network.named_parameters())
     return Summary(sum(parameter.numel() for parameter in named.values()), (num_outputs,), tuple(named))

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from models.registry import Architecture, CannotBuild, Options, Shape
+from models.registry import Architecture, ArchitectureBuildError, Options, Shape
 
 IMAGENET_CHANNELS = 3
 
@@ -113,7 +113,7 @@ def _builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, i
     def build(options: TorchvisionOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
         if min(input_shape[1:]) < smallest:
             wanted = (input_shape[0], smallest, smallest)
-            raise CannotBuild("", f"{name} takes pictures of {wanted} or larger, but is given {input_shape}")
+            raise ArchitectureBuildError("", f"{name} takes pictures of {wanted} or larger, but is given {input_shape}")
         network = _create(name, input_shape, num_outputs)
         if options.head:
             _deepen_head(name, network, options.head)
@@ -149,7 +149,7 @@ def _square(name: str, input_shape: Shape, multiple_of: int) -> int:
     if height != width or height % multiple_of:
         side = max(round(max(height, width) / multiple_of), 1) * multiple_of
         wanted = (channels, side, side)
-        raise CannotBuild(
+        raise ArchitectureBuildError(
             "",
             f"{name} takes square pictures, a multiple of {multiple_of} wide, such as {wanted}, not {input_shape}",
         )
@@ -174,7 +174,7 @@ def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None
     """Put several layers where the last linear one is."""
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear:
-        raise CannotBuild("head", f"{name} ends in a convolution; it has no linear layer to replace")
+        raise ArchitectureBuildError("head", f"{name} ends in a convolution; it has no linear layer to replace")
     path, old = linear[-1]
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise((old.in_features, *widths)):

@@ -18,19 +18,19 @@ from core.bus import RedisBus
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_sessions
 from core.logging import configure_logging
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, make_celery
 from core.settings import Settings
 from core.startup import settings_or_exit
 from core.storage import open_storage
 from worker import kombu_channel
-from worker.control.devices import Devices
-from worker.control.heartbeat import Pulse
-from worker.control.lease import Cadence
+from worker.control.devices import DeviceAllocator
+from worker.control.heartbeat import WorkerHeartbeat
+from worker.control.lease import SupervisionTimeouts
 from worker.control.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
-from worker.control.tracing import Traces
+from worker.control.tracing import AttemptTracer
 from worker.importing.importer import Importer
 from worker.tasks import Tasks
 
@@ -74,26 +74,28 @@ def compose(settings: Settings) -> Worker:
     sessions = make_sessions(engine, bus.publish)
     storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     storage.sweep_scratch()  # of workers that were killed here; the sweep may run on another machine
-    dispatcher = Dispatcher(sessions, CeleryQueue(settings.redis_url))
+    dispatcher = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     dispatcher.start()
     resources.callback(dispatcher.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    devices = Devices(_pinned_standby, settings.slots)
+    devices = DeviceAllocator(_pinned_standby, settings.slots)
     resources.callback(devices.close)
-    pulse = Pulse(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
+    pulse = WorkerHeartbeat(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
     pulse.start()
     resources.callback(pulse.close)
-    traces = Traces.configured()
+    traces = AttemptTracer.configured()
     resources.callback(traces.close)
     standby = Standby()
     standby.start()
     resources.callback(standby.close)
-    cadence = Cadence(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
+    cadence = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     attempts, weights = settings.max_attempts, settings.datasets_dir / "weights"
     supervisor = Supervisor(sessions, storage, standby, owner, cadence, attempts, weights_dir=weights)
     supervisor.devices, supervisor.traces = devices, traces
     importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
-    return Worker(Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.take), supervisor, resources)
+    return Worker(
+        Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.record_message), supervisor, resources
+    )
 
 
 def _pinned_standby(number: int) -> Standby:
@@ -119,7 +121,7 @@ def _start(**_: object) -> None:
         raise SystemExit(1) from error
 
 
-def _leave(**_: object) -> None:
+def _finish_stopped(**_: object) -> None:
     for worker in _running:
         worker.supervisor.leave()
 
@@ -134,5 +136,5 @@ app.task(train, name=TASKS["train"])
 app.task(import_dataset, name=TASKS["import"])
 setup_logging.connect(_configure_logging)
 worker_init.connect(_start)
-worker_shutting_down.connect(_leave)
+worker_shutting_down.connect(_finish_stopped)
 worker_shutdown.connect(_stop)

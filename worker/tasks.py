@@ -46,7 +46,7 @@ class Tasks:
         if self._supervisor.is_leaving:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).next_queued(self._supervisor.devices.offer)
+            return JobRepo(session).next_queued(self._supervisor.devices.capacity)
 
     def _num_slots(self, job_id: str) -> int:
         with transaction(self._sessions, read_only=True) as session:

@@ -11,7 +11,7 @@ from app.api.strict_route import StrictRoute
 from app.deps import ArchivesDep, StorageDep
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problems
-from app.services.uploads import received
+from app.services.uploads import save_upload
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
@@ -47,7 +47,7 @@ async def predict_archive(
     The archive is told by its first bytes. Pictures are JPEG, PNG or WEBP, named as in the archive; one that cannot be
     read has an `error` in its line, other files are left out. The archive is deleted when the job is done.
     """
-    async with received(storage, content(request)) as archive:
+    async with save_upload(storage, content(request)) as archive:
         view = await run_sync(lambda: archives.predict(ref, archive, top_k=top_k, batch_size=batch_size))
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
-    return JobOut.whole(*view)
+    return JobOut.from_view(*view)

@@ -18,7 +18,7 @@ from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.problems import problems
 from app.services.datasets import refuse_builtin
-from app.services.uploads import received
+from app.services.uploads import save_upload
 from core.datasets.ingest.archive import IMAGE_SIZE
 from core.spec.base import NAME_PATTERN
 
@@ -71,7 +71,7 @@ async def create_dataset(
     """
     name, file = await read_inline(request)
     refuse_builtin(name)
-    async with received(storage, at_once(file.body)) as path:
+    async with save_upload(storage, at_once(file.body)) as path:
         with pointing_into_body():
             row = await run_sync(datasets.accept, name, path, file.options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
@@ -117,10 +117,10 @@ async def upload_dataset(
     look at it again until it is `ready` or `failed`. Nested lists of numbers are sent to `/v1/datasets`, as JSON.
     """
     refuse_builtin(name)
-    of_pictures = {"image_size": image_size, "resize": resize}
-    options = of_table | {option: value for option, value in of_pictures.items() if value is not None}
+    of_images = {"image_size": image_size, "resize": resize}
+    options = of_table | {option: value for option, value in of_images.items() if value is not None}
     options["is_table"] = media_type(request.scope) == _CSV
-    async with received(storage, content(request)) as archive:
+    async with save_upload(storage, content(request)) as archive:
         row = await run_sync(datasets.accept, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.of(row)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 ONE_RANGE = re.compile(r"bytes=(?:(?P<first>\d{1,18})-(?P<last>\d{0,18})|-(?P<suffix>\d{1,18}))")
 
 
-class Stored(Protocol):
+class StoredFile(Protocol):
     @property
     def path(self) -> Path: ...
     @property
@@ -20,7 +20,7 @@ class Stored(Protocol):
     def name(self) -> str: ...
 
 
-def file_answer(request: Request, file: Stored) -> Response:
+def file_response(request: Request, file: StoredFile) -> Response:
     """The file, the part of it that is asked for, or 304."""
     etag = f'"{file.sha256}"'
     if etag in request.headers.get("if-none-match", "") or request.headers.get("if-none-match") == "*":

@@ -10,15 +10,15 @@ from fastapi.responses import Response
 from starlette.requests import Request
 
 from app.api.heatmap import heat_map
-from app.api.predict_request import REQUEST_BODY, read_body
+from app.api.predict_request import REQUEST_BODY, parse_predict_body
 from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
 from app.deps import InsightsDep
-from app.http.cancellation import TIMEOUT_HEADER, deadline_of, unless_gone
+from app.http.cancellation import TIMEOUT_HEADER, cancel_on_disconnect, parse_deadline
 from app.schemas.insights import EmbeddingsOut, ExplanationOut
 from app.schemas.problems import problems
-from app.services.prediction.explanations import Explained
-from app.services.prediction.version_cache import Served
+from app.services.prediction.explanations import ExplanationResult
+from app.services.prediction.version_cache import ServedModel
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
@@ -35,8 +35,8 @@ PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 )
 async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Response:
     """Read the vector that a network's last layer sees of each picture: what is alike lies near."""
-    deadline, body = deadline_of(request.scope), await read_body(request)
-    embedded = await unless_gone(request, insights.embed(ref, body.sent, deadline))
+    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    embedded = await cancel_on_disconnect(request, insights.embed(ref, body.sent, deadline))
     vectors = [
         {"error": {"code": one.slug, "detail": one.detail}} if isinstance(one, ServiceError) else {"vector": one}
         for one in embedded.vectors
@@ -73,22 +73,22 @@ async def explain(
     The picture is as the network saw it, enlarged where it is small. The headers `Candela-Label` and
     `Candela-Probability` say of which class it is.
     """
-    deadline, body = deadline_of(request.scope), await read_body(request)
+    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     if len(body.sent) != 1:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "should be one picture"}])
-    explained = await unless_gone(request, insights.explain(ref, body.sent[0], label, deadline))
+    explained = await cancel_on_disconnect(request, insights.explain(ref, body.sent[0], label, deadline))
     if "application/json" in accept.lower():
         told = _told(explained)
         return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
-    png = await run_sync(heat_map, explained.picture, explained.heat)
+    png = await run_sync(heat_map, explained.image, explained.heat)
     return Response(png, media_type="image/png", headers=_headers(explained))
 
 
-def _version(served: Served) -> dict[str, Any]:
+def _version(served: ServedModel) -> dict[str, Any]:
     return {"name": served.name, "version": served.version}
 
 
-def _told(explained: Explained) -> dict[str, Any]:
+def _told(explained: ExplanationResult) -> dict[str, Any]:
     return {
         "model": _version(explained.served),
         "label": explained.label,
@@ -98,7 +98,7 @@ def _told(explained: Explained) -> dict[str, Any]:
     }
 
 
-def _headers(explained: Explained) -> dict[str, str]:
+def _headers(explained: ExplanationResult) -> dict[str, str]:
     """RFC 8187 is for parameters alone: a label that is not ASCII is written as in JSON."""
     label = orjson.dumps(explained.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
     probability = {} if explained.probability is None else {"Candela-Probability": f"{explained.probability:.6f}"}

@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.predictions import REF_PATTERN, predict
-from app.http.fast_path import HotEndpoint
-from app.problems import explain
+from app.http.fast_path import FastRoute
+from app.problems import to_response
 from app.services.prediction.predictions import PredictionService
 
 
@@ -17,9 +17,9 @@ async def _predict(request: Request) -> Response:
     return await predict(request.path_params["ref"], request, predictions)
 
 
-PREDICT = HotEndpoint(
+PREDICT = FastRoute(
     "/v1/models/{ref}/predict",
     re.compile(f"/v1/models/(?P<ref>{REF_PATTERN.removeprefix('^').removesuffix('$')})/predict"),
     _predict,
-    explain,
+    to_response,
 )

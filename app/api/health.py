@@ -37,4 +37,4 @@ def show_prometheus_metrics(system: SystemDep) -> Response:
     """Give jobs by state, queue depth, requests and latencies to Prometheus."""
     for state, count in system.jobs().items():
         metrics.JOBS.labels(state).set(count)
-    return Response(metrics.told(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -8,12 +8,12 @@ SHORTEST_SIDE = 224
 OPACITY = 0.7  # where it is hottest; places without heat show the picture as it is
 
 
-def heat_map(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
+def heat_map(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
     """A PNG of the picture, uint8 (H, W, C), under its heat, (H, W), 0..1; small ones are shown larger."""
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     scale = max(1, round(SHORTEST_SIDE / min(height, width)))
     size = width * scale, height * scale
-    colour = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_RGB2BGR)
+    colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_RGB2BGR)
     below = cv2.resize(colour, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
     spread = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR), 0, 1)
     above = cv2.applyColorMap((255 * spread).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)

@@ -45,7 +45,7 @@ def submit_job(
         return JSONResponse(DryRunOut.model_validate(jobs.dry_run(spec)._asdict()).model_dump(mode="json"))
     view = jobs.submit(spec, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
-    return JobOut.whole(*view)
+    return JobOut.from_view(*view)
 
 
 @router.get("", responses=problems(422))
@@ -58,20 +58,20 @@ def list_jobs(
     limit: Limit = 50,
 ) -> Page[JobSummaryOut]:
     """List jobs, newest first, without their specs."""
-    rows, next_cursor = jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
+    rows, next_cursor = jobs.list_jobs(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
     return Page(items=[JobSummaryOut.of(row) for row in rows], next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", responses=problems(404, 422))
 def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
     """Show a job."""
-    return JobOut.whole(*jobs.show(job_id))
+    return JobOut.from_view(*jobs.show(job_id))
 
 
 @router.patch("/{job_id}", responses=problems(400, 404, 409, 413, 415, 422))
 def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
     """Change the priority of a job that is not finished."""
-    return JobOut.whole(*jobs.prioritise(job_id, changes.priority))
+    return JobOut.from_view(*jobs.set_priority(job_id, changes.priority))
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409, 422))
@@ -87,31 +87,31 @@ def cancel_job(
     force: Annotated[bool, Query(description="At once: without a last checkpoint, without waiting.")] = False,
 ) -> JobOut:
     """Cancel a job that has not finished; what it reached is kept. Asking again changes nothing, unless by force."""
-    return JobOut.whole(*(jobs.kill(job_id) if force else jobs.stop(job_id, StopRequest.CANCEL)))
+    return JobOut.from_view(*(jobs.kill(job_id) if force else jobs.stop(job_id, StopRequest.CANCEL)))
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=problems(404, 409, 422))
 def pause_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Pause a job; its worker is free for others meanwhile."""
-    return JobOut.whole(*jobs.stop(job_id, StopRequest.PAUSE))
+    return JobOut.from_view(*jobs.stop(job_id, StopRequest.PAUSE))
 
 
 @router.post("/{job_id}/resume", status_code=202, responses=problems(404, 409, 422))
 def resume_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Resume a paused job; it goes on as if it had never been paused."""
-    return JobOut.whole(*jobs.resume(job_id))
+    return JobOut.from_view(*jobs.resume(job_id))
 
 
 @router.post("/{job_id}/finish", status_code=202, responses=problems(404, 409, 422))
 def finish_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Stop after this epoch, evaluate, register the model: the job succeeds with what it has learnt."""
-    return JobOut.whole(*jobs.stop(job_id, StopRequest.FINISH))
+    return JobOut.from_view(*jobs.stop(job_id, StopRequest.FINISH))
 
 
 @router.post("/{job_id}/extend", status_code=202, responses=problems(400, 404, 409, 413, 415, 422))
 def extend_job(job_id: JobId, more: ExtendIn, jobs: JobsDep) -> JobOut:
     """Let a succeeded job go on for more epochs, with its optimizer's and schedule's state."""
-    return JobOut.whole(*jobs.extend(job_id, more.epochs))
+    return JobOut.from_view(*jobs.extend(job_id, more.epochs))
 
 
 @router.post("/{job_id}/clone", status_code=202, responses=problems(400, 404, 409, 413, 415, 422))
@@ -121,4 +121,4 @@ def clone_job(
     """Submit a job like this one; the changes are merged into its spec (RFC 7396), `null` restores a default."""
     view = jobs.clone(job_id, changes)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
-    return JobOut.whole(*view)
+    return JobOut.from_view(*view)

@@ -10,7 +10,7 @@ _HEAD = re.compile(
 )
 
 
-def files_of(body: bytes, content_type: str, field: str, most: int) -> list[bytes] | None:
+def parse_simple_multipart(body: bytes, content_type: str, field: str, most: int) -> list[bytes] | None:
     """The files of a form, all named `field`; None for whatever is not ordinary: the library's parser looks at that.
 
     What curl, browsers, httpx and requests send is ordinary. Source: RFC 7578, RFC 2046 section 5.1.

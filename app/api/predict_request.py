@@ -12,12 +12,12 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from app.api.multipart_fast import files_of
-from app.http.asgi import header, media_type, whole_body, with_body
+from app.api.multipart_fast import parse_simple_multipart
+from app.http.asgi import header, media_type, read_body, replay_body
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
-from app.serving.decoding import Sent, Values
+from app.serving.decoding import PixelValues, Sent
 from app.serving.table_input import Row
-from core.errors import InvalidPicture, TooLarge
+from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
 LARGE = 256 * 2**10  # bytes of JSON that would hold the event loop for a millisecond
@@ -82,7 +82,7 @@ class Body(NamedTuple):
     top_k: int | None
 
 
-async def read_body(request: Request) -> Body:
+async def parse_predict_body(request: Request) -> Body:
     """The pictures of a request.
 
     Raises:
@@ -99,11 +99,11 @@ async def read_body(request: Request) -> Body:
 async def _read(request: Request) -> Body:
     sent_as = media_type(request.scope)
     if sent_as.startswith("image/") or sent_as in {"", "application/octet-stream"}:
-        return Body([await whole_body(request)], None)
+        return Body([await read_body(request)], None)
     if sent_as == "multipart/form-data":
         return Body(await _files(request), None)
     if sent_as == "application/json":
-        body = await whole_body(request)
+        body = await read_body(request)
         return await asyncio.to_thread(_instances, body) if len(body) > LARGE else _instances(body)
     raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
 
@@ -111,11 +111,11 @@ async def _read(request: Request) -> Body:
 async def _files(request: Request) -> list[Sent]:
     scope = request.scope
     if int(header(scope, b"content-length") or PLAIN_FORM_BYTES) < PLAIN_FORM_BYTES:
-        body = await whole_body(request)
-        plain = files_of(body, header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
+        body = await read_body(request)
+        plain = parse_simple_multipart(body, header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if plain is not None:
             return list(plain)
-        request = with_body(request, body)  # for Starlette's parser, which writes large files aside
+        request = replay_body(request, body)  # for Starlette's parser, which writes large files aside
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:
@@ -156,11 +156,11 @@ def _check_number(document: object) -> None:
 
 def _sent(instance: InstanceIn) -> Sent:
     if instance.image is None:
-        return Values(instance.values)
+        return PixelValues(instance.values)
     try:
         return binascii.a2b_base64(instance.image.encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
-        return InvalidPicture("The picture is not base64.")
+        return InvalidImage("The picture is not base64.")
 
 
 def _refused(loc: tuple[str, ...], kind: str, message: str) -> RequestValidationError:

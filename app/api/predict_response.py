@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 
 from app.services.prediction.checkpoints import CheckpointPredicted
-from app.services.prediction.predictions import Candidate, Predicted, Prediction, Ranked, Regressed
+from app.services.prediction.predictions import Classification, ClassScore, Prediction, PredictionResult, Regression
 
 
-def render(predicted: Predicted) -> bytes:
+def render(predicted: PredictionResult) -> bytes:
     """A `PredictionsOut` as JSON."""
     model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
     return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
@@ -22,14 +22,14 @@ def render_by_checkpoint(told: CheckpointPredicted) -> bytes:
 
 def _rendered(prediction: Prediction) -> dict[str, Any]:
     match prediction:
-        case Ranked(candidates):
+        case Classification(candidates):
             top_k = [_candidate(candidate) for candidate in candidates]
             return {**top_k[0], "top_k": top_k}
-        case Regressed(values):
+        case Regression(values):
             return {"values": values}
         case error:
             return {"error": {"code": error.slug, "detail": error.detail}}
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: ClassScore) -> dict[str, Any]:
     return {"label": candidate.label, "index": candidate.number, "probability": candidate.probability}

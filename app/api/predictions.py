@@ -8,11 +8,11 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 
 from app.api.jobs import JobId
-from app.api.predict_request import REQUEST_BODY, read_body
+from app.api.predict_request import REQUEST_BODY, parse_predict_body
 from app.api.predict_response import render, render_by_checkpoint
 from app.api.strict_route import StrictRoute
 from app.deps import CheckpointPredictionsDep, PredictionsDep
-from app.http.cancellation import TIMEOUT_HEADER, deadline_of, unless_gone
+from app.http.cancellation import TIMEOUT_HEADER, cancel_on_disconnect, parse_deadline
 from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, CheckpointPredictionsOut, PredictionsOut, top_k_of_text
 from app.schemas.problems import problems
 
@@ -43,9 +43,9 @@ async def predict(
     ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
 ) -> Response:
     """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
-    deadline, body = deadline_of(request.scope), await read_body(request)
+    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     work = predictions.predict(ref, body.sent, top_k or body.top_k, variant, deadline)
-    predicted = await unless_gone(request, work)
+    predicted = await cancel_on_disconnect(request, work)
     return Response(render(predicted), media_type="application/json")
 
 
@@ -67,6 +67,8 @@ async def predict_with_checkpoint(
 
     A checkpoint holds the weights of that moment; averaged ones (`ema`, `swa`) are those of the finished model.
     """
-    deadline, body = deadline_of(request.scope), await read_body(request)
-    told = await unless_gone(request, predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k, deadline))
+    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    told = await cancel_on_disconnect(
+        request, predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k, deadline)
+    )
     return Response(render_by_checkpoint(told), media_type="application/json")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
-from app.api.downloads import file_answer
+from app.api.downloads import file_response
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
 from app.deps import ResultsDep
@@ -73,7 +73,7 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
 FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def sends(example: str) -> dict[int | str, dict[str, Any]]:
+def file_responses(example: str) -> dict[int | str, dict[str, Any]]:
     """What an endpoint that sends a file may answer."""
     return {
         200: {"description": f"The file, such as `{example}`.", "content": FILE},
@@ -86,13 +86,13 @@ def sends(example: str) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/files/{name}",
     response_class=FileResponse,
-    responses=sends("predictions.csv"),
+    responses=file_responses("predictions.csv"),
 )
 def download_file(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
 ) -> Response:
     """Download a file of a job's result; `result.files` names them. `ETag` is its sha256, `Range` goes on."""
-    return file_answer(request, results.file(job_id, name))
+    return file_response(request, results.file(job_id, name))
 
 
 @router.get("/artifacts", responses=problems(404, 422))
@@ -104,13 +104,13 @@ def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
 @router.get(
     "/artifacts/{name}",
     response_class=FileResponse,
-    responses=sends("metrics.csv"),
+    responses=file_responses("metrics.csv"),
 )
 def download_artifact(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
 ) -> Response:
     """Download a file that a job has left. `ETag` is its sha256, `Range` goes on."""
-    return file_answer(request, results.artifact(job_id, name))
+    return file_response(request, results.artifact(job_id, name))
 
 
 @router.get(
@@ -127,4 +127,4 @@ def download_weights(
     job_id: JobId, number: Annotated[int, Path(ge=1, le=2**31 - 1)], results: ResultsDep, request: Request
 ) -> Response:
     """Download the weights of a checkpoint as safetensors; `ETag` is their sha256, `Range` goes on."""
-    return file_answer(request, results.weights(job_id, number))
+    return file_response(request, results.weights(job_id, number))

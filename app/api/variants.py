@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from app.api.downloads import file_answer
+from app.api.downloads import file_response
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
 from app.api.strict_route import StrictRoute
@@ -45,7 +45,7 @@ def make_variant(
     options = wanted.model_dump(exclude={"format"})
     view = variants.make(name, version, wanted.format, options, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
-    return JobOut.whole(*view)
+    return JobOut.from_view(*view)
 
 
 @router.get("/variants", responses=problems(404, 422))
@@ -80,7 +80,7 @@ def download_variant_file(
     request: Request,
 ) -> Response:
     """Download a file of a variant; `files` names them. `ETag` is its sha256, `Range` goes on."""
-    return file_answer(request, variants.file(name, version, format, file))
+    return file_response(request, variants.file(name, version, format, file))
 
 
 @router.get("/export", response_class=FileResponse, responses={**FILE, **problems(404, 416, 422)})
@@ -95,4 +95,4 @@ def export_model(
 
     A job makes the file first: `POST …/variants` with the same format.
     """
-    return file_answer(request, variants.file(name, version, format))
+    return file_response(request, variants.file(name, version, format))

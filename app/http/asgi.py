@@ -17,7 +17,7 @@ def media_type(scope: Scope) -> str:
     return (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
-async def whole_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """What `Request.body` returns, for whoever reads it once: no generator, and nothing kept.
 
     Raises:
@@ -33,7 +33,7 @@ async def whole_body(request: Request) -> bytes:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def with_body(request: Request, body: bytes) -> Request:
+def replay_body(request: Request, body: bytes) -> Request:
     """The request as if its body, which has been read, were still to come."""
 
     async def receive() -> Message:

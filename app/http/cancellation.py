@@ -29,7 +29,7 @@ WATCH_AFTER_S = 0.02  # most answers are there before: they cost no second task
 CLIENT_LEFT = 499  # nobody reads it; nginx' word for it, in the log and the metrics
 
 
-def timeout_of(scope: Scope) -> float | None:
+def parse_timeout(scope: Scope) -> float | None:
     """How many seconds a caller waits; None where it does not say.
 
     Raises:
@@ -47,13 +47,13 @@ def timeout_of(scope: Scope) -> float | None:
     raise InvalidJson(f"{TIMEOUT}:", f"should be seconds, above 0 and at most {LONGEST_S:g}")
 
 
-def deadline_of(scope: Scope) -> float | None:
+def parse_deadline(scope: Scope) -> float | None:
     """Until when a caller that came just now waits, by the monotonic clock. Raises as `timeout_of`."""
-    seconds = timeout_of(scope)
+    seconds = parse_timeout(scope)
     return None if seconds is None else time.monotonic() + seconds
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
     """What `work` finds; it is stopped when the client leaves. The request's body has been read.
 
     What `asyncio.timeout` does for whoever is late, with less to do for the many who are not.

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class HotEndpoint(NamedTuple):
+class FastRoute(NamedTuple):
     """An endpoint that is found first.
 
     Attributes:
@@ -25,10 +25,10 @@ class HotEndpoint(NamedTuple):
     explain: Callable[[Request, Exception], Response | None]
 
 
-class HotPath:
+class FastPathMiddleware:
     """Answers what needs no validation; a query, another method or a strange name is left to the documented route."""
 
-    def __init__(self, app: ASGIApp, endpoints: Sequence[HotEndpoint]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: Sequence[FastRoute]) -> None:
         self._app = app
         self._endpoints = tuple(endpoints)
 
@@ -47,7 +47,7 @@ class HotPath:
             response = explained
         await response(scope, receive, send)
 
-    def find(self, scope: Scope) -> HotEndpoint | None:
+    def find(self, scope: Scope) -> FastRoute | None:
         """The endpoint of a request, which then stands in its scope as its route."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
             return None

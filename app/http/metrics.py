@@ -20,7 +20,7 @@ LATENCY = Histogram(
 JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue's depth.", ["state"], multiprocess_mode="mostrecent")
 
 
-def told() -> bytes:
+def exposition() -> bytes:
     """Everything as Prometheus reads it: of all HTTP processes of this machine, where they share a folder for it."""
     shared = CollectorRegistry()
     try:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import metrics
 from app.http.asgi import header
-from app.problems import problem
+from app.problems import problem_response
 from core import errors
 from core.logging import REQUEST, write_info
 
@@ -41,7 +41,7 @@ HTML_HEADERS = [
 _OF_PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count()
 
 
-class Observe:
+class RequestContextMiddleware:
     """Give the request an id, log one line when it was answered, and count it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -118,7 +118,7 @@ def route_template(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
-class RequireHost:
+class RequireHostMiddleware:
     """Refuse what no HTTP/1.1 client sends: a request without a Host."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -126,7 +126,7 @@ class RequireHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not header(scope, b"host"):
-            refusal = problem(
+            refusal = problem_response(
                 Request(scope), 400, "malformed-request", "The request cannot be read", "Host is missing."
             )
             await refusal(scope, receive, send)
@@ -134,7 +134,7 @@ class RequireHost:
         await self._app(scope, receive, send)
 
 
-class RequireKey:
+class ApiKeyMiddleware:
     """Refuse whoever has no key, before a byte of the body is read; without keys everybody is let in."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
@@ -148,7 +148,9 @@ class RequireKey:
         error = errors.Unauthorized
         detail = "Send one of the service's keys as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
-        await problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)(scope, receive, send)
+        await problem_response(Request(scope), 401, error.slug, error.title, detail, headers=headers)(
+            scope, receive, send
+        )
 
     def _has_key(self, scope: Scope) -> bool:
         scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
@@ -163,7 +165,7 @@ def is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
-class LimitBody:
+class BodySizeLimitMiddleware:
     """Count the bytes of a body as they come and stop at the limit of its path, declared or not."""
 
     def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
@@ -195,7 +197,7 @@ class LimitBody:
     def _refuse(self, scope: Scope, limit: int) -> ASGIApp:
         error = errors.TooLarge
         facts = {"limit_bytes": limit}
-        return problem(
+        return problem_response(
             Request(scope), 413, error.slug, error.title, too_large(limit), facts=facts, headers={"Connection": "close"}
         )
 

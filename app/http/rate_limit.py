@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.asgi import header
 from app.http.middleware import is_open
-from app.problems import problem, status_of
+from app.problems import problem_response, status_of
 from core.errors import TooManyRequests
 from core.settings import Settings
 
@@ -24,7 +24,7 @@ UNLIMITED = 0.0
 ROUNDING_S = 1e-6
 
 
-class Buckets(Generic[Name]):
+class TokenBuckets(Generic[Name]):
     """A token bucket for every name: `burst` at once, `per_s` a second in the long run.
 
     What is stored is not the tokens but when a bucket will be full again, one number a name, so that one that was left
@@ -61,7 +61,7 @@ class Buckets(Generic[Name]):
         self._full_at = dict(islice(kept.items(), len(kept) // 2, None)) if len(kept) > MAX_NAMES // 2 else kept
 
 
-class LimitRequests:
+class RateLimitMiddleware:
     """Answer 429 to a key that floods, without keys to an address, and to an address that tries keys.
 
     An address that tried too many wrong keys is not told whether the next one is right: but a key that came from there
@@ -88,8 +88,8 @@ class LimitRequests:
     ) -> None:
         self._app = app
         self._keys = frozenset(key.encode() for key in keys)
-        self._requests = None if per_s == UNLIMITED else Buckets[bytes | str](per_s, burst, clock)
-        self._guesses = Buckets[str](wrong_per_min / 60, wrong_per_min, clock)
+        self._requests = None if per_s == UNLIMITED else TokenBuckets[bytes | str](per_s, burst, clock)
+        self._guesses = TokenBuckets[str](wrong_per_min / 60, wrong_per_min, clock)
         self._proven: set[tuple[str, bytes]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,7 +129,7 @@ def add(app: FastAPI, settings: Settings) -> None:
     """Limit requests as configured; where there is nothing to limit, requests are not even looked at."""
     if settings.api_keys or settings.max_requests_per_s:
         app.add_middleware(
-            LimitRequests,
+            RateLimitMiddleware,
             keys=[key.get_secret_value() for key in settings.api_keys],
             per_s=settings.max_requests_per_s,
             burst=settings.max_burst_requests,
@@ -139,7 +139,7 @@ def add(app: FastAPI, settings: Settings) -> None:
 
 def _refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
     error, retry_after_s = TooManyRequests, math.ceil(wait_s)
-    return problem(
+    return problem_response(
         Request(scope),
         status_of(error),
         error.slug,

@@ -15,8 +15,8 @@ from opentelemetry import trace  # the interface alone, which FastAPI brings
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware import route_template
-from app.inference.types import DEFAULT_LEVEL, BatchFacts
-from app.serving.backend import Architecture, Heard, Loading, Network, Networks, Summary
+from app.inference.types import DEFAULT_LEVEL, BatchStats
+from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, LoadedModel, LoadOptions, ModelBackend
 from app.serving.decoding import Decoder, ImageShape, Sent
 from app.serving.types import BundleRef, Outcome, Pixels
 from core.errors import ServiceError
@@ -56,12 +56,12 @@ class Tracing:
 
     def add(self, app: FastAPI) -> None:
         """See requests before anything else does; to be called when everything else is there."""
-        app.add_middleware(JoinTrace)
+        app.add_middleware(TraceContextMiddleware)
 
     def decoder(self, inner: Decoder) -> Decoder:
         return TracedDecoder(inner, self._tracer)
 
-    def networks(self, inner: Networks) -> Networks:
+    def networks(self, inner: ModelBackend) -> ModelBackend:
         return TracedNetworks(inner, self._tracer)
 
     async def close(self) -> None:
@@ -69,7 +69,7 @@ class Tracing:
         await asyncio.to_thread(close, self._provider)
 
 
-class JoinTrace:
+class TraceContextMiddleware:
     """Let the rest of the service, its log and the jobs that are posted, go on from the request's own span."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -116,7 +116,7 @@ class TracedDecoder(Decoder):
 class TracedNetworks:
     """Networks as others have them, which tell how long was waited for them and how long they took."""
 
-    def __init__(self, inner: Networks, tracer: trace.Tracer) -> None:
+    def __init__(self, inner: ModelBackend, tracer: trace.Tracer) -> None:
         self._inner = inner
         self._tracer = tracer
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,13 +144,13 @@ class TracedNetworks:
         shape: tuple[int, ...],
         num_outputs: int,
         cardinalities: tuple[int, ...] = (),
-    ) -> Summary:
+    ) -> ArchitectureSummary:
         return self._inner.check(name, options, shape, num_outputs, cardinalities)
 
-    def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> Network:
+    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> LoadedModel:
         last = _LastBatch()
 
-        def also_heard(facts: BatchFacts, waited_s: Sequence[float], /) -> None:
+        def also_heard(facts: BatchStats, waited_s: Sequence[float], /) -> None:
             if facts.size and self._loop is not None:
                 # Before those are woken whom it answers: each finds the batch that it was in.
                 self._loop.call_soon_threadsafe(last.set, Batch(facts.size, facts.seconds, time.time_ns()))
@@ -178,7 +178,7 @@ class _LastBatch:
 class TracedNetwork:
     """A network whose callers have two spans: `queue` till their last batch began, and `compute`, that batch."""
 
-    def __init__(self, inner: Network, ref: BundleRef, last: _LastBatch, tracer: trace.Tracer) -> None:
+    def __init__(self, inner: LoadedModel, ref: BundleRef, last: _LastBatch, tracer: trace.Tracer) -> None:
         self._inner = inner
         self._last = last
         self._tracer = tracer
@@ -207,12 +207,12 @@ class TracedNetwork:
         return self._inner.costs
 
     async def submit(
-        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
     ) -> list[Outcome]:
         began_ns = time.time_ns()
         queue = self._tracer.start_span("queue", start_time=began_ns, attributes=self._whose)
         try:
-            outcomes = await self._inner.submit(pictures, deadline, level)
+            outcomes = await self._inner.submit(images, deadline, level)
         except BaseException as error:
             queue.record_exception(error)
             queue.set_status(trace.StatusCode.ERROR, type(error).__name__)
@@ -221,7 +221,7 @@ class TracedNetwork:
         batch = self._last.batch or Batch(0, 0.0, time.time_ns())
         computing_ns = max(began_ns, batch.ended_ns - int(batch.seconds * NANO))
         queue.end(computing_ns)
-        sizes = {"candela.pictures": len(pictures), "candela.batch_size": batch.size}
+        sizes = {"candela.pictures": len(images), "candela.batch_size": batch.size}
         compute = self._tracer.start_span("compute", start_time=computing_ns, attributes={**self._whose, **sizes})
         compute.end(batch.ended_ns)
         return outcomes

@@ -6,7 +6,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-class InOnePacket:
+class CoalescingTransport:
     """A transport that holds what is written until more comes, or until the event loop turns to something else.
 
     A write is a call of the kernel, and often a client that wakes up for nothing but a head.
@@ -42,4 +42,4 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's own, whose answers leave in one packet."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
-        super().connection_made(cast("asyncio.Transport", InOnePacket(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport, self.loop)))

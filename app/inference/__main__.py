@@ -16,9 +16,9 @@ import torch
 import uvloop
 
 from app.inference.server import Connection, Server
-from app.inference.shared_memory import opened
+from app.inference.shared_memory import attach
 from core.logging import configure_logging
-from core.process_tuning import spare_what_stays
+from core.process_tuning import freeze_gc
 
 log = structlog.get_logger(__name__)
 HELLO_BYTES, HELLO_S = 16, 10.0
@@ -61,12 +61,12 @@ async def serve(listener: socket.socket, device: str) -> None:
                 log.warning("inference.stranger", error=repr(error))
                 sock.close()
                 continue
-            connection = Connection(server, opened(fd), os.getpid(), lost)
+            connection = Connection(server, attach(fd), os.getpid(), lost)
             connections.add(connection)
             sock.setblocking(False)
             await loop.connect_accepted_socket(lambda connection=connection: connection, sock)  # type: ignore[misc]
 
-    spare_what_stays()
+    freeze_gc()
     accepting = asyncio.create_task(accept())
     await nobody.wait()
     accepting.cancel()

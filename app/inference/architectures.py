@@ -4,7 +4,14 @@ import orjson
 from pydantic import ValidationError
 
 import models  # noqa: F401 - registers the architectures
-from app.inference.protocol import ArchitectureFacts, Check, Checked, Refused, Unbuildable, refusal
+from app.inference.protocol import (
+    ArchitectureFacts,
+    ArchitectureInvalid,
+    ArchitectureValid,
+    Error,
+    ValidateArchitecture,
+    to_error,
+)
 from core.errors import NotFound
 from models import registry
 
@@ -24,7 +31,7 @@ def facts() -> list[ArchitectureFacts]:
     ]
 
 
-def check(question: Check) -> Checked | Unbuildable | Refused:
+def check(question: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
     """Build the network where nothing takes memory, and follow one batch through; large ones take half a second."""
     try:
         options = registry.resolve(question.name, orjson.loads(question.options))
@@ -32,11 +39,11 @@ def check(question: Check) -> Checked | Unbuildable | Refused:
             question.name, options, question.sample_shape, question.num_outputs, question.cardinalities
         )
     except ValidationError as error:
-        return Unbuildable(question.id, error.json(include_input=False, include_url=False).encode(), "", "")
-    except registry.CannotBuild as error:
-        return Unbuildable(question.id, b"", error.path, str(error))
+        return ArchitectureInvalid(question.id, error.json(include_input=False, include_url=False).encode(), "", "")
+    except registry.ArchitectureBuildError as error:
+        return ArchitectureInvalid(question.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:
-        return refusal(question.id, NotFound(f"There is no architecture {error}."))
-    return Checked(
+        return to_error(question.id, NotFound(f"There is no architecture {error}."))
+    return ArchitectureValid(
         question.id, orjson.dumps(options), summary.num_parameters, summary.output_shape, summary.parameter_names
     )

@@ -19,31 +19,29 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from app.inference.latency_model import Costs
-from app.inference.priority_queue import Item, Levels
-from app.inference.types import DEFAULT_LEVEL, BatchFacts, Closed, Outcome, Pixels, Request, late
+from app.inference.latency_model import LatencyModel
+from app.inference.priority_queue import PriorityQueues, QueueItem
+from app.inference.types import DEFAULT_LEVEL, BatcherClosed, BatchStats, Outcome, Pixels, Request, deadline_exceeded
 from core.errors import Overloaded, PredictionFailed
-from core.process_tuning import PREDICT, be_nice
+from core.process_tuning import PREDICT, set_niceness
 
 log = structlog.get_logger(__name__)
 
 MAX_GATHER_S = 0.008
 GATHER_SHARE = 0.25  # of the time that the last batch took
 LONGEST_RETRY_S = 60
-WORTH_A_LANE = 8  # so many pictures for each batch are asked before the device is shared among several
+MIN_IMAGES_PER_INSTANCE = 8  # so many pictures for each batch are asked before the device is shared among several
 
 Compute = Callable[[Sequence[Pixels]], NDArray[np.float32]]
-Tell = Callable[[BatchFacts, list[Request]], None]
+Tell = Callable[[BatchStats, list[Request]], None]
 """Called by the computing thread after every batch, with those whose last picture was in it, or who have gone."""
 
 
-class _Awaited(Request):
+class _PendingRequest(Request):
     """A caller on an event loop."""
 
-    def __init__(
-        self, pictures: Sequence[Pixels], loop: asyncio.AbstractEventLoop, deadline: float, level: int
-    ) -> None:
-        super().__init__(pictures, time.monotonic(), deadline, level)
+    def __init__(self, images: Sequence[Pixels], loop: asyncio.AbstractEventLoop, deadline: float, level: int) -> None:
+        super().__init__(images, time.monotonic(), deadline, level)
         self.future: asyncio.Future[list[Outcome]] = loop.create_future()
         self.loop = loop
 
@@ -55,21 +53,21 @@ class _Awaited(Request):
         """Wake the caller, on the event loop's thread."""
         if not self.future.done():
             if any(outcome is None for outcome in self.outcomes):
-                self.future.set_exception(late())
+                self.future.set_exception(deadline_exceeded())
             else:
                 self.future.set_result([outcome for outcome in self.outcomes if outcome is not None])
 
 
-class _Taken(NamedTuple):
+class _Batch(NamedTuple):
     """A batch, those who have gone meanwhile, their pictures, and among how many batches the device is shared."""
 
-    batch: list[Item]
+    batch: list[QueueItem]
     gone: list[Request]
     num_dropped: int
     num_sharing: int
 
 
-class _Past(NamedTuple):
+class _LastBatch(NamedTuple):
     """The batch before."""
 
     size: int
@@ -90,7 +88,7 @@ class Batcher:
         num_lanes: int = 1,
         share: Callable[[int], None] | None = None,
         tell: Tell | None = None,
-        costs: Costs | None = None,
+        costs: LatencyModel | None = None,
     ) -> None:
         """Start the threads.
 
@@ -111,15 +109,15 @@ class Batcher:
         self._num_lanes = num_lanes
         self._share = share
         self._tell = tell
-        self._levels = Levels()
+        self._levels = PriorityQueues()
         self._num_waiting = 0
         self._num_computing = 0
         self._num_busy = 0  # lanes
         self._turn = threading.Lock()  # of the one lane that waits for the next batch
         self._changed = threading.Condition()
         self._wanted = 1  # how many must wait before it is worth waking the thread
-        self._past = _Past(0, 0.0, 0.0)
-        self._costs = costs or Costs()
+        self._past = _LastBatch(0, 0.0, 0.0)
+        self._costs = costs or LatencyModel()
         self._arrived_at = 0.0
         self._gap_s = 0.0  # between those who come back; moving average
         self._is_closing = False
@@ -133,7 +131,7 @@ class Batcher:
         return self._num_waiting
 
     async def submit(
-        self, pictures: Sequence[Pixels], deadline: float = math.inf, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], deadline: float = math.inf, level: int = DEFAULT_LEVEL
     ) -> list[Outcome]:
         """Wait for the answers of some pictures, in their order. Cancelled callers cost no computing.
 
@@ -142,15 +140,15 @@ class Batcher:
             Closed: ask another batcher.
             DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
         """
-        request = _Awaited(pictures, asyncio.get_running_loop(), deadline, level)
+        request = _PendingRequest(images, asyncio.get_running_loop(), deadline, level)
         self.put(request)
-        return await request.future if pictures else []
+        return await request.future if images else []
 
     def put(self, request: Request) -> None:
         """Let pictures wait; `tell` hears when they are done. Raises as `submit`."""
         with self._changed:
             if self._is_closing:
-                raise Closed
+                raise BatcherClosed
             self._check_room(request.num_left)
             now = time.monotonic()
             if self._wanted > 1 and self._arrived_at > self._past.ended_at:
@@ -172,10 +170,10 @@ class Batcher:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _check_room(self, num_pictures: int) -> None:
-        if self._num_waiting + num_pictures <= self._max_waiting:
+    def _check_room(self, num_images: int) -> None:
+        if self._num_waiting + num_images <= self._max_waiting:
             return
-        seconds = self._num_waiting / self._max_batch_size * self._costs.of(self._max_batch_size)
+        seconds = self._num_waiting / self._max_batch_size * self._costs.predict(self._max_batch_size)
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
             waiting=self._num_waiting,
@@ -184,11 +182,11 @@ class Batcher:
         )
 
     def _run(self) -> None:
-        be_nice(PREDICT)
+        set_niceness(PREDICT)
         while (taken := self._take()) is not None:
             self._answer(*taken)
 
-    def _take(self) -> _Taken | None:
+    def _take(self) -> _Batch | None:
         """The next batch; None when closed and nothing waits."""
         with self._turn, self._changed:
             while not self._num_waiting or self._num_busy >= self._num_sharing():
@@ -204,9 +202,9 @@ class Batcher:
             self._num_busy += 1
             return taken
 
-    def _taken(self, size: int, num_sharing: int) -> _Taken:
-        batch, gone, num_dropped, now = list[Item](), list[Request](), 0, time.monotonic()
-        for queue in self._levels.in_turn():
+    def _taken(self, size: int, num_sharing: int) -> _Batch:
+        batch, gone, num_dropped, now = list[QueueItem](), list[Request](), 0, time.monotonic()
+        for queue in self._levels.by_priority():
             while queue and len(batch) < size:
                 item = queue.popleft()
                 if not (item.request.is_gone or item.request.deadline < now):
@@ -216,11 +214,11 @@ class Batcher:
                 item.request.num_left -= 1
                 if not item.request.num_left:
                     gone.append(item.request)
-        return _Taken(batch, gone, num_dropped, num_sharing)
+        return _Batch(batch, gone, num_dropped, num_sharing)
 
     def _num_sharing(self) -> int:
         """Among how many batches the device is shared, by what is asked of it now."""
-        return min(self._num_lanes, max(1, (self._num_waiting + self._num_computing) // WORTH_A_LANE))
+        return min(self._num_lanes, max(1, (self._num_waiting + self._num_computing) // MIN_IMAGES_PER_INSTANCE))
 
     def _gather(self) -> None:
         """Right after a batch of several, let as many come back; see the top of the file."""
@@ -240,11 +238,11 @@ class Batcher:
             self._changed.wait(left)
         self._wanted = 1
 
-    def _answer(self, batch: list[Item], done: list[Request], num_dropped: int, num_sharing: int) -> None:
+    def _answer(self, batch: list[QueueItem], done: list[Request], num_dropped: int, num_sharing: int) -> None:
         if self._share is not None:
             self._share(num_sharing)
         started_at = time.monotonic()
-        outcomes = self._outcomes([request.pictures[place] for request, place in batch]) if batch else []
+        outcomes = self._outcomes([request.images[place] for request, place in batch]) if batch else []
         ended_at = time.monotonic()
         self._leave(len(batch), started_at, ended_at, num_sharing)
         for (request, place), outcome in zip(batch, outcomes, strict=True):
@@ -256,8 +254,8 @@ class Batcher:
                 done.append(request)
         if self._tell is not None:  # first, so that whoever has an answer finds it counted
             num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
-            self._tell(BatchFacts(len(batch), num_failed, ended_at - started_at, num_dropped), done)
-        _settle([request for request in done if isinstance(request, _Awaited)])
+            self._tell(BatchStats(len(batch), num_failed, ended_at - started_at, num_dropped), done)
+        _settle([request for request in done if isinstance(request, _PendingRequest)])
 
     def _leave(self, size: int, started_at: float, ended_at: float, num_sharing: int) -> None:
         """The lane is free again."""
@@ -265,20 +263,20 @@ class Batcher:
             self._num_computing -= size
             self._num_busy -= 1
             if size:
-                self._past = _Past(size, ended_at - started_at, ended_at)
-                self._costs.learn(size, self._past.seconds / num_sharing)
+                self._past = _LastBatch(size, ended_at - started_at, ended_at)
+                self._costs.record(size, self._past.seconds / num_sharing)
             self._changed.notify()  # the lane whose turn it is may have waited for this one
 
-    def _outcomes(self, pictures: list[Pixels]) -> list[Outcome]:
+    def _outcomes(self, images: list[Pixels]) -> list[Outcome]:
         """Each picture's answer or error: a batch that fails is halved until the culprit stands alone."""
         try:
-            scores = self._compute(pictures)
+            scores = self._compute(images)
         except Exception as error:  # noqa: BLE001 - one picture may raise anything; others must not feel it
-            if len(pictures) == 1:
+            if len(images) == 1:
                 log.warning("prediction.failed", model=self._model, error=repr(error)[:500])
                 return [PredictionFailed("The network failed on this picture.", reason=type(error).__name__)]
-            middle = len(pictures) // 2
-            return self._outcomes(pictures[:middle]) + self._outcomes(pictures[middle:])
+            middle = len(images) // 2
+            return self._outcomes(images[:middle]) + self._outcomes(images[middle:])
         finite = np.logical_and.reduce(np.isfinite(scores), axis=1)
         return [
             one if is_finite else PredictionFailed("The network's answer to this picture is not finite.")
@@ -286,7 +284,7 @@ class Batcher:
         ]
 
 
-def _settle(requests: list[_Awaited]) -> None:
+def _settle(requests: list[_PendingRequest]) -> None:
     if not requests:
         return
 

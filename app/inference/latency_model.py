@@ -6,7 +6,7 @@ WEIGHT = 0.2  # of the newest batch of a size
 DRIFT = 0.5  # how far other sizes go along with one that changes: the machine may have become busier for all
 
 
-class Costs:
+class LatencyModel:
     """Seconds. Sizes that were never seen lie on the line between those that were."""
 
     def __init__(self, known: Iterable[tuple[int, float]] = ()) -> None:
@@ -16,9 +16,9 @@ class Costs:
     def known(self) -> list[tuple[int, float]]:
         return sorted(self._seconds.items())
 
-    def learn(self, size: int, seconds: float) -> None:
+    def record(self, size: int, seconds: float) -> None:
         """A batch of that size took so long."""
-        before = self.of(size)
+        before = self.predict(size)
         if before <= 0:
             self._seconds[size] = seconds
             return
@@ -26,7 +26,7 @@ class Costs:
         factor = (after / before) ** DRIFT
         self._seconds = {other: known * factor for other, known in self._seconds.items()} | {size: after}
 
-    def of(self, size: int) -> float:
+    def predict(self, size: int) -> float:
         """What a batch of that size costs; 0 as long as nothing is known."""
         if size in self._seconds:
             return self._seconds[size]
@@ -41,4 +41,4 @@ class Costs:
 
     def saving(self, now: int, later: int) -> float:
         """What one batch of all saves over one of those who wait now and one of those who come later."""
-        return self.of(now) + self.of(later) - self.of(now + later)
+        return self.predict(now) + self.predict(later) - self.predict(now + later)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.inference.batcher import Batcher, Tell
-from app.inference.latency_model import Costs
-from app.inference.outputs import Answers, open_view
+from app.inference.latency_model import LatencyModel
+from app.inference.outputs import PredictorLike, load_predictor
 from app.inference.predictor import Predictor
 from app.inference.protocol import Load
-from core.errors import Corrupt, PredictionFailed, ServiceError
+from core.errors import CorruptFile, PredictionFailed, ServiceError
 from models.bundle import BadBundle
 
 WARM_UP_S = 2.0
@@ -22,7 +22,7 @@ Holder = object
 """Whoever wants a network to stay."""
 
 
-class Network(NamedTuple):
+class LoadedModel(NamedTuple):
     number: int
     batcher: Batcher
     sample_shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class Network(NamedTuple):
     device: str
 
 
-class Networks:
+class ModelRegistry:
     """Used by several threads. A network leaves when the last of its holders lets it go."""
 
     def __init__(self, device: str, tell: Callable[[int], Tell]) -> None:
@@ -41,11 +41,11 @@ class Networks:
         self._tell = tell
         self._mutex = threading.Lock()
         self._last_number = 0
-        self._of_key: dict[str, Future[Network]] = {}
-        self._of_number: dict[int, Network] = {}
+        self._of_key: dict[str, Future[LoadedModel]] = {}
+        self._of_number: dict[int, LoadedModel] = {}
         self._holders: dict[int, list[Holder]] = {}
 
-    def load(self, question: Load, holder: Holder) -> Network:
+    def load(self, question: Load, holder: Holder) -> LoadedModel:
         """The network of a bundle, warmed up; `holder` holds it from now on.
 
         Raises:
@@ -63,10 +63,10 @@ class Networks:
             self._holders.setdefault(network.number, []).append(holder)
         return network
 
-    def find(self, number: int) -> Network | None:
+    def find(self, number: int) -> LoadedModel | None:
         return self._of_number.get(number)
 
-    def holders(self, number: int) -> list[Holder]:
+    def clients(self, number: int) -> list[Holder]:
         with self._mutex:
             return list(self._holders.get(number, ()))
 
@@ -85,14 +85,14 @@ class Networks:
             }
         network.batcher.close()
 
-    def let_go(self, holder: Holder) -> None:
+    def release_all(self, holder: Holder) -> None:
         """Unload whatever `holder` holds."""
         with self._mutex:
             numbers = [number for number, holders in self._holders.items() for one in holders if one is holder]
         for number in numbers:
             self.unload(number, holder)
 
-    def _load(self, question: Load, loading: "Future[Network]") -> None:
+    def _load(self, question: Load, loading: "Future[LoadedModel]") -> None:
         try:
             network = self._open(question)
         except BaseException as error:  # a bundle may raise anything; whoever waits for it must hear it
@@ -106,14 +106,14 @@ class Networks:
                 self._of_number[network.number] = network
             loading.set_result(network)
 
-    def _open(self, question: Load) -> Network:
-        predictor = open_view(question.key, Path(question.folder), device=self._device)
+    def _open(self, question: Load) -> LoadedModel:
+        predictor = load_predictor(question.key, Path(question.folder), device=self._device)
         lanes: dict[str, Any] = {}
         if isinstance(predictor, Predictor):
-            predictor.take_precision(question.precision)
-            predictor.take_threads(question.max_batch_size, question.enough_s)
+            predictor.choose_precision(question.precision)
+            predictor.choose_threads(question.max_batch_size, question.enough_s)
             lanes = {"num_lanes": predictor.num_lanes, "share": predictor.share}
-        costs = warmed_up(predictor, question.max_batch_size)
+        costs = measure_latency(predictor, question.max_batch_size)
         with self._mutex:
             self._last_number += 1
             number = self._last_number
@@ -123,15 +123,15 @@ class Networks:
             max_batch_size=question.max_batch_size,
             max_waiting=question.max_waiting,
             tell=self._tell(number),
-            costs=Costs(costs),
+            costs=LatencyModel(costs),
             **lanes,
         )
-        return Network(
+        return LoadedModel(
             number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs, predictor.device
         )
 
 
-def warmed_up(predictor: Answers, max_batch_size: int) -> list[tuple[int, float]]:
+def measure_latency(predictor: PredictorLike, max_batch_size: int) -> list[tuple[int, float]]:
     """The seconds of a batch of every power of two, twice each: first kernels are chosen and threads started.
 
     It ends early where a network is slow: larger batches are then met for the first time by requests.
@@ -151,5 +151,5 @@ def _told(question: Load, error: BaseException) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, BadBundle):
-        return Corrupt(f"The stored files of model {question.model!r} do not make a network.")
+        return CorruptFile(f"The stored files of model {question.model!r} do not make a network.")
     return PredictionFailed(f"Model {question.model!r} could not be loaded.", reason=type(error).__name__)

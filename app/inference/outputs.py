@@ -13,11 +13,11 @@ from app.inference.types import Pixels, class_of, rows_for_class, split_key
 from app.inference.variant_predictor import VariantPredictor
 from core.errors import InvalidSpec
 from models import bundle
-from models.explanations import NothingToSee, attend, embed
+from models.explanations import UnsupportedArchitecture, embed, grad_cam
 from models.variants.description import DESCRIPTION
 
 
-class Answers(Protocol):
+class PredictorLike(Protocol):
     """Pictures in, a row of numbers for each out."""
 
     dtype: str
@@ -28,10 +28,10 @@ class Answers(Protocol):
     def device(self) -> str: ...
     @property
     def num_bytes(self) -> int: ...
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]: ...
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]: ...
 
 
-def open_view(key: str, folder: Path, *, device: str) -> Answers:
+def load_predictor(key: str, folder: Path, *, device: str) -> PredictorLike:
     """What a key asks of a bundle: its scores, as trained or in another form, its embeddings, its attention.
 
     Raises:
@@ -64,11 +64,11 @@ class _View(Predictor):
         view = cls(*bundle.load(folder), device=device)
         try:
             view([np.zeros(view.sample_shape, np.uint8)])
-        except NothingToSee as error:
+        except UnsupportedArchitecture as error:
             raise InvalidSpec(str(error)) from error
         return view
 
-    def take_threads(self, batch_size: int, enough_s: float) -> None:
+    def choose_threads(self, batch_size: int, enough_s: float) -> None:
         """All threads, and no lanes: what is asked comes from hooks of the network, which are one batch's."""
 
     def _prepared(self, pictures: NDArray[np.uint8]) -> torch.Tensor:
@@ -79,8 +79,8 @@ class _View(Predictor):
 class EmbeddingPredictor(_View):
     """Maps pictures, uint8 (H, W, C) each, to the vectors before the last layer, float32 (B, D)."""
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = embed(self._network, self._prepared(np.stack(pictures))).cpu().numpy()
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = embed(self._network, self._prepared(np.stack(images))).cpu().numpy()
         return vectors
 
 
@@ -98,9 +98,9 @@ class AttentionPredictor(_View):
         self._height = height
         self.sample_shape = (height + rows_for_class(width, channels), width, channels)
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-        stacked = np.stack(pictures)
-        classes = torch.tensor([class_of(picture[self._height :]) for picture in stacked], device=self._device)
-        scores, heat = attend(self._network, self._prepared(stacked[:, : self._height]), classes)
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        stacked = np.stack(images)
+        classes = torch.tensor([class_of(image[self._height :]) for image in stacked], device=self._device)
+        scores, heat = grad_cam(self._network, self._prepared(stacked[:, : self._height]), classes)
         rows: NDArray[np.float32] = torch.cat([scores, heat.flatten(1)], dim=1).cpu().numpy()
         return rows

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from app.inference.types import Pixels, stacked
+from app.inference.types import Pixels, stack_batch
 from models import bundle
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class Predictor:
         """
         return cls(*bundle.load(folder), device=device)
 
-    def take_precision(self, precision: str) -> None:
+    def choose_precision(self, precision: str) -> None:
         """Compute in `fp32` or `bf16`; `auto`: bf16 where it is quicker and says the same of noise, dark and bright.
 
         The same: the highest score is of the same output, and no score is further off than 2 % of their range.
@@ -72,7 +72,7 @@ class Predictor:
         facts = {"agrees": agrees, "fp32_s": round(exact_s, 5), "bf16_s": round(rounded_s, 5)}
         log.info("network.precision", precision="bf16" if self._use_bf16 else "fp32", **facts)
 
-    def take_threads(self, batch_size: int, enough_s: float) -> None:
+    def choose_threads(self, batch_size: int, enough_s: float) -> None:
         """On a CPU, compute with no more threads than it takes to be done with a picture of a full batch in `enough_s`.
 
         Threads that wait for each other take processors from those who read requests. A network that is worth them all
@@ -85,33 +85,33 @@ class Predictor:
         log.info("network.threads", threads=self._num_threads, lanes=self.num_lanes)
 
     def _enough_threads(self, batch_size: int, enough_s: float) -> int:
-        pictures = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # of rows, 0 is among all categories
+        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # of rows, 0 is among all categories
         self._num_threads = 1
-        if self._computed(pictures[:1]) > LARGE * enough_s:
+        if self._computed(images[:1]) > LARGE * enough_s:
             return ALL_THREADS
-        each_s = self._computed(pictures) / batch_size
+        each_s = self._computed(images) / batch_size
         return min(max(1, math.ceil(each_s / enough_s)), ALL_THREADS)
 
     def share(self, num_sharing: int) -> None:
         """From now on the calling thread computes with its part of the threads: others compute too."""
         _of_thread.num_sharing = num_sharing
 
-    def _computed(self, pictures: Sequence[Pixels]) -> float:
+    def _computed(self, images: Sequence[Pixels]) -> float:
         """The seconds of a processor that one thread takes for a batch, the best of three: others do not count."""
-        self(pictures)
+        self(images)
         seconds = []
         for _ in range(3):
             began_at = time.thread_time()
-            self(pictures)
+            self(images)
             seconds.append(time.thread_time() - began_at)
         return min(seconds)
 
-    def _timed(self, pictures: Sequence[Pixels]) -> tuple[NDArray[np.float32], float]:
+    def _timed(self, images: Sequence[Pixels]) -> tuple[NDArray[np.float32], float]:
         """Scores, and the best of three times."""
-        scores, seconds = self(pictures), []
+        scores, seconds = self(images), []
         for _ in range(3):
             began_at = time.monotonic()
-            scores = self(pictures)
+            scores = self(images)
             seconds.append(time.monotonic() - began_at)
         return scores, min(seconds)
 
@@ -127,13 +127,13 @@ class Predictor:
             tensor.numel() * tensor.element_size() for tensor in (*self._network.parameters(), *self._network.buffers())
         )
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
         """The raw scores of a batch, (B, num_outputs).
 
         Raises:
             ValueError: a picture has another shape than the network wants.
         """
-        batch = stacked(pictures, self.sample_shape)
+        batch = stack_batch(images, self.sample_shape)
         self._use_threads()
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._use_bf16):
             scores = self._network(self._preprocess(torch.from_numpy(batch).to(self._device)))

@@ -9,29 +9,29 @@ EVERY = 8
 """Where several levels wait, one batch of so many begins with whoever came first, on whatever level."""
 
 
-class Item(NamedTuple):
+class QueueItem(NamedTuple):
     """One picture of a request."""
 
     request: Request
     place: int
 
 
-class Levels:
+class PriorityQueues:
     """A queue a level. It does not lock."""
 
     def __init__(self) -> None:
-        self._queues = [deque[Item]() for _ in range(NUM_LEVELS)]
+        self._queues = [deque[QueueItem]() for _ in range(NUM_LEVELS)]
         self._num_batches = 0
 
     def put(self, request: Request) -> None:
         """Behind those of its level."""
         queue = self._queues[request.level - 1]
         if request.num_left == 1:  # most are; a generator would cost more than all else here
-            queue.append(Item(request, 0))
+            queue.append(QueueItem(request, 0))
         else:
-            queue.extend(Item(request, place) for place in range(request.num_left))
+            queue.extend(QueueItem(request, place) for place in range(request.num_left))
 
-    def in_turn(self) -> list[deque[Item]]:
+    def by_priority(self) -> list[deque[QueueItem]]:
         """The queues that have something, as the next batch is to be taken from them; to be called once a batch."""
         queues = [queue for queue in self._queues if queue]
         if len(queues) > 1:

@@ -15,7 +15,7 @@ from core import errors
 from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
-ENOUGH_S = 0.00025
+TARGET_LATENCY_S = 0.00025
 """About what an answer costs the process that reads requests."""
 _LENGTH = struct.Struct("<I")
 
@@ -40,7 +40,7 @@ class Load(Message):
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
-    enough_s: float = ENOUGH_S
+    enough_s: float = TARGET_LATENCY_S
 
 
 class Unload(Message):
@@ -61,13 +61,13 @@ class Predict(Message):
     level: int = DEFAULT_LEVEL
 
 
-class Leave(Message):
+class Cancel(Message):
     """Whoever asked `id` has gone: do not begin with it. It is still answered, since its memory is in use till then."""
 
     id: int
 
 
-class Check(Message):
+class ValidateArchitecture(Message):
     """Could this network be built? `options` are JSON."""
 
     id: int
@@ -95,7 +95,7 @@ class ArchitectureFacts(msgspec.Struct, array_like=True):
     pretrained: str | None
 
 
-class Welcome(Message):
+class ServerInfo(Message):
     """The first word of the process: what it is, and every architecture it can build."""
 
     pid: int
@@ -120,7 +120,7 @@ class Loaded(Message):
     device: str
 
 
-class Refused(Message):
+class Error(Message):
     """Any question can be answered so: an error of ours, by its slug."""
 
     id: int
@@ -129,7 +129,7 @@ class Refused(Message):
     facts: dict[str, Any]
 
 
-class Scored(msgspec.Struct, array_like=True, gc=False):
+class PredictResult(msgspec.Struct, array_like=True, gc=False):
     """One caller's answer: float32 (count, num_outputs), and (place, why) of the pictures that the network failed on.
 
     Without a row and without an error, nothing was computed: the caller had gone, or its time was up.
@@ -141,7 +141,7 @@ class Scored(msgspec.Struct, array_like=True, gc=False):
     waited_s: float
 
 
-class Computed(Message):
+class BatchResult(Message):
     """A batch of a network is done. `answers` are those that are complete now, of this connection.
 
     `num_others` are pictures that still wait for the network, of other connections.
@@ -152,11 +152,11 @@ class Computed(Message):
     num_failed: int
     num_dropped: int
     seconds: float
-    answers: list[Scored]
+    answers: list[PredictResult]
     num_others: int = 0
 
 
-class Checked(Message):
+class ArchitectureValid(Message):
     """It can be built; `options` are JSON with every default filled in."""
 
     id: int
@@ -166,7 +166,7 @@ class Checked(Message):
     parameter_names: tuple[str, ...]
 
 
-class Unbuildable(Message):
+class ArchitectureInvalid(Message):
     """It cannot: either `errors`, pydantic's as JSON, or a reason for the place `path` in the options."""
 
     id: int
@@ -179,15 +179,15 @@ class Pong(Message):
     id: int
 
 
-Question = Load | Unload | Predict | Leave | Check | Ping
-Answer = Welcome | Loaded | Refused | Computed | Checked | Unbuildable | Pong
+Question = Load | Unload | Predict | Cancel | ValidateArchitecture | Ping
+Answer = ServerInfo | Loaded | Error | BatchResult | ArchitectureValid | ArchitectureInvalid | Pong
 
 _ENCODER = msgspec.msgpack.Encoder()
 _QUESTIONS: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
 _ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-def packed(message: Message) -> bytes:
+def encode(message: Message) -> bytes:
     """A message as it goes over the wire."""
     frame = bytearray(_LENGTH.size)
     _ENCODER.encode_into(message, frame, _LENGTH.size)
@@ -195,17 +195,17 @@ def packed(message: Message) -> bytes:
     return bytes(frame)
 
 
-def question_of(frame: bytes) -> Question:
+def decode_request(frame: bytes) -> Question:
     """Raises msgspec.DecodeError."""
     return _QUESTIONS.decode(frame)
 
 
-def answer_of(frame: bytes) -> Answer:
+def decode_response(frame: bytes) -> Answer:
     """Raises msgspec.DecodeError."""
     return _ANSWERS.decode(frame)
 
 
-class Frames:
+class FrameDecoder:
     """Cuts a stream of bytes into messages."""
 
     def __init__(self) -> None:
@@ -240,11 +240,11 @@ def _every(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
 _BY_SLUG = {kind.slug: kind for kind in _every(errors.ServiceError)}
 
 
-def refusal(id: int, error: ServiceError) -> Refused:
+def to_error(id: int, error: ServiceError) -> Error:
     """An error of ours as a message."""
-    return Refused(id, error.slug, error.detail, error.facts)
+    return Error(id, error.slug, error.detail, error.facts)
 
 
-def error_of(refused: Refused) -> ServiceError:
+def from_error(refused: Error) -> ServiceError:
     """The error that a message tells of."""
     return _BY_SLUG.get(refused.slug, ServiceError)(refused.detail, **refused.facts)

@@ -12,33 +12,33 @@ from msgspec import MsgspecError
 from numpy.typing import NDArray
 
 from app.inference import architectures
-from app.inference.model_registry import Networks
+from app.inference.model_registry import ModelRegistry
 from app.inference.protocol import (
-    Check,
-    Computed,
-    Frames,
-    Leave,
+    BatchResult,
+    Cancel,
+    FrameDecoder,
     Load,
     Loaded,
     Message,
     Ping,
     Pong,
     Predict,
+    PredictResult,
     Question,
-    Scored,
+    ServerInfo,
     Unload,
-    Welcome,
-    packed,
-    question_of,
-    refusal,
+    ValidateArchitecture,
+    decode_request,
+    encode,
+    to_error,
 )
-from app.inference.types import BatchFacts, Closed, Request
+from app.inference.types import BatcherClosed, BatchStats, Request
 from core.errors import NotReady, ServiceError
 
 log = structlog.get_logger(__name__)
 
 
-class Asked(Request):
+class RemoteRequest(Request):
     """A caller in another process."""
 
     def __init__(self, connection: "Connection", question: Predict, shape: tuple[int, ...], dtype: str) -> None:
@@ -66,17 +66,17 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load-model")
         self._checkers = ThreadPoolExecutor(1, thread_name_prefix="check")
-        self.networks = Networks(device, self._listener)
+        self.networks = ModelRegistry(device, self._listener)
 
-    def welcome(self, pid: int) -> Welcome:
-        return Welcome(pid, self._device, self._facts, architectures.facts())
+    def welcome(self, pid: int) -> ServerInfo:
+        return ServerInfo(pid, self._device, self._facts, architectures.facts())
 
     def answer(self, connection: "Connection", question: Question) -> None:
         """Answer a question, now or later."""
         match question:
             case Predict():
                 self._predict(connection, question)
-            case Leave(id=id):
+            case Cancel(id=id):
                 connection.leave(id)
             case Ping(id=id):
                 connection.send(Pong(id))
@@ -84,7 +84,7 @@ class Server:
                 self._later(connection, question.id, self._loaders, lambda: self._load(connection, question))
             case Unload(network=number):
                 self.networks.unload(number, connection)
-            case Check():
+            case ValidateArchitecture():
                 self._later(connection, question.id, self._checkers, lambda: architectures.check(question))
             case _:
                 assert_never(question)
@@ -92,15 +92,15 @@ class Server:
     def _predict(self, connection: "Connection", question: Predict) -> None:
         network = self.networks.find(question.network)
         if network is None:
-            connection.send(refusal(question.id, left()))
+            connection.send(to_error(question.id, model_unloaded()))
             return
-        asked = Asked(connection, question, network.sample_shape, network.dtype)
+        asked = RemoteRequest(connection, question, network.sample_shape, network.dtype)
         try:
             network.batcher.put(asked)
-        except Closed:
-            connection.send(refusal(question.id, left()))
+        except BatcherClosed:
+            connection.send(to_error(question.id, model_unloaded()))
         except ServiceError as error:
-            connection.send(refusal(question.id, error))
+            connection.send(to_error(question.id, error))
         else:
             connection.waiting[question.id] = asked
 
@@ -125,54 +125,54 @@ class Server:
             try:
                 message = work()
             except ServiceError as error:
-                message = refusal(id, error)
+                message = to_error(id, error)
             except Exception as error:
                 log.exception("inference.bug", error=repr(error)[:500])
-                message = refusal(id, ServiceError(f"A bug of ours in the inference process: {type(error).__name__}."))
+                message = to_error(id, ServiceError(f"A bug of ours in the inference process: {type(error).__name__}."))
             self._loop.call_soon_threadsafe(connection.send, message)
 
         threads.submit(run)
 
-    def _listener(self, number: int) -> Callable[[BatchFacts, list[Request]], None]:
-        def hear(facts: BatchFacts, done: list[Request]) -> None:
+    def _listener(self, number: int) -> Callable[[BatchStats, list[Request]], None]:
+        def hear(facts: BatchStats, done: list[Request]) -> None:
             self._loop.call_soon_threadsafe(self._tell, number, facts, done)
 
         return hear
 
-    def _tell(self, number: int, facts: BatchFacts, done: list[Request]) -> None:
+    def _tell(self, number: int, facts: BatchStats, done: list[Request]) -> None:
         """Answer the callers of a batch with one message a connection; its facts go to one connection alone."""
-        answers: dict[Connection, list[Scored]] = {}
-        for asked in cast("list[Asked]", done):
+        answers: dict[Connection, list[PredictResult]] = {}
+        for asked in cast("list[RemoteRequest]", done):
             answers.setdefault(asked.connection, []).append(_scored(asked))
-        if not answers and (holders := self.networks.holders(number)):
+        if not answers and (holders := self.networks.clients(number)):
             answers[cast("Connection", holders[0])] = []
         size, num_failed, seconds, num_dropped, _ = facts
         for connection, scored in answers.items():
             others = self._num_others(number, connection)
-            connection.send(Computed(number, size, num_failed, num_dropped, seconds, scored, others))
+            connection.send(BatchResult(number, size, num_failed, num_dropped, seconds, scored, others))
             size = num_failed = num_dropped = 0
 
     def _num_others(self, number: int, connection: "Connection") -> int:
         """How many pictures of others wait for a network; nobody counts where there are none."""
-        others = {cast("Connection", one) for one in self.networks.holders(number) if one is not connection}
+        others = {cast("Connection", one) for one in self.networks.clients(number) if one is not connection}
         return sum(asked.num_left for other in others for asked in other.waiting.values() if asked.network == number)
 
 
-def left() -> NotReady:
+def model_unloaded() -> NotReady:
     return NotReady("The network has just left memory.", retry_after_s=1)
 
 
-def _scored(asked: Asked) -> Scored:
+def _scored(asked: RemoteRequest) -> PredictResult:
     asked.connection.waiting.pop(asked.id, None)
     if any(outcome is None for outcome in asked.outcomes):
-        return Scored(asked.id, b"", [], asked.waited_s)
+        return PredictResult(asked.id, b"", [], asked.waited_s)
     rows, errors = [], []
     for place, outcome in enumerate(asked.outcomes):
         if isinstance(outcome, ServiceError):
             errors.append((place, outcome.detail, str(outcome.facts.get("reason", ""))))
         elif outcome is not None:
             rows.append(outcome.tobytes())
-    return Scored(asked.id, b"".join(rows), errors, asked.waited_s)
+    return PredictResult(asked.id, b"".join(rows), errors, asked.waited_s)
 
 
 class Connection(asyncio.Protocol):
@@ -182,12 +182,12 @@ class Connection(asyncio.Protocol):
         self, server: Server, memory: NDArray[np.uint8], pid: int, lost: Callable[["Connection"], None]
     ) -> None:
         self.memory = memory
-        self.waiting: dict[int, Asked] = {}
+        self.waiting: dict[int, RemoteRequest] = {}
         self.is_closed = False
         self._server = server
         self._pid = pid
         self._lost = lost
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, received: bytes) -> None:
         try:
             for frame in self._frames.feed(received):
-                self._server.answer(self, question_of(frame))
+                self._server.answer(self, decode_request(frame))
         except (ValueError, MsgspecError) as error:  # of another version than ours: there is no sense in going on
             log.error("inference.not_understood", error=str(error))  # noqa: TRY400 - the trace tells nothing more
             if self._transport is not None:
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
-        self._server.networks.let_go(self)
+        self._server.networks.release_all(self)
         self._lost(self)
 
     def leave(self, id: int) -> None:
@@ -215,4 +215,4 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         if self._transport is not None and not self.is_closed:
-            self._transport.write(packed(message))
+            self._transport.write(encode(message))

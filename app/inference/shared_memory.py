@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 SMALLEST = 4096  # bytes; a picture of 32 x 32
 
 
-class Place(NamedTuple):
+class Block(NamedTuple):
     offset: int
     num_bytes: int
 
 
-class ArenaFull(Exception):
+class SharedMemoryFull(Exception):
     """As many bytes as the arena has are waiting."""
 
 
-class Arena:
+class SharedMemoryPool:
     """Places of a power of two of bytes; one that is given back is given out again to the next of its size.
 
     Only what was used once takes memory, so the arena may be larger than the machine's.
@@ -38,7 +38,7 @@ class Arena:
         self._fresh = 0  # from here on nothing was ever given out
         self._free: dict[int, list[int]] = {}
 
-    def take(self, num_bytes: int) -> Place:
+    def allocate(self, num_bytes: int) -> Block:
         """A place for so many bytes.
 
         Raises:
@@ -47,13 +47,13 @@ class Arena:
         size = SMALLEST if num_bytes <= SMALLEST else 1 << (num_bytes - 1).bit_length()
         free = self._free.get(size)
         if free:
-            return Place(free.pop(), size)
+            return Block(free.pop(), size)
         if self._fresh + size > self._num_bytes:
             return self._larger(size)
         offset, self._fresh = self._fresh, self._fresh + size
-        return Place(offset, size)
+        return Block(offset, size)
 
-    def give_back(self, place: Place) -> None:
+    def free(self, place: Block) -> None:
         self._free.setdefault(place.num_bytes, []).append(place.offset)
 
     def close(self) -> None:
@@ -68,14 +68,14 @@ class Arena:
                 os.close(self.fd)
                 self.fd = -1
 
-    def _larger(self, size: int) -> Place:
+    def _larger(self, size: int) -> Block:
         for known in sorted(self._free):
             if known > size and self._free[known]:
-                return Place(self._free[known].pop(), known)
-        raise ArenaFull
+                return Block(self._free[known].pop(), known)
+        raise SharedMemoryFull
 
 
-def opened(fd: int) -> NDArray[np.uint8]:
+def attach(fd: int) -> NDArray[np.uint8]:
     """The memory behind a descriptor that another process sent; closes the descriptor."""
     try:
         return np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8)

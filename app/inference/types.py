@@ -22,7 +22,7 @@ VIEWS: tuple[View, ...] = get_args(View)
 _OF_VIEW = "#"
 _CLASS = np.dtype("<i4")
 CLASS_BYTES = _CLASS.itemsize
-LIKELIEST = -1
+TOP_CLASS = -1
 """In the place of a class: the most probable one."""
 
 
@@ -43,12 +43,12 @@ def rows_for_class(width: int, channels: int) -> int:
     return -(-CLASS_BYTES // (width * channels))
 
 
-def with_class(picture: Pixels, number: int) -> Pixels:
+def with_class(image: Pixels, number: int) -> Pixels:
     """The picture, uint8 (H, W, C), with rows below it that say which class is meant: (H + rows, W, C)."""
-    _, width, channels = picture.shape
+    _, width, channels = image.shape
     below = np.zeros((rows_for_class(width, channels), width, channels), np.uint8)
     below.reshape(-1)[:CLASS_BYTES] = np.array([number], _CLASS).view(np.uint8)
-    return np.concatenate([picture, below])
+    return np.concatenate([image, below])
 
 
 def class_of(rows: Pixels) -> int:
@@ -61,7 +61,7 @@ DEFAULT_LEVEL = 2
 """Those who wait for a network do so on one of the levels 1 to 3; level 1 goes first."""
 
 
-class Closed(Exception):
+class BatcherClosed(Exception):
     """The network left memory before these pictures came; another one must be asked."""
 
 
@@ -69,11 +69,11 @@ class Request:
     """The pictures of one caller, who waits for all of them. Times are of the monotonic clock."""
 
     def __init__(
-        self, pictures: Sequence[Pixels], came_at: float, deadline: float = math.inf, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], came_at: float, deadline: float = math.inf, level: int = DEFAULT_LEVEL
     ) -> None:
-        self.pictures = pictures
-        self.outcomes: list[Outcome | None] = [None] * len(pictures)
-        self.num_left = len(pictures)
+        self.images = images
+        self.outcomes: list[Outcome | None] = [None] * len(images)
+        self.num_left = len(images)
         self.came_at = came_at
         self.deadline = deadline
         self.level = level
@@ -85,12 +85,12 @@ class Request:
         return False
 
 
-def late() -> DeadlineExceeded:
+def deadline_exceeded() -> DeadlineExceeded:
     """What a caller hears whose time was up before the turn of its pictures."""
     return DeadlineExceeded("The request's timeout has passed; nothing was computed.")
 
 
-class BatchFacts(NamedTuple):
+class BatchStats(NamedTuple):
     """A batch that was computed: pictures, how many of them the network failed on, and its time.
 
     `num_dropped` are pictures that were not computed, since nobody waited for them any more; `num_others` those that
@@ -104,13 +104,13 @@ class BatchFacts(NamedTuple):
     num_others: int = 0
 
 
-def stacked(pictures: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
+def stack_batch(images: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
     """One batch, (B, *shape), of the pictures' own dtype.
 
     Raises:
         ValueError: a picture has another shape.
     """
-    batch = np.stack(pictures)
+    batch = np.stack(images)
     if batch.shape[1:] != shape:
         raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {shape}")
     return batch

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from app.inference.types import Pixels, stacked
+from app.inference.types import Pixels, stack_batch
 from core.errors import PredictionFailed
 from models import bundle, variants
 from models.variants import MissingPackage, Runner
@@ -46,10 +46,10 @@ class VariantPredictor:
         predictor.num_bytes = sum(file.stat().st_size for file in folder.iterdir())
         return predictor
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
         """The raw scores of a batch, (B, num_outputs).
 
         Raises:
             ValueError: a picture has another shape than the network wants.
         """
-        return self._run(stacked(pictures, self.sample_shape))
+        return self._run(stack_batch(images, self.sample_shape))

@@ -2,7 +2,7 @@
 
 import zlib
 
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from core.errors import TooLarge
 
 # `deflate` of HTTP is the zlib format. Source: RFC 9110, section 8.4.1.2.
@@ -27,16 +27,16 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in WINDOW_BITS:
-        raise Refused(f"Content-Encoding {encoding!r:.40} is not read; send gzip, deflate or none")
+        raise InvalidInferRequest(f"Content-Encoding {encoding!r:.40} is not read; send gzip, deflate or none")
     stream = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
         plain = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise Refused(f"the body is no {encoding}: {error}") from None
+        raise InvalidInferRequest(f"the body is no {encoding}: {error}") from None
     if len(plain) > limit:
         raise TooLarge(f"The body has more than {limit} bytes when decompressed.", limit_bytes=limit)
     if not stream.eof or stream.unused_data:
-        raise Refused(f"the body is no whole {encoding}: it is cut, or something follows it")
+        raise InvalidInferRequest(f"the body is no whole {encoding}: it is cut, or something follows it")
     return plain
 
 

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from app.deps import InferenceDep, ReadinessDep
 from app.oip import metadata, statistics
-from app.oip.errors import NotSupported, Refused
+from app.oip.errors import InvalidInferRequest, NotSupported
 from app.oip.exception_handlers import JSON, failure, status_in_protocol
-from app.services.prediction.inference import Indexed, InferenceService
-from app.services.prediction.version_cache import Served
-from app.serving.statistics import Tally
+from app.services.prediction.inference import InferenceService, ModelIndexEntry
+from app.services.prediction.version_cache import ServedModel
+from app.serving.statistics import InferenceStatistics
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v2")
@@ -110,7 +110,9 @@ async def load(model: str, request: Request, inference: InferenceDep) -> Respons
     """Load the model's default version; the answer comes when it is warm."""
     given = (await read_object(request)).get("parameters") or {}
     if not isinstance(given, dict) or any(key == "config" or key.startswith("file:") for key in given):
-        raise Refused(f"model '{model}' is immutable: its configuration and files cannot be replaced when it is loaded")
+        raise InvalidInferRequest(
+            f"model '{model}' is immutable: its configuration and files cannot be replaced when it is loaded"
+        )
     await inference.load(model)
     return Response(status_code=200)
 
@@ -143,17 +145,19 @@ async def read_object(request: Request) -> Mapping[str, Any]:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(f"the body is not JSON: {error}") from None
+        raise InvalidInferRequest(f"the body is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise Refused("the body should be a JSON object")
+        raise InvalidInferRequest("the body should be a JSON object")
     return found
 
 
-def _known(inference: InferenceService, models: Iterable[Served]) -> Iterator[tuple[Served, Tally, Mapping[str, int]]]:
+def _known(
+    inference: InferenceService, models: Iterable[ServedModel]
+) -> Iterator[tuple[ServedModel, InferenceStatistics, Mapping[str, int]]]:
     return ((each, inference.tally(each), inference.num_bytes(each)) for each in models)
 
 
-def _indexed(each: Indexed) -> dict[str, str]:
+def _indexed(each: ModelIndexEntry) -> dict[str, str]:
     return {
         "name": each.served.name,
         "version": str(each.served.version),

@@ -3,7 +3,7 @@
 from core.errors import ServiceError
 
 
-class Refused(ServiceError):
+class InvalidInferRequest(ServiceError):
     """The request is not of the protocol, or not one that this model can answer. It is a 400."""
 
     slug = "invalid-inference-request"

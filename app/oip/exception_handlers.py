@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.oip.errors import NotSupported, Refused
+from app.oip.errors import InvalidInferRequest, NotSupported
 from app.problems import status_of
 from core.db.session import is_unavailable
 from core.errors import ServiceError
@@ -51,7 +51,7 @@ def failure(status: int, sentence: str, headers: dict[str, str] | None = None) -
 
 def status_in_protocol(error: ServiceError) -> int:
     """The status of an error of ours here."""
-    if isinstance(error, Refused):
+    if isinstance(error, InvalidInferRequest):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, NotSupported):
         return HTTPStatus.NOT_IMPLEMENTED

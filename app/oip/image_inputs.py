@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BYTES
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor
-from core.errors import InvalidPicture, ServiceError, UnsupportedPicture
+from core.errors import InvalidImage, ServiceError, UnsupportedImage
 from core.images import format_of
 
 INPUT = "image"
@@ -26,13 +26,13 @@ def only_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tenso
     """The tensor of that name, or of none of its own; Refused where it is missing or not alone."""
     for tensor in inputs:
         if tensor.name != name and not (len(inputs) == 1 and UNNAMED.fullmatch(tensor.name)):
-            raise Refused(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
+            raise InvalidInferRequest(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
     if not inputs:
-        raise Refused(f"input '{name}' of model '{model}' is missing")
+        raise InvalidInferRequest(f"input '{name}' of model '{model}' is missing")
     return inputs[0]
 
 
-def pictures_of(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
+def images_of(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
     """Encoded pictures, or pixels as uint8 (B, H, W, C).
 
     Raises:
@@ -40,7 +40,9 @@ def pictures_of(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list
     """
     _check_shape(tensor, image_shape)
     if tensor.shape[0] > max_batch_size:
-        raise Refused(f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken")
+        raise InvalidInferRequest(
+            f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
+        )
     return encoded(tensor) if tensor.datatype == BYTES else pixels(tensor, image_shape)
 
 
@@ -48,11 +50,11 @@ def of_raw(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
     """The one picture that is a whole body: encoded, or else exactly the bytes of (H, W, C)."""
     try:
         format_of(body)
-    except (InvalidPicture, UnsupportedPicture) as error:
+    except (InvalidImage, UnsupportedImage) as error:
         channels, height, width = image_shape
-        if isinstance(error, InvalidPicture) and len(body) == channels * height * width:
+        if isinstance(error, InvalidImage) and len(body) == channels * height * width:
             return np.frombuffer(body, np.uint8).reshape(1, height, width, channels)
-        raise Refused(
+        raise InvalidInferRequest(
             f"input '{INPUT}': {error.detail} Its raw pixels would be {channels * height * width} bytes, "
             f"UINT8 of shape {[height, width, channels]}; {len(body)} came."
         ) from None
@@ -85,9 +87,9 @@ def pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
             return np.ascontiguousarray(values, np.uint8)
 
 
-def named(error: ServiceError, index: int) -> Refused:
+def named(error: ServiceError, index: int) -> InvalidInferRequest:
     """What is wrong with one encoded picture, as a refusal that says which one."""
-    return Refused(f"input '{INPUT}', element {index}: {error.detail}")
+    return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
 
 
 def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
@@ -97,7 +99,7 @@ def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
         known = [(), (1,)]
     if tensor.shape[1:] not in known:
         shapes = " or ".join(str([-1, *item]) for item in known)
-        raise Refused(
+        raise InvalidInferRequest(
             f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes {shapes}"
         )
 
@@ -105,14 +107,14 @@ def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
 def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str) -> None:
     # Written so that not-a-number fails too.
     if values.dtype != np.uint8 and values.size and not (values.min() >= 0 and values.max() <= largest):
-        raise Refused(f"input '{tensor.name}' has values outside its range: {reason}")
+        raise InvalidInferRequest(f"input '{tensor.name}' has values outside its range: {reason}")
 
 
 def _from_base64(name: str, index: int, element: bytes) -> bytes:
     try:
         return base64.b64decode(element.translate(None, b"\r\n"), validate=True)
     except binascii.Error:
-        raise Refused(
+        raise InvalidInferRequest(
             f"input '{name}', element {index} is not base64, as which pictures travel in JSON; "
             "send the bytes themselves as binary data"
         ) from None

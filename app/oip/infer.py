@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.deps import InferenceDep, SettingsDep
-from app.http.asgi import whole_body
-from app.http.cancellation import timeout_of, unless_gone
+from app.http.asgi import read_body
+from app.http.cancellation import cancel_on_disconnect, parse_timeout
 from app.oip import image_inputs, outputs, table_inputs
 from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
-from app.oip.requests import InferRequest, Requested, parse
-from app.oip.responses import Answer, render
+from app.oip.requests import InferRequest, RequestedOutput, parse
+from app.oip.responses import ResponseBody, render
 from app.problems import InvalidJson
-from app.services.prediction.inference import InferenceService, PictureFailed, Pictures, Scores
-from app.services.prediction.version_cache import Served
+from app.services.prediction.inference import Images, InferenceService, InstanceError, Scores
+from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
 from core.errors import PredictionFailed, ServiceError
 
@@ -36,13 +36,13 @@ async def infer(
 ) -> Response:
     """Answer tensors with tensors. `version` is a number or an alias."""
     came_at = time.monotonic()
-    question = await read(await whole_body(request), request.headers, settings.max_predict_bytes)
-    served = await inference.answering(model, version)
+    question = await read(await read_body(request), request.headers, settings.max_predict_bytes)
+    served = await inference.serving_version(model, version)
     wanted = outputs.check_wanted(question, served.task, served.name)
-    pictures = pictures_of(question, served, inference.max_batch_size)
+    images = images_of(question, served, inference.max_batch_size)
     deadline = deadline_of(question, request, came_at)
     level = level_of(question.priority)
-    scores = await unless_gone(request, scores_of(inference, served, pictures, deadline, level))
+    scores = await cancel_on_disconnect(request, scores_of(inference, served, images, deadline, level))
     return respond(answer_of(question, served, wanted, scores), request.headers)
 
 
@@ -60,9 +60,9 @@ async def read(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequ
 def deadline_of(question: InferRequest, request: Request, came_at: float) -> float | None:
     """By the request's own timeout, of 0 for none, or by the header that all predictions know; the earlier one."""
     try:
-        by_header = timeout_of(request.scope)
+        by_header = parse_timeout(request.scope)
     except InvalidJson as error:
-        raise Refused(f"{error.pointer} {error.detail}") from None
+        raise InvalidInferRequest(f"{error.pointer} {error.detail}") from None
     timeouts = [one for one in (question.timeout_us / 1e6 if question.timeout_us else None, by_header) if one]
     return came_at + min(timeouts) if timeouts else None
 
@@ -72,11 +72,11 @@ def level_of(priority: int) -> int:
     return priority if 1 <= priority <= NUM_LEVELS else DEFAULT_LEVEL
 
 
-def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> Pictures:
+def images_of(question: InferRequest, served: ServedModel, max_batch_size: int) -> Images:
     """What is to be looked at. Raises Refused."""
     if served.table is not None:
         if question.raw is not None:
-            raise Refused(f"model '{served.name}' reads tables: send its rows as a tensor")
+            raise InvalidInferRequest(f"model '{served.name}' reads tables: send its rows as a tensor")
         if table_inputs.are_columns(question.inputs, served.table):
             return table_inputs.of_columns(question.inputs, served.table, max_batch_size)
         tensor = image_inputs.only_input(question.inputs, served.name, table_inputs.INPUT)
@@ -84,33 +84,35 @@ def pictures_of(question: InferRequest, served: Served, max_batch_size: int) -> 
     if question.raw is not None:
         return image_inputs.of_raw(question.raw, served.image_shape)
     tensor = image_inputs.only_input(question.inputs, served.name)
-    return image_inputs.pictures_of(tensor, served.image_shape, max_batch_size)
+    return image_inputs.images_of(tensor, served.image_shape, max_batch_size)
 
 
 async def scores_of(
-    inference: InferenceService, served: Served, pictures: Pictures, deadline: float | None, level: int
+    inference: InferenceService, served: ServedModel, images: Images, deadline: float | None, level: int
 ) -> Scores:
     """The network's scores, float32 (B, K). An error of one picture says which one it was."""
     try:
-        return await inference.infer(served, pictures, deadline=deadline, level=level)
-    except PictureFailed as failure:
+        return await inference.infer(served, images, deadline=deadline, level=level)
+    except InstanceError as failure:
         raise named(failure) from None
 
 
-def named(failure: PictureFailed) -> ServiceError:
+def named(failure: InstanceError) -> ServiceError:
     """An error that names the tensor and the element."""
     if isinstance(failure.error, PredictionFailed):
         return PredictionFailed(f"input '{image_inputs.INPUT}', element {failure.index}: {failure.error.detail}")
     return image_inputs.named(failure.error, failure.index)
 
 
-def answer_of(question: InferRequest, served: Served, wanted: tuple[Requested, ...], scores: Scores) -> Answer:
+def answer_of(
+    question: InferRequest, served: ServedModel, wanted: tuple[RequestedOutput, ...], scores: Scores
+) -> ResponseBody:
     """The response's bytes."""
     tensors = [(outputs.tensor_of(each, scores, served.task, served.classes), each.binary) for each in wanted]
     return render(served.name, str(served.version), question.id, tensors)
 
 
-def respond(answer: Answer, headers: Mapping[str, str]) -> Response:
+def respond(answer: ResponseBody, headers: Mapping[str, str]) -> Response:
     """The response: its header length is that of the JSON before compression."""
     fields = {"Content-Type": JSON}
     if answer.json_bytes is not None:

@@ -8,7 +8,7 @@ import orjson
 from app.oip import outputs
 from app.oip.image_inputs import INPUT
 from app.oip.table_inputs import INPUT as ROWS
-from app.services.prediction.version_cache import Served
+from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
 
 PLATFORM = "pytorch_safetensors"
@@ -31,7 +31,7 @@ def of_server(version: str) -> dict[str, Any]:
     return {"name": "candela", "version": version, "extensions": EXTENSIONS}
 
 
-def of_model(model: Served, versions: Iterable[int]) -> dict[str, Any]:
+def of_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
     """The answer of `GET /v2/models/{model}`; -1 is the batch."""
     return {
         "name": model.name,
@@ -45,7 +45,7 @@ def of_model(model: Served, versions: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
+def config_of(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
     """The answer of `GET /v2/models/{model}/config`, in the names of Triton's ModelConfig as JSON."""
     return {
         "name": model.name,
@@ -71,18 +71,18 @@ def config_of(model: Served, max_batch_size: int) -> dict[str, Any]:
     }
 
 
-def _input_of(model: Served) -> dict[str, Any]:
+def _input_of(model: ServedModel) -> dict[str, Any]:
     if model.table is not None:
         return {"name": ROWS, "datatype": "FP32", "shape": [-1, *model.table.sample_shape]}
     return {"name": INPUT, "datatype": "UINT8", "shape": [-1, *_channels_last(model)]}
 
 
-def _configured_input(model: Served) -> dict[str, Any]:
+def _configured_input(model: ServedModel) -> dict[str, Any]:
     known = _input_of(model)
     form = "FORMAT_NHWC" if model.table is None else "FORMAT_NONE"
     return {"name": known["name"], "data_type": f"TYPE_{known['datatype']}", "format": form, "dims": known["shape"][1:]}
 
 
-def _channels_last(model: Served) -> tuple[int, int, int]:
+def _channels_last(model: ServedModel) -> tuple[int, int, int]:
     channels, height, width = model.image_shape
     return height, width, channels

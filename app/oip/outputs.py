@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BYTES
-from app.oip.errors import Refused
-from app.oip.requests import InferRequest, Requested
+from app.oip.errors import InvalidInferRequest
+from app.oip.requests import InferRequest, RequestedOutput
 from app.oip.tensors import Tensor
 from app.services.prediction.inference import Scores
 from app.services.prediction.predictions import probabilities
@@ -20,7 +20,7 @@ def names(task: str) -> tuple[str, ...]:
     return (VALUES,) if task == "regression" else (PROBABILITIES, LOGITS)
 
 
-def check_wanted(request: InferRequest, task: str, model: str) -> tuple[Requested, ...]:
+def check_wanted(request: InferRequest, task: str, model: str) -> tuple[RequestedOutput, ...]:
     """The outputs to answer with: those asked for, or all.
 
     Raises:
@@ -28,14 +28,16 @@ def check_wanted(request: InferRequest, task: str, model: str) -> tuple[Requeste
     """
     known = names(task)
     if request.outputs is None:
-        return tuple(Requested(name, request.binary_output) for name in known)
+        return tuple(RequestedOutput(name, request.binary_output) for name in known)
     for wanted in request.outputs:
         if wanted.name not in known:
-            raise Refused(f"unexpected output '{wanted.name}': model '{model}' has {', '.join(map(repr, known))}")
+            raise InvalidInferRequest(
+                f"unexpected output '{wanted.name}': model '{model}' has {', '.join(map(repr, known))}"
+            )
     return request.outputs
 
 
-def tensor_of(wanted: Requested, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
+def tensor_of(wanted: RequestedOutput, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
     """One output: scores of shape (B, K) as they are, as probabilities, or as the best classes."""
     values = scores
     if wanted.name == PROBABILITIES:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from app.oip.errors import NotSupported, Refused
+from app.oip.errors import InvalidInferRequest, NotSupported
 from app.oip.tensors import Tensor, check_datatype, check_shape, from_bytes, from_json
 
 MAX_ID = 1024
@@ -16,7 +16,7 @@ Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Requested:
+class RequestedOutput:
     """An output that was asked for; `num_classes` of 0 asks for the tensor itself."""
 
     name: str
@@ -31,7 +31,7 @@ class InferRequest:
     id: str | None = None
     inputs: tuple[Tensor, ...] = ()
     raw: bytes | None = None
-    outputs: tuple[Requested, ...] | None = None
+    outputs: tuple[RequestedOutput, ...] | None = None
     binary_output: bool = False
     timeout_us: int = 0
     priority: int = 0
@@ -70,9 +70,11 @@ def _header_length(header: str | None, available: int) -> int:
     if header is None:
         return available
     if not (header.isascii() and header.isdigit()) or len(header) > 12:
-        raise Refused(f"Inference-Header-Content-Length should be a number of bytes, not {header!r:.40}")
+        raise InvalidInferRequest(f"Inference-Header-Content-Length should be a number of bytes, not {header!r:.40}")
     if int(header) > available:
-        raise Refused(f"Inference-Header-Content-Length is {int(header)}, but the body has {available} bytes")
+        raise InvalidInferRequest(
+            f"Inference-Header-Content-Length is {int(header)}, but the body has {available} bytes"
+        )
     return int(header)
 
 
@@ -80,9 +82,9 @@ def _read(text: memoryview) -> Mapping[str, Any]:
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise Refused(f"the request is not JSON: {error}; {HINT}") from None
+        raise InvalidInferRequest(f"the request is not JSON: {error}; {HINT}") from None
     if not isinstance(message, dict):
-        raise Refused("the request should be a JSON object")
+        raise InvalidInferRequest("the request should be a JSON object")
     return message
 
 
@@ -90,15 +92,15 @@ def _objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     found = message.get(key)
     found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(member, dict) for member in found):
-        raise Refused(f"'{key}' should be a list of objects")
+        raise InvalidInferRequest(f"'{key}' should be a list of objects")
     if len(found) > MAX_TENSORS:
-        raise Refused(f"'{key}' has {len(found)} members; at most {MAX_TENSORS} are read")
+        raise InvalidInferRequest(f"'{key}' has {len(found)} members; at most {MAX_TENSORS} are read")
     names = [member.get("name") for member in found]
     for name in names:
         if not isinstance(name, str) or not name:
-            raise Refused(f"every one of '{key}' needs a name")
+            raise InvalidInferRequest(f"every one of '{key}' needs a name")
         if names.count(name) > 1:
-            raise Refused(f"'{key}' has '{name:.64}' twice")
+            raise InvalidInferRequest(f"'{key}' has '{name:.64}' twice")
     return found
 
 
@@ -109,7 +111,7 @@ def _inputs(found: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor,
         tensors.append(tensor)
         at += used
     if at != len(binary):
-        raise Refused(f"the body has {len(binary) - at} bytes behind the last input")
+        raise InvalidInferRequest(f"the body has {len(binary) - at} bytes behind the last input")
     return tuple(tensors)
 
 
@@ -121,26 +123,28 @@ def _input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
         raise NotSupported(f"input '{name}' lies in shared memory, which is not supported; send it in the request")
     content = found.get("data")  # null is none: KServe's client writes it beside the size of a batch of none
     if (content is not None) == ("binary_data_size" in parameters):
-        raise Refused(f"input '{name}' needs either 'data' or the parameter 'binary_data_size'")
+        raise InvalidInferRequest(f"input '{name}' needs either 'data' or the parameter 'binary_data_size'")
     if content is not None:
         return Tensor(name, datatype, from_json(name, datatype, shape, content), parameters, from_json=True), 0
     size = _count(parameters, "binary_data_size", f"input '{name}'")
     if size > len(binary):
-        raise Refused(f"input '{name}' is said to have {size} bytes, but the body has only {len(binary)} left for it")
+        raise InvalidInferRequest(
+            f"input '{name}' is said to have {size} bytes, but the body has only {len(binary)} left for it"
+        )
     return Tensor(name, datatype, from_bytes(name, datatype, shape, binary[:size]), parameters), size
 
 
-def _outputs(found: list[Mapping[str, Any]], *, default: bool) -> tuple[Requested, ...] | None:
+def _outputs(found: list[Mapping[str, Any]], *, default: bool) -> tuple[RequestedOutput, ...] | None:
     return tuple(_output(each, default=default) for each in found) or None
 
 
-def _output(found: Mapping[str, Any], *, default: bool) -> Requested:
+def _output(found: Mapping[str, Any], *, default: bool) -> RequestedOutput:
     name = found["name"][:64]
     parameters = _parameters(found, f"output '{name}'")
     if "shared_memory_region" in parameters:
         raise NotSupported(f"output '{name}' is to lie in shared memory, which is not supported")
     binary = _flag(parameters, "binary_data", f"output '{name}'", default=default)
-    return Requested(name, binary, _count(parameters, "classification", f"output '{name}'"))
+    return RequestedOutput(name, binary, _count(parameters, "classification", f"output '{name}'"))
 
 
 def _parameters(found: Mapping[str, Any], where: str) -> Parameters:
@@ -149,7 +153,7 @@ def _parameters(found: Mapping[str, Any], where: str) -> Parameters:
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise Refused(f"the parameters of {where} should be an object")
+        raise InvalidInferRequest(f"the parameters of {where} should be an object")
     return parameters
 
 
@@ -158,7 +162,7 @@ def _count(parameters: Parameters, key: str, where: str) -> int:
     if value is None:
         return 0
     if type(value) is not int or not 0 <= value < 2**63:
-        raise Refused(f"the parameter '{key}' of {where} should be an integer of at least 0")
+        raise InvalidInferRequest(f"the parameter '{key}' of {where} should be an integer of at least 0")
     return value
 
 
@@ -167,7 +171,7 @@ def _flag(parameters: Parameters, key: str, where: str, *, default: bool = False
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise Refused(f"the parameter '{key}' of {where} should be true or false")
+        raise InvalidInferRequest(f"the parameter '{key}' of {where} should be true or false")
     return value
 
 
@@ -175,5 +179,5 @@ def _id(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_ID:
-        raise Refused(f"'id' should be a string of at most {MAX_ID} characters")
+        raise InvalidInferRequest(f"'id' should be a string of at most {MAX_ID} characters")
     return value

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor, to_bytes, to_json
 
 
-class Answer(NamedTuple):
+class ResponseBody(NamedTuple):
     """`json_bytes` is None where all of the body is JSON, else the length of its JSON: the rest is binary."""
 
     body: bytes
     json_bytes: int | None
 
 
-def render(model: str, version: str, request_id: str | None, outputs: Iterable[tuple[Tensor, bool]]) -> Answer:
+def render(model: str, version: str, request_id: str | None, outputs: Iterable[tuple[Tensor, bool]]) -> ResponseBody:
     """The response.
 
     Args:
@@ -48,10 +48,12 @@ def render(model: str, version: str, request_id: str | None, outputs: Iterable[t
         message["id"] = request_id
     text = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
     # As Triton does: binary outputs without a byte leave the answer plain JSON.
-    return Answer(text + binary, len(text)) if binary else Answer(text, None)
+    return ResponseBody(text + binary, len(text)) if binary else ResponseBody(text, None)
 
 
 def _finite(tensor: Tensor) -> Any:  # noqa: ANN401 - what orjson writes
     if tensor.values.dtype.kind == "f" and not np.isfinite(tensor.values).all():
-        raise Refused(f"output '{tensor.name}' is not finite, which JSON cannot say; ask for it as binary data")
+        raise InvalidInferRequest(
+            f"output '{tensor.name}' is not finite, which JSON cannot say; ask for it as binary data"
+        )
     return to_json(tensor.values, tensor.datatype)

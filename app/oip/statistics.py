@@ -3,23 +3,23 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.services.prediction.version_cache import Served
-from app.serving.statistics import Duration, Tally
+from app.services.prediction.version_cache import ServedModel
+from app.serving.statistics import InferenceStatistics, StatisticDuration
 
 
-def of_models(known: Iterable[tuple[Served, Tally, Mapping[str, int]]]) -> dict[str, Any]:
+def of_models(known: Iterable[tuple[ServedModel, InferenceStatistics, Mapping[str, int]]]) -> dict[str, Any]:
     """The answer of `GET /v2/models/stats`."""
     return {"model_stats": [of_model(*each) for each in known]}
 
 
-def of_model(served: Served, tally: Tally, num_bytes: Mapping[str, int]) -> dict[str, Any]:
+def of_model(served: ServedModel, tally: InferenceStatistics, num_bytes: Mapping[str, int]) -> dict[str, Any]:
     """One version, and what it takes in memory, by device.
 
     `inference_count / execution_count` is the mean size of a batch; what is not measured counts 0.
     """
     batches = tally.batches()
-    computed = sum((duration for _, duration in batches), Duration())
-    unmeasured = Duration()._asdict()
+    computed = sum((duration for _, duration in batches), StatisticDuration())
+    unmeasured = StatisticDuration()._asdict()
     return {
         "name": served.name,
         "version": str(served.version),

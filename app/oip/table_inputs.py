@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BYTES
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor
 from core.datasets.columns import LARGEST, UNKNOWN, Table
 from core.errors import InvalidRow
@@ -25,7 +25,7 @@ def rows_of(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.flo
     """
     wanted = [-1, *table.sample_shape]
     if tensor.shape[1:] != table.sample_shape or tensor.values.dtype.kind not in "iuf":
-        raise Refused(
+        raise InvalidInferRequest(
             f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes numbers of "
             f"{wanted}: {', '.join(table.names)}"
         )
@@ -51,7 +51,7 @@ def of_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> N
     columns = {tensor.name: _elements(tensor) for tensor in inputs}
     lengths = {name: len(elements) for name, elements in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise Refused(f"the columns have different numbers of rows: {lengths}")
+        raise InvalidInferRequest(f"the columns have different numbers of rows: {lengths}")
     _check_size(inputs[0], max_batch_size)
     rows = np.empty((len(next(iter(columns.values()))), len(table.columns)), np.float32)
     for index in range(len(rows)):
@@ -59,25 +59,29 @@ def of_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> N
             rows[index] = table.encode({name: elements[index] for name, elements in columns.items()})
         except InvalidRow as error:
             column = error.facts.get("column", inputs[0].name)
-            raise Refused(f"input '{column}', element {index}: {error.detail}") from None
+            raise InvalidInferRequest(f"input '{column}', element {index}: {error.detail}") from None
     return rows
 
 
 def _elements(tensor: Tensor) -> list[Any]:
     if tensor.shape[1:] not in ((), (1,)):
-        raise Refused(f"input '{tensor.name}' is of shape {list(tensor.shape)}; a column is [-1] or [-1, 1]")
+        raise InvalidInferRequest(
+            f"input '{tensor.name}' is of shape {list(tensor.shape)}; a column is [-1] or [-1, 1]"
+        )
     elements: list[Any] = tensor.values.ravel().tolist()
     if tensor.datatype != BYTES:
         return elements
     try:
         return [element.decode() for element in elements]
     except UnicodeDecodeError:
-        raise Refused(f"input '{tensor.name}' holds text that is not UTF-8") from None
+        raise InvalidInferRequest(f"input '{tensor.name}' holds text that is not UTF-8") from None
 
 
 def _check_size(tensor: Tensor, max_batch_size: int) -> None:
     if tensor.shape[0] > max_batch_size:
-        raise Refused(f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken")
+        raise InvalidInferRequest(
+            f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
+        )
 
 
 def _check(tensor: str, name: str, values: NDArray[np.float64], cardinality: int, table: Table) -> None:
@@ -89,4 +93,4 @@ def _check(tensor: str, name: str, values: NDArray[np.float64], cardinality: int
         is_good = (np.abs(values) <= LARGEST) | (np.isnan(values) & may_miss)
         reason = f"holds finite numbers{', or NaN for one that is missing' * may_miss}"
     if not is_good.all():
-        raise Refused(f"input '{tensor}': column '{name}' {reason}")
+        raise InvalidInferRequest(f"input '{tensor}': column '{name}' {reason}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY, bits_of, float32_of
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
@@ -45,17 +45,17 @@ def check_datatype(name: str, datatype: object) -> str:
     """Raise Refused where the protocol has no such datatype."""
     if isinstance(datatype, str) and datatype in NUMPY:
         return datatype
-    raise Refused(f"input '{name}' has the unknown datatype {datatype!r:.40}; known: {', '.join(NUMPY)}")
+    raise InvalidInferRequest(f"input '{name}' has the unknown datatype {datatype!r:.40}; known: {', '.join(NUMPY)}")
 
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
     """Raise Refused where `shape` is no list of sizes."""
     if not isinstance(shape, list) or not shape or len(shape) > MAX_AXES:
-        raise Refused(f"input '{name}' needs a shape: a list of 1 to {MAX_AXES} sizes")
+        raise InvalidInferRequest(f"input '{name}' needs a shape: a list of 1 to {MAX_AXES} sizes")
     if not all(type(size) is int and size >= 0 for size in shape):
-        raise Refused(f"input '{name}' has a shape with a size that is no integer of at least 0")
+        raise InvalidInferRequest(f"input '{name}' has a shape with a size that is no integer of at least 0")
     if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy has limits even where an axis is empty
-        raise Refused(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
+        raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
 
@@ -69,7 +69,7 @@ def from_bytes(name: str, datatype: str, shape: tuple[int, ...], body: memoryvie
         return _split(name, shape, body)
     expected = math.prod(shape) * NUMPY[datatype].itemsize
     if len(body) != expected:
-        raise Refused(
+        raise InvalidInferRequest(
             f"input '{name}' got {len(body)} bytes, but {datatype} of shape {list(shape)} takes {expected} bytes"
         )
     values = np.frombuffer(body, NUMPY[datatype]).reshape(shape)
@@ -92,13 +92,13 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object)
         Refused: another number or type of elements, or a datatype that JSON does not carry.
     """
     if datatype in NOT_IN_JSON:
-        raise Refused(f"input '{name}' is {datatype}, which JSON does not carry; send it as binary data")
+        raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON does not carry; send it as binary data")
     elements = _flat(name, shape, content)
     dtype = NUMPY[datatype]
     strange = set(map(type, elements)) - _JSON_TYPES[dtype.kind]
     if strange:
         names = ", ".join(sorted(kind.__name__ for kind in strange))
-        raise Refused(f"input '{name}' holds elements that are no {datatype}: {names}")
+        raise InvalidInferRequest(f"input '{name}' holds elements that are no {datatype}: {names}")
     if datatype == BYTES:
         return _objects([element.encode("utf-8", "surrogatepass") for element in elements], shape)
     return _numbers(name, datatype, elements).reshape(shape)
@@ -116,15 +116,17 @@ def _split(name: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
     elements: list[bytes] = []
     while at < len(body):
         if len(elements) == expected:
-            raise Refused(f"input '{name}' has {len(body) - at} bytes behind its {expected} elements")
+            raise InvalidInferRequest(f"input '{name}' has {len(body) - at} bytes behind its {expected} elements")
         start = at + LENGTH.size
         end = start + LENGTH.unpack_from(body, at)[0] if start <= len(body) else math.inf
         if end > len(body):
-            raise Refused(f"input '{name}' ends within element {len(elements)}")
+            raise InvalidInferRequest(f"input '{name}' ends within element {len(elements)}")
         elements.append(bytes(body[start : int(end)]))
         at = int(end)
     if len(elements) != expected:
-        raise Refused(f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {expected}")
+        raise InvalidInferRequest(
+            f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {expected}"
+        )
     return _objects(elements, shape)
 
 
@@ -136,23 +138,27 @@ def _objects(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
 
 def _flat(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
     if not isinstance(content, list):
-        raise Refused(f"the data of input '{name}' should be a list")
+        raise InvalidInferRequest(f"the data of input '{name}' should be a list")
     elements, nested = content, bool(content) and isinstance(content[0], list)
     for axis, size in enumerate(shape[1:], start=1) if nested else ():
         if not all(isinstance(row, list) and len(row) == size for row in elements):
-            raise Refused(f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} should have {size}")
+            raise InvalidInferRequest(
+                f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} should have {size}"
+            )
         elements = list(chain.from_iterable(elements))
     if len(elements) != math.prod(shape):
-        raise Refused(f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {math.prod(shape)}")
+        raise InvalidInferRequest(
+            f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {math.prod(shape)}"
+        )
     return elements
 
 
 def _numbers(name: str, datatype: str, elements: list[Any]) -> NDArray[Any]:
     dtype = NUMPY[datatype]
     if dtype.kind == "b" and not set(elements) <= {0, 1}:
-        raise Refused(f"input '{name}' is BOOL and holds a number other than 0 and 1")
+        raise InvalidInferRequest(f"input '{name}' is BOOL and holds a number other than 0 and 1")
     try:
         with np.errstate(over="ignore"):  # too large for FP32 is infinite, and refused as such where it matters
             return np.array(elements, dtype)
     except OverflowError:
-        raise Refused(f"input '{name}' holds a number that {datatype} has no room for") from None
+        raise InvalidInferRequest(f"input '{name}' holds a number that {datatype} has no room for") from None

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from app.problems.response import problem
+from app.problems.response import problem_response
 from app.problems.validation import InvalidJson, explain_request
 from core import errors
 from core.db.session import is_unavailable
@@ -25,8 +25,8 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.InvalidSpec: 422,
-    errors.InvalidPicture: 422,
-    errors.UnsupportedPicture: 415,
+    errors.InvalidImage: 422,
+    errors.UnsupportedImage: 415,
     errors.TooLarge: 413,
     errors.Unauthorized: 401,
     errors.TooManyRequests: 429,
@@ -64,7 +64,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _bug)
 
 
-def explain(request: Request, error: Exception) -> Response | None:
+def to_response(request: Request, error: Exception) -> Response | None:
     """The answer to an error, as an application with these handlers gives it; None for a bug."""
     handler = next((HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS), None)
     return None if handler is None else handler(request, error)
@@ -79,7 +79,9 @@ def _service_error(request: Request, error: Exception) -> Response:
     if "Retry-After" in headers:
         facts.pop("retry_after_s", None)
     pairs = error.errors if isinstance(error, errors.InvalidSpec) else []
-    return problem(request, status, error.slug, error.title, error.detail, errors=pairs, facts=facts, headers=headers)
+    return problem_response(
+        request, status, error.slug, error.title, error.detail, errors=pairs, facts=facts, headers=headers
+    )
 
 
 def _headers_of(error: errors.ServiceError) -> dict[str, str]:
@@ -96,7 +98,7 @@ def _invalid_request(request: Request, error: Exception) -> Response:
     error = cast("RequestValidationError", error)
     status, slug, detail, pairs = explain_request(request, error)
     title = "The request is not of the documented form" if status == 422 else "The request cannot be read"
-    return problem(request, status, slug, title, detail, errors=pairs)
+    return problem_response(request, status, slug, title, detail, errors=pairs)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -110,7 +112,7 @@ def _http_error(request: Request, error: Exception) -> Response:
     elif error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
         detail = "There is nothing at this path."
     pairs = [(error.pointer, detail)] if isinstance(error, InvalidJson) else []
-    return problem(request, error.status_code, slug, title, detail, errors=pairs, headers=headers)
+    return problem_response(request, error.status_code, slug, title, detail, errors=pairs, headers=headers)
 
 
 def allowed_methods(request: Request) -> list[str]:
@@ -145,4 +147,6 @@ def _bug(request: Request, error: Exception) -> Response:
     detail = f"A bug of ours, logged as request {request_id}."
     bug = errors.ServiceError
     headers = {"X-Request-ID": request_id} if request_id else {}
-    return problem(request, 500, bug.slug, bug.title, detail, facts={"request_id": request_id}, headers=headers)
+    return problem_response(
+        request, 500, bug.slug, bug.title, detail, facts={"request_id": request_id}, headers=headers
+    )

@@ -27,7 +27,7 @@ class OipError(ProblemResponse):
     media_type = "application/json"
 
 
-def problem(
+def problem_response(
     request: Request,
     status: int,
     slug: str,

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from core.spec.error_pointers import because, explain
+from core.spec.error_pointers import format_reason, to_pointers
 
 
 class InvalidJson(HTTPException):
@@ -28,10 +28,10 @@ def explain_request(request: Request, error: RequestValidationError) -> Explaine
     if any(entry["type"] == "json_invalid" for entry in found):
         return 400, "malformed-request", "The body is not JSON.", []
     body = [entry for entry in found if entry["loc"][0] == "body"]
-    pairs = explain(
+    pairs = to_pointers(
         [{**entry, "loc": entry["loc"][1:]} for entry in body], getattr(error, "schema", None) or _body_schema(request)
     )
-    pairs += [(_parameter(entry["loc"]), because(entry)) for entry in found if entry["loc"][0] != "body"]
+    pairs += [(_parameter(entry["loc"]), format_reason(entry)) for entry in found if entry["loc"][0] != "body"]
     return 422, "invalid-request", _detail(pairs), pairs
 
 

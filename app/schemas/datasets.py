@@ -113,7 +113,7 @@ class UnreadableOut(BaseModel):
     reason: str
 
 
-class PictureOut(BaseModel):
+class ImageOut(BaseModel):
     """A picture by its split and its name in the archive."""
 
     split: str
@@ -124,7 +124,7 @@ class GroupsOut(BaseModel):
     """Groups of pictures whose pixels are all equal; at most 100 are listed."""
 
     num_groups: int
-    items: list[list[PictureOut]]
+    items: list[list[ImageOut]]
 
 
 class SizeOut(BaseModel):

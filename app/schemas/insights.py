@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from app.schemas.predictions import PictureFailedOut
+from app.schemas.predictions import ImageFailedOut
 
 
 class VersionRefOut(BaseModel):
@@ -22,7 +22,7 @@ class EmbeddingsOut(BaseModel):
     """One vector a picture, in the order they were sent."""
 
     model: VersionRefOut
-    embeddings: list[EmbeddingOut | PictureFailedOut]
+    embeddings: list[EmbeddingOut | ImageFailedOut]
 
 
 class ExplanationOut(BaseModel):

@@ -112,7 +112,7 @@ class JobOut(JobSummaryOut):
     )
 
     @classmethod
-    def whole(
+    def from_view(
         cls,
         job: JobRow,
         transitions: Sequence[Event],

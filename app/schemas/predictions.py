@@ -93,17 +93,17 @@ class ValuesOut(BaseModel):
     values: list[float]
 
 
-class PictureErrorOut(BaseModel):
+class ImageErrorOut(BaseModel):
     """What is wrong with one picture of several."""
 
     code: str = Field(description="The slug of a problem: `/problems/<code>`.")
     detail: str
 
 
-class PictureFailedOut(BaseModel):
+class ImageFailedOut(BaseModel):
     """A picture that could not be answered; the others were."""
 
-    error: PictureErrorOut
+    error: ImageErrorOut
 
 
 class ModelRefOut(BaseModel):
@@ -128,11 +128,11 @@ class CheckpointPredictionsOut(BaseModel):
     """One prediction a picture by a checkpoint, in the order they were sent."""
 
     checkpoint: CheckpointRefOut
-    predictions: list[ClassifiedOut | ValuesOut | PictureFailedOut]
+    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut]
 
 
 class PredictionsOut(BaseModel):
     """One prediction a picture, in the order they were sent."""
 
     model: ModelRefOut
-    predictions: list[ClassifiedOut | ValuesOut | PictureFailedOut]
+    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut]

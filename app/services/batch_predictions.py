@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
-from app.services.validation.resolve import own_dataset
-from core.datasets.archives.archive import look
+from app.services.validation.resolve import training_dataset
+from core.datasets.archives.archive import inspect_upload
 from core.datasets.archives.entries import Limits
 from core.db.repos.models import ModelRepo
 from core.errors import InvalidArchive
@@ -32,13 +32,13 @@ class ArchiveService:
             InvalidSpec: the model reads no pictures.
         """
         row = self._models.resolve(ref)
-        if look(archive, self._limits) == "table":
+        if inspect_upload(archive, self._limits) == "table":
             raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
         archive_id = uuid.uuid4().hex
         spec = PredictArchiveSpec(
             kind="predict_archive",
             model=f"{row.name}@{row.version}",
-            dataset=own_dataset(row),
+            dataset=training_dataset(row),
             archive=archive_id,
             top_k=top_k,
             batch_size=batch_size,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.orm import Session
 
-from app.services.validation.training import Pinned, options_of
+from app.services.validation.training import PinnedDataset, options_of
 from core.datasets import builtin
 from core.datasets.archives.entries import Limits
 from core.datasets.definition import BuiltIn, DatasetFacts
@@ -39,7 +39,7 @@ VERSION = "/dataset/version"
 class PinnedVersion(NamedTuple):
     """A dataset for a job, and the row that the job will refer to."""
 
-    dataset: Pinned
+    dataset: PinnedDataset
     version_id: str
 
 
@@ -77,7 +77,7 @@ class DatasetService:
 
     # ---- for jobs
 
-    def look(self, spec: DatasetSpec) -> Pinned:
+    def resolve(self, spec: DatasetSpec) -> PinnedDataset:
         """The dataset as a job would find it; nothing is stored.
 
         Raises:
@@ -88,22 +88,22 @@ class DatasetService:
             uploaded = self._uploaded(spec)
             if uploaded.state is not DatasetState.READY:
                 raise not_ready(uploaded)
-            return Pinned(uploaded.version, {}, facts_of(uploaded))
+            return PinnedDataset(uploaded.version, {}, facts_of(uploaded))
         entry, options, row = self._built_in(spec)
         if row is not None and row.state is DatasetState.READY:
-            return Pinned(row.version, options, facts_of(row))
+            return PinnedDataset(row.version, options, facts_of(row))
         facts = self._facts(entry, options)
-        return Pinned(row.version if row else self._versions.next_version(spec.name), options, facts)
+        return PinnedDataset(row.version if row else self._versions.next_version(spec.name), options, facts)
 
     def pin(self, spec: DatasetSpec) -> PinnedVersion:
         """As `look`; the import of a built-in dataset begins unless it was made before. A job may wait for it."""
-        pinned = self.look(spec)
+        pinned = self.resolve(spec)
         if spec.name not in builtin.names():
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
         row = self.ensure_builtin(spec.name, pinned.options)
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
-    def awaited(self, spec: DatasetSpec) -> DatasetVersionRow | None:
+    def pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
         """The version that a job for `spec` must wait for before it can be checked: an upload under import."""
         if spec.name in builtin.names():
             return None

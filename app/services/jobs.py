@@ -19,7 +19,7 @@ from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.outbox import OutboxRepo
-from core.db.repos.placement import Offer
+from core.db.repos.placement import WorkerCapacity
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
@@ -28,7 +28,7 @@ from core.events import Event
 from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
 from core.spec import ANY_JOB, AnyJobSpec
-from core.spec.error_pointers import explain
+from core.spec.error_pointers import to_pointers
 from core.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -95,11 +95,11 @@ class JobService:
             raise IdempotencyMismatch(f"The key stood for job {known.job_id}, asked for with another body.")
         return self.show(known.job_id)
 
-    def dry_run(self, spec: AnyJobSpec) -> training.Resolved:
+    def dry_run(self, spec: AnyJobSpec) -> training.ResolvedSpec:
         """What the job would be; nothing is stored."""
-        return self._resolve(spec, self._datasets.look(spec.dataset))
+        return self._resolve(spec, self._datasets.resolve(spec.dataset))
 
-    def page(
+    def list_jobs(
         self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
     ) -> tuple[list[JobRow], str | None]:
         return self._jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
@@ -111,7 +111,7 @@ class JobService:
             return JobView(job, transitions, None, None)
         version = DatasetRepo(self._session).get(job.dataset_version_id)
         awaited = version if version.state is IMPORTING else None
-        return JobView(job, transitions, position, awaited, capacity.why_waiting(job.spec, self._offers()))
+        return JobView(job, transitions, position, awaited, capacity.pending_reason(job.spec, self._offers()))
 
     def stop(self, job_id: str, wish: StopRequest) -> JobView:
         """Cancel, pause, or finish after this epoch; Conflict where the state or the kind does not allow it."""
@@ -125,7 +125,7 @@ class JobService:
         self._jobs.kill(job_id)
         return self.show(job_id)
 
-    def prioritise(self, job_id: str, priority: int) -> JobView:
+    def set_priority(self, job_id: str, priority: int) -> JobView:
         """Change the job's place in the queue."""
         self._jobs.set_priority(job_id, priority)
         return self.show(job_id)
@@ -142,7 +142,7 @@ class JobService:
         _need_training(job, "extended")
         made = int(job.progress.get("epoch") or job.spec["epochs"])
         total = made + epochs
-        spec = validated({**job.spec, "epochs": total})
+        spec = parse_job_spec({**job.spec, "epochs": total})
         self._jobs.extend(job_id, spec.model_dump(mode="json"))
         self._send(job_id)
         return self.show(job_id)
@@ -152,7 +152,7 @@ class JobService:
         job = self._jobs.get(job_id)
         known = kinds.fields(str(changes.get("kind", job.kind)))  # another kind takes what it shares with this one
         old = {key: value for key, value in job.spec.items() if key != "name" and key in known}
-        return self.submit(validated(merged(old, changes)), parent_id=job_id)
+        return self.submit(parse_job_spec(json_merge_patch(old, changes)), parent_id=job_id)
 
     def delete(self, job_id: str) -> None:
         """Delete a finished job, all it told and its checkpoints; the models it left stay."""
@@ -169,18 +169,18 @@ class JobService:
                 resolved = self.dry_run(ANY_JOB.validate_python(job.spec))
             except InvalidSpec as error:
                 errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
-                self._jobs.refuse(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
+                self._jobs.fail_invalid(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
-                resume_from.copy_records(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
+                resume_from.copy_metrics(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
                 self._send(job_id)
 
-    def _resolve(self, spec: AnyJobSpec, dataset: training.Pinned) -> training.Resolved:
-        named, model = kinds.named_model(spec), None
+    def _resolve(self, spec: AnyJobSpec, dataset: training.PinnedDataset) -> training.ResolvedSpec:
+        named, model = kinds.referenced_model(spec), None
         if named is not None:
             at, ref = named
             try:
-                model = kinds.Registered.of(ModelRepo(self._session).resolve(ref))
+                model = kinds.RegisteredModel.of(ModelRepo(self._session).resolve(ref))
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
         begun = resume_from.find(self._session, spec)
@@ -189,15 +189,15 @@ class JobService:
         return resolved
 
     def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
-        awaited = self._datasets.awaited(spec.dataset)
+        awaited = self._datasets.pending_import(spec.dataset)
         if awaited is not None:
-            return self._store(kinds.provisional(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
+            return self._store(kinds.provisional_spec(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin(spec.dataset)
         resolved = self._resolve(spec, pinned.dataset)
         view = self._store(
             resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
         )
-        resume_from.copy_records(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
+        resume_from.copy_metrics(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
         return view
 
     def _store(
@@ -232,8 +232,8 @@ class JobService:
     def _devices(self) -> frozenset[str]:
         return frozenset(name for worker in self._workers() for name in device_names(worker))
 
-    def _offers(self) -> list[Offer]:
-        return capacity.offers(self._workers())
+    def _offers(self) -> list[WorkerCapacity]:
+        return capacity.worker_capacities(self._workers())
 
     def _workers(self) -> list[WorkerRow]:
         return WorkerRepo(self._session).alive(self._worker_silence_s)
@@ -257,16 +257,16 @@ def fingerprint(spec: AnyJobSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def validated(document: Mapping[str, Any]) -> AnyJobSpec:
+def parse_job_spec(document: Mapping[str, Any]) -> AnyJobSpec:
     """Raises InvalidSpec where the document is no spec."""
     try:
         return ANY_JOB.validate_python(dict(document))
     except ValidationError as error:
-        pairs = explain(error.errors(include_input=False), ANY_JOB.json_schema())
+        pairs = to_pointers(error.errors(include_input=False), ANY_JOB.json_schema())
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 
-def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def json_merge_patch(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """RFC 7396, but a part that changes its kind (`name`) takes none of the old kind's options with it."""
     result = dict(old)
     for key, change in changes.items():
@@ -275,7 +275,7 @@ def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         if change is None:
             result.pop(key, None)
         elif same_kind:
-            result[key] = merged(before or {}, change)
+            result[key] = json_merge_patch(before or {}, change)
         else:
             result[key] = change
     return result

@@ -12,7 +12,7 @@ _EVERY_S = 0.5
 
 
 @asynccontextmanager
-async def waiting(look: Callable[[], None], *, every_s: float = _EVERY_S) -> AsyncIterator[None]:
+async def run_periodically(look: Callable[[], None], *, every_s: float = _EVERY_S) -> AsyncIterator[None]:
     """Call `look` in a thread until the context ends. Several processes may do so at once, it does no harm."""
     closed = threading.Event()
     thread = threading.Thread(target=_repeat, args=(look, closed, every_s), name="waiting", daemon=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from app.serving.backend import Networks
+from app.serving.backend import ModelBackend
 from core.db.schema import check_schema
 from core.db.session import SessionFactory
 from core.errors import ConfigurationError, ServiceError, Unavailable
@@ -68,7 +68,7 @@ def _started(check: Check) -> Future[None]:
     return future
 
 
-def checks_of(sessions: SessionFactory, storage: Storage, queue: Queue, networks: Networks) -> Mapping[str, Check]:
+def checks_of(sessions: SessionFactory, storage: Storage, queue: Queue, networks: ModelBackend) -> Mapping[str, Check]:
     """A check for every part."""
     engine: Any = sessions.kw["bind"]
     return {

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
-from core.db.repos.jobs import JobRepo, answer_key
+from core.db.repos.jobs import JobRepo, result_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
@@ -26,7 +26,7 @@ class StoredFile(NamedTuple):
     name: str
 
 
-class LeftFile(NamedTuple):
+class ArtifactFile(NamedTuple):
     """A file that a job left, with its media type."""
 
     name: str
@@ -70,14 +70,14 @@ class ResultService:
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
-    def artifacts(self, job_id: str) -> list[LeftFile]:
+    def artifacts(self, job_id: str) -> list[ArtifactFile]:
         """What its callbacks left and the files of its result, by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).all(job_id)
-        left = [LeftFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
+        left = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
         for name, file in _files(job).items():
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            left.append(LeftFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
+            left.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
         return sorted(left)
 
     def artifact(self, job_id: str, name: str) -> StoredFile:
@@ -104,7 +104,7 @@ class ResultService:
         if name not in files:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
-        folder = self._storage.fetch(answer_key(job), {name: sha256})
+        folder = self._storage.fetch(result_key(job), {name: sha256})
         return StoredFile(folder / name, sha256, f"{job.name}-{name}")
 
     def _require(self, job_id: str) -> None:

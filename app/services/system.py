@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.serving.backend import Networks
+from app.serving.backend import ModelBackend
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
 from core.jobs import JobState
@@ -49,7 +49,7 @@ class SystemService:
     """
 
     def __init__(
-        self, session: Session, networks: Networks, *, worker_silence_s: float, canary_silence_s: float
+        self, session: Session, networks: ModelBackend, *, worker_silence_s: float, canary_silence_s: float
     ) -> None:
         self._session = session
         self._networks = networks

@@ -16,7 +16,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @asynccontextmanager
-async def received(storage: Storage, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
+async def save_upload(storage: Storage, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
     """The whole upload as a file in a scratch folder that is gone afterwards, also when the client goes away.
 
     Raises:

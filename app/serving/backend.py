@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from app.inference.protocol import ENOUGH_S
-from app.inference.types import DEFAULT_LEVEL, BatchFacts
+from app.inference.protocol import TARGET_LATENCY_S
+from app.inference.types import DEFAULT_LEVEL, BatchStats
 from app.serving.types import BundleRef, Outcome, Pixels
 
 
-class Loading(NamedTuple):
+class LoadOptions(NamedTuple):
     """What a network that is loaded is allowed: pictures a batch, pictures that wait, how precise it must be.
 
     `enough_s` is how quickly a picture need be computed at most, since nobody asks more quickly.
@@ -18,16 +18,16 @@ class Loading(NamedTuple):
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
-    enough_s: float = ENOUGH_S
+    enough_s: float = TARGET_LATENCY_S
 
 
-class Heard(Protocol):
+class BatchListener(Protocol):
     """Hears of every batch of a network, with the seconds that each caller who is answered by it has waited."""
 
-    def __call__(self, facts: BatchFacts, waited_s: Sequence[float], /) -> None: ...
+    def __call__(self, facts: BatchStats, waited_s: Sequence[float], /) -> None: ...
 
 
-class Network(Protocol):
+class LoadedModel(Protocol):
     """A network in memory. Used on one event loop."""
 
     @property
@@ -51,7 +51,7 @@ class Network(Protocol):
         """Sizes of batches with the seconds that they took when it was warmed up."""
 
     async def submit(
-        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
     ) -> list[Outcome]:
         """The pictures' answers in their order; callers who are cancelled, or late, cost no computing.
 
@@ -70,7 +70,7 @@ class Network(Protocol):
         """Wait until everything is answered."""
 
 
-class Summary(NamedTuple):
+class ArchitectureSummary(NamedTuple):
     """What an architecture comes to: `options` with every default filled in."""
 
     options: dict[str, Any]
@@ -79,7 +79,7 @@ class Summary(NamedTuple):
     parameter_names: tuple[str, ...]
 
 
-class Unbuildable(Exception):
+class InvalidArchitecture(Exception):
     """No network comes of it: `errors` are pydantic's, of its options; else the reason stands at `path` in them."""
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
@@ -118,7 +118,7 @@ class Architectures(Protocol):
         shape: tuple[int, ...],
         num_outputs: int,
         cardinalities: tuple[int, ...] = (),
-    ) -> Summary:
+    ) -> ArchitectureSummary:
         """Could this network be built for samples of that shape, (C, H, W) for pictures?
 
         `cardinalities` are those of a table's columns, 0 for numbers.
@@ -129,7 +129,7 @@ class Architectures(Protocol):
         """
 
 
-class Networks(Architectures, Protocol):
+class ModelBackend(Architectures, Protocol):
     """Where networks run."""
 
     async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
@@ -144,7 +144,7 @@ class Networks(Architectures, Protocol):
     def facts(self) -> list[dict[str, Any]]:
         """What an operator may want to know, one entry a device; callable by any thread."""
 
-    def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> Network:
+    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> LoadedModel:
         """Load a bundle from a folder and warm it up; called by a thread that may wait for long.
 
         Raises:

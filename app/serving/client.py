@@ -9,48 +9,48 @@ import numpy as np
 import structlog
 
 from app.inference.protocol import (
-    Computed,
-    Frames,
-    Leave,
+    BatchResult,
+    Cancel,
+    Error,
+    FrameDecoder,
     Message,
     Predict,
-    Refused,
-    Scored,
-    Welcome,
-    answer_of,
-    error_of,
-    packed,
+    PredictResult,
+    ServerInfo,
+    decode_response,
+    encode,
+    from_error,
 )
-from app.inference.shared_memory import Arena, ArenaFull, Place
-from app.inference.types import DEFAULT_LEVEL, BatchFacts, Outcome, Pixels, late
+from app.inference.shared_memory import Block, SharedMemoryFull, SharedMemoryPool
+from app.inference.types import DEFAULT_LEVEL, BatchStats, Outcome, Pixels, deadline_exceeded
 from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 
 HOLD_S = 0.001
 
-Listener = Callable[[BatchFacts, Sequence[float]], None]
+Listener = Callable[[BatchStats, Sequence[float]], None]
 """Hears of every batch of one network, with the seconds that each caller of ours who is answered now has waited."""
 
 
 class _Waiting:
     """A caller whose pictures lie in the arena until the answer comes, even if the caller has gone."""
 
-    def __init__(self, future: "asyncio.Future[list[Outcome]]", network: int, place: Place, count: int) -> None:
+    def __init__(self, future: "asyncio.Future[list[Outcome]]", network: int, place: Block, count: int) -> None:
         self.future = future
         self.network = network
         self.place = place
         self.count = count
 
 
-class Link(asyncio.Protocol):
+class InferenceClient(asyncio.Protocol):
     """Use it on its event loop. When it is lost, so are all who wait, with `Unavailable`."""
 
-    def __init__(self, arena: Arena, lost: Callable[[], None]) -> None:
+    def __init__(self, arena: SharedMemoryPool, lost: Callable[[], None]) -> None:
         self._arena = arena
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._frames = Frames()
+        self._frames = FrameDecoder()
         self._ids = itertools.count(1)
         self._transport: asyncio.Transport | None = None
         self._asked: dict[int, asyncio.Future[Any]] = {}
@@ -59,7 +59,7 @@ class Link(asyncio.Protocol):
         self._held: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._num_asked: dict[int, int] = {}
-        self.welcome: asyncio.Future[Welcome] = self._loop.create_future()
+        self.welcome: asyncio.Future[ServerInfo] = self._loop.create_future()
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,7 +68,7 @@ class Link(asyncio.Protocol):
     def data_received(self, received: bytes) -> None:
         try:
             for frame in self._frames.feed(received):
-                self._hear(answer_of(frame))
+                self._handle(decode_response(frame))
         except Exception:  # whoever waits must hear something: all do, when the connection is given up
             log.exception("inference.not_understood")
             if self._transport is not None:
@@ -78,7 +78,7 @@ class Link(asyncio.Protocol):
         self.is_lost = True
         self._held.clear()
         self._flush()
-        away = gone()
+        away = process_unavailable()
         for future in (*self._asked.values(), *(one.future for one in self._waiting.values()), self.welcome):
             if not future.done():
                 future.set_exception(away)
@@ -92,12 +92,12 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def say(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send what nobody answers."""
         self._hold(message)
         self._flush()
 
-    async def ask(self, make: Callable[[int], Message]) -> Any:  # noqa: ANN401 - the answer that belongs to the question
+    async def request(self, make: Callable[[int], Message]) -> Any:  # noqa: ANN401 - the answer that belongs to the question
         """Send a question that is made from its id, and wait for its answer.
 
         Raises:
@@ -106,7 +106,7 @@ class Link(asyncio.Protocol):
         id = next(self._ids)
         future = self._asked[id] = self._loop.create_future()
         try:
-            self.say(make(id))
+            self.send(make(id))
             return await future
         finally:
             self._asked.pop(id, None)
@@ -122,7 +122,7 @@ class Link(asyncio.Protocol):
     async def predict(
         self,
         network: int,
-        pictures: Sequence[Pixels],
+        images: Sequence[Pixels],
         came_at: float,
         deadline: float | None,
         level: int = DEFAULT_LEVEL,
@@ -135,26 +135,26 @@ class Link(asyncio.Protocol):
             Unavailable: the process has gone.
             ServiceError: it refused.
         """
-        id, place = next(self._ids), self._place(sum(picture.nbytes for picture in pictures))
+        id, place = next(self._ids), self._place(sum(image.nbytes for image in images))
         offset, memory = place.offset, self._arena.memory
-        for picture in pictures:
+        for picture in images:
             memory[offset : offset + picture.nbytes] = picture.reshape(-1).view(np.uint8)
             offset += picture.nbytes
         future = self._loop.create_future()
-        self._waiting[id] = _Waiting(future, network, place, len(pictures))
+        self._waiting[id] = _Waiting(future, network, place, len(images))
         try:
-            self._hold(Predict(id, network, place.offset, len(pictures), came_at, deadline, level))
+            self._hold(Predict(id, network, place.offset, len(images), came_at, deadline, level))
             self._flush_when_of_use(network)
             return cast("list[Outcome]", await future)
         except asyncio.CancelledError:
             if not self.is_lost:
-                self.say(Leave(id))
+                self.send(Cancel(id))
             raise
 
     def _hold(self, message: Message) -> None:
         if self._transport is None or self.is_lost:
-            raise gone()
-        self._held.append(packed(message))
+            raise process_unavailable()
+        self._held.append(encode(message))
 
     def _flush_when_of_use(self, network: int) -> None:
         """At once for a network that is idle; one that computes could not begin: then what comes meanwhile goes along.
@@ -175,20 +175,20 @@ class Link(asyncio.Protocol):
             held, self._held = self._held, []
             self._transport.write(b"".join(held))
 
-    def _place(self, num_bytes: int) -> Place:
+    def _place(self, num_bytes: int) -> Block:
         try:
-            return self._arena.take(num_bytes)
-        except ArenaFull:
+            return self._arena.allocate(num_bytes)
+        except SharedMemoryFull:
             raise Overloaded("Too many bytes of pictures are waiting.", retry_after_s=1) from None
 
-    def _hear(self, answer: Message) -> None:
+    def _handle(self, answer: Message) -> None:
         match answer:
-            case Computed():
+            case BatchResult():
                 self._computed(answer)
-            case Welcome():
+            case ServerInfo():
                 self.welcome.set_result(answer)
-            case Refused(id=id):
-                error = error_of(answer)
+            case Error(id=id):
+                error = from_error(answer)
                 waiting = self._answered(id)
                 future: asyncio.Future[Any] | None = self._asked.get(id) if waiting is None else waiting.future
                 if future is not None and not future.done():
@@ -202,15 +202,15 @@ class Link(asyncio.Protocol):
         """Whoever asked for a prediction, whose memory is free again; None where something else was asked."""
         waiting = self._waiting.pop(id, None)
         if waiting is not None:
-            self._arena.give_back(waiting.place)
+            self._arena.free(waiting.place)
             self._num_asked[waiting.network] -= 1
         return waiting
 
-    def _computed(self, computed: Computed) -> None:
+    def _computed(self, computed: BatchResult) -> None:
         self._flush()
         listener = self._listeners.get(computed.network)
         if listener is not None:  # first, so that whoever has an answer finds it counted
-            facts = BatchFacts(
+            facts = BatchStats(
                 computed.size, computed.num_failed, computed.seconds, computed.num_dropped, computed.num_others
             )
             listener(facts, [scored.waited_s for scored in computed.answers])
@@ -219,16 +219,16 @@ class Link(asyncio.Protocol):
             if waiting is None or waiting.future.done():
                 continue
             if not scored.scores and len(scored.errors) < waiting.count:
-                waiting.future.set_exception(late())
+                waiting.future.set_exception(deadline_exceeded())
             else:
                 waiting.future.set_result(_outcomes(scored, waiting.count))
 
 
-def gone() -> Unavailable:
+def process_unavailable() -> Unavailable:
     return Unavailable("The process that runs the networks has ended; it starts again.", retry_after_s=1)
 
 
-def _outcomes(scored: Scored, count: int) -> list[Outcome]:
+def _outcomes(scored: PredictResult, count: int) -> list[Outcome]:
     num_rows = count - len(scored.errors)
     rows = np.frombuffer(scored.scores, np.float32).reshape(num_rows, len(scored.scores) // 4 // max(num_rows, 1))
     if not scored.errors:

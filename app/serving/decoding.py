@@ -10,20 +10,20 @@ import numpy as np
 
 from app.serving.types import Pixels
 from core import images
-from core.errors import InvalidPicture, Overloaded, ServiceError, TooLarge
+from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
 
 ImageShape = tuple[int, int, int]
 # A few small pictures are decoded where they are read: that takes less time than to hand them to a thread and back.
 FEW, SMALL_BYTES, SMALL_PIXELS = 4, 16 * 2**10, 128 * 128
 
 
-class Values(NamedTuple):
+class PixelValues(NamedTuple):
     """A picture as numbers: pixels 0..255, (H, W, C), (H, W) where it is grey, or flat in that order."""
 
     numbers: Any
 
 
-Sent = bytes | Values | ServiceError
+Sent = bytes | PixelValues | ServiceError
 """A picture's file, its numbers, or what is already known to be wrong with it."""
 
 
@@ -81,7 +81,7 @@ class Decoder:
             match sent:
                 case bytes():
                     return self._read_file(sent, image_shape, resize)
-                case Values():
+                case PixelValues():
                     return pixels_of(sent, image_shape)
                 case _:
                     return sent
@@ -96,7 +96,7 @@ class Decoder:
         return images.read(body, image_shape, resize=resize, max_pixels=self._max_pixels)
 
 
-def pixels_of(values: Values, image_shape: ImageShape) -> Pixels:
+def pixels_of(values: PixelValues, image_shape: ImageShape) -> Pixels:
     """Numbers as pixels, uint8 (H, W, C).
 
     Raises:
@@ -106,13 +106,13 @@ def pixels_of(values: Values, image_shape: ImageShape) -> Pixels:
     try:
         numbers = np.asarray(values.numbers)
     except ValueError:
-        raise InvalidPicture("The values are ragged: rows of a picture have one length.") from None
+        raise InvalidImage("The values are ragged: rows of a picture have one length.") from None
     shapes = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
     if numbers.shape not in shapes:
         wanted = ", ".join(str(list(shape)) for shape in shapes)
-        raise InvalidPicture(f"The values have the shape {list(numbers.shape)}; the model takes {wanted}.")
+        raise InvalidImage(f"The values have the shape {list(numbers.shape)}; the model takes {wanted}.")
     if numbers.dtype.kind not in "iuf" or not (
         np.isfinite(numbers).all() and 0 <= numbers.min() <= numbers.max() <= 255
     ):
-        raise InvalidPicture("The values are pixels: numbers from 0 to 255.")
+        raise InvalidImage("The values are pixels: numbers from 0 to 255.")
     return np.ascontiguousarray(np.rint(numbers).astype(np.uint8).reshape(height, width, channels))

@@ -9,7 +9,7 @@ from pathlib import Path
 HELLO = b"candela"
 
 
-class Meeting:
+class LeaderLock:
     """A socket and a lock in a folder that only the service's own user can enter.
 
     Whoever holds the lock owns the process; the kernel gives it back whichever way its holder ends.
@@ -20,7 +20,7 @@ class Meeting:
         self._lock = folder / f"{device}.lock"
         self._fd: int | None = None
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Become the owner, if nobody is."""
         fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -37,14 +37,14 @@ class Meeting:
             os.close(self._fd)
             self._fd = None
 
-    def join(self, arena_fd: int) -> socket.socket | None:
+    def connect(self, arena_fd: int) -> socket.socket | None:
         """A connection, on which the memory of pixels was sent; None where nobody listens just now."""
         with suppress(FileNotFoundError, ConnectionRefusedError):
-            return joined(self.path, arena_fd)
+            return connect(self.path, arena_fd)
         return None
 
 
-def listener_at(path: Path) -> socket.socket:
+def listen_unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
@@ -55,7 +55,7 @@ def listener_at(path: Path) -> socket.socket:
     return listener
 
 
-def joined(path: Path, arena_fd: int) -> socket.socket:
+def connect(path: Path, arena_fd: int) -> socket.socket:
     """A connection to whoever listens there, who is sent the memory that both will see."""
     sock = socket.socket(socket.AF_UNIX)
     try:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from app.serving import metrics
-from app.serving.backend import Network
+from app.serving.backend import LoadedModel
 from app.serving.types import BundleRef
 from core.errors import NotReady, Overloaded, PredictionFailed, ServiceError, Unavailable
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 REMEMBER_FAILURE_S = 5.0
 LOAD_WAIT_S = 30.0
 
-Open = Callable[[BundleRef], Network]
+Open = Callable[[BundleRef], LoadedModel]
 """Load a bundle and warm it up; it may take long and fail in any way."""
 
 
@@ -27,16 +27,16 @@ class _Entry:
 
     def __init__(self, ref: BundleRef) -> None:
         self.ref = ref
-        self.loading: asyncio.Future[Network | ServiceError]
+        self.loading: asyncio.Future[LoadedModel | ServiceError]
         self.failed_at: float | None = None
 
     @property
-    def network(self) -> Network | None:
+    def network(self) -> LoadedModel | None:
         outcome = self.loading.result() if self.loading.done() else None
         return None if isinstance(outcome, ServiceError) else outcome
 
 
-class Pool:
+class ModelCache:
     """At most `max_loaded` networks, of at most `max_bytes`; pinned models never leave. Use it from one event loop."""
 
     def __init__(
@@ -69,12 +69,12 @@ class Pool:
         """What the networks in memory take."""
         return sum(network.num_bytes for entry in self._entries.values() if (network := entry.network) is not None)
 
-    def peek(self, ref: BundleRef) -> Network | None:
+    def peek(self, ref: BundleRef) -> LoadedModel | None:
         """The network of a bundle that is loaded."""
         entry = self._entries.get(ref.key)
         return entry.network if entry else None
 
-    async def get(self, ref: BundleRef) -> Network:
+    async def get(self, ref: BundleRef) -> LoadedModel:
         """The network of a bundle, loaded if it is not; all who ask meanwhile wait for the one load.
 
         Raises:
@@ -95,7 +95,7 @@ class Pool:
         """Let a bundle go; what waits for it is still answered."""
         self._drop(ref.key)
 
-    def lose(self) -> list[BundleRef]:
+    def invalidate_lost(self) -> list[BundleRef]:
         """Forget the networks that have gone with their process; which they were, least recently used first."""
         lost = [entry for entry in self._entries.values() if (network := entry.network) and network.is_lost]
         for entry in lost:
@@ -113,7 +113,7 @@ class Pool:
                 self._leave(entry.network)
         await asyncio.gather(*self._leaving)
 
-    async def _outcome(self, ref: BundleRef, entry: _Entry) -> Network | ServiceError:
+    async def _outcome(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
         if entry.loading.done():
             return entry.loading.result()
         try:
@@ -159,7 +159,7 @@ class Pool:
         if entry is not None and entry.network is not None:
             self._leave(entry.network)
 
-    def _leave(self, network: Network) -> None:
+    def _leave(self, network: LoadedModel) -> None:
         metrics.LOADED.dec()
         network.close()
         leaving = asyncio.create_task(network.join())
@@ -170,7 +170,7 @@ class Pool:
         if self._entries.get(entry.ref.key) is entry:
             del self._entries[entry.ref.key]
 
-    async def _load(self, ref: BundleRef, entry: _Entry) -> Network | ServiceError:
+    async def _load(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
         started_at = self._clock()
         try:
             loop = asyncio.get_running_loop()

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import structlog
 
-from app.inference.protocol import ENOUGH_S
-from app.inference.types import DEFAULT_LEVEL, VIEWS, BatchFacts, Closed, split_key
+from app.inference.protocol import TARGET_LATENCY_S
+from app.inference.types import DEFAULT_LEVEL, VIEWS, BatcherClosed, BatchStats, split_key
 from app.serving import metrics
-from app.serving.admission import Admission
-from app.serving.backend import Heard, Loading, Network, Networks
-from app.serving.model_cache import Pool
-from app.serving.statistics import Tally
+from app.serving.admission import AdmissionController
+from app.serving.backend import BatchListener, LoadedModel, LoadOptions, ModelBackend
+from app.serving.model_cache import ModelCache
+from app.serving.statistics import InferenceStatistics
 from app.serving.types import BundleRef, Outcome, Pixels
 from core.errors import DeadlineExceeded, Overloaded, ServiceError
 from core.storage import Storage
@@ -21,13 +21,13 @@ from core.storage import Storage
 log = structlog.get_logger(__name__)
 
 
-class Predictors:
+class ModelServer:
     """Loads bundles from the store as they are asked for, and answers pictures in batches."""
 
     def __init__(
         self,
         storage: Storage,
-        networks: Networks,
+        networks: ModelBackend,
         *,
         max_batch_size: int,
         max_waiting: int,
@@ -57,10 +57,10 @@ class Predictors:
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
-        self._tallies: dict[str, Tally] = {}
-        self._admissions: dict[str, Admission] = {}
-        self._pool = Pool(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
-        self._allowed = Loading(max_batch_size, max_waiting, precision, ENOUGH_S / num_askers)
+        self._tallies: dict[str, InferenceStatistics] = {}
+        self._admissions: dict[str, AdmissionController] = {}
+        self._pool = ModelCache(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
+        self._allowed = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_askers)
         self._lost: list[BundleRef] = []
         self._reloading: set[asyncio.Task[None]] = set()
 
@@ -76,7 +76,7 @@ class Predictors:
     async def predict(
         self,
         bundle: BundleRef,
-        pictures: Sequence[Pixels],
+        images: Sequence[Pixels],
         deadline: float | None = None,
         level: int = DEFAULT_LEVEL,
     ) -> list[Outcome]:
@@ -92,7 +92,7 @@ class Predictors:
         started_at = time.monotonic()
         succeeded = False
         try:
-            outcomes = await self._submit(bundle, pictures, deadline, level)
+            outcomes = await self._submit(bundle, images, deadline, level)
             succeeded = not any(isinstance(outcome, ServiceError) for outcome in outcomes)
             return outcomes
         finally:
@@ -114,21 +114,21 @@ class Predictors:
         """What a bundle takes in memory, by device; what was loaded to ask it for something else is part of it."""
         taken: dict[str, int] = {}
         for view in VIEWS:
-            network = self._pool.peek(bundle.seen_as(view))
+            network = self._pool.peek(bundle.with_output(view))
             if network is not None:
                 taken[network.device] = taken.get(network.device, 0) + network.num_bytes
         return taken
 
-    def tally(self, bundle: BundleRef) -> Tally:
+    def tally(self, bundle: BundleRef) -> InferenceStatistics:
         """What a bundle has done in this process."""
         tally = self._tallies.get(bundle.key)
         if tally is None:
-            tally = self._tallies[bundle.key] = Tally()
+            tally = self._tallies[bundle.key] = InferenceStatistics()
         return tally
 
     @contextmanager
-    def admitted(
-        self, bundle: BundleRef, num_pictures: int, deadline: float | None = None, level: int = DEFAULT_LEVEL
+    def admit(
+        self, bundle: BundleRef, num_images: int, deadline: float | None = None, level: int = DEFAULT_LEVEL
     ) -> Iterator[None]:
         """While it lasts, so many pictures are on their way to an answer, counted before anything is spent on them.
 
@@ -140,23 +140,23 @@ class Predictors:
             self.networks.check_ready()
         admission, whose = self._admission(bundle), (bundle.model, bundle.version)
         try:
-            admission.check(num_pictures, deadline, level)
+            admission.check(num_images, deadline, level)
         except Overloaded as error:
-            metrics.REFUSED.labels(*whose, error.facts["reason"]).inc(num_pictures)
+            metrics.REFUSED.labels(*whose, error.facts["reason"]).inc(num_images)
             raise
         except DeadlineExceeded:
-            metrics.REFUSED.labels(*whose, "deadline").inc(num_pictures)
+            metrics.REFUSED.labels(*whose, "deadline").inc(num_images)
             raise
         meter = metrics.ahead(*whose)
-        admission.enter(num_pictures, level)
-        meter.set(admission.num_ahead)  # also now: who asks while the networks stand still must see what waits
+        admission.enter(num_images, level)
+        meter.set(admission.num_in_flight)  # also now: who asks while the networks stand still must see what waits
         try:
             yield
         finally:
-            admission.leave(num_pictures, level)
-            meter.set(admission.num_ahead)
+            admission.leave(num_images, level)
+            meter.set(admission.num_in_flight)
 
-    def decoded(self, bundle: BundleRef, seconds: float) -> None:
+    def record_decode_time(self, bundle: BundleRef, seconds: float) -> None:
         """Pictures for it were decoded in so long."""
         self.tally(bundle).count_decoding(seconds)
         metrics.decode_seconds(bundle.model, bundle.version).observe(seconds)
@@ -167,26 +167,26 @@ class Predictors:
         await self.networks.close()
 
     async def _submit(
-        self, bundle: BundleRef, pictures: Sequence[Pixels], deadline: float | None, level: int
+        self, bundle: BundleRef, images: Sequence[Pixels], deadline: float | None, level: int
     ) -> list[Outcome]:
         while True:
             network = await self._pool.get(bundle)
             try:
-                return await network.submit(pictures, deadline, level)
-            except Closed:  # it left memory between these two lines
+                return await network.submit(images, deadline, level)
+            except BatcherClosed:  # it left memory between these two lines
                 continue
 
-    def _open(self, ref: BundleRef) -> Network:
+    def _open(self, ref: BundleRef) -> LoadedModel:
         self.networks.check_ready()
         folder = self._storage.fetch(split_key(ref.key)[0], dict(ref.files))
         network = self.networks.open(ref, folder, self._allowed, self._listener(ref))
-        self._admission(ref).know(network.costs)
+        self._admission(ref).set_latency_model(network.costs)
         return network
 
-    def _admission(self, ref: BundleRef) -> Admission:
+    def _admission(self, ref: BundleRef) -> AdmissionController:
         known = self._admissions.get(ref.key)
         if known is None:
-            known = self._admissions[ref.key] = Admission(
+            known = self._admissions[ref.key] = AdmissionController(
                 ref.model,
                 max_batch_size=self._max_batch_size,
                 max_waiting=self._max_waiting,
@@ -194,14 +194,14 @@ class Predictors:
             )
         return known
 
-    def _listener(self, ref: BundleRef) -> Heard:
+    def _listener(self, ref: BundleRef) -> BatchListener:
         tally, admission, whose = self.tally(ref), self._admission(ref), (ref.model, ref.version)
         sizes, seconds = metrics.BATCH_SIZE.labels(*whose), metrics.BATCH_SECONDS.labels(*whose)
         failed, answered = (metrics.PREDICTIONS.labels(*whose, outcome) for outcome in ("failed", "answered"))
         dropped, waited = metrics.DROPPED.labels(*whose), metrics.QUEUE_SECONDS.labels(*whose)
 
-        def heard(facts: BatchFacts, waited_s: Sequence[float]) -> None:
-            admission.hear_of_others(facts.num_others)
+        def heard(facts: BatchStats, waited_s: Sequence[float]) -> None:
+            admission.set_remote_queue_length(facts.num_others)
             if facts.size:
                 tally.count_batch(facts.size, facts.seconds)
                 admission.learn(facts.size, facts.seconds)
@@ -218,7 +218,7 @@ class Predictors:
 
     def _when_lost(self) -> None:
         """Networks went with their process: they come back with it."""
-        self._lost += self._pool.lose()
+        self._lost += self._pool.invalidate_lost()
 
     def _when_back(self) -> None:
         lost, self._lost = self._lost, []

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import structlog
 
-from app.inference.protocol import Load, Loaded, Ping, Welcome
-from app.inference.shared_memory import Arena
-from app.serving.backend import Heard, Loading
-from app.serving.client import Link, gone
-from app.serving.leader_lock import Meeting, joined, listener_at
-from app.serving.remote_model import RemoteNetwork
+from app.inference.protocol import Load, Loaded, Ping, ServerInfo
+from app.inference.shared_memory import SharedMemoryPool
+from app.serving.backend import BatchListener, LoadOptions
+from app.serving.client import InferenceClient, process_unavailable
+from app.serving.leader_lock import LeaderLock, connect, listen_unix
+from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
 from core.errors import ServiceError, Unavailable
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,17 +46,17 @@ ALLOCATOR = {
 class InferenceProcess:
     """One process for one device. Use it on one event loop, but for what says otherwise."""
 
-    def __init__(self, device: str, *, meeting: Meeting | None = None, arena_bytes: int = ARENA_BYTES) -> None:
+    def __init__(self, device: str, *, meeting: LeaderLock | None = None, arena_bytes: int = ARENA_BYTES) -> None:
         """`device` is `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU where there is none.
 
         With a `meeting`, the first of several HTTP processes starts it, and the others use the same.
         """
-        self.welcome: Welcome | None = None
+        self.welcome: ServerInfo | None = None
         self.pid: int | None = None
         self._device = device
         self._meeting = meeting
         self._arena_bytes = arena_bytes
-        self._link: Link | None = None
+        self._link: InferenceClient | None = None
         self._pinged_at: float | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -77,23 +77,25 @@ class InferenceProcess:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
 
-    def ready_link(self) -> Link:
+    def ready_link(self) -> InferenceClient:
         """The connection; callable by any thread.
 
         Raises:
             Unavailable: it starts, has ended or does not answer.
         """
         if self._link is None:
-            raise gone() if self.welcome else Unavailable("The networks' process starts.", retry_after_s=2)
+            raise (
+                process_unavailable() if self.welcome else Unavailable("The networks' process starts.", retry_after_s=2)
+            )
         if self._pinged_at is not None and time.monotonic() - self._pinged_at > SILENCE_S:
             raise Unavailable("The process that runs the networks does not answer.", retry_after_s=2)
         return self._link
 
-    async def load(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> RemoteNetwork:
+    async def load(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> RemoteModel:
         """Raises Corrupt, PredictionFailed, Unavailable."""
         link = self.ready_link()
-        loaded: Loaded = await link.ask(lambda id: Load(id, ref.key, str(folder), ref.model, *allowed))
-        return RemoteNetwork(link, loaded, ref, allowed, heard)
+        loaded: Loaded = await link.request(lambda id: Load(id, ref.key, str(folder), ref.model, *allowed))
+        return RemoteModel(link, loaded, ref, allowed, heard)
 
     async def _keep(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         pause_s = 0.0
@@ -110,7 +112,7 @@ class InferenceProcess:
 
     async def _run(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         """One life of the process, from its start to its end."""
-        arena, ended = Arena(self._arena_bytes), asyncio.Event()
+        arena, ended = SharedMemoryPool(self._arena_bytes), asyncio.Event()
         process, sock = await self._connected(arena.fd)
 
         def end() -> None:  # as soon as the connection is lost: nobody may be sent to its networks any more
@@ -118,7 +120,7 @@ class InferenceProcess:
             ended.set()
             lost()
 
-        link = Link(arena, end)
+        link = InferenceClient(arena, end)
         try:
             self.pid = None if process is None else process.pid
             await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=sock)
@@ -149,19 +151,19 @@ class InferenceProcess:
                 return _started(self._device, arena_fd, Path(folder) / "s")
         async with asyncio.timeout(START_S):
             while True:
-                if self._meeting.take():
+                if self._meeting.try_acquire():
                     return _started(self._device, arena_fd, self._meeting.path)
-                sock = self._meeting.join(arena_fd)
+                sock = self._meeting.connect(arena_fd)
                 if sock is not None:
                     return None, sock
                 await asyncio.sleep(JOIN_AGAIN_S)
 
-    async def _beat(self, link: Link, process: "subprocess.Popen[bytes] | None") -> None:
+    async def _beat(self, link: InferenceClient, process: "subprocess.Popen[bytes] | None") -> None:
         while True:
             self._pinged_at = time.monotonic()
             try:
                 async with asyncio.timeout(HANGS_S):
-                    await link.ask(Ping)
+                    await link.request(Ping)
             except TimeoutError:
                 log.error("inference.hangs", pid=self.pid, seconds=HANGS_S)  # noqa: TRY400 - its trace is ours
                 if process is None:
@@ -177,11 +179,11 @@ class InferenceProcess:
 def _started(device: str, arena_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
     """The process, listening at `path`, and a connection on which it has been sent the memory."""
     path.unlink(missing_ok=True)  # of an owner that was killed
-    with listener_at(path) as listener:
-        sock = joined(path, arena_fd)
+    with listen_unix(path) as listener:
+        sock = connect(path, arena_fd)
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is ours
-                leashed([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
+                die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
                 env=environment(os.environ),
                 cwd=ROOT,  # `-m` looks there first: no folder of the caller's can stand in for our packages
                 stdin=subprocess.DEVNULL,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.inference import protocol
-from app.inference.protocol import Check, Checked
-from app.serving.backend import Architecture, Heard, Loading, Summary, Unbuildable
-from app.serving.client import Link, gone
-from app.serving.leader_lock import Meeting
+from app.inference.protocol import ArchitectureValid, ValidateArchitecture
+from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, InvalidArchitecture, LoadOptions
+from app.serving.client import InferenceClient, process_unavailable
+from app.serving.leader_lock import LeaderLock
 from app.serving.process import InferenceProcess
-from app.serving.remote_model import RemoteNetwork
+from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
 from core.errors import Unavailable
 
@@ -21,7 +21,7 @@ MAX_CHECKED = 256
 CHECK_S = 30.0  # a caller may hold a lock of the database meanwhile
 
 
-class Asked(NamedTuple):
+class ArchitectureQuery(NamedTuple):
     """A question about an architecture, of which there is one answer for ever. `options` are JSON."""
 
     name: str
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     cardinalities: tuple[int, ...]
 
 
-class Processes:
+class InferenceProcessPool:
     """Implements `app.serving.backend.Networks`."""
 
     def __init__(self, devices: str = "auto", meeting: Path | None = None) -> None:
@@ -44,7 +44,7 @@ class Processes:
         self._processes = [self._process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
         self._known: dict[str, Architecture] = {}
-        self._checked: dict[Asked, Summary] = {}  # large ones take long
+        self._checked: dict[ArchitectureQuery, ArchitectureSummary] = {}  # large ones take long
 
     @property
     def pids(self) -> list[int]:
@@ -73,7 +73,7 @@ class Processes:
             if (welcome := process.welcome) is not None
         ]
 
-    def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> RemoteNetwork:
+    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> RemoteModel:
         process = min(self._processes, key=lambda one: self._num_bytes.get(one, 0))
         loading = asyncio.run_coroutine_threadsafe(process.load(ref, folder, allowed, heard), process.loop)
         network = loading.result()
@@ -98,15 +98,15 @@ class Processes:
         shape: tuple[int, ...],
         num_outputs: int,
         cardinalities: tuple[int, ...] = (),
-    ) -> Summary:
-        asked = Asked(name, orjson.dumps(options), shape, num_outputs, cardinalities)
+    ) -> ArchitectureSummary:
+        asked = ArchitectureQuery(name, orjson.dumps(options), shape, num_outputs, cardinalities)
         if asked not in self._checked:
             if len(self._checked) >= MAX_CHECKED:
                 self._checked.clear()
             self._checked[asked] = self._check(asked)
         return self._checked[asked]
 
-    def _check(self, asked: Asked) -> Summary:
+    def _check(self, asked: ArchitectureQuery) -> ArchitectureSummary:
         process = self._processes[0]
         link = process.ready_link()
         asking = asyncio.run_coroutine_threadsafe(_check(link, asked), process.loop)
@@ -114,10 +114,10 @@ class Processes:
             return asking.result(CHECK_S)
         except TimeoutError:
             asking.cancel()
-            raise gone() from None
+            raise process_unavailable() from None
 
     def _process(self, device: str) -> InferenceProcess:
-        return InferenceProcess(device, meeting=Meeting(self._meeting, device) if self._meeting else None)
+        return InferenceProcess(device, meeting=LeaderLock(self._meeting, device) if self._meeting else None)
 
     def _find_others(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         """The first process tells how many GPUs there are."""
@@ -128,14 +128,14 @@ class Processes:
                 self._processes[-1].start(back, lost)
 
 
-async def _check(link: Link, asked: Asked) -> Summary:
-    return summary_of(await link.ask(lambda id: Check(id, *asked)))
+async def _check(link: InferenceClient, asked: ArchitectureQuery) -> ArchitectureSummary:
+    return summary_of(await link.request(lambda id: ValidateArchitecture(id, *asked)))
 
 
-def summary_of(answer: Checked | protocol.Unbuildable) -> Summary:
+def summary_of(answer: ArchitectureValid | protocol.ArchitectureInvalid) -> ArchitectureSummary:
     """Raises Unbuildable."""
-    if isinstance(answer, protocol.Unbuildable):
-        raise Unbuildable(orjson.loads(answer.errors or b"[]"), answer.path, answer.reason)
-    return Summary(
+    if isinstance(answer, protocol.ArchitectureInvalid):
+        raise InvalidArchitecture(orjson.loads(answer.errors or b"[]"), answer.path, answer.reason)
+    return ArchitectureSummary(
         orjson.loads(answer.options), answer.num_parameters, tuple(answer.output_shape), tuple(answer.parameter_names)
     )

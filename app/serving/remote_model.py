@@ -8,17 +8,19 @@ from contextlib import suppress
 import numpy as np
 
 from app.inference.protocol import Loaded, Unload
-from app.inference.types import DEFAULT_LEVEL, BatchFacts, Closed
-from app.serving.backend import Heard, Loading
-from app.serving.client import Link
+from app.inference.types import DEFAULT_LEVEL, BatcherClosed, BatchStats
+from app.serving.backend import BatchListener, LoadOptions
+from app.serving.client import InferenceClient
 from app.serving.types import BundleRef, Outcome, Pixels
 from core.errors import Overloaded, PredictionFailed, ServiceError
 
 
-class RemoteNetwork:
+class RemoteModel:
     """Counts what it has sent and not heard of: that many are refused at the door who would be refused there."""
 
-    def __init__(self, link: Link, loaded: Loaded, ref: BundleRef, allowed: Loading, heard: Heard) -> None:
+    def __init__(
+        self, link: InferenceClient, loaded: Loaded, ref: BundleRef, allowed: LoadOptions, heard: BatchListener
+    ) -> None:
         self.num_bytes = loaded.num_bytes
         self.device = loaded.device
         self.num_waiting = 0
@@ -41,47 +43,47 @@ class RemoteNetwork:
         return self._link.is_lost
 
     async def submit(
-        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
     ) -> list[Outcome]:
         if self._is_closing:
-            raise Closed
+            raise BatcherClosed
         odd: dict[int, ServiceError] = {
             place: PredictionFailed(
-                f"The sample is {picture.dtype} {picture.shape}; the network takes {self._dtype} {self._shape}."
+                f"The sample is {image.dtype} {image.shape}; the network takes {self._dtype} {self._shape}."
             )
-            for place, picture in enumerate(pictures)
-            if picture.shape != self._shape or picture.dtype != self._dtype
+            for place, image in enumerate(images)
+            if image.shape != self._shape or image.dtype != self._dtype
         }
-        fitting = [picture for place, picture in enumerate(pictures) if place not in odd] if odd else pictures
+        fitting = [picture for place, picture in enumerate(images) if place not in odd] if odd else images
         outcomes = await self._score(fitting, deadline, level) if len(fitting) else []
         if not odd:
             return outcomes
-        self._heard(BatchFacts(0, len(odd), 0.0), ())
+        self._heard(BatchStats(0, len(odd), 0.0), ())
         left = iter(outcomes)
-        return [odd[place] if place in odd else next(left) for place in range(len(pictures))]
+        return [odd[place] if place in odd else next(left) for place in range(len(images))]
 
     def close(self) -> None:
         self._is_closing = True
         with suppress(ServiceError):  # its process has gone, and it with it
-            self._link.say(Unload(self._number))
+            self._link.send(Unload(self._number))
 
     async def join(self) -> None:
         await self._is_idle.wait()
         self._link.forget(self._number)
 
-    async def _score(self, pictures: Sequence[Pixels], deadline: float | None, level: int) -> list[Outcome]:
-        self._check_room(len(pictures))
-        self.num_waiting += len(pictures)
+    async def _score(self, images: Sequence[Pixels], deadline: float | None, level: int) -> list[Outcome]:
+        self._check_room(len(images))
+        self.num_waiting += len(images)
         self._is_idle.clear()
         try:
-            return await self._link.predict(self._number, pictures, time.monotonic(), deadline, level)
+            return await self._link.predict(self._number, images, time.monotonic(), deadline, level)
         finally:
-            self.num_waiting -= len(pictures)
+            self.num_waiting -= len(images)
             if not self.num_waiting:
                 self._is_idle.set()
 
-    def _check_room(self, num_pictures: int) -> None:
-        if self.num_waiting + num_pictures > self._max_waiting:
+    def _check_room(self, num_images: int) -> None:
+        if self.num_waiting + num_images > self._max_waiting:
             raise Overloaded(
                 f"Too many predictions wait for {self._model!r}.",
                 waiting=self.num_waiting,

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar, cast
 
 import structlog
 
-from app.serving.model_server import Predictors
+from app.serving.model_server import ModelServer
 from app.serving.types import BundleRef
 from core.errors import ServiceError
 
@@ -25,10 +25,10 @@ class Version(Protocol):
 V = TypeVar("V", bound=Version)
 
 
-class Switch:
+class VersionRollover:
     """Use it on one event loop. A version that cannot be loaded never takes over from one that answers."""
 
-    def __init__(self, predictors: Predictors, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, predictors: ModelServer, *, wait_s: float = WAIT_S) -> None:
         """Within `wait_s` of a switch requests wait for the new version; if it takes longer, the old one answers."""
         self._predictors = predictors
         self._wait_s = wait_s

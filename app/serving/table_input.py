@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.serving.decoding import Sent, Values
+from app.serving.decoding import PixelValues, Sent
 from app.serving.types import Pixels
 from core.datasets.columns import LARGEST, Table
 from core.errors import InvalidRow, ServiceError
@@ -33,7 +33,7 @@ def _read(number: int, sent: Sent | Row, table: Table) -> Pixels | ServiceError:
                 return error
         case Row():
             return _refusal(table, "rows one at a time")
-        case Values():
+        case PixelValues():
             return _numbers(sent.numbers, table)
         case bytes():
             return _refusal(table, "a file")

@@ -4,27 +4,27 @@ from typing import NamedTuple
 
 from app.inference.types import (
     DEFAULT_LEVEL,
-    LIKELIEST,
     NUM_LEVELS,
+    TOP_CLASS,
     Outcome,
     Pixels,
     Scores,
     View,
+    deadline_exceeded,
     key_of,
-    late,
     with_class,
 )
 
 __all__ = [
     "DEFAULT_LEVEL",
-    "LIKELIEST",
     "NUM_LEVELS",
+    "TOP_CLASS",
     "BundleRef",
     "Outcome",
     "Pixels",
     "Scores",
     "View",
-    "late",
+    "deadline_exceeded",
     "with_class",
 ]
 
@@ -37,6 +37,6 @@ class BundleRef(NamedTuple):
     model: str
     version: str = ""
 
-    def seen_as(self, view: View) -> "BundleRef":
+    def with_output(self, view: View) -> "BundleRef":
         """The same network, asked for something else than its scores."""
         return self._replace(key=key_of(self.key, view))

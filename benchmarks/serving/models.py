@@ -27,7 +27,7 @@ class Model:
     name: str
     image_shape: tuple[int, int, int]
     job: dict[str, object]
-    picture_format: str
+    image_format: str
     num_versions: int = 1
 
 
@@ -82,7 +82,7 @@ def picture(model: Model) -> tuple[bytes, np.ndarray]:
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.clip(np.asarray(image, np.int16) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
     file = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(file, model.picture_format)
+    Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels).save(file, model.image_format)
     with Image.open(io.BytesIO(file.getvalue())) as read:
         return file.getvalue(), np.asarray(read).reshape(height, width, channels)
 
@@ -101,7 +101,7 @@ class Body:
 def bodies(model: Model) -> dict[str, Body]:
     """The same picture as a form, as it is, and as the Open Inference Protocol has it: a tensor, or base64."""
     file, pixels = picture(model)
-    media_type = f"image/{model.picture_format.lower()}"
+    media_type = f"image/{model.image_format.lower()}"
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a"\r\nContent-Type: {media_type}'
     form = f"{head}\r\n\r\n".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, *pixels.shape], "data": pixels.reshape(-1).tolist()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.columns import Table
-from core.errors import Corrupt
+from core.errors import CorruptFile
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
 Images = NDArray[np.uint8]
@@ -80,7 +80,7 @@ class Packed:
         try:
             return cls(folder, PackedMeta.model_validate_json((folder / META).read_bytes()))
         except (OSError, ValidationError) as error:
-            raise Corrupt(f"{folder.name} holds no packed dataset: {error}") from error
+            raise CorruptFile(f"{folder.name} holds no packed dataset: {error}") from error
 
     def split(self, name: str) -> PackedSplit:
         """Raises `Corrupt` where the files disagree with `meta.json`, KeyError for a split that is not there."""
@@ -91,11 +91,13 @@ class Packed:
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
             weights = self._weights(name)
         except (OSError, ValueError) as error:
-            raise Corrupt(f"The split {name!r} cannot be read: {error}") from error
+            raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
         if images.shape != (count, *_stored_shape(self.meta)) or len(targets) != count or len(names) != count:
-            raise Corrupt(f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count)
+            raise CorruptFile(
+                f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count
+            )
         if weights is not None and (weights.shape != (count,) or weights.dtype != np.float32):
-            raise Corrupt(f"The weights of the split {name!r} are not what meta.json says.", expected=count)
+            raise CorruptFile(f"The weights of the split {name!r} are not what meta.json says.", expected=count)
         return PackedSplit(images, targets, names, weights)
 
     def _weights(self, name: str) -> Weights | None:

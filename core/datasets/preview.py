@@ -50,10 +50,10 @@ def _groups(packed: Packed) -> list[tuple[str, NDArray[np.int64]]]:
 def _tile(pixels: NDArray[np.uint8]) -> Image.Image:
     """Show the first three channels, or the first one as grey, as large as the tile allows."""
     shown = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
-    picture = Image.fromarray(np.ascontiguousarray(shown)).convert("RGB")
-    scale = (_TILE - 2) / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
+    image = Image.fromarray(np.ascontiguousarray(shown)).convert("RGB")
+    scale = (_TILE - 2) / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
 
 
 def _shortened(label: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -89,7 +89,7 @@ def on_commit(session: Session, action: Callable[[], None]) -> None:
     session.info.setdefault(_ACTIONS, []).append(action)
 
 
-def tell(session: Session, events: Sequence[Event]) -> None:
+def publish_event(session: Session, events: Sequence[Event]) -> None:
     """Publish `events` after the commit of this transaction; a rollback forgets them."""
     session.info.setdefault(_TOLD, []).extend(events)
 

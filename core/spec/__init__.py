@@ -1,13 +1,13 @@
 """A job in words: pydantic, frozen, closed to unknown fields, versioned."""
 
-from core.spec.job import ArchitectureSpec, Choice, DatasetSpec, JobSpec, TrainingSpec
+from core.spec.job import ArchitectureSpec, DatasetSpec, JobSpec, NamedOptions, TrainingSpec
 from core.spec.job_kinds import (
     ANY_JOB,
     SERVED_VARIANTS,
     AnyJobSpec,
     EvaluateSpec,
-    ExaminationSpec,
     LrFindSpec,
+    ModelJobSpec,
     PredictArchiveSpec,
     PredictSpec,
     VariantFormat,
@@ -19,12 +19,12 @@ __all__ = [
     "SERVED_VARIANTS",
     "AnyJobSpec",
     "ArchitectureSpec",
-    "Choice",
     "DatasetSpec",
     "EvaluateSpec",
-    "ExaminationSpec",
     "JobSpec",
     "LrFindSpec",
+    "ModelJobSpec",
+    "NamedOptions",
     "PredictArchiveSpec",
     "PredictSpec",
     "TrainingSpec",

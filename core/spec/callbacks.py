@@ -161,7 +161,7 @@ class TensorBoardSpec(Spec):
     )
 
 
-class ConfusionTableSpec(Spec):
+class ConfusionMatrixCallbackSpec(Spec):
     """Leave the confusion matrix of the last epoch's validation: `confusion_matrix.csv` and `.png`."""
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
@@ -190,7 +190,7 @@ class BatchSizeFinderSpec(Spec):
     choose: Literal["quickest", "largest"] = Field(default="quickest", description="`largest`: that fits into memory.")
 
 
-ONCE = (CsvLoggerSpec, TensorBoardSpec, ConfusionTableSpec, WorstSamplesSpec, BatchSizeFinderSpec)
+UNIQUE_CALLBACKS = (CsvLoggerSpec, TensorBoardSpec, ConfusionMatrixCallbackSpec, WorstSamplesSpec, BatchSizeFinderSpec)
 """What is asked for once: most of it leaves files of fixed names."""
 
 CallbackSpec = Annotated[
@@ -207,7 +207,7 @@ CallbackSpec = Annotated[
     | CutmixSpec
     | CsvLoggerSpec
     | TensorBoardSpec
-    | ConfusionTableSpec
+    | ConfusionMatrixCallbackSpec
     | WorstSamplesSpec
     | BatchSizeFinderSpec,
     Field(discriminator="name"),

@@ -12,7 +12,7 @@ MAX_SHOWN = 40
 Schema = Mapping[str, Any]
 
 
-def explain(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
+def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
     """(JSON pointer, reason) of every error, by the JSON Schema of what was validated."""
     found = dict.fromkeys(
         (prefix + pointer_of([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
@@ -63,16 +63,16 @@ def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
         case "value_error":
             return str(context.get("error", error["msg"]))
         case _:
-            return because(error)
+            return format_reason(error)
 
 
-def because(error: Mapping[str, Any]) -> str:
+def format_reason(error: Mapping[str, Any]) -> str:
     """What would be accepted, and what came instead: `should be greater than 0, not -1`."""
     reason = str(error["msg"]).removeprefix("Input ")
-    return f"{reason}, not {shown(error['input'])}" if "input" in error else reason
+    return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
 
 
-def shown(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
+def shorten(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
     """A value as a client may read it back: JSON, ASCII, short; of arrays and objects only that they are such."""
     match value:
         case Mapping():

@@ -27,7 +27,7 @@ FREEZE = "`*` stands for any text, `?` for one character; a leading `!` excepts 
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE)]
 
 
-class Choice(Spec):
+class NamedOptions(Spec):
     """A name from an open catalogue, with that entry's options beside it; the entry itself checks them."""
 
     model_config = ConfigDict(extra="allow")
@@ -39,7 +39,7 @@ class Choice(Spec):
         return dict(self.model_extra or {})
 
 
-class DatasetSpec(Choice):
+class DatasetSpec(NamedOptions):
     """Which dataset, how it is split, and what changes its training pictures.
 
     A built-in dataset may take options beside these fields: see `GET /v1/catalog`.
@@ -60,7 +60,7 @@ class DatasetSpec(Choice):
     train_transforms: Transforms = ()
 
 
-class ArchitectureSpec(Choice):
+class ArchitectureSpec(NamedOptions):
     """Which network, with its options beside the name: see `GET /v1/catalog`."""
 
 

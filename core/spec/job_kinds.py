@@ -22,7 +22,7 @@ class LrFindSpec(TrainingSpec):
     spacing: Literal["log", "linear"] = "log"
 
 
-class ExaminationSpec(Spec):
+class ModelJobSpec(Spec):
     """A registered model shown one split of a dataset."""
 
     spec_version: Literal[1] = 1
@@ -43,7 +43,7 @@ class ExaminationSpec(Spec):
     max_runtime_s: Positive | None = None
 
 
-class EvaluateSpec(ExaminationSpec):
+class EvaluateSpec(ModelJobSpec):
     """Measure a registered model on a split: metrics, a table by class, calibration, the confusion matrix."""
 
     kind: Literal["evaluate"]
@@ -55,7 +55,7 @@ VariantFormat = Literal["onnx", "int8", "openvino", "torch-compile", "torch-expo
 SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch-compile")
 
 
-class VariantSpec(ExaminationSpec):
+class VariantSpec(ModelJobSpec):
     """Make another form of a registered model, exported, compiled or quantised; it is kept if it answers as well.
 
     Both are shown the split. `int8` measures its ranges on pictures of the training split. `torch-export` is for
@@ -77,7 +77,7 @@ class VariantSpec(ExaminationSpec):
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Of `int8` alone.")
 
 
-class PredictArchiveSpec(ExaminationSpec):
+class PredictArchiveSpec(ModelJobSpec):
     """Predict the pictures of an uploaded archive; `POST /v1/models/{ref}/predictions` takes it in and posts this job.
 
     `dataset` is the one that the model was trained on; nothing of it is read.
@@ -88,7 +88,7 @@ class PredictArchiveSpec(ExaminationSpec):
     top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
 
 
-class PredictSpec(ExaminationSpec):
+class PredictSpec(ModelJobSpec):
     """Predict every sample of a split with a registered model; the answers are files to download."""
 
     kind: Literal["predict"]

@@ -187,12 +187,12 @@ GIVES: dict[str, Scores] = {  # last layers that change what the scores mean; af
 }
 
 
-def suited(targets: Targets) -> frozenset[str]:
+def compatible_losses(targets: Targets) -> frozenset[str]:
     """The losses for such targets."""
     return frozenset(name for name, takes in TABLE.items() if takes.targets == targets)
 
 
-def contradiction(loss: str, last_layer: str | None) -> str | None:
+def loss_mismatch_warning(loss: str, last_layer: str | None) -> str | None:
     """What is wrong with a network that ends in `last_layer` under that loss, if anything."""
     takes, gives = TABLE[loss], GIVES.get(last_layer or "", "raw scores")
     if takes.scores == gives or (takes.targets == "numbers" and takes.scores == "raw scores"):

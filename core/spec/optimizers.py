@@ -236,7 +236,7 @@ class OptimizerPartSpec(Spec):
         return value
 
 
-class SeveralSpec(Spec):
+class CompositeOptimizerSpec(Spec):
     """Several optimizers, each for the parameters whose names match; every parameter has the first that matches.
 
     Each part goes by its own rule and learning rate. Where a schedule or a search gives a learning rate in numbers, as
@@ -258,4 +258,4 @@ class SeveralSpec(Spec):
         return parts
 
 
-OptimizerSpec = Annotated[PartSpec | LbfgsSpec | SeveralSpec, Field(discriminator="name")]
+OptimizerSpec = Annotated[PartSpec | LbfgsSpec | CompositeOptimizerSpec, Field(discriminator="name")]

@@ -7,7 +7,7 @@ from obstore.exceptions import BaseError
 from core.errors import ConfigurationError
 from core.storage.base import Storage
 from core.storage.bucket import Bucket
-from core.storage.files import checked
+from core.storage.files import validate_key
 from core.storage.local import LocalStorage
 from core.storage.s3 import S3Storage
 
@@ -30,7 +30,7 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
     if url.startswith("s3://"):
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         try:
-            return S3Storage(Bucket(checked(name), checked(prefix) if prefix else ""), cache, max_cache_bytes)
+            return S3Storage(Bucket(validate_key(name), validate_key(prefix) if prefix else ""), cache, max_cache_bytes)
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {error}") from error
     raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} is neither file:///path nor s3://bucket/prefix")

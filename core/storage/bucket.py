@@ -12,7 +12,7 @@ import structlog
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from core.errors import Corrupt, NotFound, StorageFull, Unavailable
+from core.errors import CorruptFile, NotFound, StorageFull, Unavailable
 
 if TYPE_CHECKING:  # they exist for type checkers only
     from obstore.store import ClientConfig, RetryConfig
@@ -24,7 +24,7 @@ _TRIES, _FIRST_PAUSE_S = 4, 0.25
 _NO_ROOM = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "no space left")
 
 
-class Found(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object of a listing."""
 
     path: str
@@ -77,12 +77,12 @@ class Bucket:
                 end = min(start + _CHUNK, size)
                 file.write(self._range(path, start, end))
 
-    def list(self, prefix: str) -> Iterator[Found]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects under a prefix that is a folder."""
 
-        def listed() -> list[Found]:
+        def listed() -> list[ObjectInfo]:
             pages = obstore.list(self._store, prefix or None)
-            return [Found(meta["path"], meta["last_modified"]) for page in pages for meta in page]
+            return [ObjectInfo(meta["path"], meta["last_modified"]) for page in pages for meta in page]
 
         return iter(self._again(listed))
 
@@ -106,7 +106,7 @@ class Bucket:
             chunk = self._again(read)
             if len(chunk) == end - start:
                 return chunk
-        raise Corrupt("it is shorter than it was", file=path.rpartition("/")[2])
+        raise CorruptFile("it is shorter than it was", file=path.rpartition("/")[2])
 
     def _again(self, action: Callable[[], T]) -> T:
         # The client repeats requests that were refused or not answered; a body cut in the middle it does not.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from core.errors import Corrupt, StorageFull
-from core.storage.files import FULL, checked, sha256_of
+from core.errors import CorruptFile, StorageFull
+from core.storage.files import FULL, sha256_of, validate_key
 
 log = structlog.get_logger(__name__)
 Download = Callable[[str, Path], None]
@@ -92,7 +92,7 @@ class Cache:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 download(name, path)
                 if sha256_of(path) != sha256:
-                    raise Corrupt(f"{name} is not what was stored.", file=name)
+                    raise CorruptFile(f"{name} is not what was stored.", file=name)
             part.mkdir(parents=True, exist_ok=True)
             part.rename(entry)
         finally:
@@ -139,7 +139,7 @@ class Cache:
 
 
 def _name_of(files: Mapping[str, str]) -> str:
-    lines = sorted(f"{sha256} {checked(name)}\n" for name, sha256 in files.items())
+    lines = sorted(f"{sha256} {validate_key(name)}\n" for name, sha256 in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

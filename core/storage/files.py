@@ -16,7 +16,7 @@ AWAY = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EH
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
-def checked(key: str) -> str:
+def validate_key(key: str) -> str:
     """The key, which leads nowhere but down and has no part that begins with a dot: those are the backends' own.
 
     Raises:
@@ -43,7 +43,7 @@ def fsync(path: Path) -> None:
 
 
 @contextmanager
-def disk_told() -> Iterator[None]:
+def translate_disk_errors() -> Iterator[None]:
     """A full disk is StorageFull; one that cannot be read or written at all is Unavailable."""
     try:
         yield

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from core.errors import Conflict, Corrupt, NotFound, NotReady
-from core.storage.files import checked, disk_told, fsync, sha256_of
+from core.errors import Conflict, CorruptFile, NotFound, NotReady
+from core.storage.files import fsync, sha256_of, translate_disk_errors, validate_key
 from core.storage.scratch import FOLDER as SCRATCH
 from core.storage.scratch import Scratch
 
@@ -31,7 +31,7 @@ class LocalStorage:
 
     def publish(self, folder: Path, key: str) -> None:
         target = self._resolve(key)
-        with disk_told(), self._here(folder) as staged:
+        with translate_disk_errors(), self._here(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
                 os.utime(path)  # `age_s` counts from here
                 fsync(path)
@@ -46,7 +46,7 @@ class LocalStorage:
 
     def publish_file(self, path: Path, key: str) -> None:
         target = self._resolve(key)
-        with disk_told(), self._here(path) as staged:
+        with translate_disk_errors(), self._here(path) as staged:
             os.utime(staged)
             fsync(staged)
             try:
@@ -58,13 +58,13 @@ class LocalStorage:
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
         folder = self._resolve(key)
-        with disk_told():
+        with translate_disk_errors():
             for name, sha256 in files.items():
-                path = folder / checked(name)
+                path = folder / validate_key(name)
                 if not path.is_file():
-                    raise Corrupt(f"{key}/{name} is missing.", key=key, file=name)
+                    raise CorruptFile(f"{key}/{name} is missing.", key=key, file=name)
                 if sha256_of(path) != sha256:
-                    raise Corrupt(f"{key}/{name} is not what was stored.", key=key, file=name)
+                    raise CorruptFile(f"{key}/{name} is not what was stored.", key=key, file=name)
         return folder
 
     def path(self, key: str) -> Path:
@@ -118,7 +118,7 @@ class LocalStorage:
         self._scratch.close()
 
     def _resolve(self, key: str) -> Path:
-        return self._root / checked(key)
+        return self._root / validate_key(key)
 
     @contextmanager
     def _here(self, source: Path) -> Iterator[Path]:

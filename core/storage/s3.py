@@ -15,10 +15,10 @@ from pathlib import Path
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.errors import Conflict, Corrupt, NotFound, NotReady, Unavailable
+from core.errors import Conflict, CorruptFile, NotFound, NotReady, Unavailable
 from core.storage.bucket import Bucket
 from core.storage.cache import Cache
-from core.storage.files import checked, sha256_of
+from core.storage.files import sha256_of, validate_key
 from core.storage.scratch import Scratch
 
 log = structlog.get_logger(__name__)
@@ -63,21 +63,21 @@ class S3Storage:
         path.unlink()
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
-        checked(key)
+        validate_key(key)
 
         def download(name: str, path: Path) -> None:
             if (manifest := self._manifest(key)) is None or name not in manifest.files:
-                raise Corrupt("it is missing", file=name)
+                raise CorruptFile("it is missing", file=name)
             self._download(key, manifest, name, path)
 
         try:
             return self._cache.folder(files, download)
-        except Corrupt as error:
+        except CorruptFile as error:
             name = error.facts["file"]
-            raise Corrupt(f"{key}/{name} cannot be used: {error.detail}", key=key, file=name) from error
+            raise CorruptFile(f"{key}/{name} cannot be used: {error.detail}", key=key, file=name) from error
 
     def path(self, key: str) -> Path:
-        checked(key)
+        validate_key(key)
         for unit in _units(key):
             manifest = self._manifest(unit)
             if manifest is None:
@@ -89,16 +89,16 @@ class S3Storage:
         raise NotFound(f"There is no file {key!r}.")
 
     def delete(self, key: str) -> None:
-        objects = [found.path for found in self._bucket.list(checked(key))]
+        objects = [found.path for found in self._bucket.list(validate_key(key))]
         self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # first out of sight
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
     def keys(self, prefix: str) -> Iterator[str]:
-        objects = self._bucket.list(checked(prefix) if prefix else "")
+        objects = self._bucket.list(validate_key(prefix) if prefix else "")
         yield from sorted({key for found in objects if (key := _key_of(found.path)) is not None})
 
     def age_s(self, key: str) -> float:
-        for unit in _units(checked(key)):
+        for unit in _units(validate_key(key)):
             objects = list(self._bucket.list(unit))
             times = [found.modified for found in objects if _key_of(found.path) == key]
             if times:
@@ -132,10 +132,10 @@ class S3Storage:
 
     def _publish(self, key: str, paths: Mapping[str, Path], *, is_file: bool = False) -> None:
         name_of_set = f"{_SET}{uuid.uuid4().hex}"
-        home = f"{checked(key)}/{name_of_set}"
+        home = f"{validate_key(key)}/{name_of_set}"
         try:
             for name, path in paths.items():
-                self._bucket.put_file(f"{home}/{checked(name)}", path)
+                self._bucket.put_file(f"{home}/{validate_key(name)}", path)
             files = {
                 name: _Stored(sha256=sha256_of(path), size_bytes=path.stat().st_size) for name, path in paths.items()
             }
@@ -163,13 +163,13 @@ class S3Storage:
         except NotFound:
             return None
         except ValidationError as error:
-            raise Corrupt(f"the manifest of {key} cannot be read", key=key, file=_MANIFEST) from error
+            raise CorruptFile(f"the manifest of {key} cannot be read", key=key, file=_MANIFEST) from error
 
     def _download(self, key: str, manifest: _Manifest, name: str, path: Path) -> None:
         try:
             self._bucket.get_file(f"{key}/{manifest.set}/{name}", path, manifest.files[name].size_bytes)
         except NotFound as error:
-            raise Corrupt("it is missing", file=name) from error
+            raise CorruptFile("it is missing", file=name) from error
 
 
 def _units(key: str) -> Iterator[str]:

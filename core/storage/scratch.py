@@ -7,7 +7,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from core.storage.files import disk_told
+from core.storage.files import translate_disk_errors
 
 FOLDER = ".scratch"
 _LOCK = ".lock"
@@ -24,7 +24,7 @@ class Scratch:
 
     def new(self) -> Path:
         """A new empty folder; it is the caller's to delete."""
-        with self._mutex, disk_told():
+        with self._mutex, translate_disk_errors():
             if self._own is None:
                 self._own = self._lock_own()
             return Path(tempfile.mkdtemp(dir=self._own))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models import bundle
-from models.preprocess import Preprocess, Rescaled
+from models.preprocess import Preprocess, RescaledOutput
 from models.variants.description import (
     DESCRIPTION,
     DOWNLOADS,
@@ -27,7 +27,7 @@ from models.variants.description import (
     package,
 )
 from models.variants.description import Precision as VariantPrecision
-from models.variants.exportable import Whole, exported
+from models.variants.exportable import ExportableModel, exported
 from models.variants.int8 import quantize
 
 BATCH = "batch"
@@ -79,10 +79,10 @@ def _write_network(
     calibration: NDArray[np.uint8] | None,
 ) -> None:
     main = folder / DOWNLOADS[words.format]
-    whole = Whole(network, Preprocess(description.mean, description.std))
+    whole = ExportableModel(network, Preprocess(description.mean, description.std))
     match words.format:
         case "torch-compile":
-            bundle.write_weights(main, network.network if isinstance(network, Rescaled) else network)
+            bundle.write_weights(main, network.network if isinstance(network, RescaledOutput) else network)
         case "torch-export":
             torch.export.save(exported(whole, description.image_shape), main)
         case "onnx":
@@ -99,7 +99,7 @@ def _write_network(
             assert_never(words.format)
 
 
-def _write_onnx(path: Path, whole: Whole, description: bundle.Description, words: VariantDescription) -> None:
+def _write_onnx(path: Path, whole: ExportableModel, description: bundle.Description, words: VariantDescription) -> None:
     """One self-contained file: `pixels`, uint8 (batch, H, W, C), to `scores`, float32 (batch, num_outputs)."""
     onnx = package("onnx")
     program: Any = torch.onnx.export(

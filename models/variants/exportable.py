@@ -9,7 +9,7 @@ from models.registry import Shape
 from models.variants.description import INPUT
 
 
-class Whole(nn.Module):
+class ExportableModel(nn.Module):
     """What an exported file holds, so that nobody has to prepare pictures before it."""
 
     scale: Tensor
@@ -31,7 +31,7 @@ class Whole(nn.Module):
         return scores.float()
 
 
-def exported(whole: Whole, image_shape: Shape) -> ExportedProgram:
+def exported(whole: ExportableModel, image_shape: Shape) -> ExportedProgram:
     """The graph of a network on the CPU and in eval mode, for batches of any size; pictures are (C, H, W)."""
     channels, height, width = image_shape
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)

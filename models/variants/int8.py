@@ -13,7 +13,7 @@ BATCH = 16
 HEAVY = ("Conv", "Gemm", "MatMul")
 
 
-def quantize(plain: Path, into: Path, pictures: NDArray[np.uint8]) -> None:
+def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
     """Write an int8 file from an fp32 one: weights by channel, activations by the range of `pictures`.
 
     What comes before the first heavy layer, the preprocessing, stays fp32: 256 steps of a picture's brightness would
@@ -23,7 +23,7 @@ def quantize(plain: Path, into: Path, pictures: NDArray[np.uint8]) -> None:
     Args:
         plain: a file whose only input takes pixels.
         into: the new file.
-        pictures: uint8 (N, H, W, C), N at least 1.
+        images: uint8 (N, H, W, C), N at least 1.
     """
     quantization = package("onnxruntime.quantization")
     shapes = package("onnxruntime.quantization.shape_inference")
@@ -33,7 +33,7 @@ def quantize(plain: Path, into: Path, pictures: NDArray[np.uint8]) -> None:
         quantization.quantize_static(
             prepared,
             into,
-            _reader(pictures),
+            _reader(images),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
@@ -54,8 +54,8 @@ def _preparing(path: Path) -> list[str]:
     return names
 
 
-def _reader(pictures: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - of an untyped package
-    batches = _batches(pictures)
+def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - of an untyped package
+    batches = _batches(images)
 
     class Reader(package("onnxruntime.quantization").CalibrationDataReader):  # type: ignore[misc]  # no types
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
@@ -64,6 +64,6 @@ def _reader(pictures: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - of an untyped
     return Reader()
 
 
-def _batches(pictures: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.uint8]]]:
-    for start in range(0, len(pictures), BATCH):
-        yield {INPUT: np.ascontiguousarray(pictures[start : start + BATCH])}
+def _batches(images: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    for start in range(0, len(images), BATCH):
+        yield {INPUT: np.ascontiguousarray(images[start : start + BATCH])}

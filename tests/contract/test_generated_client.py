@@ -91,7 +91,7 @@ def test_it_uploads_a_dataset(generated: Any, api: Any, form: str) -> None:
     assert (version.version, version.state) == (1, "importing")
 
 
-def test_it_predicts_a_picture(generated: Any, api: Any, client: TestClient, state: State) -> None:
+def test_it_predicts_an_image(generated: Any, api: Any, client: TestClient, state: State) -> None:
     finish_job(state, client.post("/v1/jobs", json=SMALL).json()["id"])
     file = generated("types").File(payload=io.BytesIO(picture(1)), file_name="one.png", mime_type="image/png")
     body = generated("models.predict_files_body").PredictFilesBody(images=[file])

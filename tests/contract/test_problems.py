@@ -46,4 +46,4 @@ def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
 
 def test_the_nearest_ancestor_with_a_status_wins() -> None:
     assert status_of(errors.DatasetNotReady) == STATUS[errors.Conflict]
-    assert status_of(errors.Corrupt) == 500
+    assert status_of(errors.CorruptFile) == 500

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from app.services.catalog import UNIONS, members
-from app.services.validation.rules import USUAL, Report, check_loss, check_metrics
+from app.services.validation.rules import TASK_DEFAULTS, ValidationReport, check_loss, check_metrics
 from core.datasets.definition import DatasetFacts
 from core.datasets.packed import PackedMeta, Task
 from core.spec import JobSpec
@@ -88,7 +88,8 @@ def task_of(part: str, name: str) -> Task:
     suited = (
         task
         for task in TASKS
-        if (part == "losses" and name in USUAL[task].losses) or (part == "metrics" and name in USUAL[task].all_metrics)
+        if (part == "losses" and name in TASK_DEFAULTS[task].losses)
+        or (part == "metrics" and name in TASK_DEFAULTS[task].all_metrics)
     )
     return cast("Task", next(suited, "classification"))
 
@@ -106,7 +107,7 @@ def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> Non
     facts = DatasetFacts(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
     let_in = []
     for kind in members(UNIONS[part]):
-        spec, report = named(part, kind.model_fields["name"].default), Report()
+        spec, report = named(part, kind.model_fields["name"].default), ValidationReport()
         words: dict[str, Any] = {"dataset": {"name": "d"}, "architecture": {"name": "a"}}
         job = JobSpec.model_validate(
             words | {"loss": spec.model_dump()} if part == "losses" else words | {"metrics": [spec.model_dump()]}
@@ -120,6 +121,6 @@ def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> Non
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_door_and_the_trainer_agree_on_what_is_usual(task: Task) -> None:
-    loss, metric = builders.USUAL[task]
-    assert USUAL[task].loss == loss
-    assert USUAL[task].metrics == (metric,)
+    loss, metric = builders.TASK_DEFAULTS[task]
+    assert TASK_DEFAULTS[task].loss == loss
+    assert TASK_DEFAULTS[task].metrics == (metric,)

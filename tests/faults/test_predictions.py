@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.support.bundles import set_alias
 from tests.support.images import big_png, encoded, pixels, png, png_header
-from tests.support.predicting import PICTURE, House, house
+from tests.support.predicting import IMAGE, House, house
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
 
@@ -78,10 +78,10 @@ def many(number: int, ask: Callable[[int], httpx.Response]) -> list[httpx.Respon
 
 
 @pytest.mark.quick
-def test_rows_48_to_51_what_is_no_picture_is_refused_and_takes_no_memory(api: House) -> None:
+def test_rows_48_to_51_what_is_no_image_is_refused_and_takes_no_memory(api: House) -> None:
     sound = encoded(pixels(0, 64, 64), "JPEG")
     refused: list[tuple[bytes, set[int]]] = [
-        (PICTURE[:-20] + bytes(20), {422}),
+        (IMAGE[:-20] + bytes(20), {422}),
         (sound[: len(sound) // 2], {422}),
         (b"", {422}),
         (b"<html></html>", {415, 422}),
@@ -102,7 +102,7 @@ def test_rows_48_to_51_what_is_no_picture_is_refused_and_takes_no_memory(api: Ho
 
 
 @pytest.mark.quick
-def test_rows_52_and_53_odd_pictures_are_read_and_their_bytes_decide_what_they_are(api: House) -> None:
+def test_rows_52_and_53_odd_images_are_read_and_their_bytes_decide_what_they_are(api: House) -> None:
     grey = Image.fromarray(pixels(0, 20, 20, 1))
     for body in (
         encoded(Image.fromarray(pixels()).convert("CMYK"), "JPEG"),
@@ -263,7 +263,7 @@ def test_row_75_one_key_floods_and_others_are_unharmed(
             headers = {"Authorization": "Bearer flooding", "Content-Type": "image/png"}
             with httpx.Client(base_url=api.url, timeout=60, headers=headers) as client:
                 while time.monotonic() < stop_at:
-                    flood.append(client.post("/v1/models/small/predict", content=PICTURE))
+                    flood.append(client.post("/v1/models/small/predict", content=IMAGE))
 
         with ThreadPoolExecutor(8) as pool:
             flooding = pool.map(ask, range(8))
@@ -309,7 +309,7 @@ def test_row_77_a_client_that_leaves_while_it_waits_is_dropped(api: House) -> No
 
 
 @pytest.mark.quick
-def test_row_78_one_poison_picture_among_31_good_ones(api: House) -> None:
+def test_row_78_one_poison_image_among_31_good_ones(api: House) -> None:
     files = [png(seed, height=8, width=8) for seed in range(32)]
     alone = [api.predict(content=body).json()["predictions"][0]["top_k"] for body in files]
     files[17] = b"\x89PNG\r\n\x1a\n" + bytes(50)
@@ -357,7 +357,7 @@ def test_row_82_versions_are_switched_under_load(api: House) -> None:
         with httpx.Client(base_url=api.url, timeout=60) as client:
             while not stopped.is_set():
                 answer = client.post(
-                    "/v1/models/small@champion/predict", content=PICTURE, headers={"Content-Type": "image/png"}
+                    "/v1/models/small@champion/predict", content=IMAGE, headers={"Content-Type": "image/png"}
                 )
                 assert answer.status_code == 200, answer.text
                 told = answer.json()
@@ -389,7 +389,7 @@ def test_row_83_more_models_than_fit_in_memory_and_first_requests_at_once(api: H
     def ask(number: int) -> httpx.Response:
         url = f"{api.url}/v1/models/many-{number % 5}/predict"
         while True:
-            answer = httpx.post(url, content=PICTURE, headers={"Content-Type": "image/png"}, timeout=60)
+            answer = httpx.post(url, content=IMAGE, headers={"Content-Type": "image/png"}, timeout=60)
             if answer.status_code != 503:
                 return answer
             assert int(answer.headers["Retry-After"]) >= 1  # three are being loaded already
@@ -407,7 +407,7 @@ def test_the_networks_process_is_killed_under_load(api: House) -> None:
     def ask(_: int) -> None:
         with httpx.Client(base_url=api.url, timeout=60) as client:
             while not stopped.is_set():
-                answer = client.post("/v1/models/small/predict", content=PICTURE, headers={"Content-Type": "image/png"})
+                answer = client.post("/v1/models/small/predict", content=IMAGE, headers={"Content-Type": "image/png"})
                 statuses.append(answer.status_code)
                 assert answer.status_code == 200 or int(answer.headers["Retry-After"]) >= 1, answer.text
 

@@ -31,12 +31,12 @@ from tritonclient.utils import InferenceServerException
 
 from app.deps import State
 from app.main import create_app
-from app.serving.backend import Networks
-from app.serving.model_server import Predictors
-from app.serving.process_pool import Processes
+from app.serving.backend import ModelBackend
+from app.serving.model_server import ModelServer
+from app.serving.process_pool import InferenceProcessPool
 from core.bus import RedisBus
 from core.db.session import SessionFactory, make_engine, make_sessions
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import CeleryQueue
 from core.settings import Settings
 from core.storage import LocalStorage
@@ -55,7 +55,7 @@ pytestmark = [
 CURL = shutil.which("curl")
 CHANNELS, HEIGHT, WIDTH = SIZES
 MAX_BATCH = 4
-PICTURES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
 
 
 class House(NamedTuple):
@@ -70,7 +70,7 @@ class House(NamedTuple):
 def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valkey: RedisServer) -> Iterator[House]:
     """Model `cats` with versions 1 (also `champion`) and 2; `ages`, a regression; `broken`, without files."""
     home = tmp_path_factory.mktemp("oip")
-    with state_of(home, sqlite_template, valkey.url, Processes("cpu")) as state:
+    with state_of(home, sqlite_template, valkey.url, InferenceProcessPool("cpu")) as state:
         sessions, storage = state["sessions"], state["storage"]
         cats = [register(sessions, storage, "cats", version) for version in (1, 2)]
         set_alias(sessions, "cats", "champion", 1)
@@ -89,7 +89,9 @@ def is_ready(url: str) -> bool:
 
 
 @contextmanager
-def state_of(home: Path, sqlite_template: Path, redis_url: str, networks: Networks, **settings: Any) -> Iterator[State]:
+def state_of(
+    home: Path, sqlite_template: Path, redis_url: str, networks: ModelBackend, **settings: Any
+) -> Iterator[State]:
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}")
     sessions: SessionFactory = make_sessions(engine)
     queue, storage = CeleryQueue(redis_url), LocalStorage.at(str(home / "store"))
@@ -98,10 +100,10 @@ def state_of(home: Path, sqlite_template: Path, redis_url: str, networks: Networ
         settings=known,
         sessions=sessions,
         queue=queue,
-        dispatcher=Dispatcher(sessions, queue),
+        dispatcher=OutboxRelay(sessions, queue),
         bus=RedisBus(redis_url),
         storage=storage,
-        predictors=Predictors(storage, networks, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
+        predictors=ModelServer(storage, networks, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
     )
     storage.close()
     engine.dispose()
@@ -123,9 +125,9 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def files(*pictures: bytes) -> NDArray[np.object_]:
-    found = np.empty(len(pictures), object)
-    found[:] = pictures
+def files(*images: bytes) -> NDArray[np.object_]:
+    found = np.empty(len(images), object)
+    found[:] = images
     return found
 
 
@@ -211,10 +213,10 @@ def test_models_are_loaded_and_unloaded_by_name(client: Any) -> None:
     assert state_in_index(client, "spare") == {"UNAVAILABLE"}
     assert not client.is_model_ready("spare")
     with pytest.raises(InferenceServerException, match="unloaded"):
-        client.infer("spare", [image(PICTURES, "UINT8")])
+        client.infer("spare", [image(IMAGES, "UINT8")])
     client.load_model("spare")
     assert client.is_model_ready("spare")
-    assert client.infer("spare", [image(PICTURES, "UINT8")]).as_numpy("logits").shape == (2, 3)
+    assert client.infer("spare", [image(IMAGES, "UINT8")]).as_numpy("logits").shape == (2, 3)
 
 
 def test_the_index_has_every_version_and_can_be_asked_for_the_ready_ones(client: Any, house: House) -> None:
@@ -239,7 +241,7 @@ def test_what_cannot_be_loaded_says_why(client: Any) -> None:
         client.load_model("cats", config='{"max_batch_size": 1}', files={"file:1/model.pt": b"x"})
 
 
-def test_statistics_count_pictures_and_batches(client: Any) -> None:
+def test_statistics_count_images_and_batches(client: Any) -> None:
     def counts() -> tuple[int, int, int]:
         (found,) = client.get_inference_statistics("cats", "1")["model_stats"]
         return found["inference_count"], found["execution_count"], found["inference_stats"]["success"]["count"]
@@ -249,7 +251,7 @@ def test_statistics_count_pictures_and_batches(client: Any) -> None:
         return sum(each["compute_infer"]["count"] for each in found["batch_stats"] if each["batch_size"] == 3)
 
     before, threes = counts(), batches_of_three()
-    client.infer("cats", [image(np.concatenate([PICTURES, PICTURES[:1]]), "UINT8")], "champion")
+    client.infer("cats", [image(np.concatenate([IMAGES, IMAGES[:1]]), "UINT8")], "champion")
     assert tuple(np.subtract(counts(), before)) == (3, 1, 1)
     assert batches_of_three() == threes + 1
     (found,) = client.get_inference_statistics("cats", "1")["model_stats"]
@@ -296,14 +298,14 @@ def sent_and_seen(datatype: str, *, binary: bool) -> tuple[NDArray[Any], NDArray
     """A tensor, and the pixels that the network should see for it."""
     dtype = DATATYPES[datatype]
     if datatype == "BYTES":
-        encoded = [png(picture) for picture in PICTURES]
-        return files(*(encoded if binary else map(base64.b64encode, encoded))), PICTURES
+        encoded = [png(picture) for picture in IMAGES]
+        return files(*(encoded if binary else map(base64.b64encode, encoded))), IMAGES
     if datatype == "BOOL":
-        return PICTURES > 127, np.where(PICTURES > 127, 255, 0).astype(np.uint8)
+        return IMAGES > 127, np.where(IMAGES > 127, 255, 0).astype(np.uint8)
     if datatype.startswith(("FP", "BF")):
-        tensor = (PICTURES / 255).astype(dtype)
+        tensor = (IMAGES / 255).astype(dtype)
         return tensor, np.rint(tensor.astype(np.float32) * 255).astype(np.uint8)
-    return PICTURES.astype(dtype), PICTURES
+    return IMAGES.astype(dtype), IMAGES
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
@@ -345,50 +347,50 @@ def test_a_large_answer_is_compressed_as_asked(client: Any, house: House, algori
     assert json.loads(plain)["outputs"][0]["shape"] == [4, 3]
     result = client.infer(
         "cats",
-        [image(PICTURES, "UINT8")],
+        [image(IMAGES, "UINT8")],
         request_id="x" * 1000,
         response_compression_algorithm=algorithm,
     )
-    np.testing.assert_allclose(result.as_numpy("logits"), house.cats[1].scores(PICTURES), atol=1e-4)
+    np.testing.assert_allclose(result.as_numpy("logits"), house.cats[1].scores(IMAGES), atol=1e-4)
 
 
 def test_classification_in_both_forms_names_value_index_and_label(client: Any, house: House) -> None:
     for binary in (True, False):
         wanted = [InferRequestedOutput("logits", binary_data=binary, class_count=99)]
-        found = client.infer("cats", [image(PICTURES[:1], "UINT8")], outputs=wanted).as_numpy("logits")
+        found = client.infer("cats", [image(IMAGES[:1], "UINT8")], outputs=wanted).as_numpy("logits")
         assert found.shape == (1, 3)
-        for element, index in zip(found[0], np.argsort(-house.cats[1].scores(PICTURES[:1])[0]), strict=True):
+        for element, index in zip(found[0], np.argsort(-house.cats[1].scores(IMAGES[:1])[0]), strict=True):
             text = element.decode() if isinstance(element, bytes) else element
             value, number, label = text.split(":", 2)
             assert (int(number), label) == (index, CLASSES[index])
             assert len(value.partition(".")[2]) == 6
-            assert float(value) == pytest.approx(house.cats[1].scores(PICTURES[:1])[0, index], abs=1e-4)
+            assert float(value) == pytest.approx(house.cats[1].scores(IMAGES[:1])[0, index], abs=1e-4)
 
 
 def test_mixed_outputs_and_own_parameters(client: Any, house: House) -> None:
     wanted = [InferRequestedOutput("logits", binary_data=False), InferRequestedOutput("probabilities")]
     options = {"priority": 2, "timeout": 30_000_000, "parameters": {"own": "word", "number": 3, "flag": True}}
-    result = client.infer("cats", [image(PICTURES, "UINT8")], outputs=wanted, **options)
-    np.testing.assert_allclose(result.as_numpy("logits"), house.cats[1].scores(PICTURES), atol=1e-4)
-    np.testing.assert_allclose(result.as_numpy("probabilities"), house.cats[1].probabilities(PICTURES), atol=1e-5)
+    result = client.infer("cats", [image(IMAGES, "UINT8")], outputs=wanted, **options)
+    np.testing.assert_allclose(result.as_numpy("logits"), house.cats[1].scores(IMAGES), atol=1e-4)
+    np.testing.assert_allclose(result.as_numpy("probabilities"), house.cats[1].probabilities(IMAGES), atol=1e-5)
 
 
 @pytest.mark.parametrize("priority", [0, 1, 2, 3, 4, 2**40])
 def test_any_priority_is_answered(client: Any, priority: int) -> None:
-    assert client.infer("cats", [image(PICTURES, "UINT8")], priority=priority).as_numpy("logits").shape == (2, 3)
+    assert client.infer("cats", [image(IMAGES, "UINT8")], priority=priority).as_numpy("logits").shape == (2, 3)
 
 
 def test_a_regression_has_values(client: Any) -> None:
-    assert client.infer("ages", [image(PICTURES, "UINT8")]).as_numpy("values").shape == (2, 1)
+    assert client.infer("ages", [image(IMAGES, "UINT8")]).as_numpy("values").shape == (2, 1)
 
 
 def test_batches_of_one_of_the_maximum_and_of_none(client: Any) -> None:
     for size in (1, MAX_BATCH):
-        tensor = np.repeat(PICTURES[:1], size, axis=0)
+        tensor = np.repeat(IMAGES[:1], size, axis=0)
         assert client.infer("cats", [image(tensor, "UINT8")]).as_numpy("logits").shape == (size, 3)
     before = client.get_inference_statistics("cats", "2")["model_stats"][0]["execution_count"]
     for binary in (True, False):
-        result = client.infer("cats", [image(PICTURES[:0], "UINT8", binary=binary)])
+        result = client.infer("cats", [image(IMAGES[:0], "UINT8", binary=binary)])
         assert result.as_numpy("logits").shape == (0, 3)
     assert client.get_inference_statistics("cats", "2")["model_stats"][0]["execution_count"] == before
 
@@ -396,13 +398,13 @@ def test_batches_of_one_of_the_maximum_and_of_none(client: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (image(np.repeat(PICTURES, 3, axis=0), "UINT8"), "'image' has a batch of 6; at most 4"),
-        (image(PICTURES[0], "UINT8"), "'image' is UINT8 of shape"),
-        (image(PICTURES[:, 1:], "UINT8"), "'image' is UINT8 of shape"),
-        (image(PICTURES, "UINT8", name="picture"), "unexpected input 'picture'"),
-        (image(PICTURES.astype(np.float32), "FP32"), "'image' has values outside"),
+        (image(np.repeat(IMAGES, 3, axis=0), "UINT8"), "'image' has a batch of 6; at most 4"),
+        (image(IMAGES[0], "UINT8"), "'image' is UINT8 of shape"),
+        (image(IMAGES[:, 1:], "UINT8"), "'image' is UINT8 of shape"),
+        (image(IMAGES, "UINT8", name="picture"), "unexpected input 'picture'"),
+        (image(IMAGES.astype(np.float32), "FP32"), "'image' has values outside"),
         (image(files(b"no picture"), "BYTES"), "'image', element 0"),
-        (image(files(png(PICTURES[0]), png(PICTURES[1])[:60]), "BYTES"), "'image', element 1"),
+        (image(files(png(IMAGES[0]), png(IMAGES[1])[:60]), "BYTES"), "'image', element 1"),
         (image(files(b"not base64"), "BYTES", binary=False), "'image', element 0"),
     ],
 )
@@ -415,7 +417,7 @@ def test_what_does_not_fit_is_refused_by_name(client: Any, given: InferInput, re
 
 def malformed(change: str) -> InferInput:
     """A tensor as the client would never send it by itself."""
-    tensor = image(PICTURES, "UINT8")
+    tensor = image(IMAGES, "UINT8")
     match change:
         case "a byte too few":
             tensor._raw_data = tensor._raw_data[:-1]
@@ -452,7 +454,7 @@ def test_bytes_that_are_missing_or_left_over_are_refused_by_name(client: Any, ch
 
 def test_an_unknown_output_is_refused_by_name(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="unexpected output 'scores'") as refusal:
-        client.infer("cats", [image(PICTURES, "UINT8")], outputs=[InferRequestedOutput("scores")])
+        client.infer("cats", [image(IMAGES, "UINT8")], outputs=[InferRequestedOutput("scores")])
     assert refusal.value.status() == "400"
 
 
@@ -462,16 +464,16 @@ def test_a_timeout_that_has_passed_costs_no_execution(client: Any) -> None:
 
     before = executions()
     with pytest.raises(InferenceServerException, match="timeout has passed") as refusal:
-        client.infer("cats", [image(PICTURES, "UINT8")], timeout=1)
+        client.infer("cats", [image(IMAGES, "UINT8")], timeout=1)
     assert refusal.value.status() == "503"
     assert executions() == before
 
 
 @contextmanager
-def held(house: House, model: str, num_pictures: int) -> Iterator[None]:
+def held(house: House, model: str, num_images: int) -> Iterator[None]:
     """The networks stand still until so many pictures wait for a model: how quick a client is does not matter."""
     networks = house.state["predictors"].networks
-    assert isinstance(networks, Processes)
+    assert isinstance(networks, InferenceProcessPool)
     [pid] = networks.pids
 
     def num_waiting() -> float:
@@ -479,7 +481,7 @@ def held(house: House, model: str, num_pictures: int) -> Iterator[None]:
 
     def let_go() -> None:
         try:
-            wait_for(lambda: num_waiting() >= num_pictures, f"{num_pictures} requests")
+            wait_for(lambda: num_waiting() >= num_images, f"{num_images} requests")
         finally:
             os.kill(pid, signal.SIGCONT)
 
@@ -494,7 +496,7 @@ def test_parallel_requests_share_executions(client: Any, house: House) -> None:
     client.load_model("cats")
     before = client.get_inference_statistics("cats", "2")["model_stats"][0]
     with held(house, "cats", 64):
-        found = client.at_once(64, "cats", [image(PICTURES[:1], "UINT8")])
+        found = client.at_once(64, "cats", [image(IMAGES[:1], "UINT8")])
     assert {each.as_numpy("logits").shape for each in found} == {(1, len(CLASSES))}
     after = client.get_inference_statistics("cats", "2")["model_stats"][0]
     assert after["inference_count"] - before["inference_count"] == 64
@@ -505,10 +507,10 @@ def test_parallel_requests_share_executions(client: Any, house: House) -> None:
 
 def test_an_alias_is_a_version_and_moves(client: Any, house: House) -> None:
     set_alias(house.state["sessions"], "cats", "moving", 1)
-    assert client.infer("cats", [image(PICTURES, "UINT8")], "moving").get_response()["model_version"] == "1"
+    assert client.infer("cats", [image(IMAGES, "UINT8")], "moving").get_response()["model_version"] == "1"
     set_alias(house.state["sessions"], "cats", "default", 1)
     try:
-        assert client.infer("cats", [image(PICTURES, "UINT8")], "default").get_response()["model_version"] == "1"
+        assert client.infer("cats", [image(IMAGES, "UINT8")], "default").get_response()["model_version"] == "1"
     finally:
         set_alias(house.state["sessions"], "cats", "default", 2)
 
@@ -516,8 +518,8 @@ def test_an_alias_is_a_version_and_moves(client: Any, house: House) -> None:
 # -- raw bodies, as curl and other servers' clients send them -------------------------------------------------------
 
 
-def test_a_picture_as_it_is(house: House) -> None:
-    for body in (png(PICTURES[0]), PICTURES[0].tobytes()):
+def test_an_image_as_it_is(house: House) -> None:
+    for body in (png(IMAGES[0]), IMAGES[0].tobytes()):
         headers = {"Inference-Header-Content-Length": "0"}
         status, fields, answer = ask(house, "/v2/models/cats/versions/champion/infer", body, headers)
         assert status == 200, answer
@@ -526,7 +528,7 @@ def test_a_picture_as_it_is(house: House) -> None:
         described = json.loads(answer[:length])["outputs"]
         assert [each["shape"] for each in described] == [[1, 3], [1, 3]]
         values = np.frombuffer(answer[length:], np.float32).reshape(2, 1, 3)
-        np.testing.assert_allclose(values[0], house.cats[0].probabilities(PICTURES[:1]), atol=1e-5)
+        np.testing.assert_allclose(values[0], house.cats[0].probabilities(IMAGES[:1]), atol=1e-5)
 
 
 @pytest.mark.skipif(CURL is None, reason="no curl on this machine")
@@ -536,7 +538,7 @@ def test_the_documented_calls_of_curl(house: House, tmp_path: Path) -> None:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=30).stdout
 
     picture = tmp_path / "cat.jpg"
-    Image.fromarray(PICTURES[0]).resize((640, 480)).save(picture)
+    Image.fromarray(IMAGES[0]).resize((640, 480)).save(picture)
     answer = curl("--data-binary", f"@{picture}", "-H", "Inference-Header-Content-Length: 0")
     head, end = json.JSONDecoder().raw_decode(answer.decode("latin-1"))
     assert len(answer) - end == sum(each["parameters"]["binary_data_size"] for each in head["outputs"])
@@ -564,16 +566,16 @@ def test_what_kserves_client_sends(house: House) -> None:
         "inputs": [
             {
                 "name": "image",
-                "shape": list(PICTURES.shape),
+                "shape": list(IMAGES.shape),
                 "datatype": "UINT8",
-                "parameters": {"binary_data_size": PICTURES.nbytes},
+                "parameters": {"binary_data_size": IMAGES.nbytes},
             }
         ],
         "parameters": {"binary_data_output": True},
     }
     text = json.dumps(head).encode()
     headers = {"inference-header-content-length": str(len(text)), "content-type": "application/octet-stream"}
-    status, fields, answer = ask(house, "/v2/models/cats/infer", text + PICTURES.tobytes(), headers)
+    status, fields, answer = ask(house, "/v2/models/cats/infer", text + IMAGES.tobytes(), headers)
     assert status == 200, answer
     assert int(fields["inference-header-content-length"]) < len(answer)
     assert json.loads(ask(house, "/v2/health/live", verb="GET")[2]) == {"live": True}
@@ -589,15 +591,15 @@ def test_what_mlservers_codecs_send(house: House) -> None:
         "inputs": [
             {
                 "name": "image",
-                "shape": list(PICTURES.shape),
+                "shape": list(IMAGES.shape),
                 "datatype": "UINT8",
                 "parameters": {"content_type": "np", "headers": None},
-                "data": PICTURES.tolist(),
+                "data": IMAGES.tolist(),
             }
         ],
         "outputs": None,
     }
-    strings = [base64.b64encode(png(picture)).decode() for picture in PICTURES]
+    strings = [base64.b64encode(png(picture)).decode() for picture in IMAGES]
     column = {
         "inputs": [
             {
@@ -615,7 +617,7 @@ def test_what_mlservers_codecs_send(house: House) -> None:
         assert fields["content-type"] == "application/json"
         assert "inference-header-content-length" not in fields
         found = json.loads(answer)["outputs"][0]
-        expected = house.cats[1].probabilities(PICTURES)
+        expected = house.cats[1].probabilities(IMAGES)
         np.testing.assert_allclose(np.reshape(found["data"], found["shape"]), expected, atol=1e-5)
 
 
@@ -677,7 +679,7 @@ def test_a_key_is_a_bearer_header(locked: State, kind: str) -> None:
         assert client.is_server_ready()
         assert not client.is_model_ready("cats")
         with_key = {"Authorization": "Bearer secret"}
-        result = client.infer("cats", [image(PICTURES, "UINT8")], headers=with_key)
+        result = client.infer("cats", [image(IMAGES, "UINT8")], headers=with_key)
         assert result.as_numpy("logits").shape == (2, 3)
 
 
@@ -692,7 +694,7 @@ def test_it_can_live_under_a_base_path(locked: State, kind: str) -> None:
     with serving(app) as url, triton(kind, f"{url}/tenants/a") as client:
         with_key = {"Authorization": "Bearer secret"}
         assert client.get_server_metadata(headers=with_key)["name"] == "candela"
-        result = client.infer("cats", [image(PICTURES, "UINT8")], headers=with_key)
+        result = client.infer("cats", [image(IMAGES, "UINT8")], headers=with_key)
         assert result.as_numpy("logits").shape == (2, 3)
         with pytest.raises(InferenceServerException) as refusal:
             client.get_server_metadata()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.collector import Collector, collector
-from tests.support.predicting import PICTURE, House, house
+from tests.support.predicting import IMAGE, House, house
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
 
@@ -53,7 +53,7 @@ def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children
 def test_the_open_inference_protocol_is_traced_too(api: House, spans: Collector) -> None:
     trace_id = TRACE[::-1]
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01", "Inference-Header-Content-Length": "0"}
-    assert api.http.post("/v2/models/small/infer", content=PICTURE, headers=headers).status_code == 200
+    assert api.http.post("/v2/models/small/infer", content=IMAGE, headers=headers).status_code == 200
     found = spans.of(trace_id, 4)
     assert set(found) == {"POST /v2/models/{model}/infer", "decode", "queue", "compute"}
 
@@ -90,7 +90,7 @@ def test_probes_leave_no_trace(api: House, spans: Collector) -> None:
     assert "3" * 32 not in {span.trace_id for span in spans.spans}
 
 
-def test_a_bad_picture_is_seen_in_its_span(api: House, spans: Collector) -> None:
+def test_a_bad_image_is_seen_in_its_span(api: House, spans: Collector) -> None:
     assert api.predict(content=b"no picture", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
     found = spans.of("5" * 32, 2)
     assert found["decode"].attributes["candela.pictures_refused"] == "1"

@@ -11,7 +11,7 @@ from core.db.repos.workers import WorkerRepo
 from core.db.session import transaction
 from core.events import EventType
 from core.jobs import JobState, StopRequest
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import CeleryQueue
 from tests.support.processes import freeze, is_alive, wait_for
 from tests.support.servers import RedisServer
@@ -141,4 +141,4 @@ def test_a_stopped_trainer_is_fenced_when_its_worker_is_stopped_too(service: Ser
     undisturbed = service.submit()
     service.finished(undisturbed)
     assert service.model(undisturbed).sha256 == service.model(job_id).sha256
-    assert Dispatcher(service.sessions, CeleryQueue(service.redis_url)).relay() == 0
+    assert OutboxRelay(service.sessions, CeleryQueue(service.redis_url)).relay() == 0

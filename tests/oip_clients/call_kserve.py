@@ -27,10 +27,10 @@ class Calls:
     """One client, one server."""
 
     def __init__(
-        self, url: str, client: InferenceRESTClient, pictures: NDArray[np.uint8], encoded: Sequence[bytes]
+        self, url: str, client: InferenceRESTClient, images: NDArray[np.uint8], encoded: Sequence[bytes]
     ) -> None:
         self._url, self._client = url, client
-        self._pictures, self._encoded = pictures, encoded
+        self._images, self._encoded = images, encoded
 
     async def health(self) -> dict[str, Any]:
         ready = self._client.is_model_ready
@@ -41,7 +41,7 @@ class Calls:
         }
 
     async def numbers(self, dtype: str, scale: float, *, binary: bool, binary_output: bool) -> Any:
-        values = (self._pictures / scale).astype(dtype)
+        values = (self._images / scale).astype(dtype)
         names = {"uint8": "UINT8", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
         tensor = InferInput("image", list(values.shape), names[dtype])
         tensor.set_data_from_numpy(values, binary_data=binary)
@@ -55,27 +55,27 @@ class Calls:
 
     async def nothing(self, *, binary: bool) -> Any:
         """A batch of none; the client names the size of the bytes, 0, and writes `"data": null` beside it."""
-        tensor = InferInput("image", list(self._pictures[:0].shape), "UINT8")
-        tensor.set_data_from_numpy(self._pictures[:0], binary_data=binary)
+        tensor = InferInput("image", list(self._images[:0].shape), "UINT8")
+        tensor.set_data_from_numpy(self._images[:0], binary_data=binary)
         return read(await self._infer(tensor, {}))
 
     async def classes(self) -> Any:
-        tensor = InferInput("image", list(self._pictures.shape), "UINT8")
-        tensor.set_data_from_numpy(self._pictures)
+        tensor = InferInput("image", list(self._images.shape), "UINT8")
+        tensor.set_data_from_numpy(self._images)
         outputs = [RequestedOutput("probabilities", {"classification": 2}), RequestedOutput("logits")]
         request = InferRequest("cats", [tensor], request_id="42", request_outputs=outputs)
         return read(await self._client.infer(self._url, request, model_name="cats/versions/1", headers=KEY.copy()))
 
     async def words(self) -> Any:
         """A request as a dict, which the client sends as it is."""
-        values = self._pictures[:1]
+        values = self._images[:1]
         asked = {
             "inputs": [{"name": "image", "shape": list(values.shape), "datatype": "UINT8", "data": values.tolist()}]
         }
         return read(await self._client.infer(self._url, asked, model_name="cats", headers=KEY.copy()))
 
     async def refusals(self) -> dict[str, str]:
-        small = self._pictures[:, 1:]
+        small = self._images[:, 1:]
         tensor = InferInput("image", list(small.shape), "UINT8")
         tensor.set_data_from_numpy(small)
         request = InferRequest("cats", [tensor])
@@ -102,10 +102,10 @@ def read(answer: InferResponse) -> dict[str, Any]:
 
 
 async def run(url: str, folder: Path) -> dict[str, Any]:
-    pictures = np.load(folder / "pictures.npy")
+    images = np.load(folder / "pictures.npy")
     encoded = list(np.load(folder / "files.npy", allow_pickle=True))
     async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
-        calls = Calls(url, client, pictures, encoded)
+        calls = Calls(url, client, images, encoded)
         asked: dict[str, Callable[[], Any]] = {
             "health": calls.health,
             "classes": calls.classes,

@@ -38,17 +38,17 @@ class Calls:
 
     def __init__(self, url: str, http: requests.Session, folder: Path) -> None:
         self._url, self._http, self._folder = url, http, folder
-        self._pictures = np.load(folder / "pictures.npy")
+        self._images = np.load(folder / "pictures.npy")
         self._encoded = list(np.load(folder / "files.npy", allow_pickle=True))
         self._rows = json.loads((folder / "rows.json").read_text())
 
     def numpy(self, dtype: str) -> Any:
-        values = self._pictures > 127 if dtype == "bool" else (self._pictures / NUMBERS[dtype]).astype(dtype)
+        values = self._images > 127 if dtype == "bool" else (self._images / NUMBERS[dtype]).astype(dtype)
         return self._ask("cats", [NumpyCodec.encode_input("image", values)])
 
     def numpy_request(self) -> Any:
         """The codec of a whole request names its input itself: `input-0`."""
-        request = NumpyRequestCodec.encode_request(self._pictures)
+        request = NumpyRequestCodec.encode_request(self._images)
         return self._send("cats", request)
 
     def base64(self, *, use_bytes: bool) -> Any:
@@ -59,21 +59,21 @@ class Calls:
         request = InferenceRequest(
             id="42",
             parameters=Parameters(content_type="np", headers={"x": "y"}),
-            inputs=[NumpyCodec.encode_input("image", self._pictures)],
+            inputs=[NumpyCodec.encode_input("image", self._images)],
             outputs=[RequestOutput(name="probabilities", parameters=Parameters(content_type="np"))],
         )
         return self._send("cats", request)
 
     def every_field(self) -> Any:
         """As pydantic writes it where nothing is left out: nulls for all that is not there."""
-        request = InferenceRequest(inputs=[NumpyCodec.encode_input("image", self._pictures)])
+        request = InferenceRequest(inputs=[NumpyCodec.encode_input("image", self._images)])
         text = request.model_dump_json(exclude_unset=False, exclude_none=False)
         return self._sent("cats", text)
 
     def strings(self) -> Any:
         """The classes as strings, by the codec of strings."""
         request = InferenceRequest(
-            inputs=[NumpyCodec.encode_input("image", self._pictures)],
+            inputs=[NumpyCodec.encode_input("image", self._images)],
             outputs=[RequestOutput(name="probabilities", parameters=Parameters(classification=2))],
         )
         answer = self._post("cats", request.model_dump_json())
@@ -106,8 +106,8 @@ class Calls:
         """`mlserver infer`: a file of requests, sent by several workers, some of them merged into one."""
         asked, answered = self._folder / "asked.jsonl", self._folder / "answered.jsonl"
         requests = [
-            InferenceRequest(id=str(number), inputs=[NumpyCodec.encode_input("image", self._pictures[number][None])])
-            for number in range(len(self._pictures))
+            InferenceRequest(id=str(number), inputs=[NumpyCodec.encode_input("image", self._images[number][None])])
+            for number in range(len(self._images))
         ]
         asked.write_text("".join(f"{request.model_dump_json()}\n" for request in requests))
         command = [str(Path(sys.executable).parent / "mlserver"), "infer", "-u", self._url.removeprefix("http://")]

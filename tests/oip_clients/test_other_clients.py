@@ -23,7 +23,7 @@ from tests.support.oip import CLASSES, SIZES, Registered, register, serving
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
 CHANNELS, HEIGHT, WIDTH = SIZES
-PICTURES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, CHANNELS), np.uint8)
 ROWS = [{"length": 39.1, "mass": 3750, "island": "Dream"}, {"length": 40.0, "mass": None, "island": "Biscoe"}]
 PACKED = [[39.1, 3750, 2], [40.0, float("nan"), 1]]
 COLUMNS: list[dict[str, Any]] = [
@@ -64,9 +64,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 
 def answers_of(client: str, house: House, folder: Path) -> dict[str, Any]:
     """What the client made of the service's answers to all it can ask."""
-    files = np.empty(len(PICTURES), object)
-    files[:] = [png(picture) for picture in PICTURES]
-    np.save(folder / "pictures.npy", PICTURES)
+    files = np.empty(len(IMAGES), object)
+    files[:] = [png(picture) for picture in IMAGES]
+    np.save(folder / "pictures.npy", IMAGES)
     np.save(folder / "files.npy", files, allow_pickle=True)
     (folder / "rows.json").write_text(json.dumps(ROWS))
     script = Path(__file__).with_name(f"call_{client}.py")
@@ -107,12 +107,12 @@ def test_kserve_sends_every_form_and_reads_every_form(kserve: dict[str, Any], ho
     ]
     for name in [*names, "files binary", "files json"]:
         assert "error" not in kserve[name], (name, kserve[name])
-        close(kserve[name]["outputs"]["probabilities"], house.cats.probabilities(PICTURES))
-        close(kserve[name]["outputs"]["logits"], house.cats.scores(PICTURES))
+        close(kserve[name]["outputs"]["probabilities"], house.cats.probabilities(IMAGES))
+        close(kserve[name]["outputs"]["logits"], house.cats.scores(IMAGES))
 
 
 def test_kserve_sends_a_request_of_its_own_words(kserve: dict[str, Any], house: House) -> None:
-    close(kserve["words"]["outputs"]["probabilities"], house.cats.probabilities(PICTURES[:1]))
+    close(kserve["words"]["outputs"]["probabilities"], house.cats.probabilities(IMAGES[:1]))
 
 
 @pytest.mark.parametrize("form", ["binary", "json"])
@@ -124,8 +124,8 @@ def test_kserve_asks_a_version_for_classes(kserve: dict[str, Any], house: House)
     found = kserve["classes"]
     assert found["id"] == "42"
     labels = [row[0].split(":", 2)[2] for row in found["outputs"]["probabilities"]]
-    assert labels == [CLASSES[index] for index in house.champion.scores(PICTURES).argmax(axis=1)]
-    close(found["outputs"]["logits"], house.champion.scores(PICTURES))
+    assert labels == [CLASSES[index] for index in house.champion.scores(IMAGES).argmax(axis=1)]
+    close(found["outputs"]["logits"], house.champion.scores(IMAGES))
 
 
 def test_kserve_tells_refusals_in_our_words(kserve: dict[str, Any]) -> None:
@@ -147,17 +147,17 @@ def mlserver(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     "name",
     ["uint8", "int64", "float32", "float64", "numpy_request", "every_field", "base64", "base64 as bytes"],
 )
-def test_mlservers_codecs_encode_pictures_and_decode_scores(mlserver: dict[str, Any], house: House, name: str) -> None:
+def test_mlservers_codecs_encode_images_and_decode_scores(mlserver: dict[str, Any], house: House, name: str) -> None:
     assert "error" not in mlserver[name], mlserver[name]
-    close(mlserver[name]["outputs"]["probabilities"], house.cats.probabilities(PICTURES))
-    close(mlserver[name]["outputs"]["logits"], house.cats.scores(PICTURES))
+    close(mlserver[name]["outputs"]["probabilities"], house.cats.probabilities(IMAGES))
+    close(mlserver[name]["outputs"]["logits"], house.cats.scores(IMAGES))
 
 
 def test_mlservers_codecs_know_truth_values_parameters_and_strings(mlserver: dict[str, Any], house: House) -> None:
-    black_and_white = np.where(PICTURES > 127, 255, 0).astype(np.uint8)
+    black_and_white = np.where(IMAGES > 127, 255, 0).astype(np.uint8)
     close(mlserver["bool"]["outputs"]["logits"], house.cats.scores(black_and_white))
     assert (mlserver["parameters"]["id"], set(mlserver["parameters"]["outputs"])) == ("42", {"probabilities"})
-    first, second = house.cats.scores(PICTURES).argmax(axis=1)
+    first, second = house.cats.scores(IMAGES).argmax(axis=1)
     assert [one.split(":", 2)[2] for one in mlserver["strings"][::2]] == [CLASSES[first], CLASSES[second]]
 
 
@@ -179,9 +179,9 @@ def test_mlservers_types_read_what_describes_the_server(mlserver: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", ["batch client", "batch client, merged", "batch client, binary"])
-def test_mlservers_batch_client_gets_every_picture_answered(mlserver: dict[str, Any], house: House, name: str) -> None:
+def test_mlservers_batch_client_gets_every_image_answered(mlserver: dict[str, Any], house: House, name: str) -> None:
     lines = mlserver[name]
     assert [line["id"] for line in lines] == ["0", "1"]
-    for line, expected in zip(lines, house.cats.probabilities(PICTURES), strict=True):
+    for line, expected in zip(lines, house.cats.probabilities(IMAGES), strict=True):
         [found] = [one["data"] for one in line["outputs"] if one["name"] == "probabilities"]
         close(found, expected)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from app.deps import State
-from app.serving.model_server import Predictors
+from app.serving.model_server import ModelServer
 from core.db.session import make_engine, make_sessions
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.bus import MemoryBus
@@ -30,10 +30,10 @@ def service_state(home: Path, sqlite_template: Path, **settings: Any) -> Iterato
         settings=Settings(home=home, datasets=home / "no-datasets", **settings),
         sessions=sessions,
         queue=queue,
-        dispatcher=Dispatcher(sessions, queue),
+        dispatcher=OutboxRelay(sessions, queue),
         bus=bus,
         storage=storage,
-        predictors=Predictors(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
+        predictors=ModelServer(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
     )
     storage.close()
     engine.dispose()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from core.db.repos.events import EventRepo
 from core.db.session import transaction
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow, ModelVersionRow
-from core.jobs import ACTIVE, MOVES, TERMINAL, JobState
+from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState
 from tests.support.processes import is_alive, wait_for
 from tests.support.stack import SECRET, Stack
 
@@ -61,7 +61,7 @@ def rows_are_consistent(stack: Stack) -> None:
             moves = [event.payload for event in EventRepo(session).transitions(job.id)]
             for before, after in pairwise(moves):
                 assert after["from"] == before["to"], moves
-                assert after["to"] in MOVES[JobState(after["from"])], moves
+                assert after["to"] in TRANSITIONS[JobState(after["from"])], moves
             assert moves[-1]["to"] == job.state, moves
             ends = [move for move in moves if move["to"] in TERMINAL]
             assert len(ends) == (1 if job.state in TERMINAL else 0), moves

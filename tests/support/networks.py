@@ -9,10 +9,10 @@ import orjson
 
 from app.inference import architectures
 from app.inference.batcher import Batcher
-from app.inference.model_registry import Networks
-from app.inference.protocol import Check, Load, Refused
-from app.inference.types import DEFAULT_LEVEL, BatchFacts, Request
-from app.serving.backend import Architecture, Heard, Loading, Summary
+from app.inference.model_registry import ModelRegistry
+from app.inference.protocol import Error, Load, ValidateArchitecture
+from app.inference.types import DEFAULT_LEVEL, BatchStats, Request
+from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, LoadOptions
 from app.serving.process_pool import summary_of
 from app.serving.types import BundleRef, Outcome, Pixels
 
@@ -36,9 +36,9 @@ class LocalNetwork:
         self._batcher = batcher
 
     async def submit(
-        self, pictures: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
     ) -> list[Outcome]:
-        return await self._batcher.submit(pictures, math.inf if deadline is None else deadline, level)
+        return await self._batcher.submit(images, math.inf if deadline is None else deadline, level)
 
     @property
     def num_waiting(self) -> int:
@@ -49,8 +49,8 @@ class LocalNetworks:
     """Implements `app.serving.backend.Networks`."""
 
     def __init__(self) -> None:
-        self._heard: dict[int, Heard] = {}
-        self._networks = Networks("cpu", lambda number: lambda facts, done: self._tell(number, facts, done))
+        self._heard: dict[int, BatchListener] = {}
+        self._networks = ModelRegistry("cpu", lambda number: lambda facts, done: self._tell(number, facts, done))
 
     async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
         pass
@@ -64,7 +64,7 @@ class LocalNetworks:
     def facts(self) -> list[dict[str, Any]]:
         return []
 
-    def open(self, ref: BundleRef, folder: Path, allowed: Loading, heard: Heard) -> LocalNetwork:
+    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> LocalNetwork:
         network = self._networks.load(Load(0, ref.key, str(folder), ref.model, *allowed), self)
         self._heard[network.number] = heard
         close = lambda: self._networks.unload(network.number, self)  # noqa: E731
@@ -83,10 +83,12 @@ class LocalNetworks:
         shape: tuple[int, ...],
         num_outputs: int,
         cardinalities: tuple[int, ...] = (),
-    ) -> Summary:
-        answer = architectures.check(Check(0, name, orjson.dumps(options), shape, num_outputs, cardinalities))
-        assert not isinstance(answer, Refused)
+    ) -> ArchitectureSummary:
+        answer = architectures.check(
+            ValidateArchitecture(0, name, orjson.dumps(options), shape, num_outputs, cardinalities)
+        )
+        assert not isinstance(answer, Error)
         return summary_of(answer)
 
-    def _tell(self, number: int, facts: BatchFacts, done: list[Request]) -> None:
+    def _tell(self, number: int, facts: BatchStats, done: list[Request]) -> None:
         self._heard[number](facts, [request.waited_s for request in done])

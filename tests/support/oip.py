@@ -40,14 +40,14 @@ class Registered:
         self._network = network.eval()
         self._preprocess = Preprocess(description.mean, description.std)
 
-    def scores(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network says of uint8 (B, H, W, C)."""
         with torch.inference_mode():
-            found: NDArray[np.float32] = self._network(self._preprocess(torch.from_numpy(pictures))).numpy()
+            found: NDArray[np.float32] = self._network(self._preprocess(torch.from_numpy(images))).numpy()
         return found
 
-    def probabilities(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = torch.from_numpy(self.scores(pictures)).softmax(1).numpy()
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = torch.from_numpy(self.scores(images)).softmax(1).numpy()
         return found
 
 

@@ -24,7 +24,7 @@ SLOW: dict[str, Any] = {  # a picture takes long enough for others to wait for i
     "architecture": {"name": "convnet", "options": {"channels": [192, 192], "kernel": 7}},
     "image_shape": (1, 128, 128),
 }
-PICTURE = png(1, height=8, width=8)
+IMAGE = png(1, height=8, width=8)
 
 
 class House:
@@ -86,7 +86,7 @@ class House:
         """The pid of the process with the networks."""
         return int(self.http.get("/v1/system").json()["inference"][0]["pid"])
 
-    def predict(self, model: str = "small", content: bytes = PICTURE, **headers: str) -> httpx.Response:
+    def predict(self, model: str = "small", content: bytes = IMAGE, **headers: str) -> httpx.Response:
         fields = {"Content-Type": "image/png", **{name.replace("_", "-"): value for name, value in headers.items()}}
         return self.http.post(f"/v1/models/{model}/predict", content=content, headers=fields)
 

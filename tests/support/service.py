@@ -15,7 +15,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow, ModelVersionRow
 from core.jobs import TERMINAL, JobState
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import CeleryQueue
 from core.spec import JobSpec
 from tests.support.builders import job
@@ -116,7 +116,7 @@ class Service:
             row = JobRepo(session).add(job(version, spec=spec(**changes)))
             OutboxRepo(session).add("train", row.id)
         if send:
-            Dispatcher(self.sessions, CeleryQueue(self.redis_url)).relay()
+            OutboxRelay(self.sessions, CeleryQueue(self.redis_url)).relay()
         return row.id
 
     def job(self, job_id: str) -> JobRow:

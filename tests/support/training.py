@@ -13,7 +13,7 @@ from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import META, Packed
 from core.spec import JobSpec
 from models.bundle import write_weights
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine.callback import HOOKS, Callback
 from worker.engine.device import Placement, Precision
 from worker.engine.run import Run
@@ -63,7 +63,7 @@ def job(**changes: Any) -> JobSpec:
 
 
 def run_of(packed: Packed, precision: Precision = "fp32", **changes: Any) -> Run:
-    return assemble(job(**changes), packed, cpu(precision))
+    return build_run(job(**changes), packed, cpu(precision))
 
 
 class Memory(Channel):

@@ -4,14 +4,14 @@ from worker.builders.callbacks import AVERAGES, make_callback
 from worker.builders.losses import make_loss
 from worker.builders.metrics import make_metric
 from worker.builders.optimizers import make_optimizer
-from worker.builders.run import USUAL, assemble, normalization, preprocess, pretrained, target_scale
+from worker.builders.run import TASK_DEFAULTS, build_run, normalization, preprocess, pretrained, target_scale
 from worker.builders.schedules import make_schedule
 from worker.builders.transforms import make_transform
 
 __all__ = [
     "AVERAGES",
-    "USUAL",
-    "assemble",
+    "TASK_DEFAULTS",
+    "build_run",
     "make_callback",
     "make_loss",
     "make_metric",

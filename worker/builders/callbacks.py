@@ -6,7 +6,7 @@ from torch import nn
 
 from core.spec import callbacks
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
-from worker.engine.callback import Callback, Leave, to_nobody
+from worker.engine.callback import Callback, Leave, noop
 from worker.engine.callbacks import (
     ConfusionMatrix,
     CsvLogger,
@@ -16,13 +16,13 @@ from worker.engine.callbacks import (
     ModelCheckpoint,
     TensorBoard,
     TimeLimit,
-    Watched,
+    ValidationSamples,
     WorstSamples,
 )
-from worker.engine.mixing import Cutmix, Mixture, Mixup
+from worker.engine.mixing import BatchMixing, Cutmix, Mixup
 from worker.engine.steps import Clip
 
-NOTHING = Watched()
+NOTHING = ValidationSamples()
 AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
 
@@ -31,10 +31,10 @@ def make_callback(
     network: nn.Module,
     *,
     epochs: int = 1,
-    leave: Leave = to_nobody,
-    watched: Watched = NOTHING,
+    leave: Leave = noop,
+    watched: ValidationSamples = NOTHING,
     loss: nn.Module | None = None,
-) -> Callback | Clip | Averaging | Mixture:
+) -> Callback | Clip | Averaging | BatchMixing:
     """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
     given = spec.model_dump(exclude={"name"})
     match spec:
@@ -64,7 +64,7 @@ def make_callback(
             return CsvLogger(leave)
         case callbacks.TensorBoardSpec():
             return TensorBoard(network, leave, **given)
-        case callbacks.ConfusionTableSpec():
+        case callbacks.ConfusionMatrixCallbackSpec():
             return ConfusionMatrix(watched, leave)
         case callbacks.WorstSamplesSpec():
             return WorstSamples(watched, loss or nn.CrossEntropyLoss(), leave, **given)

@@ -9,19 +9,19 @@ from torch import Tensor
 from core.datasets.packed import Packed, PackedMeta
 from core.datasets.splits import SplitView, plan, resolve
 from core.errors import InvalidSpec
-from core.spec import ExaminationSpec, metrics
+from core.spec import ModelJobSpec, metrics
 from models import bundle
 from worker.builders.losses import make_loss
-from worker.builders.run import USUAL, make_tally
-from worker.engine.dataloader import ArrayBatches, Source
+from worker.builders.run import TASK_DEFAULTS, make_accumulator
+from worker.engine.dataloader import ArrayDataLoader, ArraySource
 from worker.engine.device import Placement
-from worker.engine.losses import Scale, Scaled
-from worker.engine.metrics.accumulator import Tally
-from worker.engine.steps import Forward
+from worker.engine.losses import ScaledTargetLoss, TargetScaler
+from worker.engine.metrics.accumulator import MetricAccumulator
+from worker.engine.steps import ForwardPass
 
 
 @dataclass(frozen=True)
-class Examination:
+class EvaluationSetup:
     """A network and what it is shown.
 
     Attributes:
@@ -30,13 +30,13 @@ class Examination:
         truths: the dataset's classes; none where its targets mean something else than the network's outputs.
     """
 
-    forward: Forward
+    forward: ForwardPass
     description: bundle.Description
     num_parameters: int
-    batches: ArrayBatches
+    batches: ArrayDataLoader
     names: list[str]
     truths: tuple[str, ...]
-    tally: Tally
+    tally: MetricAccumulator
 
     @torch.no_grad()
     def pred(self, images: Tensor) -> Tensor:
@@ -44,13 +44,13 @@ class Examination:
         return self.forward.pred(images)
 
 
-def examination(
-    spec: ExaminationSpec,
+def build_evaluation(
+    spec: ModelJobSpec,
     wanted: tuple[metrics.MetricSpec, ...],
     packed: Packed,
     model_dir: Path,
     placement: Placement,
-) -> Examination:
+) -> EvaluationSetup:
     """Rebuild the network and find the samples.
 
     Raises:
@@ -69,17 +69,21 @@ def examination(
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if wanted and not same_task:
         raise InvalidSpec(f"the model's task is {description.task}, the dataset's is {meta.task}")
-    loss = make_loss(USUAL[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
+    loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
     if same_task and description.target_mean:
-        loss = Scaled(loss, Scale(tuple(description.target_mean), tuple(description.target_std)), is_measured=True)
-    return Examination(
-        forward=Forward(network, preprocess, loss.to(placement.device), placement),
+        loss = ScaledTargetLoss(
+            loss, TargetScaler(tuple(description.target_mean), tuple(description.target_std)), is_measured=True
+        )
+    return EvaluationSetup(
+        forward=ForwardPass(network, preprocess, loss.to(placement.device), placement),
         description=description,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        batches=ArrayBatches(Source(view.images, view.targets, view.index, view.weights), placement, spec.batch_size),
+        batches=ArrayDataLoader(
+            ArraySource(view.images, view.targets, view.index, view.weights), placement, spec.batch_size
+        ),
         names=[names[i] for i in view.index],
         truths=meta.classes,
-        tally=make_tally(wanted, meta, placement),
+        tally=make_accumulator(wanted, meta, placement),
     )
 
 
@@ -89,7 +93,7 @@ def _same_columns(meta: PackedMeta, description: bundle.Description) -> bool:
     return ours == theirs
 
 
-def _view(spec: ExaminationSpec, packed: Packed) -> tuple[SplitView, list[str]]:
+def _view(spec: ModelJobSpec, packed: Packed) -> tuple[SplitView, list[str]]:
     splits = resolve(packed, spec.dataset, spec.seed or 0)
     train = packed.split("train")
     if spec.split == "train":

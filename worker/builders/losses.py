@@ -57,7 +57,7 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
             return nn.PoissonNLLLoss(log_input=log_input, full=full, eps=eps)
         case losses.KlDivSpec():
             _need_numbers(spec.name, meta)
-            return engine_losses.Divergence()
+            return engine_losses.KLDivLoss()
         case _:
             assert_never(spec)
 

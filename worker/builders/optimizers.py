@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from core.spec import optimizers
-from worker.engine.composite_optimizer import Composite, MuonWithAdamW
-from worker.engine.optimizers import Group, divided, grouped, trained
+from worker.engine.composite_optimizer import CompositeOptimizer, MuonWithAdamW
+from worker.engine.optimizers import Group, assign_parameters, parameter_groups, trainable_parameters
 from worker.engine.optimizers import build as build_optimizer
 
 OURS = {"name", "groups", "decay_norms_and_biases"}
@@ -22,11 +22,11 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
         UnknownParameters: a pattern of a group or part matches no parameter.
         UnfitParts: a part has no parameter, or a parameter no part.
     """
-    if not isinstance(spec, optimizers.SeveralSpec):
+    if not isinstance(spec, optimizers.CompositeOptimizerSpec):
         return _one(spec, network, device)
-    names = divided(list(trained(network)), [part.match for part in spec.parts])
+    names = assign_parameters(list(trainable_parameters(network)), [part.match for part in spec.parts])
     parts = [_one(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
-    return Composite(parts, lr=spec.parts[0].optimizer.lr)
+    return CompositeOptimizer(parts, lr=spec.parts[0].optimizer.lr)
 
 
 def _one(
@@ -77,6 +77,6 @@ def _groups(
     spec: optimizers.PartSpec | optimizers.LbfgsSpec, network: nn.Module, only: Collection[str] | None
 ) -> list[dict[str, object]]:
     if not isinstance(spec, optimizers.GroupedSpec):
-        return grouped(network, only=only)
+        return parameter_groups(network, only=only)
     own = [Group(**group.model_dump()) for group in spec.groups]
-    return grouped(network, own, decays_all=spec.decay_norms_and_biases, only=only)
+    return parameter_groups(network, own, decays_all=spec.decay_norms_and_biases, only=only)

@@ -13,7 +13,7 @@ from core.errors import InvalidSpec
 from core.spec import JobSpec, TrainingSpec, callbacks, losses, metrics, transforms
 from core.spec.job import PRETRAINED
 from models import bundle, registry
-from models.logits import give_scores
+from models.logits import to_logits
 from worker.builders.callbacks import AVERAGES, make_callback
 from worker.builders.losses import make_loss
 from worker.builders.metrics import make_metric
@@ -21,25 +21,25 @@ from worker.builders.optimizers import make_optimizer
 from worker.builders.schedules import make_schedule
 from worker.builders.transforms import make_transform
 from worker.engine.averaging import Averaging
-from worker.engine.callback import Callback, Leave, to_nobody
-from worker.engine.callbacks import KeepBest, NonFiniteGuard, Watched
-from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source, fits_on_device
+from worker.engine.callback import Callback, Leave, noop
+from worker.engine.callbacks import KeepBest, NonFiniteGuard, ValidationSamples
+from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader, fits_on_device
 from worker.engine.device import Placement, compile_in_place
-from worker.engine.losses import Scale, Scaled
+from worker.engine.losses import ScaledTargetLoss, TargetScaler
 from worker.engine.metrics import factory
-from worker.engine.metrics.accumulator import Tally
-from worker.engine.mixing import Mixture
-from worker.engine.oom_recovery import Relief
+from worker.engine.metrics.accumulator import MetricAccumulator
+from worker.engine.mixing import BatchMixing
+from worker.engine.oom_recovery import OomBatchSplitter
 from worker.engine.run import Run
-from worker.engine.sampler import Order
-from worker.engine.snapshot import RandomState
+from worker.engine.sampler import SamplerConfig
+from worker.engine.snapshot import RngState
 from worker.engine.state import RunState
-from worker.engine.steps import Clip, Forward
-from worker.engine.transfer import Transferred, Weights, freeze, frozen_norms, transfer
+from worker.engine.steps import Clip, ForwardPass
+from worker.engine.transfer import LoadReport, Weights, freeze, frozen_norms, transfer
 from worker.engine.transforms import works_on_device
 
 T = TypeVar("T")
-USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
+TASK_DEFAULTS: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
     "classification": (losses.CrossEntropySpec(), metrics.AccuracySpec()),
     "binary": (losses.BceWithLogitsSpec(), metrics.AccuracySpec()),
     "multilabel": (losses.BceWithLogitsSpec(), metrics.AccuracySpec()),
@@ -49,8 +49,8 @@ USUAL: dict[str, tuple[losses.LossSpec, metrics.MetricSpec]] = {
 DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
 
 
-def assemble(
-    spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None, leave: Leave = to_nobody
+def build_run(
+    spec: JobSpec, packed: Packed, placement: Placement, begin_with: Weights | None = None, leave: Leave = noop
 ) -> Run:
     """Build everything a job needs, under its seed; `begin_with` are weights by name, where not fresh ones.
 
@@ -60,17 +60,19 @@ def assemble(
         InvalidSpec: the parts do not fit each other or the dataset.
         NothingToTransfer: no weight to begin with fits, or none is left to train.
     """
-    RandomState.seed(spec.seed)
+    RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.split("train"), resolve(packed, spec.dataset, spec.seed)
     network, transferred, frozen = _begin(spec, meta, placement, begin_with)
     loss = _loss(spec, meta, np.asarray(train.targets[splits.train_index]))
     still = frozen_norms(network) if spec.freeze_bn_stats else []
-    forward = Forward(network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still)
+    forward = ForwardPass(
+        network, preprocess(spec, meta).to(placement.device), loss.to(placement.device), placement, still
+    )
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
     averaging = _averaging(spec, network)
     shared = {"leave": leave, "watched": _watched(spec, packed, splits.valid), "loss": loss}
     made = _callbacks(spec, network, averaging, shared)
-    mixture = next((item for item in made if isinstance(item, Mixture)), None)
+    mixture = next((item for item in made if isinstance(item, BatchMixing)), None)
     batches = _train_batches(spec, placement, train, splits.train_index, mixture)
     schedule = spec.schedule and make_schedule(spec.schedule, optimizer, spec.epochs, len(batches))
     new_tally = _tallies(spec, meta, placement)
@@ -88,14 +90,14 @@ def assemble(
         test_batches=None if splits.test is None else _view_batches(spec, placement, splits.test),
         train_tally=new_tally(split="train"),
         valid_tally=new_tally(split="valid"),
-        new_tally=partial(new_tally, split="valid"),
+        new_accumulator=partial(new_tally, split="valid"),
         callbacks=tuple(item for item in (schedule, *made) if isinstance(item, Callback)),
         guard=NonFiniteGuard(network),
         keep_best=_first(KeepBest, made),
         mix=mixture,
         averaging=averaging,
         part_size=part_size,
-        relief=Relief(network, part_size) if spec.on_oom == "accumulate" else None,
+        relief=OomBatchSplitter(network, part_size) if spec.on_oom == "accumulate" else None,
         transferred=transferred,
         frozen=tuple(frozen),
     )
@@ -103,7 +105,7 @@ def assemble(
 
 def _begin(
     spec: JobSpec, meta: PackedMeta, placement: Placement, begin_with: Weights | None
-) -> tuple[nn.Module, Transferred | None, list[str]]:
+) -> tuple[nn.Module, LoadReport | None, list[str]]:
     """The network with its first weights, what became of those it was given, and what is frozen of it."""
     network = placement.network(_network(spec, meta))
     if spec.compile:
@@ -112,21 +114,21 @@ def _begin(
     return network, transferred, freeze(network, spec.freeze)
 
 
-def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., Tally]:
-    wanted = (USUAL[meta.task][1],) if spec.metrics is None else spec.metrics
+def _tallies(spec: JobSpec, meta: PackedMeta, placement: Placement) -> Callable[..., MetricAccumulator]:
+    wanted = (TASK_DEFAULTS[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, wanted)
-    return partial(make_tally, wanted, meta, placement, scale=target_scale(spec, meta))
+    return partial(make_accumulator, wanted, meta, placement, scale=target_scale(spec, meta))
 
 
 def _network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
     wanted = spec.architecture
     network = registry.build(wanted.name, wanted.options, meta.image_shape, meta.num_outputs, cardinalities(meta))
-    return give_scores(network) if isinstance(spec.loss, losses.BceSpec) else network
+    return to_logits(network) if isinstance(spec.loss, losses.BceSpec) else network
 
 
 def _loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    loss, scale = make_loss(spec.loss or USUAL[meta.task][0], meta, targets), target_scale(spec, meta)
-    return loss if scale is None else Scaled(loss, scale)
+    loss, scale = make_loss(spec.loss or TASK_DEFAULTS[meta.task][0], meta, targets), target_scale(spec, meta)
+    return loss if scale is None else ScaledTargetLoss(loss, scale)
 
 
 def normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -166,12 +168,12 @@ def cardinalities(meta: PackedMeta) -> tuple[int, ...]:
     return () if meta.table is None else meta.table.cardinalities
 
 
-def target_scale(spec: JobSpec, meta: PackedMeta) -> Scale | None:
+def target_scale(spec: JobSpec, meta: PackedMeta) -> TargetScaler | None:
     """How a table's targets are brought to mean 0, where the loss compares distances and not rates or shares."""
-    loss = spec.loss or USUAL[meta.task][0]
+    loss = spec.loss or TASK_DEFAULTS[meta.task][0]
     if meta.task != "regression" or meta.table is None or loss.name not in DISTANCES:
         return None
-    return Scale(meta.target_mean, meta.target_std)
+    return TargetScaler(meta.target_mean, meta.target_std)
 
 
 def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
@@ -187,14 +189,14 @@ def check_monitors(spec: JobSpec, wanted: Sequence[metrics.MetricSpec]) -> None:
             raise InvalidSpec(f"monitor {monitor!r} is no metric of this job; there are {', '.join(known)}")
 
 
-def make_tally(
+def make_accumulator(
     wanted: Sequence[metrics.MetricSpec],
     meta: PackedMeta,
     placement: Placement,
     *,
     split: Literal["train", "valid"] | None = None,
-    scale: Scale | None = None,
-) -> Tally:
+    scale: TargetScaler | None = None,
+) -> MetricAccumulator:
     """Sums of the metrics that are wanted on a split of a training; of no training, unless a split is given.
 
     Tables are made of what validates alone. `scale` is that of the targets which the network is trained on.
@@ -202,7 +204,7 @@ def make_tally(
     asked = [spec for spec in wanted if split is None or spec.is_of(split)]
     asked = [spec for spec in asked if split != "train" or spec.is_curve]
     made = {spec.key: make_metric(spec, meta).to(placement.device) for spec in asked}
-    return Tally(made, factory.adapter(meta.task) if scale is None else scale.adapter(placement.device))
+    return MetricAccumulator(made, factory.adapter(meta.task) if scale is None else scale.adapter(placement.device))
 
 
 def _train_batches(
@@ -210,23 +212,23 @@ def _train_batches(
     placement: Placement,
     train: PackedSplit,
     index: np.ndarray[Any, np.dtype[np.int64]],
-    mixture: Mixture | None,
-) -> ArrayBatches:
+    mixture: BatchMixing | None,
+) -> ArrayDataLoader:
     made = [made for asked in spec.dataset.train_transforms if (made := make_transform(asked)) is not None]
     is_resident = all(map(works_on_device, made)) and fits_on_device(train.images, placement)
-    kind = ResidentBatches if is_resident else ArrayBatches
+    kind = DeviceResidentDataLoader if is_resident else ArrayDataLoader
     if train.weights is not None and not train.weights[index].any():
         raise InvalidSpec("every sample that is left to train on has a weight of 0")
-    source = Source(train.images, train.targets, index, train.weights)
+    source = ArraySource(train.images, train.targets, index, train.weights)
     alpha = None if mixture is None else mixture.alpha
-    order = Order(spec.seed, spec.sampler, spec.drop_last, alpha)
+    order = SamplerConfig(spec.seed, spec.sampler, spec.drop_last, alpha)
     return kind(source, placement, spec.batch_size * spec.accumulate_batches, order, made)
 
 
-def _watched(spec: JobSpec, packed: Packed, view: SplitView) -> Watched:
+def _watched(spec: JobSpec, packed: Packed, view: SplitView) -> ValidationSamples:
     meta = packed.meta
     split = "train" if plan(meta.splits, spec.dataset.valid).held_out else "valid"
-    return Watched(meta.task, meta.classes, split, view.index, packed.split(split).names, view.images)
+    return ValidationSamples(meta.task, meta.classes, split, view.index, packed.split(split).names, view.images)
 
 
 def _callbacks(
@@ -251,6 +253,6 @@ def _averaging(spec: JobSpec, network: nn.Module) -> Averaging | None:
     return made if isinstance(made, Averaging) else None
 
 
-def _view_batches(spec: JobSpec, placement: Placement, view: SplitView) -> ArrayBatches:
-    source = Source(view.images, view.targets, view.index, view.weights)
-    return ArrayBatches(source, placement, spec.batch_size)
+def _view_batches(spec: JobSpec, placement: Placement, view: SplitView) -> ArrayDataLoader:
+    source = ArraySource(view.images, view.targets, view.index, view.weights)
+    return ArrayDataLoader(source, placement, spec.batch_size)

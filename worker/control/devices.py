@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from core.db.repos.placement import Offer
+from core.db.repos.placement import WorkerCapacity
 from worker.control.standby import Standby
 
 CUDA = "cuda"
@@ -14,7 +14,7 @@ Pin = Callable[[int], Standby]
 """A started standby whose trainers see only the CUDA device of that number, as `cuda:0`."""
 
 
-class Lent(NamedTuple):
+class DeviceLease(NamedTuple):
     """A device for one attempt.
 
     Attributes:
@@ -27,12 +27,12 @@ class Lent(NamedTuple):
     standby: Standby | None = None
     several: tuple[str, ...] = ()
 
-    def words(self) -> dict[str, Any]:
+    def to_start_fields(self) -> dict[str, Any]:
         """What the trainer is told: one whose device is pinned sees no other."""
         return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.several}
 
 
-class Devices:
+class DeviceAllocator:
     """Where there are several CUDA devices, attempts get the one that the fewest others have."""
 
     def __init__(self, pin: Pin | None = None, slots: int = 1) -> None:
@@ -48,21 +48,21 @@ class Devices:
             self._names = tuple(str(device["name"]) for device in devices)
 
     @property
-    def offer(self) -> Offer:
+    def capacity(self) -> WorkerCapacity:
         """What a job may ask for to be at home here."""
-        return Offer.of(self._names, self._slots)
+        return WorkerCapacity.of(self._names, self._slots)
 
     @contextmanager
-    def lend(self, wish: str, count: int = 1) -> Iterator[Lent]:
+    def allocate(self, wish: str, count: int = 1) -> Iterator[DeviceLease]:
         """A device, or several, for a job that asks for `auto`, `cuda`, `cuda:1` and the like."""
         with self._mutex:
             names = self._choose(wish, count)
             self._lent.update(names)
         try:
             if count > 1:
-                yield Lent(several=tuple(names))
+                yield DeviceLease(several=tuple(names))
             else:
-                yield Lent(names[0], self._standby_of(names[0])) if names else Lent()
+                yield DeviceLease(names[0], self._standby_of(names[0])) if names else DeviceLease()
         finally:
             with self._mutex:
                 self._lent.subtract(names)

@@ -36,7 +36,7 @@ _PROBE_TIMEOUT_S = 120
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
 
 
-class Pulse(threading.Thread):
+class WorkerHeartbeat(threading.Thread):
     """Registers the worker and beats until it is closed; then the row goes."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Pulse(threading.Thread):
             self._try(self._beat)
         self._try(self._leave)
 
-    def take(self) -> None:
+    def record_message(self) -> None:
         """The worker took a message: it does not only live."""
         self._took_at = time.monotonic()
 

@@ -20,7 +20,7 @@ _LOOK_S = 1.0
 LEASE_SHARE = 0.8  # a holder stops itself at this share of the lease, so that two never train at once
 
 
-class Cadence(NamedTuple):
+class SupervisionTimeouts(NamedTuple):
     """Seconds."""
 
     lease_s: float = 30.0
@@ -30,7 +30,7 @@ class Cadence(NamedTuple):
     flush_s: float = 0.25
 
 
-class Heart(threading.Thread):
+class LeaseRenewer(threading.Thread):
     """Beats until it is stopped, the lease is lost, or it could not be renewed in time. Then the trainer dies."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Heart(threading.Thread):
         sessions: SessionFactory,
         job_id: str,
         token: int,
-        cadence: Cadence,
+        cadence: SupervisionTimeouts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name=f"heart-{job_id}", daemon=True)
@@ -47,13 +47,13 @@ class Heart(threading.Thread):
         self._stopped = threading.Event()
         self._renewed = clock()  # before the database counted from: on the safe side
         self._trainer: TrainerProcess | None = None
-        self.wish: StopRequest | None = None
-        self.is_lost = False
+        self.stop_request: StopRequest | None = None
+        self.is_lease_lost = False
 
     def attach(self, trainer: TrainerProcess) -> None:
         """From now on that trainer hears of every renewal, and is killed when the lease is lost."""
         self._trainer = trainer
-        if self.is_lost:
+        if self.is_lease_lost:
             trainer.kill()
 
     def stop(self) -> None:
@@ -70,25 +70,25 @@ class Heart(threading.Thread):
                 log.warning("heart.beat_failed", job_id=self._job_id, error=str(error))
             if self._clock() - self._renewed > LEASE_SHARE * self._cadence.lease_s:
                 self._lose("not renewed in time")
-            if self.is_lost:
+            if self.is_lease_lost:
                 return
 
     def _beat(self) -> None:
         now = self._clock()
         if now - self._renewed < self._cadence.heartbeat_s:
             with transaction(self._sessions, read_only=True) as session:
-                self.wish = AttemptRepo(session).wish(self._job_id, self._token)
+                self.stop_request = AttemptRepo(session).get_stop_request(self._job_id, self._token)
             return
         with transaction(self._sessions) as session:
-            self.wish = AttemptRepo(session).beat(self._job_id, self._token, self._cadence.lease_s)
+            self.stop_request = AttemptRepo(session).renew_lease(self._job_id, self._token, self._cadence.lease_s)
         self._renewed = now
         if self._trainer is not None:
             self._trainer.send(Lease())
 
     def _lose(self, how: str) -> None:
-        if self._stopped.is_set() or self.is_lost:
+        if self._stopped.is_set() or self.is_lease_lost:
             return
-        self.is_lost = True
+        self.is_lease_lost = True
         log.warning("heart.lease_lost", job_id=self._job_id, token=self._token, how=how)
         if self._trainer is not None:
             self._trainer.kill()

@@ -16,7 +16,7 @@ from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
-from core.db.repos.jobs import answer_key
+from core.db.repos.jobs import result_key
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
@@ -71,9 +71,11 @@ class Recorder:
 
     def describe(self, runtime: dict[str, Any]) -> None:
         """What the trainer resolved."""
-        self.write(lambda session: AttemptRepo(session).describe(self._job.id, self._job.token, clean(runtime)))
+        self.write(
+            lambda session: AttemptRepo(session).describe(self._job.id, self._job.token, strip_unstorable(runtime))
+        )
 
-    def keep(self, metrics: Metrics) -> None:
+    def buffer(self, metrics: Metrics) -> None:
         """Keep points for the next flush."""
         self._points.extend(metrics.points)
         self._latest |= metrics.latest
@@ -102,10 +104,10 @@ class Recorder:
 
     def log(self, level: str, message: str) -> None:
         """Keep a line of the job's log."""
-        payload = {"level": level, "message": clean(message[:_MAX_TEXT])}
+        payload = {"level": level, "message": strip_unstorable(message[:_MAX_TEXT])}
 
         def action(session: Session) -> None:
-            AttemptRepo(session).hold(self._job.id, self._job.token)
+            AttemptRepo(session).check_lease(self._job.id, self._job.token)
             EventRepo(session).append(self._job.id, [(EventType.LOG, payload)])
 
         self.write(action)
@@ -179,11 +181,11 @@ class Recorder:
         try:
             self._storage.publish(Path(folder), key)
         except StorageFull:
-            if not self.make_room():
+            if not self.free_space():
                 raise
             self._storage.publish(Path(folder), key)
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         """Delete what the job can do without: all checkpoints but the newest, the best and those that were asked for.
 
         Whether there was anything to delete, and a second try hence makes sense.
@@ -198,32 +200,32 @@ class Recorder:
         self._publish(said.dir, key)
         self.write(lambda session: self._register(session, said, key, description, dataset))
 
-    def answer(self, said: Answered) -> None:
+    def complete(self, said: Answered) -> None:
         """The job succeeded, with a result and its files, and without a model."""
-        told = clean(said.result) | ({"files": _files(said.files)} if said.files else {})
+        told = strip_unstorable(said.result) | ({"files": _files(said.files)} if said.files else {})
         if said.dir is not None:
-            self._storage.publish(Path(said.dir), answer_key(self._job))
+            self._storage.publish(Path(said.dir), result_key(self._job))
 
         def action(session: Session) -> None:
             if self._job.kind == "variant":
                 VariantRepo(session).put(self._variant(said), self._job.token)
-            AttemptRepo(session).answer(self._job.id, self._job.token, told, said.metrics)
+            AttemptRepo(session).complete(self._job.id, self._job.token, told, said.metrics)
 
         self.write(action)
 
     def fail(self, failure: dict[str, Any]) -> None:
         """The job failed for good."""
-        failure = clean(failure)
+        failure = strip_unstorable(failure)
         self.write(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
 
-    def lose(self, failure: dict[str, Any], max_attempts: int) -> None:
+    def mark_lost(self, failure: dict[str, Any], max_attempts: int) -> None:
         """The attempt came to nothing: back into the queue, or failed at the cap."""
-        failure = clean(failure)
-        self.write(lambda session: AttemptRepo(session).lose(self._job.id, self._job.token, failure, max_attempts))
+        failure = strip_unstorable(failure)
+        self.write(lambda session: AttemptRepo(session).mark_lost(self._job.id, self._job.token, failure, max_attempts))
 
-    def give_back(self, reason: str) -> None:
+    def release(self, reason: str) -> None:
         """The attempt ends as it was asked to."""
-        self.write(lambda session: AttemptRepo(session).give_back(self._job.id, self._job.token, reason))
+        self.write(lambda session: AttemptRepo(session).release(self._job.id, self._job.token, reason))
 
     def _register(self, session: Session, said: Finished, key: str, description: str, dataset: dict[str, Any]) -> None:
         files = _files(said.files)
@@ -242,7 +244,7 @@ class Recorder:
         )
         version = ModelRepo(session).register(version, self._job.token)
         attempts = AttemptRepo(session)
-        runtime = attempts.hold(self._job.id, self._job.token).runtime or {}
+        runtime = attempts.check_lease(self._job.id, self._job.token).runtime or {}
         attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": said.evaluation})
         attempts.finish(self._job.id, self._job.token, version.version, said.metrics, said.stop_reason)
 
@@ -253,15 +255,15 @@ class Recorder:
             version=int(version),
             format=self._job.spec["format"],
             job_id=self._job.id,
-            key=answer_key(self._job),
+            key=result_key(self._job),
             files=_files(said.files),
             size_bytes=sum(file.size_bytes for file in said.files.values()),
-            measured=clean(said.result),
+            measured=strip_unstorable(said.result),
         )
 
     def _delete_surplus(self, session: Session, num_kept: int) -> int:
         repo = CheckpointRepo(session)
-        surplus = repo.surplus(self._job.id, num_kept)
+        surplus = repo.find_prunable(self._job.id, num_kept)
         for row in surplus:
             repo.delete(self._job.id, row.number)
             on_commit(session, lambda key=row.key: self._delete_files(key))  # type: ignore[misc]
@@ -274,15 +276,15 @@ class Recorder:
             log.warning("recorder.delete_failed", key=key, error=str(error))
 
 
-def clean(words: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
+def strip_unstorable(words: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
     """The same without what PostgreSQL cannot store: zero characters and lone surrogates."""
     match words:
         case str():
             return words.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
         case dict():
-            return {clean(key): clean(value) for key, value in words.items()}
+            return {strip_unstorable(key): strip_unstorable(value) for key, value in words.items()}
         case list() | tuple():
-            return [clean(value) for value in words]
+            return [strip_unstorable(value) for value in words]
         case _:
             return words
 

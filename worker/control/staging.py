@@ -7,8 +7,8 @@ import structlog
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
-from core.errors import Corrupt, InvalidSpec, NotReady, StorageFull, Unavailable
-from core.spec import ANY_JOB, AnyJobSpec, ExaminationSpec, PredictArchiveSpec, TrainingSpec
+from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavailable
+from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, TrainingSpec
 from core.spec.job import PRETRAINED
 from core.storage import Storage
 from worker.control.recorder import RESERVE_BYTES, Recorder
@@ -17,7 +17,7 @@ from worker.protocol import Start
 log = structlog.get_logger()
 
 
-class Preparation:
+class InputStaging:
     """Of one attempt. It fetches and looks; all it writes are warnings, and it deletes what the job can do without."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Preparation:
             attempt=self._job.attempt,
             spec=spec,
             dataset_dir=str(self._dataset()) if archive is None else "",
-            dataset=lineage(self._version),
+            dataset=dataset_lineage(self._version),
             work_dir=str(self._storage.scratch()),
             resume_dir=str(resume_dir) if resume_dir else None,
             model_dir=str(model_dir) if model_dir else None,
@@ -63,7 +63,7 @@ class Preparation:
 
     def _model(self, spec: AnyJobSpec) -> Path | None:
         """The bundle of the model that is examined, or begun with."""
-        ref = spec.model if isinstance(spec, ExaminationSpec) else spec.init_from
+        ref = spec.model if isinstance(spec, ModelJobSpec) else spec.init_from
         if ref is None:
             return None
         row = self._recorder.write(lambda session: ModelRepo(session).resolve(ref))
@@ -79,7 +79,7 @@ class Preparation:
         return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
 
     def _weights(self, spec: AnyJobSpec) -> str | None:
-        if isinstance(spec, ExaminationSpec) or spec.weights is None or spec.weights == PRETRAINED:
+        if isinstance(spec, ModelJobSpec) or spec.weights is None or spec.weights == PRETRAINED:
             return None
         path = self._weights_dir / spec.weights.removeprefix("file:")
         if not path.is_file():
@@ -88,18 +88,18 @@ class Preparation:
 
     def _need_room(self, snapshot_bytes: int) -> None:
         needed = snapshot_bytes + RESERVE_BYTES
-        if self._storage.free_bytes() < needed and self._recorder.make_room():
+        if self._storage.free_bytes() < needed and self._recorder.free_space():
             log.warning("attempt.made_room", needed_bytes=needed)
         free = self._storage.free_bytes()
         if free < needed:
             raise StorageFull("The worker has too little space to begin.", free_bytes=free, needed_bytes=needed)
 
     def _newest(self, checkpoints: list[CheckpointRow]) -> Path | None:
-        damage: Corrupt | None = None
+        damage: CorruptFile | None = None
         for row in checkpoints:
             try:
                 return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
-            except Corrupt as error:
+            except CorruptFile as error:
                 damage = error
                 self._recorder.warn(f"Checkpoint {row.number} is damaged and was passed over: {error.detail}")
         if damage is not None:
@@ -107,12 +107,12 @@ class Preparation:
         return None
 
 
-def lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
+def dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
     """A dataset as its models name it."""
     return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
 
 
-def need_storage(storage: Storage) -> None:
+def check_storage(storage: Storage) -> None:
     """Whoever failed for a reason of which nobody knows may have failed for want of the storage.
 
     Raises:

@@ -65,15 +65,15 @@ class Standby:
         if self._thread.is_alive():
             self._thread.join()
         if self._ready is not None:
-            self._ready.end()
-            self._ready.forget()
+            self._ready.stop()
+            self._ready.close()
             self._ready = None
 
     def _drop_dead(self) -> None:
         if self._ready is not None and not self._ready.is_alive:
-            status = self._ready.end()
+            status = self._ready.stop()
             log.warning("standby.died", status=status, stderr=self._ready.last_errors())
-            self._ready.forget()
+            self._ready.close()
             self._ready = None
 
     def _run(self) -> None:

@@ -17,20 +17,20 @@ from core.db.repos.events import EventRepo
 from core.db.repos.placement import devices_of
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
-from core.errors import Corrupt, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
+from core.errors import CorruptFile, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
 from core.failures import FAILURES, failure
 from core.jobs import StopRequest
 from core.storage import Storage
 from worker import protocol
-from worker.control.devices import Devices, Lent
-from worker.control.lease import LEASE_SHARE, Cadence, Heart
+from worker.control.devices import DeviceAllocator, DeviceLease
+from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
 from worker.control.oom import num_oom_kills
 from worker.control.recorder import Recorder
-from worker.control.staging import Preparation, lineage, need_storage
+from worker.control.staging import InputStaging, check_storage, dataset_lineage
 from worker.control.standby import Standby
-from worker.control.timeouts import Patience, seconds_run
-from worker.control.tracing import Traces
-from worker.control.trainer_process import Ended, TrainerProcess
+from worker.control.timeouts import AttemptTimeouts, active_seconds
+from worker.control.tracing import AttemptTracer
+from worker.control.trainer_process import TrainerExited, TrainerProcess
 from worker.protocol import Alive, Answered, Artifact, Checkpoint, Failed, Finished, Log, Metrics, Started, Stopped
 
 log = structlog.get_logger()
@@ -47,15 +47,15 @@ class Supervisor:
         storage: Storage,
         standby: Standby,
         owner: str,
-        cadence: Cadence,
+        cadence: SupervisionTimeouts,
         max_attempts: int = 5,
         clock: Callable[[], float] = time.monotonic,
         weights_dir: Path = Path("/nonexistent"),
     ) -> None:
         self.sessions, self.storage, self.standby, self.weights_dir = sessions, storage, standby, weights_dir
         self.owner, self.cadence, self.max_attempts, self.clock = owner, cadence, max_attempts, clock
-        self.devices = Devices()  # the CPU alone, unless somebody tells of more
-        self.traces = Traces()
+        self.devices = DeviceAllocator()  # the CPU alone, unless somebody tells of more
+        self.traces = AttemptTracer()
         self.is_leaving = False
 
     def leave(self) -> None:
@@ -71,36 +71,36 @@ class Supervisor:
             return False
         with transaction(self.sessions) as session:
             given = job_id, self.owner, self.cadence.lease_s, self.max_attempts
-            job = AttemptRepo(session).claim(*given, self.devices.offer)
+            job = AttemptRepo(session).claim(*given, self.devices.capacity)
             if job is None:
                 return False
             version = DatasetRepo(session).get(job.dataset_version_id)
-            spent_s = seconds_run(EventRepo(session).transitions(job_id))
+            spent_s = active_seconds(EventRepo(session).transitions(job_id))
         with (
             self.traces.attempt(job, self.sessions),
-            self.devices.lend(job.spec.get("device", "auto"), devices_of(job.spec)) as lent,
+            self.devices.allocate(job.spec.get("device", "auto"), devices_of(job.spec)) as lent,
         ):
-            return Attempt(self, job, version, spent_s, lent).run()
+            return AttemptRunner(self, job, version, spent_s, lent).run()
 
 
-class Attempt:
+class AttemptRunner:
     """One claim of a job. Whatever happens, no process of it is left, and no write after the lease is lost."""
 
     def __init__(
-        self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float, lent: Lent
+        self, supervisor: Supervisor, job: JobRow, version: DatasetVersionRow, spent_s: float, lent: DeviceLease
     ) -> None:
         self._supervisor, self._job, self._version = supervisor, job, version
         self._lent, self._standby = lent, lent.standby or supervisor.standby
-        self._dataset = lineage(version)
+        self._dataset = dataset_lineage(version)
         self._cadence, self._clock = supervisor.cadence, supervisor.clock
-        self._heart = Heart(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
-        self._recorder = Recorder(supervisor.sessions, supervisor.storage, job, lambda: self._heart.is_lost)
+        self._heart = LeaseRenewer(supervisor.sessions, job.id, job.token, supervisor.cadence, supervisor.clock)
+        self._recorder = Recorder(supervisor.sessions, supervisor.storage, job, lambda: self._heart.is_lease_lost)
         self._work_dir: Path | None = None
         self._trainer: TrainerProcess | None = None
         self._asked: Mode | None = None
         self._flushed = self._clock()
         limit_s = job.spec.get("max_runtime_s")
-        self._patience = Patience(
+        self._patience = AttemptTimeouts(
             self._clock,
             grace_s=self._cadence.grace_s,
             stall_s=self._cadence.stall_s,
@@ -119,7 +119,7 @@ class Attempt:
             log.warning("attempt.without_storage", error=error.detail)
             self._kill()
             with suppress(LostLease):
-                self._recorder.give_back("storage unavailable")
+                self._recorder.release("storage unavailable")
             return False
         except Exception:  # a defect: another attempt may do better, up to the cap
             log.exception("attempt.broke")
@@ -135,14 +135,14 @@ class Attempt:
 
     def _run(self) -> None:
         given = self._supervisor.storage, self._recorder, self._job, self._version
-        preparation = Preparation(*given, self._supervisor.weights_dir)
+        preparation = InputStaging(*given, self._supervisor.weights_dir)
         try:
             start = preparation.start(LEASE_SHARE * self._cadence.lease_s)
             self._work_dir = Path(start.work_dir)
         except StorageFull as error:
             self._fail("disk_full", error.detail, facts=error.facts)
             return
-        except Corrupt as error:
+        except CorruptFile as error:
             code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
             self._fail(code, error.detail, "Restore the files from a copy, or post the job again.", error.facts)
             return
@@ -155,12 +155,12 @@ class Attempt:
         num_kills_before = num_oom_kills()
         self._trainer = self._standby.take()
         self._heart.attach(self._trainer)
-        self._trainer.send(start.model_copy(update=self._lent.words()))
+        self._trainer.send(start.model_copy(update=self._lent.to_start_fields()))
         self._patience.expect_start()
         try:
             while not self._is_last(self._next_message()):
                 pass
-        except Ended:
+        except TrainerExited:
             self._bury(self._trainer, num_oom_kills() > num_kills_before)
 
     def _next_message(self) -> protocol.Up | None:
@@ -179,18 +179,18 @@ class Attempt:
             log.info("attempt.stop_asked", mode=wanted)
             self._asked = wanted
             trainer.send(protocol.Stop(mode=wanted))
-            self._patience.expect_end(at_once=wanted != "finish")
-        if self._patience.is_disobeyed or self._patience.is_stalled:
+            self._patience.start_grace_period(at_once=wanted != "finish")
+        if self._patience.is_grace_expired or self._patience.is_stalled:
             log.warning("attempt.not_waited_for", asked=self._asked, is_stalled=self._patience.is_stalled)
             trainer.kill()
 
     def _wanted(self) -> Mode | None:
-        match self._heart.wish:
+        match self._heart.stop_request:
             case StopRequest.CANCEL:
                 return "cancel"
             case StopRequest.PAUSE:
                 return "pause"
-            case _ if self._supervisor.is_leaving or self._patience.is_time_up:
+            case _ if self._supervisor.is_leaving or self._patience.is_over_time_limit:
                 return "preempt"
             case StopRequest.FINISH:
                 return "finish"
@@ -200,7 +200,7 @@ class Attempt:
     def _is_last(self, message: protocol.Up | None) -> bool:
         """Write down what the trainer said; whether it was its last word."""
         if message is not None:
-            self._patience.hear()
+            self._patience.touch()
         match message:
             case None | Alive():
                 return False
@@ -211,7 +211,7 @@ class Attempt:
                 self._recorder.describe({**runtime, **place})
                 return False
             case Metrics():
-                self._recorder.keep(message)
+                self._recorder.buffer(message)
                 return False
             case Log(level=level, message=text):
                 self._recorder.warn(text) if level == "warning" else self._recorder.log(level, text)
@@ -226,14 +226,14 @@ class Attempt:
                 self._stored(lambda: self._recorder.finish(message, self._dataset))
             case Answered():
                 self._recorder.flush()
-                self._stored(lambda: self._recorder.answer(message))
+                self._stored(lambda: self._recorder.complete(message))
             case Stopped():
                 self._recorder.flush()
                 self._leave()
             case Failed(code=code, message=text, hint=hint, facts=facts):
                 self._recorder.flush()
                 if code == "internal":
-                    need_storage(self._supervisor.storage)
+                    check_storage(self._supervisor.storage)
                 if code == "disk_full":
                     self._run_out(text, hint, facts)
                 else:
@@ -251,15 +251,15 @@ class Attempt:
     def _run_out(self, message: str, hint: str, facts: dict[str, Any]) -> None:
         """No space is left: another try if the job's older checkpoints can make room, else it has failed."""
         self._clean_up()
-        if self._recorder.make_room():
+        if self._recorder.free_space():
             self._lose("disk_full", message, hint, facts)
         else:
             self._fail("disk_full", message, hint, facts)
 
     def _bury(self, trainer: TrainerProcess, was_out_of_memory: bool) -> None:
         """The trainer ended without a last word."""
-        status = trainer.end(patience_s=1.0)
-        if self._heart.is_lost:
+        status = trainer.stop(patience_s=1.0)
+        if self._heart.is_lease_lost:
             raise LostLease("the lease was lost while the trainer ran")
         self._recorder.flush()
         if self._asked in ("cancel", "pause", "preempt"):
@@ -276,13 +276,13 @@ class Attempt:
     def _leave(self) -> None:
         """The attempt ends as it was asked to."""
         wanted = self._wanted()
-        if wanted == "preempt" and self._patience.is_time_up and not self._supervisor.is_leaving:
+        if wanted == "preempt" and self._patience.is_over_time_limit and not self._supervisor.is_leaving:
             self._fail("time_limit")
             return
-        self._recorder.give_back({"cancel": "cancelled", "pause": "paused"}.get(wanted or "", "worker left"))
+        self._recorder.release({"cancel": "cancelled", "pause": "paused"}.get(wanted or "", "worker left"))
 
     def _lose(self, code: str, message: str = "", hint: str = "", facts: dict[str, Any] | None = None) -> None:
-        self._recorder.lose(failure(code, message, hint, facts), self._supervisor.max_attempts)
+        self._recorder.mark_lost(failure(code, message, hint, facts), self._supervisor.max_attempts)
 
     def _fail(self, code: str, message: str = "", hint: str = "", facts: dict[str, Any] | None = None) -> None:
         self._recorder.fail(failure(code, message, hint, facts))
@@ -293,8 +293,8 @@ class Attempt:
 
     def _clean_up(self) -> None:
         if self._trainer is not None:
-            self._trainer.end()
-            self._trainer.forget()
+            self._trainer.stop()
+            self._trainer.close()
             self._trainer = None
         if self._work_dir is not None:
             shutil.rmtree(self._work_dir, ignore_errors=True)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from core.events import Event
 from core.jobs import ACTIVE
 
-FOREVER = float("inf")
+NEVER_EXPIRES = float("inf")
 COLD_START_S = 120.0  # before its first word a trainer may have to import torch and wake up a device
 
 
-class Patience:
+class AttemptTimeouts:
     """Measured by one monotonic clock; every limit is a moment on it.
 
     Args:
@@ -20,8 +20,8 @@ class Patience:
 
     def __init__(self, clock: Callable[[], float], *, grace_s: float, stall_s: float, left_s: float | None) -> None:
         self._clock, self._grace_s, self._stall_s = clock, grace_s, stall_s
-        self._time_up_at = FOREVER if left_s is None else clock() + left_s
-        self._obey_until = FOREVER
+        self._time_up_at = NEVER_EXPIRES if left_s is None else clock() + left_s
+        self._obey_until = NEVER_EXPIRES
         self._heard_at = clock()
 
     def expect_start(self) -> None:
@@ -29,7 +29,7 @@ class Patience:
         self._heard_at = self._clock() + max(0.0, COLD_START_S - self._stall_s)
 
     @property
-    def is_time_up(self) -> bool:
+    def is_over_time_limit(self) -> bool:
         """The job has run for as long as it may."""
         return self._clock() >= self._time_up_at
 
@@ -39,20 +39,20 @@ class Patience:
         return self._clock() - self._heard_at > self._stall_s
 
     @property
-    def is_disobeyed(self) -> bool:
+    def is_grace_expired(self) -> bool:
         """The trainer was asked to stop, and had its time."""
         return self._clock() > self._obey_until
 
-    def hear(self) -> None:
+    def touch(self) -> None:
         """The trainer said something."""
         self._heard_at = self._clock()
 
-    def expect_end(self, *, at_once: bool) -> None:
+    def start_grace_period(self, *, at_once: bool) -> None:
         """The trainer was asked to stop, after its step or, unless `at_once`, after its epoch."""
-        self._obey_until = self._clock() + self._grace_s if at_once else FOREVER
+        self._obey_until = self._clock() + self._grace_s if at_once else NEVER_EXPIRES
 
 
-def seconds_run(transitions: Sequence[Event]) -> float:
+def active_seconds(transitions: Sequence[Event]) -> float:
     """How long a job was at work in the attempts that are over; a clock that jumped back counts as no time."""
     total = 0.0
     began = None

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 
-class Traces:
+class AttemptTracer:
     """One for a worker. Without a provider, attempts are only named in the log."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
 
     @classmethod
-    def configured(cls) -> "Traces":
+    def configured(cls) -> "AttemptTracer":
         """As OpenTelemetry's variables say."""
         return cls(provider_of("worker"))
 

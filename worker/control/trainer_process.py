@@ -15,7 +15,7 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 from worker.protocol import UP, Down, Failed, Start, Up
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TAIL_BYTES = 4096
 
 
-class Ended(Exception):
+class TrainerExited(Exception):
     """The trainer said its last word, or died: its end of the pipe is closed."""
 
 
@@ -37,7 +37,7 @@ class TrainerProcess:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-            leashed(command),
+            die_with_parent(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -84,7 +84,7 @@ class TrainerProcess:
                 return None
             chunk = os.read(self._stdout.fileno(), _CHUNK)
             if not chunk:
-                raise Ended
+                raise TrainerExited
             *self._lines, self._unread = (self._unread + chunk).split(b"\n")
         return _message(self._lines.pop(0)) if self._lines else None
 
@@ -95,7 +95,7 @@ class TrainerProcess:
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
 
-    def end(self, patience_s: float = 0.0) -> int:
+    def stop(self, patience_s: float = 0.0) -> int:
         """Let the process end by itself for so long, then end its whole group; the exit status (-9: killed)."""
         with self._mutex, suppress(BrokenPipeError):
             self._stdin.close()
@@ -115,7 +115,7 @@ class TrainerProcess:
         self._errors.seek(max(0, size - _TAIL_BYTES))
         return self._errors.read().decode("utf-8", "replace").strip()
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Close what `end` left open for `last_errors`."""
         self._errors.close()
 

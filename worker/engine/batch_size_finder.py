@@ -25,7 +25,7 @@ class Trial(NamedTuple):
     samples_per_s: float | None
 
 
-class Stamps(Callback):
+class StepTimer(Callback):
     """Notes the time after each step, once the device is done with it, and leaves after the last."""
 
     def __init__(self, steps: int, clock: Callable[[], float]) -> None:
@@ -47,9 +47,9 @@ def samples_per_s(
 
     None if an observer interrupted.
     """
-    stamps = Stamps(steps + 1, clock)
+    stamps = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
-    run.trial((stamps, *observers)).fit(state)
+    run.sweep_loop((stamps, *observers)).fit(state)
     times = stamps.times
     if len(times) <= steps:
         return None
@@ -57,7 +57,7 @@ def samples_per_s(
     return state.batch_size / max(seconds, 1e-9)
 
 
-def goes_on(trials: Sequence[Trial]) -> bool:
+def should_continue(trials: Sequence[Trial]) -> bool:
     """Whether a larger size is worth trying: it fits, and of the last ones any was quicker than those before it."""
     speeds = [trial.samples_per_s for trial in trials]
     if speeds and speeds[-1] is None:
@@ -77,7 +77,7 @@ def choose(trials: Sequence[Trial], wish: str) -> int | None:
     return min(size for size, speed in known.items() if speed >= AS_QUICK * max(known.values()))
 
 
-def words(trials: Sequence[Trial], chosen: int) -> dict[str, Any]:
+def to_dict(trials: Sequence[Trial], chosen: int) -> dict[str, Any]:
     """JSON values of it all."""
     return {"chosen": chosen, "trials": [trial._asdict() for trial in trials]}
 

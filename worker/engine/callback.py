@@ -11,7 +11,7 @@ Leave = Callable[[str, str, bytes], None]
 """Takes a file that a callback leaves beside the weights: its name, media type and content."""
 
 
-def to_nobody(*_: object) -> None:
+def noop(*_: object) -> None:
     """Where nobody asked for warnings or files."""
 
 
@@ -87,7 +87,7 @@ class Callback:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None: ...
 
-    def take_over(self, saved: dict[str, Any]) -> None:
+    def load_from_other_run(self, saved: dict[str, Any]) -> None:
         """Go on with what one of this kind remembers of another run."""
         self.load_state_dict(saved)
 
@@ -101,10 +101,10 @@ HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 CLOSING = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
 
 
-class Hooks:
+class CallbackHandler:
     """The hooks that these callbacks override, by name; one that nobody overrides costs a dictionary look-up."""
 
-    def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = to_nobody) -> None:
+    def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = noop) -> None:
         """`warn` is told of an optional callback that failed."""
         self.callbacks = tuple(callbacks)
         self._warn = warn
@@ -143,7 +143,7 @@ class Hooks:
         self._warn(f"{type(callback).__name__} failed in {name} and is switched off; the run goes on. ({reason})")
 
 
-class Switches:
+class CallbackStatus:
     """Which of the optional callbacks are off, for the snapshot."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:

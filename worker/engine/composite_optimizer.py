@@ -8,7 +8,7 @@ import torch
 from worker.engine.optimizers import build
 
 
-class Composite(torch.optim.Optimizer):
+class CompositeOptimizer(torch.optim.Optimizer):
     """Optimizers that share this one's groups and state, which hence hold all there is to hold.
 
     Groups lie in the order of the parts. `lr` counts as the usual learning rate: schedules keep others' ratio to it.
@@ -32,7 +32,7 @@ class Composite(torch.optim.Optimizer):
         for part in self._parts:
             end = start + len(part.param_groups)
             part.param_groups, part.state = self.param_groups[start:end], self.state
-            if isinstance(part, Composite):
+            if isinstance(part, CompositeOptimizer):
                 part._share()
             start = end
 
@@ -49,7 +49,7 @@ class Composite(torch.optim.Optimizer):
         return loss
 
 
-class MuonWithAdamW(Composite):
+class MuonWithAdamW(CompositeOptimizer):
     """Muon for matrices, AdamW for everything else."""
 
     def __init__(
@@ -81,7 +81,7 @@ class MuonWithAdamW(Composite):
 
 def momenta(optimizer: torch.optim.Optimizer) -> list[str | None]:
     """Of each group, what the momentum is called that a schedule may move: `betas` of Adam, `momentum` of SGD."""
-    if isinstance(optimizer, Composite):
+    if isinstance(optimizer, CompositeOptimizer):
         return optimizer.momenta
     name = next((name for name in ("betas", "momentum") if name in optimizer.defaults), None)
     return [name] * len(optimizer.param_groups)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from worker.engine.batch import Batch
 from worker.engine.device import Placement
-from worker.engine.device_prefetch import Upload, Uploader, whole
-from worker.engine.sampler import AS_THEY_LIE, Index, Order, bounds, even_out
+from worker.engine.device_prefetch import DevicePrefetcher, PendingCopy, whole
+from worker.engine.sampler import SEQUENTIAL, Index, SamplerConfig, balance_classes, batch_bounds
 from worker.engine.transforms import (
     Stream,
     Transform,
@@ -29,11 +29,11 @@ from worker.engine.transforms import (
 from worker.engine.transforms.rng import Draws
 
 CHUNK_BYTES = 2**20
-NUM_AHEAD = 2
+PREFETCH_CHUNKS = 2
 
 
 @dataclass(frozen=True)  # a tuple would already have an "index"
-class Source:
+class ArraySource:
     """Pictures, uint8 (N, H, W, C), or rows or windows, float32; their targets; the samples that are meant.
 
     Targets are int64 (N,), or float32 (N, num_outputs). Weights are float32 (N,), where samples do not count the same.
@@ -49,10 +49,10 @@ class Chunk(NamedTuple):
     """Some batches, and how they come to the device where they are still on the way."""
 
     batches: list[Batch]
-    upload: Upload | None = None
+    upload: PendingCopy | None = None
 
 
-class ArrayBatches:
+class ArrayDataLoader:
     """Batches of a source, in an order that (seed, epoch) decides.
 
     Pictures are gathered some batches at a time; where that is work worth sharing, by a thread that stays ahead.
@@ -60,10 +60,10 @@ class ArrayBatches:
 
     def __init__(
         self,
-        source: Source,
+        source: ArraySource,
         placement: Placement,
         batch_size: int,
-        order: Order = AS_THEY_LIE,
+        order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
         *,
         reads_ahead: bool | None = None,
@@ -75,7 +75,7 @@ class ArrayBatches:
         self._placement = placement
         self._order = order
         self._transforms = tuple(transforms)
-        self._bounds = bounds(len(self._index), batch_size, drop_last=order.drop_last)
+        self._bounds = batch_bounds(len(self._index), batch_size, drop_last=order.drop_last)
         self._rank, self._num_ranks = 0, 1
         batch_bytes = batch_size * int(np.prod(self._images.shape[1:])) * self._images.itemsize
         self._batches_per_chunk = max(1, CHUNK_BYTES // max(1, batch_bytes))
@@ -105,9 +105,9 @@ class ArrayBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of that epoch, from batch `start` on: skipped by index, without reading any."""
         chunks = self._chunks(number, start)
-        for chunk in _ahead(chunks) if self._reads_ahead else chunks:
+        for chunk in _prefetch(chunks) if self._reads_ahead else chunks:
             if chunk.upload is not None:
-                chunk.upload.arrive()
+                chunk.upload.wait()
             yield from chunk.batches
 
     def _ordered(self, number: int) -> Index:
@@ -119,7 +119,7 @@ class ArrayBatches:
                 return random.permutation(self._index)
             case "weighted":
                 return self._index[
-                    even_out(self._targets.numpy().reshape(len(self._targets), -1)[self._index, 0], random)
+                    balance_classes(self._targets.numpy().reshape(len(self._targets), -1)[self._index, 0], random)
                 ]
 
     def _rows(self, order: Index, places: Index) -> Index:
@@ -131,7 +131,7 @@ class ArrayBatches:
 
     def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._ordered(number)
-        uploader = Uploader(self._placement.device) if self._placement.device.type == "cuda" else None
+        uploader = DevicePrefetcher(self._placement.device) if self._placement.device.type == "cuda" else None
         draws, mix = self._draws(number), self._mix(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
             edges = [self._mine(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
@@ -163,15 +163,15 @@ class ArrayBatches:
         return torch.from_numpy(draw_mix(self._order.mix_alpha, len(self._images), self._order.seed, number))
 
 
-class ResidentBatches(ArrayBatches):
+class DeviceResidentDataLoader(ArrayDataLoader):
     """The same batches, of pictures that lie on the device whole and are changed there; for arrays that fit."""
 
     def __init__(
         self,
-        source: Source,
+        source: ArraySource,
         placement: Placement,
         batch_size: int,
-        order: Order = AS_THEY_LIE,
+        order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
     ) -> None:
         """Transforms must all work on the device.
@@ -210,7 +210,7 @@ class ResidentBatches(ArrayBatches):
             )
 
 
-def _relative(source: Source) -> Tensor | None:
+def _relative(source: ArraySource) -> Tensor | None:
     """Weights as shares of the largest that is meant: only ratios count, and sums cannot overflow."""
     if source.weights is None:
         return None
@@ -233,9 +233,9 @@ class _End:
         self.error = error
 
 
-def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+def _prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     """The same chunks, made by a thread that is up to `NUM_AHEAD` ahead; it ends with the iterator."""
-    ready: queue.Queue[Chunk | _End] = queue.Queue(NUM_AHEAD)
+    ready: queue.Queue[Chunk | _End] = queue.Queue(PREFETCH_CHUNKS)
     is_over = threading.Event()
 
     def put(item: Chunk | _End) -> bool:

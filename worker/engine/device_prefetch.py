@@ -13,28 +13,28 @@ from worker.engine.device import Placement
 PIECE_BYTES = 64 * 2**20
 
 
-class Uploader:
+class DevicePrefetcher:
     """Starts copies; it belongs to one reading thread, whose current device it leaves alone."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def start(self, tensors: Sequence[Tensor]) -> "Upload":
+    def start(self, tensors: Sequence[Tensor]) -> "PendingCopy":
         """Copies of the tensors, on their way."""
         with torch.cuda.stream(self._stream):
             copies = [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
-            return Upload(copies, self._stream.record_event(), self._device)
+            return PendingCopy(copies, self._stream.record_event(), self._device)
 
 
-class Upload:
+class PendingCopy:
     """Tensors on their way to a GPU; nothing may be computed with them before `arrive`."""
 
     def __init__(self, tensors: list[Tensor], copied: torch.cuda.Event, device: torch.device) -> None:
         self.tensors = tensors
         self._copied, self._device = copied, device
 
-    def arrive(self) -> None:
+    def wait(self) -> None:
         """Let what this thread computes from now on wait for them; the thread itself does not."""
         current = torch.cuda.current_stream(self._device)
         current.wait_event(self._copied)

@@ -13,12 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 from worker.engine.callback import Callback
 from worker.engine.callbacks import Freeze
 from worker.engine.device import usable_cores
-from worker.engine.metrics.accumulator import Tally
+from worker.engine.metrics.accumulator import MetricAccumulator
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
 
-class Ranks:
+class DistributedContext:
     """This process among `count` that were started together; without torch's process group it is the only one."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Ranks:
         self.rank = dist.get_rank() if self.is_many else 0
         self.count = dist.get_world_size() if self.is_many else 1
 
-    def share(self, run: Run) -> Run:
+    def distribute(self, run: Run) -> Run:
         """The same run, whose training steps see this rank's part of each batch and average gradients over all.
 
         Validation stays whole on every rank, so that all decide alike without asking.
@@ -49,9 +49,9 @@ class Ranks:
             run,
             forward=forward,
             train_batches=run.train_batches.share(self.rank, self.count),
-            train_tally=Gathered(run.train_tally),
+            train_tally=GatheredAccumulator(run.train_tally),
             num_ranks=self.count,
-            add_up=_added_up,
+            add_up=_all_reduce_sum,
             part_size=None if run.part_size is None else max(1, run.part_size // self.count),
         )
 
@@ -59,14 +59,14 @@ class Ranks:
         """Of torch on the CPU for this rank: where nobody says how many, all ranks share the cores."""
         return max(1, usable_cores() // self.count) if wish == "auto" and self.is_many else wish
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """For the job's record: the processes, in the order of ranks. All ranks must ask."""
         if not self.is_many:
             return {}
-        pids = _gathered(torch.tensor([os.getpid()]))
+        pids = _all_gather(torch.tensor([os.getpid()]))
         return {"devices": self.count, "rank_pids": pids.tolist()}
 
-    def same(self, number: float) -> float:
+    def broadcast(self, number: float) -> float:
         """Rank 0's number, on every rank; all must ask."""
         if not self.is_many:
             return number
@@ -76,20 +76,20 @@ class Ranks:
 
     def observers(self, run: Run, seed: int) -> tuple[Callback, ...]:
         """What keeps the ranks together; to be called last."""
-        return (Together(run, seed),) if self.is_many else ()
+        return (DistributedSyncCallback(run, seed),) if self.is_many else ()
 
 
-class Gathered(Tally):
+class GatheredAccumulator(MetricAccumulator):
     """A tally of whole batches, the same on all ranks: hence rank 0's snapshot is everybody's."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: MetricAccumulator) -> None:
         vars(self).update(vars(tally))
 
     def update(self, pred: Tensor, target: Tensor, loss: Tensor, mass: Tensor | None = None) -> None:
-        super().update(_gathered(pred), _gathered(target), loss, mass)
+        super().update(_all_gather(pred), _all_gather(target), loss, mass)
 
 
-class Together(Callback):
+class DistributedSyncCallback(Callback):
     """Averages the loss that is told, gives each rank its own dropout, and lets all leave after the same step.
 
     Random numbers of the other ranks depend on (seed, rank, step) alone and belong to no snapshot; rank 0 goes on with
@@ -128,7 +128,7 @@ class Together(Callback):
 
     def _agree(self, state: RunState) -> None:
         """What one rank was asked for or decided by its clock, all do. Flags lie on the CPU: no GPU is waited for."""
-        mine = [state.is_interrupted, state.is_cut_short, state.stop_reason is not None]
+        mine = [state.is_interrupted, state.stop_immediately, state.stop_reason is not None]
         flags = torch.tensor(mine, dtype=torch.int32)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         interrupted, cut_short, stopped = flags.tolist()
@@ -138,14 +138,14 @@ class Together(Callback):
             state.stop("another process of the job stopped", at_once=bool(cut_short))
 
 
-def _added_up(mine: Tensor) -> Tensor:
+def _all_reduce_sum(mine: Tensor) -> Tensor:
     """The sum over all ranks, on every rank; all must ask."""
     total = mine.detach().clone()
     dist.all_reduce(total)
     return total
 
 
-def _gathered(part: Tensor) -> Tensor:
+def _all_gather(part: Tensor) -> Tensor:
     parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, part.contiguous())
     return torch.cat(parts)

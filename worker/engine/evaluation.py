@@ -24,7 +24,7 @@ def probabilities(raw: Tensor, task: Task) -> Tensor:
             return raw
 
 
-class Judged(NamedTuple):
+class Decisions(NamedTuple):
     """Decisions laid beside the truth, each (N,): `truth` and `predicted` are classes, `confidence` is 0..1."""
 
     truth: Tensor
@@ -32,17 +32,17 @@ class Judged(NamedTuple):
     confidence: Tensor
 
 
-def judge(probability: Tensor, targets: Tensor, task: Task) -> Judged:
+def decide(probability: Tensor, targets: Tensor, task: Task) -> Decisions:
     """One decision a sample; of several labels, N = B * C decisions between absent (0) and present (1)."""
     if task == "classification":
         confidence, predicted = probability.max(dim=1)
-        return Judged(targets.long(), predicted, confidence)
+        return Decisions(targets.long(), predicted, confidence)
     flat = probability.flatten()
     predicted = (flat > THRESHOLD).long()
-    return Judged(targets.flatten().long(), predicted, torch.where(predicted == 1, flat, 1 - flat))
+    return Decisions(targets.flatten().long(), predicted, torch.where(predicted == 1, flat, 1 - flat))
 
 
-class Confusion:
+class ConfusionMatrixCounts:
     """How often a class (row) was taken for another (column), in each of `num_tables` tables."""
 
     def __init__(self, num_classes: int, num_tables: int = 1) -> None:
@@ -73,7 +73,7 @@ class Confusion:
         ]
 
 
-class Reliability:
+class CalibrationError:
     """Whether decisions made with a confidence of p are right in a share p of all cases, in bins of equal width.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017 (ECE).
@@ -115,24 +115,24 @@ class Reliability:
         ]
 
 
-class Report:
+class EvaluationReport:
     """Everything that is measured of decisions beside the metrics that were asked for."""
 
     def __init__(self, task: Task, num_outputs: int, num_bins: int) -> None:
         self._task = task
         single = num_outputs if task == "classification" else 2
-        self._confusion = Confusion(single, num_outputs if task == "multilabel" else 1)
-        self._reliability = Reliability(num_bins)
+        self._confusion = ConfusionMatrixCounts(single, num_outputs if task == "multilabel" else 1)
+        self._reliability = CalibrationError(num_bins)
 
     def update(self, raw: Tensor, targets: Tensor) -> None:
         """Take a batch: raw scores (B, C) and targets, wherever they are; of numbers nothing is judged."""
         if self._task == "regression":
             return
-        judged = judge(probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
+        judged = decide(probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
         self._confusion.update(judged.truth, judged.predicted)
         self._reliability.update(judged.confidence, judged.predicted == judged.truth)
 
-    def words(self, labels: list[str]) -> dict[str, Any]:
+    def to_dict(self, labels: list[str]) -> dict[str, Any]:
         """JSON values; `labels`: the name of every row."""
         if self._task == "regression":
             return {}

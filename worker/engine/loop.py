@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
-from worker.engine.callback import Hooks
+from worker.engine.callback import CallbackHandler
 from worker.engine.state import RunState
 
 B = TypeVar("B")
@@ -43,7 +43,7 @@ class Loop(Generic[B]):
         self,
         train: tuple[Batches[B], Step[B]],
         valid: tuple[Batches[B], Step[B]] | None,
-        hooks: Hooks,
+        hooks: CallbackHandler,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._train_batches, self._train_step = train
@@ -118,7 +118,7 @@ class Loop(Generic[B]):
             asked = self._clock()
             state.seconds = before + asked - began
             self._hooks.call("on_train_batch_end", state)
-            if state.is_interrupted or state.is_cut_short:
+            if state.is_interrupted or state.stop_immediately:
                 return
             asked = self._clock()
 

@@ -6,8 +6,8 @@ Axes: B samples of a batch.
 import torch
 from torch import Tensor, nn
 
-from worker.engine.losses import Each, Focal
-from worker.engine.mixing import Pairs
+from worker.engine.losses import Focal, PerSampleLoss
+from worker.engine.mixing import MixPairs
 
 WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # with class weights they divide by the sum of the weights
 TINY = torch.finfo(torch.float32).tiny  # where all weights of a batch are 0, its loss is 0
@@ -24,11 +24,11 @@ class WeightedMean(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         """`loss` gives a mean, and each sample's when its `reduction` is "none"."""
         super().__init__()
-        self._plain, self._each = loss, Each(loss)
+        self._plain, self._each = loss, PerSampleLoss(loss)
         self._of_class: Tensor | None = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
 
     def forward(
-        self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None
+        self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None
     ) -> Tensor:
         """A scalar, from scores (B, num_outputs), the samples' own targets and weights, and how they were mixed."""
         mass = self.mass(targets, weights, pairs)
@@ -45,7 +45,7 @@ class WeightedMean(nn.Module):
         each: Tensor = self._each(pred, targets)
         return each if weights is None else each * weights
 
-    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None) -> Tensor | None:
+    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None) -> Tensor | None:
         """The sum of the weights, by which a batch counts among others; None where it is the number of samples."""
         counts = weights
         if self._of_class is not None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from worker.engine.callback import TrainingError
 
 
-class UnfitWeights(TrainingError, ValueError):
+class InvalidClassWeights(TrainingError, ValueError):
     """Class weights that do not fit the classes."""
 
 
@@ -73,7 +73,7 @@ class MultiLabelMargin(nn.Module):
         return nn.functional.multilabel_margin_loss(pred, listed, reduction=self.reduction)
 
 
-class Divergence(nn.Module):
+class KLDivLoss(nn.Module):
     """From log probabilities (B, C) and distributions (B, C): the Kullback-Leibler divergence of each sample."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Divergence(nn.Module):
         return each if self.reduction == "none" else each.mean()
 
 
-class Each(nn.Module):
+class PerSampleLoss(nn.Module):
     """From (pred, target) to the loss of each sample, (B,): what `loss` takes the mean of."""
 
     def __init__(self, loss: nn.Module) -> None:
@@ -99,7 +99,7 @@ class Each(nn.Module):
         return each if each.ndim == 1 else each.flatten(1).mean(1)
 
 
-class Scale(NamedTuple):
+class TargetScaler(NamedTuple):
     """Mean and deviation of targets, one an output: networks learn them as numbers about 0, with a deviation of 1."""
 
     mean: tuple[float, ...]
@@ -115,13 +115,13 @@ class Scale(NamedTuple):
         return lambda pred, target: (pred * std + mean, target)
 
 
-class Scaled(nn.Module):
+class ScaledTargetLoss(nn.Module):
     """A loss between what a network gives and targets that are brought to mean 0 and deviation 1."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, loss: nn.Module, scale: Scale, *, is_measured: bool = False) -> None:
+    def __init__(self, loss: nn.Module, scale: TargetScaler, *, is_measured: bool = False) -> None:
         """`is_measured`: what comes from the network is not scaled yet either."""
         super().__init__()
         mean, std = scale.tensors()
@@ -169,7 +169,7 @@ def positive_weights(wish: Sequence[float] | None, num_outputs: int) -> Tensor |
 
 def _checked(weights: Sequence[float], wanted: int, name: str) -> Tensor:
     if len(weights) != wanted:
-        raise UnfitWeights(f"{name} has {len(weights)} values; the dataset has {wanted} outputs")
+        raise InvalidClassWeights(f"{name} has {len(weights)} values; the dataset has {wanted} outputs")
     if not any(weights):
-        raise UnfitWeights(f"{name} are all 0: there would be nothing to learn")
+        raise InvalidClassWeights(f"{name} are all 0: there would be nothing to learn")
     return torch.tensor(weights, dtype=torch.float32)

@@ -22,7 +22,7 @@ TENTH = 0.1
 """The usual rule: one order of magnitude below where the loss was lowest."""
 
 
-class Sweep(NamedTuple):
+class LrSweep(NamedTuple):
     """Which learning rates are tried. The first is one step above `start_lr`, the last is `end_lr`."""
 
     start_lr: float = 1e-7
@@ -41,7 +41,7 @@ class Sweep(NamedTuple):
 
 
 @dataclass
-class Curve:
+class LrFinderResult:
     """Losses by learning rate. `smoothed`: their moving average, its bias corrected."""
 
     rates: list[float] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Curve:
         ]
         return self.rates[slopes.index(min(slopes))]
 
-    def words(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """JSON values of it all."""
         return {
             "suggestion": self.suggestion,
@@ -99,11 +99,11 @@ class Curve:
         }
 
 
-class Sweeping(Callback):
+class LrSweepCallback(Callback):
     """Sets the next learning rate before every step and takes the loss after it, until the sweep is over."""
 
-    def __init__(self, sweep: Sweep, optimizer: Optimizer) -> None:
-        self.curve = Curve()
+    def __init__(self, sweep: LrSweep, optimizer: Optimizer) -> None:
+        self.curve = LrFinderResult()
         self._sweep = sweep
         self._optimizer = optimizer
         self._shares = in_proportion(optimizer, 1.0)
@@ -120,7 +120,7 @@ class Sweeping(Callback):
             state.interrupt()
 
 
-def find_lr(run: Run, sweep: Sweep, observers: Sequence[Callback] = ()) -> Curve:
+def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
     """Train over as many epochs as the sweep takes; what an observer interrupts is a shorter curve.
 
     The run's network is spoilt by it.
@@ -128,9 +128,9 @@ def find_lr(run: Run, sweep: Sweep, observers: Sequence[Callback] = ()) -> Curve
     Raises:
         Diverged: not even the first loss is finite.
     """
-    sweeping = Sweeping(sweep, run.optimizer)
+    sweeping = LrSweepCallback(sweep, run.optimizer)
     state = RunState(max_epochs=sweep.steps, steps_per_epoch=run.state.steps_per_epoch)
-    run.trial((sweeping, *observers)).fit(state)
+    run.sweep_loop((sweeping, *observers)).fit(state)
     if sweeping.curve.is_diverged and not sweeping.curve.rates:
         raise Diverged("the first loss is not finite", epoch=1, step=1, learning_rate=sweep.rate(1))
     return sweeping.curve

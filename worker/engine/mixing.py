@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class Pairs(NamedTuple):
+class MixPairs(NamedTuple):
     """Who is mixed with whom: the index of each one's partner, (B,); the share that is its own, (B,), 0..1.
 
     `inside`: the pixels that are the partner's, (B, H, W), where pictures are not blended.
@@ -21,48 +21,48 @@ class Pairs(NamedTuple):
     inside: Tensor | None = None
 
 
-class Mixture(ABC):
+class BatchMixing(ABC):
     """A way of mixing. `alpha`: the parameter of the Beta distribution that shares come from."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
 
     @abstractmethod
-    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
+    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
         """Choose partners and shares by `draws`, (B, 4), as `draw_mix` makes them."""
 
     @abstractmethod
-    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
         """The mixed pictures, float (B, C, H, W)."""
 
 
-class Mixup(Mixture):
+class Mixup(BatchMixing):
     """Blend each picture with its partner's; its own share is max(w, 1 - w) of w ~ Beta(alpha, alpha).
 
     luz gives that larger share to the partner, contrary to its own text.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017; luz_callback_mixup.
     """
 
-    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
-        return Pairs(ring(draws[:, 1]), torch.maximum(draws[:, 0], 1 - draws[:, 0]))
+    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
+        return MixPairs(ring(draws[:, 1]), torch.maximum(draws[:, 0], 1 - draws[:, 0]))
 
-    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
         return torch.lerp(images[pairs.partner], images, pairs.share.view(-1, 1, 1, 1))
 
 
-class Cutmix(Mixture):
+class Cutmix(BatchMixing):
     """Put a box of the partner's picture, of 1 - w of the area with w ~ Beta(alpha, alpha), at a random place.
 
     The share is by the pixels that are left. Source: Yun et al., "CutMix", 2019.
     """
 
-    def pair(self, draws: Tensor, height: int, width: int) -> Pairs:
+    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
         down = _between(draws[:, 2], draws[:, 0], height)
         across = _between(draws[:, 3], draws[:, 0], width)
         inside = down[:, :, None] & across[:, None]
-        return Pairs(ring(draws[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
+        return MixPairs(ring(draws[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
 
-    def blend(self, images: Tensor, pairs: Pairs) -> Tensor:
+    def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
         assert pairs.inside is not None  # noqa: S101 - `pair` made it
         return torch.where(pairs.inside[:, None], images[pairs.partner], images)
 

@@ -13,7 +13,7 @@ Attempt = Callable[[int | None], T]
 """Does its work with at most so many samples at a time; None: with all of them."""
 
 
-class Relief:
+class OomBatchSplitter:
     """Halves the number of samples that are passed through the network at a time, as often as it takes.
 
     What was begun when the memory ran out is begun again as if it never had been: with the random numbers and running
@@ -31,7 +31,7 @@ class Relief:
         self._network = network
         self._needs_two = any(isinstance(module, BATCH_NORM) for module in network.modules())
 
-    def of(self, attempt: Attempt[T], num_samples: int) -> T:
+    def run(self, attempt: Attempt[T], num_samples: int) -> T:
         """What the attempt makes of so many samples.
 
         Raises:

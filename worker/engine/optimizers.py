@@ -23,7 +23,7 @@ class UnknownParameters(TrainingError, ValueError):
         super().__init__(f"no parameter matches {pattern!r}; there are {_listed(names)}")
 
 
-class UnfitParts(TrainingError, ValueError):
+class InvalidParameterGroups(TrainingError, ValueError):
     """Several optimizers' patterns leave a parameter to none of them, or an optimizer without any."""
 
 
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     weight_decay: float | None = None
 
 
-def grouped(
+def parameter_groups(
     network: nn.Module,
     groups: Sequence[Group] = (),
     *,
@@ -50,8 +50,10 @@ def grouped(
     Raises:
         UnknownParameters: a pattern matches nothing.
     """
-    named = {name: parameter for name, parameter in trained(network).items() if only is None or name in only}
-    spared = set() if decays_all else spared_from_decay(network)
+    named = {
+        name: parameter for name, parameter in trainable_parameters(network).items() if only is None or name in only
+    }
+    spared = set() if decays_all else no_decay_parameters(network)
     found: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for group in groups:
         matching(group.match, list(named))
@@ -65,12 +67,12 @@ def grouped(
     ]
 
 
-def trained(network: nn.Module) -> dict[str, nn.Parameter]:
+def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that are not frozen, by their names."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
-def divided(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
+def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
     """The names that each pattern has: every name is of the first pattern that matches it.
 
     Raises:
@@ -85,10 +87,12 @@ def divided(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
         place = next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None)
         (left if place is None else parts[place]).append(name)
     if left:
-        raise UnfitParts(f"no part of the optimizer matches {_listed(left)}; let the last one match '*'")
+        raise InvalidParameterGroups(f"no part of the optimizer matches {_listed(left)}; let the last one match '*'")
     for pattern, part in zip(patterns, parts, strict=True):
         if not part:
-            raise UnfitParts(f"parts before it have all to train that {pattern!r} matches; put narrower patterns first")
+            raise InvalidParameterGroups(
+                f"parts before it have all to train that {pattern!r} matches; put narrower patterns first"
+            )
     return parts
 
 
@@ -114,7 +118,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def spared_from_decay(network: nn.Module) -> set[str]:
+def no_decay_parameters(network: nn.Module) -> set[str]:
     """Names of the norms' parameters and of all biases."""
     return {
         f"{path}.{name}" if path else name

@@ -16,11 +16,11 @@ SCHEDULED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "base_
 """What a schedule moves in a group of parameters, and what it remembers there."""
 
 
-class Unfit(TrainingError, ValueError):
+class IncompatibleCheckpoint(TrainingError, ValueError):
     """What the checkpoint remembers is of another network or optimizer."""
 
 
-class Wanted(NamedTuple):
+class RestoreOptions(NamedTuple):
     """What is taken over.
 
     Attributes:
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     records: bool = False
 
 
-def take_over(run: Run, folder: Path, wanted: Wanted) -> list[str]:
+def restore_partial(run: Run, folder: Path, wanted: RestoreOptions) -> list[str]:
     """Give the run what a checkpoint remembers; the names of what went on.
 
     Raises:
@@ -51,7 +51,7 @@ def take_over(run: Run, folder: Path, wanted: Wanted) -> list[str]:
         if wanted.callbacks:
             went_on += _give_callbacks(run, saved, wanted)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise Unfit(f"the checkpoint remembers what does not fit: {error}") from error
+        raise IncompatibleCheckpoint(f"the checkpoint remembers what does not fit: {error}") from error
     if wanted.records:
         _count_on(run, saved["state"])
         went_on.append("records")
@@ -67,7 +67,7 @@ def _give_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     lay_out_like_parameters(optimizer)
 
 
-def _give_callbacks(run: Run, saved: Mapping[str, Any], wanted: Wanted) -> list[str]:
+def _give_callbacks(run: Run, saved: Mapping[str, Any], wanted: RestoreOptions) -> list[str]:
     went_on: list[str] = []
     left = _by_kind(saved)
     for callback in run.callbacks:
@@ -78,7 +78,7 @@ def _give_callbacks(run: Run, saved: Mapping[str, Any], wanted: Wanted) -> list[
                 _give_rates(run.optimizer, saved["optimizer"]["param_groups"])
                 went_on.append("schedule")
         elif states:
-            callback.take_over(states.pop(0))
+            callback.load_from_other_run(states.pop(0))
             went_on.append(type(callback).__name__)
     if wanted.average and run.averaging is not None and "averaging" in saved:
         run.averaging.load_state_dict(saved["averaging"])

@@ -49,14 +49,14 @@ def confusion(counts: NDArray[np.int64], labels: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def contact_sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> bytes:
+def contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> bytes:
     """Pictures (H, W, C) in rows, each under its caption; of more than three channels the first three are shown."""
-    rows = max(1, -(-len(pictures) // COLUMNS))
+    rows = max(1, -(-len(images) // COLUMNS))
     figure = _figure(2.2 * COLUMNS, 2.6 * rows)
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    for axes, picture, caption in zip(figure.axes, pictures, captions, strict=False):
-        shown = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., 0]
+    for axes, image, caption in zip(figure.axes, images, captions, strict=False):
+        shown = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
         axes.imshow(shown, cmap="gray", vmin=0, vmax=255)
         axes.set_title(caption, fontsize=8)
     return _png(figure)

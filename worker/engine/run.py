@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging, update_batch_norm
 from worker.engine.batch import Batch
-from worker.engine.callback import Callback, Hooks, Switches, Warn, to_nobody
+from worker.engine.callback import Callback, CallbackHandler, CallbackStatus, Warn, noop
 from worker.engine.callbacks import KeepBest, NonFiniteGuard
-from worker.engine.dataloader import ArrayBatches
+from worker.engine.dataloader import ArrayDataLoader
 from worker.engine.device import Placement
 from worker.engine.loop import Loop
-from worker.engine.metrics.accumulator import Tally
-from worker.engine.mixing import Mixture
-from worker.engine.oom_recovery import Relief
-from worker.engine.snapshot import RandomState, Stateful
+from worker.engine.metrics.accumulator import MetricAccumulator
+from worker.engine.mixing import BatchMixing
+from worker.engine.oom_recovery import OomBatchSplitter
+from worker.engine.snapshot import RngState, Stateful
 from worker.engine.state import RunState
-from worker.engine.steps import Clip, Forward, TrainStep, ValidStep
-from worker.engine.transfer import Transferred
+from worker.engine.steps import Clip, ForwardPass, TrainStep, ValidStep
+from worker.engine.transfer import LoadReport
 
 
 class Interrupted(Exception):
@@ -43,45 +43,45 @@ class Run:
     state: RunState
     placement: Placement
     network: nn.Module
-    forward: Forward
+    forward: ForwardPass
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler | None
     clip: Clip | None
-    train_batches: ArrayBatches
-    valid_batches: ArrayBatches
-    test_batches: ArrayBatches | None
-    train_tally: Tally
-    valid_tally: Tally
-    new_tally: Callable[[], Tally]
+    train_batches: ArrayDataLoader
+    valid_batches: ArrayDataLoader
+    test_batches: ArrayDataLoader | None
+    train_tally: MetricAccumulator
+    valid_tally: MetricAccumulator
+    new_accumulator: Callable[[], MetricAccumulator]
     callbacks: tuple[Callback, ...]
     guard: NonFiniteGuard
     keep_best: KeepBest | None
-    transferred: Transferred | None = None
+    transferred: LoadReport | None = None
     frozen: tuple[str, ...] = ()
-    mix: Mixture | None = None
+    mix: BatchMixing | None = None
     averaging: Averaging | None = None
     part_size: int | None = None
-    relief: Relief | None = None
+    relief: OomBatchSplitter | None = None
     num_ranks: int = 1
     add_up: Callable[[Tensor], Tensor] = lambda mine: mine
 
-    def loop(self, observers: Sequence[Callback] = (), warn: Warn = to_nobody) -> Loop[Batch]:
+    def loop(self, observers: Sequence[Callback] = (), warn: Warn = noop) -> Loop[Batch]:
         """The loop over it all: guard first, observers last, so that they see what the others decided.
 
         `warn` is told of optional callbacks that fail.
         """
-        hooks = Hooks((self.guard, *self.callbacks, *observers), warn)
+        hooks = CallbackHandler((self.guard, *self.callbacks, *observers), warn)
         averaged = self.averaging is not None and self.averaging.is_ready_each_epoch
         looked_at = self.forward.of(self.averaging.network) if self.averaging is not None and averaged else self.forward
         valid = ValidStep(looked_at, self.valid_tally, hooks, self.relief)
         return Loop((self.train_batches, self._train_step(hooks)), (self.valid_batches, valid), hooks)
 
-    def trial(self, observers: Sequence[Callback]) -> Loop[Batch]:
+    def sweep_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
         """A loop that neither validates nor minds losses that are not finite: its weights are of no interest."""
-        hooks = Hooks((*self.callbacks, *observers))
+        hooks = CallbackHandler((*self.callbacks, *observers))
         return Loop((self.train_batches, self._train_step(hooks)), None, hooks)
 
-    def _train_step(self, hooks: Hooks) -> TrainStep:
+    def _train_step(self, hooks: CallbackHandler) -> TrainStep:
         return TrainStep(
             self.forward,
             self.optimizer,
@@ -97,7 +97,7 @@ class Run:
             add_up=self.add_up,
         )
 
-    def parts(self) -> dict[str, Stateful]:
+    def stateful_parts(self) -> dict[str, Stateful]:
         """What a snapshot holds beside the network, by name."""
         scaler: dict[str, Stateful] = {} if self.scaler is None else {"scaler": self.scaler}
         averaging: dict[str, Stateful] = {} if self.averaging is None else {"averaging": self.averaging}
@@ -105,12 +105,12 @@ class Run:
             f"callback_{i}_{type(callback).__name__}": callback for i, callback in enumerate(self.callbacks)
         }
         optional = any(callback.is_optional for callback in self.callbacks)
-        switches: dict[str, Stateful] = {"switches": Switches(self.callbacks)} if optional else {}
+        switches: dict[str, Stateful] = {"switches": CallbackStatus(self.callbacks)} if optional else {}
         return {
             "state": self.state,
             "optimizer": self.optimizer,
             "train_tally": self.train_tally,
-            "random": RandomState(),
+            "random": RngState(),
             **scaler,
             **averaging,
             **callbacks,
@@ -118,7 +118,7 @@ class Run:
             **({} if self.relief is None else {"relief": self.relief}),
         }
 
-    def take_best(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:
+    def load_best_weights(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:
         """Put the weights to be registered into the network; returns the metrics of their epoch.
 
         Raises:
@@ -168,9 +168,9 @@ class Run:
             return values | self.valid_tally.tables()
         return values if values.keys() >= self.valid_tally.names else None
 
-    def _evaluate(self, batches: ArrayBatches, is_interrupted: Callable[[], bool]) -> dict[str, Any]:
-        tally = self.new_tally()
-        step = ValidStep(self.forward, tally, Hooks(), self.relief)
+    def _evaluate(self, batches: ArrayDataLoader, is_interrupted: Callable[[], bool]) -> dict[str, Any]:
+        tally = self.new_accumulator()
+        step = ValidStep(self.forward, tally, CallbackHandler(), self.relief)
         scratch = RunState(max_epochs=0, steps_per_epoch=0)
         step.begin()
         for batch in batches.epoch(0):

@@ -11,7 +11,7 @@ Sampler = Literal["random", "sequential", "weighted"]
 
 
 @dataclass(frozen=True)
-class Order:
+class SamplerConfig:
     """How samples come; `drop_last`: without a last batch that is not full.
 
     `sampler`: as they lie, shuffled, or `weighted`: as many in all, but about as many of every class, see `even_out`.
@@ -24,10 +24,10 @@ class Order:
     mix_alpha: float | None = None
 
 
-AS_THEY_LIE = Order()
+SEQUENTIAL = SamplerConfig()
 
 
-def bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[int, int]]:
+def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[int, int]]:
     """Where each batch of an epoch begins and ends.
 
     Fewer samples than a batch make one batch. A last batch of a single sample joins the one before it: batch norm
@@ -42,7 +42,7 @@ def bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[
     return [*edges, (num_whole * batch_size, num_samples)]
 
 
-def even_out(labels: NDArray[Any], random: np.random.Generator) -> Index:
+def balance_classes(labels: NDArray[Any], random: np.random.Generator) -> Index:
     """Places of as many samples as there are labels, (N,), but of every class as many as of any other, or one less.
 
     Of a large class some are chosen; of a small one all come, again and again. Chance decides the order.

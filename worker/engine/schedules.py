@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
-from worker.engine.composite_optimizer import Composite, momenta
+from worker.engine.composite_optimizer import CompositeOptimizer, momenta
 
 
 def one_cycle(
@@ -34,7 +34,7 @@ def one_cycle(
     }
     ends: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
     moves = cycle_momentum and any(momenta(optimizer))
-    if moves and isinstance(optimizer, Composite):
+    if moves and isinstance(optimizer, CompositeOptimizer):
         return OneCycleOfSeveral(optimizer, ends, given)
     return OneCycleLR(optimizer, cycle_momentum=moves, **ends, **given)
 
@@ -42,7 +42,7 @@ def one_cycle(
 class OneCycleOfSeveral(OneCycleLR):
     """That of torch, which asks one optimizer what its momentum is called, for groups that call theirs differently."""
 
-    def __init__(self, optimizer: Composite, ends: Mapping[str, float], given: Mapping[str, Any]) -> None:
+    def __init__(self, optimizer: CompositeOptimizer, ends: Mapping[str, float], given: Mapping[str, Any]) -> None:
         """`ends`: `base_momentum` and `max_momentum`; `given` are torch's other arguments."""
         self._ends = dict(ends)
         super().__init__(optimizer, cycle_momentum=False, **given)

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine import losses
-from worker.engine.optimizers import build, grouped
+from worker.engine.optimizers import build, parameter_groups
 
 CPU = torch.device("cpu")
 
 
-class Figure(NamedTuple):
+class SelfTestCheck(NamedTuple):
     """What was found and what is known of it; equal within `tolerance`, which is relative."""
 
     name: str
@@ -49,7 +49,7 @@ class Place(nn.Module):
         return value
 
 
-def figures() -> list[Figure]:
+def figures() -> list[SelfTestCheck]:
     """All of them; about a second of work."""
     return [
         *autograd(),
@@ -60,22 +60,22 @@ def figures() -> list[Figure]:
     ]
 
 
-def autograd() -> Iterator[Figure]:
+def autograd() -> Iterator[SelfTestCheck]:
     place = Place(2.0, 2.0)
     value = place.paraboloid()
     value.backward()  # type: ignore[no-untyped-call]
     assert place.at.grad is not None  # noqa: S101 - for the type checker
-    yield Figure("autograd: value", value.item(), -3.4, 1e-6)
-    yield Figure("autograd: gradient", place.at.grad[0].item(), 0.8, 1e-6)
+    yield SelfTestCheck("autograd: value", value.item(), -3.4, 1e-6)
+    yield SelfTestCheck("autograd: gradient", place.at.grad[0].item(), 0.8, 1e-6)
 
 
-def descent() -> Iterator[Figure]:
+def descent() -> Iterator[SelfTestCheck]:
     """Gradient descent on Rosenbrock's function: 1000 steps of 0.01 from (-1, 1), by hand and by the optimizer.
 
     By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 beside it.
     """
     place, by_sgd = Place(-1.0, 1.0), Place(-1.0, 1.0)
-    optimizer = build(grouped(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
+    optimizer = build(parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
     known = {100: 0.3502924, 500: 0.003990697, 1000: 6.962555e-05}
     value = other = torch.zeros(())
     for step in range(1, 1001):
@@ -85,19 +85,19 @@ def descent() -> Iterator[Figure]:
         (value + other).backward()  # type: ignore[no-untyped-call]
         assert place.at.grad is not None  # noqa: S101 - for the type checker
         if step in known:
-            yield Figure(f"rosenbrock: step {step}", value.item(), known[step], 1e-6)
+            yield SelfTestCheck(f"rosenbrock: step {step}", value.item(), known[step], 1e-6)
         with torch.no_grad():
             place.at.sub_(0.01 * place.at.grad)
         optimizer.step()
-    yield Figure("rosenbrock: by sgd", other.item(), known[1000], 1e-4)
+    yield SelfTestCheck("rosenbrock: by sgd", other.item(), known[1000], 1e-4)
     for name, found, end in zip(("x1", "x2"), place.at.tolist(), (0.9918, 0.9830), strict=True):
-        yield Figure(f"rosenbrock: {name}", found, end, 1e-4)
+        yield SelfTestCheck(f"rosenbrock: {name}", found, end, 1e-4)
 
 
-def lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[Figure]:
+def lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[SelfTestCheck]:
     """L-BFGS on the same function, with or without a line search."""
     place, found = Place(-1.0, 1.0), list[float]()
-    optimizer = build(grouped(place), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS)
+    optimizer = build(parameter_groups(place), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS)
 
     def value() -> float:
         optimizer.zero_grad()
@@ -110,8 +110,8 @@ def lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iter
     for number, known in enumerate(evaluations, start=1):
         before = len(found)
         optimizer.step(value)
-        yield Figure(f"{name}: evaluations of step {number}", len(found) - before, known, 0.0)
-    yield Figure(f"{name}: least", found[-1], least, 1e-3)
+        yield SelfTestCheck(f"{name}: evaluations of step {number}", len(found) - before, known, 0.0)
+    yield SelfTestCheck(f"{name}: least", found[-1], least, 1e-3)
 
 
 SCORES, TRUTH = [3.0, 2.7, -1.2, 7.7, 1.9], [1.0, 0.0, 0.0, 1.0, 1.0]
@@ -119,17 +119,17 @@ LOGITS = [[1.2, 7.7, -1.0], [1.2, -2.1, -1.0], [0.2, -0.7, 2.5], [0.0, -0.3, -1.
 CLASSES = [1, 0, 2, 0, 2]
 
 
-def means() -> Iterator[Figure]:
+def means() -> Iterator[SelfTestCheck]:
     """Losses, those of classes from raw scores and from log-probabilities."""
     scores, truth, logits, classes = (torch.tensor(values) for values in (SCORES, TRUTH, LOGITS, CLASSES))
-    yield Figure("loss: mse", nn.MSELoss()(torch.ones(2, 2), torch.full((2, 2), 0.1)).item(), 0.81, 1e-6)
-    yield Figure("loss: bce_with_logits", nn.BCEWithLogitsLoss()(scores, truth).item(), 0.643351, 1e-6)
-    yield Figure("loss: bce of probabilities", nn.BCELoss()(scores.sigmoid(), truth).item(), 0.643351, 1e-6)
-    yield Figure("loss: cross_entropy", losses.cross_entropy(None, 0.0)(logits, classes).item(), 0.23665, 1e-5)
-    yield Figure("loss: nll", losses.nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
+    yield SelfTestCheck("loss: mse", nn.MSELoss()(torch.ones(2, 2), torch.full((2, 2), 0.1)).item(), 0.81, 1e-6)
+    yield SelfTestCheck("loss: bce_with_logits", nn.BCEWithLogitsLoss()(scores, truth).item(), 0.643351, 1e-6)
+    yield SelfTestCheck("loss: bce of probabilities", nn.BCELoss()(scores.sigmoid(), truth).item(), 0.643351, 1e-6)
+    yield SelfTestCheck("loss: cross_entropy", losses.cross_entropy(None, 0.0)(logits, classes).item(), 0.23665, 1e-5)
+    yield SelfTestCheck("loss: nll", losses.nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
 
 
-def in_words(figure: Figure) -> dict[str, Any]:
+def in_words(figure: SelfTestCheck) -> dict[str, Any]:
     return {**figure._asdict(), "is_right": figure.is_right}
 
 

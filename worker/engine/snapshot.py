@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from models.bundle import write_weights
 from worker.engine.optimizers import lay_out_like_parameters
-from worker.engine.snapshot_buffers import Buffers
+from worker.engine.snapshot_buffers import CopyBuffers
 from worker.engine.snapshot_checksums import BadSnapshot, write_sums
 
-WEIGHTS, STATE, WORDS = "weights.safetensors", "state.safetensors", "snapshot.json"
+WEIGHTS, STATE, METADATA = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 1
 RESERVE_BYTES = 8 * 2**20  # left to whoever else writes there: a full disk stops a database, too
 Facts = dict[str, tuple[str, int]]
@@ -32,7 +32,7 @@ class Stateful(Protocol):
     def load_state_dict(self, saved: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's optimizers and networks differ
 
 
-class RandomState:
+class RngState:
     """The generators of torch (CPU and every CUDA device), numpy and python."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class RandomState:
         np.random.seed(seed % 2**32)
 
 
-class Frozen(NamedTuple):
+class SnapshotCapture(NamedTuple):
     """A snapshot in memory: what each file will hold, and when copies from a GPU are complete."""
 
     weights: Mapping[str, Tensor]
@@ -69,12 +69,12 @@ class Frozen(NamedTuple):
     copied: torch.cuda.Event | None = None
 
 
-def freeze(
+def capture(
     network: nn.Module,
     parts: Mapping[str, Stateful],
     words: Mapping[str, Any],
-    buffers: Buffers | None = None,
-) -> Frozen:
+    buffers: CopyBuffers | None = None,
+) -> SnapshotCapture:
     """The run as it is now; without buffers its tensors are the live ones, and change with them.
 
     With buffers, what nothing but an optimizer step changes is copied by their `finish`, before which no step must be
@@ -87,7 +87,7 @@ def freeze(
     document = {"format_version": FORMAT_VERSION, "words": words, "parts": tree}
     weights: dict[str, Tensor] = network.state_dict()
     if buffers is None:
-        return Frozen(weights, state, document)
+        return SnapshotCapture(weights, state, document)
     tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in weights.items()} | state
     moving = {f"{WEIGHTS}/{name}" for name, _ in network.named_buffers()}
     copies = buffers.begin(tensors, [name for name, it in tensors.items() if it.is_cpu and name not in moving])
@@ -95,7 +95,7 @@ def freeze(
     if any(tensor.is_cuda for tensor in weights.values()):
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
-    return Frozen(
+    return SnapshotCapture(
         {name: copies[f"{WEIGHTS}/{name}"] for name in weights},
         {name: copies[name] for name in state},
         document,
@@ -105,10 +105,10 @@ def freeze(
 
 def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words: Mapping[str, Any]) -> Facts:
     """Write the run as it is, at once; see `freeze` and `write_frozen`."""
-    return write_frozen(folder, freeze(network, parts, words))
+    return write_frozen(folder, capture(network, parts, words))
 
 
-def write_frozen(folder: Path, frozen: Frozen) -> Facts:
+def write_frozen(folder: Path, frozen: SnapshotCapture) -> Facts:
     """Write a snapshot; `folder` appears whole or not at all, and durably.
 
     Returns:
@@ -132,25 +132,25 @@ def write_frozen(folder: Path, frozen: Frozen) -> Facts:
     return facts
 
 
-def _need_room(folder: Path, frozen: Frozen) -> None:
+def _need_room(folder: Path, frozen: SnapshotCapture) -> None:
     needed = sum(tensor.nbytes for tensor in (*frozen.weights.values(), *frozen.state.values())) + RESERVE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"a snapshot needs {needed} bytes, and {free} are free", str(folder))
 
 
-def wait_for_gpu(frozen: Frozen) -> None:
+def wait_for_gpu(frozen: SnapshotCapture) -> None:
     """Wait until copies from a GPU are complete."""
     if frozen.copied is not None:
         frozen.copied.synchronize()
 
 
-def _write_files(folder: Path, frozen: Frozen) -> Facts:
+def _write_files(folder: Path, frozen: SnapshotCapture) -> Facts:
     wait_for_gpu(frozen)
     hashes = {
         WEIGHTS: write_weights(folder / WEIGHTS, frozen.weights),
         STATE: write_weights(folder / STATE, frozen.state),
-        WORDS: _write_json(folder / WORDS, frozen.document),
+        METADATA: _write_json(folder / METADATA, frozen.document),
     }
     write_sums(folder, hashes)
     return {name: (sha256, (folder / name).stat().st_size) for name, sha256 in hashes.items()}
@@ -165,7 +165,7 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def read_words(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Path) -> dict[str, Any]:
     """The `words` of a snapshot.
 
     Raises:
@@ -210,10 +210,10 @@ def read_parts(folder: Path, device: torch.device) -> dict[str, Any]:
 
 def _document(folder: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads((folder / WORDS).read_bytes())
+        document: dict[str, Any] = json.loads((folder / METADATA).read_bytes())
         version = document["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadSnapshot(f"{WORDS} cannot be read: {error}") from error
+        raise BadSnapshot(f"{METADATA} cannot be read: {error}") from error
     if version != FORMAT_VERSION:
         raise BadSnapshot(f"the snapshot has format {version}; this program reads {FORMAT_VERSION}")
     return document

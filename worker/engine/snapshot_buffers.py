@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Buffers:
+class CopyBuffers:
     """Memory that one snapshot after another is copied into; pinned where the run is on a GPU."""
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ def verify(folder: Path) -> None:
                 raise BadSnapshot(f"{folder.name}/{path.name} is not what was written")
 
 
-def newest_sound(folder: Path, warn: Callable[[str], object]) -> Path:
+def latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
     """The snapshot in that folder or, where it is damaged, the newest sound one of the run before it.
 
     `folder` may also be that of all snapshots of a run; `warn` is told of every damaged one.

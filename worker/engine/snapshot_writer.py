@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from worker.engine import snapshot
-from worker.engine.snapshot_buffers import Buffers
+from worker.engine.snapshot_buffers import CopyBuffers
 
 Examine = Callable[[Mapping[str, Tensor]], None]
 """Raises where weights must not be stored."""
@@ -22,9 +22,9 @@ class SnapshotWriter:
     """
 
     def __init__(self) -> None:
-        self._spare: queue.LifoQueue[Buffers] = queue.LifoQueue()  # the same ones again while one is enough
+        self._spare: queue.LifoQueue[CopyBuffers] = queue.LifoQueue()  # the same ones again while one is enough
         for _ in range(2):
-            self._spare.put(Buffers())
+            self._spare.put(CopyBuffers())
         self._copying = ThreadPoolExecutor(1, "snapshots-copied")  # kept: the run waits until a thread has started
         self._writing = ThreadPoolExecutor(1, "snapshots-written")
         self._copied: Future[None] | None = None
@@ -35,7 +35,7 @@ class SnapshotWriter:
     def is_busy(self) -> bool:
         return self._written is not None and not self._written.done()
 
-    def put(
+    def submit(
         self,
         folder: Path,
         network: nn.Module,
@@ -54,7 +54,7 @@ class SnapshotWriter:
         self.check()
         buffers = self._spare.get()
         try:
-            frozen = snapshot.freeze(network, parts, words, buffers)
+            frozen = snapshot.capture(network, parts, words, buffers)
         except BaseException:
             self._spare.put(buffers)
             raise
@@ -66,8 +66,8 @@ class SnapshotWriter:
         self,
         copied: Future[None],
         folder: Path,
-        frozen: snapshot.Frozen,
-        buffers: Buffers,
+        frozen: snapshot.SnapshotCapture,
+        buffers: CopyBuffers,
         examine: Examine,
         then: Callable[[snapshot.Facts], None],
     ) -> None:
@@ -93,12 +93,12 @@ class SnapshotWriter:
         if error is not None:
             raise error
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait until nothing is left to be written, whatever came of it."""
         if self._written is not None:
             self._written.result()
 
     def wait(self) -> None:
         """The same, and raise what went wrong."""
-        self.settle()
+        self.drain()
         self.check()

@@ -47,7 +47,7 @@ class RunState:
     target: Tensor | None = None
     pred: Tensor | None = None
     loss: Tensor | None = None
-    is_cut_short: bool = False
+    stop_immediately: bool = False
     is_interrupted: bool = False
 
     @property
@@ -64,7 +64,7 @@ class RunState:
         """End the run after this epoch, or `at_once`: after this step, the validation of the epoch, and its end."""
         if self.stop_reason is None:
             self.stop_reason = reason
-        self.is_cut_short = self.is_cut_short or at_once
+        self.stop_immediately = self.stop_immediately or at_once
 
     def interrupt(self) -> None:
         """Leave after this step, to be resumed from a snapshot."""

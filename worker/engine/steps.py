@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from worker.engine.averaging import Averaging
 from worker.engine.batch import Batch
-from worker.engine.callback import Hooks
+from worker.engine.callback import CallbackHandler
 from worker.engine.device import Placement
 from worker.engine.loss_weighting import TINY, WeightedMean
-from worker.engine.metrics.accumulator import Tally
-from worker.engine.mixing import Mixture, Pairs
-from worker.engine.oom_recovery import Relief
-from worker.engine.snapshot import RandomState
+from worker.engine.metrics.accumulator import MetricAccumulator
+from worker.engine.mixing import BatchMixing, MixPairs
+from worker.engine.oom_recovery import OomBatchSplitter
+from worker.engine.snapshot import RngState
 from worker.engine.state import RunState
 
 
@@ -33,7 +33,7 @@ class Clip(NamedTuple):
             nn.utils.clip_grad_value_(parameters, self.max_value)
 
 
-class Forward:
+class ForwardPass:
     """From a batch to raw scores and loss, in the placement's precision; the loss itself always in fp32."""
 
     def __init__(
@@ -72,23 +72,25 @@ class Forward:
             pred: Tensor = self.network(prepared)
         return pred.float()
 
-    def of(self, network: nn.Module) -> "Forward":
+    def of(self, network: nn.Module) -> "ForwardPass":
         """The same with another network."""
         other = copy.copy(self)
         other.network = network
         return other
 
-    def loss(self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None) -> Tensor:
+    def loss(
+        self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None
+    ) -> Tensor:
         """The mean loss, a scalar; of samples that were mixed, if `pairs` says how."""
         loss: Tensor = self._loss(pred, targets, weights, pairs)
         return loss
 
-    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: Pairs | None = None) -> Tensor | None:
+    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None) -> Tensor | None:
         """By how much that mean counts among those of other batches; None: by its number of samples."""
         return self._loss.mass(targets, weights, pairs)
 
 
-class Found(NamedTuple):
+class StepOutput(NamedTuple):
     """Of a batch: its raw scores and its mean loss, detached; by how much it counts, if not by its samples."""
 
     pred: Tensor
@@ -101,17 +103,17 @@ class TrainStep:
 
     def __init__(
         self,
-        forward: Forward,
+        forward: ForwardPass,
         optimizer: torch.optim.Optimizer,
-        tally: Tally,
-        hooks: Hooks,
+        tally: MetricAccumulator,
+        hooks: CallbackHandler,
         *,
         scaler: torch.amp.GradScaler | None = None,
         clip: Clip | None = None,
-        mix: Mixture | None = None,
+        mix: BatchMixing | None = None,
         averaging: Averaging | None = None,
         part_size: int | None = None,
-        relief: Relief | None = None,
+        relief: OomBatchSplitter | None = None,
         num_ranks: int = 1,
         add_up: Callable[[Tensor], Tensor] = lambda mine: mine,
     ) -> None:
@@ -142,7 +144,7 @@ class TrainStep:
 
     def __call__(self, batch: Batch, state: RunState) -> None:
         state.lr, state.batch_size = self._optimizer.param_groups[0]["lr"], len(batch.targets)
-        random = RandomState().state_dict() if self._searches else {}
+        random = RngState().state_dict() if self._searches else {}
         found = self._gradients(batch, state)
         self._call("on_train_batch_before_step", state)
         if self._searches:
@@ -156,13 +158,13 @@ class TrainStep:
         self._call("on_train_batch_after_step", state)
         self._tally.update(found.pred, batch.targets, found.loss, found.mass)
 
-    def _gradients(self, batch: Batch, state: RunState) -> Found:
+    def _gradients(self, batch: Batch, state: RunState) -> StepOutput:
         """Put the batch's gradients in their places."""
         if self._relief is None:
             return self._gradients_of(batch, state, self._part_size)
-        return self._relief.of(lambda size: self._gradients_of(batch, state, size), len(batch.targets))
+        return self._relief.run(lambda size: self._gradients_of(batch, state, size), len(batch.targets))
 
-    def _gradients_of(self, batch: Batch, state: RunState, part_size: int | None) -> Found:
+    def _gradients_of(self, batch: Batch, state: RunState, part_size: int | None) -> StepOutput:
         self._optimizer.zero_grad()
         parts = [batch] if part_size is None else batch.parts(part_size)
         pairs = [self._pairs(part) for part in parts]
@@ -177,15 +179,15 @@ class TrainStep:
             for parameter in self._parameters:  # L-BFGS takes views of them, which channels_last has none of
                 parameter.grad = None if parameter.grad is None else parameter.grad.contiguous()
         state.target, state.pred, state.loss = batch.targets, pred, loss
-        return Found(pred, loss, mass)
+        return StepOutput(pred, loss, mass)
 
-    def _pairs(self, part: Batch) -> Pairs | None:
+    def _pairs(self, part: Batch) -> MixPairs | None:
         if self._mix is None or part.draws is None:
             return None
         return self._mix.pair(part.draws, *part.images.shape[1:3])
 
     def _shares(
-        self, parts: Sequence[Batch], pairs: Sequence[Pairs | None]
+        self, parts: Sequence[Batch], pairs: Sequence[MixPairs | None]
     ) -> tuple[Sequence[float | Tensor], Tensor | None]:
         """By how much each part's mean loss counts in the batch's, and by how much the whole batch counts.
 
@@ -204,7 +206,7 @@ class TrainStep:
         return (mine * self._num_ranks / total.clamp_min(TINY)).unbind(), total
 
     def _backward(
-        self, part: Batch, pairs: Pairs | None, share: float | Tensor, state: RunState
+        self, part: Batch, pairs: MixPairs | None, share: float | Tensor, state: RunState
     ) -> tuple[Tensor, Tensor]:
         """Add `share` of the gradients of a part's mean loss; its raw scores and that share of the loss, detached."""
         call, state.target = self._call, part.targets
@@ -227,7 +229,7 @@ class TrainStep:
         """The loss at hand, then that of every further point which the optimizer asks for, all on one dropout mask."""
         yield first
         while True:
-            RandomState().load_state_dict(random)
+            RngState().load_state_dict(random)
             yield self._gradients(batch, state).loss
 
     def _step(self) -> None:
@@ -248,7 +250,13 @@ class TrainStep:
 class ValidStep:
     """Forward in evaluation mode; it changes neither weights nor random state."""
 
-    def __init__(self, forward: Forward, tally: Tally, hooks: Hooks, relief: Relief | None = None) -> None:
+    def __init__(
+        self,
+        forward: ForwardPass,
+        tally: MetricAccumulator,
+        hooks: CallbackHandler,
+        relief: OomBatchSplitter | None = None,
+    ) -> None:
         self._forward, self._relief = forward, relief
         self._tally = tally
         self._call = hooks.call
@@ -276,7 +284,7 @@ class ValidStep:
         def attempt(size: int | None) -> Tensor:
             return torch.cat([self._forward.pred(part) for part in torch.split(images, size or len(images))])
 
-        return self._relief.of(attempt, len(images))
+        return self._relief.run(attempt, len(images))
 
     def end(self) -> dict[str, float]:
         return self._tally.values()

@@ -15,11 +15,11 @@ COLOURS, CONVOLUTION_AXES = 3, 4
 Weights = Mapping[str, Tensor]
 
 
-class NothingToTransfer(TrainingError, ValueError):
+class NoMatchingWeights(TrainingError, ValueError):
     """Not one tensor fits, or none would be left to train."""
 
 
-class Transferred(NamedTuple):
+class LoadReport(NamedTuple):
     """Names of tensors.
 
     Attributes:
@@ -39,7 +39,7 @@ class Transferred(NamedTuple):
 
 
 @torch.no_grad()
-def transfer(network: nn.Module, given: Weights) -> Transferred:
+def transfer(network: nn.Module, given: Weights) -> LoadReport:
     """Copy every tensor that fits by name and shape, or fits grey pictures as its sum.
 
     Raises:
@@ -51,10 +51,10 @@ def transfer(network: nn.Module, given: Weights) -> Transferred:
     given = {**given, **{name: given[name].sum(dim=1, keepdim=True) for name in summed}}
     fits = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
     if not any(own[name].numel() > 1 for name in fits):  # a batch norm's counter alone is no knowledge
-        raise NothingToTransfer("the weights are of another network: no tensor fits by name and shape")
+        raise NoMatchingWeights("the weights are of another network: no tensor fits by name and shape")
     for name in fits:
         own[name].copy_(given[name])
-    return Transferred(
+    return LoadReport(
         loaded=fits,
         missing=[name for name in own if name not in given],
         unexpected=[name for name in given if name not in own],
@@ -83,7 +83,7 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> list[str]:
         matching(pattern.removeprefix(EXCEPT), names)
     frozen = frozen_names(patterns, names)
     if len(frozen) == len(names):
-        raise NothingToTransfer("all parameters would be frozen; except some, as with '!fc.*'")
+        raise NoMatchingWeights("all parameters would be frozen; except some, as with '!fc.*'")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return frozen

@@ -21,7 +21,7 @@ from core.db.session import SessionFactory, is_unavailable, on_commit, transacti
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, ServiceError, StorageFull, Unavailable
 from core.failures import failure
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 from core.settings import Settings
 from core.storage import Storage
 from worker.importing.process import Failure, PackRequest, PackResult
@@ -33,7 +33,7 @@ _POLL_S = 0.05
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class _Held(NamedTuple):
+class _ClaimedImport(NamedTuple):
     """An import that is ours as long as the token is the row's."""
 
     id: str
@@ -75,7 +75,7 @@ class Importer:
         with structlog.contextvars.bound_contextvars(dataset_version_id=held.id, dataset=held.name):
             return self._run(held)
 
-    def _run(self, held: _Held) -> bool:
+    def _run(self, held: _ClaimedImport) -> bool:
         started = time.monotonic()
         scratch = self._storage.scratch()
         try:
@@ -89,21 +89,21 @@ class Importer:
         log.info("import.finished", state=state, seconds=round(time.monotonic() - started, 3))
         return True
 
-    def _claim(self, version_id: str) -> _Held | None:
+    def _claim(self, version_id: str) -> _ClaimedImport | None:
         with transaction(self._sessions) as session:
             row: DatasetVersionRow | None = DatasetRepo(session).claim(version_id, self._owner, self._settings.lease_s)
-            return _Held(row.id, row.name, row.token, row.attempt, dict(row.source)) if row else None
+            return _ClaimedImport(row.id, row.name, row.token, row.attempt, dict(row.source)) if row else None
 
     # ---- the process that packs
 
-    def _pack(self, held: _Held, scratch: Path) -> PackResult:
+    def _pack(self, held: _ClaimedImport, scratch: Path) -> PackResult:
         try:
             request = self._request(held, scratch)
         except ServiceError as error:
             return PackResult(failure=Failure(code="upload_lost", message=error.detail, hint="Upload it again."))
         with (scratch / "stderr").open("w+b") as stderr:
             process = subprocess.Popen(  # noqa: S603 - the command is ours
-                leashed([sys.executable, "-m", "worker.importing.process"]),
+                die_with_parent([sys.executable, "-m", "worker.importing.process"]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -116,7 +116,7 @@ class Importer:
                 _kill(process)
         return _result(scratch, process.returncode)
 
-    def _request(self, held: _Held, scratch: Path) -> PackRequest:
+    def _request(self, held: _ClaimedImport, scratch: Path) -> PackRequest:
         is_upload = held.source["kind"] == "upload"
         return PackRequest(
             out=scratch / "packed",
@@ -128,7 +128,7 @@ class Importer:
             limits=limits_of(self._settings),
         )
 
-    def _watch(self, process: "subprocess.Popen[bytes]", held: _Held, request: PackRequest) -> None:
+    def _watch(self, process: "subprocess.Popen[bytes]", held: _ClaimedImport, request: PackRequest) -> None:
         """Renew the lease until the process ends. Raises LostLease when it cannot be renewed in time."""
         if process.stdin is None:
             raise RuntimeError("the packer has no stdin")
@@ -149,10 +149,10 @@ class Importer:
             elif now - renewed > self._settings.lease_s * 0.8:
                 raise LostLease("The lease could not be renewed in time.")
 
-    def _beat(self, held: _Held) -> bool:
+    def _beat(self, held: _ClaimedImport) -> bool:
         try:
             with transaction(self._sessions) as session:
-                DatasetRepo(session).beat(held.id, held.token, self._settings.lease_s)
+                DatasetRepo(session).renew_lease(held.id, held.token, self._settings.lease_s)
         except SQLAlchemyError as error:
             if not is_unavailable(error):
                 raise
@@ -162,7 +162,7 @@ class Importer:
 
     # ---- what comes of it
 
-    def _settle(self, held: _Held, scratch: Path, result: PackResult) -> str:
+    def _settle(self, held: _ClaimedImport, scratch: Path, result: PackResult) -> str:
         if result.failure is None:
             key = f"datasets/{held.id}/t{held.token}"
             try:
@@ -176,7 +176,7 @@ class Importer:
         self._fail(held, result)
         return "failed"
 
-    def _finish(self, held: _Held, result: PackResult, key: str) -> None:
+    def _finish(self, held: _ClaimedImport, result: PackResult, key: str) -> None:
         meta = result.model_dump(mode="json")["meta"] | {"files": result.files}
         try:
             with transaction(self._sessions) as session:
@@ -190,7 +190,7 @@ class Importer:
             raise
         self._drop_upload(held)
 
-    def _fail(self, held: _Held, result: PackResult) -> None:
+    def _fail(self, held: _ClaimedImport, result: PackResult) -> None:
         why = result.model_dump(mode="json")["failure"]
         log.warning("import.failed", code=why["code"], message=why["message"])
         with transaction(self._sessions) as session:
@@ -198,7 +198,7 @@ class Importer:
             JobRepo(session).fail_waiting(held.id, _dependency_failed(held, why))
         self._drop_upload(held)
 
-    def _drop_upload(self, held: _Held) -> None:
+    def _drop_upload(self, held: _ClaimedImport) -> None:
         if held.source["kind"] != "upload":
             return
         try:
@@ -239,7 +239,7 @@ def _too_often() -> PackResult:
     )
 
 
-def _dependency_failed(held: _Held, why: dict[str, Any]) -> dict[str, Any]:
+def _dependency_failed(held: _ClaimedImport, why: dict[str, Any]) -> dict[str, Any]:
     return failure(
         "dependency_failed",
         f"The dataset {held.name} could not be imported: {why['message']}",

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.archives.entries import Limits
-from core.datasets.ingest.archive import RefusedDataset, pack_archive
+from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.ingest.table import pack_table
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
-from core.process_tuning import IMPORT, be_nice
+from core.process_tuning import IMPORT, set_niceness
 from core.storage.files import sha256_of
 
 _CPU_S = 4 * 3600
@@ -63,7 +63,7 @@ class PackResult(BaseModel):
     failure: Failure | None = None
 
 
-def pack(request: PackRequest) -> PackResult:
+def import_dataset(request: PackRequest) -> PackResult:
     """Pack, and turn whatever goes wrong into a failure that a client can act on."""
     try:
         if request.archive is None:
@@ -73,7 +73,7 @@ def pack(request: PackRequest) -> PackResult:
         else:
             meta, report = pack_archive(request.archive, request.out, request.limits, request.options)
         return PackResult(meta=meta, report=report, files=_files(request.out))
-    except RefusedDataset as error:
+    except InvalidDataset as error:
         return PackResult(failure=_told(error), report=error.report)
     except ServiceError as error:
         return PackResult(failure=_told(error))
@@ -129,9 +129,9 @@ def main() -> Literal[0]:
     """Exit status 0 whenever a result was written."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
     _limit(request)
-    be_nice(IMPORT)
+    set_niceness(IMPORT)
     try:
-        result = pack(request)
+        result = import_dataset(request)
     except Exception as error:  # noqa: BLE001 - a bug of ours: told, with its traceback on stderr
         traceback.print_exc()
         result = _failed("internal", f"{type(error).__name__}: {error}", "This is a bug of ours; see the worker's log.")

@@ -20,10 +20,10 @@ from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_sessions, on_commit, transaction
 from core.errors import Unavailable
 from core.logging import configure_logging
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
-from core.startup import refusing_in_one_line, settings_or_exit
+from core.startup import exit_on_configuration_error, settings_or_exit
 from core.storage import Storage, open_storage
 from worker.maintenance.orphaned_files import orphans
 
@@ -58,7 +58,7 @@ class Sweep:
 
     def _release_lost_jobs(self) -> None:
         with transaction(self._sessions, read_only=True) as session:
-            lost = AttemptRepo(session).lost()
+            lost = AttemptRepo(session).find_expired()
         for job_id in lost:
             with transaction(self._sessions) as session:
                 job = AttemptRepo(session).release_lost(job_id, self._settings.max_attempts)
@@ -69,9 +69,9 @@ class Sweep:
     def _send_lost_messages(self) -> None:
         patience_s = 2 * self._settings.sweep_s
         with transaction(self._sessions, read_only=True) as session:
-            jobs = AttemptRepo(session).unsent(patience_s, limit=10, gpu=False)
-            gpu_jobs = AttemptRepo(session).unsent(patience_s, limit=10, gpu=True)
-            versions = DatasetRepo(session).unheld(patience_s, limit=10)
+            jobs = AttemptRepo(session).find_unsent(patience_s, limit=10, gpu=False)
+            gpu_jobs = AttemptRepo(session).find_unsent(patience_s, limit=10, gpu=True)
+            versions = DatasetRepo(session).find_unclaimed(patience_s, limit=10)
         self._send_again("train", jobs, "train")
         self._send_again("train", gpu_jobs, "train-gpu")
         self._send_again("import", versions, "import")
@@ -128,12 +128,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     engine = make_engine(settings.sqlalchemy_url)
-    with refusing_in_one_line():
+    with exit_on_configuration_error():
         check_schema(engine)
         bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
         storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     sessions = make_sessions(engine, bus.publish)
-    dispatcher = Dispatcher(sessions, queue)
+    dispatcher = OutboxRelay(sessions, queue)
     dispatcher.start()
     sweep = Sweep(settings, sessions, storage, queue, dispatcher.kick)
     round_number = 0

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo, answer_key, keeps_answer
+from core.db.repos.jobs import JobRepo, has_stored_result, result_key
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
@@ -56,7 +56,7 @@ def _wants_job_files(session: Session, unit: str) -> bool:
     job = JobRepo(session).find(job_id, with_spec=False)
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
         return True  # its row may be about to come
-    if job is not None and keeps_answer(job) and unit == answer_key(job):
+    if job is not None and has_stored_result(job) and unit == result_key(job):
         return True
     if ArtifactRepo(session).refers_to(job_id, unit):
         return True

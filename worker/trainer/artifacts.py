@@ -15,7 +15,7 @@ class Artifacts:
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel, self._folder = channel, folder
 
-    def leave(self, name: str, media_type: str, content: bytes, *, is_optional: bool = True) -> None:
+    def save(self, name: str, media_type: str, content: bytes, *, is_optional: bool = True) -> None:
         """Write a file durably, and hand it over.
 
         Raises:
@@ -35,4 +35,4 @@ class Artifacts:
             size_bytes=len(content),
             is_optional=is_optional,
         )
-        self._channel.say(message)
+        self._channel.send(message)

@@ -16,25 +16,25 @@ from torch import Tensor
 from core import images as pictures
 from core.datasets.archives import archive
 from core.datasets.archives.entries import Limits, read_whole
-from core.datasets.archives.spool import is_hidden, is_named_as_picture
-from core.errors import InvalidPicture, ServiceError
+from core.datasets.archives.spool import is_hidden, is_named_as_image
+from core.errors import InvalidImage, ServiceError
 from core.spec import PredictArchiveSpec, PredictSpec
 from models import bundle
 from models.bundle import Description, sha256_of
-from worker.builders.evaluation import Examination
+from worker.builders.evaluation import EvaluationSetup
 from worker.engine.device import Placement, use_threads
 from worker.engine.evaluation import THRESHOLD, probabilities
 from worker.engine.run import Interrupted
 from worker.protocol import Answered, Start, Started, StoredFile
 from worker.trainer.channel import Channel
-from worker.trainer.tuning import Pace
+from worker.trainer.tuning import ProgressReporter
 
 CSV, JSONL = "predictions.csv", "predictions.jsonl"
 Row = dict[str, Any]
 Found = tuple[str, pictures.Pixels | ServiceError]
 
 
-def predict(spec: PredictSpec, shown: Examination, channel: Channel, folder: Path) -> Answered:
+def predict(spec: PredictSpec, shown: EvaluationSetup, channel: Channel, folder: Path) -> Answered:
     """Write both files into a new folder.
 
     Raises:
@@ -59,13 +59,13 @@ def predict_archive(start: Start, placement: Placement, channel: Channel) -> Ans
     use_threads(placement.threads)
     network, description = bundle.load(Path(start.model_dir))
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    channel.say(Started(runtime=placement.describe() | {"num_parameters": num_parameters}))
+    channel.send(Started(runtime=placement.describe() | {"num_parameters": num_parameters}))
     ask = _Asked(network, description, placement)
     source = _Archive(Path(start.archive_path), description)
     folder = Path(start.work_dir) / "answer"
     counts, files = _write(folder, _archive_rows(spec, source, ask, channel), _columns(spec.top_k, description))
     result = {
-        "num_pictures": source.num_pictures,
+        "num_pictures": source.num_images,
         "num_failed": source.num_failed,
         "num_ignored": source.num_ignored,
         "counts": dict(counts.most_common()),
@@ -97,34 +97,34 @@ class _Archive:
         self._path, self._resize, self._limits = path, description.resize, Limits()
         channels, height, width = description.image_shape
         self._image_shape = channels, height, width
-        self.num_pictures = self.num_failed = self.num_ignored = 0
+        self.num_images = self.num_failed = self.num_ignored = 0
 
     def __iter__(self) -> Iterator[Found]:
         """Every picture by name. Raises `InvalidArchive`."""
         for parts, body in archive.entries(self._path, self._limits):
             if body is None or is_hidden(parts):
                 continue
-            whole = read_whole(body, self._limits.max_picture_bytes)
+            whole = read_whole(body, self._limits.max_image_bytes)
             try:
                 pixels = self._read(whole)
             except ServiceError as error:
-                if not is_named_as_picture(parts):
+                if not is_named_as_image(parts):
                     self.num_ignored += 1
                     continue
                 self.num_failed += 1
                 yield "/".join(parts), error
             else:
-                self.num_pictures += 1
+                self.num_images += 1
                 yield "/".join(parts), pixels
 
     def _read(self, whole: bytes | None) -> pictures.Pixels:
         if whole is None:
-            raise InvalidPicture(f"The file has more than {self._limits.max_picture_bytes} bytes.")
+            raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
         return pictures.read(whole, self._image_shape, resize=self._resize, max_pixels=self._limits.max_pixels)
 
 
 def _archive_rows(spec: PredictArchiveSpec, source: Iterable[Found], ask: _Asked, channel: Channel) -> Iterator[Row]:
-    found, pace, number = iter(source), Pace(channel, 2**31, is_quiet=True), 0
+    found, pace, number = iter(source), ProgressReporter(channel, 2**31, is_quiet=True), 0
     while batch := list(islice(found, spec.batch_size)):
         if pace.is_leaving:
             raise Interrupted
@@ -170,8 +170,8 @@ def _write(
     }
 
 
-def _rows(spec: PredictSpec, shown: Examination, channel: Channel) -> Iterator[Row]:
-    network, pace = shown.forward.network.eval(), Pace(channel, len(shown.batches))
+def _rows(spec: PredictSpec, shown: EvaluationSetup, channel: Channel) -> Iterator[Row]:
+    network, pace = shown.forward.network.eval(), ProgressReporter(channel, len(shown.batches))
     names = iter(shown.names)
     assert not network.training  # noqa: S101 - dropout would be at work
     for number, batch in enumerate(shown.batches.epoch(0), 1):
@@ -210,7 +210,7 @@ def _words(probability: Tensor, top_k: int, description: Description) -> Row:
     return {**best[0], "top_k": best}
 
 
-def _truth(target: Any, shown: Examination) -> Any:  # noqa: ANN401 - a class, or numbers
+def _truth(target: Any, shown: EvaluationSetup) -> Any:  # noqa: ANN401 - a class, or numbers
     """The dataset's own word for it."""
     if isinstance(target, int):
         return shown.truths[target]

@@ -24,7 +24,7 @@ Split = Literal["train", "valid", "test"]
 POINTS_PER_EPOCH = 20
 
 
-def in_words(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
+def json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
     """JSON has no number for what is not finite."""
     if math.isfinite(value):
         return value
@@ -33,11 +33,11 @@ def in_words(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def all_in_words(values: dict[str, float]) -> dict[str, float | str]:
-    return {name: in_words(value) for name, value in values.items()}
+def json_floats(values: dict[str, float]) -> dict[str, float | str]:
+    return {name: json_float(value) for name, value in values.items()}
 
 
-class Obedience(Callback):
+class StopRequestCallback(Callback):
     """Carries the supervisor's wishes to the run, between two batches."""
 
     def __init__(self, channel: Channel) -> None:
@@ -56,14 +56,14 @@ class Obedience(Callback):
         self._obey(state)
 
     def _obey(self, state: RunState) -> None:
-        if self._channel.asked == "finish":
+        if self._channel.stop_mode == "finish":
             if state.epoch > 0:  # a run without any epoch has nothing to register
                 state.stop("user_finished")
-        elif self._channel.asked is not None:
+        elif self._channel.stop_mode is not None:
             state.interrupt()
 
 
-class Vitals(Callback):
+class KeepAliveCallback(Callback):
     """A sign of life at most every `every_s` seconds where work goes on and nothing is reported."""
 
     def __init__(self, channel: Channel, *, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,10 +77,10 @@ class Vitals(Callback):
         """Call this after every batch."""
         if self._clock() - self._said >= self._every_s:
             self._said = self._clock()
-            self._channel.say(Alive())
+            self._channel.send(Alive())
 
 
-class WarmUp(Callback):
+class CompileTimeCallback(Callback):
     """Tells how long the first step and the first validation batch of an attempt took: their compilation is in them."""
 
     def __init__(self, channel: Channel, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -108,7 +108,7 @@ class WarmUp(Callback):
         log(self._channel, f"Compilation: the first {what} took {self._clock() - self._began:.1f} s with it.")
 
 
-class Reporter(Callback):
+class MetricsCallback(Callback):
     """Tells the curves about twice a second, and whole epochs at their end.
 
     Which steps have points depends on the batch's place in its epoch alone, so that a resumed run repeats them.
@@ -170,7 +170,7 @@ class Reporter(Callback):
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
         """Say all points so far; waits for the device."""
         losses = [
-            Point(split="train", name="step_loss", step=step, epoch=epoch, value=in_words(float(loss)))
+            Point(split="train", name="step_loss", step=step, epoch=epoch, value=json_float(float(loss)))
             for step, epoch, loss in self._losses
         ]
         latest = dict(state.metrics)
@@ -178,13 +178,13 @@ class Reporter(Callback):
             latest["train_loss"] = self._tally.mean_loss()
         points, self._losses, self._points = (*self._points, *losses), [], []
         message = Metrics(
-            points=points, latest=all_in_words(latest), progress=progress(state), epoch_end=epoch_end
+            points=points, latest=json_floats(latest), progress=progress(state), epoch_end=epoch_end
         )  # fmt: skip
-        self._channel.say(message)
+        self._channel.send(message)
         self._said = self._clock()
 
     def _add(self, state: RunState, split: Split, name: str, value: float) -> None:
-        self._points.append(Point(split=split, name=name, step=state.step, epoch=state.epoch, value=in_words(value)))
+        self._points.append(Point(split=split, name=name, step=state.step, epoch=state.epoch, value=json_float(value)))
 
 
 def progress(state: RunState) -> Progress:
@@ -199,7 +199,7 @@ def progress(state: RunState) -> Progress:
     )
 
 
-class Snapshots(Callback):
+class CheckpointCallback(Callback):
     """Writes a snapshot at every epoch's end, when the run is left, and every so many seconds in between.
 
     Nothing that is not finite is stored: losses are looked at before one is taken, its weights before they are written.
@@ -258,10 +258,10 @@ class Snapshots(Callback):
         self._writer.wait()
 
     def on_exception(self, state: RunState) -> None:
-        self._writer.settle()  # what was fit to be stored before it is stored, and told
+        self._writer.drain()  # what was fit to be stored before it is stored, and told
 
     def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
-        self._run.guard.look(state)
+        self._run.guard.check_losses(state)
         for call in self._before:
             call(state)
         folder = self._folder / folder_name(state.epoch, state.step, state.phase)
@@ -272,7 +272,7 @@ class Snapshots(Callback):
             dir=str(folder),
             epoch=state.epoch,
             step=state.step,
-            metrics=all_in_words(state.metrics),
+            metrics=json_floats(state.metrics),
             tags=tags,
             kept=kept,
         )
@@ -280,17 +280,17 @@ class Snapshots(Callback):
         def tell(facts: snapshot.Facts) -> None:
             if self._description is not None:
                 facts = facts | bundle.save_description(folder, self._description)
-            self._channel.say(message(files=stored(facts)))
+            self._channel.send(message(files=to_stored_files(facts)))
 
         run = self._run
-        self._writer.put(folder, run.network, run.parts(), words, tell, run.guard.examiner(state))
+        self._writer.submit(folder, run.network, run.stateful_parts(), words, tell, run.guard.examiner(state))
         self._written, self._last = self._clock(), (state.step, state.phase)
 
 
-def stored(facts: snapshot.Facts) -> dict[str, StoredFile]:
+def to_stored_files(facts: snapshot.Facts) -> dict[str, StoredFile]:
     """Files of a folder, as the protocol has them."""
     return {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
 
 
 def log(channel: Channel, message: str, level: Literal["info", "warning", "error"] = "info") -> None:
-    channel.say(Log(level=level, message=message))
+    channel.send(Log(level=level, message=message))

@@ -30,7 +30,7 @@ class Channel:
         self, out: int, *, clock: Callable[[], float] = time.monotonic, die: Callable[[int], object] = os._exit
     ) -> None:
         """`out`: the file descriptor that messages are written to; `die`: ends the process at once."""
-        self.asked: StopMode | None = None
+        self.stop_mode: StopMode | None = None
         self._out = out
         self._clock = clock
         self._die = die
@@ -46,19 +46,19 @@ class Channel:
         """The file descriptor that messages are written to."""
         return self._out
 
-    def ask(self, mode: StopMode) -> None:
+    def request_stop(self, mode: StopMode) -> None:
         """Somebody wishes the run to be stopped. A signal's handler may call it: it takes no lock."""
-        self.asked = mode
+        self.stop_mode = mode
         if self._heir is not None:
             self._heir(mode)
 
-    def pass_on(self, to: Callable[[StopMode], None]) -> None:
+    def forward_stop_to(self, to: Callable[[StopMode], None]) -> None:
         """Tell another process of every wish, and of one that came before."""
         self._heir = to
-        if self.asked is not None:
-            to(self.asked)
+        if self.stop_mode is not None:
+            to(self.stop_mode)
 
-    def say(self, message: Up) -> None:
+    def send(self, message: Up) -> None:
         """Write one line; whoever does not listen any more ends this process."""
         line = message.model_dump_json().encode() + b"\n"
         try:
@@ -68,10 +68,10 @@ class Channel:
         except BrokenPipeError:
             self._die(EXIT_ORPHANED)
 
-    def say_last(self, message: Up) -> None:
+    def send_final(self, message: Up) -> None:
         """The last line: from now on the supervisor may hang up."""
         self._is_closing = True
-        self.say(message)
+        self.send(message)
 
     def wait_for_start(self) -> Start:
         """Block until the first order; its lease runs from here on."""
@@ -111,7 +111,7 @@ class Channel:
         try:
             order: Down = DOWN.validate_json(line)
         except ValidationError as error:
-            self.say(Log(level="error", message=f"an order was not understood: {error}"))
+            self.send(Log(level="error", message=f"an order was not understood: {error}"))
             return
         match order:
             case Start():
@@ -120,7 +120,7 @@ class Channel:
             case Lease():
                 self._renewed = self._clock()
             case Stop():
-                self.ask(order.mode)
+                self.request_stop(order.mode)
 
 
 def take_over_stdout() -> int:
@@ -135,7 +135,7 @@ def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
     """A signal asks to leave with a snapshot; the handler does nothing else."""
 
     def ask(*_: object) -> None:
-        channel.ask("preempt")
+        channel.request_stop("preempt")
 
     for number in signals:
         signal.signal(number, ask)

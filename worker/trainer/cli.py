@@ -8,13 +8,13 @@ from pathlib import Path
 import yaml
 
 from core.spec import ANY_JOB
-from worker.engine.snapshot_checksums import newest_sound
+from worker.engine.snapshot_checksums import latest_valid
 from worker.protocol import Start
 
 FOREVER_S = 1e9  # alone in a shell nobody holds a lease
 
 
-def start_from(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
+def start_message_from_args(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
     """What a supervisor would have told the trainer; of a damaged snapshot it `warn`s, and takes the one before.
 
     Raises:
@@ -31,9 +31,9 @@ def start_from(options: argparse.Namespace, warn: Callable[[str], object]) -> St
         dataset_dir=str(options.dataset_dir),
         dataset={"name": spec.dataset.name, "version": spec.dataset.version},
         work_dir=str(options.work_dir),
-        resume_dir=None if options.resume_dir is None else str(newest_sound(options.resume_dir, warn)),
+        resume_dir=None if options.resume_dir is None else str(latest_valid(options.resume_dir, warn)),
         model_dir=None if options.model_dir is None else str(options.model_dir),
-        begin_dir=None if options.begin_dir is None else str(newest_sound(options.begin_dir, warn)),
+        begin_dir=None if options.begin_dir is None else str(latest_valid(options.begin_dir, warn)),
         lease_s=FOREVER_S,
     )
 

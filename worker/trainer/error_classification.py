@@ -10,20 +10,20 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from core.datasets.packed import Packed
-from core.errors import Corrupt, InvalidSpec
+from core.errors import CorruptFile, InvalidSpec
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
 from models.logits import NotProbabilities
-from models.registry import CannotBuild, UnknownArchitecture
+from models.registry import ArchitectureBuildError, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import Diverged, NothingToTrain
+from worker.engine.callbacks import Diverged, NoTrainableParameters
 from worker.engine.device import Unavailable
-from worker.engine.losses import UnfitWeights
-from worker.engine.optimizers import UnfitParts, UnknownParameters
-from worker.engine.partial_restore import Unfit
+from worker.engine.losses import InvalidClassWeights
+from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
+from worker.engine.partial_restore import IncompatibleCheckpoint
 from worker.engine.snapshot_checksums import BadSnapshot
-from worker.engine.transfer import NothingToTransfer
+from worker.engine.transfer import NoMatchingWeights
 from worker.protocol import Failed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -43,7 +43,7 @@ class WrongDataset(TrainingError):
     """The packed dataset is not the one that the job was given."""
 
 
-def explain(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> Failed:
+def classify(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> Failed:
     """The first error in the chain of causes that means something; else "internal"."""
     for cause in _causes(error):
         failed = _out_of_memory(cause, spec, dataset_dir) or _recognise(cause)
@@ -94,17 +94,17 @@ def _recognise(error: BaseException) -> Failed | None:
             return _disk_full(text)
         case BadSnapshot():
             return Failed(code="checkpoint_corrupt", message=text, hint="Resume from an earlier checkpoint.")
-        case Corrupt() | WrongDataset():
+        case CorruptFile() | WrongDataset():
             return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
-        case InvalidSpec() | CannotBuild() | UnknownArchitecture() | ValidationError() | Unavailable():
+        case InvalidSpec() | ArchitectureBuildError() | UnknownArchitecture() | ValidationError() | Unavailable():
             return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
         case (
-            UnfitWeights()
-            | UnfitParts()
+            InvalidClassWeights()
+            | InvalidParameterGroups()
             | UnknownParameters()
-            | NothingToTrain()
-            | NothingToTransfer()
-            | Unfit()
+            | NoTrainableParameters()
+            | NoMatchingWeights()
+            | IncompatibleCheckpoint()
             | BadBundle()
             | MissingPackage()
             | NotProbabilities()
@@ -133,9 +133,9 @@ def _disk_full(text: str) -> Failed:
 
 def _smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
     """What to try, the least costly first."""
-    pictures = "pictures" if shape is None else f"pictures than {'x'.join(map(str, shape))}"
+    images = "pictures" if shape is None else f"pictures than {'x'.join(map(str, shape))}"
     if spec is None:
-        return f"Use a smaller batch_size, smaller {pictures}, or a smaller network."
+        return f"Use a smaller batch_size, smaller {images}, or a smaller network."
     advice = [f"a batch_size below {spec.batch_size}"]
     if isinstance(spec, TrainingSpec):
         if spec.on_oom == "fail" and spec.resources.devices == 1 and spec.batch_size > 1:
@@ -143,7 +143,7 @@ def _smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
         if spec.precision == "fp32":
             advice.append('`"precision": "bf16"`')
         advice.append(f"a network smaller than this {spec.architecture.name}")
-    return f"Try {', '.join(advice)}, or smaller {pictures}."
+    return f"Try {', '.join(advice)}, or smaller {images}."
 
 
 def _sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[str, object]:

@@ -18,15 +18,15 @@ from core.spec import VariantSpec
 from models import bundle, variants
 from models.variants import Runner
 from models.variants.description import Precision
-from worker.builders.evaluation import Examination, examination
+from worker.builders.evaluation import EvaluationSetup, build_evaluation
 from worker.engine.device import Placement, choose_precision
-from worker.engine.evaluation import judge, probabilities
+from worker.engine.evaluation import decide, probabilities
 from worker.engine.run import Interrupted
 from worker.protocol import Alive, Answered, Start, Started
-from worker.trainer.callbacks import stored
+from worker.trainer.callbacks import to_stored_files
 from worker.trainer.channel import Channel
 from worker.trainer.error_classification import AccuracyDropped
-from worker.trainer.tuning import LEAVING, Pace
+from worker.trainer.tuning import STOPPING_MODES, ProgressReporter
 
 ROUNDS = 7
 ROUND_S = 0.05
@@ -43,7 +43,7 @@ class Comparison(NamedTuple):
     max_logit_difference: float
 
 
-class Speed(NamedTuple):
+class Throughput(NamedTuple):
     """Pictures a second: least, median and most of several rounds, both sides by turns."""
 
     batch_size: int
@@ -66,8 +66,8 @@ def make_variant(start: Start, packed: Packed, placement: Placement, channel: Ch
     assert isinstance(spec, VariantSpec)  # noqa: S101 - the caller's match
     assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with this kind
     cpu = Placement(torch.device("cpu"), "fp32", placement.threads)
-    shown = examination(spec, (), packed, Path(start.model_dir), cpu)
-    channel.say(Started(runtime=cpu.describe() | {"num_parameters": shown.num_parameters}))
+    shown = build_evaluation(spec, (), packed, Path(start.model_dir), cpu)
+    channel.send(Started(runtime=cpu.describe() | {"num_parameters": shown.num_parameters}))
     folder = Path(start.work_dir) / "answer"
     folder.mkdir()
     network, description = bundle.load(Path(start.model_dir))
@@ -79,7 +79,7 @@ def make_variant(start: Start, packed: Packed, placement: Placement, channel: Ch
     compared = compare(before, after, shown, channel)
     _check(spec, compared)
     batch = next(iter(shown.batches.epoch(0))).images[:TIMED_BATCH].contiguous().numpy()
-    speed = race(before, after, batch, lambda: _check_wishes(channel))
+    speed = benchmark(before, after, batch, lambda: _check_wishes(channel))
     measured = _measured(spec, shown, compared, speed) | {
         "made_with": _made(folder).made_with,
         "precision": _made(folder).precision,
@@ -89,14 +89,14 @@ def make_variant(start: Start, packed: Packed, placement: Placement, channel: Ch
         f"{spec.split}_{measured['metric']}": compared.after,
         "speed_ratio": speed.ratio,
     }
-    return Answered(result=measured, metrics=metrics, dir=str(folder), files=stored(files))
+    return Answered(result=measured, metrics=metrics, dir=str(folder), files=to_stored_files(files))
 
 
 def _made(folder: Path) -> variants.VariantDescription:
     return variants.VariantDescription.model_validate_json((folder / variants.DESCRIPTION).read_bytes())
 
 
-def _measured(spec: VariantSpec, shown: Examination, compared: Comparison, speed: Speed) -> dict[str, Any]:
+def _measured(spec: VariantSpec, shown: EvaluationSetup, compared: Comparison, speed: Throughput) -> dict[str, Any]:
     return {
         "format": spec.format,
         "file": variants.DOWNLOADS[spec.format],
@@ -117,14 +117,14 @@ def _measured(spec: VariantSpec, shown: Examination, compared: Comparison, speed
     }
 
 
-def compare(before: Runner, after: Runner, shown: Examination, channel: Channel) -> Comparison:
+def compare(before: Runner, after: Runner, shown: EvaluationSetup, channel: Channel) -> Comparison:
     """Show both the whole split.
 
     Raises:
         AccuracyDropped: the variant's scores are not finite.
         Interrupted: asked to leave on the way.
     """
-    pace, off = Pace(channel, len(shown.batches)), 0.0
+    pace, off = ProgressReporter(channel, len(shown.batches)), 0.0
     raw: tuple[list[Tensor], list[Tensor]] = ([], [])
     targets: list[Tensor] = []
     for number, batch in enumerate(shown.batches.epoch(0), 1):
@@ -143,7 +143,7 @@ def compare(before: Runner, after: Runner, shown: Examination, channel: Channel)
     return Comparison(first, second, off)
 
 
-def race(before: Runner, after: Runner, pixels: Pixels, between: Callable[[], None]) -> Speed:
+def benchmark(before: Runner, after: Runner, pixels: Pixels, between: Callable[[], None]) -> Throughput:
     """Let both answer the same batch, by turns; `between` is called before every round."""
     sides: tuple[list[float], list[float]] = ([], [])
     for runner in (before, after):
@@ -153,7 +153,7 @@ def race(before: Runner, after: Runner, pixels: Pixels, between: Callable[[], No
         for runner, rates in zip((before, after), sides, strict=True):
             rates.append(_rate(runner, pixels))
     slow, quick = ((min(rates), statistics.median(rates), max(rates)) for rates in sides)
-    return Speed(len(pixels), slow, quick)
+    return Throughput(len(pixels), slow, quick)
 
 
 def _rate(runner: Runner, pixels: Pixels) -> float:
@@ -170,7 +170,7 @@ def _score(raw: Tensor, targets: Tensor, description: bundle.Description) -> flo
         truth = targets.double().reshape(raw.shape)
         spread = float((truth - truth.mean(dim=0)).square().sum())
         return 1.0 - float((raw.double() - truth).square().sum()) / max(spread, 1e-12)
-    judged = judge(probabilities(raw, description.task), targets, description.task)
+    judged = decide(probabilities(raw, description.task), targets, description.task)
     return float((judged.predicted == judged.truth).double().mean())
 
 
@@ -199,6 +199,6 @@ def _calibration(spec: VariantSpec, packed: Packed) -> Pixels:
 
 
 def _check_wishes(channel: Channel) -> None:
-    channel.say(Alive())
-    if channel.asked in LEAVING:
+    channel.send(Alive())
+    if channel.stop_mode in STOPPING_MODES:
         raise Interrupted

@@ -13,13 +13,13 @@ from core.spec.job import PRETRAINED
 from models import bundle
 from worker.builders import AVERAGES, pretrained
 from worker.engine import snapshot
-from worker.engine.partial_restore import Wanted, take_over
+from worker.engine.partial_restore import RestoreOptions, restore_partial
 from worker.engine.run import Run
 from worker.engine.transfer import Weights
 from worker.protocol import Start
 
 
-def begin_with(start: Start) -> Weights | None:
+def load_initial_weights(start: Start) -> Weights | None:
     """The weights that the job is to begin with, if with any but fresh ones.
 
     Raises:
@@ -48,7 +48,7 @@ def _checkpoint_of(spec: TrainingSpec, start: Start) -> str | None:
     return start.begin_dir if spec.resume_from is not None and spec.resume_from.model else None
 
 
-def go_on(run: Run, start: Start) -> dict[str, Any]:
+def restore_from_checkpoint(run: Run, start: Start) -> dict[str, Any]:
     """Let a run that begins take over what is asked of the checkpoint of another job; what is to be told of it.
 
     Raises:
@@ -60,16 +60,16 @@ def go_on(run: Run, start: Start) -> dict[str, Any]:
     if spec.resume_from is None or start.begin_dir is None:
         return {}
     folder = Path(start.begin_dir)
-    words, theirs = snapshot.read_words(folder), _spec_of(folder)
+    words, theirs = snapshot.read_metadata(folder), _spec_of(folder)
     asked = spec.resume_from
-    wanted = Wanted(
+    wanted = RestoreOptions(
         optimizer=asked.optimizer,
         callbacks=asked.callbacks,
         schedule=_schedule(spec.model_dump(mode="json")) == _schedule(theirs),
         average=_average(spec.model_dump(mode="json")) == _average(theirs),
         records=asked.records,
     )
-    went_on = take_over(run, folder, wanted) if any((asked.optimizer, asked.callbacks, asked.records)) else []
+    went_on = restore_partial(run, folder, wanted) if any((asked.optimizer, asked.callbacks, asked.records)) else []
     told = {"job": asked.job, "checkpoint": asked.checkpoint, "epoch": words["epoch"], "step": words["step"]}
     return {"begun": told | {"went_on": [*(["model"] if asked.model else []), *went_on]}}
 

@@ -29,7 +29,7 @@ EXIT_FAILED = 1
 Train = Callable[[Start, Channel], int]
 
 
-class Wires(NamedTuple):
+class RankPipes(NamedTuple):
     """What a rank holds in its hands: the supervisor's ear, wishes, and a line to the launcher."""
 
     up: Connection
@@ -59,20 +59,20 @@ def launch(start: Start, channel: Channel, train: Train) -> int:
     up = Connection(os.dup(channel.out), readable=False)
     ranks = start_processes(
         name="ranks",
-        entrypoint=be_rank,
-        args={rank: (rank, os.getpid(), train, here, Wires(up, wishes, reports[rank][1])) for rank in range(count)},
+        entrypoint=run_rank,
+        args={rank: (rank, os.getpid(), train, here, RankPipes(up, wishes, reports[rank][1])) for rank in range(count)},
         envs=environments,
         logs_specs=DefaultLogsSpecs(log_dir=str(Path(start.work_dir) / "ranks")),
         start_method="spawn",
     )
     up.close()
-    channel.pass_on(lambda mode: _pass_on(wishes_in, mode))
+    channel.forward_stop_to(lambda mode: _pass_on(wishes_in, mode))
     return _Watch(ranks, [receiver for receiver, _ in reports], channel).until_the_end()
 
 
-def be_rank(rank: int, launcher_pid: int, train: Train, start: Start, wires: Wires) -> int:
+def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, wires: RankPipes) -> int:
     """One of the processes, from its first line to its exit status."""
-    parent_death.hold(launcher_pid)
+    parent_death.set_parent_death_signal(launcher_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a whole group: the launcher hears it and asks all to leave
     store = dist.FileStore(  # type: ignore[attr-defined]  # torch documents it and does not list it
         str(Path(start.work_dir) / "rendezvous"), num_ranks(start.spec)
@@ -95,12 +95,12 @@ class RankChannel(Channel):
         super().__init__(out)
         self._rank, self._report = rank, report
 
-    def say(self, message: Up) -> None:
+    def send(self, message: Up) -> None:
         is_error = isinstance(message, Failed) or (isinstance(message, Log) and message.level == "error")
         if is_error:
             self._report.send_bytes(message.model_dump_json().encode())
         elif self._rank == 0:
-            super().say(message)
+            super().send(message)
 
 
 class _Watch:
@@ -150,8 +150,8 @@ class _Watch:
             return False
         rank, last = chosen[0]
         for words in self._said[rank][:-1]:
-            self._channel.say(words)
-        self._channel.say_last(last)
+            self._channel.send(words)
+        self._channel.send_final(last)
         return True
 
     def _follow(self, result: RunProcsResult | None) -> int:

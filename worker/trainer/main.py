@@ -11,26 +11,35 @@ import torch
 from torch import nn
 
 from core.datasets.packed import Packed
-from core.process_tuning import TRAIN, be_nice
+from core.process_tuning import TRAIN, set_niceness
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
 from models import bundle
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.builders.bundle_metadata import describe
-from worker.builders.evaluation import examination
+from worker.builders.evaluation import build_evaluation
 from worker.engine import snapshot
 from worker.engine.device import Placement, Unavailable, keep_freed_memory, place, use_device, use_threads
-from worker.engine.distributed import Ranks
+from worker.engine.distributed import DistributedContext
 from worker.engine.run import Interrupted, Run
 from worker.engine.snapshot_checksums import BadSnapshot
 from worker.protocol import EXIT_STOPPED, Answered, Finished, Start, Started, Stopped
 from worker.trainer import cli, tuning
 from worker.trainer.artifacts import Artifacts
 from worker.trainer.batch_predict import predict, predict_archive
-from worker.trainer.callbacks import Obedience, Reporter, Snapshots, Vitals, WarmUp, all_in_words, log, stored
+from worker.trainer.callbacks import (
+    CheckpointCallback,
+    CompileTimeCallback,
+    KeepAliveCallback,
+    MetricsCallback,
+    StopRequestCallback,
+    json_floats,
+    log,
+    to_stored_files,
+)
 from worker.trainer.channel import STDIN, Channel, preempt_on_signal, take_over_stdout
-from worker.trainer.error_classification import WrongDataset, explain
+from worker.trainer.error_classification import WrongDataset, classify
 from worker.trainer.export import make_variant
-from worker.trainer.initial_state import begin_with, go_on
+from worker.trainer.initial_state import load_initial_weights, restore_from_checkpoint
 from worker.trainer.launcher import launch, num_ranks
 
 MAX_NAMES = 20
@@ -44,27 +53,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.spec is not None:
         preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
         try:
-            start = cli.start_from(options, partial(log, channel, level="warning"))
+            start = cli.start_message_from_args(options, partial(log, channel, level="warning"))
         except BadSnapshot as error:
-            channel.say_last(explain(error, None))
+            channel.send_final(classify(error, None))
             return 1
-        return begin(start, channel)
-    be_nice(TRAIN)
+        return launch_or_run(start, channel)
+    set_niceness(TRAIN)
     channel.listen(STDIN)
     warm_up()
     start = channel.wait_for_start()
     preempt_on_signal(channel, signal.SIGTERM)  # a standby has nothing to save: before that the signal just ends it
-    return begin(start, channel)
+    return launch_or_run(start, channel)
 
 
-def begin(start: Start, channel: Channel) -> int:
+def launch_or_run(start: Start, channel: Channel) -> int:
     """Train here, or with as many processes as the job asks for."""
     if num_ranks(start.spec) == 1:
         return run_job(start, channel)
     try:
         return launch(start, channel, run_job)
     except Unavailable as error:
-        channel.say_last(explain(error, start.spec))
+        channel.send_final(classify(error, start.spec))
         return 1
 
 
@@ -74,11 +83,11 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
         message = train(start, channel, snapshot_every_s=snapshot_every_s)
     except Exception as error:  # noqa: BLE001 - whatever it was, the supervisor is told
         log(channel, traceback.format_exc(), "error")
-        channel.say_last(explain(error, start.spec, Path(start.dataset_dir)))
+        channel.send_final(classify(error, start.spec, Path(start.dataset_dir)))
         return 1
     if message is None:
         return 0
-    channel.say_last(message)
+    channel.send_final(message)
     return EXIT_STOPPED if isinstance(message, Stopped) else 0
 
 
@@ -103,7 +112,7 @@ def train(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> 
             case LrFindSpec():
                 return find_lr(start, packed, placement, channel)
             case EvaluateSpec() | PredictSpec():
-                return examine(start, packed, placement, channel)
+                return evaluate_or_predict(start, packed, placement, channel)
             case VariantSpec():
                 return make_variant(start, packed, placement, channel)
             case _:
@@ -121,23 +130,23 @@ def fit(
         Interrupted: asked to leave; there is a snapshot if there was anything to keep.
     """
     resume_dir = None if start.resume_dir is None else Path(start.resume_dir)
-    remembered = {} if resume_dir is None else snapshot.read_words(resume_dir)
-    spec, found = tuning.with_what_is_found(start, packed, placement, channel, remembered)
-    ranks = Ranks()
+    remembered = {} if resume_dir is None else snapshot.read_metadata(resume_dir)
+    spec, found = tuning.tune(start, packed, placement, channel, remembered)
+    ranks = DistributedContext()
     artifacts = Artifacts(channel, Path(start.work_dir) / f"artifacts{ranks.rank or ''}")  # none is told but rank 0's
-    run = assemble(spec, packed, placement, begin_with(start), artifacts.leave)
+    run = build_run(spec, packed, placement, load_initial_weights(start), artifacts.save)
     if resume_dir is not None:
         resume(run, resume_dir)
         found |= {"begun": remembered["begun"]} if "begun" in remembered else {}
     else:
-        found |= go_on(run, start)
+        found |= restore_from_checkpoint(run, start)
         _tell_of_transfer(run, channel)
-    channel.say(Started(runtime=placement.describe() | _runtime(run, start) | ranks.told() | found))
-    shared = ranks.share(run)
+    channel.send(Started(runtime=placement.describe() | _runtime(run, start) | ranks.describe() | found))
+    shared = ranks.distribute(run)
     if run.relief is not None:
         run.relief.tell = partial(log, channel, level="warning")
-    reporter = Reporter(channel, shared)
-    snapshots = Snapshots(
+    reporter = MetricsCallback(channel, shared)
+    snapshots = CheckpointCallback(
         channel,
         shared,
         Path(start.work_dir) / "checkpoints",
@@ -146,9 +155,9 @@ def fit(
         description=describe(start.spec, packed.meta, start.job_id, start.dataset),
         every_s=snapshot_every_s,
     )
-    vitals = Vitals(channel)
-    warm_ups = (WarmUp(channel),) if spec.compile else ()
-    observers = *warm_ups, Obedience(channel), vitals, reporter, *ranks.observers(run, spec.seed)
+    vitals = KeepAliveCallback(channel)
+    warm_ups = (CompileTimeCallback(channel),) if spec.compile else ()
+    observers = *warm_ups, StopRequestCallback(channel), vitals, reporter, *ranks.observers(run, spec.seed)
     warn = partial(log, channel, level="warning")
     shared.loop((*observers, snapshots) if ranks.rank == 0 else observers, warn).fit(run.state)
     if not run.state.is_done:
@@ -158,21 +167,21 @@ def fit(
 
 def find_lr(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
     """Try learning rates as the job says."""
-    run, asked = tuning.rehearse(start, packed, placement), tuning.sweep_of(start.spec)
+    run, asked = tuning.build_sweep_run(start, packed, placement), tuning.sweep_config(start.spec)
     _tell_of_transfer(run, channel)
-    channel.say(Started(runtime=placement.describe() | _runtime(run, start)))
-    curve = tuning.sweep(run, asked, tuning.Pace(channel, asked.steps))
-    tuning.leave_curve(curve, Artifacts(channel, Path(start.work_dir) / "artifacts"), channel)
-    return tuning.answer_lr(run, curve, channel)
+    channel.send(Started(runtime=placement.describe() | _runtime(run, start)))
+    curve = tuning.sweep(run, asked, tuning.ProgressReporter(channel, asked.steps))
+    tuning.save_lr_curve(curve, Artifacts(channel, Path(start.work_dir) / "artifacts"), channel)
+    return tuning.lr_find_result(run, curve, channel)
 
 
-def examine(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
+def evaluate_or_predict(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
     """Show a registered model a split."""
     assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with these kinds
     assert isinstance(start.spec, EvaluateSpec | PredictSpec)  # noqa: S101 - the caller's match
     wanted = start.spec.metrics or () if isinstance(start.spec, EvaluateSpec) else ()
-    shown = examination(start.spec, wanted, packed, Path(start.model_dir), placement)
-    channel.say(Started(runtime=placement.describe() | {"num_parameters": shown.num_parameters}))
+    shown = build_evaluation(start.spec, wanted, packed, Path(start.model_dir), placement)
+    channel.send(Started(runtime=placement.describe() | {"num_parameters": shown.num_parameters}))
     if isinstance(start.spec, EvaluateSpec):
         return tuning.evaluate(start.spec, shown, channel)
     return predict(start.spec, shown, channel, Path(start.work_dir) / "answer")
@@ -181,10 +190,10 @@ def examine(start: Start, packed: Packed, placement: Placement, channel: Channel
 def choose_placement(start: Start, channel: Channel) -> Placement:
     """Where the spec wishes; a resumed run keeps its precision and its threads, else its numbers would change."""
     spec = start.spec
-    wished = place(start.device or spec.device, spec.precision, Ranks().threads(spec.threads))
+    wished = place(start.device or spec.device, spec.precision, DistributedContext().threads(spec.threads))
     if start.resume_dir is None:
         return wished
-    words = snapshot.read_words(Path(start.resume_dir))
+    words = snapshot.read_metadata(Path(start.resume_dir))
     kept = Placement(wished.device, words["precision"], words["threads"])
     if kept.threads != wished.threads:
         log(
@@ -197,8 +206,8 @@ def choose_placement(start: Start, channel: Channel) -> Placement:
 
 def resume(run: Run, folder: Path) -> None:
     """Put the run where the snapshot was; one that was asked for more epochs since then goes on."""
-    before = snapshot.read_words(folder)["epochs"]
-    snapshot.restore(folder, run.network, run.parts(), run.placement.device)
+    before = snapshot.read_metadata(folder)["epochs"]
+    snapshot.restore(folder, run.network, run.stateful_parts(), run.placement.device)
     if run.state.max_epochs > before:
         run.state.stop_reason = None
 
@@ -214,14 +223,14 @@ def _tell_of_transfer(run: Run, channel: Channel) -> None:
             log(channel, text, "warning")
 
 
-def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vitals) -> Finished:
+def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: KeepAliveCallback) -> Finished:
     """Evaluate the weights to be registered, and write the bundle."""
 
     def is_interrupted() -> bool:
         vitals.show()
-        return channel.asked in {"cancel", "pause", "preempt"}
+        return channel.stop_mode in {"cancel", "pause", "preempt"}
 
-    metrics = run.take_best(is_interrupted)
+    metrics = run.load_best_weights(is_interrupted)
     run.guard.check(run.state)
     evaluation = run.evaluate(is_interrupted, metrics)
     for split, values in evaluation.items():
@@ -231,8 +240,8 @@ def finish(run: Run, start: Start, packed: Packed, channel: Channel, vitals: Vit
     facts = bundle.save(folder, run.network, describe(start.spec, packed.meta, start.job_id, start.dataset))
     return Finished(
         dir=str(folder),
-        files=stored(facts),
-        metrics=all_in_words(metrics),
+        files=to_stored_files(facts),
+        metrics=json_floats(metrics),
         evaluation={split: _in_words(values) for split, values in evaluation.items()},
         num_parameters=_num_parameters(run.network),
         stop_reason=run.state.stop_reason,
@@ -253,7 +262,7 @@ def warm_up() -> None:
 
 
 def _stopped(channel: Channel) -> Stopped:
-    asked = channel.asked
+    asked = channel.stop_mode
     return Stopped(mode="preempt" if asked is None or asked == "finish" else asked)
 
 
@@ -271,5 +280,5 @@ def _num_parameters(network: nn.Module) -> int:
 
 def _in_words(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: all_in_words({name: value})[name] if isinstance(value, float) else value for name, value in values.items()
+        name: json_floats({name: value})[name] if isinstance(value, float) else value for name, value in values.items()
     }

@@ -15,32 +15,32 @@ from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, LrFindSpec, TrainingSpec
 from core.spec.callbacks import BatchSizeFinderSpec, CutmixSpec, GradientClipSpec, LookaheadSpec, MixupSpec
 from core.spec.schedules import OneCycleSpec
-from worker.builders import assemble
-from worker.builders.evaluation import Examination
+from worker.builders import build_run
+from worker.builders.evaluation import EvaluationSetup
 from worker.engine import batch_size_finder as batch_sizes
 from worker.engine import plots
-from worker.engine.batch_size_finder import Trial, choose, goes_on
-from worker.engine.callback import Callback, Hooks
+from worker.engine.batch_size_finder import Trial, choose, should_continue
+from worker.engine.callback import Callback, CallbackHandler
 from worker.engine.device import Placement, peak_memory_bytes
-from worker.engine.distributed import Ranks
-from worker.engine.evaluation import Report
-from worker.engine.lr_finder import Curve, Sweep, find_lr
+from worker.engine.distributed import DistributedContext
+from worker.engine.evaluation import EvaluationReport
+from worker.engine.lr_finder import LrFinderResult, LrSweep, find_lr
 from worker.engine.run import Interrupted, Run
 from worker.engine.state import RunState
 from worker.engine.steps import ValidStep
 from worker.protocol import Alive, Answered, Metrics, Point, Progress, Start
 from worker.trainer.artifacts import Artifacts
-from worker.trainer.callbacks import all_in_words, in_words, log
+from worker.trainer.callbacks import json_float, json_floats, log
 from worker.trainer.channel import Channel
-from worker.trainer.error_classification import explain
-from worker.trainer.initial_state import begin_with
+from worker.trainer.error_classification import classify
+from worker.trainer.initial_state import load_initial_weights
 
-LEAVING = frozenset({"cancel", "pause", "preempt"})
-ALTERING = GradientClipSpec | MixupSpec | CutmixSpec | LookaheadSpec  # what a step is made of
+STOPPING_MODES = frozenset({"cancel", "pause", "preempt"})
+STEP_CALLBACKS = GradientClipSpec | MixupSpec | CutmixSpec | LookaheadSpec  # what a step is made of
 LABELS_OF_NOBODY = ("0", "1")
 
 
-class Pace(Callback):
+class ProgressReporter(Callback):
     """Tells how far the work is, twice a second at most (if `is_quiet`, only that it goes on); leaves when asked to."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Pace(Callback):
 
     @property
     def is_leaving(self) -> bool:
-        return self._channel.asked in LEAVING
+        return self._channel.stop_mode in STOPPING_MODES
 
     def on_train_batch_end(self, state: RunState) -> None:
         self.tell(state.step)
@@ -72,34 +72,34 @@ class Pace(Callback):
             return
         self._said = self._clock()
         if self._is_quiet:
-            self._channel.say(Alive())
+            self._channel.send(Alive())
             return
         left_s = (self._said - self._began) / step * (self._steps - step) if step else None
         progress = Progress(epoch=1, epochs=1, step=step, steps=self._steps, eta_seconds=left_s)
-        self._channel.say(Metrics(points=points, latest={}, progress=progress))
+        self._channel.send(Metrics(points=points, latest={}, progress=progress))
 
 
-def sweep_of(spec: AnyJobSpec) -> Sweep:
+def sweep_config(spec: AnyJobSpec) -> LrSweep:
     """The learning rates that a job asks to try; the usual ones for `max_lr: "auto"`."""
     if isinstance(spec, LrFindSpec):
-        return Sweep(spec.start_lr, spec.end_lr, spec.steps, spec.spacing)
-    return Sweep()
+        return LrSweep(spec.start_lr, spec.end_lr, spec.steps, spec.spacing)
+    return LrSweep()
 
 
-def rehearsal(spec: TrainingSpec) -> JobSpec:
+def sweep_job_spec(spec: TrainingSpec) -> JobSpec:
     """The training that a sweep goes through: as the job's, without a schedule and without what only observes."""
     shared = {name: getattr(spec, name) for name in TrainingSpec.model_fields if name != "kind"}
-    kept = tuple(callback for callback in spec.callbacks if isinstance(callback, ALTERING))
+    kept = tuple(callback for callback in spec.callbacks if isinstance(callback, STEP_CALLBACKS))
     return JobSpec(**shared | {"schedule": None, "callbacks": kept, "metrics": ()})
 
 
-def rehearse(start: Start, packed: Packed, placement: Placement) -> Run:
+def build_sweep_run(start: Start, packed: Packed, placement: Placement) -> Run:
     """What a sweep is made on: a network of its own, which it spoils."""
     assert isinstance(start.spec, TrainingSpec)  # noqa: S101 - the caller's match
-    return assemble(rehearsal(start.spec), packed, placement, begin_with(start))
+    return build_run(sweep_job_spec(start.spec), packed, placement, load_initial_weights(start))
 
 
-def sweep(run: Run, asked: Sweep, pace: Pace) -> Curve:
+def sweep(run: Run, asked: LrSweep, pace: ProgressReporter) -> LrFinderResult:
     """Try learning rates.
 
     Raises:
@@ -111,31 +111,31 @@ def sweep(run: Run, asked: Sweep, pace: Pace) -> Curve:
     return curve
 
 
-def leave_curve(curve: Curve, artifacts: Artifacts, channel: Channel) -> None:
+def save_lr_curve(curve: LrFinderResult, artifacts: Artifacts, channel: Channel) -> None:
     """The curve as JSON and as a picture; without them the job goes on."""
     try:
-        artifacts.leave("lr_find.json", "application/json", json.dumps(curve.words()).encode())
-        picture = plots.lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion)
-        artifacts.leave("lr_find.png", plots.PNG, picture)
+        artifacts.save("lr_find.json", "application/json", json.dumps(curve.to_dict()).encode())
+        image = plots.lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion)
+        artifacts.save("lr_find.png", plots.PNG, image)
     except Exception as error:  # noqa: BLE001 - whatever it was, the answer is there
         log(channel, f"The curve of learning rates could not be left as files: {error}", "warning")
 
 
-def answer_lr(run: Run, curve: Curve, channel: Channel) -> Answered:
+def lr_find_result(run: Run, curve: LrFinderResult, channel: Channel) -> Answered:
     """The curve and what it suggests, in the job's curves, too."""
     points = [
         Point(split="train", name=name, step=step, epoch=math.ceil(step / run.state.steps_per_epoch), value=value)
         for name, values in (("lr", curve.rates), ("step_loss", curve.losses), ("smoothed_loss", curve.smoothed))
         for step, value in enumerate(values, 1)
     ]
-    Pace(channel, len(curve.rates)).tell(len(curve.rates), tuple(points))
+    ProgressReporter(channel, len(curve.rates)).tell(len(curve.rates), tuple(points))
     if curve.suggestion is None:
         log(channel, "The loss fell at none of the learning rates: nothing can be suggested.", "warning")
     lowest = {} if curve.suggestion is None else {"suggested_lr": curve.suggestion}
-    return Answered(result=curve.words(), metrics=all_in_words(lowest))
+    return Answered(result=curve.to_dict(), metrics=json_floats(lowest))
 
 
-def with_what_is_found(
+def tune(
     start: Start, packed: Packed, placement: Placement, channel: Channel, words: Mapping[str, Any]
 ) -> tuple[JobSpec, dict[str, Any]]:
     """The job with numbers where it leaves them to be found, and what is to be remembered of how they were.
@@ -146,13 +146,13 @@ def with_what_is_found(
         InvalidSpec: there is none.
         Interrupted: asked to leave on the way.
     """
-    spec, size = _with_found_batch_size(start, packed, placement, channel, words.get("batch_size"))
+    spec, size = tune_batch_size(start, packed, placement, channel, words.get("batch_size"))
     start = start.model_copy(update={"spec": spec})
-    spec, rate = with_found_lr(start, packed, placement, channel, words.get("lr_find"))
+    spec, rate = tune_lr(start, packed, placement, channel, words.get("lr_find"))
     return spec, size | rate
 
 
-def _with_found_batch_size(
+def tune_batch_size(
     start: Start, packed: Packed, placement: Placement, channel: Channel, known: dict[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
     spec = start.spec
@@ -163,13 +163,13 @@ def _with_found_batch_size(
     if known is None:
         trials: list[Trial] = []
         size = spec.batch_size
-        while not trials or (size <= _most(asked, spec, packed, placement) and goes_on(trials)):
+        while not trials or (size <= _most(asked, spec, packed, placement) and should_continue(trials)):
             trials.append(Trial(size, _speed(start, size, asked.steps, packed, placement, channel)))
             size *= 2
         chosen = choose(trials, asked.choose)
         if chosen is None:
             raise InvalidSpec(f"batch_size {spec.batch_size}: not even this size fits into memory; give a smaller one")
-        known = batch_sizes.words(trials, chosen)
+        known = batch_sizes.to_dict(trials, chosen)
         log(channel, f"batch_size is {chosen} as 'batch_size_finder' found, instead of {spec.batch_size}.", "warning")
     kept = tuple(callback for callback in spec.callbacks if callback != asked)
     return spec.model_copy(update={"batch_size": known["chosen"], "callbacks": kept}), {"batch_size": known}
@@ -186,12 +186,12 @@ def _speed(start: Start, size: int, steps: int, packed: Packed, placement: Place
     """Samples a second; None if the size does not fit into memory."""
     assert isinstance(start.spec, TrainingSpec)  # noqa: S101 - the caller's match
     changes = {"batch_size": size, "on_oom": "fail"}
-    pace, spec = Pace(channel, steps, is_quiet=True), rehearsal(start.spec).model_copy(update=changes)
+    pace, spec = ProgressReporter(channel, steps, is_quiet=True), sweep_job_spec(start.spec).model_copy(update=changes)
     try:
-        run = assemble(spec, packed, placement, begin_with(start))
+        run = build_run(spec, packed, placement, load_initial_weights(start))
         speed = batch_sizes.samples_per_s(run, steps, (pace,))
     except (RuntimeError, MemoryError) as error:
-        if explain(error, spec).code not in {"gpu_out_of_memory", "host_out_of_memory"}:
+        if classify(error, spec).code not in {"gpu_out_of_memory", "host_out_of_memory"}:
             raise
         torch.cuda.empty_cache()  # nothing where there is no GPU
         return None
@@ -200,7 +200,7 @@ def _speed(start: Start, size: int, steps: int, packed: Packed, placement: Place
     return speed
 
 
-def with_found_lr(
+def tune_lr(
     start: Start, packed: Packed, placement: Placement, channel: Channel, known: dict[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
     """The job with a number where it says `max_lr: "auto"`, and what is to be remembered of how it was found.
@@ -216,28 +216,30 @@ def with_found_lr(
     if not isinstance(spec.schedule, OneCycleSpec) or spec.schedule.max_lr != "auto":
         return spec, {}
     if known is None:
-        asked = sweep_of(spec)
-        curve = sweep(rehearse(start, packed, placement), asked, Pace(channel, asked.steps, is_quiet=True))
-        leave_curve(curve, Artifacts(channel, Path(start.work_dir) / "lr_find"), channel)
-        known = {name: value for name, value in curve.words().items() if name != "points"}
+        asked = sweep_config(spec)
+        curve = sweep(
+            build_sweep_run(start, packed, placement), asked, ProgressReporter(channel, asked.steps, is_quiet=True)
+        )
+        save_lr_curve(curve, Artifacts(channel, Path(start.work_dir) / "lr_find"), channel)
+        known = {name: value for name, value in curve.to_dict().items() if name != "points"}
         if curve.suggestion is None:
             raise InvalidSpec("max_lr 'auto': the loss fell at none of the learning rates; give a number")
         log(channel, f"max_lr 'auto' is {curve.suggestion:.3g}, a tenth of where the loss was lowest.", "warning")
-    known = known | {"suggestion": Ranks().same(known["suggestion"])}
+    known = known | {"suggestion": DistributedContext().broadcast(known["suggestion"])}
     schedule = spec.schedule.model_copy(update={"max_lr": known["suggestion"]})
     return spec.model_copy(update={"schedule": schedule}), {"lr_find": known}
 
 
-def evaluate(spec: EvaluateSpec, shown: Examination, channel: Channel) -> Answered:
+def evaluate(spec: EvaluateSpec, shown: EvaluationSetup, channel: Channel) -> Answered:
     """Measure a registered model on a split.
 
     Raises:
         Interrupted: asked to leave on the way.
     """
     description = shown.description
-    report = Report(description.task, description.num_outputs, spec.num_bins)
-    step, state = ValidStep(shown.forward, shown.tally, Hooks()), RunState(max_epochs=0, steps_per_epoch=0)
-    pace = Pace(channel, len(shown.batches))
+    report = EvaluationReport(description.task, description.num_outputs, spec.num_bins)
+    step, state = ValidStep(shown.forward, shown.tally, CallbackHandler()), RunState(max_epochs=0, steps_per_epoch=0)
+    pace = ProgressReporter(channel, len(shown.batches))
     step.begin()
     for number, batch in enumerate(shown.batches.epoch(0), 1):
         if pace.is_leaving:
@@ -247,10 +249,10 @@ def evaluate(spec: EvaluateSpec, shown: Examination, channel: Channel) -> Answer
         report.update(state.pred, batch.targets)
         pace.tell(number)
     values = shown.tally.values()
-    told = {"split": spec.split, "num_samples": len(shown.names), "metrics": all_in_words(values)}
+    told = {"split": spec.split, "num_samples": len(shown.names), "metrics": json_floats(values)}
     labels = list(description.classes or LABELS_OF_NOBODY)
     tables = {name: table for name, table in shown.tally.tables().items() if name != "confusion_matrix"}
     return Answered(
-        result=told | tables | report.words(labels),
-        metrics={f"{spec.split}_{name}": in_words(value) for name, value in values.items()},
+        result=told | tables | report.to_dict(labels),
+        metrics={f"{spec.split}_{name}": json_float(value) for name, value in values.items()},
     )

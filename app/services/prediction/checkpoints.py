@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from app.services.prediction.predictions import Prediction, PredictionService
-from app.services.prediction.version_cache import Served, picture_shape
+from app.services.prediction.version_cache import ServedModel, picture_shape
 from app.serving.decoding import Sent
 from app.serving.table_input import Row
 from app.serving.types import BundleRef
@@ -15,7 +15,7 @@ from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
-from core.errors import Conflict, Corrupt
+from core.errors import Conflict, CorruptFile
 
 Which = Literal["best", "latest"]
 DESCRIPTION = "bundle.json"
@@ -59,14 +59,14 @@ class CheckpointPredictions:
         ref, served = await asyncio.to_thread(self._find, job_id, which)
         try:
             predictions = await self._predictions.predict_by(served, sent, top_k, deadline)
-        except Corrupt:  # a running job lets go of old checkpoints: this one may just have gone
+        except CorruptFile:  # a running job lets go of old checkpoints: this one may just have gone
             newer, served = await asyncio.to_thread(self._find, job_id, which)
             if newer == ref:
                 raise
             ref, predictions = newer, await self._predictions.predict_by(served, sent, top_k, deadline)
         return CheckpointPredicted(ref, predictions)
 
-    def _find(self, job_id: str, which: Which) -> tuple[CheckpointRef, Served]:
+    def _find(self, job_id: str, which: Which) -> tuple[CheckpointRef, ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)
             row = next((one for one in CheckpointRepo(session).all(job_id) if which in one.tags), None)
@@ -77,11 +77,11 @@ class CheckpointPredictions:
             return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _served(job.name, row, meta)
 
 
-def _served(name: str, row: CheckpointRow, meta: dict[str, Any]) -> Served:
+def _served(name: str, row: CheckpointRow, meta: dict[str, Any]) -> ServedModel:
     if DESCRIPTION not in row.files:
         raise Conflict("The checkpoint was stored by a version of the service that described no checkpoints.")
     files = tuple((file, row.files[file]["sha256"]) for file in sorted((WEIGHTS, DESCRIPTION)))
-    return Served(
+    return ServedModel(
         name=name,
         version=row.number,
         bundle=BundleRef(row.key, files, name),

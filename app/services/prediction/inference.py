@@ -8,34 +8,34 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.services.prediction.timeouts import before
-from app.services.prediction.version_cache import Lookup, Served, served_of
+from app.services.prediction.timeouts import with_deadline
+from app.services.prediction.version_cache import ServedModel, VersionCache, to_served_model
 from app.serving.decoding import Decoder
-from app.serving.model_server import Predictors
-from app.serving.rollover import Switch
-from app.serving.statistics import Tally
-from app.serving.types import DEFAULT_LEVEL, Outcome, late
-from app.serving.unload_state import Unloaded
+from app.serving.model_server import ModelServer
+from app.serving.rollover import VersionRollover
+from app.serving.statistics import InferenceStatistics
+from app.serving.types import DEFAULT_LEVEL, Outcome, deadline_exceeded
+from app.serving.unload_state import UnloadedModels
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import Conflict, ServiceError
 
 Array = TypeVar("Array", bound=NDArray[Any])
 Scores = NDArray[np.float32]
-Pictures = Sequence[bytes] | NDArray[np.uint8] | NDArray[np.float32]
+Images = Sequence[bytes] | NDArray[np.uint8] | NDArray[np.float32]
 
 UNLOADED = "unloaded"
 ON_DEMAND = "is loaded when it is asked for"
 
 
-class Indexed(NamedTuple):
+class ModelIndexEntry(NamedTuple):
     """A version, and why it is not in memory; None where it is."""
 
-    served: Served
+    served: ServedModel
     reason: str | None
 
 
-class PictureFailed(Exception):
+class InstanceError(Exception):
     """One picture of several cannot be read, or its network failed on it; the protocol has no partial answers."""
 
     def __init__(self, index: int, error: ServiceError) -> None:
@@ -50,12 +50,12 @@ class InferenceService:
     def __init__(
         self,
         sessions: SessionFactory,
-        lookup: Lookup,
+        lookup: VersionCache,
         decoder: Decoder,
-        predictors: Predictors,
+        predictors: ModelServer,
         *,
         max_batch_size: int,
-        unloaded: Unloaded | None = None,
+        unloaded: UnloadedModels | None = None,
     ) -> None:
         """`unloaded` is what HTTP processes of one machine share; one that is alone needs none."""
         self.max_batch_size = max_batch_size
@@ -63,10 +63,10 @@ class InferenceService:
         self._lookup = lookup
         self._decoder = decoder
         self._predictors = predictors
-        self._switch = Switch(predictors)
+        self._switch = VersionRollover(predictors)
         self._unloaded = set[str]() if unloaded is None else unloaded
 
-    async def find(self, name: str, version: str = "") -> Served:
+    async def find(self, name: str, version: str = "") -> ServedModel:
         """The version that a number or an alias stands for; without one, the model's default.
 
         Raises:
@@ -74,23 +74,23 @@ class InferenceService:
         """
         return await self._lookup.get(f"{name}@{version}" if version else name)
 
-    async def answering(self, name: str, version: str = "") -> Served:
+    async def serving_version(self, name: str, version: str = "") -> ServedModel:
         """The version that answers for it now: the one before as long as a new one is being loaded. Raises NotFound."""
         return await self._switch.choose(f"{name}@{version}", await self.find(name, version))
 
-    async def versions(self, name: str) -> list[Served]:
+    async def versions(self, name: str) -> list[ServedModel]:
         """Every version of a model, the oldest first. Raises NotFound."""
         return await asyncio.to_thread(self._read_versions, name)
 
-    async def index(self) -> list[Indexed]:
+    async def index(self) -> list[ModelIndexEntry]:
         """Every version of every model."""
-        return [Indexed(served, self._reason(served)) for served in await asyncio.to_thread(self._read_all)]
+        return [ModelIndexEntry(served, self._reason(served)) for served in await asyncio.to_thread(self._read_all)]
 
-    def tally(self, served: Served) -> Tally:
+    def tally(self, served: ServedModel) -> InferenceStatistics:
         """What a version has done in this process; one that was never loaded has done nothing."""
         return self._predictors.tally(served.bundle)
 
-    def num_bytes(self, served: Served) -> dict[str, int]:
+    def num_bytes(self, served: ServedModel) -> dict[str, int]:
         """What a version takes in memory, by device; nothing where it is not loaded."""
         return self._predictors.num_bytes(served.bundle)
 
@@ -112,7 +112,7 @@ class InferenceService:
         for served in versions:
             self._predictors.unload(served.bundle)
 
-    async def make_ready(self, served: Served) -> None:
+    async def make_ready(self, served: ServedModel) -> None:
         """Return when a version can answer at once, loading it where it was not unloaded by name.
 
         Raises:
@@ -123,13 +123,13 @@ class InferenceService:
         await self._predictors.load(served.bundle)
 
     async def infer(
-        self, served: Served, pictures: Pictures, *, deadline: float | None, level: int = DEFAULT_LEVEL
+        self, served: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_LEVEL
     ) -> Scores:
         """The raw scores of pictures, float32 (B, num_outputs).
 
         Args:
             served: the version to ask.
-            pictures: files, or pixels of the model's image shape, uint8 (B, H, W, C).
+            images: files, or pixels of the model's image shape, uint8 (B, H, W, C).
             deadline: of the monotonic clock; nothing is computed for a caller whose time is up.
             level: those who wait on a lower one are computed first.
 
@@ -141,39 +141,39 @@ class InferenceService:
         """
         self._refuse_unloaded(served)
         if deadline is not None and deadline <= time.monotonic():
-            raise late()
-        if not len(pictures):
+            raise deadline_exceeded()
+        if not len(images):
             return np.empty((0, served.num_outputs), np.float32)
-        with self._predictors.admitted(served.bundle, len(pictures), deadline, level):
-            return np.stack(_all_well(await before(deadline, self._answers(served, pictures, deadline, level))))
+        with self._predictors.admit(served.bundle, len(images), deadline, level):
+            return np.stack(_all_well(await with_deadline(deadline, self._answers(served, images, deadline, level))))
 
-    async def _answers(self, served: Served, pictures: Pictures, deadline: float | None, level: int) -> list[Outcome]:
-        if isinstance(pictures, np.ndarray):
-            return await self._predictors.predict(served.bundle, list(pictures), deadline, level)
+    async def _answers(self, served: ServedModel, images: Images, deadline: float | None, level: int) -> list[Outcome]:
+        if isinstance(images, np.ndarray):
+            return await self._predictors.predict(served.bundle, list(images), deadline, level)
         began_at = time.monotonic()
-        decoded = _all_well(await self._decoder.decode(pictures, served.image_shape, served.resize))
-        self._predictors.decoded(served.bundle, time.monotonic() - began_at)
+        decoded = _all_well(await self._decoder.decode(images, served.image_shape, served.resize))
+        self._predictors.record_decode_time(served.bundle, time.monotonic() - began_at)
         return await self._predictors.predict(served.bundle, decoded, deadline, level)
 
-    def _refuse_unloaded(self, served: Served) -> None:
+    def _refuse_unloaded(self, served: ServedModel) -> None:
         if served.name in self._unloaded:
             raise Conflict(f"Model {served.name!r} is unloaded; load it first.")
 
-    def _reason(self, served: Served) -> str | None:
+    def _reason(self, served: ServedModel) -> str | None:
         if served.name in self._unloaded:
             return UNLOADED
         return None if self._predictors.is_loaded(served.bundle) else ON_DEMAND
 
-    def _read_versions(self, name: str) -> list[Served]:
+    def _read_versions(self, name: str) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            return [served_of(row) for row in reversed(ModelRepo(session).versions(name))]
+            return [to_served_model(row) for row in reversed(ModelRepo(session).versions(name))]
 
-    def _read_all(self) -> list[Served]:
+    def _read_all(self) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            models, found = ModelRepo(session), list[Served]()
+            models, found = ModelRepo(session), list[ServedModel]()
             names, after = models.names(limit=1000)
             while names:
-                found += [served_of(row) for name in names for row in reversed(models.versions(name))]
+                found += [to_served_model(row) for name in names for row in reversed(models.versions(name))]
                 names, after = models.names(after=after, limit=1000) if after else ([], None)
             return found
 
@@ -182,6 +182,6 @@ def _all_well(outcomes: Sequence[Array | ServiceError]) -> list[Array]:
     well = []
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ServiceError):
-            raise PictureFailed(index, outcome)
+            raise InstanceError(index, outcome)
         well.append(outcome)
     return well

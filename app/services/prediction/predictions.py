@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.services.prediction.timeouts import before
-from app.services.prediction.version_cache import Lookup, Served
+from app.services.prediction.timeouts import with_deadline
+from app.services.prediction.version_cache import ServedModel, VersionCache
 from app.serving import table_input as rows
 from app.serving.decoding import Decoder, Sent
-from app.serving.model_server import Predictors
-from app.serving.rollover import Switch
+from app.serving.model_server import ModelServer
+from app.serving.rollover import VersionRollover
 from app.serving.table_input import Row
 from app.serving.types import Outcome, Pixels, Scores
 from core.errors import InvalidRow, ServiceError, TooLarge
@@ -24,7 +24,7 @@ MANY_ROWS = 100
 """More of them are read beside the event loop."""
 
 
-class Candidate(NamedTuple):
+class ClassScore(NamedTuple):
     """A class, its place among the model's classes from 0, and its probability."""
 
     label: str
@@ -32,20 +32,20 @@ class Candidate(NamedTuple):
     probability: float
 
 
-class Ranked(NamedTuple):
+class Classification(NamedTuple):
     """The most probable classes, the first first."""
 
-    candidates: list[Candidate]
+    candidates: list[ClassScore]
 
 
-class Regressed(NamedTuple):
+class Regression(NamedTuple):
     values: list[float]
 
 
-Prediction = Ranked | Regressed | ServiceError
+Prediction = Classification | Regression | ServiceError
 
 
-class Predicted(NamedTuple):
+class PredictionResult(NamedTuple):
     """One prediction a picture, in the order they were sent, by one version."""
 
     name: str
@@ -57,11 +57,11 @@ class Predicted(NamedTuple):
 class PredictionService:
     """One for the process: it holds no session, and never waits for the database on the event loop."""
 
-    def __init__(self, lookup: Lookup, decoder: Decoder, predictors: Predictors) -> None:
+    def __init__(self, lookup: VersionCache, decoder: Decoder, predictors: ModelServer) -> None:
         self._lookup = lookup
         self._decoder = decoder
         self._predictors = predictors
-        self._switch = Switch(predictors)
+        self._switch = VersionRollover(predictors)
 
     async def predict(
         self,
@@ -70,7 +70,7 @@ class PredictionService:
         top_k: int | None,
         variant: str | None = None,
         deadline: float | None = None,
-    ) -> Predicted:
+    ) -> PredictionResult:
         """Predict pictures, rows or windows with one version; what is wrong with one of several is told in its place.
 
         Args:
@@ -90,15 +90,15 @@ class PredictionService:
         self._refuse_too_many(len(sent))
         served = await self._switch.choose(f"{ref} {variant}", await self._lookup.get(ref, variant))
         predictions = await self.predict_by(served, sent, top_k, deadline)
-        return Predicted(served.name, served.version, served.variant, predictions)
+        return PredictionResult(served.name, served.version, served.variant, predictions)
 
     async def predict_by(
-        self, served: Served, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
+        self, served: ServedModel, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
     ) -> list[Prediction]:
         """The same by what was found already."""
         self._refuse_too_many(len(sent))
-        with self._predictors.admitted(served.bundle, len(sent), deadline):
-            decoded, outcomes = await before(deadline, self._outcomes(served, sent, deadline))
+        with self._predictors.admit(served.bundle, len(sent), deadline):
+            decoded, outcomes = await with_deadline(deadline, self._outcomes(served, sent, deadline))
         found = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
         if len(found) == 1 and isinstance(found[0], ServiceError):
             raise found[0]
@@ -106,23 +106,23 @@ class PredictionService:
         return [_prediction(served, one, k) for one in found]
 
     async def _outcomes(
-        self, served: Served, sent: Sequence[Sent | Row], deadline: float | None
+        self, served: ServedModel, sent: Sequence[Sent | Row], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """What was sent, and an answer for each that could be read."""
         began_at = time.monotonic()
         decoded = await self._decoded(served, sent)
-        self._predictors.decoded(served.bundle, time.monotonic() - began_at)
-        pictures = [picture for picture in decoded if not isinstance(picture, ServiceError)]
-        return decoded, iter(await self._predictors.predict(served.bundle, pictures, deadline) if pictures else [])
+        self._predictors.record_decode_time(served.bundle, time.monotonic() - began_at)
+        images = [image for image in decoded if not isinstance(image, ServiceError)]
+        return decoded, iter(await self._predictors.predict(served.bundle, images, deadline) if images else [])
 
-    async def _decoded(self, served: Served, sent: Sequence[Sent | Row]) -> list[Pixels | ServiceError]:
+    async def _decoded(self, served: ServedModel, sent: Sequence[Sent | Row]) -> list[Pixels | ServiceError]:
         if served.table is not None:
             is_long = len(sent) > MANY_ROWS
             return await asyncio.to_thread(rows.read, sent, served.table) if is_long else rows.read(sent, served.table)
-        pictures = [one for one in sent if not isinstance(one, Row)]
-        if len(pictures) < len(sent):
+        images = [one for one in sent if not isinstance(one, Row)]
+        if len(images) < len(sent):
             raise InvalidRow(f"{served.name} reads pictures; rows of a table came.")
-        return await self._decoder.decode(pictures, served.image_shape, served.resize)
+        return await self._decoder.decode(images, served.image_shape, served.resize)
 
     def _refuse_too_many(self, count: int) -> None:
         most = self._predictors.max_waiting
@@ -130,13 +130,13 @@ class PredictionService:
             raise TooLarge(f"{count} pictures came; at most {most} are answered at once.", max_pictures=most)
 
 
-def _prediction(served: Served, outcome: Scores | ServiceError, top_k: int) -> Prediction:
+def _prediction(served: ServedModel, outcome: Scores | ServiceError, top_k: int) -> Prediction:
     if isinstance(outcome, ServiceError):
         return outcome
     if served.task == "regression":
-        return Regressed(outcome.tolist())
+        return Regression(outcome.tolist())
     best = most_probable(served.task, outcome, top_k)
-    return Ranked([Candidate(_label(served, index), index, probability) for index, probability in best])
+    return Classification([ClassScore(_label(served, index), index, probability) for index, probability in best])
 
 
 def most_probable(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
@@ -166,5 +166,5 @@ def probabilities(task: str, scores: Scores) -> Scores:
     return np.asarray(likely)
 
 
-def _label(served: Served, index: int) -> str:
+def _label(served: ServedModel, index: int) -> str:
     return served.classes[index] if index < len(served.classes) else str(index)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from app.services.prediction.version_cache import Lookup
-from app.serving.backend import Networks
-from app.serving.model_server import Predictors
+from app.services.prediction.version_cache import VersionCache
+from app.serving.backend import ModelBackend
+from app.serving.model_server import ModelServer
 from core.errors import ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -16,7 +16,7 @@ POLL_S = 0.25
 
 
 @asynccontextmanager
-async def loading_pinned(names: Collection[str], lookup: Lookup, predictors: Predictors) -> AsyncIterator[None]:
+async def preload_models(names: Collection[str], lookup: VersionCache, predictors: ModelServer) -> AsyncIterator[None]:
     """While it lasts, the default versions of models are loaded in the background, one after the other."""
     loading = asyncio.create_task(_load_all(names, lookup, predictors))
     try:
@@ -26,7 +26,7 @@ async def loading_pinned(names: Collection[str], lookup: Lookup, predictors: Pre
         await asyncio.gather(loading, return_exceptions=True)
 
 
-async def _load_all(names: Collection[str], lookup: Lookup, predictors: Predictors) -> None:
+async def _load_all(names: Collection[str], lookup: VersionCache, predictors: ModelServer) -> None:
     if names:
         await _until_ready(predictors.networks)
     for name in names:
@@ -38,7 +38,7 @@ async def _load_all(names: Collection[str], lookup: Lookup, predictors: Predicto
             log.warning("model.not_pinned", model=name, error=repr(error)[:500])
 
 
-async def _until_ready(networks: Networks) -> None:
+async def _until_ready(networks: ModelBackend) -> None:
     """Return when every process with networks answers."""
     while True:
         try:

@@ -10,7 +10,7 @@ from core.errors import DeadlineExceeded
 Found = TypeVar("Found")
 
 
-async def before(deadline: float | None, work: Awaitable[Found]) -> Found:
+async def with_deadline(deadline: float | None, work: Awaitable[Found]) -> Found:
     """What `work` finds, if it does so in time; `deadline` is of the monotonic clock.
 
     Raises:

@@ -21,7 +21,7 @@ MAX_LOOKUPS = 1024
 AS_TRAINED = "none"
 
 
-class Served(NamedTuple):
+class ServedModel(NamedTuple):
     """A version as the hot path needs it: no row, no session.
 
     With a `table`, it reads rows or windows, and `image_shape` tells nothing.
@@ -43,10 +43,10 @@ class _Found(NamedTuple):
     """A query and when it began."""
 
     asked_at: float
-    task: asyncio.Task[Served]
+    task: asyncio.Task[ServedModel]
 
 
-class Lookup:
+class VersionCache:
     """Which version `name`, `name@3` or `name@alias` stands for, remembered for half a second.
 
     Where many ask, it is looked up again a little before that: nobody waits for the database.
@@ -61,7 +61,7 @@ class Lookup:
         self._found: dict[tuple[str, str | None], _Found] = {}
         self._newer: dict[tuple[str, str | None], _Found] = {}
 
-    async def get(self, ref: str, variant: str | None = None) -> Served:
+    async def get(self, ref: str, variant: str | None = None) -> ServedModel:
         """The version; those who ask at the same time share one query.
 
         Args:
@@ -79,7 +79,7 @@ class Lookup:
         # Whoever leaves does not stop the query for the others.
         return found.task.result() if found.task.done() else await asyncio.shield(found.task)
 
-    def forget(self, name: str) -> None:
+    def invalidate(self, name: str) -> None:
         """Look again, whatever of a model is asked for next; callable by any thread."""
         for known in (self._found, self._newer):
             for key in [key for key in list(known) if key[0].partition("@")[0] == name]:
@@ -103,18 +103,18 @@ class Lookup:
         self._found[key] = newer
         return newer
 
-    def _read(self, ref: str, variant: str | None) -> Served:
+    def _read(self, ref: str, variant: str | None) -> ServedModel:
         with transaction(self._sessions, read_only=True) as session:
-            row, chosen = ModelRepo(session).choose(ref)
+            row, chosen = ModelRepo(session).resolve_with_variant(ref)
             kind = chosen if variant is None else None if variant == AS_TRAINED else variant
-            return served_of(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
+            return to_served_model(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
 
 
-def served_of(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> Served:
+def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
     """What the hot path needs of a version, or of a variant of it."""
     words: dict[str, Any] = row.bundle
     stored = row if variant is None else variant
-    return Served(
+    return ServedModel(
         name=row.name,
         version=row.version,
         bundle=BundleRef(
@@ -141,5 +141,5 @@ def picture_shape(sample_shape: Sequence[int]) -> ImageShape:
     return channels, height, width
 
 
-def _has_failed(task: asyncio.Task[Served]) -> bool:
+def _has_failed(task: asyncio.Task[ServedModel]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.db.repos.placement import Offer
+from core.db.repos.placement import WorkerCapacity
 from core.db.tables import WorkerRow
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, JobSpec
@@ -11,12 +11,12 @@ from core.spec import AnyJobSpec, JobSpec
 NOBODY = "No worker is alive."
 
 
-def offers(workers: Sequence[WorkerRow]) -> list[Offer]:
+def worker_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
     """What each of the workers has."""
-    return [Offer.of([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
+    return [WorkerCapacity.of([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
 
 
-def check_room(spec: AnyJobSpec, offered: Sequence[Offer]) -> None:
+def check_room(spec: AnyJobSpec, offered: Sequence[WorkerCapacity]) -> None:
     """Refuse what none of the living workers can hold; where none lives, the job waits for one.
 
     Raises:
@@ -35,7 +35,7 @@ def check_room(spec: AnyJobSpec, offered: Sequence[Offer]) -> None:
         raise InvalidSpec(f"{at}: {reason}", errors=[(at, reason)])
 
 
-def why_waiting(spec: Mapping[str, Any], offered: Sequence[Offer]) -> str | None:
+def pending_reason(spec: Mapping[str, Any], offered: Sequence[WorkerCapacity]) -> str | None:
     """Why a queued job is taken by nobody, however long it waits; None where it only waits for its turn."""
     if not offered:
         return NOBODY
@@ -43,7 +43,7 @@ def why_waiting(spec: Mapping[str, Any], offered: Sequence[Offer]) -> str | None
     return f"No living worker has {' or '.join(lacking)}." if lacking else None
 
 
-def _lacking(spec: Mapping[str, Any], offered: Sequence[Offer]) -> list[str]:
+def _lacking(spec: Mapping[str, Any], offered: Sequence[WorkerCapacity]) -> list[str]:
     """What is missed, by each of the workers; nothing where one of them could take the job."""
     found = [offer.lacks(spec) for offer in offered]
     return sorted({lack for lack in found if lack is not None}) if None not in found else []

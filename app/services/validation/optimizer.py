@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from core.spec.optimizers import GroupedSpec, OptimizerSpec, SeveralSpec
+from core.spec.optimizers import CompositeOptimizerSpec, GroupedSpec, OptimizerSpec
 
 AT = "/optimizer"
 WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
@@ -15,9 +15,11 @@ class Findings(Protocol):
     def add(self, pointer: str, reason: str) -> None: ...
 
 
-def without_momentum(optimizer: OptimizerSpec) -> str | None:
+def optimizers_without_momentum(optimizer: OptimizerSpec) -> str | None:
     """`'adagrad' and 'muon' have`, where none has a momentum that a schedule could move; else None."""
-    parts = [part.optimizer for part in optimizer.parts] if isinstance(optimizer, SeveralSpec) else [optimizer]
+    parts = (
+        [part.optimizer for part in optimizer.parts] if isinstance(optimizer, CompositeOptimizerSpec) else [optimizer]
+    )
     names = {part.name for part in parts}
     if not names <= WITHOUT_MOMENTUM:
         return None
@@ -29,13 +31,13 @@ def check_parameters(optimizer: OptimizerSpec, names: Sequence[str], report: Fin
 
     `names` are those of the parameters; none if the network could not be built.
     """
-    if not isinstance(optimizer, SeveralSpec):
+    if not isinstance(optimizer, CompositeOptimizerSpec):
         _check_groups(optimizer, names, AT, report)
     elif names:
         _check_parts(optimizer, names, report)
 
 
-def _check_parts(optimizer: SeveralSpec, names: Sequence[str], report: Findings) -> None:
+def _check_parts(optimizer: CompositeOptimizerSpec, names: Sequence[str], report: Findings) -> None:
     left = list(names)
     for index, part in enumerate(optimizer.parts):
         at = f"{AT}/parts/{index}"

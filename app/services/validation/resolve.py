@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, assert_never
 
 from app.services.validation import rules as fitting
 from app.services.validation import training as specs
-from app.services.validation.resume_from import Begun
-from app.services.validation.rules import Report
-from app.services.validation.training import Pinned, Resolved
+from app.services.validation.resume_from import ResumeSource
+from app.services.validation.rules import ValidationReport
+from app.services.validation.training import PinnedDataset, ResolvedSpec
 from app.serving.backend import Architectures
 from core.datasets import splits
 from core.datasets.definition import DatasetFacts
@@ -17,9 +17,9 @@ from core.spec import (
     AnyJobSpec,
     DatasetSpec,
     EvaluateSpec,
-    ExaminationSpec,
     JobSpec,
     LrFindSpec,
+    ModelJobSpec,
     PredictArchiveSpec,
     PredictSpec,
     VariantSpec,
@@ -29,7 +29,7 @@ from core.spec.job import ResourcesSpec, TrainingSpec
 from core.spec.job_kinds import KINDS
 
 
-class Registered(NamedTuple):
+class RegisteredModel(NamedTuple):
     """What a job must know of the model that it names; `seed` and `valid` are those of its training on `dataset`."""
 
     ref: str
@@ -45,7 +45,7 @@ class Registered(NamedTuple):
     test: float | None
 
     @classmethod
-    def of(cls, row: ModelVersionRow) -> "Registered":
+    def of(cls, row: ModelVersionRow) -> "RegisteredModel":
         bundle, spec = row.bundle, row.spec
         return cls(
             f"{row.name}@{row.version}",
@@ -62,9 +62,9 @@ class Registered(NamedTuple):
         )
 
 
-def named_model(spec: AnyJobSpec) -> tuple[str, str] | None:
+def referenced_model(spec: AnyJobSpec) -> tuple[str, str] | None:
     """The pointer to, and the reference of, the registered model that the job needs; None if it needs none."""
-    if isinstance(spec, ExaminationSpec):
+    if isinstance(spec, ModelJobSpec):
         return "/model", spec.model
     return None if spec.init_from is None else ("/init_from", spec.init_from)
 
@@ -83,12 +83,12 @@ def registry_name(spec: AnyJobSpec) -> str:
 
 def resolve(
     spec: AnyJobSpec,
-    dataset: Pinned,
+    dataset: PinnedDataset,
     devices: frozenset[str],
-    model: Registered | None,
+    model: RegisteredModel | None,
     architectures: Architectures,
-    begun: Begun | None = None,
-) -> Resolved:
+    begun: ResumeSource | None = None,
+) -> ResolvedSpec:
     """Fill in every default and check all parts; `model` is the one that `named_model` says, if any.
 
     `begun` is the checkpoint that the job is to begin with, if any.
@@ -112,7 +112,7 @@ def resolve(
             assert_never(spec)
 
 
-def provisional(spec: AnyJobSpec, version: int) -> AnyJobSpec:
+def provisional_spec(spec: AnyJobSpec, version: int) -> AnyJobSpec:
     """The spec of a job whose dataset is still being imported: named, and pinned to that version."""
     name = spec.name or _generated_name(spec)
     dataset = spec.dataset.model_copy(update={"version": version})
@@ -125,7 +125,7 @@ def _generated_name(spec: AnyJobSpec) -> str:
     return f"{spec.kind}-{spec.model.partition('@')[0][:40]}-{secrets.token_hex(2)}"
 
 
-def _pinned(resolved: Resolved, model: Registered | None) -> Resolved:
+def _pinned(resolved: ResolvedSpec, model: RegisteredModel | None) -> ResolvedSpec:
     """An alias may be moved while the job waits."""
     if model is None:
         return resolved
@@ -133,8 +133,12 @@ def _pinned(resolved: Resolved, model: Registered | None) -> Resolved:
 
 
 def _resolve_sweep(
-    spec: LrFindSpec, dataset: Pinned, devices: frozenset[str], architectures: Architectures, begun: Begun | None
-) -> Resolved:
+    spec: LrFindSpec,
+    dataset: PinnedDataset,
+    devices: frozenset[str],
+    architectures: Architectures,
+    begun: ResumeSource | None,
+) -> ResolvedSpec:
     if spec.end_lr <= spec.start_lr:
         errors = [("/end_lr", f"must be above start_lr, {spec.start_lr:g}")]
         raise InvalidSpec(f"{errors[0][0]}: {errors[0][1]}", errors=errors)
@@ -145,9 +149,12 @@ def _resolve_sweep(
 
 
 def _resolve_examination(
-    spec: EvaluateSpec | PredictSpec | VariantSpec, dataset: Pinned, devices: frozenset[str], model: Registered
-) -> Resolved:
-    report, facts = Report(), dataset.facts
+    spec: EvaluateSpec | PredictSpec | VariantSpec,
+    dataset: PinnedDataset,
+    devices: frozenset[str],
+    model: RegisteredModel,
+) -> ResolvedSpec:
+    report, facts = ValidationReport(), dataset.facts
     is_its_own = model.dataset == spec.dataset.name
     valid = model.valid if spec.dataset.valid is None and is_its_own else spec.dataset.valid
     if valid is None and not facts.splits.get("valid"):
@@ -177,7 +184,7 @@ def _resolve_examination(
     }
     if isinstance(spec, EvaluateSpec):
         _check_truth(facts, model, report)
-        changes["metrics"] = fitting.USUAL[facts.task].metrics if spec.metrics is None else spec.metrics
+        changes["metrics"] = fitting.TASK_DEFAULTS[facts.task].metrics if spec.metrics is None else spec.metrics
         fitting.check_metrics(spec, facts, report)
     elif isinstance(spec, VariantSpec):
         _check_truth(facts, model, report)
@@ -188,11 +195,13 @@ def _resolve_examination(
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     num_batches = -(-num_samples // spec.batch_size)
-    return Resolved(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), num_batches)
+    return ResolvedSpec(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), num_batches)
 
 
-def _resolve_archive(spec: PredictArchiveSpec, dataset: Pinned, devices: frozenset[str], model: Registered) -> Resolved:
-    report = Report()
+def _resolve_archive(
+    spec: PredictArchiveSpec, dataset: PinnedDataset, devices: frozenset[str], model: RegisteredModel
+) -> ResolvedSpec:
+    report = ValidationReport()
     if len(model.image_shape) != 3:
         report.add("/model", "reads rows or windows, not pictures")
     fitting.check_device(spec, devices, report)
@@ -205,10 +214,10 @@ def _resolve_archive(spec: PredictArchiveSpec, dataset: Pinned, devices: frozens
         "dataset": spec.dataset.model_copy(update={"version": dataset.version}),
         "top_k": max(1, min(spec.top_k, len(model.classes))),
     }
-    return Resolved(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), 1)
+    return ResolvedSpec(spec.model_copy(update=changes), model.num_parameters, (model.num_outputs,), 1)
 
 
-def own_dataset(row: ModelVersionRow) -> DatasetSpec:
+def training_dataset(row: ModelVersionRow) -> DatasetSpec:
     """The dataset that a version was trained on, as a job may name it."""
     return DatasetSpec.model_validate(
         {key: value for key, value in row.spec["dataset"].items() if key != "train_transforms"}
@@ -220,7 +229,7 @@ def _columns(facts: DatasetFacts) -> list[dict[str, Any]]:
 
 
 def _check_split(
-    spec: ExaminationSpec, facts: DatasetFacts, valid: float | None, test: float | None, report: Report
+    spec: ModelJobSpec, facts: DatasetFacts, valid: float | None, test: float | None, report: ValidationReport
 ) -> int:
     """The number of samples of the split that is asked for."""
     try:
@@ -235,7 +244,7 @@ def _check_split(
     return counts[spec.split]
 
 
-def _check_truth(facts: DatasetFacts, model: Registered, report: Report) -> None:
+def _check_truth(facts: DatasetFacts, model: RegisteredModel, report: ValidationReport) -> None:
     if facts.task != model.task:
         report.add("/dataset", f"is of the task {facts.task}; the model's is {model.task}")
     elif facts.classes != model.classes or facts.num_outputs != model.num_outputs:

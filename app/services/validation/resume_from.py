@@ -25,7 +25,7 @@ class Findings(Protocol):
     def add(self, pointer: str, reason: str) -> None: ...
 
 
-class Begun(NamedTuple):
+class ResumeSource(NamedTuple):
     """The checkpoint that a job is to begin with; `spec` is that of the job which left it."""
 
     number: int
@@ -37,7 +37,7 @@ class Begun(NamedTuple):
         return self.step // steps_per_epoch
 
 
-def find(session: Session, spec: AnyJobSpec) -> Begun | None:
+def find(session: Session, spec: AnyJobSpec) -> ResumeSource | None:
     """The checkpoint that a job asks to begin with; None where it asks for none.
 
     Raises:
@@ -56,10 +56,10 @@ def find(session: Session, spec: AnyJobSpec) -> Begun | None:
     if row is None:
         known = ", ".join(map(_listed, rows[-MAX_LISTED:])) or "none yet"
         raise _refused("checkpoint", f"job {job.name!r} has no checkpoint {asked.checkpoint!r}; there is {known}")
-    return Begun(row.number, row.step, job.spec)
+    return ResumeSource(row.number, row.step, job.spec)
 
 
-def copy_records(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoch: int) -> None:
+def copy_metrics(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoch: int) -> None:
     """Put the curves of the job that this one goes on from before its own, where it asks for them."""
     begun = find(session, spec)
     if isinstance(spec, JobSpec) and begun is not None and spec.resume_from is not None and spec.resume_from.records:
@@ -76,13 +76,13 @@ def _refused(field: str, reason: str) -> InvalidSpec:
     return InvalidSpec(f"{AT}/{field}: {reason}", errors=[(f"{AT}/{field}", reason)])
 
 
-def pinned(spec: JobSpec, begun: Begun | None) -> ResumeFromSpec | None:
+def pinned(spec: JobSpec, begun: ResumeSource | None) -> ResumeFromSpec | None:
     """The checkpoint by its number: others may be newer, or better, when the job runs."""
     return spec.resume_from and begun and spec.resume_from.model_copy(update={"checkpoint": begun.number})
 
 
 def check_checkpoint(
-    spec: JobSpec, architecture: ArchitectureSpec, steps_per_epoch: int, begun: Begun | None, report: Findings
+    spec: JobSpec, architecture: ArchitectureSpec, steps_per_epoch: int, begun: ResumeSource | None, report: Findings
 ) -> None:
     """What is asked of the checkpoint fits; weights that do not are told when the job begins."""
     asked = spec.resume_from
@@ -103,7 +103,7 @@ def check_checkpoint(
         _check_records(spec, steps_per_epoch, begun, report)
 
 
-def _check_optimizer(spec: JobSpec, begun: Begun, report: Findings) -> None:
+def _check_optimizer(spec: JobSpec, begun: ResumeSource, report: Findings) -> None:
     ours, theirs = spec.optimizer.model_dump(mode="json"), begun.spec["optimizer"]
     if ours["name"] != theirs["name"]:
         report.add(f"{AT}/optimizer", f"is that of {theirs['name']!r}; this job's is {ours['name']!r}")
@@ -121,7 +121,7 @@ def _grouping(optimizer: Mapping[str, Any], frozen: list[str]) -> list[Any]:
     return [groups, optimizer.get("decay_norms_and_biases"), parts, frozen]
 
 
-def _check_callbacks(spec: JobSpec, begun: Begun, report: Findings) -> None:
+def _check_callbacks(spec: JobSpec, begun: ResumeSource, report: Findings) -> None:
     left: dict[str, list[Mapping[str, Any]]] = {}
     for one in begun.spec["callbacks"]:
         left.setdefault(one["name"], []).append(one)
@@ -132,7 +132,7 @@ def _check_callbacks(spec: JobSpec, begun: Begun, report: Findings) -> None:
             report.add(f"/callbacks/{index}/monitor", f"remembers of {before!r}; it cannot go on with {now!r}")
 
 
-def _check_records(spec: JobSpec, steps_per_epoch: int, begun: Begun, report: Findings) -> None:
+def _check_records(spec: JobSpec, steps_per_epoch: int, begun: ResumeSource, report: Findings) -> None:
     theirs = begun.spec["batch_size"], begun.spec.get("accumulate_batches", 1), begun.spec["dataset"]["name"]
     if theirs != (spec.batch_size, spec.accumulate_batches, spec.dataset.name):
         report.add(f"{AT}/records", "needs the same dataset, batch_size and accumulate_batches: steps are counted on")

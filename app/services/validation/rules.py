@@ -7,10 +7,10 @@ from app.services.validation import distributed
 from app.services.validation import optimizer as optimizing
 from core.datasets import splits
 from core.datasets.definition import DatasetFacts
-from core.spec import AnyJobSpec, EvaluateSpec, ExaminationSpec, JobSpec, TrainingSpec
+from core.spec import AnyJobSpec, EvaluateSpec, JobSpec, ModelJobSpec, TrainingSpec
 from core.spec.callbacks import (
-    ONCE,
-    ConfusionTableSpec,
+    UNIQUE_CALLBACKS,
+    ConfusionMatrixCallbackSpec,
     CutmixSpec,
     EarlyStoppingSpec,
     EmaSpec,
@@ -23,13 +23,20 @@ from core.spec.callbacks import (
     SwaSpec,
 )
 from core.spec.error_pointers import nearest
-from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, contradiction, suited
+from core.spec.losses import (
+    BceWithLogitsSpec,
+    CrossEntropySpec,
+    LossSpec,
+    MseSpec,
+    compatible_losses,
+    loss_mismatch_warning,
+)
 from core.spec.metrics import AccuracySpec, AurocSpec, MaeSpec, MetricSpec, TopKSpec
 from core.spec.optimizers import LbfgsSpec
 from core.spec.schedules import CyclicSpec, MultiStepSpec, OneCycleSpec, PlateauSpec
 
 
-class Report:
+class ValidationReport:
     """What is wrong with a job: (JSON pointer, reason) pairs; and what is only odd: texts."""
 
     def __init__(self) -> None:
@@ -40,7 +47,7 @@ class Report:
         self.errors.append((pointer, reason))
 
 
-class Usual(NamedTuple):
+class TaskDefaults(NamedTuple):
     """What a task is given unless the job says otherwise, and all that suits it."""
 
     loss: LossSpec
@@ -50,28 +57,30 @@ class Usual(NamedTuple):
 
 
 _COUNTED = frozenset({"accuracy", "precision", "recall", "f1", "auroc"})
-USUAL = {
-    "classification": Usual(
+TASK_DEFAULTS = {
+    "classification": TaskDefaults(
         CrossEntropySpec(),
         (AccuracySpec(),),
-        suited("class"),
+        compatible_losses("class"),
         _COUNTED | {"top_k", "confusion_matrix"},
     ),
-    "binary": Usual(
+    "binary": TaskDefaults(
         BceWithLogitsSpec(),
         (AccuracySpec(),),
-        suited("labels") - {"multilabel_margin"},  # of a single label it is always 0
+        compatible_losses("labels") - {"multilabel_margin"},  # of a single label it is always 0
         _COUNTED | {"confusion_matrix"},
     ),
-    "multilabel": Usual(BceWithLogitsSpec(), (AccuracySpec(),), suited("labels"), _COUNTED),
-    "regression": Usual(MseSpec(), (MaeSpec(),), suited("numbers"), frozenset({"mae", "mse", "rmse", "r2"})),
+    "multilabel": TaskDefaults(BceWithLogitsSpec(), (AccuracySpec(),), compatible_losses("labels"), _COUNTED),
+    "regression": TaskDefaults(
+        MseSpec(), (MaeSpec(),), compatible_losses("numbers"), frozenset({"mae", "mse", "rmse", "r2"})
+    ),
 }
 AVERAGES = (EmaSpec, SwaSpec, LookaheadSpec)
 MIXTURES = (MixupSpec, CutmixSpec)
 MAX_TABLE_CLASSES = 1000
 
 
-def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
+def check_sizes(spec: JobSpec, facts: DatasetFacts, report: ValidationReport) -> int:
     """Add what is wrong with the sizes; the number of steps an epoch makes (1 where it cannot be told)."""
     try:
         num_train = splits.plan(facts.splits, spec.dataset.valid, spec.dataset.test).num_train
@@ -91,14 +100,14 @@ def check_sizes(spec: JobSpec, facts: DatasetFacts, report: Report) -> int:
     return max(steps, 1)
 
 
-def check_tables(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+def check_tables(spec: JobSpec, facts: DatasetFacts, report: ValidationReport) -> None:
     """What a callback counts by class fits the classes."""
     for index, callback in enumerate(spec.callbacks):
-        if isinstance(callback, ConfusionTableSpec) and facts.task == "regression":
+        if isinstance(callback, ConfusionMatrixCallbackSpec) and facts.task == "regression":
             report.add(
                 f"/callbacks/{index}/name", "'confusion_matrix' needs classes; the dataset's targets are numbers"
             )
-        elif isinstance(callback, ConfusionTableSpec) and len(facts.classes) > MAX_TABLE_CLASSES:
+        elif isinstance(callback, ConfusionMatrixCallbackSpec) and len(facts.classes) > MAX_TABLE_CLASSES:
             reason = f"there are {len(facts.classes)} classes; a table is made of at most {MAX_TABLE_CLASSES}"
             report.add(f"/callbacks/{index}/name", reason)
 
@@ -107,14 +116,14 @@ def _samples(facts: DatasetFacts) -> str:
     return "pictures" if facts.table is None else "rows" if facts.table.window is None else "windows"
 
 
-def check_loss(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
-    loss, suited = spec.loss, USUAL[facts.task].losses
+def check_loss(spec: JobSpec, facts: DatasetFacts, report: ValidationReport) -> None:
+    loss, suited = spec.loss, TASK_DEFAULTS[facts.task].losses
     if loss is None:
         return
     if loss.name not in suited:
         report.add("/loss/name", f"{loss.name!r} does not fit a task of {facts.task}; use {_either(suited)}")
         return
-    warning = contradiction(loss.name, _last_layer(spec.architecture.options))
+    warning = loss_mismatch_warning(loss.name, _last_layer(spec.architecture.options))
     if warning is not None:
         report.warnings.append(warning)
     weights = getattr(loss, "class_weights", None)
@@ -130,13 +139,15 @@ def _last_layer(options: Mapping[str, Any]) -> str | None:
     return str(last.get("type")) if isinstance(last, Mapping) else None
 
 
-def _check_length(pointer: str, values: Sequence[float] | str | None, expected: int, what: str, report: Report) -> None:
+def _check_length(
+    pointer: str, values: Sequence[float] | str | None, expected: int, what: str, report: ValidationReport
+) -> None:
     if values is not None and not isinstance(values, str) and len(values) != expected:
         report.add(pointer, f"has {len(values)} values; one a {what} is needed, {expected} here")
 
 
-def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: Report) -> None:
-    suited, seen = USUAL[facts.task].all_metrics, set[str]()
+def check_metrics(spec: JobSpec | EvaluateSpec, facts: DatasetFacts, report: ValidationReport) -> None:
+    suited, seen = TASK_DEFAULTS[facts.task].all_metrics, set[str]()
     for index, metric in enumerate(spec.metrics or ()):
         at = f"/metrics/{index}"
         if metric.name not in suited:
@@ -159,7 +170,7 @@ def monitors(spec: JobSpec) -> list[str]:
     ]
 
 
-def check_monitors(spec: JobSpec, report: Report) -> None:
+def check_monitors(spec: JobSpec, report: ValidationReport) -> None:
     known = monitors(spec)
     watched = [
         (f"/callbacks/{index}/monitor", callback.monitor)
@@ -174,7 +185,7 @@ def check_monitors(spec: JobSpec, report: Report) -> None:
             report.add(pointer, f"{monitor!r} is no metric of this job; did you mean {_either(near)}?")
 
 
-def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, report: Report) -> None:
+def check_split(spec: TrainingSpec | ModelJobSpec, facts: DatasetFacts, report: ValidationReport) -> None:
     """Windows overlap: a share of them held out by chance would have been trained on."""
     if facts.table is None or facts.table.window is None:
         return
@@ -187,9 +198,9 @@ def check_split(spec: TrainingSpec | ExaminationSpec, facts: DatasetFacts, repor
             )
 
 
-def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
+def check_schedule(spec: JobSpec, steps_per_epoch: int, report: ValidationReport) -> None:
     match spec.schedule:
-        case OneCycleSpec(cycle_momentum=True) if named := optimizing.without_momentum(spec.optimizer):
+        case OneCycleSpec(cycle_momentum=True) if named := optimizing.optimizers_without_momentum(spec.optimizer):
             report.add("/schedule/cycle_momentum", f"{named} no momentum to cycle; set it to false")
         case OneCycleSpec(pct_start=share) if share * spec.epochs * steps_per_epoch == 1:
             report.add("/schedule/pct_start", "the rise would end at the first step; make it 0, or longer")
@@ -201,7 +212,7 @@ def check_schedule(spec: JobSpec, steps_per_epoch: int, report: Report) -> None:
             pass
 
 
-def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+def check_step(spec: JobSpec, facts: DatasetFacts, report: ValidationReport) -> None:
     """What alters a step is asked for once of each kind, and fits what else is asked for."""
     for index, callback in enumerate(spec.callbacks):
         if isinstance(callback, MIXTURES) and facts.table is not None:
@@ -210,7 +221,7 @@ def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         asked = [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kinds)]
         for index in asked[1:]:
             report.add(f"/callbacks/{index}", f"there can be one {what} only")
-    for kind in ONCE:
+    for kind in UNIQUE_CALLBACKS:
         for index in [index for index, callback in enumerate(spec.callbacks) if isinstance(callback, kind)][1:]:
             report.add(f"/callbacks/{index}", f"there can be one {kind.model_fields['name'].default!r} only")
     names = {callback.name for callback in spec.callbacks}
@@ -224,7 +235,7 @@ def check_step(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         ]
 
 
-def check_sampler(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
+def check_sampler(spec: JobSpec, facts: DatasetFacts, report: ValidationReport) -> None:
     """Classes are evened out where there are any, and once."""
     if spec.sampler != "weighted":
         return
@@ -234,7 +245,7 @@ def check_sampler(spec: JobSpec, facts: DatasetFacts, report: Report) -> None:
         report.warnings.append("the sampler 'weighted' and the loss's class_weights both even out the classes")
 
 
-def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
+def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: ValidationReport) -> None:
     """`parameter_names` are the network's; none if it could not be built."""
     if isinstance(spec.optimizer, LbfgsSpec):
         if spec.precision == "fp16":
@@ -248,13 +259,13 @@ def check_optimizer(spec: JobSpec, parameter_names: Sequence[str], report: Repor
     optimizing.check_parameters(spec.optimizer, parameter_names, report)
 
 
-def check_freeze(spec: JobSpec, parameter_names: Sequence[str], report: Report) -> None:
+def check_freeze(spec: JobSpec, parameter_names: Sequence[str], report: ValidationReport) -> None:
     """`parameter_names` are the network's; none if it could not be built."""
     for index, pattern in enumerate(spec.freeze):
         optimizing.check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), parameter_names, report)
 
 
-def check_device(spec: AnyJobSpec, devices: frozenset[str], report: Report) -> None:
+def check_device(spec: AnyJobSpec, devices: frozenset[str], report: ValidationReport) -> None:
     """`devices` are kinds and numbered devices of living workers: `cpu`, `cuda`, `cuda:0`, `mps`."""
     if spec.device not in {"auto", "cpu"} and spec.device not in devices:
         report.add(

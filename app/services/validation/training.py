@@ -8,17 +8,17 @@ from pydantic import ValidationError
 
 from app.services.validation import resume_from, transforms
 from app.services.validation import rules as fitting
-from app.services.validation.rules import Report
-from app.serving.backend import Architectures, Summary, Unbuildable
+from app.services.validation.rules import ValidationReport
+from app.serving.backend import Architectures, ArchitectureSummary, InvalidArchitecture
 from core.datasets import splits
 from core.datasets.definition import DatasetFacts
 from core.errors import InvalidSpec
 from core.spec import AnyJobSpec, ArchitectureSpec, DatasetSpec, JobSpec, TrainingSpec
 from core.spec.base import Spec
-from core.spec.error_pointers import explain, pointer_of, unknown
+from core.spec.error_pointers import pointer_of, to_pointers, unknown
 
 
-class Pinned(NamedTuple):
+class PinnedDataset(NamedTuple):
     """A dataset as the job will find it: `options` are those of a built-in one, every default filled in."""
 
     version: int
@@ -26,7 +26,7 @@ class Pinned(NamedTuple):
     facts: DatasetFacts
 
 
-class Resolved(NamedTuple):
+class ResolvedSpec(NamedTuple):
     """A spec with nothing left open, and what is known of the run before it starts."""
 
     spec: AnyJobSpec
@@ -38,11 +38,11 @@ class Resolved(NamedTuple):
 
 def resolve(
     spec: JobSpec,
-    dataset: Pinned,
+    dataset: PinnedDataset,
     devices: frozenset[str],
     architectures: Architectures,
-    begun: resume_from.Begun | None = None,
-) -> Resolved:
+    begun: resume_from.ResumeSource | None = None,
+) -> ResolvedSpec:
     """Fill in every default and check all parts; `devices` are those of the workers that live.
 
     `begun` is the checkpoint that the job is to begin with, if any.
@@ -51,7 +51,7 @@ def resolve(
         InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
         Unavailable: nobody can say just now what can be built.
     """
-    report = Report()
+    report = ValidationReport()
     facts = dataset.facts
     fitting.check_split(spec, facts, report)
     spec = _with_defaults(spec, dataset)
@@ -73,7 +73,7 @@ def resolve(
     if report.errors:
         raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
     spec = spec.model_copy(update={"architecture": architecture, "resume_from": resume_from.pinned(spec, begun)})
-    return Resolved(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
+    return ResolvedSpec(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
 
 
 def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[st
     except ValidationError as error:
         known = schema.model_json_schema()
         known["properties"] = known.get("properties", {}) | {name: {} for name in DatasetSpec.model_fields}
-        pairs = explain(error.errors(include_input=False), known, at)
+        pairs = to_pointers(error.errors(include_input=False), known, at)
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 
@@ -96,7 +96,7 @@ def generated_name(spec: TrainingSpec) -> str:
     return f"{spec.architecture.name[:28]}-{spec.dataset.name[:28]}-{secrets.token_hex(2)}"
 
 
-def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
+def _with_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
     name = spec.name or generated_name(spec)
     held_out = spec.dataset.valid is None and not dataset.facts.splits.get("valid")
     pinned = DatasetSpec(
@@ -108,7 +108,7 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,
     )
-    usual = fitting.USUAL[dataset.facts.task]
+    usual = fitting.TASK_DEFAULTS[dataset.facts.task]
     return spec.model_copy(
         update={
             "name": name,
@@ -121,9 +121,9 @@ def _with_defaults(spec: JobSpec, dataset: Pinned) -> JobSpec:
 
 
 def _check_architecture(
-    wanted: ArchitectureSpec, facts: DatasetFacts, report: Report, architectures: Architectures
-) -> tuple[ArchitectureSpec, Summary]:
-    at, nothing, known = "/architecture", Summary({}, 0, (), ()), architectures.known()
+    wanted: ArchitectureSpec, facts: DatasetFacts, report: ValidationReport, architectures: Architectures
+) -> tuple[ArchitectureSpec, ArchitectureSummary]:
+    at, nothing, known = "/architecture", ArchitectureSummary({}, 0, (), ()), architectures.known()
     if wanted.name not in known:
         report.add(f"{at}/name", unknown("architecture", wanted.name, list(known)))
         return wanted, nothing
@@ -131,8 +131,8 @@ def _check_architecture(
         cardinalities = () if facts.table is None else facts.table.cardinalities
         shape = tuple(facts.image_shape)
         summary = architectures.check(wanted.name, wanted.options, shape, facts.num_outputs, cardinalities)
-    except Unbuildable as error:
-        report.errors += explain(error.errors, known[wanted.name].options, at)
+    except InvalidArchitecture as error:
+        report.errors += to_pointers(error.errors, known[wanted.name].options, at)
         if error.reason:
             report.add(at + pointer_of(error.path.split("/") if error.path else ()), error.reason)
         return wanted, nothing

@@ -10,7 +10,7 @@ from benchmarks.serving.peers.network import from_environment
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 1024}, logging={"access": {"enabled": False}})
-class Pictures:
+class Images:
     def __init__(self) -> None:
         self.network = from_environment()
 

@@ -10,7 +10,7 @@ from fastapi import Request
 from benchmarks.serving.peers.network import from_environment
 
 
-class Pictures(litserve.LitAPI):
+class Images(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.network = from_environment()
 
@@ -32,7 +32,7 @@ class Pictures(litserve.LitAPI):
 
 def main() -> None:
     environ = os.environ
-    api = Pictures(
+    api = Images(
         max_batch_size=int(environ["BENCH_MAX_BATCH_SIZE"]), batch_timeout=float(environ["BENCH_BATCH_TIMEOUT_S"])
     )
     server = litserve.LitServer(

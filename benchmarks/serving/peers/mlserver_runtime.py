@@ -10,7 +10,7 @@ from mlserver.types import InferenceRequest, InferenceResponse, RequestInput
 from benchmarks.serving.peers.network import from_environment
 
 
-class Pictures(MLModel):
+class Images(MLModel):
     async def load(self) -> bool:
         self.network = from_environment()
         return True
@@ -23,5 +23,5 @@ class Pictures(MLModel):
     def _pixels(self, tensor: RequestInput) -> np.ndarray:
         if tensor.datatype != "BYTES":
             return NumpyCodec.decode_input(tensor)
-        pictures = [base64.b64decode(picture) for picture in tensor.data]
-        return np.stack([self.network.decoded(picture) for picture in pictures])
+        images = [base64.b64decode(picture) for picture in tensor.data]
+        return np.stack([self.network.decoded(picture) for picture in images])

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-Pictures = np.ndarray | list[np.ndarray]
+Images = np.ndarray | list[np.ndarray]
 
 
 class Network:
@@ -43,20 +43,20 @@ class Network:
         channels, height, width = self.image_shape
         return height, width, channels
 
-    def prepared(self, pictures: Pictures) -> torch.Tensor:
+    def prepared(self, pictures: Images) -> torch.Tensor:
         """Pixels, uint8 (B, H, W, C), as the network takes them: (B, C, H, W) in channels_last memory."""
         images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         images = images.to(torch.float32, memory_format=torch.channels_last)
         return images.mul_(self.scale).add_(self.shift).to(self.dtype)
 
-    def scores(self, pictures: Pictures) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         """Raw scores, float32 (B, K), of pixels uint8 (B, H, W, C) or a list of such pictures."""
         with torch.inference_mode():
-            return self.network(self.prepared(pictures)).float().numpy()
+            return self.network(self.prepared(images)).float().numpy()
 
-    def probabilities(self, pictures: Pictures) -> np.ndarray:
+    def probabilities(self, images: Images) -> np.ndarray:
         """Float32 (B, K); every row sums to 1."""
-        scores = self.scores(pictures)
+        scores = self.scores(images)
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 

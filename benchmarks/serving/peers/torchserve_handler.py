@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.serving.peers.network import from_environment
 
 
-class Pictures:
+class Images:
     def __init__(self) -> None:
         self.initialized = False
 

@@ -46,7 +46,7 @@ def entries(path: Path, limits: Limits) -> Iterator[Entry]:
             raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
 
 
-def look(path: Path, limits: Limits) -> Kind:
+def inspect_upload(path: Path, limits: Limits) -> Kind:
     """Refuse at the door what a quick look shows: at most 20,000 entries and 64 MiB; the import sees the rest.
 
     Raises:

@@ -24,7 +24,7 @@ class Limits(NamedTuple):
 
     max_entries: int = 1_000_000
     max_bytes: int = 8 * 2**30
-    max_picture_bytes: int = 16 * 2**20
+    max_image_bytes: int = 16 * 2**20
     max_pixels: int = 25_000_000
     max_packed_bytes: int = 32 * 2**30
     max_name_bytes: int = 1024
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     body: Readable | None
 
 
-class Gate:
+class EntryValidator:
     """Every name passes here once."""
 
     def __init__(self, limits: Limits) -> None:
@@ -52,7 +52,7 @@ class Gate:
         self._count = 0
         self._seen: dict[str, bool] = {}
 
-    def admit(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
+    def validate(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
         """Return the parts of a safe name. A leading `./`, as tar writes it, is no part.
 
         Raises:
@@ -101,7 +101,7 @@ class Gate:
         self._seen[key] = is_folder
 
 
-class Counter:
+class ByteBudget:
     """Counts bytes as they are read, over all entries."""
 
     def __init__(self, archive_size: int, limits: Limits) -> None:
@@ -118,10 +118,10 @@ class Counter:
             raise too_large(f"it unpacks to more than {self._limits.max_ratio} times its size", "max_ratio")
 
 
-class Counted:
+class CountingReader:
     """A stream whose bytes are counted."""
 
-    def __init__(self, stream: Readable, counter: Counter) -> None:
+    def __init__(self, stream: Readable, counter: ByteBudget) -> None:
         self._stream = stream
         self._counter = counter
         self.last_block = b""

@@ -21,7 +21,7 @@ _SPLIT_OF = {
 }
 
 
-class Place(NamedTuple):
+class SamplePlacement(NamedTuple):
     """Where a picture belongs."""
 
     split: str
@@ -35,23 +35,23 @@ class Layout(NamedTuple):
     """
 
     classes: tuple[str, ...]
-    places: list[Place | None]
+    places: list[SamplePlacement | None]
     empty_classes: tuple[str, ...]
     root: Parts = ()
 
 
-def arrange(pictures: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
+def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
     """Read `class/picture`, or `train/class/picture` with `valid/…` and `test/…`, below one more folder perhaps.
 
     Args:
-        pictures: the parts of every picture's name.
+        images: the parts of every picture's name.
         folders: those of the folders that the archive lists, so that empty classes are seen.
 
     Raises:
         InvalidArchive: no picture lies in a class folder, or validation has classes that training lacks.
     """
-    depth = _wrapping(pictures)
-    inner = [parts[depth:] for parts in pictures]
+    depth = _wrapping(images)
+    inner = [parts[depth:] for parts in images]
     has_splits = _has_splits(inner)
     places = [_place(parts, has_splits=has_splits) for parts in inner]
     found = Counter(place for place in places if place)
@@ -71,32 +71,32 @@ def arrange(pictures: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
             classes=strange[:100],
         )
     empty = {_label(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth} - classes - {None}
-    root = pictures[0][:depth]
+    root = images[0][:depth]
     return Layout(tuple(sorted(classes)), places, tuple(sorted(name for name in empty if name)), root)
 
 
-def in_order(places: Sequence[Place | None], names: Sequence[str]) -> list[int]:
+def in_order(places: Sequence[SamplePlacement | None], names: Sequence[str]) -> list[int]:
     """Return the indices of placed pictures by split, class and name: the order does not depend on the archive's."""
     placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(places) if place]
     return [index for *_, index in sorted(placed)]
 
 
-def _wrapping(pictures: Sequence[Parts]) -> int:
+def _wrapping(images: Sequence[Parts]) -> int:
     """Return 1 where one folder, which is no split, holds everything and class folders lie in it."""
-    tops = {parts[0] for parts in pictures}
-    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_OF) and all(len(parts) > 2 for parts in pictures)
+    tops = {parts[0] for parts in images}
+    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_OF) and all(len(parts) > 2 for parts in images)
     return int(is_wrapped)
 
 
-def _has_splits(pictures: Sequence[Parts]) -> bool:
-    tops = {_SPLIT_OF.get(parts[0].lower()) for parts in pictures if len(parts) > 1}
-    return "train" in tops and None not in tops and any(len(parts) > 2 for parts in pictures)
+def _has_splits(images: Sequence[Parts]) -> bool:
+    tops = {_SPLIT_OF.get(parts[0].lower()) for parts in images if len(parts) > 1}
+    return "train" in tops and None not in tops and any(len(parts) > 2 for parts in images)
 
 
-def _place(parts: Parts, *, has_splits: bool) -> Place | None:
+def _place(parts: Parts, *, has_splits: bool) -> SamplePlacement | None:
     if len(parts) < 2 + has_splits:
         return None
-    return Place(_SPLIT_OF[parts[0].lower()], parts[1]) if has_splits else Place("train", parts[0])
+    return SamplePlacement(_SPLIT_OF[parts[0].lower()], parts[1]) if has_splits else SamplePlacement("train", parts[0])
 
 
 def _label(folder: Parts, *, has_splits: bool) -> str | None:

@@ -11,7 +11,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         max_entries=settings.max_archive_entries,
         max_bytes=settings.max_unpacked_bytes,
-        max_picture_bytes=settings.max_picture_bytes,
-        max_pixels=settings.max_picture_pixels,
+        max_image_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
         max_packed_bytes=_PACKED_OVER_UNPACKED * settings.max_unpacked_bytes,
     )

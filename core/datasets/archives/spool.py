@@ -9,8 +9,8 @@ from core import images as pictures
 from core.datasets.archives.entries import Entry, Limits, Readable, read_whole, too_large
 from core.datasets.definition import Unreadable
 from core.datasets.tables import sample_weights
-from core.errors import InvalidPicture, ServiceError
-from core.images import PictureSize
+from core.errors import InvalidImage, ServiceError
+from core.images import ImageSize
 
 _SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".ppm"}
@@ -27,7 +27,7 @@ class Spooled(NamedTuple):
     parts: tuple[str, ...]
     offset: int
     length: int
-    size: PictureSize
+    size: ImageSize
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ def is_hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") or part in _HIDDEN for part in parts)
 
 
-def is_named_as_picture(parts: tuple[str, ...]) -> bool:
+def is_named_as_image(parts: tuple[str, ...]) -> bool:
     """Whether whoever made the archive took the entry for a picture, of whatever format."""
     return PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
 
@@ -63,7 +63,7 @@ class Spool:
         self.num_ignored = 0
         self.ignored: list[str] = []
 
-    def fill(self, entries: Iterable[Entry]) -> None:
+    def extract(self, entries: Iterable[Entry]) -> None:
         """Take out all pictures. Raises `InvalidArchive`."""
         for parts, body in entries:
             if is_hidden(parts):
@@ -78,11 +78,11 @@ class Spool:
         if parts[-1] == sample_weights.FILE and len(parts) <= _MAX_DEPTH_OF_WEIGHTS:
             self._lay_aside(parts, body)
             return
-        whole = read_whole(body, self._limits.max_picture_bytes)
-        is_named_so = is_named_as_picture(parts)
+        whole = read_whole(body, self._limits.max_image_bytes)
+        is_named_so = is_named_as_image(parts)
         try:
             if whole is None:
-                raise InvalidPicture(f"The file has more than {self._limits.max_picture_bytes} bytes.")
+                raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
             size = pictures.probe(whole, max_pixels=self._limits.max_pixels)
         except ServiceError as error:
             self._leave(parts, error.detail, is_named_so=is_named_so)
@@ -111,8 +111,8 @@ class Spool:
         if len(self.ignored) < _LISTED:
             self.ignored.append("/".join(parts))
 
-    def read(self, picture: Spooled) -> bytes:
-        return os.pread(self._file.fileno(), picture.length, picture.offset)
+    def read(self, image: Spooled) -> bytes:
+        return os.pread(self._file.fileno(), image.length, image.offset)
 
     def close(self) -> None:
         self._file.close()

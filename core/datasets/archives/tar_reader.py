@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO, Self, cast
 
 from core.datasets.archives.entries import (
-    Counted,
-    Counter,
+    ByteBudget,
+    CountingReader,
     Entry,
-    Gate,
+    EntryValidator,
     Limits,
     Readable,
     corrupt,
@@ -56,9 +56,9 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 def entries(path: Path, limits: Limits, *, is_gzip: bool) -> Iterator[Entry]:
     """Yield the entries. Raises `InvalidArchive`."""
-    gate = Gate(limits)
+    gate = EntryValidator(limits)
     with reading(), _opened(path, is_gzip=is_gzip) as file:
-        stream = Counted(file, Counter(size_of(path), limits))
+        stream = CountingReader(file, ByteBudget(size_of(path), limits))
         archive = tarfile.open(  # noqa: SIM115 - there is nothing of its own to close
             fileobj=cast("BinaryIO", stream),
             mode="r|",
@@ -69,7 +69,7 @@ def entries(path: Path, limits: Limits, *, is_gzip: bool) -> Iterator[Entry]:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # unless forgotten, a million of them are kept
             _refuse(member)
-            parts = gate.admit(member.name, is_folder=member.isdir())
+            parts = gate.validate(member.name, is_folder=member.isdir())
             if parts:
                 yield Entry(parts, cast("Readable", archive.extractfile(member)) if member.isfile() else None)
         _read_to_end(cast("Readable", archive.fileobj), stream)
@@ -85,7 +85,7 @@ def _refuse(member: tarfile.TarInfo) -> None:
     refuse_kind(member.name, member.mode)
 
 
-def _read_to_end(rest: Readable, stream: Counted) -> None:
+def _read_to_end(rest: Readable, stream: CountingReader) -> None:
     """See that nothing but zeros follows, and that the end is there: else it was cut, or the checksum never checked."""
     while piece := rest.read(_PIECE):
         if any(piece):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.datasets.archives.entries import (
-    Counted,
-    Counter,
+    ByteBudget,
+    CountingReader,
     Entry,
-    Gate,
+    EntryValidator,
     Limits,
     corrupt,
     reading,
@@ -34,17 +34,17 @@ def entries(path: Path, limits: Limits) -> Iterator[Entry]:
     """Yield the entries. Raises `InvalidArchive`."""
     check_list(path, limits)
     with reading(), zipfile.ZipFile(path) as archive:
-        gate = Gate(limits)
-        admitted = [(member, gate.admit(_name(member), is_folder=member.is_dir())) for member in archive.infolist()]
+        gate = EntryValidator(limits)
+        admitted = [(member, gate.validate(_name(member), is_folder=member.is_dir())) for member in archive.infolist()]
         for member, _ in admitted:
             _refuse(member)
-        counter = Counter(size_of(path), limits)
+        counter = ByteBudget(size_of(path), limits)
         for member, parts in admitted:
             if member.is_dir():
                 yield Entry(parts, None)
             else:
                 with archive.open(member) as body:
-                    yield Entry(parts, Counted(body, counter))
+                    yield Entry(parts, CountingReader(body, counter))
 
 
 def _name(member: zipfile.ZipInfo) -> str:

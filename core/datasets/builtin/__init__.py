@@ -12,9 +12,9 @@ from core.datasets.definition import BuiltIn
 
 __all__ = ["UnknownDataset", "get", "names"]
 
-_PICTURES = (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)
+_IMAGES = (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)
 _TABLES = (PALMERPENGUINS, TIMESERIES)
-_BUILT_IN = {entry.name: entry for entry in (*_PICTURES, *_TABLES)}
+_BUILT_IN = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.datasets.definition import BuiltIn, Chunk, DatasetFacts, NoOptions
 from core.datasets.packed import Images
-from core.errors import Corrupt
+from core.errors import CorruptFile
 
 _PIXELS = 3 * 32 * 32
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -63,19 +63,19 @@ _VERSIONS = {
 }
 
 
-class _Found(NamedTuple):
+class _CifarFiles(NamedTuple):
     home: str
     version: _Version
     missing: list[str]
 
 
-def _find(folder: Path, name: str) -> _Found:
+def _find(folder: Path, name: str) -> _CifarFiles:
     """Return the place that lacks the fewest files."""
     places = []
     for version in _VERSIONS[name]:
         for home in (f"{name}/{version.folder}", version.folder, name):
             files = [f"{home}/{file}" for files in version.files.values() for file in files]
-            places.append(_Found(home, version, [file for file in files if not (folder / file).is_file()]))
+            places.append(_CifarFiles(home, version, [file for file in files if not (folder / file).is_file()]))
     return min(places, key=lambda place: len(place.missing))
 
 
@@ -113,9 +113,9 @@ def _chunk(path: Path, split: str, version: _Version, num_classes: int) -> Chunk
         targets = np.asarray(labels, np.int64)
         images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     except (OSError, ValueError, TypeError, KeyError, pickle.UnpicklingError, EOFError) as error:
-        raise Corrupt(f"{path.name} is not the file it should be, or it is damaged: {error}") from error
+        raise CorruptFile(f"{path.name} is not the file it should be, or it is damaged: {error}") from error
     if len(images) != len(targets) or not len(targets) or not 0 <= targets.min() <= targets.max() < num_classes:
-        raise Corrupt(f"{path.name}: pictures and labels do not fit.")
+        raise CorruptFile(f"{path.name}: pictures and labels do not fit.")
     return Chunk(split, images, targets, [f"{path.stem}/{i:05d}" for i in range(len(images))])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.datasets.definition import BuiltIn, Chunk, DatasetFacts, NoOptions
 from core.datasets.packed import Images
-from core.errors import Corrupt
+from core.errors import CorruptFile
 
 _STEMS = {"train": "train", "test": "t10k"}
 _IMAGES, _LABELS = 0x803, 0x801  # unsigned bytes, 3 and 1 dimensions
@@ -76,7 +76,7 @@ def _read_split(home: Path, split: str, stem: str, num_classes: int) -> Iterator
     images = _read(home, f"{stem}-images-idx3-ubyte", _IMAGES)[..., np.newaxis]
     labels = _read(home, f"{stem}-labels-idx1-ubyte", _LABELS).astype(np.int64)
     if len(images) != len(labels) or not len(images) or labels.max() >= num_classes:
-        raise Corrupt(f"The {split} files in {home} do not fit each other.", images=len(images), labels=len(labels))
+        raise CorruptFile(f"The {split} files in {home} do not fit each other.", images=len(images), labels=len(labels))
     for start in range(0, len(images), _ROWS):
         stop = min(start + _ROWS, len(images))
         names = [f"{split}/{i:05d}" for i in range(start, stop)]
@@ -87,7 +87,7 @@ def _read(home: Path, name: str, magic: int) -> Images:
     """Raises `Corrupt` where the file is cut, damaged, or of another kind."""
     path = _find(home, name)
     if path is None:
-        raise Corrupt(f"{home / name} is gone.")
+        raise CorruptFile(f"{home / name} is gone.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             body: Any = file.read(_MAX_BYTES)
@@ -95,4 +95,4 @@ def _read(home: Path, name: str, magic: int) -> Images:
         shape = struct.unpack_from(f">{found & 0xFF}I", body, 4) if found == magic else ()
         return np.frombuffer(body, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
-        raise Corrupt(f"{path.name} is no IDX file of the expected kind, or it is damaged: {error}") from error
+        raise CorruptFile(f"{path.name} is no IDX file of the expected kind, or it is damaged: {error}") from error

@@ -13,7 +13,7 @@ from core.datasets.columns import Column, Table, is_missing, number_of
 from core.datasets.definition import BuiltIn, DatasetFacts
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.writer import TableSplit
-from core.errors import Corrupt
+from core.errors import CorruptFile
 from core.spec.base import Spec
 
 _NUM_ROWS, _NUM_WHOLE = 344, 333
@@ -64,7 +64,7 @@ def _penguins() -> tuple[dict[str, str], ...]:
     """Return the rows of the package's file; the package itself is not imported, as that imports pandas."""
     found = importlib.util.find_spec("palmerpenguins")
     if found is None or not found.submodule_search_locations:
-        raise Corrupt("The package palmerpenguins is not installed.")
+        raise CorruptFile("The package palmerpenguins is not installed.")
     file = CsvFile(Path(found.submodule_search_locations[0]) / "data" / "penguins.csv")
     return tuple(
         dict(zip(file.header, row, strict=True)) for block in file.blocks() for row in zip(*block.columns, strict=True)
@@ -80,7 +80,7 @@ def _rows(_folder: Path, options: PenguinOptions) -> Mapping[str, TableSplit]:
         if not any(is_missing(value) for name, value in row.items() if needed is None or name in needed)
     ]
     if len(kept) != facts.splits["train"]:
-        raise Corrupt(f"penguins.csv is another file than expected: {len(kept)} rows, not {facts.splits['train']}.")
+        raise CorruptFile(f"penguins.csv is another file than expected: {len(kept)} rows, not {facts.splits['train']}.")
     numbers = [[_number(name, row[name]) for name in options.read] for _, row in kept]
     targets = np.asarray([_number(options.target, row[options.target]) for _, row in kept])
     is_class = facts.task == "classification"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from core.datasets.columns import Column, Table
 from core.datasets.definition import BuiltIn, DatasetFacts
-from core.datasets.tables.time_windows import cut
+from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit
 from core.spec.base import Share, Spec
 
@@ -78,7 +78,7 @@ def _rows(_folder: Path, options: SeriesOptions) -> Mapping[str, TableSplit]:
     assert table is not None  # noqa: S101 - the line above
     values = series(options.num_hours, options.seed)
     shares = (options.valid_share, options.test_share)
-    return cut(table, values.astype(np.float32), values[:, :1], np.arange(options.num_hours), shares)
+    return make_windows(table, values.astype(np.float32), values[:, :1], np.arange(options.num_hours), shares)
 
 
 TIMESERIES = BuiltIn(

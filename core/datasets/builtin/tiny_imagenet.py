@@ -9,14 +9,14 @@ from typing import NamedTuple, Protocol
 from core.datasets.decode import Encoded, decode
 from core.datasets.definition import BuiltIn, Chunk, DatasetFacts
 from core.datasets.packed import SPLITS
-from core.errors import Corrupt
+from core.errors import CorruptFile
 from core.spec.base import Spec
 
 _SHAPE = (3, 64, 64)
 _FOLDERS = ("tiny_imagenet", "tiny-imagenet-200", "tiny_imagenet/tiny-imagenet-200")
 _ZIPS = "tiny-imagenet-200*.zip"
 _ANNOTATIONS = "val/val_annotations.txt"
-_PICTURES = frozenset({".jpeg", ".jpg", ".png"})
+_IMAGES = frozenset({".jpeg", ".jpg", ".png"})
 _SPLIT_OF = {"train": "train", "val": "valid"}  # the test pictures have no public labels
 
 
@@ -59,7 +59,7 @@ class _ZipTree:
         return self._archive.read(self._top + name)
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     split: str
     wnid: str
     path: str
@@ -77,7 +77,7 @@ def _source(folder: Path) -> Path | None:
 def _open(folder: Path) -> Iterator[_Tree]:
     source = _source(folder)
     if source is None:
-        raise Corrupt("The files of tiny_imagenet are gone.")
+        raise CorruptFile("The files of tiny_imagenet are gone.")
     if source.is_dir():
         yield _FolderTree(source)
         return
@@ -85,15 +85,15 @@ def _open(folder: Path) -> Iterator[_Tree]:
         with zipfile.ZipFile(source) as archive:
             yield _ZipTree(archive)
     except zipfile.BadZipFile as error:
-        raise Corrupt(f"{source.name} is damaged: {error}") from error
+        raise CorruptFile(f"{source.name} is damaged: {error}") from error
 
 
-def _pictures(tree: _Tree) -> list[_Picture]:
+def _images(tree: _Tree) -> list[_Image]:
     """Return all labelled pictures, sorted, whatever the layout."""
     names = [PurePosixPath(name) for name in tree.names()]
     annotated = _annotations(tree) if PurePosixPath(_ANNOTATIONS) in names else {}
-    found = [_labelled(path, annotated) for path in names if path.suffix.lower() in _PICTURES]
-    return sorted((picture for picture in found if picture), key=lambda p: (SPLITS.index(p.split), p.wnid, p.path))
+    found = [_labelled(path, annotated) for path in names if path.suffix.lower() in _IMAGES]
+    return sorted((image for image in found if image), key=lambda p: (SPLITS.index(p.split), p.wnid, p.path))
 
 
 def _annotations(tree: _Tree) -> dict[str, str]:
@@ -102,16 +102,16 @@ def _annotations(tree: _Tree) -> dict[str, str]:
     return {name: wnid for name, wnid, *_ in (line.split("\t") for line in lines if "\t" in line)}
 
 
-def _labelled(path: PurePosixPath, annotated: dict[str, str]) -> _Picture | None:
+def _labelled(path: PurePosixPath, annotated: dict[str, str]) -> _Image | None:
     if len(path.parts) < 3 or path.parts[0] not in _SPLIT_OF:
         return None
     folder = path.parts[1]
     wnid = annotated.get(path.name) if folder == "images" else folder
-    return _Picture(_SPLIT_OF[path.parts[0]], wnid, path.as_posix()) if wnid else None
+    return _Image(_SPLIT_OF[path.parts[0]], wnid, path.as_posix()) if wnid else None
 
 
-def _classes(pictures: list[_Picture]) -> list[str]:
-    return sorted({picture.wnid for picture in pictures if picture.split == "train"})
+def _classes(images: list[_Image]) -> list[str]:
+    return sorted({image.wnid for image in images if image.split == "train"})
 
 
 def _names(tree: _Tree, wnids: list[str], options: TinyImagenetOptions) -> tuple[str, ...]:
@@ -127,9 +127,9 @@ def _facts(options: TinyImagenetOptions, folder: Path | None) -> DatasetFacts:
         names = tuple(f"class_{i}" for i in range(200))
         return DatasetFacts("classification", names, len(names), _SHAPE, {"train": 100_000, "valid": 10_000})
     with _open(folder) as tree:
-        pictures = _pictures(tree)
-        names = _names(tree, _classes(pictures), options)
-    counts = {split: sum(picture.split == split for picture in pictures) for split in ("train", "valid")}
+        images = _images(tree)
+        names = _names(tree, _classes(images), options)
+    counts = {split: sum(image.split == split for image in images) for split in ("train", "valid")}
     return DatasetFacts("classification", names, len(names), _SHAPE, {s: n for s, n in counts.items() if n})
 
 
@@ -139,9 +139,9 @@ def _missing(folder: Path, _options: TinyImagenetOptions) -> list[str]:
 
 def _chunks(folder: Path, _options: TinyImagenetOptions) -> Iterator[Chunk]:
     with _open(folder) as tree:
-        pictures = _pictures(tree)
-        index = {wnid: i for i, wnid in enumerate(_classes(pictures))}
-        labelled = (picture for picture in pictures if picture.wnid in index)
+        images = _images(tree)
+        index = {wnid: i for i, wnid in enumerate(_classes(images))}
+        labelled = (image for image in images if image.wnid in index)
         yield from decode((Encoded(p.split, p.path, index[p.wnid], tree.read(p.path)) for p in labelled), _SHAPE)
 
 

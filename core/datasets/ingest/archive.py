@@ -11,7 +11,7 @@ from pydantic import Field
 
 from core.datasets.archives import archive as archives
 from core.datasets.archives.entries import Limits
-from core.datasets.archives.layout import Layout, arrange, in_order
+from core.datasets.archives.layout import Layout, in_order, infer_layout
 from core.datasets.archives.spool import Spool
 from core.datasets.decode import Encoded, decode
 from core.datasets.definition import Chunk, DatasetFacts
@@ -21,7 +21,7 @@ from core.datasets.preview import write_preview
 from core.datasets.report import ReportBuilder
 from core.datasets.tables import sample_weights as weights
 from core.errors import InvalidArchive
-from core.images import PictureSize
+from core.images import ImageSize
 from core.spec.base import Spec
 
 Resize = Literal["stretch", "crop"]
@@ -42,7 +42,7 @@ class UploadOptions(Spec):
     resize: Resize = "stretch"
 
 
-class RefusedDataset(InvalidArchive):
+class InvalidDataset(InvalidArchive):
     """The archive is sound, the dataset in it is not; `report` says what was found."""
 
     def __init__(self, detail: str, *, code: str, hint: str, report: dict[str, Any]) -> None:
@@ -66,15 +66,15 @@ def pack_archive(
     spool_path = out.parent / f"{out.name}.spool"
     try:
         with closing(Spool(spool_path, limits)) as spool:
-            spool.fill(archives.entries(archive, limits))
+            spool.extract(archives.entries(archive, limits))
             return _pack(spool, out, limits, parsed)
     finally:
         spool_path.unlink(missing_ok=True)
 
 
 def _pack(spool: Spool, out: Path, limits: Limits, options: UploadOptions) -> tuple[PackedMeta, dict[str, Any]]:
-    found = [picture.parts for picture in spool.pictures]
-    layout = arrange([*found, *spool.unreadable_parts], spool.folders)
+    found = [image.parts for image in spool.pictures]
+    layout = infer_layout([*found, *spool.unreadable_parts], spool.folders)
     sizes = [picture.size for picture in spool.pictures]
     report = ReportBuilder("classification", layout.classes)
     report.unreadable.extend(spool.unreadable)
@@ -97,7 +97,7 @@ def _pack(spool: Spool, out: Path, limits: Limits, options: UploadOptions) -> tu
 
 def _encoded(spool: Spool, layout: Layout) -> Iterator[Encoded]:
     index = {label: i for i, label in enumerate(layout.classes)}
-    for at in in_order(layout.places[: len(spool.pictures)], [picture.name for picture in spool.pictures]):
+    for at in in_order(layout.places[: len(spool.pictures)], [image.name for image in spool.pictures]):
         picture, place = spool.pictures[at], layout.places[at]
         if place:
             yield Encoded(place.split, picture.name, index[place.label], spool.read(picture))
@@ -111,7 +111,7 @@ def _weights(spool: Spool, layout: Layout) -> dict[str, float] | None:
             spool.ignore(parts)
     if chosen is None:
         return None
-    names = {picture.name for picture in spool.pictures} | {"/".join(parts) for parts in spool.unreadable_parts}
+    names = {image.name for image in spool.pictures} | {"/".join(parts) for parts in spool.unreadable_parts}
     return weights.read(spool.tables[chosen], chosen[:-1], names)
 
 
@@ -124,16 +124,16 @@ def _told_weights(out: Path, report: ReportBuilder, more: Mapping[str, Any]) -> 
     found = Packed.open(out).split("train").weights
     assert found is not None  # noqa: S101 - they were just written
     if not found.any():
-        raise RefusedDataset(
+        raise InvalidDataset(
             f"{weights.FILE} gives every training picture a weight of 0.",
             code="dataset_bad_weights",
             hint="Give those that are to be learnt from a weight above 0.",
             report=report.finish(None, **more),
         )
-    return weights.in_words(found)
+    return weights.to_json(found)
 
 
-def _more(spool: Spool, layout: Layout, sizes: Sequence[PictureSize]) -> dict[str, Any]:
+def _more(spool: Spool, layout: Layout, sizes: Sequence[ImageSize]) -> dict[str, Any]:
     misplaced = [p.name for p, place in zip(spool.pictures, layout.places, strict=False) if place is None]
     seen = Counter((size.height, size.width) for size in sizes).most_common()
     return {
@@ -149,14 +149,14 @@ def _check_classes(layout: Layout, report: ReportBuilder, more: Mapping[str, Any
     num_classes = len(layout.classes) + len(layout.empty_classes)
     num_train = sum(place is not None and place.split == "train" for place in layout.places)
     if num_classes > num_train:
-        raise RefusedDataset(
+        raise InvalidDataset(
             f"There are {num_classes} class folders, but only {num_train} training pictures.",
             code="dataset_more_classes_than_samples",
             hint="Every class needs pictures; leave out the empty folders.",
             report=report.finish(None, **more),
         )
     if len(layout.classes) < 2:
-        raise RefusedDataset(
+        raise InvalidDataset(
             f"There is one class only: {layout.classes[0]!r}.",
             code="dataset_too_few_classes",
             hint="A classification needs two class folders or more: class/picture.jpg.",
@@ -168,7 +168,7 @@ def _check_unreadable(report: ReportBuilder, num_good: int, more: Mapping[str, A
     num_bad = len(report.unreadable)
     if num_bad and num_bad >= _MAX_UNREADABLE * (num_bad + num_good):
         first = ", ".join(entry.name for entry in report.unreadable[:5])
-        raise RefusedDataset(
+        raise InvalidDataset(
             f"{num_bad} of {num_bad + num_good} pictures cannot be read: {first}{', …' if num_bad > 5 else ''}.",
             code="dataset_unreadable_pictures",
             hint="Repair or leave out the pictures that the report names; under 1 % would be skipped.",
@@ -177,30 +177,30 @@ def _check_unreadable(report: ReportBuilder, num_good: int, more: Mapping[str, A
 
 
 def _check_room(
-    facts: DatasetFacts, num_pictures: int, limits: Limits, report: ReportBuilder, more: Mapping[str, Any]
+    facts: DatasetFacts, num_images: int, limits: Limits, report: ReportBuilder, more: Mapping[str, Any]
 ) -> None:
     channels, height, width = facts.image_shape
-    if num_pictures * channels * height * width > limits.max_packed_bytes:
-        raise RefusedDataset(
-            f"{num_pictures} pictures of {channels} x {height} x {width} take over {limits.max_packed_bytes} bytes.",
+    if num_images * channels * height * width > limits.max_packed_bytes:
+        raise InvalidDataset(
+            f"{num_images} pictures of {channels} x {height} x {width} take over {limits.max_packed_bytes} bytes.",
             code="dataset_too_large",
             hint="Ask for a smaller image_size, or upload fewer pictures.",
             report=report.finish(None, **more),
         )
 
 
-def _facts(layout: Layout, sizes: Sequence[PictureSize], options: UploadOptions) -> DatasetFacts:
-    height, width = _wanted(options.image_size) if options.image_size else _usual(sizes)
+def _facts(layout: Layout, sizes: Sequence[ImageSize], options: UploadOptions) -> DatasetFacts:
+    height, width = _requested_stop(options.image_size) if options.image_size else _usual(sizes)
     channels = max((size.channels for size in sizes), default=1)
     return DatasetFacts("classification", layout.classes, len(layout.classes), (channels, height, width), {})
 
 
-def _wanted(image_size: str) -> tuple[int, int]:
+def _requested_stop(image_size: str) -> tuple[int, int]:
     height, _, width = image_size.partition("x")
     return int(height), int(width or height)
 
 
-def _usual(sizes: Sequence[PictureSize]) -> tuple[int, int]:
+def _usual(sizes: Sequence[ImageSize]) -> tuple[int, int]:
     """Return the size that at least half of the pictures have, else a square of the median shorter side."""
     (commonest, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
     if 2 * count >= len(sizes):

@@ -15,7 +15,7 @@ from core.datasets.report import ReportBuilder
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.writer import TableSplit, write_table
 from core.datasets.writer import PackedWriter
-from core.errors import Corrupt
+from core.errors import CorruptFile
 
 
 def pack_builtin(
@@ -31,7 +31,7 @@ def pack_builtin(
     dataset = builtin.get(name)
     parsed = dataset.parse(options)
     if missing := dataset.missing_files(datasets_dir, parsed):
-        raise Corrupt(f"Files of {name} are missing: {', '.join(missing)}. {dataset.help_text}", missing=missing)
+        raise CorruptFile(f"Files of {name} are missing: {', '.join(missing)}. {dataset.help_text}", missing=missing)
     facts = dataset.facts(parsed, datasets_dir)
     report = ReportBuilder(facts.task, facts.classes)
     if dataset.rows is not None and facts.table is not None:

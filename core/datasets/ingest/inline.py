@@ -14,7 +14,7 @@ from core.datasets.ingest.nested_lists import innermost, refuse, shape_of
 from core.datasets.tables.column_roles import Names, Roles
 from core.datasets.tables.csv_file import MAX_COLUMNS
 from core.spec.base import Name
-from core.spec.error_pointers import shown
+from core.spec.error_pointers import shorten
 
 MAX_ROWS = 1_000_000
 MAX_TEXT = 1000  # characters of a class
@@ -63,12 +63,12 @@ def file_of(said: InlineIn) -> File:
     shape = shape_of(said.inputs, ("inputs",), max(_KINDS))
     if len(shape) == 1:
         refuse(("inputs",), "is a list of single values; give rows of them, such as [[1.5], [2.0]], or pictures")
-    most = MAX_ROWS if len(shape) == 2 else inline_images.MAX_PICTURES
+    most = MAX_ROWS if len(shape) == 2 else inline_images.MAX_IMAGES
     if shape[0] > most:
         refuse(("inputs",), f"has {shape[0]} {_KINDS[len(shape)]}; at most {most} are taken inline: upload a file")
     if said.targets is not None and len(said.targets) != shape[0]:
         refuse(("targets",), f"has {len(said.targets)} values, but inputs has {shape[0]}; give one for each")
-    return _table(said, shape[1]) if len(shape) == 2 else _pictures(said, shape)
+    return _table(said, shape[1]) if len(shape) == 2 else _images(said, shape)
 
 
 def _table(said: InlineIn, num_columns: int) -> File:
@@ -105,7 +105,7 @@ def _check_number(value: Any, path: tuple[str | int, ...], *, may_miss: bool) ->
     if type(value) in (int, float) and -LARGEST <= value <= LARGEST:  # a bool is an int to `isinstance`
         return
     if value is not None:
-        refuse(path, f"{_CELL}, not {shown(value)}")
+        refuse(path, f"{_CELL}, not {shorten(value)}")
     if not may_miss:
         refuse(path, f"{_CELL}, not null; where values are missing, `missing` must say what becomes of such rows")
 
@@ -125,9 +125,9 @@ def _targets(said: InlineIn, *, may_miss: bool) -> list[list[Any]]:
         if not are_texts:
             _check_number(value, path, may_miss=may_miss)
         elif not isinstance(value, str):
-            refuse(path, f"should be a text as others of the targets are, not {shown(value)}")
+            refuse(path, f"should be a text as others of the targets are, not {shorten(value)}")
         elif is_missing(value) and not may_miss:
-            refuse(path, f"should be the name of a class: {shown(value)} stands for a missing value in a table")
+            refuse(path, f"should be the name of a class: {shorten(value)} stands for a missing value in a table")
         elif len(value) > MAX_TEXT:
             refuse(path, f"should have at most {MAX_TEXT} characters, not {len(value)}")
     return [[value] for value in said.targets]
@@ -146,13 +146,13 @@ def _check_names(names: Sequence[str], num_columns: int) -> None:
     for place, name in enumerate(names):
         path = ("columns", place) if place < num_columns else ("target", place - num_columns)
         if name != name.strip():
-            refuse(path, f"should not begin or end with white space, as {shown(name)} does")
+            refuse(path, f"should not begin or end with white space, as {shorten(name)} does")
         if name in seen:
-            refuse(path, f"should be a name that no other column has, not {shown(name)} again")
+            refuse(path, f"should be a name that no other column has, not {shorten(name)} again")
         seen.add(name)
 
 
-def _pictures(said: InlineIn, shape: tuple[int, ...]) -> File:
+def _images(said: InlineIn, shape: tuple[int, ...]) -> File:
     if said.targets is None:
         refuse(("targets",), "is missing: give the class of each picture")
     inline_images.check_shape(shape)

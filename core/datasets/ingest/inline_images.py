@@ -12,9 +12,9 @@ from PIL import Image
 
 from core.datasets.archives.spool import is_hidden
 from core.datasets.ingest.nested_lists import Path, innermost, refuse
-from core.spec.error_pointers import shown
+from core.spec.error_pointers import shorten
 
-MAX_PICTURES = 65_536
+MAX_IMAGES = 65_536
 MAX_SIDE = 999  # what `image_size` can say
 MAX_CLASS = 200  # characters
 _FOLDER = "should be a name that a folder can have"
@@ -44,18 +44,18 @@ def zip_of(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int]) 
     labels = [_label(target, ("targets", index)) for index, target in enumerate(targets)]
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_STORED) as archive:
-        for index, (picture, label) in enumerate(zip(inputs, labels, strict=True)):
-            pixels = _pixels(picture, shape[1:], ("inputs", index))
+        for index, (image, label) in enumerate(zip(inputs, labels, strict=True)):
+            pixels = _pixels(image, shape[1:], ("inputs", index))
             archive.writestr(f"train/{label}/{index:06d}.png", _png(pixels))
     return body.getvalue()
 
 
-def _pixels(picture: Any, shape: Sequence[int], path: Path) -> NDArray[np.uint8]:  # noqa: ANN401 - any JSON value
+def _pixels(image: Any, shape: Sequence[int], path: Path) -> NDArray[np.uint8]:  # noqa: ANN401 - any JSON value
     values = []
-    for at, row in innermost(picture, shape, path):
+    for at, row in innermost(image, shape, path):
         for index, value in enumerate(row):
             if type(value) is not int or not 0 <= value <= 255:  # a bool is an int to `isinstance`
-                refuse((*at, index), f"should be an integer from 0 to 255, not {shown(value)}")
+                refuse((*at, index), f"should be an integer from 0 to 255, not {shorten(value)}")
         values.append(row)
     pixels = np.asarray(values, np.uint8).reshape(shape)
     return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -70,11 +70,11 @@ def _label(target: Any, path: Path) -> str:  # noqa: ANN401 - any JSON value
     if type(target) is int:
         return str(target)
     if not isinstance(target, str):
-        refuse(path, f"should be an integer or a text, the class of a picture, not {shown(target)}")
+        refuse(path, f"should be an integer or a text, the class of a picture, not {shorten(target)}")
     if not 0 < len(target) <= MAX_CLASS:
         refuse(path, f"should have from 1 to {MAX_CLASS} characters, not {len(target)}")
     if set(target) & {"/", "\\"} or any(unicodedata.category(character) == "Cc" for character in target):
-        refuse(path, f"{_FOLDER}, without slashes and control characters, not {shown(target)}")
+        refuse(path, f"{_FOLDER}, without slashes and control characters, not {shorten(target)}")
     if is_hidden((target,)):
-        refuse(path, f"{_FOLDER} that is not hidden, not {shown(target)}")
+        refuse(path, f"{_FOLDER} that is not hidden, not {shorten(target)}")
     return target

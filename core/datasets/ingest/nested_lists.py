@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from core.errors import InvalidSpec
-from core.spec.error_pointers import pointer_of, shown
+from core.spec.error_pointers import pointer_of, shorten
 
 Path = tuple[str | int, ...]
 
@@ -40,7 +40,7 @@ def innermost(values: Any, shape: Sequence[int], path: Path) -> Iterator[tuple[P
         InvalidSpec: one is longer or shorter than the first, or is none.
     """
     if not isinstance(values, list):
-        refuse(path, f"should be an array of {shape[0]} values as {_first(path)} is, not {shown(values)}")
+        refuse(path, f"should be an array of {shape[0]} values as {_first(path)} is, not {shorten(values)}")
     if len(values) != shape[0]:
         refuse(path, f"has {len(values)} values, but {_first(path)} has {shape[0]}; all must have as many")
     if len(shape) == 1:

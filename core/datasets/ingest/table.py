@@ -16,11 +16,11 @@ from core.datasets.ingest.builtin import add_rows
 from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.report import ReportBuilder
 from core.datasets.tables import sample_weights
-from core.datasets.tables.column_profile import Profile, look, to_number
-from core.datasets.tables.column_roles import Reading, TableOptions, check_names, read_roles
+from core.datasets.tables.column_profile import Profile, profile_columns, to_number
+from core.datasets.tables.column_roles import TableOptions, TableSchema, check_names, read_roles
 from core.datasets.tables.csv_file import Block, CsvFile
 from core.datasets.tables.preview import write_table_preview
-from core.datasets.tables.time_windows import cut
+from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import InvalidArchive, InvalidTable
 from core.spec.base import Spec
@@ -29,7 +29,7 @@ _NUMBER_BYTES = 4
 _NAMES = ("an archive of pictures", "a table")
 
 
-class Read(NamedTuple):
+class ParsedRows(NamedTuple):
     """Rows that were kept, float32 (N, F); their targets, float64 (N, K); the lines on which they end.
 
     Weights are float32 (N,), all of them 1 where no column tells any.
@@ -68,7 +68,7 @@ def check_upload(path: Path, limits: Limits, options: Mapping[str, Any]) -> tupl
 
 def _kind(path: Path, limits: Limits, *, is_table: bool) -> Kind:
     try:
-        return archive.look(path, limits)
+        return archive.inspect_upload(path, limits)
     except InvalidArchive as error:
         if is_table and error.facts.get("code") == "archive_unknown":
             return "table"
@@ -84,7 +84,7 @@ def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]
     """
     parsed = TableOptions.model_validate(dict(options))
     file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
-    profiles = look(file.header, file.blocks())
+    profiles = profile_columns(file.header, file.blocks())
     if not profiles[0].num_rows:
         raise InvalidTable("The table has a header and no rows.", code="table_empty")
     reading = read_roles(profiles, parsed)
@@ -94,7 +94,7 @@ def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]
         splits = {"train": TableSplit(read.rows, _typed(read.targets, reading), names, _checked(read, reading))}
     else:
         shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
-        splits = cut(reading.table, read.rows, read.targets, read.lines, shares)
+        splits = make_windows(reading.table, read.rows, read.targets, read.lines, shares)
     meta = write_table(out, reading.table, reading.task, reading.classes, reading.num_outputs, splits)
     write_table_preview(out)
     return meta, report_of(meta, splits, profiles, reading, read.num_dropped)
@@ -104,7 +104,7 @@ def report_of(
     meta: PackedMeta,
     splits: Mapping[str, TableSplit],
     profiles: Sequence[Profile],
-    reading: Reading,
+    reading: TableSchema,
     num_dropped: int,
 ) -> dict[str, Any]:
     """What the import found, as JSON values."""
@@ -112,11 +112,11 @@ def report_of(
     add_rows(builder, reading.table, splits)
     columns = [_told(profile, reading) for profile in profiles]
     told = splits["train"].weights
-    summary = {} if told is None else {"weights": sample_weights.in_words(told)}
+    summary = {} if told is None else {"weights": sample_weights.to_json(told)}
     return builder.finish(meta, columns=columns, num_dropped=num_dropped, **summary)
 
 
-def _checked(read: Read, reading: Reading) -> Weights | None:
+def _checked(read: ParsedRows, reading: TableSchema) -> Weights | None:
     if reading.weight is None:
         return None
     if not read.weights.any():
@@ -129,7 +129,7 @@ def _checked(read: Read, reading: Reading) -> Weights | None:
     return read.weights
 
 
-def _told(profile: Profile, reading: Reading) -> dict[str, Any]:
+def _told(profile: Profile, reading: TableSchema) -> dict[str, Any]:
     read = next((column for column in reading.table.columns if column.name == profile.name), None)
     role = "ignored" if read is None else "numeric" if read.categories is None else "categorical"
     is_weight = profile.name == reading.weight
@@ -142,9 +142,9 @@ def _told(profile: Profile, reading: Reading) -> dict[str, Any]:
     }
 
 
-def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
+def _read(file: CsvFile, reading: TableSchema, *, max_bytes: int) -> ParsedRows:
     is_series = reading.table.window is not None
-    parts: list[Read] = []
+    parts: list[ParsedRows] = []
     num_bytes = 0
     for block in file.blocks():
         parts.append(_encoded(block, file.header, reading))
@@ -153,7 +153,7 @@ def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
             raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
     rows, targets, lines, told = (np.concatenate([part[i] for part in parts]) for i in range(4))
     if is_series:
-        return Read(*_carried(rows, targets, lines, reading), told, 0)
+        return ParsedRows(*_carried(rows, targets, lines, reading), told, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
@@ -161,10 +161,10 @@ def _read(file: CsvFile, reading: Reading, *, max_bytes: int) -> Read:
             code="table_too_few_rows",
             hint="Ask for missing=impute, or ignore columns that are mostly empty.",
         )
-    return Read(rows, targets, lines, told, num_dropped)
+    return ParsedRows(rows, targets, lines, told, num_dropped)
 
 
-def _encoded(block: Block, header: Sequence[str], reading: Reading) -> Read:
+def _encoded(block: Block, header: Sequence[str], reading: TableSchema) -> ParsedRows:
     by_name = dict(zip(header, block.columns, strict=True))
     lines = np.asarray(block.lines, np.int64)
     columns = [_codes(column, by_name[column.name], block.lines) for column in reading.table.columns]
@@ -172,18 +172,18 @@ def _encoded(block: Block, header: Sequence[str], reading: Reading) -> Read:
     targets = np.stack([_target(name, by_name[name], block.lines, reading) for name in reading.table.targets], axis=1)
     told = np.ones(len(lines), np.float32)
     if reading.table.window is not None:
-        return Read(rows.astype(np.float32), targets, lines, told, 0)
+        return ParsedRows(rows.astype(np.float32), targets, lines, told, 0)
     if reading.weight is not None:
         told = _row_weights(reading.weight, by_name[reading.weight], block.lines)
     kept = ~np.isnan(targets).any(axis=1)
     if reading.table.missing == "drop":
         is_category = np.asarray([column.categories is not None for column in reading.table.columns])
         kept &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN))).any(axis=1)
-    return Read(rows[kept].astype(np.float32), targets[kept], lines[kept], told[kept], int((~kept).sum()))
+    return ParsedRows(rows[kept].astype(np.float32), targets[kept], lines[kept], told[kept], int((~kept).sum()))
 
 
 def _row_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weights:
-    faults = {text: why for text in set(texts) if (why := sample_weights.fault(text))}
+    faults = {text: why for text in set(texts) if (why := sample_weights.validation_error(text))}
     if faults:
         line, text = next((line, text) for line, text in zip(lines, texts, strict=True) if text in faults)
         raise InvalidTable(
@@ -204,7 +204,7 @@ def _codes(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArr
     return np.asarray([of[text] for text in values], np.float64)
 
 
-def _target(name: str, values: Sequence[str], lines: Sequence[int], reading: Reading) -> NDArray[np.float64]:
+def _target(name: str, values: Sequence[str], lines: Sequence[int], reading: TableSchema) -> NDArray[np.float64]:
     """Classes by their place from 0, or numbers; NaN where missing."""
     if reading.task == "regression":
         return _numbers(name, values, lines)
@@ -228,12 +228,12 @@ def _numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[
     return np.asarray([read[text] for text in values], np.float64)
 
 
-def _typed(targets: NDArray[np.float64], reading: Reading) -> Targets:
+def _typed(targets: NDArray[np.float64], reading: TableSchema) -> Targets:
     return targets[:, 0].astype(np.int64) if reading.task == "classification" else targets.astype(np.float32)
 
 
 def _carried(
-    rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], reading: Reading
+    rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], reading: TableSchema
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.int64]]:
     """Fill gaps of a series with the last value before, if asked to; what comes later must not be known earlier."""
     names = [*reading.table.names, *reading.table.targets]

@@ -65,7 +65,7 @@ class Profile:
         return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
 
 
-def look(header: Sequence[str], blocks: Iterable[Block]) -> list[Profile]:
+def profile_columns(header: Sequence[str], blocks: Iterable[Block]) -> list[Profile]:
     """Return the profiles of all columns."""
     profiles = [Profile(name) for name in header]
     for block in blocks:

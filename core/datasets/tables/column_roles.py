@@ -86,7 +86,7 @@ class TableOptions(Roles):
     delimiter: Delimiter | None = Field(default=None, description="The commonest in the header unless given.")
 
 
-class Reading(NamedTuple):
+class TableSchema(NamedTuple):
     """How a table is read. `ignored` are columns that are left out, and why; `weight` is that of the rows' weights."""
 
     table: Table
@@ -118,7 +118,7 @@ def _named(options: TableOptions, option: str) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names or ()
 
 
-def read_roles(profiles: Sequence[Profile], options: TableOptions) -> Reading:
+def read_roles(profiles: Sequence[Profile], options: TableOptions) -> TableSchema:
     """Decide what every column is for.
 
     Raises:
@@ -162,7 +162,7 @@ def read_roles(profiles: Sequence[Profile], options: TableOptions) -> Reading:
         window=options.window,
         horizon=options.horizon,
     )
-    return Reading(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
+    return TableSchema(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
 
 
 def _why_left_out(profile: Profile, options: TableOptions) -> str | None:

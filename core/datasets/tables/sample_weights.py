@@ -14,17 +14,17 @@ from core.errors import InvalidArchive, InvalidTable
 
 FILE = "weights.csv"
 COLUMNS = ("name", "weight")
-USUAL = 1.0  # of a picture that the file does not name
+TASK_DEFAULTS = 1.0  # of a picture that the file does not name
 
 
-class Told(NamedTuple):
+class WeightEntry(NamedTuple):
     """The weight of a picture, and the line of the file that tells it."""
 
     weight: float
     line: int
 
 
-def fault(text: str) -> str | None:
+def validation_error(text: str) -> str | None:
     """What is wrong with a weight as a table writes it, if anything."""
     number = to_number(text)
     if number is None or abs(number) > LARGEST:
@@ -53,30 +53,30 @@ def read(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str,
     return {name: weight for name, (weight, _) in told.items()}
 
 
-def _told(file: CsvFile, folder: Sequence[str]) -> dict[str, Told]:
+def _told(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry]:
     missing = [column for column in COLUMNS if column not in file.header]
     if missing:
         raise _bad(f"The first line must name the columns {' and '.join(COLUMNS)}.", missing=missing)
-    told: dict[str, Told] = {}
+    told: dict[str, WeightEntry] = {}
     places = [file.header.index(column) for column in COLUMNS]
     for block in file.blocks():
         names, weights = (block.columns[place] for place in places)
         for line, name, text in zip(block.lines, names, weights, strict=True):
             whole = "/".join((*folder, name.removeprefix("./")))
-            if why := fault(text):
+            if why := validation_error(text):
                 raise _bad(f"Line {line}: the weight {text[:40]!r} {why}.", line=line)
             if whole in told:
                 raise _bad(f"Line {line}: {name[:200]!r} has a weight already, on line {told[whole].line}.", line=line)
-            told[whole] = Told(float(text), line)
+            told[whole] = WeightEntry(float(text), line)
     return told
 
 
 def of(names: Sequence[str], told: Mapping[str, float]) -> Weights:
     """The weights of samples, float32 (N,)."""
-    return np.asarray([told.get(name, USUAL) for name in names], np.float32)
+    return np.asarray([told.get(name, TASK_DEFAULTS) for name in names], np.float32)
 
 
-def in_words(weights: Weights) -> dict[str, Any]:
+def to_json(weights: Weights) -> dict[str, Any]:
     """What a report says of them."""
     return {
         "min": float(weights.min()),

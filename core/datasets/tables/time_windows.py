@@ -12,7 +12,7 @@ from core.datasets.tables.writer import TableSplit
 from core.errors import InvalidTable
 
 
-def cut(
+def make_windows(
     table: Table,
     rows: Rows,
     targets: NDArray[np.float64],

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import held
+from core.db.repos.transitions import lock_held_job
 from core.db.tables import ArtifactRow
 from core.errors import NotFound
 
@@ -24,7 +24,7 @@ class ArtifactRepo:
         Raises:
             LostLease: the attempt does not hold the job; the file is nobody's.
         """
-        held(self._session, job_id, token)
+        lock_held_job(self._session, job_id, token)
         row = self._session.get(ArtifactRow, (job_id, name))
         before = None if row is None else row.key
         if row is None:

@@ -6,8 +6,8 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
-from core.db.repos.placement import Offer, fits, on_gpu
-from core.db.repos.transitions import held, move, tell_move
+from core.db.repos.placement import WorkerCapacity, is_schedulable_on, on_gpu
+from core.db.repos.transitions import lock_held_job, record_transition, transition
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
@@ -32,7 +32,7 @@ class AttemptRepo:
         owner: str,
         lease_s: float,
         max_attempts: int = MAX_ATTEMPTS,
-        offer: Offer | None = None,
+        offer: WorkerCapacity | None = None,
     ) -> JobRow | None:
         """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None.
 
@@ -47,7 +47,7 @@ class AttemptRepo:
             JobRow.dataset_version_id.in_(ready),
         )
         if offer is not None:
-            take = take.where(fits(offer))
+            take = take.where(is_schedulable_on(offer))
         won = self._session.execute(
             take.values(
                 state=JobState.RUNNING,
@@ -62,11 +62,11 @@ class AttemptRepo:
         ).one_or_none()
         if won is None:
             return None
-        tell_move(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
+        record_transition(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
         query = select(JobRow).where(JobRow.id == job_id).options(undefer(JobRow.spec))
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
-    def beat(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
+    def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
         """Renew the lease; what is asked of the attempt, if anything."""
         change = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
         row = self._session.execute(
@@ -78,7 +78,7 @@ class AttemptRepo:
             raise LostLease(f"Token {token} does not hold job {job_id}.")
         return row[0]
 
-    def wish(self, job_id: str, token: int) -> StopRequest | None:
+    def get_stop_request(self, job_id: str, token: int) -> StopRequest | None:
         """What is asked of the attempt, if anything, without renewing the lease."""
         query = select(JobRow.stop_request).where(JobRow.id == job_id, JobRow.token == token)
         row = self._session.execute(query.where(JobRow.state.in_(ACTIVE))).one_or_none()
@@ -86,23 +86,23 @@ class AttemptRepo:
             raise LostLease(f"Token {token} does not hold job {job_id}.")
         return row[0]
 
-    def hold(self, job_id: str, token: int) -> JobRow:
+    def check_lease(self, job_id: str, token: int) -> JobRow:
         """The job, locked until the commit: what is written in this transaction is fenced."""
-        return held(self._session, job_id, token)
+        return lock_held_job(self._session, job_id, token)
 
     def describe(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
         """What the trainer resolved: device, precision, versions."""
-        held(self._session, job_id, token)
+        lock_held_job(self._session, job_id, token)
         self._set(job_id, runtime=runtime)
 
     def set_progress(self, job_id: str, token: int, progress: dict[str, Any], metrics: dict[str, Any]) -> None:
         """The newest progress, and the latest value of every metric."""
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         self._set(job_id, progress=progress, metrics={**job.metrics, **metrics})
 
     def warn(self, job_id: str, token: int, text: str) -> None:
         """Keep a warning with the job."""
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         if text not in job.warnings:  # a later attempt may say it again
             self._set(job_id, warnings=[*job.warnings, text])
 
@@ -110,40 +110,40 @@ class AttemptRepo:
         self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
     ) -> JobRow:
         """The job succeeded."""
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
-        move(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
+        transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 
-    def answer(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
+    def complete(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
         """The job succeeded, and leaves no model but a result."""
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
-        move(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
+        transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
         return job
 
     def fail(self, job_id: str, token: int, failed: dict[str, Any]) -> JobRow:
         """The job failed for good. `failed` is {code, message, hint, retryable, …facts}."""
-        job = held(self._session, job_id, token)
-        move(self._session, job, JobState.FAILED, failed["code"], failure=failed, stop_request=None)
+        job = lock_held_job(self._session, job_id, token)
+        transition(self._session, job, JobState.FAILED, failed["code"], failure=failed, stop_request=None)
         return job
 
-    def give_back(self, job_id: str, token: int, reason: str) -> JobRow:
+    def release(self, job_id: str, token: int, reason: str) -> JobRow:
         """The attempt ends without counting: stopped as asked, or its worker leaves.
 
         A job that was to be cancelled or paused becomes so; any other goes back into the queue.
         """
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         self._give_back(job, reason, lost=0)
         return job
 
-    def lose(self, job_id: str, token: int, failed: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
+    def mark_lost(self, job_id: str, token: int, failed: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
         """The attempt ended without a word: back into the queue, or failed with `failed` at the cap."""
-        job = held(self._session, job_id, token)
+        job = lock_held_job(self._session, job_id, token)
         self._lose(job, failed, max_attempts)
         return job
 
-    def lost(self, limit: int = 100) -> list[str]:
+    def find_expired(self, limit: int = 100) -> list[str]:
         """Ids of jobs whose holder was silent until its lease ran out."""
         silent = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
         return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), silent).limit(limit)))
@@ -157,7 +157,7 @@ class AttemptRepo:
             self._lose(job, failure("worker_lost"), max_attempts)
         return job
 
-    def unsent(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
+    def find_unsent(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
         """Ids of queued jobs whose message may be lost, the next to be taken first; all, or those on a GPU or not.
 
         Their dataset is ready, no message waits in the outbox, and they were queued before `older_than_s`.
@@ -177,7 +177,7 @@ class AttemptRepo:
         if job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts:
             told = {**failed, "attempts": job.attempt}
             lost = job.lost_attempts + 1
-            move(self._session, job, JobState.FAILED, failed["code"], failure=told, lost_attempts=lost)
+            transition(self._session, job, JobState.FAILED, failed["code"], failure=told, lost_attempts=lost)
         else:
             self._give_back(job, failed["code"], lost=1)
 
@@ -185,11 +185,11 @@ class AttemptRepo:
         lost_attempts = job.lost_attempts + lost
         if job.state is JobState.CANCELLING:
             values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
-            move(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
+            transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            move(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None)
+            transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None)
         else:  # a wish to finish early stays with the job for its next attempt
-            move(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
+            transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 
     def _set(self, job_id: str, **values: object) -> None:
         change = update(JobRow).where(JobRow.id == job_id).values(**values)

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import held
+from core.db.repos.transitions import lock_held_job
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
 from core.jobs import TERMINAL
@@ -46,7 +46,7 @@ class CheckpointRepo:
         Raises:
             LostLease: the attempt does not hold the job; the files are nobody's.
         """
-        held(self._session, job_id, token)
+        lock_held_job(self._session, job_id, token)
         passed = {LATEST, BEST} & {LATEST, *tags}
         for row in self.all(job_id):
             gone = passed if kept is None or row.epoch in kept else passed | {KEPT}
@@ -75,7 +75,7 @@ class CheckpointRepo:
         """The checkpoints to go on from, the most advanced first; whoever takes one verifies its files."""
         return sorted(self.all(job_id), key=lambda row: (row.step, row.number), reverse=True)
 
-    def surplus(self, job_id: str, num_kept: int = 2) -> list[CheckpointRow]:
+    def find_prunable(self, job_id: str, num_kept: int = 2) -> list[CheckpointRow]:
         """Checkpoints that need not be kept: neither best, nor asked for, nor among the last `num_kept`.
 
         The last two are the newest, and the one to fall back on if that is damaged. What another job is about to begin
@@ -83,10 +83,10 @@ class CheckpointRepo:
         """
         rows = self.all(job_id)[:-num_kept]
         rows = [row for row in rows if not {BEST, KEPT} & set(row.tags)]
-        needed = set(self.beginners(job_id).values()) if rows else set()
+        needed = set(self.find_dependents(job_id).values()) if rows else set()
         return [row for row in rows if row.number not in needed]
 
-    def beginners(self, job_id: str) -> dict[str, int | str]:
+    def find_dependents(self, job_id: str) -> dict[str, int | str]:
         """The jobs that are to begin with a checkpoint of this one, and with which; by their ids.
 
         Those that are finished, or have a checkpoint of their own to go on from, need it no more.

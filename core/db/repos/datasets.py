@@ -106,7 +106,7 @@ class DatasetRepo:
         won = self._change(change, lease_until=now(self._session, lease_s), **values)
         return self.get(version_id) if won else None
 
-    def beat(self, version_id: str, token: int, lease_s: float) -> None:
+    def renew_lease(self, version_id: str, token: int, lease_s: float) -> None:
         """Renew the lease."""
         self._fenced(version_id, token, lease_until=now(self._session, lease_s))
 
@@ -136,7 +136,7 @@ class DatasetRepo:
         values: dict[str, Any] = {"state": DatasetState.IMPORTING, "failure": null(), "report": null()}
         return self._change(change, **values, attempt=0, finished_at=None)
 
-    def unheld(self, older_than_s: float, limit: int = 100) -> list[str]:
+    def find_unclaimed(self, older_than_s: float, limit: int = 100) -> list[str]:
         """Ids of versions whose import nobody holds: the holder went silent, or the message is lost."""
         old = now(self._session, -older_than_s)
         abandoned = or_(_Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < old))

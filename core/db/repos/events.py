@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.session import tell
+from core.db.session import publish_event
 from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
@@ -33,7 +33,7 @@ class EventRepo:
         events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(told)]
         self._session.add_all([JobEventRow(**event._asdict()) for event in events])
         self._session.flush()
-        tell(self._session, events)
+        publish_event(self._session, events)
         return events
 
     def since(

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, undefer
 from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.repos.placement import Offer, devices_of, fits, on_gpu
-from core.db.repos.transitions import locked, move, refusal, tell_move
+from core.db.repos.placement import WorkerCapacity, devices_of, is_schedulable_on, on_gpu
+from core.db.repos.transitions import get_for_update, invalid_transition, record_transition, transition
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
 from core.errors import Conflict, InUse, NotFound
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
@@ -29,7 +29,7 @@ class JobRepo:
         job.warnings, job.progress, job.metrics = job.warnings or [], job.progress or {}, job.metrics or {}
         self._session.add(job)
         self._session.flush()
-        tell_move(self._session, job.id, None, JobState.QUEUED, "submitted")
+        record_transition(self._session, job.id, None, JobState.QUEUED, "submitted")
         self._session.refresh(job)
         return job
 
@@ -83,7 +83,7 @@ class JobRepo:
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
         return self._session.scalars(query).one()
 
-    def next_queued(self, offer: Offer | None = None) -> str | None:
+    def next_queued(self, offer: WorkerCapacity | None = None) -> str | None:
         """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready.
 
         Args:
@@ -92,7 +92,7 @@ class JobRepo:
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
         if offer is not None:
-            query = query.where(fits(offer))
+            query = query.where(is_schedulable_on(offer))
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
 
@@ -121,7 +121,7 @@ class JobRepo:
 
     def take_unresolved(self, job_id: str) -> JobRow | None:
         """The job, locked until the commit, if it is still to be resolved."""
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
     def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str]) -> None:
@@ -129,9 +129,11 @@ class JobRepo:
         values = {"spec": spec, "warnings": warnings, "is_resolved": True}
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
-    def refuse(self, job_id: str, failure: dict[str, Any]) -> None:
+    def fail_invalid(self, job_id: str, failure: dict[str, Any]) -> None:
         """The job cannot be built, as turned out when its dataset was there."""
-        move(self._session, locked(self._session, job_id), JobState.FAILED, str(failure["code"]), failure=failure)
+        transition(
+            self._session, get_for_update(self._session, job_id), JobState.FAILED, str(failure["code"]), failure=failure
+        )
 
     def dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
         """Jobs that use that version of a dataset, newest first: it cannot go before them."""
@@ -148,9 +150,11 @@ class JobRepo:
         """Fail all queued jobs that wait for a version of a dataset that failed; their ids."""
         ids = self.waiting_for(dataset_version_id)
         for job_id in ids:
-            job = locked(self._session, job_id)
+            job = get_for_update(self._session, job_id)
             if job.state is JobState.QUEUED:
-                move(self._session, job, JobState.FAILED, str(failure.get("code", "dataset_failed")), failure=failure)
+                transition(
+                    self._session, job, JobState.FAILED, str(failure.get("code", "dataset_failed")), failure=failure
+                )
         return ids
 
     def set_priority(self, job_id: str, priority: int) -> JobRow:
@@ -160,9 +164,9 @@ class JobRepo:
             NotFound: no such job.
             Conflict: it is finished.
         """
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         if job.state in TERMINAL:
-            raise refusal(job, "has no place in the queue")
+            raise invalid_transition(job, "has no place in the queue")
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(priority=priority))
         self._session.refresh(job)
         return job
@@ -174,10 +178,10 @@ class JobRepo:
             NotFound: no such job.
             Conflict: it ended in another way.
         """
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         if job.state is not JobState.CANCELLED:
             values = {"stop_request": None, "stop_reason": "user_cancelled"}
-            move(self._session, job, JobState.CANCELLED, "killed", **values)
+            transition(self._session, job, JobState.CANCELLED, "killed", **values)
         return job
 
     def request_stop(self, job_id: str, wish: StopRequest) -> JobRow:
@@ -187,7 +191,7 @@ class JobRepo:
             NotFound: no such job.
             Conflict: the job is not in a state that allows it.
         """
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         match wish:
             case StopRequest.CANCEL:
                 self._stop(job, wish, JobState.CANCELLING, JobState.CANCELLED)
@@ -199,19 +203,19 @@ class JobRepo:
 
     def resume(self, job_id: str) -> JobRow:
         """Put a paused job back into the queue. The caller leaves a message in the outbox."""
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
-            raise refusal(job, "cannot be resumed")
-        move(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+            raise invalid_transition(job, "cannot be resumed")
+        transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
         """Let a succeeded job go on with a spec of more epochs. The caller leaves a message in the outbox."""
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
-            raise refusal(job, "cannot be extended")
+            raise invalid_transition(job, "cannot be extended")
         cleared = {"stop_request": None, "stop_reason": None, "finished_at": None, "lost_attempts": 0}
-        move(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
+        transition(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
         return job
 
     def delete(self, job_id: str) -> list[str]:
@@ -224,10 +228,10 @@ class JobRepo:
             Conflict: it is not finished.
             InUse: another job is about to begin with one of its checkpoints.
         """
-        job = locked(self._session, job_id)
+        job = get_for_update(self._session, job_id)
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
-        if beginners := CheckpointRepo(self._session).beginners(job_id):
+        if beginners := CheckpointRepo(self._session).find_dependents(job_id):
             raise InUse(
                 "Jobs are about to begin with its checkpoints: cancel them first, or wait until they have their own.",
                 dependents=sorted(beginners),
@@ -235,8 +239,8 @@ class JobRepo:
             )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
-        if keeps_answer(job) and not self._is_variant(answer_key(job)):
-            keys.append(answer_key(job))
+        if has_stored_result(job) and not self._is_variant(result_key(job)):
+            keys.append(result_key(job))
         self._session.delete(job)
         self._session.flush()
         return keys
@@ -254,23 +258,23 @@ class JobRepo:
         if job.state in (on_the_way, there):
             return
         if job.state in (JobState.QUEUED, JobState.PAUSED):
-            move(self._session, job, there, f"{wish} requested", stop_request=None, stop_reason=f"user_{there}")
+            transition(self._session, job, there, f"{wish} requested", stop_request=None, stop_reason=f"user_{there}")
         else:
-            move(self._session, job, on_the_way, f"{wish} requested", stop_request=wish)
+            transition(self._session, job, on_the_way, f"{wish} requested", stop_request=wish)
 
     def _finish(self, job: JobRow) -> None:
         if job.state is not JobState.RUNNING:
-            raise refusal(job, "cannot be finished early")
+            raise invalid_transition(job, "cannot be finished early")
         self._session.execute(update(JobRow).where(JobRow.id == job.id).values(stop_request=StopRequest.FINISH))
         self._session.refresh(job)
 
 
-def answer_key(job: JobRow) -> str:
+def result_key(job: JobRow) -> str:
     """Where the store has the files of the result, if there are any."""
     return f"jobs/{job.id}/t{job.token}/answer"
 
 
-def keeps_answer(job: JobRow) -> bool:
+def has_stored_result(job: JobRow) -> bool:
     """Whether the files of the result, if there are any, are of the attempt that succeeded."""
     return job.kind != "train" and job.state is JobState.SUCCEEDED
 

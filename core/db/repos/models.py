@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import held
+from core.db.repos.transitions import lock_held_job
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
 
@@ -33,7 +33,7 @@ class ModelRepo:
         Raises:
             LostLease: the attempt with that token does not hold the job.
         """
-        held(self._session, version.job_id, token)
+        lock_held_job(self._session, version.job_id, token)
         newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
         version.version = (self._session.scalars(newest).one() or 0) + 1
         version.job_token, version.created_at = token, now(self._session)
@@ -79,9 +79,9 @@ class ModelRepo:
 
     def resolve(self, ref: str) -> ModelVersionRow:
         """The version that `name`, `name@3` or `name@alias` stands for. Raises NotFound."""
-        return self.choose(ref).version
+        return self.resolve_with_variant(ref).version
 
-    def choose(self, ref: str) -> Choice:
+    def resolve_with_variant(self, ref: str) -> Choice:
         """The version that `name`, `name@3` or `name@alias` stands for, and the variant that an alias may name.
 
         A name alone is its alias `default` where that was set, else its newest version, which is also `@latest`.

@@ -10,7 +10,7 @@ from core.db.tables import JobRow
 CUDA = "cuda"
 
 
-class Offer(NamedTuple):
+class WorkerCapacity(NamedTuple):
     """What a worker has for jobs.
 
     Attributes:
@@ -24,7 +24,7 @@ class Offer(NamedTuple):
     num_cuda: int = 0
 
     @classmethod
-    def of(cls, device_names: Collection[str], slots: int) -> "Offer":
+    def of(cls, device_names: Collection[str], slots: int) -> "WorkerCapacity":
         """Of a worker with these devices: `cpu`, `cuda:0` and the like."""
         cuda = [name for name in device_names if name.startswith(f"{CUDA}:")]
         kinds = {name.partition(":")[0] for name in device_names}
@@ -45,7 +45,7 @@ def devices_of(spec: Mapping[str, Any]) -> int:
     return int((spec.get("resources") or {}).get("devices", 1))
 
 
-def fits(offer: Offer) -> ColumnElement[bool]:
+def is_schedulable_on(offer: WorkerCapacity) -> ColumnElement[bool]:
     """A worker with that offer can do the job."""
     on_cuda = or_(~on_gpu(), _count() <= offer.num_cuda)
     return _device().in_(sorted(offer.wishes)) & on_cuda & (_count() <= offer.slots)

@@ -10,10 +10,10 @@ from core.db.repos.events import EventRepo
 from core.db.tables import JobRow
 from core.errors import Conflict, LostLease, NotFound
 from core.events import EventType
-from core.jobs import ACTIVE, MOVES, TERMINAL, JobState, may_move
+from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, can_transition
 
 
-def locked(session: Session, job_id: str) -> JobRow:
+def get_for_update(session: Session, job_id: str) -> JobRow:
     """The job, locked until the commit (on SQLite the whole transaction holds the write lock).
 
     Raises:
@@ -26,7 +26,7 @@ def locked(session: Session, job_id: str) -> JobRow:
     return job
 
 
-def held(session: Session, job_id: str, token: int) -> JobRow:
+def lock_held_job(session: Session, job_id: str, token: int) -> JobRow:
     """The job, locked until the commit, if the attempt with that token still holds it.
 
     Raises:
@@ -39,7 +39,7 @@ def held(session: Session, job_id: str, token: int) -> JobRow:
     return job
 
 
-def move(session: Session, job: JobRow, to: JobState, reason: str, **values: object) -> None:
+def transition(session: Session, job: JobRow, to: JobState, reason: str, **values: object) -> None:
     """Change the state of a locked job, with other columns, and tell it.
 
     Raises:
@@ -47,8 +47,8 @@ def move(session: Session, job: JobRow, to: JobState, reason: str, **values: obj
         LostLease: the row changed although it was locked.
     """
     before = job.state
-    if not may_move(before, to):
-        raise refusal(job, f"cannot become {to}")
+    if not can_transition(before, to):
+        raise invalid_transition(job, f"cannot become {to}")
     values["state"] = to
     if to in TERMINAL:
         values["finished_at"] = now(session)
@@ -60,11 +60,11 @@ def move(session: Session, job: JobRow, to: JobState, reason: str, **values: obj
     ).one_or_none()
     if changed is None:
         raise LostLease(f"Job {job.id} was changed by another.")
-    tell_move(session, job.id, before, to, reason)
+    record_transition(session, job.id, before, to, reason)
     session.refresh(job)
 
 
-def tell_move(session: Session, job_id: str, before: JobState | None, to: JobState, reason: str) -> None:
+def record_transition(session: Session, job_id: str, before: JobState | None, to: JobState, reason: str) -> None:
     """These events are the job's transitions."""
     told: list[tuple[EventType, dict[str, Any]]] = [(EventType.STATE, {"from": before, "to": to, "reason": reason})]
     if to in TERMINAL:
@@ -72,6 +72,6 @@ def tell_move(session: Session, job_id: str, before: JobState | None, to: JobSta
     EventRepo(session).append(job_id, told)
 
 
-def refusal(job: JobRow, detail: str) -> Conflict:
+def invalid_transition(job: JobRow, detail: str) -> Conflict:
     """What a caller is told whose wish does not fit the job's state."""
-    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(MOVES[job.state]))
+    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))

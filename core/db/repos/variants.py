@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import held
+from core.db.repos.transitions import lock_held_job
 from core.db.tables import ModelAliasRow, ModelVariantRow, ModelVersionRow
 from core.errors import InUse, NotFound
 
@@ -19,7 +19,7 @@ class VariantRepo:
         Raises:
             LostLease: the attempt with that token does not hold the job.
         """
-        held(self._session, variant.job_id, token)
+        lock_held_job(self._session, variant.job_id, token)
         if self._session.get(ModelVersionRow, (variant.name, variant.version)) is not None:
             variant.created_at = now(self._session)
             self._session.merge(variant)

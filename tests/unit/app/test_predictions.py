@@ -81,7 +81,7 @@ def problem(answer: Response, status: int, slug: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_a_picture_is_answered_as_the_network_itself_would(predict: Callable[..., Response]) -> None:
+def test_an_image_is_answered_as_the_network_itself_would(predict: Callable[..., Response]) -> None:
     answer = predict(encoded(GREY))
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == {"name": "shapes", "version": 1, "variant": None}
@@ -113,7 +113,7 @@ def test_every_form_of_body_gives_the_same_answer(client: TestClient, predict: C
     assert predict(encoded(GREY, "JPEG"), {"Content-Type": "image/jpeg"}).status_code == 200
 
 
-def test_several_pictures_are_answered_in_their_order(client: TestClient) -> None:
+def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
     some = [np.full((8, 8), level, np.uint8) for level in (0, 60, 120, 180, 240)]
     files = [("images", (f"{n}.png", encoded(one), "image/png")) for n, one in enumerate(some)]
     answer = client.post("/v1/models/shapes/predict", files=files)
@@ -145,7 +145,7 @@ def test_a_bad_top_k_in_json_is_told_the_same(predict: Callable[..., Response], 
     assert told["errors"] == [{"pointer": "/top_k", "detail": "should be an integer from 1 to 10000"}]
 
 
-def test_one_bad_picture_among_several_costs_only_its_own_place(client: TestClient) -> None:
+def test_one_bad_image_among_several_costs_only_its_own_place(client: TestClient) -> None:
     good = encoded(GREY)
     bodies = [good, b"<html>", good, encoded(GREY, "GIF"), huge_png(13_000), good[:50]]
     answer = client.post("/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)])
@@ -183,7 +183,7 @@ def huge_png(side: int) -> bytes:
     ],
     ids=["huge", "cut jpeg", "html", "empty", "only a signature", "cut png", "gif", "bmp", "too many bytes"],
 )
-def test_a_single_bad_picture_is_refused(
+def test_a_single_bad_image_is_refused(
     predict: Callable[..., Response], client: TestClient, body: bytes, status: int, slug: str
 ) -> None:
     problem(predict(body), status, slug)
@@ -232,7 +232,7 @@ def test_what_is_no_json_cannot_be_read(predict: Callable[..., Response], body: 
     [{"image": "no base64!"}, {"image": "ünïcode"}, {"image": ""}, {"values": []}, {"values": [[1, 2], [3]]},
      {"values": [1] * 63}, {"values": [256] * 64}, {"values": ["1"] * 64}, {"values": [None] * 64}],
 )  # fmt: skip
-def test_an_instance_that_is_no_picture_is_refused_alone_and_told_among_others(
+def test_an_instance_that_is_no_image_is_refused_alone_and_told_among_others(
     predict: Callable[..., Response], instance: dict[str, Any]
 ) -> None:
     problem(predict(as_json(instance), JSON), 422, "invalid-picture")
@@ -266,7 +266,7 @@ def test_other_media_types_are_refused(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_form_has_pictures_in_images_and_nothing_else(client: TestClient) -> None:
+def test_a_form_has_images_in_images_and_nothing_else(client: TestClient) -> None:
     url, png = "/v1/models/shapes/predict", encoded(GREY)
     other = client.post(url, files=[("image", ("a.png", png))])
     assert "'images'" in problem(other, 422, "invalid-request")["detail"]
@@ -357,7 +357,7 @@ def test_a_damaged_bundle_is_a_problem_and_others_go_on(state: State, predict: C
     assert predict(encoded(GREY)).status_code == 200
 
 
-def test_more_pictures_than_may_ever_wait_are_too_many(state: State, predict: Callable[..., Response]) -> None:
+def test_more_images_than_may_ever_wait_are_too_many(state: State, predict: Callable[..., Response]) -> None:
     most = state["settings"].max_waiting_predictions
     answer = predict(as_json(*[{"values": [0]}] * (most + 1)), JSON)
     assert problem(answer, 413, "too-large")["facts"]["max_pictures"] <= most

@@ -155,7 +155,7 @@ def test_a_sample_of_another_kind_is_told_what_the_model_reads(
     assert said in answer.json()["detail"]
 
 
-def test_a_picture_for_a_table_is_refused(client: TestClient) -> None:
+def test_an_image_for_a_table_is_refused(client: TestClient) -> None:
     answer = client.post("/v1/models/penguins/predict", content=b"\x89PNG", headers={"Content-Type": "image/png"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-row")
 

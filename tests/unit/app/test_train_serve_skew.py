@@ -21,7 +21,7 @@ from tests.support import bundles
 from tests.support.images import encoded, pixels, zip_of
 from tests.support.trainer import start
 from tests.support.training import Memory, cpu, job
-from worker.builders.evaluation import examination
+from worker.builders.evaluation import build_evaluation
 from worker.protocol import Finished
 from worker.trainer import main
 
@@ -56,7 +56,7 @@ def packed(tmp_path: Path, files: dict[str, bytes]) -> Packed:
     return Packed.open(out)
 
 
-def test_a_picture_over_http_has_the_scores_of_the_packed_one(
+def test_an_image_over_http_has_the_scores_of_the_packed_one(
     state: State, client: TestClient, files: dict[str, bytes], packed: Packed
 ) -> None:
     meta, train = packed.meta, packed.split("train")
@@ -86,7 +86,7 @@ def trained(packed: Packed, tmp_path: Path) -> Finished:
     return finished
 
 
-def test_every_validation_picture_of_a_trained_job_has_the_scores_of_its_own_evaluation(
+def test_every_validation_image_of_a_trained_job_has_the_scores_of_its_own_evaluation(
     state: State, client: TestClient, files: dict[str, bytes], packed: Packed, trained: Finished
 ) -> None:
     folder = Path(trained.dir)
@@ -97,7 +97,7 @@ def test_every_validation_picture_of_a_trained_job_has_the_scores_of_its_own_eva
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)
-    evaluation = examination(spec, (), packed, state["storage"].fetch(ref.key, dict(ref.files)), cpu())
+    evaluation = build_evaluation(spec, (), packed, state["storage"].fetch(ref.key, dict(ref.files)), cpu())
     scores, targets = [], []
     for batch in evaluation.batches.epoch(0):
         scores.append(evaluation.pred(batch.images))

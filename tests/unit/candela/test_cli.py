@@ -130,7 +130,7 @@ def test_curves_are_drawn(server: Any, run: Run, job_answer: JobAnswer) -> None:
     assert printed.splitlines()[1].split() == ["train_loss", "1", "1", "3", "█▅!▁"]
 
 
-def test_predictions_are_bars_and_a_bad_picture_is_an_exit_status(server: Any, run: Run, tmp_path: Path) -> None:
+def test_predictions_are_bars_and_a_bad_image_is_an_exit_status(server: Any, run: Run, tmp_path: Path) -> None:
     top_k = [{"label": "7", "index": 7, "probability": 0.5}, {"label": "1", "index": 1, "probability": 0.1}]
     good = {"label": "7", "index": 7, "probability": 0.5, "top_k": top_k}
     bad = {"error": {"code": "invalid-picture", "detail": "It cannot be read."}}
@@ -170,7 +170,7 @@ def test_a_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("state", "expected"), [("ready", 0), ("failed", 1)])
-def test_pictures_are_added_and_waited_for(server: Any, run: Run, tmp_path: Path, state: str, expected: int) -> None:
+def test_images_are_added_and_waited_for(server: Any, run: Run, tmp_path: Path, state: str, expected: int) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(b"picture")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from candela.live_view import JobView
+from candela.live_view import LiveJobView
 from candela.types import Event
 
 
@@ -19,7 +19,7 @@ def metrics(epoch: int, **measured: float) -> Event:
 
 def test_an_epoch_is_one_line_with_its_own_validation() -> None:
     out = io.StringIO()
-    view = JobView(Console(file=out, force_terminal=False, width=200))
+    view = LiveJobView(Console(file=out, force_terminal=False, width=200))
     for told in (
         event("state", to="running", reason="claimed"),
         metrics(1, train_loss=0.9),

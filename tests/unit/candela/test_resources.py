@@ -133,7 +133,7 @@ def test_an_import_is_waited_for(server: Any, client: Client) -> None:
         client.datasets.wait("pets", 2)
 
 
-def test_one_picture_is_the_body_and_several_are_multipart(server: Any, client: Client, tmp_path: Path) -> None:
+def test_one_image_is_the_body_and_several_are_multipart(server: Any, client: Client, tmp_path: Path) -> None:
     server.json("POST /v1/models/digits@3/predict", {"model": {"name": "digits", "version": 3}, "predictions": []})
     file = tmp_path / "seven.png"
     file.write_bytes(b"one picture")

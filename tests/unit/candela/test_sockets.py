@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from candela.components import refuse_open_doors
+from candela.components import require_keys_on_public_host
 from candela.errors import CandelaError
 from candela.sockets import is_loopback, open_listener, url_of
 
@@ -45,6 +45,6 @@ def test_loopback_is_known(host: str, expected: bool) -> None:
 
 def test_an_open_door_needs_a_key() -> None:
     with pytest.raises(CandelaError, match="set CANDELA_API_KEYS"):
-        refuse_open_doors("0.0.0.0", {"CANDELA_API_KEYS": " , "})
-    refuse_open_doors("0.0.0.0", {"CANDELA_API_KEYS": "secret"})
-    refuse_open_doors("127.0.0.1", {})
+        require_keys_on_public_host("0.0.0.0", {"CANDELA_API_KEYS": " , "})
+    require_keys_on_public_host("0.0.0.0", {"CANDELA_API_KEYS": "secret"})
+    require_keys_on_public_host("127.0.0.1", {})

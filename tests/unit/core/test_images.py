@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core import images as pictures
-from core.errors import InvalidPicture, ServiceError, TooLarge, UnsupportedPicture
+from core.errors import InvalidImage, ServiceError, TooLarge, UnsupportedImage
 from tests.support.images import big_png, encoded, pixels, png_header
 
 COLOUR = (3, 12, 10)
@@ -17,7 +17,7 @@ GREY = (1, 12, 10)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_lossless_pictures_come_back_to_the_bit(kind: str) -> None:
+def test_lossless_images_come_back_to_the_bit(kind: str) -> None:
     array = pixels()
     read = pictures.read(encoded(array, kind, lossless=True), COLOUR)
     assert (read.dtype.name, read.flags.c_contiguous) == ("uint8", True)
@@ -145,41 +145,41 @@ def test_crop_keeps_proportions_and_cuts_the_middle() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.97])
-def test_a_cut_picture_is_refused(kind: str, share: float) -> None:
+def test_a_cut_image_is_refused(kind: str, share: float) -> None:
     body = encoded(pixels(height=64, width=64), kind)
-    with pytest.raises(InvalidPicture):
+    with pytest.raises(InvalidImage):
         pictures.read(body[: int(len(body) * share)], (3, 64, 64))
 
 
 def test_a_cut_jpeg_with_an_end_put_back_is_refused() -> None:
     body = encoded(pixels(height=64, width=64), "JPEG")
-    with pytest.raises(InvalidPicture):
+    with pytest.raises(InvalidImage):
         pictures.read(body[: len(body) // 2] + b"\xff\xd9", (3, 64, 64))
 
 
 @pytest.mark.parametrize("body", [b"", b"\0", b"<html></html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP"])
-def test_no_picture_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidPicture):
+def test_no_image_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidImage):
         pictures.read(body, COLOUR)
-    with pytest.raises(InvalidPicture):
+    with pytest.raises(InvalidImage):
         pictures.probe(body)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PDF", "ICO", "AVIF", "JPEG2000"])
 def test_other_formats_are_named_as_unsupported(kind: str) -> None:
-    with pytest.raises(UnsupportedPicture, match="JPEG, PNG or WEBP"):
+    with pytest.raises(UnsupportedImage, match="JPEG, PNG or WEBP"):
         pictures.read(encoded(pixels(), kind), COLOUR)
 
 
 @pytest.mark.parametrize("side", [13_000, 100_000])
-def test_a_huge_picture_is_refused_by_its_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_image_is_refused_by_its_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pictures._OPENERS, "png", lambda _: pytest.fail("a decoder was asked"))
     with pytest.raises(TooLarge) as refused:
         pictures.read(png_header(side, side), COLOUR)
     assert refused.value.facts["code"] == "image_too_large"
 
 
-def test_a_real_huge_picture_is_refused() -> None:
+def test_a_real_huge_image_is_refused() -> None:
     body = big_png(13_000)
     assert len(body) < 500_000
     with pytest.raises(TooLarge):
@@ -200,7 +200,7 @@ def test_a_text_chunk_that_is_a_bomb_is_refused() -> None:
     chunks.add_text("bomb", "0" * (70 * 2**20), zip=True)
     body = encoded(pixels(), pnginfo=chunks)
     assert len(body) < 2**20
-    with pytest.raises(InvalidPicture):
+    with pytest.raises(InvalidImage):
         pictures.read(body, COLOUR)
 
 

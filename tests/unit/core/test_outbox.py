@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.db.repos.outbox import OutboxRepo, Topic
 from core.db.session import SessionFactory, on_commit, transaction
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from core.queue import QueueUnavailable
 from tests.support.fakes import MemoryQueue
 from tests.support.processes import wait_for
@@ -19,13 +19,13 @@ def queue() -> MemoryQueue:
 
 
 @pytest.fixture
-def dispatcher(sessions: SessionFactory, queue: MemoryQueue) -> Iterator[Dispatcher]:
-    dispatcher = Dispatcher(sessions, queue, poll_s=3600.0)
+def dispatcher(sessions: SessionFactory, queue: MemoryQueue) -> Iterator[OutboxRelay]:
+    dispatcher = OutboxRelay(sessions, queue, poll_s=3600.0)
     yield dispatcher
     dispatcher.close()
 
 
-def leave(sessions: SessionFactory, topic: Topic, subject_id: str, dispatcher: Dispatcher | None = None) -> None:
+def leave(sessions: SessionFactory, topic: Topic, subject_id: str, dispatcher: OutboxRelay | None = None) -> None:
     with transaction(sessions) as session:
         OutboxRepo(session).add(topic, subject_id)
         if dispatcher is not None:
@@ -38,7 +38,7 @@ def left(sessions: SessionFactory) -> int:
 
 
 def test_messages_leave_in_order_and_their_rows_go(
-    sessions: SessionFactory, queue: MemoryQueue, dispatcher: Dispatcher
+    sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay
 ) -> None:
     for number in range(3):
         leave(sessions, "train", f"job-{number}")
@@ -48,7 +48,7 @@ def test_messages_leave_in_order_and_their_rows_go(
     assert left(sessions) == 0
 
 
-def test_what_did_not_leave_stays(sessions: SessionFactory, queue: MemoryQueue, dispatcher: Dispatcher) -> None:
+def test_what_did_not_leave_stays(sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay) -> None:
     leave(sessions, "train", "job-0")
     queue.is_away = True
     with pytest.raises(QueueUnavailable):
@@ -57,7 +57,7 @@ def test_what_did_not_leave_stays(sessions: SessionFactory, queue: MemoryQueue, 
 
 
 def test_a_kick_after_the_commit_wakes_the_thread(
-    sessions: SessionFactory, queue: MemoryQueue, dispatcher: Dispatcher
+    sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay
 ) -> None:
     dispatcher.start()
     leave(sessions, "train", "job-0", dispatcher)
@@ -66,7 +66,7 @@ def test_a_kick_after_the_commit_wakes_the_thread(
 
 
 def test_the_thread_tries_again_until_the_queue_is_back(
-    sessions: SessionFactory, queue: MemoryQueue, dispatcher: Dispatcher
+    sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay
 ) -> None:
     queue.is_away = True
     dispatcher.start()
@@ -77,7 +77,7 @@ def test_the_thread_tries_again_until_the_queue_is_back(
     wait_for(lambda: queue.sent == [("train", "job-0")], "the message")
 
 
-def test_a_rollback_sends_nothing(sessions: SessionFactory, queue: MemoryQueue, dispatcher: Dispatcher) -> None:
+def test_a_rollback_sends_nothing(sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay) -> None:
     kicks: list[str] = []
     with pytest.raises(OperationalError), transaction(sessions) as session:
         OutboxRepo(session).add("train", "job-0")

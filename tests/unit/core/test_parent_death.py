@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from core.parent_death import leashed
+from core.parent_death import die_with_parent
 from tests.support.processes import is_alive, wait_for
 
 
@@ -26,6 +26,6 @@ def test_a_leashed_process_ends_when_its_parent_is_killed() -> None:
 
 
 def test_a_leashed_process_whose_parent_is_gone_does_not_start() -> None:
-    command = leashed([sys.executable, "-c", "print('ran')"])
+    command = die_with_parent([sys.executable, "-c", "print('ran')"])
     command[command.index(str(os.getpid()))] = "1"  # as if the parent had died and init had taken over
     assert subprocess.run(command, capture_output=True, check=False).stdout == b""

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from core.process_tuning import be_nice
+from core.process_tuning import set_niceness
 
 SCRIPT = """
 import gc
@@ -37,7 +37,7 @@ def test_a_thread_gives_way_and_never_less_than_it_did() -> None:
 
     def work() -> None:
         for nice in (before + 3, before + 1):
-            be_nice(nice)
+            set_niceness(nice)
             seen.append(os.getpriority(os.PRIO_PROCESS, 0))
 
     thread = threading.Thread(target=work)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import Conflict, Corrupt, NotFound, NotReady, Unavailable
+from core.errors import Conflict, CorruptFile, NotFound, NotReady, Unavailable
 from core.storage.bucket import Bucket
 from core.storage.s3 import S3Storage
 from tests.support.s3 import BUCKET, S3Server
@@ -97,7 +97,7 @@ def test_a_bucket_that_stays_away_is_told_and_nothing_is_real(store: S3Storage, 
     proxy.plan = lambda method, path: "none"
     with pytest.raises(NotFound):
         store.path("k/a")
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         store.fetch("k", {"a": sha256(b"A")})
     store.publish(source, "k")
     assert (store.fetch("k", {"a": sha256(b"A")}) / "a").read_bytes() == b"A"

@@ -13,7 +13,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from core.errors import ConfigurationError, Conflict, Corrupt, NotFound, NotReady, StorageFull, Unavailable
+from core.errors import ConfigurationError, Conflict, CorruptFile, NotFound, NotReady, StorageFull, Unavailable
 from core.storage import LocalStorage, Storage, open_storage
 from core.storage.files import sha256_of
 from tests.support.moto import MotoServer
@@ -115,7 +115,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 def test_damage_is_told(store: Storage, url: str, damage: str) -> None:
     store.publish(folder(store, a="content", b="B"), "k")
     written(url, "k/a", DAMAGES[damage])
-    with pytest.raises(Corrupt) as told:
+    with pytest.raises(CorruptFile) as told:
         store.fetch("k", {"b": sha256("B"), "a": sha256("content")})
     assert (told.value.facts["key"], told.value.facts["file"]) == ("k", "a")
     assert (store.fetch("k", {"b": sha256("B")}) / "b").read_text() == "B"
@@ -125,7 +125,7 @@ def test_files_that_were_swapped_are_told(store: Storage, url: str) -> None:
     store.publish(folder(store, a="A", b="B"), "k")
     written(url, "k/a", lambda _: b"B")
     written(url, "k/b", lambda _: b"A")
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         store.fetch("k", {"a": sha256("A"), "b": sha256("B")})
 
 

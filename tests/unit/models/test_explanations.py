@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from models import registry
-from models.explanations import NothingToSee, attend, embed
+from models.explanations import UnsupportedArchitecture, embed, grad_cam
 
 
 class Pooled(nn.Module):
@@ -39,7 +39,7 @@ def class_activation_map(network: Pooled, images: Tensor, chosen: int) -> Tensor
 @pytest.mark.parametrize("chosen", [0, 3])
 def test_over_a_mean_of_places_it_is_the_class_activation_map(network: Pooled, chosen: int) -> None:
     images = torch.randn(3, 3, 8, 10)
-    found = attend(network, images, torch.full((3,), chosen))
+    found = grad_cam(network, images, torch.full((3,), chosen))
     torch.testing.assert_close(found.heat, class_activation_map(network, images, chosen))
     torch.testing.assert_close(found.scores, network(images))
 
@@ -48,13 +48,13 @@ def test_without_a_class_it_is_that_of_the_most_probable_one(network: Pooled) ->
     images = torch.randn(3, 3, 8, 8)
     likely = network(images).argmax(1)
     mixed = torch.tensor([-1, int(likely[1]), -1])
-    torch.testing.assert_close(attend(network, images, mixed).heat, attend(network, images, likely).heat)
+    torch.testing.assert_close(grad_cam(network, images, mixed).heat, grad_cam(network, images, likely).heat)
 
 
-def test_pictures_do_not_feel_each_other(network: Pooled) -> None:
+def test_images_do_not_feel_each_other(network: Pooled) -> None:
     images, classes = torch.randn(3, 3, 8, 8), torch.tensor([0, 1, 2])
-    alone = attend(network, images[1:2], classes[1:2]).heat
-    torch.testing.assert_close(attend(network, images, classes).heat[1:2], alone)
+    alone = grad_cam(network, images[1:2], classes[1:2]).heat
+    torch.testing.assert_close(grad_cam(network, images, classes).heat[1:2], alone)
 
 
 def test_it_looks_where_the_object_is() -> None:
@@ -70,7 +70,7 @@ def test_it_looks_where_the_object_is() -> None:
         network.head.weight[2, 0] = 1.0
     images = torch.zeros(1, 3, 16, 16)
     images[0, :, 2:4, 10:12] = 1.0
-    heat = attend(network, images, torch.tensor([2])).heat[0]
+    heat = grad_cam(network, images, torch.tensor([2])).heat[0]
     row, column = divmod(int(heat.argmax()), 16)
     assert (row in (2, 3), column in (10, 11)) == (True, True)
     assert float(heat[8:].max()) == 0.0
@@ -79,7 +79,7 @@ def test_it_looks_where_the_object_is() -> None:
 def test_where_nothing_speaks_for_a_class_nothing_is_hot(network: Pooled) -> None:
     with torch.no_grad():
         network.head.weight.fill_(-1.0)
-    heat = attend(network, torch.randn(2, 3, 8, 8), torch.tensor([0, -1])).heat
+    heat = grad_cam(network, torch.randn(2, 3, 8, 8), torch.tensor([0, -1])).heat
     assert torch.equal(heat, torch.zeros(2, 8, 8))
 
 
@@ -108,7 +108,7 @@ def test_networks_of_the_catalogue_have_embeddings(name: str, options: dict[str,
 @pytest.mark.parametrize("name", ["convnet", "resnet18", "densenet121"])
 def test_networks_of_the_catalogue_have_attention(name: str) -> None:
     network = registry.build(name, {}, (3, 64, 64), 5).eval()
-    found = attend(network, torch.randn(2, 3, 64, 64), torch.tensor([-1, 4]))
+    found = grad_cam(network, torch.randn(2, 3, 64, 64), torch.tensor([-1, 4]))
     assert found.heat.shape == (2, 64, 64)
     assert 0 <= float(found.heat.min()) <= float(found.heat.max()) <= 1
     assert torch.isfinite(found.heat).all()
@@ -116,7 +116,7 @@ def test_networks_of_the_catalogue_have_attention(name: str) -> None:
 
 def test_a_network_without_places_is_refused() -> None:
     network = registry.build("mlp", {}, (3, 8, 8), 5).eval()
-    with pytest.raises(NothingToSee, match="feature maps"):
-        attend(network, torch.randn(1, 3, 8, 8), torch.tensor([0]))
-    with pytest.raises(NothingToSee):
+    with pytest.raises(UnsupportedArchitecture, match="feature maps"):
+        grad_cam(network, torch.randn(1, 3, 8, 8), torch.tensor([0]))
+    with pytest.raises(UnsupportedArchitecture):
         embed(nn.Flatten(), torch.randn(1, 3, 8, 8))

@@ -96,7 +96,7 @@ MISFITS: list[tuple[list[Layer], str, str]] = [
 
 @pytest.mark.parametrize(("layers", "path", "message"), MISFITS)
 def test_a_misfit_is_told_with_its_place_and_both_shapes(layers: list[Layer], path: str, message: str) -> None:
-    with pytest.raises(registry.CannotBuild, match=re.escape(message)) as caught:
+    with pytest.raises(registry.ArchitectureBuildError, match=re.escape(message)) as caught:
         check(*layers)
     assert caught.value.path == path
 
@@ -111,7 +111,7 @@ def test_a_misfit_is_told_with_its_place_and_both_shapes(layers: list[Layer], pa
     ],
 )
 def test_a_hostile_list_is_refused_before_it_takes_memory(layers: list[Layer]) -> None:
-    with pytest.raises(registry.CannotBuild):
+    with pytest.raises(registry.ArchitectureBuildError):
         registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
 
 
@@ -122,7 +122,7 @@ def test_a_bad_last_layer_costs_no_memory_either() -> None:
         {"type": "linear", "out": 1_500},
         {"type": "linear", "out": 3},
     ]
-    with pytest.raises(registry.CannotBuild):
+    with pytest.raises(registry.ArchitectureBuildError):
         registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
 
 
@@ -131,7 +131,7 @@ def test_nesting_has_a_bound(depth: int) -> None:
     layer: Layer = {"type": "relu"}
     for _ in range(depth):
         layer = {"type": "residual", "layers": [layer]}
-    with pytest.raises((registry.CannotBuild, ValidationError)):
+    with pytest.raises((registry.ArchitectureBuildError, ValidationError)):
         check(layer, FLATTEN, OUT)
 
 

@@ -6,21 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from models.logits import NotProbabilities, give_scores
+from models.logits import NotProbabilities, to_logits
 
 SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9])
 TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
 
 
 def test_the_loss_on_probabilities_is_the_workshops() -> None:
-    network = give_scores(nn.Sequential(nn.Sigmoid()))
+    network = to_logits(nn.Sequential(nn.Sigmoid()))
     assert nn.BCEWithLogitsLoss()(network(SCORES), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
     assert nn.BCELoss()(SCORES.sigmoid(), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
 
 
 def test_gradients_are_those_of_torchs_own_loss() -> None:
     mine, theirs = SCORES.clone().requires_grad_(), SCORES.clone().requires_grad_()
-    nn.BCEWithLogitsLoss()(give_scores(nn.Sigmoid())(mine), TRUTH).backward()
+    nn.BCEWithLogitsLoss()(to_logits(nn.Sigmoid())(mine), TRUTH).backward()
     nn.BCELoss()(theirs.sigmoid(), TRUTH).backward()
     assert mine.grad is not None
     assert theirs.grad is not None
@@ -28,14 +28,14 @@ def test_gradients_are_those_of_torchs_own_loss() -> None:
 
 
 def test_what_is_no_probability_is_refused_while_training_with_the_values() -> None:
-    network = give_scores(nn.Identity())
+    network = to_logits(nn.Identity())
     with pytest.raises(NotProbabilities, match=r"from -1.2 to 7.7: let it end in 'sigmoid', or use 'bce_with_logits'"):
         network(SCORES)
 
 
 def test_certainty_is_a_finite_score_and_names_stay() -> None:
     plain = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid())
-    network = copy.deepcopy(give_scores(copy.deepcopy(plain))).eval()
+    network = copy.deepcopy(to_logits(copy.deepcopy(plain))).eval()
     assert network.state_dict().keys() == plain.state_dict().keys()
     with torch.no_grad():
         found = network(torch.tensor([[1e6], [-1e6]]))
@@ -44,7 +44,7 @@ def test_certainty_is_a_finite_score_and_names_stay() -> None:
 
 
 def test_an_exported_network_gives_scores_too() -> None:
-    network = give_scores(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid())).eval()
+    network = to_logits(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid())).eval()
     rows = torch.randn(3, 4)
     program = torch.export.export(network, (rows,))
     assert torch.allclose(program.module()(rows), network(rows))

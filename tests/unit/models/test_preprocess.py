@@ -22,7 +22,7 @@ def test_a_constant_channel_is_only_centred() -> None:
 
 
 @pytest.mark.parametrize("images", [torch.zeros(1, 2, 2, 3), torch.zeros(1, 3, 2, 2, dtype=torch.uint8)])
-def test_what_is_no_batch_of_pictures_is_refused(images: torch.Tensor) -> None:
+def test_what_is_no_batch_of_images_is_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(B, H, W, 3\)"):
         Preprocess([0.5] * 3, [0.5] * 3)(images)
 

@@ -72,17 +72,17 @@ def test_published_sizes_are_met(name: str, num_parameters: int) -> None:
     ("name", "smallest"),
     [("alexnet", 63), ("vgg11", 32), ("densenet121", 29), ("inception_v3", 75), ("convnext_tiny", 32), ("swin_t", 4)],
 )
-def test_a_picture_that_is_too_small_is_refused_with_the_size_wanted(name: str, smallest: int) -> None:
+def test_an_image_that_is_too_small_is_refused_with_the_size_wanted(name: str, smallest: int) -> None:
     assert registry.check(name, {}, (3, smallest, smallest), 10).output_shape == (10,)
     with pytest.raises(
-        registry.CannotBuild, match=rf"\(3, {smallest}, {smallest}\) or larger.*\(3, {smallest - 1}, 200\)"
+        registry.ArchitectureBuildError, match=rf"\(3, {smallest}, {smallest}\) or larger.*\(3, {smallest - 1}, 200\)"
     ):
         registry.check(name, {}, (3, smallest - 1, 200), 10)
 
 
 @pytest.mark.parametrize(("name", "shape", "wanted"), [("vit_b_16", (3, 28, 28), 32), ("maxvit_t", (3, 64, 96), 224)])
 def test_a_transformer_on_patches_names_the_size_it_wants(name: str, shape: registry.Shape, wanted: int) -> None:
-    with pytest.raises(registry.CannotBuild, match=rf"\(3, {wanted}, {wanted}\)"):
+    with pytest.raises(registry.ArchitectureBuildError, match=rf"\(3, {wanted}, {wanted}\)"):
         registry.check(name, {}, shape, 10)
     assert registry.check(name, {}, (3, wanted, wanted), 10).output_shape == (10,)
 

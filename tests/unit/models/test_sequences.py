@@ -84,7 +84,7 @@ MISFITS: list[tuple[list[Layer], registry.Shape, str, str]] = [
 def test_what_does_not_fit_names_the_layer_and_both_shapes(
     layers: list[Layer], shape: registry.Shape, path: str, said: str
 ) -> None:
-    with pytest.raises(registry.CannotBuild, match=re.escape(said)) as refused:
+    with pytest.raises(registry.ArchitectureBuildError, match=re.escape(said)) as refused:
         check(*layers, shape=shape)
     assert refused.value.path == path
 
@@ -124,8 +124,8 @@ def test_an_embedding_of_a_tables_categories_has_room_for_all() -> None:
         return [{"type": "embedding", "num": num, "dim": 2}, FLATTEN, OUT]
 
     assert check(*embedding(5), shape=(2,), cardinalities=(3, 4)).output_shape == (3,)
-    with pytest.raises(registry.CannotBuild, match="5 numbers are needed, not 4") as small:
+    with pytest.raises(registry.ArchitectureBuildError, match="5 numbers are needed, not 4") as small:
         check(*embedding(4), shape=(2,), cardinalities=(3, 4))
     assert small.value.path == "layers/0/num"
-    with pytest.raises(registry.CannotBuild, match="column 2 of the table holds numbers"):
+    with pytest.raises(registry.ArchitectureBuildError, match="column 2 of the table holds numbers"):
         check(*embedding(5), shape=(2,), cardinalities=(3, 0))

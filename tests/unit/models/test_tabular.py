@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import bundle, registry
-from models.preprocess import Rescaled, Standardize
+from models.preprocess import RescaledOutput, Standardize
 
 ROWS = torch.tensor([[10.0, 1.0, 0.0], [14.0, 3.0, 2.0], [math.nan, 0.0, 1.0]])
 CARDINALITIES = (0, 3, 2)
@@ -22,8 +22,8 @@ def test_numbers_are_standardized_and_missing_ones_are_the_mean() -> None:
 def test_categories_are_spread_for_networks_that_know_none() -> None:
     seen = Standardize([12.0, 0.0, 0.0], [2.0, 1.0, 1.0], CARDINALITIES, spreads=True)(ROWS)
     assert seen.tolist() == [[-1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 1, 0]]
-    assert registry.seen_shape("mlp", {}, (3,), CARDINALITIES) == (6,)
-    assert registry.seen_shape("tabular", {}, (3,), CARDINALITIES) == (3,)
+    assert registry.input_shape_for("mlp", {}, (3,), CARDINALITIES) == (6,)
+    assert registry.input_shape_for("tabular", {}, (3,), CARDINALITIES) == (3,)
 
 
 @pytest.mark.parametrize("rows", [ROWS.double(), ROWS[:, :2], ROWS.to(torch.uint8)])
@@ -55,11 +55,11 @@ def test_every_part_of_it_learns(options: dict[str, Any]) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_a_network_for_tables_refuses_pictures_and_the_reverse() -> None:
-    with pytest.raises(registry.CannotBuild, match="'mlp' or 'layers' or 'tabular'") as refused:
+def test_a_network_for_tables_refuses_images_and_the_reverse() -> None:
+    with pytest.raises(registry.ArchitectureBuildError, match="'mlp' or 'layers' or 'tabular'") as refused:
         registry.check("convnet", {}, (3,), 2, CARDINALITIES)
     assert refused.value.path == "name"
-    with pytest.raises(registry.CannotBuild, match="rows of a table, but the dataset has pictures"):
+    with pytest.raises(registry.ArchitectureBuildError, match="rows of a table, but the dataset has pictures"):
         registry.check("tabular", {}, (3, 8, 8), 2)
 
 
@@ -92,7 +92,7 @@ def test_a_bundle_keeps_what_a_row_means(name: str, options: dict[str, Any], tmp
     bundle.save(tmp_path, network, description)
     loaded, read = bundle.load(tmp_path)
     assert read == description
-    assert isinstance(loaded, Rescaled)
+    assert isinstance(loaded, RescaledOutput)
     with torch.no_grad():
         expected = network(description.preprocess()(ROWS)) * 800 + 4000
         assert torch.equal(loaded(read.preprocess()(ROWS)), expected)

@@ -5,7 +5,7 @@ import torch
 
 import models  # noqa: F401 - registers the architectures
 from models import registry
-from models.registry import CannotBuild
+from models.registry import ArchitectureBuildError
 
 SHAPE = (3, 64, 64)
 
@@ -18,5 +18,5 @@ def test_a_resnet_with_the_workshops_head_has_its_number_of_parameters() -> None
 
 
 def test_a_network_without_a_linear_layer_has_no_head() -> None:
-    with pytest.raises(CannotBuild, match="convolution"):
+    with pytest.raises(ArchitectureBuildError, match="convolution"):
         registry.check("squeezenet1_1", {"head": [8]}, SHAPE, 10)

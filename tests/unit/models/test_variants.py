@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import bundle, registry, variants
-from models.variants.exportable import Whole
+from models.variants.exportable import ExportableModel
 from models.variants.runners import Runner
 from tests.support.bundles import description
 
@@ -114,16 +114,16 @@ def test_int8_weights_are_bytes_and_the_preprocessing_is_not(made: Path) -> None
     assert {"Cast", "Mul", "Add"} <= {node.op_type for node in graph.node[:first]}
 
 
-def test_the_graph_prepares_pictures_as_training_does(network: torch.nn.Module, words: bundle.Description) -> None:
+def test_the_graph_prepares_images_as_training_does(network: torch.nn.Module, words: bundle.Description) -> None:
     from models.preprocess import Preprocess
 
     pixels = torch.randint(0, 256, (2, 12, 10, 3), dtype=torch.uint8)
     preprocess = Preprocess(words.mean, words.std)
-    whole = Whole(torch.nn.Identity(), preprocess)
+    whole = ExportableModel(torch.nn.Identity(), preprocess)
     torch.testing.assert_close(whole(pixels), preprocess(pixels), rtol=0, atol=1e-6)
 
 
-def test_int8_needs_pictures(tmp_path: Path, network: torch.nn.Module, words: bundle.Description) -> None:
+def test_int8_needs_images(tmp_path: Path, network: torch.nn.Module, words: bundle.Description) -> None:
     with pytest.raises(ValueError, match="calibrate"):
         variants.write(tmp_path, network, words, "int8")
 

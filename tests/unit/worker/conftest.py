@@ -14,7 +14,7 @@ from core.db.tables import DatasetVersionRow, JobRow
 from core.spec import JobSpec
 from core.storage import LocalStorage
 from tests.support.builders import dataset_version, job, job_spec
-from worker.control.lease import Cadence
+from worker.control.lease import SupervisionTimeouts
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 
@@ -52,7 +52,7 @@ def supervise(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterato
         standby = Standby([sys.executable, str(FAKE), plan])
         standby.start()
         standbys.append(standby)
-        cadence = Cadence(lease_s=LEASE_S, heartbeat_s=0.05, grace_s=grace_s, stall_s=stall_s, flush_s=0.01)
+        cadence = SupervisionTimeouts(lease_s=LEASE_S, heartbeat_s=0.05, grace_s=grace_s, stall_s=stall_s, flush_s=0.01)
         return Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence, max_attempts=3, clock=clock)
 
     yield make

@@ -3,14 +3,14 @@
 from worker.engine.callbacks.confusion_matrix import ConfusionMatrix
 from worker.engine.callbacks.csv_logger import CsvLogger
 from worker.engine.callbacks.early_stopping import EarlyStopping
-from worker.engine.callbacks.freeze import Freeze, NothingToTrain
+from worker.engine.callbacks.freeze import Freeze, NoTrainableParameters
 from worker.engine.callbacks.keep_best import KeepBest
 from worker.engine.callbacks.lr_scheduler import BatchSchedule, EpochSchedule, PlateauSchedule, Schedule
 from worker.engine.callbacks.model_checkpoint import ModelCheckpoint
 from worker.engine.callbacks.non_finite_guard import Diverged, NonFiniteGuard
 from worker.engine.callbacks.tensorboard import TensorBoard
 from worker.engine.callbacks.time_limit import TimeLimit
-from worker.engine.callbacks.validation_samples import Watched
+from worker.engine.callbacks.validation_samples import ValidationSamples
 from worker.engine.callbacks.worst_samples import WorstSamples
 
 __all__ = [
@@ -23,12 +23,12 @@ __all__ = [
     "Freeze",
     "KeepBest",
     "ModelCheckpoint",
+    "NoTrainableParameters",
     "NonFiniteGuard",
-    "NothingToTrain",
     "PlateauSchedule",
     "Schedule",
     "TensorBoard",
     "TimeLimit",
-    "Watched",
+    "ValidationSamples",
     "WorstSamples",
 ]

@@ -8,7 +8,7 @@ from worker.engine.metrics.factory import direction
 Mode = Literal["auto", "min", "max", "zero"]
 
 
-class Record:
+class BestMetric:
     """Keeps the best value of `monitor`; better means by more than `min_delta`. A non-finite value is never better.
 
     In the mode "zero" what counts is how far from zero a value is.

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from worker.engine import plots
 from worker.engine.callback import Callback, Leave
-from worker.engine.callbacks.validation_samples import Watched
-from worker.engine.evaluation import Confusion, judge, probabilities
+from worker.engine.callbacks.validation_samples import ValidationSamples
+from worker.engine.evaluation import ConfusionMatrixCounts, decide, probabilities
 from worker.engine.state import RunState
 
-TABLE, PICTURE = "confusion_matrix.csv", "confusion_matrix.png"
+TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
 
 
 class ConfusionMatrix(Callback):
@@ -20,14 +20,18 @@ class ConfusionMatrix(Callback):
 
     is_optional: ClassVar[bool] = True
 
-    def __init__(self, watched: Watched, leave: Leave) -> None:
+    def __init__(self, watched: ValidationSamples, leave: Leave) -> None:
         self._watched, self._leave = watched, leave
         self._counting = self._fresh()
         self.counts: Tensor | None = None
 
-    def _fresh(self) -> Confusion:
+    def _fresh(self) -> ConfusionMatrixCounts:
         num_labels = len(self._watched.labels)
-        return Confusion(2, num_labels) if self._watched.task == "multilabel" else Confusion(num_labels)
+        return (
+            ConfusionMatrixCounts(2, num_labels)
+            if self._watched.task == "multilabel"
+            else ConfusionMatrixCounts(num_labels)
+        )
 
     def on_valid_begin(self, state: RunState) -> None:
         self._counting = self._fresh()
@@ -36,7 +40,7 @@ class ConfusionMatrix(Callback):
         assert state.pred is not None  # noqa: S101 - just made
         assert state.target is not None  # noqa: S101
         task = self._watched.task
-        judged = judge(probabilities(state.pred, task), state.target, task)
+        judged = decide(probabilities(state.pred, task), state.target, task)
         self._counting.update(judged.truth.cpu(), judged.predicted.cpu())
 
     def on_valid_end(self, state: RunState) -> None:
@@ -47,7 +51,7 @@ class ConfusionMatrix(Callback):
             return
         self._leave(TABLE, "text/csv", self._table(self.counts).encode())
         if len(self.counts) == 1:
-            self._leave(PICTURE, plots.PNG, plots.confusion(self.counts[0].numpy(), self._watched.labels))
+            self._leave(IMAGE, plots.PNG, plots.confusion(self.counts[0].numpy(), self._watched.labels))
 
     def _table(self, counts: Tensor) -> str:
         text, labels = io.StringIO(), self._watched.labels

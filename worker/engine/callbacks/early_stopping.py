@@ -3,7 +3,7 @@
 from typing import Any
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks.best_metric import Mode, Record
+from worker.engine.callbacks.best_metric import BestMetric, Mode
 from worker.engine.state import RunState
 
 
@@ -24,7 +24,7 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         min_epochs: int = 0,
     ) -> None:
-        self._record = Record(monitor, mode, min_delta, baseline)
+        self._record = BestMetric(monitor, mode, min_delta, baseline)
         self._patience = patience
         self._min_epochs = min_epochs
         self._waited = 0

@@ -10,7 +10,7 @@ from worker.engine.optimizers import matching
 from worker.engine.state import RunState
 
 
-class NothingToTrain(TrainingError, ValueError):
+class NoTrainableParameters(TrainingError, ValueError):
     """Every parameter is frozen at once."""
 
 
@@ -56,7 +56,7 @@ class Freeze(Callback):
             parameter.requires_grad_(not is_frozen)
             parameter.grad = None
         if not any(parameter.requires_grad for parameter in self._everything):
-            raise NothingToTrain("every parameter is frozen: there is nothing to train")
+            raise NoTrainableParameters("every parameter is frozen: there is nothing to train")
 
 
 def _norms(network: nn.Module, match: str) -> list[nn.Module]:

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks.best_metric import Mode, Record
+from worker.engine.callbacks.best_metric import BestMetric, Mode
 from worker.engine.state import RunState
 
 
@@ -23,7 +23,7 @@ class KeepBest(Callback):
         self, network: nn.Module, monitor: str = "valid_loss", mode: Mode = "auto", *, min_delta: float = 0.0
     ) -> None:
         self._network = network
-        self._record = Record(monitor, mode, min_delta)
+        self._record = BestMetric(monitor, mode, min_delta)
         self.weights: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks.best_metric import Mode, Record
+from worker.engine.callbacks.best_metric import BestMetric, Mode
 from worker.engine.state import RunState
 
 
@@ -24,7 +24,7 @@ class ModelCheckpoint(Callback):
         every_epochs: int = 1,
         keep: int | None = None,
     ) -> None:
-        self._record = Record(monitor, mode, min_delta)
+        self._record = BestMetric(monitor, mode, min_delta)
         self._save_best_only = save_best_only
         self._every_epochs = every_epochs
         self._keep = keep
@@ -48,5 +48,5 @@ class ModelCheckpoint(Callback):
         self._record.load_state_dict(saved["record"])
         self._kept = list(saved["kept"])
 
-    def take_over(self, saved: dict[str, Any]) -> None:
+    def load_from_other_run(self, saved: dict[str, Any]) -> None:
         self._record.load_state_dict(saved["record"])  # the epochs that are kept are those of the other run

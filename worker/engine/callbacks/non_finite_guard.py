@@ -37,10 +37,10 @@ class NonFiniteGuard(Callback):
             self._losses.append(state.loss)
             self._rates.append(state.lr)
         if len(self._losses) >= self._every_steps or state.batch == state.steps_per_epoch:
-            self.look(state)
+            self.check_losses(state)
 
     def on_train_end(self, state: RunState) -> None:
-        self.look(state)
+        self.check_losses(state)
 
     def check(self, state: RunState) -> None:
         """Raise unless all that a snapshot would hold is finite.
@@ -48,7 +48,7 @@ class NonFiniteGuard(Callback):
         Raises:
             Diverged: it is not.
         """
-        self.look(state)
+        self.check_losses(state)
         self.examiner(state)(self._network.state_dict())
 
     def examiner(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
@@ -61,7 +61,7 @@ class NonFiniteGuard(Callback):
 
         return examine
 
-    def look(self, state: RunState) -> None:
+    def check_losses(self, state: RunState) -> None:
         """Raise Diverged unless all losses so far are finite."""
         if not self._losses:
             return

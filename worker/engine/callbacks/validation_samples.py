@@ -11,7 +11,7 @@ from worker.engine.metrics.factory import Task
 
 
 @dataclass(frozen=True)
-class Watched:
+class ValidationSamples:
     """The samples of the validation, in the order of its batches.
 
     Attributes:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from worker.engine import plots
 from worker.engine.callback import Callback, Leave
-from worker.engine.callbacks.validation_samples import Watched
+from worker.engine.callbacks.validation_samples import ValidationSamples
 from worker.engine.evaluation import THRESHOLD, probabilities
-from worker.engine.losses import Each
+from worker.engine.losses import PerSampleLoss
 from worker.engine.state import RunState
 
-TABLE, PICTURE = "worst_samples.csv", "worst_samples.png"
+TABLE, IMAGE = "worst_samples.csv", "worst_samples.png"
 COLUMNS = ("rank", "split", "index", "name", "loss", "true", "predicted", "probability")
 Kept = dict[str, Tensor]
 
@@ -25,8 +25,8 @@ class WorstSamples(Callback):
 
     is_optional: ClassVar[bool] = True
 
-    def __init__(self, watched: Watched, loss: nn.Module, leave: Leave, *, count: int = 25) -> None:
-        self._watched, self._each, self._leave, self._count = watched, Each(loss), leave, count
+    def __init__(self, watched: ValidationSamples, loss: nn.Module, leave: Leave, *, count: int = 25) -> None:
+        self._watched, self._each, self._leave, self._count = watched, PerSampleLoss(loss), leave, count
         self._found: Kept = {}
         self._num_seen = 0
         self.worst: Kept = {}
@@ -67,7 +67,7 @@ class WorstSamples(Callback):
                 f"{plots.short(row['true'])} → {plots.short(row['predicted'])}\nloss {row['loss']:.3g}" for row in rows
             ]
             sheet = plots.contact_sheet([np.asarray(images[row["index"]]) for row in rows], captions)
-            self._leave(PICTURE, plots.PNG, sheet)
+            self._leave(IMAGE, plots.PNG, sheet)
 
     def _row(self, rank: int) -> dict[str, Any]:
         place = int(self.worst["place"][rank])

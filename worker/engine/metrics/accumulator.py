@@ -16,7 +16,7 @@ def _alone() -> bool:
     return False
 
 
-class Taken(NamedTuple):
+class PendingBatch(NamedTuple):
     """A batch that is not folded into the sums yet."""
 
     pred: Tensor
@@ -25,7 +25,7 @@ class Taken(NamedTuple):
     mass: Tensor | None
 
 
-class Tally:
+class MetricAccumulator:
     """Collects what steps hand over and folds it into sums, a group of batches at a time.
 
     Groups end at fixed places (every so many batches of the phase), so that sums do not depend on when somebody
@@ -40,7 +40,7 @@ class Tally:
         self._adapt = adapt
         self._loss_sum = self._mass = 0.0
         self._num_samples = 0
-        self._pending: list[Taken] = []
+        self._pending: list[PendingBatch] = []
         self._num_pending_values = 0
 
     @property
@@ -64,7 +64,7 @@ class Tally:
 
         `mass`: by how much that mean counts; its number of samples unless given.
         """
-        self._pending.append(Taken(pred, target, loss, mass))
+        self._pending.append(PendingBatch(pred, target, loss, mass))
         self._num_pending_values += pred.numel()
         if len(self._pending) >= MAX_PENDING_BATCHES or self._num_pending_values >= MAX_PENDING_VALUES:
             self._fold()
@@ -137,7 +137,7 @@ class Tally:
             preds, targets, losses = saved["pending"]
             masses = saved["pending_masses"][0].unbind() if saved["pending_masses"] else [None] * len(saved["sizes"])
             split = preds.split(saved["sizes"]), targets.split(saved["sizes"]), losses.unbind(), masses
-            self._pending = [Taken(*one) for one in zip(*split, strict=True)]
+            self._pending = [PendingBatch(*one) for one in zip(*split, strict=True)]
         self._num_pending_values = sum(one.pred.numel() for one in self._pending)
         for name, metric in self._metrics.items():
             restore(metric, saved["metrics"][name])

@@ -11,7 +11,7 @@ from worker.engine.transforms.random_grayscale import RandomGrayscale
 from worker.engine.transforms.random_perspective import RandomPerspective
 from worker.engine.transforms.random_resized_crop import RandomResizedCrop
 from worker.engine.transforms.rng import (
-    OnDevice,
+    DeviceTransform,
     Stream,
     Transform,
     apply,
@@ -25,8 +25,8 @@ from worker.engine.transforms.rng import (
 __all__ = [
     "Affine",
     "ColorJitter",
+    "DeviceTransform",
     "HorizontalFlip",
-    "OnDevice",
     "RandAugment",
     "RandomApply",
     "RandomChoice",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import GREY, beside, grey, of_each, to_bytes
+from worker.engine.transforms.functional import GREY, grey, of_each, to_bytes, to_device_of
 from worker.engine.transforms.rng import Draws, Images
 
 TO_YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=np.float32)
@@ -60,7 +60,7 @@ class ColorJitter:
         mean = (grey(sums) if is_coloured else sums.sum(dim=1) / channels) / (height * width)
         colours = images.to(torch.float32)
         if maps is not None:
-            into = beside(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
+            into = to_device_of(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
             red, green, blue = (colours[..., i : i + 1] * into[..., i] for i in range(3))
             colours = red + green + blue
         return to_bytes(colours * of_each(images, scale) + of_each(images, pull) * mean[:, None, None, None])

@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
-def beside(images: Tensor, parameters: NDArray[Any]) -> Tensor:
+def to_device_of(images: Tensor, parameters: NDArray[Any]) -> Tensor:
     """Parameters on the device of the pictures, of the same type; float64 becomes float32."""
     is_double = parameters.dtype == np.float64
     sent = np.ascontiguousarray(parameters, dtype=np.float32 if is_double else None)
@@ -23,7 +23,7 @@ def beside(images: Tensor, parameters: NDArray[Any]) -> Tensor:
 
 def of_each(images: Tensor, parameters: NDArray[Any]) -> Tensor:
     """One number a picture, as (B, 1, 1, 1)."""
-    return beside(images, parameters)[:, None, None, None]
+    return to_device_of(images, parameters)[:, None, None, None]
 
 
 def change_some(images: Tensor, chosen: Mask, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -35,7 +35,7 @@ def change_some(images: Tensor, chosen: Mask, change: Callable[[Tensor], Tensor]
         return images
     if chosen.all():
         return change(images)
-    places = beside(images, np.flatnonzero(chosen))
+    places = to_device_of(images, np.flatnonzero(chosen))
     return images.index_copy(0, places, change(images.index_select(0, places)))
 
 

@@ -14,9 +14,9 @@ from worker.engine.transforms.rand_augment_tensors import TENSOR_CHANGES, Tensor
 from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import Maps, warp
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
+Image = np.ndarray[Any, np.dtype[np.uint8]]
 """(H, W, C)"""
-Change = Callable[[Picture, float], Picture]
+Change = Callable[[Image, float], Image]
 """By a level in -1..1."""
 MAX_MAGNITUDE = 10
 
@@ -59,47 +59,47 @@ def _change_on_device(images: Tensor, chosen: Mask, levels: NDArray[np.float64],
     return change_some(images, chosen, lambda some: change(some, of_each(some, levels[chosen])))
 
 
-def _towards(other: Picture | float) -> Change:
+def _towards(other: Image | float) -> Change:
     """Blend with something fixed; beyond the picture itself for levels above 0."""
     return lambda picture, level: _blend(picture, other, level)
 
 
-def _blend(picture: Picture, other: Any, level: float) -> Picture:  # noqa: ANN401 - a picture or a number
+def _blend(image: Image, other: Any, level: float) -> Image:  # noqa: ANN401 - a picture or a number
     factor = 1 + 0.9 * level
-    blended = factor * picture.astype(np.float32) + (1 - factor) * np.asarray(other, dtype=np.float32)
+    blended = factor * image.astype(np.float32) + (1 - factor) * np.asarray(other, dtype=np.float32)
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
 
 
-def _contrast(picture: Picture, level: float) -> Picture:
-    return _blend(picture, picture.mean(), level)
+def _contrast(image: Image, level: float) -> Image:
+    return _blend(image, image.mean(), level)
 
 
-def _saturation(picture: Picture, level: float) -> Picture:
-    return _blend(picture, picture.mean(axis=2, keepdims=True), level)
+def _saturation(image: Image, level: float) -> Image:
+    return _blend(image, image.mean(axis=2, keepdims=True), level)
 
 
-def _sharpness(picture: Picture, level: float) -> Picture:
-    return _blend(picture, cv2.blur(picture, (3, 3)).reshape(picture.shape), level)
+def _sharpness(image: Image, level: float) -> Image:
+    return _blend(image, cv2.blur(image, (3, 3)).reshape(image.shape), level)
 
 
-def _posterize(picture: Picture, level: float) -> Picture:
+def _posterize(image: Image, level: float) -> Image:
     dropped = round(4 * abs(level))
-    return (picture >> dropped << dropped).astype(np.uint8)
+    return (image >> dropped << dropped).astype(np.uint8)
 
 
-def _solarize(picture: Picture, level: float) -> Picture:
-    return np.where(picture >= 256 * (1 - abs(level)), 255 - picture, picture).astype(np.uint8)
+def _solarize(image: Image, level: float) -> Image:
+    return np.where(image >= 256 * (1 - abs(level)), 255 - image, image).astype(np.uint8)
 
 
-def _autocontrast(picture: Picture, _level: float) -> Picture:
-    low, high = picture.min(axis=(0, 1)).astype(np.float32), picture.max(axis=(0, 1)).astype(np.float32)
+def _autocontrast(image: Image, _level: float) -> Image:
+    low, high = image.min(axis=(0, 1)).astype(np.float32), image.max(axis=(0, 1)).astype(np.float32)
     span = np.where(high > low, high - low, 255.0)
-    stretched = (picture - np.where(high > low, low, 0.0)) * (255.0 / span)
+    stretched = (image - np.where(high > low, low, 0.0)) * (255.0 / span)
     return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
 
 
-def _equalize(picture: Picture, _level: float) -> Picture:
-    channels = [cv2.equalizeHist(np.ascontiguousarray(picture[:, :, i])) for i in range(picture.shape[2])]
+def _equalize(image: Image, _level: float) -> Image:
+    channels = [cv2.equalizeHist(np.ascontiguousarray(image[:, :, i])) for i in range(image.shape[2])]
     return np.stack(channels, axis=2)
 
 
@@ -124,23 +124,23 @@ def _translate_y(level: float, height: int, _width: int) -> Maps:
     return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.45 * level * height]])
 
 
-MOVES: tuple[Callable[[float, int, int], Maps], ...] = (_rotate, _shear_x, _shear_y, _translate_x, _translate_y)
+TRANSITIONS: tuple[Callable[[float, int, int], Maps], ...] = (_rotate, _shear_x, _shear_y, _translate_x, _translate_y)
 """Maps from source to target about the centre, (2, 3), by level, height and width."""
 
 
 def _map(move: int, level: float, height: int, width: int) -> Maps:
     """From source to target pixels."""
-    linear = MOVES[move](level, height, width)
+    linear = TRANSITIONS[move](level, height, width)
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     linear[:, 2] += centre - linear[:, :2] @ centre
     return linear
 
 
-def _moved(move: int, picture: Picture, level: float) -> Picture:
+def _moved(move: int, image: Image, level: float) -> Image:
     """What comes in is black."""
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     linear = _map(move, level, height, width)
-    parts = [np.ascontiguousarray(picture[:, :, first : first + 4]) for first in range(0, channels, 4)]
+    parts = [np.ascontiguousarray(image[:, :, first : first + 4]) for first in range(0, channels, 4)]
     warped = [cv2.warpAffine(part, linear, (width, height)).reshape(part.shape) for part in parts]
     return np.concatenate(warped, axis=2)
 
@@ -155,6 +155,6 @@ CHANGES: tuple[Change, ...] = (
     _solarize,
     _autocontrast,
     _equalize,
-    *(partial(_moved, move) for move in range(len(MOVES))),
+    *(partial(_moved, move) for move in range(len(TRANSITIONS))),
 )
-FIRST_MOVE = len(CHANGES) - len(MOVES)
+FIRST_MOVE = len(CHANGES) - len(TRANSITIONS)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import beside, to_bytes
+from worker.engine.transforms.functional import to_bytes, to_device_of
 
 TensorChange = Callable[[Tensor, Tensor], Tensor]
 """Of pictures, uint8 (B, H, W, C), by levels in -1..1, float32 (B, 1, 1, 1)."""
@@ -30,7 +30,7 @@ def _saturation(images: Tensor, levels: Tensor) -> Tensor:
 def _sharpness(images: Tensor, levels: Tensor) -> Tensor:
     """Towards the mean of nine pixels, rounded; the picture is mirrored at its border."""
     _, height, width, _ = images.shape
-    rows, columns = (beside(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
+    rows, columns = (to_device_of(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
     around = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
     of_rows = around[:, :-2] + around[:, 1:-1] + around[:, 2:]
     sums = of_rows[:, :, :-2] + of_rows[:, :, 1:-1] + of_rows[:, :, 2:]

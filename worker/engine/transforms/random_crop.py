@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.functional import beside
+from worker.engine.transforms.functional import to_device_of
 from worker.engine.transforms.rng import Draws, Images
 
 
@@ -34,7 +34,7 @@ class RandomCrop:
 
     def on_device(self, images: Tensor, draws: Draws) -> Tensor:
         count, height, width, _ = images.shape
-        tops, lefts = beside(images, self._corners(draws))
+        tops, lefts = to_device_of(images, self._corners(draws))
         rows, columns = self._lines(images, tops, height), self._lines(images, lefts, width)
         each = torch.arange(count, device=images.device)[:, None, None]
         cropped = images[each, rows[:, :, None], columns[:, None, :]]
@@ -55,4 +55,4 @@ class RandomCrop:
             if self._mode == "constant"
             else np.pad(lines, self._padding, mode="reflect")
         )
-        return beside(images, padded)[begins[:, None] + torch.arange(length, device=images.device)]
+        return to_device_of(images, padded)[begins[:, None] + torch.arange(length, device=images.device)]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import beside
+from worker.engine.transforms.functional import to_device_of
 from worker.engine.transforms.rng import Draws, Images
 
 Boxes = tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]
@@ -34,7 +34,7 @@ class RandomErasing:
 
     def on_device(self, images: Tensor, draws: Draws) -> Tensor:
         _, height, width, _ = images.shape
-        sides = beside(images, np.stack(self._boxes(draws, height, width)))
+        sides = to_device_of(images, np.stack(self._boxes(draws, height, width)))
         tops, lefts, heights, widths = sides[:, :, None]
         y, x = (torch.arange(side, device=images.device) for side in (height, width))
         is_tall, is_wide = (tops <= y) & (y < tops + heights), (lefts <= x) & (x < lefts + widths)

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import beside
+from worker.engine.transforms.functional import to_device_of
 from worker.engine.transforms.random_erasing import Boxes, boxes
 from worker.engine.transforms.rng import Draws, Images
 from worker.engine.transforms.warp import sample
@@ -36,7 +36,7 @@ class RandomResizedCrop:
 
     def on_device(self, images: Tensor, draws: Draws) -> Tensor:
         _, height, width, _ = images.shape
-        sides = beside(images, np.stack(self._boxes(draws, height, width)))
+        sides = to_device_of(images, np.stack(self._boxes(draws, height, width)))
         tops, lefts, talls, wides = sides[:, :, None].to(torch.float32)
         y, x = _stretched(tops, talls, height), _stretched(lefts, wides, width)
         return sample(images, x[:, None, :], y[:, :, None])

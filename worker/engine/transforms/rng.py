@@ -25,7 +25,7 @@ class Transform(Protocol):
 
 
 @runtime_checkable
-class OnDevice(Transform, Protocol):
+class DeviceTransform(Transform, Protocol):
     """Also changes batches that lie on a device, by the same parameters, without a loop over pictures."""
 
     def on_device(self, images: Tensor, draws: Draws) -> Tensor:
@@ -75,9 +75,9 @@ def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Imag
     return images
 
 
-def works_on_device(transform: Transform) -> TypeGuard[OnDevice]:
+def works_on_device(transform: Transform) -> TypeGuard[DeviceTransform]:
     """Whether it has the form for tensors, and so have all its parts, where it is made of others."""
-    return isinstance(transform, OnDevice) and all(map(works_on_device, getattr(transform, "parts", ())))
+    return isinstance(transform, DeviceTransform) and all(map(works_on_device, getattr(transform, "parts", ())))
 
 
 def apply_on_device(transforms: Sequence[Transform], images: Tensor, draws: Draws) -> Tensor:
@@ -88,7 +88,7 @@ def apply_on_device(transforms: Sequence[Transform], images: Tensor, draws: Draw
     """
     start = 0
     for transform in transforms:
-        if not isinstance(transform, OnDevice):
+        if not isinstance(transform, DeviceTransform):
             raise TypeError(f"{type(transform).__name__} works on the host alone")
         images = transform.on_device(images, draws[:, start : start + transform.num_draws])
         start += transform.num_draws

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.engine.transforms.functional import beside
+from worker.engine.transforms.functional import to_device_of
 
 Interpolation = Literal["nearest", "bilinear"]
 Maps = np.ndarray[Any, np.dtype[np.float64]]
@@ -20,7 +20,7 @@ def warp(images: Tensor, maps: Maps, interpolation: Interpolation = "bilinear") 
     """
     _, height, width, _ = images.shape
     pixels_to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
-    back = beside(images, pixels_to_grid @ _inverses(maps))[..., None, None]
+    back = to_device_of(images, pixels_to_grid @ _inverses(maps))[..., None, None]
     x = torch.arange(width, device=images.device, dtype=torch.float32)
     y = torch.arange(height, device=images.device, dtype=torch.float32)[:, None]
     # no matrix product: a GPU may round its factors to ten bits

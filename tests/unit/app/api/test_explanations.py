@@ -15,7 +15,7 @@ from app.api.heatmap import heat_map
 from app.deps import State
 from app.inference.types import class_of, key_of, split_key, with_class
 from app.main import body_limits
-from models.explanations import attend, embed
+from models.explanations import embed, grad_cam
 from tests.support import bundles
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
@@ -48,7 +48,7 @@ def pointers(answer: Any) -> list[str]:
     return [error["pointer"] for error in answer.json().get("errors", [])]
 
 
-def test_a_picture_becomes_the_vector_that_the_last_layer_sees(client: TestClient, shapes: str) -> None:
+def test_an_image_becomes_the_vector_that_the_last_layer_sees(client: TestClient, shapes: str) -> None:
     answer = ask(client, f"{shapes}/embed")
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == {"name": "shapes", "version": 1}
@@ -57,7 +57,7 @@ def test_a_picture_becomes_the_vector_that_the_last_layer_sees(client: TestClien
     np.testing.assert_allclose(embedding["vector"], expected, atol=1e-5)
 
 
-def test_one_bad_picture_among_several_costs_only_its_own_place(client: TestClient, shapes: str) -> None:
+def test_one_bad_image_among_several_costs_only_its_own_place(client: TestClient, shapes: str) -> None:
     images = [("images", ("a.png", png())), ("images", ("b.png", b"no")), ("images", ("c.png", png()))]
     first, second, third = client.post(f"{shapes}/embed", files=images).json()["embeddings"]
     assert second["error"]["code"] == "invalid-picture"
@@ -76,7 +76,7 @@ def test_heat_is_that_of_the_class_that_is_meant(client: TestClient, shapes: str
     chosen = int(probability.argmax()) if label is None else bundles.CLASSES.index(label)
     assert (told["label"], told["index"]) == (bundles.CLASSES[chosen], chosen)
     assert told["probability"] == pytest.approx(float(probability[chosen]), abs=1e-5)
-    expected = attend(network, prepared(), torch.tensor([chosen])).heat[0]
+    expected = grad_cam(network, prepared(), torch.tensor([chosen])).heat[0]
     np.testing.assert_allclose(told["heat"], expected, atol=1e-4)
 
 
@@ -87,7 +87,7 @@ def test_heat_is_shown_as_a_png(client: TestClient, shapes: str) -> None:
     assert Image.open(io.BytesIO(answer.content)).size == (224, 224)
 
 
-def test_places_without_heat_show_the_picture_as_it_is() -> None:
+def test_places_without_heat_show_the_image_as_it_is() -> None:
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1.0
     shown = np.asarray(Image.open(io.BytesIO(heat_map(PIXELS[..., None], heat))))
@@ -122,7 +122,7 @@ def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: S
 
 
 @pytest.mark.parametrize("verb", ["/embed", ":embed", "/explain", ":explain"])
-def test_pictures_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
+def test_images_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
     settings = state["settings"]
     assert settings.max_predict_bytes > settings.max_json_bytes
     assert body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
@@ -139,7 +139,7 @@ def test_of_two_classes_with_one_output_the_second_is_shown(client: TestClient, 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1), (2, 1, 3)])
 @pytest.mark.parametrize("number", [-1, 0, 7, 70_000])
-def test_a_class_travels_below_its_picture(shape: tuple[int, int, int], number: int) -> None:
+def test_a_class_travels_below_its_image(shape: tuple[int, int, int], number: int) -> None:
     picture = np.ones(shape, np.uint8)
     whole = with_class(picture, number)
     np.testing.assert_array_equal(whole[: shape[0]], picture)

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.api.fast_path import PREDICT
-from app.http.fast_path import HotPath
+from app.http.fast_path import FastPathMiddleware
 from app.main import create_app
 from app.oip.fast_path import INFER, INFER_VERSION
 from tests.support import bundles
@@ -16,7 +16,7 @@ from tests.support.http_service import service_state
 from tests.support.images import png
 
 PNG = {"Content-Type": "image/png"}
-PICTURE = png(height=8, width=8, channels=1)
+IMAGE = png(height=8, width=8, channels=1)
 RAW = {"Inference-Header-Content-Length": "0"}
 
 
@@ -52,12 +52,12 @@ async def nowhere(*_: Any) -> None:
 )
 def test_only_what_needs_no_validation_is_found_first(method: str, path: str, query: bytes, found: object) -> None:
     scope = {"type": "http", "method": method, "path": f"/base{path}", "query_string": query, "root_path": "/base"}
-    assert HotPath(nowhere, (PREDICT, INFER, INFER_VERSION)).find(scope) is found
+    assert FastPathMiddleware(nowhere, (PREDICT, INFER, INFER_VERSION)).find(scope) is found
 
 
 def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:
     short, long = (
-        client.post(f"/v1/models/shapes/predict{query}", content=PICTURE, headers=PNG) for query in ("", "?top_k=5")
+        client.post(f"/v1/models/shapes/predict{query}", content=IMAGE, headers=PNG) for query in ("", "?top_k=5")
     )
     assert short.status_code == long.status_code == 200
     assert short.json() == long.json()
@@ -67,15 +67,15 @@ def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:
 @pytest.mark.parametrize("version", ["", "/versions/1"])
 def test_the_protocols_answer_is_that_of_its_route(client: TestClient, version: str) -> None:
     short, long = (
-        client.post(f"/v2/models/shapes{version}/infer{query}", content=PICTURE, headers=RAW) for query in ("", "?a=1")
+        client.post(f"/v2/models/shapes{version}/infer{query}", content=IMAGE, headers=RAW) for query in ("", "?a=1")
     )
     assert short.status_code == long.status_code == 200
     assert short.content == long.content
 
 
 def test_it_is_counted_as_the_documented_route(client: TestClient) -> None:
-    client.post("/v1/models/shapes/predict", content=PICTURE, headers=PNG)
-    client.post("/v2/models/shapes/versions/1/infer", content=PICTURE, headers=RAW)
+    client.post("/v1/models/shapes/predict", content=IMAGE, headers=PNG)
+    client.post("/v2/models/shapes/versions/1/infer", content=IMAGE, headers=RAW)
     told = client.get("/metrics").text
     assert 'route="/v1/models/{ref}/predict",status="200"' in told
     assert 'route="/v2/models/{model}/versions/{version}/infer",status="200"' in told
@@ -86,7 +86,7 @@ def test_it_is_counted_as_the_documented_route(client: TestClient) -> None:
     [
         ("/v1/models/none/predict", b"", 404),
         ("/v1/models/shapes/predict", b"no picture", 422),
-        ("/v2/models/none/infer", PICTURE, 404),
+        ("/v2/models/none/infer", IMAGE, 404),
         ("/v2/models/shapes/infer", b"no picture", 400),
     ],
 )

@@ -111,7 +111,7 @@ def test_values_are_kept_as_float32(client: TestClient, state: State, imported: 
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3])
-def test_pictures_are_those_of_the_same_archive(
+def test_images_are_those_of_the_same_archive(
     channels: int, client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
     pictures = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
@@ -128,11 +128,11 @@ def test_pictures_are_those_of_the_same_archive(
     np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), pictures[2].squeeze())
 
 
-def test_large_pictures_stay_as_large_as_they_are(client: TestClient, imported: Any) -> None:
-    pictures = np.zeros((2, 300, 2), np.uint8).tolist()
+def test_large_images_stay_as_large_as_they_are(client: TestClient, imported: Any) -> None:
+    images = np.zeros((2, 300, 2), np.uint8).tolist()
     null = {"image_size": None, "resize": None, "weight": None}
-    assert imported(create(client, inputs=pictures, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
-    assert imported(create(client, inputs=pictures, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
+    assert imported(create(client, inputs=images, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
+    assert imported(create(client, inputs=images, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
 
 
 def test_the_same_name_again_is_another_version(client: TestClient, imported: Any) -> None:
@@ -210,11 +210,11 @@ def test_rows_that_are_none_are_refused_where_they_are_wrong(
         ({"task": "regression"}, "/task", "is not for an archive of pictures"),
     ],
 )
-def test_pictures_that_are_none_are_refused_where_they_are_wrong(
+def test_images_that_are_none_are_refused_where_they_are_wrong(
     said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
 ) -> None:
-    pictures = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
-    refused(create(client, **pictures | said), pointer, told, state)
+    images = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
+    refused(create(client, **images | said), pointer, told, state)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
@@ -226,7 +226,7 @@ def test_numbers_that_are_not_finite_are_refused(number: str, client: TestClient
 
 def test_too_many_values_are_refused(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.datasets.ingest.inline.MAX_ROWS", 39)
-    monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_PICTURES", 5)
+    monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_IMAGES", 5)
     refused(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
     refused(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 pictures; at most 5", state)
 

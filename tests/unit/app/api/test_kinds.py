@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.deps import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import answer_key
+from core.db.repos.jobs import result_key
 from core.db.session import transaction
 from tests.support.finished import finish_job
 
@@ -141,7 +141,7 @@ def test_a_result_is_shown(client: TestClient, trained: str, state: State) -> No
     with transaction(state["sessions"]) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
-        AttemptRepo(session).answer(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
+        AttemptRepo(session).complete(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
     shown = client.get(f"/v1/jobs/{job['id']}").json()
     assert (shown["state"], shown["result"], shown["model"]) == ("succeeded", {"num_samples": 180}, None)
     assert shown["metrics"] == {"valid_loss": "NaN"}
@@ -171,8 +171,8 @@ def test_a_file_of_a_result_is_downloaded(client: TestClient, trained: str, stat
     with transaction(state["sessions"]) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
-        state["storage"].publish(folder, answer_key(claimed))
-        AttemptRepo(session).answer(job["id"], claimed.token, {"files": files}, {})
+        state["storage"].publish(folder, result_key(claimed))
+        AttemptRepo(session).complete(job["id"], claimed.token, {"files": files}, {})
     answer = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (answer.status_code, answer.text, answer.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
     assert client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv").text == "name,label\n"

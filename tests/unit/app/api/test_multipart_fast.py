@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from app.api.multipart_fast import files_of
+from app.api.multipart_fast import parse_simple_multipart
 
 FORM = "multipart/form-data; boundary=x-1"
-PICTURE = b"\x89PNG\r\n--x\r\n--\r\n\r\n"
+IMAGE = b"\x89PNG\r\n--x\r\n--\r\n\r\n"
 HEAD = b'Content-Disposition: form-data; name="images"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
 
 
@@ -15,14 +15,14 @@ def form(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
 
 
 def test_what_httpx_sends_is_ordinary() -> None:
-    files = [("images", ("a.png", PICTURE, "image/png")), ("images", ("b", b"", "image/jpeg"))]
+    files = [("images", ("a.png", IMAGE, "image/png")), ("images", ("b", b"", "image/jpeg"))]
     sent = httpx.Request("POST", "http://x/", files=files)
-    assert files_of(sent.read(), sent.headers["content-type"], "images", 2) == [PICTURE, b""]
+    assert parse_simple_multipart(sent.read(), sent.headers["content-type"], "images", 2) == [IMAGE, b""]
 
 
 @pytest.mark.parametrize("end", [b"--\r\n", b"--"])
 def test_files_come_back_to_the_byte(end: bytes) -> None:
-    assert files_of(form(HEAD + PICTURE, HEAD + b"\r\n", end=end), FORM, "images", 2) == [PICTURE, b"\r\n"]
+    assert parse_simple_multipart(form(HEAD + IMAGE, HEAD + b"\r\n", end=end), FORM, "images", 2) == [IMAGE, b"\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_files_come_back_to_the_byte(end: bytes) -> None:
     [
         b"",
         b"--x-1--\r\n",
-        b"before\r\n" + form(HEAD + PICTURE),
-        form(HEAD + PICTURE, end=b""),
-        form(HEAD + PICTURE, end=b"--\r\nafter"),
-        form(HEAD + PICTURE, HEAD + PICTURE, HEAD + PICTURE),
-        form(HEAD.replace(b"images", b"image") + PICTURE),
-        form(HEAD.replace(b'; filename="a.png"', b"") + PICTURE),
-        form(HEAD.replace(b"a.png", b'a\\".png') + PICTURE),
-        form(HEAD.replace(b"Content-Type: image/png", b"Content-Transfer-Encoding: base64") + PICTURE),
-        form(PICTURE),
+        b"before\r\n" + form(HEAD + IMAGE),
+        form(HEAD + IMAGE, end=b""),
+        form(HEAD + IMAGE, end=b"--\r\nafter"),
+        form(HEAD + IMAGE, HEAD + IMAGE, HEAD + IMAGE),
+        form(HEAD.replace(b"images", b"image") + IMAGE),
+        form(HEAD.replace(b'; filename="a.png"', b"") + IMAGE),
+        form(HEAD.replace(b"a.png", b'a\\".png') + IMAGE),
+        form(HEAD.replace(b"Content-Type: image/png", b"Content-Transfer-Encoding: base64") + IMAGE),
+        form(IMAGE),
     ],
 )
 def test_whatever_is_not_ordinary_is_left_to_the_library(body: bytes) -> None:
-    assert files_of(body, FORM, "images", 2) is None
+    assert parse_simple_multipart(body, FORM, "images", 2) is None
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", 'multipart/form-data; boundary="x-1"', "text/plain"])
 def test_a_boundary_that_is_not_plain_is_left_to_the_library(content_type: str) -> None:
-    assert files_of(form(HEAD + PICTURE), content_type, "images", 2) is None
+    assert parse_simple_multipart(form(HEAD + IMAGE), content_type, "images", 2) is None

@@ -105,7 +105,7 @@ def test_options_are_checked_at_the_door(params: dict[str, Any], pointer: str, s
     assert said in error["detail"]
 
 
-def test_options_of_a_table_are_not_for_pictures(client: TestClient, tmp_path: Any) -> None:
+def test_options_of_a_table_are_not_for_images(client: TestClient, tmp_path: Any) -> None:
     answer = client.post("/v1/datasets/pets/versions", content=b"PK\5\6" + b"\0" * 18, params={"target": "kind"})
     assert answer.status_code == 422
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.deps import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo, answer_key
+from core.db.repos.jobs import JobRepo, result_key
 from core.db.session import transaction
 from core.db.tables import JobRow
 from models import bundle, variants
@@ -71,7 +71,7 @@ def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -
     files = {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
     measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
     recorder = Recorder(state["sessions"], state["storage"], whole, lambda: False)
-    recorder.answer(Answered(result=measured, metrics={}, dir=str(folder), files=files))
+    recorder.complete(Answered(result=measured, metrics={}, dir=str(folder), files=files))
     return whole
 
 
@@ -215,4 +215,4 @@ def test_a_variant_outlives_its_job(client: TestClient, state: State) -> None:
     lost = set(orphans(state["sessions"], state["storage"], 0.0))
     assert not any(unit.startswith(f"jobs/{job.id}/") for unit in lost)
     client.delete(f"{VERSION}/variants/onnx")
-    assert answer_key(job) in orphans(state["sessions"], state["storage"], 0.0)
+    assert result_key(job) in orphans(state["sessions"], state["storage"], 0.0)

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Scope
 
-from app.http.asgi import header, media_type, whole_body, with_body
+from app.http.asgi import header, media_type, read_body, replay_body
 
 SCOPE: Scope = {
     "type": "http",
@@ -45,11 +45,11 @@ def test_a_media_type_has_no_parameters() -> None:
     "messages", [[{"type": "http.request"}], [*pieces(b"ab", b"", b"c"), {"type": "http.request", "body": b"d"}]]
 )
 async def test_a_body_is_whole_however_it_arrives(messages: list[Message]) -> None:
-    body = await whole_body(request_of(messages))
-    assert body == await request_of(messages).body() == await with_body(request_of([]), body).body()
+    body = await read_body(request_of(messages))
+    assert body == await request_of(messages).body() == await replay_body(request_of([]), body).body()
     assert body == b"".join(message.get("body", b"") for message in messages)
 
 
 async def test_a_body_that_ends_early_is_none() -> None:
     with pytest.raises(ClientDisconnect):
-        await whole_body(request_of([*pieces(b"ab"), {"type": "http.disconnect"}]))
+        await read_body(request_of([*pieces(b"ab"), {"type": "http.disconnect"}]))

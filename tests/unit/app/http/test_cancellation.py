@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.http import cancellation as callers
-from app.http.cancellation import deadline_of, timeout_of, unless_gone
+from app.http.cancellation import cancel_on_disconnect, parse_deadline, parse_timeout
 from app.problems import InvalidJson
 
 
@@ -29,18 +29,18 @@ def scope_of(timeout: str) -> Scope:
 @pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
 def test_a_timeout_that_makes_no_sense_is_refused(given: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
-        timeout_of(scope_of(given))
+        parse_timeout(scope_of(given))
     assert refusal.value.status_code == 422
 
 
 def test_a_timeout_is_in_seconds() -> None:
-    assert timeout_of(scope_of("1.5")) == 1.5
-    assert timeout_of({"headers": []}) is deadline_of({"headers": []}) is None
+    assert parse_timeout(scope_of("1.5")) == 1.5
+    assert parse_timeout({"headers": []}) is parse_deadline({"headers": []}) is None
 
 
 async def test_whoever_stays_is_answered() -> None:
     for seconds in (0, 0.05):
-        assert await unless_gone(request_of(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
+        assert await cancel_on_disconnect(request_of(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
 
 
 async def test_an_error_is_told_as_it_is() -> None:
@@ -48,7 +48,7 @@ async def test_an_error_is_told_as_it_is() -> None:
         raise LookupError("no")
 
     with pytest.raises(LookupError):
-        await unless_gone(request_of(asyncio.Event()), fail())
+        await cancel_on_disconnect(request_of(asyncio.Event()), fail())
 
 
 async def test_the_work_for_whoever_leaves_is_stopped() -> None:
@@ -62,7 +62,7 @@ async def test_the_work_for_whoever_leaves_is_stopped() -> None:
             stopped.set()
 
     with pytest.raises(HTTPException) as left:
-        await unless_gone(request_of(leaves), work())
+        await cancel_on_disconnect(request_of(leaves), work())
     assert left.value.status_code == 499
     await asyncio.wait_for(stopped.wait(), 60)
 
@@ -78,7 +78,7 @@ async def test_whoever_was_watched_leaves_nothing_to_the_garbage_collector() -> 
     try:
         before = watches()
         for _ in range(3):
-            await unless_gone(request_of(asyncio.Event()), asyncio.sleep(2 * callers.WATCH_AFTER_S))
+            await cancel_on_disconnect(request_of(asyncio.Event()), asyncio.sleep(2 * callers.WATCH_AFTER_S))
             await asyncio.sleep(0.01)  # the watch hears that it is over
         assert watches() <= before
     finally:

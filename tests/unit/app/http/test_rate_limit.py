@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from app.http import rate_limit as limits
-from app.http.middleware import RequireKey
-from app.http.rate_limit import MAX_NAMES, Buckets, LimitRequests
+from app.http.middleware import ApiKeyMiddleware
+from app.http.rate_limit import MAX_NAMES, RateLimitMiddleware, TokenBuckets
 from app.main import create_app
 from core.settings import Settings
 from tests.support.fakes import Clock
@@ -26,8 +26,8 @@ KEYS = ("first-key", "second-key")
 def limited(clock: Clock, keys: tuple[str, ...] = KEYS, **changes: Any) -> ASGIApp:
     """An application behind the limits, and behind them the door, as `create_app` has them."""
     options: dict[str, Any] = {"per_s": 2.0, "burst": 3, "wrong_per_min": 2} | changes
-    door = RequireKey(PlainTextResponse("well"), keys)
-    return LimitRequests(door, keys, clock=clock, **options)
+    door = ApiKeyMiddleware(PlainTextResponse("well"), keys)
+    return RateLimitMiddleware(door, keys, clock=clock, **options)
 
 
 def asking(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
@@ -50,7 +50,7 @@ def asking(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
 )
 def test_no_key_ever_gets_more_than_its_burst_and_its_share(pauses: list[float], per_s: float, burst: int) -> None:
     clock = Clock()
-    bucket = Buckets[str](per_s, burst, clock)
+    bucket = TokenBuckets[str](per_s, burst, clock)
     taken: list[float] = []
     for pause in pauses:
         clock.now += pause
@@ -64,7 +64,7 @@ def test_no_key_ever_gets_more_than_its_burst_and_its_share(pauses: list[float],
 @given(st.floats(0.1, 20), st.integers(1, 10))
 def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, burst: int) -> None:
     clock = Clock()
-    bucket = Buckets[str](per_s, burst, clock)
+    bucket = TokenBuckets[str](per_s, burst, clock)
     assert [bucket.take("key") for _ in range(burst)] == [0.0] * burst
     wait_s = bucket.take("key")
     assert wait_s == pytest.approx(1 / per_s)
@@ -76,7 +76,7 @@ def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, bu
 
 
 def test_any_number_of_names_takes_a_bounded_place(clock: Clock) -> None:
-    bucket = Buckets[int](0.001, 1, clock)
+    bucket = TokenBuckets[int](0.001, 1, clock)
     for name in range(3 * MAX_NAMES):
         assert bucket.take(name) == 0.0
     assert len(bucket._full_at) <= MAX_NAMES
@@ -180,8 +180,8 @@ def layers(**settings: Any) -> list[Any]:
 
 def test_where_nothing_is_limited_nothing_looks_at_requests() -> None:
     assert layers() == []
-    assert layers(api_keys=KEYS) == [LimitRequests]
-    assert layers(max_requests_per_s=5) == [LimitRequests]
+    assert layers(api_keys=KEYS) == [RateLimitMiddleware]
+    assert layers(max_requests_per_s=5) == [RateLimitMiddleware]
 
 
 def test_the_service_limits_as_its_settings_say(tmp_path: Path, sqlite_template: Path) -> None:

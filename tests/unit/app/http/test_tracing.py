@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.http.middleware import Observe
-from app.http.tracing import JoinTrace
+from app.http.middleware import RequestContextMiddleware
+from app.http.tracing import TraceContextMiddleware
 from app.main import create_app
 from core.db.session import transaction
 from core.db.tables import JobRow
@@ -41,13 +41,13 @@ def first_layer(app: FastAPI) -> Any:
 
 def test_without_a_collector_there_is_nothing_of_it() -> None:
     app = create_app(Settings())
-    assert first_layer(app) is Observe
+    assert first_layer(app) is RequestContextMiddleware
     assert not app._native_telemetry.enabled()
 
 
 def test_with_one_it_sees_requests_first(spans: Collector) -> None:
     app = create_app(Settings())
-    assert first_layer(app) is JoinTrace
+    assert first_layer(app) is TraceContextMiddleware
     assert app._native_telemetry.enabled()
 
 

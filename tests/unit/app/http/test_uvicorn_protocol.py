@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from app.http.uvicorn_protocol import InOnePacket
+from app.http.uvicorn_protocol import CoalescingTransport
 
 
 class Transport:
@@ -32,11 +32,11 @@ def transport() -> Transport:
 
 
 @pytest.fixture
-async def wire(transport: Transport) -> InOnePacket:
-    return InOnePacket(cast("asyncio.Transport", transport), asyncio.get_running_loop())
+async def wire(transport: Transport) -> CoalescingTransport:
+    return CoalescingTransport(cast("asyncio.Transport", transport), asyncio.get_running_loop())
 
 
-async def test_head_and_body_are_one_packet(wire: InOnePacket, transport: Transport) -> None:
+async def test_head_and_body_are_one_packet(wire: CoalescingTransport, transport: Transport) -> None:
     for _ in range(2):
         wire.write(b"head ")
         wire.write(b"body")
@@ -45,14 +45,16 @@ async def test_head_and_body_are_one_packet(wire: InOnePacket, transport: Transp
     assert transport.packets == [b"head body", b"head body"]
 
 
-async def test_a_head_alone_leaves_before_anything_is_waited_for(wire: InOnePacket, transport: Transport) -> None:
+async def test_a_head_alone_leaves_before_anything_is_waited_for(
+    wire: CoalescingTransport, transport: Transport
+) -> None:
     wire.write(b"head")
     assert transport.packets == []
     await asyncio.sleep(0)
     assert transport.packets == [b"head"]
 
 
-async def test_a_stream_keeps_its_order(wire: InOnePacket, transport: Transport) -> None:
+async def test_a_stream_keeps_its_order(wire: CoalescingTransport, transport: Transport) -> None:
     for number in range(7):
         wire.write(b"%d" % number)
         if number % 3 == 0:
@@ -61,7 +63,7 @@ async def test_a_stream_keeps_its_order(wire: InOnePacket, transport: Transport)
     assert b"".join(transport.packets) == b"0123456"
 
 
-async def test_closing_sends_what_is_held(wire: InOnePacket, transport: Transport) -> None:
+async def test_closing_sends_what_is_held(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     wire.close()
     assert transport.packets == [b"head"]
@@ -70,7 +72,7 @@ async def test_closing_sends_what_is_held(wire: InOnePacket, transport: Transpor
     assert transport.packets == [b"head"]
 
 
-async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: InOnePacket, transport: Transport) -> None:
+async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     transport.is_closed = True
     await asyncio.sleep(0)
@@ -78,7 +80,7 @@ async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: InOnePacket, tra
     assert transport.packets == []
 
 
-async def test_an_empty_body_adds_nothing(wire: InOnePacket, transport: Transport) -> None:
+async def test_an_empty_body_adds_nothing(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     wire.write(b"")
     assert transport.packets == [b"head"]
@@ -87,5 +89,5 @@ async def test_an_empty_body_adds_nothing(wire: InOnePacket, transport: Transpor
     assert transport.packets == [b"head"]
 
 
-async def test_all_else_is_the_transports_own(wire: InOnePacket) -> None:
+async def test_all_else_is_the_transports_own(wire: CoalescingTransport) -> None:
     assert wire.get_extra_info("socket") == "its socket"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.inference.batcher import Batcher
 from app.inference.priority_queue import EVERY
-from app.inference.types import Closed, Pixels
+from app.inference.types import BatcherClosed, Pixels
 from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
 from tests.support.batchers import batchers
 
@@ -27,8 +27,8 @@ class Network:
         self.may_go.set()
         self.has_begun = threading.Event()
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-        firsts = [int(picture[0, 0, 0]) for picture in pictures]
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        firsts = [int(picture[0, 0, 0]) for picture in images]
         self.has_begun.set()
         assert self.may_go.wait(30)
         self.batches.append(firsts)
@@ -81,9 +81,7 @@ async def test_requests_gather_while_the_network_is_busy(network: Network, make:
     assert network.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-async def test_one_request_of_many_pictures_is_answered_in_order(
-    network: Network, make: Callable[..., Batcher]
-) -> None:
+async def test_one_request_of_many_images_is_answered_in_order(network: Network, make: Callable[..., Batcher]) -> None:
     answers = await make(max_batch_size=4).submit([picture(first) for first in range(10)])
     assert [int(one[0]) for one in answers] == list(range(10))  # type: ignore[index]  # no error here
     assert sorted(first for batch in network.batches for first in batch) == list(range(10))
@@ -93,7 +91,7 @@ async def test_nothing_is_answered_with_nothing(make: Callable[..., Batcher]) ->
     assert await make().submit([]) == []
 
 
-async def test_one_poison_picture_among_31_costs_only_its_own_place(
+async def test_one_poison_image_among_31_costs_only_its_own_place(
     network: Network, make: Callable[..., Batcher]
 ) -> None:
     batcher = make()
@@ -134,7 +132,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
     assert 2 not in [first for batch in network.batches for first in batch]
 
 
-async def test_more_pictures_than_have_room_are_refused_whole(network: Network, make: Callable[..., Batcher]) -> None:
+async def test_more_images_than_have_room_are_refused_whole(network: Network, make: Callable[..., Batcher]) -> None:
     with pytest.raises(Overloaded):
         await make(max_waiting=3).submit([picture(n) for n in range(4)])
     assert network.batches == []
@@ -177,7 +175,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_more(
     waiting = asyncio.create_task(batcher.submit([picture(7)]))
     await asyncio.sleep(0)
     batcher.close()
-    with pytest.raises(Closed):
+    with pytest.raises(BatcherClosed):
         await batcher.submit([picture(8)])
     network.may_go.set()
     await asyncio.gather(busy, waiting)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference.batcher import WORTH_A_LANE, Batcher
+from app.inference.batcher import MIN_IMAGES_PER_INSTANCE, Batcher
 from app.inference.types import Pixels
 from core.process_tuning import PREDICT
 from tests.support.batchers import batchers
 from tests.support.processes import wait_for
 
-PICTURE = np.zeros((2, 2, 1), np.uint8)
+IMAGE = np.zeros((2, 2, 1), np.uint8)
 
 
 class Network:
@@ -34,8 +34,8 @@ class Network:
     def share(self, num_sharing: int) -> None:
         self._of_thread.num_sharing = num_sharing
 
-    def __call__(self, pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-        size = len(pictures)
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        size = len(images)
         with self._mutex:
             self.computing.append(size)
             self.sizes.append(size)
@@ -64,28 +64,28 @@ async def make(network: Network) -> AsyncIterator[Callable[..., Batcher]]:
         yield build
 
 
-def asked(batcher: Batcher, num_pictures: int) -> "asyncio.Task[object]":
-    return asyncio.create_task(batcher.submit([PICTURE] * num_pictures))
+def asked(batcher: Batcher, num_images: int) -> "asyncio.Task[object]":
+    return asyncio.create_task(batcher.submit([IMAGE] * num_images))
 
 
 async def test_many_are_shared_evenly_and_so_is_the_device(network: Network, make: Callable[..., Batcher]) -> None:
-    answered = asked(make(), 4 * WORTH_A_LANE)
-    await network.computes(2 * WORTH_A_LANE, 2 * WORTH_A_LANE)
+    answered = asked(make(), 4 * MIN_IMAGES_PER_INSTANCE)
+    await network.computes(2 * MIN_IMAGES_PER_INSTANCE, 2 * MIN_IMAGES_PER_INSTANCE)
     network.go_on()
     await answered
-    assert network.shares == {2 * WORTH_A_LANE: [2, 2]}
+    assert network.shares == {2 * MIN_IMAGES_PER_INSTANCE: [2, 2]}
 
 
 async def test_few_are_one_batch_that_has_the_device_for_itself(network: Network, make: Callable[..., Batcher]) -> None:
     batcher = make()
     first = asked(batcher, 1)
     await network.computes(1)
-    second = asked(batcher, 2 * WORTH_A_LANE - 2)
+    second = asked(batcher, 2 * MIN_IMAGES_PER_INSTANCE - 2)
     await asyncio.sleep(0.05)
     assert network.computing == [1]
     network.go_on()
     await asyncio.gather(first, second)
-    assert network.sizes == [1, 2 * WORTH_A_LANE - 2]
+    assert network.sizes == [1, 2 * MIN_IMAGES_PER_INSTANCE - 2]
     assert {share for shares in network.shares.values() for share in shares} == {1}
 
 
@@ -95,18 +95,18 @@ async def test_many_who_come_while_one_is_computed_do_not_wait_for_it(
     batcher = make()
     first = asked(batcher, 1)
     await network.computes(1)
-    many = asked(batcher, 2 * WORTH_A_LANE)
-    await network.computes(1, WORTH_A_LANE + 1)
+    many = asked(batcher, 2 * MIN_IMAGES_PER_INSTANCE)
+    await network.computes(1, MIN_IMAGES_PER_INSTANCE + 1)
     network.go_on()
     await asyncio.gather(first, many)
-    assert network.sizes == [1, WORTH_A_LANE + 1, WORTH_A_LANE - 1]
+    assert network.sizes == [1, MIN_IMAGES_PER_INSTANCE + 1, MIN_IMAGES_PER_INSTANCE - 1]
 
 
 async def test_no_batch_is_larger_than_allowed(network: Network, make: Callable[..., Batcher]) -> None:
-    answered = asked(make(max_batch_size=WORTH_A_LANE), 6 * WORTH_A_LANE)
+    answered = asked(make(max_batch_size=MIN_IMAGES_PER_INSTANCE), 6 * MIN_IMAGES_PER_INSTANCE)
     network.go_on()
     await answered
-    assert network.sizes == [WORTH_A_LANE] * 6
+    assert network.sizes == [MIN_IMAGES_PER_INSTANCE] * 6
 
 
 async def test_closing_answers_what_waits_for_every_lane(network: Network, make: Callable[..., Batcher]) -> None:
@@ -125,6 +125,6 @@ async def test_who_computes_gives_way_and_the_event_loop_does_not(
 ) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     network.go_on()
-    await asked(make(), 4 * WORTH_A_LANE)
+    await asked(make(), 4 * MIN_IMAGES_PER_INSTANCE)
     assert network.niceness == {max(before, PREDICT)}
     assert os.getpriority(os.PRIO_PROCESS, 0) == before

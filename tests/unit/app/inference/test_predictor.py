@@ -40,13 +40,13 @@ def predictor() -> Predictor:
 def test_a_quick_network_leaves_the_other_processors_to_those_who_read_requests(
     predictor: Predictor, threads: list[int]
 ) -> None:
-    predictor.take_threads(8, AT_ONCE)
+    predictor.choose_threads(8, AT_ONCE)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [1]
 
 
 def test_a_slow_network_has_all_processors(predictor: Predictor, threads: list[int]) -> None:
-    predictor.take_threads(8, NEVER)
+    predictor.choose_threads(8, NEVER)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [1, 4]
 
@@ -55,7 +55,7 @@ def test_one_between_has_as_many_as_it_needs(
     predictor: Predictor, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor, "_computed", lambda pictures: 0.01 * len(pictures))
-    predictor.take_threads(8, 0.004)
+    predictor.choose_threads(8, 0.004)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [3]
 
@@ -63,9 +63,9 @@ def test_one_between_has_as_many_as_it_needs(
 def test_only_a_network_that_is_worth_all_processors_has_lanes_and_they_share_them(
     predictor: Predictor, threads: list[int]
 ) -> None:
-    predictor.take_threads(8, AT_ONCE)
+    predictor.choose_threads(8, AT_ONCE)
     assert predictor.num_lanes == 1
-    predictor.take_threads(8, NEVER)
+    predictor.choose_threads(8, NEVER)
     assert predictor.num_lanes == 4
     threads.clear()
     for num_sharing in (1, 2, 4, 3, 1):
@@ -75,8 +75,8 @@ def test_only_a_network_that_is_worth_all_processors_has_lanes_and_they_share_th
 
 
 def test_scores_hardly_depend_on_it(predictor: Predictor) -> None:
-    pictures = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), dtype=np.uint8))
-    predictor.take_threads(8, AT_ONCE)
-    alone = predictor(pictures)
-    predictor.take_threads(8, NEVER)
-    np.testing.assert_allclose(predictor(pictures), alone, atol=1e-5)
+    images = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), dtype=np.uint8))
+    predictor.choose_threads(8, AT_ONCE)
+    alone = predictor(images)
+    predictor.choose_threads(8, NEVER)
+    np.testing.assert_allclose(predictor(images), alone, atol=1e-5)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.oip.compression import WINDOW_BITS, choose, compress, decompress
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from core.errors import TooLarge
 
 PLAIN = b"candela " * 100
@@ -54,7 +54,7 @@ def test_the_limit_itself_is_allowed() -> None:
     ],
 )
 def test_what_cannot_be_read_is_refused(body: bytes, encoding: str, reason: str) -> None:
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(InvalidInferRequest, match=reason):
         decompress(body, encoding, 10_000)
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from app.oip import exception_handlers
-from app.oip.errors import NotSupported, Refused
+from app.oip.errors import InvalidInferRequest, NotSupported
 from core import errors
 
 
@@ -27,15 +27,15 @@ def answer_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, st
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (Refused("why"), 400),
+        (InvalidInferRequest("why"), 400),
         (errors.InvalidSpec("why"), 400),
-        (errors.InvalidPicture("why"), 400),
-        (errors.UnsupportedPicture("why"), 400),
+        (errors.InvalidImage("why"), 400),
+        (errors.UnsupportedImage("why"), 400),
         (errors.Conflict("why"), 400),
         (errors.Unauthorized("why"), 401),
         (errors.NotFound("why"), 404),
         (errors.TooLarge("why"), 413),
-        (errors.Corrupt("why"), 500),
+        (errors.CorruptFile("why"), 500),
         (errors.PredictionFailed("why"), 500),
         (NotSupported("why"), 501),
         (errors.NotReady("why"), 503),
@@ -75,5 +75,5 @@ def test_an_unknown_path_has_the_same_form() -> None:
 
 
 def test_a_sentence_is_cut_and_may_hold_half_a_surrogate() -> None:
-    _, _, body = answer_to(Refused("\ud800" + "x" * 5000))
+    _, _, body = answer_to(InvalidInferRequest("\ud800" + "x" * 5000))
     assert len(body["error"]) == exception_handlers.MAX_TEXT

@@ -25,7 +25,7 @@ def test_a_requests_priority_reaches_the_queue_of_its_network(
         levels.append(request.level)
         put(batcher, request)
 
-    monkeypatch.setattr(Batcher, "put", remember)
+    monkeypatch.setattr(Batcher, "submit", remember)
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
     for parameters in ({}, {"priority": 1}, {"priority": 3}, {"priority": 0}):
         answer = client.post("/v2/models/shapes/infer", json={"inputs": [tensor], "parameters": parameters})

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from app.oip import metadata, statistics
-from app.services.prediction.version_cache import Served
-from app.serving.statistics import Tally
+from app.services.prediction.version_cache import ServedModel
+from app.serving.statistics import InferenceStatistics
 from app.serving.types import BundleRef
 
 
-def served(task: str = "classification", **changes: object) -> Served:
-    known = Served(
+def served(task: str = "classification", **changes: object) -> ServedModel:
+    known = ServedModel(
         name="cats",
         version=3,
         bundle=BundleRef("key", (), "cats"),
@@ -55,7 +55,7 @@ def test_metadata_and_configuration_name_the_same_tensors(task: str, names: list
 
 
 def test_statistics_add_up() -> None:
-    tally = Tally(clock=lambda: 12.5)
+    tally = InferenceStatistics(clock=lambda: 12.5)
     for size, seconds in ((1, 0.5), (4, 1.0), (4, 2.0)):
         tally.count_batch(size, seconds)
     tally.count_request(0.25, succeeded=True)
@@ -78,14 +78,14 @@ def test_statistics_add_up() -> None:
 
 
 def test_a_model_that_did_nothing_has_zeros() -> None:
-    (found,) = statistics.of_models([(served(), Tally(), {})])["model_stats"]
+    (found,) = statistics.of_models([(served(), InferenceStatistics(), {})])["model_stats"]
     assert (found["last_inference"], found["inference_count"], found["execution_count"]) == (0, 0, 0)
     assert found["batch_stats"] == []
     assert found["memory_usage"] == []
 
 
 def test_memory_is_told_by_device() -> None:
-    (found,) = statistics.of_models([(served(), Tally(), {"cuda:1": 300, "cpu": 20})])["model_stats"]
+    (found,) = statistics.of_models([(served(), InferenceStatistics(), {"cuda:1": 300, "cpu": 20})])["model_stats"]
     assert found["memory_usage"] == [
         {"type": "CPU", "id": 0, "byte_size": 20},
         {"type": "GPU", "id": 1, "byte_size": 300},

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.outputs import best_classes, check_wanted, tensor_of, width
-from app.oip.requests import InferRequest, Requested
+from app.oip.requests import InferRequest, RequestedOutput
 from app.oip.responses import render
 from app.oip.tensors import Tensor
 
@@ -18,21 +18,21 @@ CLASSES = ["cat", "dog: small", "owl"]
 
 def test_classification_answers_probabilities_and_logits() -> None:
     wanted = check_wanted(InferRequest(binary_output=True), "classification", "m")
-    assert wanted == (Requested("probabilities", binary=True), Requested("logits", binary=True))
+    assert wanted == (RequestedOutput("probabilities", binary=True), RequestedOutput("logits", binary=True))
     found = tensor_of(wanted[0], SCORES, "classification", CLASSES).values
     np.testing.assert_allclose(found, torch.softmax(torch.from_numpy(SCORES), 1).numpy(), rtol=1e-6)
     np.testing.assert_array_equal(tensor_of(wanted[1], SCORES, "classification", CLASSES).values, SCORES)
 
 
 def test_one_output_for_two_classes_has_two_probabilities() -> None:
-    found = tensor_of(Requested("probabilities"), np.array([[0.0], [20.0]], np.float32), "binary", ["no", "yes"])
+    found = tensor_of(RequestedOutput("probabilities"), np.array([[0.0], [20.0]], np.float32), "binary", ["no", "yes"])
     np.testing.assert_allclose(found.values, [[0.5, 0.5], [0.0, 1.0]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("task", "num_outputs"), [("classification", 3), ("multilabel", 3), ("binary", 1)])
-def test_no_pictures_have_no_probabilities(task: str, num_outputs: int) -> None:
+def test_no_images_have_no_probabilities(task: str, num_outputs: int) -> None:
     none = np.empty((0, num_outputs), np.float32)
-    found = tensor_of(Requested("probabilities"), none, task, CLASSES)
+    found = tensor_of(RequestedOutput("probabilities"), none, task, CLASSES)
     assert found.shape == (0, width("probabilities", task, num_outputs))
 
 
@@ -42,8 +42,8 @@ def test_regression_answers_values() -> None:
 
 
 def test_an_unknown_output_is_named() -> None:
-    request = InferRequest(outputs=(Requested("scores"),))
-    with pytest.raises(Refused, match="'scores': model 'm' has 'probabilities', 'logits'"):
+    request = InferRequest(outputs=(RequestedOutput("scores"),))
+    with pytest.raises(InvalidInferRequest, match="'scores': model 'm' has 'probabilities', 'logits'"):
         check_wanted(request, "classification", "m")
 
 
@@ -62,7 +62,7 @@ def test_classes_without_a_name_have_their_index_alone_and_equal_ones_stay_in_or
 
 
 def test_a_response_in_json_has_no_header_length() -> None:
-    best = tensor_of(Requested("logits", num_classes=1), SCORES, "classification", CLASSES)
+    best = tensor_of(RequestedOutput("logits", num_classes=1), SCORES, "classification", CLASSES)
     answer = render("m", "3", "42", [(Tensor("logits", "FP32", SCORES), False), (best, False)])
     assert answer.json_bytes is None
     assert json.loads(answer.body) == {
@@ -103,6 +103,6 @@ def test_a_binary_output_without_elements_leaves_plain_json() -> None:
 
 def test_what_json_cannot_say_is_refused_but_goes_as_binary() -> None:
     tensor = Tensor("a", "FP32", np.array([[np.nan]], np.float32))
-    with pytest.raises(Refused, match="output 'a' is not finite"):
+    with pytest.raises(InvalidInferRequest, match="output 'a' is not finite"):
         render("m", "3", None, [(tensor, False)])
     assert render("m", "3", None, [(tensor, True)]).json_bytes is not None

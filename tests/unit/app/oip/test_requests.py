@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.oip.errors import NotSupported, Refused
-from app.oip.requests import InferRequest, Requested, parse
+from app.oip.errors import InvalidInferRequest, NotSupported
+from app.oip.requests import InferRequest, RequestedOutput, parse
 from core.errors import ServiceError
 
 
@@ -37,7 +37,7 @@ def test_a_request_in_json_alone() -> None:
     request = read(message(id="42", outputs=[{"name": "y"}]))
     assert request.id == "42"
     assert request.inputs[0].values.tolist() == [1.0, 2.0]
-    assert request.outputs == (Requested("y"),)
+    assert request.outputs == (RequestedOutput("y"),)
 
 
 def test_binary_and_json_inputs_take_their_bytes_in_order() -> None:
@@ -57,14 +57,14 @@ def test_an_input_without_elements_may_be_binary() -> None:
         assert read({"inputs": [empty]}).inputs[0].shape == (0, 3)
 
 
-def test_a_header_length_of_zero_is_one_picture_as_it_is() -> None:
+def test_a_header_length_of_zero_is_one_image_as_it_is() -> None:
     assert parse(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
 
 
 def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
     outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False, "classification": 3}}]
     request = read(message(outputs=outputs, parameters={"binary_data_output": True}))
-    assert request.outputs == (Requested("a", binary=True), Requested("b", binary=False, num_classes=3))
+    assert request.outputs == (RequestedOutput("a", binary=True), RequestedOutput("b", binary=False, num_classes=3))
 
 
 @pytest.mark.parametrize("outputs", [None, []])
@@ -128,14 +128,14 @@ def test_what_other_servers_clients_add_is_let_through() -> None:
     ],
 )
 def test_what_is_wrong_is_told_by_name(content: object, tail: bytes, header: str | None, reason: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInferRequest) as refusal:
         read(content, tail, header)
     assert reason in refusal.value.detail
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xd8\xff\xe0", b'{"a":', b"[" * 5000, b'{"a": NaN}', b'{"a": 1e999}'])
 def test_no_json_is_refused_with_a_hint(body: bytes) -> None:
-    with pytest.raises(Refused, match="Inference-Header-Content-Length: 0"):
+    with pytest.raises(InvalidInferRequest, match="Inference-Header-Content-Length: 0"):
         parse(body, None)
 
 

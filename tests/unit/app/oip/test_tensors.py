@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from app.oip.datatypes import NOT_IN_JSON, NUMPY, bits_of, float32_of
-from app.oip.errors import Refused
+from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import check_datatype, check_shape, from_bytes, from_json, to_bytes, to_json
 
 NUMBERS = sorted(set(NUMPY) - {"BYTES", "BF16"})
@@ -118,7 +118,7 @@ def test_the_wire_of_bytes_is_the_documented_one() -> None:
     st.binary(max_size=64),
 )
 def test_any_bytes_give_a_tensor_of_that_shape_or_a_refusal(datatype: str, shape: tuple[int, ...], body: bytes) -> None:
-    with suppress(Refused):
+    with suppress(InvalidInferRequest):
         assert from_bytes("x", datatype, shape, memoryview(body)).shape == shape
 
 
@@ -137,7 +137,7 @@ def test_any_bytes_give_a_tensor_of_that_shape_or_a_refusal(datatype: str, shape
     ],
 )
 def test_missing_and_extra_bytes_are_counted(datatype: str, shape: tuple[int, ...], body: bytes, reason: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInferRequest) as refusal:
         from_bytes("x", datatype, shape, memoryview(body))
     assert reason in refusal.value.detail
     assert "'x'" in refusal.value.detail
@@ -165,7 +165,7 @@ def test_missing_and_extra_bytes_are_counted(datatype: str, shape: tuple[int, ..
     ],
 )
 def test_what_is_wrong_in_json_is_told(datatype: str, shape: tuple[int, ...], content: object, reason: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InvalidInferRequest) as refusal:
         from_json("x", datatype, shape, content)
     assert reason in refusal.value.detail
     assert "'x'" in refusal.value.detail
@@ -173,7 +173,7 @@ def test_what_is_wrong_in_json_is_told(datatype: str, shape: tuple[int, ...], co
 
 @pytest.mark.parametrize("shape", [None, 3, [], [-1], [1.0], [True], ["1"], [2**31], [0, 2**16, 2**16], [1] * 17])
 def test_a_shape_is_a_list_of_sizes(shape: object) -> None:
-    with pytest.raises(Refused, match="'x'"):
+    with pytest.raises(InvalidInferRequest, match="'x'"):
         check_shape("x", shape)
 
 
@@ -185,6 +185,6 @@ def test_a_tensor_without_elements_may_have_any_other_axes(sizes: list[int]) -> 
 
 @pytest.mark.parametrize("datatype", [None, "fp32", "STRING", 4, [], "x" * 1000])
 def test_an_unknown_datatype_is_named(datatype: object) -> None:
-    with pytest.raises(Refused, match="unknown datatype") as refusal:
+    with pytest.raises(InvalidInferRequest, match="unknown datatype") as refusal:
         check_datatype("x", datatype)
     assert len(refusal.value.detail) < 300

@@ -3,14 +3,14 @@
 import pytest
 
 from app.deps import State
-from app.services.prediction.version_cache import Lookup
+from app.services.prediction.version_cache import VersionCache
 from tests.support import bundles
 from tests.support.fakes import Clock
 
 
 @pytest.fixture
-def lookup(state: State, clock: Clock) -> Lookup:
+def lookup(state: State, clock: Clock) -> VersionCache:
     for version in (1, 2):
         bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
     bundles.set_alias(state["sessions"], "shapes", "champion", 1)
-    return Lookup(state["sessions"], clock=clock)
+    return VersionCache(state["sessions"], clock=clock)

@@ -77,7 +77,7 @@ def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
 
 
 def test_looking_stores_nothing(service: DatasetService, session: Session) -> None:
-    assert service.look(spec("digits")).version == 1
+    assert service.resolve(spec("digits")).version == 1
     assert DatasetRepo(session).names() == []
     assert topics(session) == []
 
@@ -104,10 +104,10 @@ def test_a_failed_builtin_is_imported_again(service: DatasetService, session: Se
 
 def test_a_pinned_builtin_keeps_its_options(service: DatasetService) -> None:
     service.pin(spec("synthetic", num_samples=50))
-    assert service.look(spec("synthetic", version=1)).options["num_samples"] == 50
-    assert service.look(spec("synthetic", version=1, num_samples=50)).version == 1
+    assert service.resolve(spec("synthetic", version=1)).options["num_samples"] == 50
+    assert service.resolve(spec("synthetic", version=1, num_samples=50)).version == 1
     with pytest.raises(InvalidSpec) as refused:
-        service.look(spec("synthetic", version=1, num_samples=60))
+        service.resolve(spec("synthetic", version=1, num_samples=60))
     assert refused.value.errors[0][0] == "/dataset/version"
 
 
@@ -131,7 +131,7 @@ def test_an_upload_that_is_not_ready_is_told(
 ) -> None:
     uploaded(1, state)
     with pytest.raises(DatasetNotReady) as refused:
-        service.look(spec("pets"))
+        service.resolve(spec("pets"))
     assert refused.value.facts["state"] == state
 
 
@@ -158,6 +158,6 @@ def test_what_cannot_be_is_told_with_a_pointer(
 ) -> None:
     uploaded(1, DatasetState.READY)
     with pytest.raises(InvalidSpec) as refused:
-        service.look(DatasetSpec.model_validate(changes))
+        service.resolve(DatasetSpec.model_validate(changes))
     assert refused.value.errors[0][0] == pointer
     assert words in refused.value.errors[0][1]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.serving.decoding import Decoder, Sent, Values, pixels_of
-from core.errors import InvalidPicture, Overloaded, ServiceError, TooLarge
+from app.serving.decoding import Decoder, PixelValues, Sent, pixels_of
+from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-async def test_each_picture_has_its_own_outcome(decoder: Decoder) -> None:
+async def test_each_image_has_its_own_outcome(decoder: Decoder) -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    known = InvalidPicture("no base64")
-    sent: list[Sent] = [png(grey), b"no picture", Values(grey.tolist()), known, b"x" * 10_001]
+    known = InvalidImage("no base64")
+    sent: list[Sent] = [png(grey), b"no picture", PixelValues(grey.tolist()), known, b"x" * 10_001]
     outcomes = await decoder.decode(sent, (1, 8, 8), "stretch")
     np.testing.assert_array_equal(outcomes[0], grey[:, :, None])
     np.testing.assert_array_equal(outcomes[2], grey[:, :, None])
-    assert isinstance(outcomes[1], InvalidPicture)
+    assert isinstance(outcomes[1], InvalidImage)
     assert outcomes[3] is known
     assert isinstance(outcomes[4], TooLarge)
 
@@ -52,16 +52,16 @@ def handed_on(decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> list[object]
     return asked
 
 
-async def test_a_few_small_pictures_need_no_thread(decoder: Decoder, handed_on: list[object]) -> None:
+async def test_a_few_small_images_need_no_thread(decoder: Decoder, handed_on: list[object]) -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
     pixels, error = await decoder.decode([png(grey), b"no picture"], (1, 8, 8), "stretch")
     np.testing.assert_array_equal(pixels, grey[:, :, None])
-    assert isinstance(error, InvalidPicture)
+    assert isinstance(error, InvalidImage)
     assert handed_on == []
 
 
 @pytest.mark.parametrize(("count", "side"), [(1, 129), (5, 8)])
-async def test_many_or_large_pictures_do_not_hold_the_event_loop_up(
+async def test_many_or_large_images_do_not_hold_the_event_loop_up(
     decoder: Decoder, handed_on: list[object], count: int, side: int
 ) -> None:
     flat = png(np.full((side, side), 7, np.uint8))
@@ -71,7 +71,7 @@ async def test_many_or_large_pictures_do_not_hold_the_event_loop_up(
     assert len(handed_on) == count
 
 
-async def test_too_many_pictures_are_refused(decoder: Decoder) -> None:
+async def test_too_many_images_are_refused(decoder: Decoder) -> None:
     with pytest.raises(Overloaded):
         await decoder.decode([b""] * 9, (1, 8, 8), "stretch")
     assert len(await decoder.decode([b""] * 8, (1, 8, 8), "stretch")) == 8
@@ -90,7 +90,7 @@ COLOURS = np.arange(12).reshape(2, 2, 3)
 
 @pytest.mark.parametrize("numbers", [COLOURS.tolist(), COLOURS.ravel().tolist(), (COLOURS + 0.2).tolist()])
 def test_numbers_are_pixels_by_rows_or_flat(numbers: list[object]) -> None:
-    np.testing.assert_array_equal(pixels_of(Values(numbers), (3, 2, 2)), COLOURS)
+    np.testing.assert_array_equal(pixels_of(PixelValues(numbers), (3, 2, 2)), COLOURS)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_numbers_are_pixels_by_rows_or_flat(numbers: list[object]) -> None:
      [["a", "b"], ["c", "d"]], {"a": 1}, [[1, 2], [3, {}]]],
 )  # fmt: skip
 def test_other_numbers_are_refused(numbers: object) -> None:
-    with pytest.raises(InvalidPicture):
-        pixels_of(Values(numbers), (1, 2, 2))
+    with pytest.raises(InvalidImage):
+        pixels_of(PixelValues(numbers), (1, 2, 2))
 
 
 async def test_no_kind_of_rubbish_is_a_bug(decoder: Decoder) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.serving.leader_lock import HELLO, Meeting, listener_at
+from app.serving.leader_lock import HELLO, LeaderLock, listen_unix
 from app.serving.unload_state import UnloadedFiles
 
 OWNER = "import sys; from pathlib import Path; from app.serving.leader_lock import Meeting\n"
@@ -14,14 +14,14 @@ OWNER += "assert Meeting(Path(sys.argv[1]), 'cpu').take(); print('mine', flush=T
 
 
 def test_there_is_one_owner_until_it_lets_go(tmp_path: Path) -> None:
-    first, second = Meeting(tmp_path, "cpu"), Meeting(tmp_path, "cpu")
-    assert first.take()
-    assert not second.take()
-    assert Meeting(tmp_path, "cuda:1").take()
+    first, second = LeaderLock(tmp_path, "cpu"), LeaderLock(tmp_path, "cpu")
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    assert LeaderLock(tmp_path, "cuda:1").try_acquire()
     second.release()
-    assert not second.take()
+    assert not second.try_acquire()
     first.release()
-    assert second.take()
+    assert second.try_acquire()
 
 
 def test_an_owner_that_is_killed_owns_nothing(tmp_path: Path) -> None:
@@ -29,17 +29,17 @@ def test_an_owner_that_is_killed_owns_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"mine\n"
-        assert not Meeting(tmp_path, "cpu").take()
+        assert not LeaderLock(tmp_path, "cpu").try_acquire()
         owner.kill()
-    assert Meeting(tmp_path, "cpu").take()
+    assert LeaderLock(tmp_path, "cpu").try_acquire()
 
 
 def test_whoever_joins_sends_its_memory_along(tmp_path: Path) -> None:
-    meeting = Meeting(tmp_path, "cpu")
+    meeting = LeaderLock(tmp_path, "cpu")
     memory = os.memfd_create("test")
-    assert meeting.join(memory) is None
-    with listener_at(meeting.path) as listener:
-        joined = meeting.join(memory)
+    assert meeting.connect(memory) is None
+    with listen_unix(meeting.path) as listener:
+        joined = meeting.connect(memory)
         assert joined is not None
         heard, _ = listener.accept()
         hello, (fd,), _, _ = socket.recv_fds(heard, 16, 1)
@@ -50,7 +50,7 @@ def test_whoever_joins_sends_its_memory_along(tmp_path: Path) -> None:
         heard.close()
         joined.close()
     assert meeting.path.exists()
-    assert meeting.join(0) is None  # the socket of an owner that has ended
+    assert meeting.connect(0) is None  # the socket of an owner that has ended
 
 
 def test_what_one_process_unloads_is_unloaded_for_the_other(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from app.inference.batcher import Batcher
-from app.inference.types import Closed
-from app.serving.model_cache import REMEMBER_FAILURE_S, Pool
+from app.inference.types import BatcherClosed
+from app.serving.model_cache import REMEMBER_FAILURE_S, ModelCache
 from app.serving.types import BundleRef
-from core.errors import Corrupt, NotReady, Overloaded, PredictionFailed
+from core.errors import CorruptFile, NotReady, Overloaded, PredictionFailed
 from tests.support.fakes import Clock
 from tests.support.networks import LocalNetwork
 
-PICTURE = np.zeros((1, 1, 1), np.uint8)
+IMAGE = np.zeros((1, 1, 1), np.uint8)
 
 
 class Store:
@@ -50,11 +50,11 @@ def store() -> Store:
 
 
 @pytest.fixture
-async def make(store: Store, clock: Clock) -> AsyncIterator[Callable[..., Pool]]:
-    made: list[Pool] = []
+async def make(store: Store, clock: Clock) -> AsyncIterator[Callable[..., ModelCache]]:
+    made: list[ModelCache] = []
 
-    def build(max_loaded: int = 2, load_wait_s: float = 30, **options: Any) -> Pool:
-        made.append(Pool(store, max_loaded=max_loaded, load_wait_s=load_wait_s, clock=clock, **options))
+    def build(max_loaded: int = 2, load_wait_s: float = 30, **options: Any) -> ModelCache:
+        made.append(ModelCache(store, max_loaded=max_loaded, load_wait_s=load_wait_s, clock=clock, **options))
         return made[-1]
 
     yield build
@@ -63,14 +63,14 @@ async def make(store: Store, clock: Clock) -> AsyncIterator[Callable[..., Pool]]
         await pool.close()
 
 
-async def test_all_who_ask_at_once_share_one_load(store: Store, make: Callable[..., Pool]) -> None:
+async def test_all_who_ask_at_once_share_one_load(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make()
     batchers = await asyncio.gather(*(pool.get(ref("a")) for _ in range(20)))
     assert len(set(map(id, batchers))) == 1
     assert store.opened == ["a"]
 
 
-async def test_the_least_recently_used_leaves_first(store: Store, make: Callable[..., Pool]) -> None:
+async def test_the_least_recently_used_leaves_first(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make(max_loaded=2)
     first = await pool.get(ref("a"))
     second = await pool.get(ref("b"))
@@ -78,12 +78,12 @@ async def test_the_least_recently_used_leaves_first(store: Store, make: Callable
     await pool.get(ref("c"))
     assert pool.keys == ["a", "c"]
     assert await pool.get(ref("a")) is first
-    with pytest.raises(Closed):
-        await second.submit([PICTURE])
+    with pytest.raises(BatcherClosed):
+        await second.submit([IMAGE])
     assert store.opened == ["a", "b", "c"]
 
 
-async def test_loading_does_not_hold_up_the_event_loop_or_others(store: Store, make: Callable[..., Pool]) -> None:
+async def test_loading_does_not_hold_up_the_event_loop_or_others(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make()
     loaded = await pool.get(ref("a"))
     store.may_go.clear()
@@ -95,7 +95,9 @@ async def test_loading_does_not_hold_up_the_event_loop_or_others(store: Store, m
     assert await slow is pool.peek(ref("b"))
 
 
-async def test_a_load_that_takes_too_long_is_not_ready_and_goes_on(store: Store, make: Callable[..., Pool]) -> None:
+async def test_a_load_that_takes_too_long_is_not_ready_and_goes_on(
+    store: Store, make: Callable[..., ModelCache]
+) -> None:
     pool = make(load_wait_s=0.01)
     store.may_go.clear()
     with pytest.raises(NotReady) as caught:
@@ -108,7 +110,7 @@ async def test_a_load_that_takes_too_long_is_not_ready_and_goes_on(store: Store,
     assert store.opened == ["a"]
 
 
-async def test_a_waiter_that_leaves_does_not_stop_the_load(store: Store, make: Callable[..., Pool]) -> None:
+async def test_a_waiter_that_leaves_does_not_stop_the_load(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make()
     store.may_go.clear()
     leaves, stays = (asyncio.create_task(pool.get(ref("a"))) for _ in range(2))
@@ -122,13 +124,13 @@ async def test_a_waiter_that_leaves_does_not_stop_the_load(store: Store, make: C
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
-        (Corrupt("a sha256 differs"), Corrupt),
+        (CorruptFile("a sha256 differs"), CorruptFile),
         (MemoryError(), PredictionFailed),
         (OSError("gone"), PredictionFailed),
     ],
 )
 async def test_a_failed_load_is_told_remembered_and_tried_again_later(
-    failure: Exception, told: type[Exception], store: Store, clock: Clock, make: Callable[..., Pool]
+    failure: Exception, told: type[Exception], store: Store, clock: Clock, make: Callable[..., ModelCache]
 ) -> None:
     pool = make()
     store.failure = failure
@@ -142,7 +144,7 @@ async def test_a_failed_load_is_told_remembered_and_tried_again_later(
     assert store.opened == ["a", "a"]
 
 
-async def test_failures_take_no_place_of_a_network(store: Store, make: Callable[..., Pool]) -> None:
+async def test_failures_take_no_place_of_a_network(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make(max_loaded=1)
     store.failure = OSError()
     with pytest.raises(PredictionFailed):
@@ -152,7 +154,7 @@ async def test_failures_take_no_place_of_a_network(store: Store, make: Callable[
     assert pool.keys == ["b"]
 
 
-async def test_no_more_is_loaded_at_a_time_than_may_be_in_memory(store: Store, make: Callable[..., Pool]) -> None:
+async def test_no_more_is_loaded_at_a_time_than_may_be_in_memory(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make(max_loaded=1)
     store.may_go.clear()
     slow = asyncio.create_task(pool.get(ref("a")))
@@ -163,7 +165,9 @@ async def test_no_more_is_loaded_at_a_time_than_may_be_in_memory(store: Store, m
     await slow
 
 
-async def test_a_bundle_that_is_dropped_is_loaded_again_when_asked_for(store: Store, make: Callable[..., Pool]) -> None:
+async def test_a_bundle_that_is_dropped_is_loaded_again_when_asked_for(
+    store: Store, make: Callable[..., ModelCache]
+) -> None:
     pool = make()
     first = await pool.get(ref("a"))
     pool.drop(ref("a"))
@@ -171,19 +175,19 @@ async def test_a_bundle_that_is_dropped_is_loaded_again_when_asked_for(store: St
     assert store.opened == ["a", "a"]
 
 
-async def test_a_bundle_dropped_while_it_loads_does_not_stay(store: Store, make: Callable[..., Pool]) -> None:
+async def test_a_bundle_dropped_while_it_loads_does_not_stay(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make()
     store.may_go.clear()
     slow = asyncio.create_task(pool.get(ref("a")))
     await asyncio.sleep(0)
     pool.drop(ref("a"))
     store.may_go.set()
-    with pytest.raises(Closed):
-        await (await slow).submit([PICTURE])
+    with pytest.raises(BatcherClosed):
+        await (await slow).submit([IMAGE])
     assert pool.peek(ref("a")) is None
 
 
-async def test_what_is_in_memory_is_bounded_by_its_bytes(store: Store, make: Callable[..., Pool]) -> None:
+async def test_what_is_in_memory_is_bounded_by_its_bytes(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make(max_loaded=10, max_bytes=100)
     store.num_bytes = {"a": 40, "b": 40, "c": 40, "whale": 500}
     for key in ("a", "b", "a", "c"):
@@ -193,7 +197,7 @@ async def test_what_is_in_memory_is_bounded_by_its_bytes(store: Store, make: Cal
     assert pool.keys == ["whale"]  # alone it may be larger than allowed: else it could never answer
 
 
-async def test_a_pinned_model_never_leaves(store: Store, make: Callable[..., Pool]) -> None:
+async def test_a_pinned_model_never_leaves(store: Store, make: Callable[..., ModelCache]) -> None:
     pool = make(max_loaded=2, max_bytes=100, pinned=["a"])
     store.num_bytes = {"a": 90, "b": 90, "c": 90}
     for key in ("a", "b", "c"):

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from app.serving.backend import Unbuildable
-from app.serving.client import Link
-from app.serving.model_server import Predictors
+from app.serving.backend import InvalidArchitecture
+from app.serving.client import InferenceClient
+from app.serving.model_server import ModelServer
 from app.serving.process import environment
-from app.serving.process_pool import Processes
+from app.serving.process_pool import InferenceProcessPool
 from app.serving.types import BundleRef, Outcome, Pixels, Scores
-from core.errors import Corrupt, PredictionFailed, ServiceError, Unavailable
+from core.errors import CorruptFile, PredictionFailed, ServiceError, Unavailable
 from core.storage import LocalStorage
 from tests.support import bundles, processes
 from tests.support.networks import LocalNetworks
@@ -63,8 +63,8 @@ def slow(storage: LocalStorage) -> BundleRef:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def predictors(storage: LocalStorage) -> AsyncIterator[Predictors]:
-    predictors = Predictors(storage, Processes("cpu"), max_batch_size=4, max_waiting=64, max_loaded=4)
+async def predictors(storage: LocalStorage) -> AsyncIterator[ModelServer]:
+    predictors = ModelServer(storage, InferenceProcessPool("cpu"), max_batch_size=4, max_waiting=64, max_loaded=4)
     await predictors.start()
     await until(lambda: is_ready(predictors))
     yield predictors
@@ -80,7 +80,7 @@ async def until(holds: Callable[[], bool], what: str = "the networks' process") 
         await asyncio.sleep(0.01)
 
 
-def is_ready(predictors: Predictors) -> bool:
+def is_ready(predictors: ModelServer) -> bool:
     try:
         predictors.networks.check_ready()
     except Unavailable:
@@ -88,26 +88,26 @@ def is_ready(predictors: Predictors) -> bool:
     return True
 
 
-def pid_of(predictors: Predictors) -> int:
+def pid_of(predictors: ModelServer) -> int:
     (facts,) = predictors.networks.facts()
     return int(facts["pid"])
 
 
-def link_of(predictors: Predictors) -> Link:
-    assert isinstance(predictors.networks, Processes)
+def link_of(predictors: ModelServer) -> InferenceClient:
+    assert isinstance(predictors.networks, InferenceProcessPool)
     return predictors.networks._processes[0].ready_link()
 
 
-def pictures(number: int, side: int = 8) -> list[Pixels]:
+def images(number: int, side: int = 8) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (number, side, side, 1), dtype=np.uint8))
 
 
-def num_computed(predictors: Predictors, bundle: BundleRef) -> int:
+def num_computed(predictors: ModelServer, bundle: BundleRef) -> int:
     return sum(size * duration.count for size, duration in predictors.tally(bundle).batches())
 
 
 @asynccontextmanager
-async def standing_still(predictors: Predictors) -> AsyncIterator[None]:
+async def standing_still(predictors: ModelServer) -> AsyncIterator[None]:
     """The networks read nothing until all that is asked meanwhile lies before them."""
     with processes.standing_still(pid_of(predictors)):
         yield
@@ -121,10 +121,10 @@ def scores(outcomes: list[Outcome]) -> Scores:
 
 
 async def test_it_answers_as_the_networks_do_here(
-    predictors: Predictors, storage: LocalStorage, small: BundleRef
+    predictors: ModelServer, storage: LocalStorage, small: BundleRef
 ) -> None:
-    here = Predictors(storage, LocalNetworks(), max_batch_size=4, max_waiting=64, max_loaded=4)
-    some = pictures(9)
+    here = ModelServer(storage, LocalNetworks(), max_batch_size=4, max_waiting=64, max_loaded=4)
+    some = images(9)
     wanted = scores(await here.predict(small, some))
     np.testing.assert_allclose(scores(await predictors.predict(small, some)), wanted, atol=1e-5)
     alone = await asyncio.gather(*(predictors.predict(small, [one]) for one in some))
@@ -135,47 +135,47 @@ async def test_it_answers_as_the_networks_do_here(
     await here.close()
 
 
-async def test_what_waits_on_a_lower_level_is_computed_first(predictors: Predictors, slow: BundleRef) -> None:
+async def test_what_waits_on_a_lower_level_is_computed_first(predictors: ModelServer, slow: BundleRef) -> None:
     await predictors.load(slow)
     answered: list[int] = []
 
     async def ask(level: int) -> None:
-        await predictors.predict(slow, pictures(3, side=128), level=level)
+        await predictors.predict(slow, images(3, side=128), level=level)
         answered.append(level)
 
     async with standing_still(predictors):
-        first = asyncio.create_task(predictors.predict(slow, pictures(4, side=128)))
+        first = asyncio.create_task(predictors.predict(slow, images(4, side=128)))
         asked = [asyncio.create_task(ask(level)) for level in (3, 2, 1)]
     await asyncio.gather(first, *asked)
     assert answered == [1, 2, 3]  # the first alone may have begun before the others were read
 
 
-async def test_a_picture_of_another_shape_costs_only_its_own_place(predictors: Predictors, small: BundleRef) -> None:
-    some = pictures(3)
+async def test_an_image_of_another_shape_costs_only_its_own_place(predictors: ModelServer, small: BundleRef) -> None:
+    some = images(3)
     some[1] = np.zeros((9, 8, 1), np.uint8)
     outcomes = await predictors.predict(small, some)
     assert [isinstance(one, PredictionFailed) for one in outcomes] == [False, True, False]
 
 
 async def test_scores_that_are_not_finite_are_an_error_in_their_place(
-    predictors: Predictors, storage: LocalStorage
+    predictors: ModelServer, storage: LocalStorage
 ) -> None:
     mad = bundles.store(storage, "jobs/mad/bundle", mean=[-3e38], std=[1e-5])
     for number in (1, 3):
-        outcomes = await predictors.predict(mad, pictures(number))
+        outcomes = await predictors.predict(mad, images(number))
         assert [isinstance(one, PredictionFailed) for one in outcomes] == [True] * number
 
 
-async def test_files_that_make_no_network_are_told_as_such(predictors: Predictors, storage: LocalStorage) -> None:
+async def test_files_that_make_no_network_are_told_as_such(predictors: ModelServer, storage: LocalStorage) -> None:
     folder = storage.scratch() / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text("{}")
     storage.publish(folder, "jobs/odd/bundle")
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         await predictors.load(BundleRef("jobs/odd/bundle", (), "odd"))
 
 
-async def test_it_says_what_could_be_built(predictors: Predictors) -> None:
+async def test_it_says_what_could_be_built(predictors: ModelServer) -> None:
     here, there = LocalNetworks(), predictors.networks
     assert dict(there.known()) == dict(here.known())
     asked: list[tuple[str, dict[str, Any]]] = [
@@ -190,28 +190,28 @@ async def test_it_says_what_could_be_built(predictors: Predictors) -> None:
         for one in (here, there):
             try:
                 found.append(await asyncio.to_thread(one.check, name, options, (1, 8, 8), 3))
-            except Unbuildable as error:
+            except InvalidArchitecture as error:
                 found.append((error.errors, error.path, error.reason))
         assert found[0] == found[1]
 
 
 async def test_a_caller_who_leaves_is_not_computed_and_gives_its_memory_back(
-    predictors: Predictors, slow: BundleRef
+    predictors: ModelServer, slow: BundleRef
 ) -> None:
     await predictors.load(slow)
     before = num_computed(predictors, slow)
     async with standing_still(predictors):
-        busy = asyncio.create_task(predictors.predict(slow, pictures(4, 128)))
-        gone = asyncio.create_task(predictors.predict(slow, pictures(3, 128)))
+        busy = asyncio.create_task(predictors.predict(slow, images(4, 128)))
+        gone = asyncio.create_task(predictors.predict(slow, images(3, 128)))
         await asyncio.sleep(0)  # both have asked
         gone.cancel()
     await busy
-    await predictors.predict(slow, pictures(1, 128))
+    await predictors.predict(slow, images(1, 128))
     assert num_computed(predictors, slow) - before == 4 + 1
     assert gone.cancelled()
 
 
-async def test_a_process_that_is_frozen_is_not_ready_until_it_goes_on(predictors: Predictors) -> None:
+async def test_a_process_that_is_frozen_is_not_ready_until_it_goes_on(predictors: ModelServer) -> None:
     pid = pid_of(predictors)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -223,12 +223,12 @@ async def test_a_process_that_is_frozen_is_not_ready_until_it_goes_on(predictors
 
 
 async def test_a_process_that_is_killed_starts_again_with_its_networks(
-    predictors: Predictors, small: BundleRef, slow: BundleRef
+    predictors: ModelServer, small: BundleRef, slow: BundleRef
 ) -> None:
     await predictors.load(small)
     await predictors.load(slow)
     killed = pid_of(predictors)
-    asked = [asyncio.create_task(predictors.predict(slow, pictures(8, 128))) for _ in range(3)]
+    asked = [asyncio.create_task(predictors.predict(slow, images(8, 128))) for _ in range(3)]
     await asyncio.sleep(0.05)
     os.kill(killed, signal.SIGKILL)
     for outcome in await asyncio.gather(*asked, return_exceptions=True):
@@ -238,25 +238,26 @@ async def test_a_process_that_is_killed_starts_again_with_its_networks(
     await until(lambda: not is_ready(predictors) or pid_of(predictors) != killed)
     if not is_ready(predictors):
         with pytest.raises(Unavailable):
-            predictors.admitted(small, 1).__enter__()
+            predictors.admit(small, 1).__enter__()
         with pytest.raises(ServiceError):
-            await predictors.predict(small, pictures(1))
+            await predictors.predict(small, images(1))
     await until(lambda: is_ready(predictors) and predictors.is_loaded(small) and predictors.is_loaded(slow))
     assert pid_of(predictors) != killed
-    assert len(await predictors.predict(small, pictures(2))) == 2
+    assert len(await predictors.predict(small, images(2))) == 2
 
 
 async def test_several_who_ask_share_one_process_and_it_outlives_the_one_that_started_it(
     storage: LocalStorage, small: BundleRef, tmp_path: Path
 ) -> None:
     both = [
-        Predictors(storage, Processes("cpu", tmp_path), max_batch_size=4, max_waiting=64, max_loaded=4) for _ in (1, 2)
+        ModelServer(storage, InferenceProcessPool("cpu", tmp_path), max_batch_size=4, max_waiting=64, max_loaded=4)
+        for _ in (1, 2)
     ]
     for one in both:
         await one.start()
         await until(lambda one=one: is_ready(one))  # type: ignore[misc]  # bound at once
     assert len({pid_of(one) for one in both}) == 1
-    some = pictures(3)
+    some = images(3)
     answers = [scores(await one.predict(small, some)) for one in both]
     np.testing.assert_array_equal(answers[0], answers[1])
     first, second = both

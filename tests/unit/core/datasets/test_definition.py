@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from core.datasets import builtin
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import Packed
-from core.errors import Corrupt
+from core.errors import CorruptFile
 from tests.support.data import datasets_dir
 from tests.support.images import encoded, pixels
 
@@ -42,7 +42,7 @@ def test_missing_files_are_named(name: str, tmp_path: Path) -> None:
     assert all(file.startswith(name) for file in missing)
     if missing:
         assert name in dataset.help_text
-        with pytest.raises(Corrupt) as refused:
+        with pytest.raises(CorruptFile) as refused:
             pack_builtin(name, {}, tmp_path, tmp_path / "out")
         assert refused.value.facts["missing"] == missing
 
@@ -154,7 +154,7 @@ def test_only_the_missing_idx_files_are_named(tmp_path: Path) -> None:
 def test_a_damaged_idx_file_is_corrupt(body: bytes, tmp_path: Path) -> None:
     mnist_tree(tmp_path / "mnist", suffix="")
     (tmp_path / "mnist/train-images-idx3-ubyte").write_bytes(body)
-    with pytest.raises(Corrupt, match="train-images"):
+    with pytest.raises(CorruptFile, match="train-images"):
         pack_builtin("mnist", {}, tmp_path, tmp_path / "out")
 
 
@@ -230,7 +230,7 @@ class Evil:
 def test_a_pickle_that_is_no_cifar_runs_nothing(content: Any, tmp_path: Path) -> None:
     cifar_pickles(tmp_path)
     (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(pickle.dumps(content, 2))
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         pack_builtin("cifar10", {}, tmp_path, tmp_path / "out")
     assert not Evil.ran
 
@@ -300,7 +300,7 @@ def test_words_name_the_classes(tmp_path: Path) -> None:
     assert meta.classes == ("goldfish", "tench, Tinca tinca", "n10")
 
 
-def test_an_unreadable_picture_is_named_not_silently_lost(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named_not_silently_lost(tmp_path: Path) -> None:
     files = tiny_files(sorted_validation=False)
     files["train/n01/images/n01_0.JPEG"] = files["train/n01/images/n01_0.JPEG"][:300]
     as_folder(tmp_path, files)
@@ -311,7 +311,7 @@ def test_an_unreadable_picture_is_named_not_silently_lost(tmp_path: Path) -> Non
 
 def test_a_damaged_zip_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / "tiny-imagenet-200.zip").write_bytes(b"PK\3\4" + io.BytesIO(b"x" * 100).getvalue())
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         pack_builtin("tiny_imagenet", {}, tmp_path, tmp_path / "out")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.datasets.packed import Packed, PackedMeta, file_names
 from core.datasets.writer import PackedWriter
-from core.errors import Corrupt
+from core.errors import CorruptFile
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3)).astype(np.uint8)
 TARGETS = np.arange(10) % 3
@@ -92,12 +92,12 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, images: Any, targets: Any)
 
 
 def test_an_unfinished_or_damaged_folder_is_corrupt(tmp_path: Path) -> None:
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         Packed.open(tmp_path)
     written(tmp_path / "a")
     images = tmp_path / "a" / "train_images.npy"
     images.write_bytes(images.read_bytes()[:-100])
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         Packed.open(tmp_path / "a").split("train")
 
 
@@ -105,5 +105,5 @@ def test_a_pickle_in_place_of_targets_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "a")
     (tmp_path / "a" / "train_targets.npy").unlink()
     np.save(tmp_path / "a" / "train_targets.npy", np.array([{}] * 10, object), allow_pickle=True)
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         Packed.open(tmp_path / "a").split("train")

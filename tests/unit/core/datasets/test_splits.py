@@ -45,7 +45,7 @@ def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, 
     assert plan(splits, valid) == expected
 
 
-def test_a_single_picture_cannot_be_divided() -> None:
+def test_a_single_image_cannot_be_divided() -> None:
     with pytest.raises(ValueError, match="2 training pictures are needed to hold one out"):
         plan({"train": 1}, None)
     with pytest.raises(ValueError, match="3 training pictures are needed to hold two out"):
@@ -130,7 +130,7 @@ def test_without_stratifying_chance_decides(packed: Packed) -> None:
 
 
 @given(SIZES, st.floats(0.01, 0.99), st.integers(0, 2**63 - 1))
-def test_every_class_keeps_a_picture_to_train_on(sizes: list[int], share: float, seed: int) -> None:
+def test_every_class_keeps_an_image_to_train_on(sizes: list[int], share: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     if len(labels) < 2:
         return

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.spec import JobSpec
-from core.spec.error_pointers import explain, nearest, pointer_of, unknown
+from core.spec.error_pointers import nearest, pointer_of, to_pointers, unknown
 
 SCHEMA = JobSpec.model_json_schema()
 NEEDED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
@@ -15,7 +15,7 @@ NEEDED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name"
 def explained(body: Any) -> list[tuple[str, str]]:
     with pytest.raises(ValidationError) as refusal:
         JobSpec.model_validate(body)
-    return explain(refusal.value.errors(), SCHEMA)
+    return to_pointers(refusal.value.errors(), SCHEMA)
 
 
 def test_a_pointer_escapes_as_rfc_6901_says() -> None:

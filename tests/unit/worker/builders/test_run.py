@@ -14,11 +14,11 @@ from core.errors import InvalidSpec
 from core.spec import callbacks, losses, metrics, optimizers, schedules, transforms
 from models.logits import NotProbabilities
 from tests.support.training import cpu, job, pack, run_of
-from worker.builders import assemble, make_schedule
+from worker.builders import build_run, make_schedule
 from worker.builders import run as whole
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import BatchSchedule, EpochSchedule
-from worker.engine.dataloader import ResidentBatches
+from worker.engine.dataloader import DeviceResidentDataLoader
 from worker.engine.state import RunState
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
@@ -71,7 +71,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Packed]:
 
 
 def trained(packed: Packed, **changes: Any) -> dict[str, float]:
-    run = assemble(job(**{"epochs": 1, "metrics": []} | changes), packed, cpu())
+    run = build_run(job(**{"epochs": 1, "metrics": []} | changes), packed, cpu())
     before = [parameter.detach().clone() for parameter in run.network.parameters()]
     run.loop().fit(run.state)
     assert any(not torch.equal(old, new) for old, new in zip(before, run.network.parameters(), strict=True))
@@ -146,7 +146,7 @@ def test_every_metric_is_told_on_its_tasks_and_refused_on_others(
         return
     spec = job(metrics=[asked(name)])
     assert spec.metrics is not None
-    key, run = spec.metrics[0].key, assemble(spec, datasets[task], cpu())
+    key, run = spec.metrics[0].key, build_run(spec, datasets[task], cpu())
     run.loop().fit(run.state)
     evaluated = run.evaluate()["valid"]
     if name == "confusion_matrix":
@@ -223,11 +223,11 @@ def test_a_top_k_of_more_than_all_classes_is_refused(datasets: dict[Task, Packed
         run_of(datasets["classification"], metrics=[{"name": "top_k", "k": 4}])
 
 
-def test_pictures_stay_where_they_are_without_a_gpu(datasets: dict[Task, Packed]) -> None:
-    assert not isinstance(run_of(datasets["classification"]).train_batches, ResidentBatches)
+def test_images_stay_where_they_are_without_a_gpu(datasets: dict[Task, Packed]) -> None:
+    assert not isinstance(run_of(datasets["classification"]).train_batches, DeviceResidentDataLoader)
 
 
-def test_pictures_that_fit_are_changed_on_the_device_unless_a_transform_works_on_the_host_alone(
+def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_the_host_alone(
     datasets: dict[Task, Packed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OnTheHost:
@@ -240,15 +240,15 @@ def test_pictures_that_fit_are_changed_on_the_device_unless_a_transform_works_on
     every = [asked(name) for name in names_of(transforms.TransformSpec)]
     dataset = {"name": "synthetic", "train_transforms": every}
     run = run_of(datasets["classification"], dataset=dataset)
-    assert isinstance(run.train_batches, ResidentBatches)
-    assert not isinstance(run.valid_batches, ResidentBatches)
+    assert isinstance(run.train_batches, DeviceResidentDataLoader)
+    assert not isinstance(run.valid_batches, DeviceResidentDataLoader)
     run.loop().fit(run.state)
     assert run.state.epoch > 0
     monkeypatch.setattr(whole, "make_transform", lambda _: OnTheHost())
-    assert not isinstance(run_of(datasets["classification"], dataset=dataset).train_batches, ResidentBatches)
+    assert not isinstance(run_of(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader)
 
 
-def test_fewer_pictures_than_a_batch_make_one_batch(tmp_path: Path) -> None:
+def test_fewer_images_than_a_batch_make_one_batch(tmp_path: Path) -> None:
     run = run_of(pack(tmp_path / "few", num_samples=12), batch_size=64, epochs=1)
     run.loop().fit(run.state)
     assert run.state.step == 1
@@ -259,5 +259,5 @@ def test_the_best_epochs_weights_are_taken(datasets: dict[Task, Packed]) -> None
     run.loop().fit(run.state)
     assert run.keep_best is not None
     nn.init.zeros_(next(run.network.parameters()))  # as if the last epoch had spoilt them
-    best = run.take_best()
+    best = run.load_best_weights()
     assert run.evaluate()["valid"]["loss"] == pytest.approx(best["valid_loss"])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.db.repos.placement import Offer
+from core.db.repos.placement import WorkerCapacity
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
 from tests.support.processes import wait_for
-from worker.control.devices import Devices, Lent
+from worker.control.devices import DeviceAllocator, DeviceLease
 from worker.control.standby import Standby
 
 FAKE = Path(__file__).parents[4] / "support" / "fake_trainer.py"
@@ -25,62 +25,62 @@ class Pinned(Standby):
         self.number = number
 
 
-def machine(*names: str) -> Devices:
-    devices = Devices(Pinned)
+def machine(*names: str) -> DeviceAllocator:
+    devices = DeviceAllocator(Pinned)
     devices.find([{"name": name} for name in names])
     return devices
 
 
-def numbers(lent: list[Lent]) -> list[int]:
+def numbers(lent: list[DeviceLease]) -> list[int]:
     standbys = [each.standby for each in lent]
     return [standby.number for standby in standbys if isinstance(standby, Pinned)]
 
 
 def test_a_machine_is_at_home_for_what_it_has() -> None:
-    assert Devices().offer == Offer(frozenset({"auto", "cpu"}), 1, 0)
-    expected = Offer(frozenset({"auto", "cpu", "cuda", "cuda:0", "cuda:1"}), 1, 2)
-    assert machine("cpu", "cuda:0", "cuda:1").offer == expected
+    assert DeviceAllocator().capacity == WorkerCapacity(frozenset({"auto", "cpu"}), 1, 0)
+    expected = WorkerCapacity(frozenset({"auto", "cpu", "cuda", "cuda:0", "cuda:1"}), 1, 2)
+    assert machine("cpu", "cuda:0", "cuda:1").capacity == expected
 
 
 def test_an_attempt_with_several_processes_has_the_gpus_that_the_fewest_others_have() -> None:
     devices = machine("cpu", "cuda:0", "cuda:1", "cuda:2")
-    with devices.lend("cuda:1"), devices.lend("auto", 2) as lent:
-        assert lent == Lent(several=("cuda:0", "cuda:2"))
-        with devices.lend("cuda") as next_one:
+    with devices.allocate("cuda:1"), devices.allocate("auto", 2) as lent:
+        assert lent == DeviceLease(several=("cuda:0", "cuda:2"))
+        with devices.allocate("cuda") as next_one:
             assert next_one.name == "cuda:0"
-    assert lent.words() == {"device": None, "devices": ("cuda:0", "cuda:2")}
-    assert next_one.words() == {"device": "cuda:0", "devices": ()}
-    with devices.lend("auto", 4) as on_cpu:
-        assert on_cpu == Lent()
+    assert lent.to_start_fields() == {"device": None, "devices": ("cuda:0", "cuda:2")}
+    assert next_one.to_start_fields() == {"device": "cuda:0", "devices": ()}
+    with devices.allocate("auto", 4) as on_cpu:
+        assert on_cpu == DeviceLease()
 
 
 @pytest.mark.parametrize("names", [("cpu",), ("cpu", "cuda:0"), ("cpu", "mps")])
 def test_where_there_is_no_choice_the_trainer_looks_itself(names: tuple[str, ...]) -> None:
-    with machine(*names).lend("auto") as lent:
-        assert lent == Lent(None, None)
+    with machine(*names).allocate("auto") as lent:
+        assert lent == DeviceLease(None, None)
 
 
 def test_attempts_at_the_same_time_have_a_gpu_each() -> None:
     devices = machine("cpu", "cuda:0", "cuda:1", "cuda:2")
     with ExitStack() as stack:
-        lent = [stack.enter_context(devices.lend(wish)) for wish in ("auto", "cuda", "auto")]
+        lent = [stack.enter_context(devices.allocate(wish)) for wish in ("auto", "cuda", "auto")]
         assert [each.name for each in lent] == ["cuda:0", "cuda:1", "cuda:2"]
         assert numbers(lent) == [0, 1, 2]
-    with devices.lend("auto") as again:
+    with devices.allocate("auto") as again:
         assert (again.name, again.standby) == ("cuda:0", lent[0].standby)
 
 
 def test_who_asks_for_a_certain_device_has_it_and_others_go_elsewhere() -> None:
     devices = machine("cpu", "cuda:0", "cuda:1")
-    with devices.lend("cuda:0") as first, devices.lend("auto") as second, devices.lend("cpu") as third:
-        assert (first.name, second.name, third) == ("cuda:0", "cuda:1", Lent())
+    with devices.allocate("cuda:0") as first, devices.allocate("auto") as second, devices.allocate("cpu") as third:
+        assert (first.name, second.name, third) == ("cuda:0", "cuda:1", DeviceLease())
 
 
 def test_a_failed_attempt_gives_its_device_back() -> None:
     devices = machine("cpu", "cuda:0", "cuda:1")
-    with pytest.raises(OSError, match="broke"), devices.lend("auto"):
+    with pytest.raises(OSError, match="broke"), devices.allocate("auto"):
         raise OSError("broke")
-    with devices.lend("auto") as lent:
+    with devices.allocate("auto") as lent:
         assert lent.name == "cuda:0"
 
 
@@ -96,9 +96,9 @@ def test_the_trainer_of_a_lent_device_is_told_and_sees_no_other(
         standbys.append(standby)
         return standby
 
-    supervisor.devices = Devices(pin)
+    supervisor.devices = DeviceAllocator(pin)
     supervisor.devices.find([{"name": "cpu"}, {"name": "cuda:0"}, {"name": "cuda:1"}])
-    with supervisor.devices.lend("auto"):  # cuda:0 is taken
+    with supervisor.devices.allocate("auto"):  # cuda:0 is taken
         supervisor.run(queued.id)
     supervisor.devices.close()
     with transaction(sqlite_sessions, read_only=True) as session:

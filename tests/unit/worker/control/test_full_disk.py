@@ -11,7 +11,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 from torch import nn
 
-from app.services.uploads import received
+from app.services.uploads import save_upload
 from core.db import schema
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
@@ -28,7 +28,7 @@ from tests.support.training import job as spec_of
 from tests.support.training import pack
 from worker.engine import snapshot
 from worker.protocol import Failed
-from worker.trainer.error_classification import explain
+from worker.trainer.error_classification import classify
 
 MIB = 2**20
 
@@ -145,7 +145,7 @@ def test_a_snapshot_that_fills_the_disk_all_the_same_leaves_nothing(
     fill(disk, but=MIB)
     with pytest.raises(OSError, match="No space") as told:
         snapshot.write(disk / "second", network, {}, {})
-    assert explain(told.value, None).code == "disk_full"
+    assert classify(told.value, None).code == "disk_full"
     assert sorted(path.name for path in disk.iterdir()) == ["ballast", "first"]
     snapshot.restore(disk / "first", network, {}, torch.device("cpu"))
 
@@ -159,7 +159,7 @@ async def test_an_upload_that_does_not_fit_is_refused_and_its_space_is_free_agai
 
     before = shutil.disk_usage(disk).free
     with pytest.raises(StorageFull):
-        async with received(storage, endless()):
+        async with save_upload(storage, endless()):
             pass
     assert shutil.disk_usage(disk).free > before - MIB
 

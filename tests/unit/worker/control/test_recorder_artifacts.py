@@ -66,7 +66,7 @@ def test_a_stale_attempt_leaves_no_file(
     sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow, rows: Any
 ) -> None:
     with transaction(sqlite_sessions) as session:
-        AttemptRepo(session).give_back(claimed.id, claimed.token, "worker left")
+        AttemptRepo(session).release(claimed.id, claimed.token, "worker left")
         AttemptRepo(session).claim(claimed.id, "another", 60.0)
     with pytest.raises(LostLease):
         Recorder(sqlite_sessions, storage, claimed, lambda: False).artifact(said(storage))

@@ -38,7 +38,7 @@ def test_a_database_that_lost_its_last_commit_costs_no_checkpoint(
     files = {name: facts["sha256"] for name, facts in row.files.items()}
     assert (storage.fetch(row.key, files) / "weights.safetensors").read_bytes() == b"2"
     with transaction(sqlite_sessions) as session:
-        AttemptRepo(session).give_back(queued.id, claimed.token, "worker left")
+        AttemptRepo(session).release(queued.id, claimed.token, "worker left")
     found = orphans(sqlite_sessions, storage, 0.0)
     assert f"jobs/{queued.id}/t1/checkpoints/1" in found
     assert row.key not in found

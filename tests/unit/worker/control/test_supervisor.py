@@ -25,7 +25,7 @@ from tests.support.builders import job, job_spec
 from tests.support.collector import Collector, collector
 from tests.support.processes import is_alive, wait_for
 from worker.control.supervisor import Supervisor
-from worker.control.tracing import Traces
+from worker.control.tracing import AttemptTracer
 
 S = JobState
 
@@ -335,19 +335,19 @@ TRACE, POSTING = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 @pytest.fixture
 def traced(
     queued: JobRow, sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Collector, Traces]]:
+) -> Iterator[tuple[Collector, AttemptTracer]]:
     """A job that was posted in a trace, and where a worker's spans go."""
     with transaction(sqlite_sessions) as session:
         session.get_one(JobRow, queued.id).traceparent = f"00-{TRACE}-{POSTING}-01"
     with collector() as running:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", running.url)
-        traces = Traces.configured()
+        traces = AttemptTracer.configured()
         yield running, traces
         traces.close()
 
 
 def test_every_attempt_is_a_span_of_the_trace_in_which_its_job_was_posted(
-    supervise: Any, look: Any, traced: tuple[Collector, Traces]
+    supervise: Any, look: Any, traced: tuple[Collector, AttemptTracer]
 ) -> None:
     spans, traces = traced
     for plan, state in (("die once", "queued"), ("succeed", "succeeded")):
@@ -365,7 +365,9 @@ def test_every_attempt_is_a_span_of_the_trace_in_which_its_job_was_posted(
     assert first.end <= second.start
 
 
-def test_an_attempt_that_fails_says_so_in_its_span(supervise: Any, look: Any, traced: tuple[Collector, Traces]) -> None:
+def test_an_attempt_that_fails_says_so_in_its_span(
+    supervise: Any, look: Any, traced: tuple[Collector, AttemptTracer]
+) -> None:
     spans, traces = traced
     supervisor = supervise("fail")
     supervisor.traces = traces

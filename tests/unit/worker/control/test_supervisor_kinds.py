@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from core.db.repos.jobs import JobRepo, answer_key
+from core.db.repos.jobs import JobRepo, result_key
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
@@ -65,11 +65,11 @@ def test_an_answer_is_the_jobs_result_and_no_model(
     assert job.warnings == ["mind this"]
     sha256 = hashlib.sha256(b"name").hexdigest()
     assert job.result["files"] == {"table.csv": {"sha256": sha256, "size_bytes": 4}}
-    assert (storage.fetch(answer_key(job), {"table.csv": sha256}) / "table.csv").read_text() == "name"
-    assert answer_key(job) not in orphans(sqlite_sessions, storage, 0.0)
+    assert (storage.fetch(result_key(job), {"table.csv": sha256}) / "table.csv").read_text() == "name"
+    assert result_key(job) not in orphans(sqlite_sessions, storage, 0.0)
     with transaction(sqlite_sessions) as session:
-        assert answer_key(job) in JobRepo(session).delete(job.id)
-    assert answer_key(job) in orphans(sqlite_sessions, storage, 0.0)
+        assert result_key(job) in JobRepo(session).delete(job.id)
+    assert result_key(job) in orphans(sqlite_sessions, storage, 0.0)
     with transaction(sqlite_sessions) as session:
         assert [version.version for version in ModelRepo(session).versions("tiny")] == [1]
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa, update_batch_norm
 from worker.engine.state import RunState
@@ -78,44 +78,44 @@ def test_batch_norm_is_measured_anew_and_dropout_takes_no_part() -> None:
 @pytest.mark.parametrize("average", AVERAGES, ids=lambda average: average["name"])
 def test_a_resumed_average_is_equal_to_the_bit(packed: Packed, tmp_path: Path, average: dict[str, Any]) -> None:
     spec = job(epochs=3, callbacks=[average])
-    whole = assemble(spec, packed, cpu())
+    whole = build_run(spec, packed, cpu())
     whole.loop().fit(whole.state)
-    whole.take_best()
-    first = assemble(spec, packed, cpu())
+    whole.load_best_weights()
+    first = build_run(spec, packed, cpu())
     first.loop([InterruptAt(19)]).fit(first.state)  # of 8 steps an epoch: in the last one
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    second = assemble(spec, packed, cpu())
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu())
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.loop().fit(second.state)
-    second.take_best()
+    second.load_best_weights()
     assert second.state.metrics == whole.state.metrics
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
 @pytest.mark.parametrize("average", [AVERAGES[0], AVERAGES[2]], ids=lambda average: average["name"])
 def test_the_average_is_validated_and_registered(packed: Packed, average: dict[str, Any]) -> None:
-    run = assemble(job(callbacks=[average]), packed, cpu())
+    run = build_run(job(callbacks=[average]), packed, cpu())
     run.loop().fit(run.state)
     live = [parameter.detach().clone() for parameter in run.network.parameters()]
-    run.take_best()
+    run.load_best_weights()
     assert not all(torch.equal(old, new) for old, new in zip(live, run.network.parameters(), strict=True))
     assert run.evaluate()["valid"]["loss"] == pytest.approx(run.state.metrics["valid_loss"])
 
 
 def test_keep_best_keeps_the_average(packed: Packed) -> None:
-    run = assemble(job(callbacks=[AVERAGES[0], {"name": "keep_best"}]), packed, cpu())
+    run = build_run(job(callbacks=[AVERAGES[0], {"name": "keep_best"}]), packed, cpu())
     run.loop().fit(run.state)
-    best = run.take_best()
+    best = run.load_best_weights()
     assert run.evaluate()["valid"]["loss"] == pytest.approx(best["valid_loss"])
 
 
 def test_swa_registers_its_mean_with_its_own_batch_norm(packed: Packed) -> None:
-    run = assemble(job(epochs=3, callbacks=[{"name": "swa", "start": 0.4}]), packed, cpu())
+    run = build_run(job(epochs=3, callbacks=[{"name": "swa", "start": 0.4}]), packed, cpu())
     run.loop().fit(run.state)
     assert run.averaging is not None
     mean = dict(run.averaging.network.named_parameters())
     statistics = {name: value.clone() for name, value in run.network.named_buffers() if "running_mean" in name}
-    run.take_best()
+    run.load_best_weights()
     assert all(torch.equal(value, mean[name]) for name, value in run.network.named_parameters())
     assert all(not torch.equal(value, run.network.get_buffer(name)) for name, value in statistics.items())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.training import pack, run_of
-from worker.engine.batch_size_finder import Trial, choose, goes_on, samples_per_s
+from worker.engine.batch_size_finder import Trial, choose, samples_per_s, should_continue
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_quickest_is_the_smallest_that_is_about_as_quick_as_any(
     ],
 )
 def test_larger_sizes_are_tried_while_they_fit_and_are_quicker(speeds: list[float | None], expected: bool) -> None:
-    assert goes_on([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)]) is expected
+    assert should_continue([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)]) is expected
 
 
 def test_the_first_step_does_not_count_and_the_median_is_taken(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.training import recorder
-from worker.engine.callback import Callback, CallbackError, Hooks, Switches, TrainingError
+from worker.engine.callback import Callback, CallbackError, CallbackHandler, CallbackStatus, TrainingError
 from worker.engine.state import RunState
 
 
@@ -30,7 +30,7 @@ def test_a_misspelt_hook_fails_at_class_creation() -> None:
 
 def test_hooks_run_in_list_order_and_closing_ones_in_reverse(state: RunState) -> None:
     calls: list[str] = []
-    hooks = Hooks([Named("first", calls), Named("second", calls)])
+    hooks = CallbackHandler([Named("first", calls), Named("second", calls)])
     hooks.call("on_epoch_end", state)
     hooks.call("on_fit_end", state)
     assert calls == ["first", "second", "second", "first"]
@@ -42,7 +42,7 @@ def test_an_error_names_callback_and_breakpoint(state: RunState) -> None:
             raise ZeroDivisionError("of mine")
 
     with pytest.raises(CallbackError, match="Broken failed in on_train_end: of mine"):
-        Hooks([Broken()]).call("on_train_end", state)
+        CallbackHandler([Broken()]).call("on_train_end", state)
 
 
 def test_an_error_with_a_meaning_passes_unchanged(state: RunState) -> None:
@@ -51,14 +51,14 @@ def test_an_error_with_a_meaning_passes_unchanged(state: RunState) -> None:
             raise TrainingError("enough")
 
     with pytest.raises(TrainingError, match=r"^enough$"):
-        Hooks([Strict()]).call("on_train_end", state)
+        CallbackHandler([Strict()]).call("on_train_end", state)
 
 
 def test_only_overridden_hooks_are_held() -> None:
-    hooks = Hooks([Named("one", [])])
+    hooks = CallbackHandler([Named("one", [])])
     held = {name for name, found in hooks._by_name.items() if found}
     assert held == {"on_epoch_end", "on_fit_end"}
-    assert all(Hooks([recorder([])])._by_name.values())
+    assert all(CallbackHandler([recorder([])])._by_name.values())
 
 
 class Fragile(Callback):
@@ -74,7 +74,7 @@ class Fragile(Callback):
 
 def test_an_optional_callback_that_fails_is_switched_off_and_told_of(state: RunState) -> None:
     fragile, calls, told = Fragile(), list[str](), list[str]()
-    hooks = Hooks([fragile, Named("other", calls)], told.append)
+    hooks = CallbackHandler([fragile, Named("other", calls)], told.append)
     for _ in range(3):
         hooks.call("on_epoch_end", state)
     assert (fragile.calls, calls) == (1, ["other"] * 3)
@@ -85,6 +85,6 @@ def test_an_optional_callback_that_fails_is_switched_off_and_told_of(state: RunS
 
 def test_what_is_off_stays_off_in_a_resumed_run(state: RunState) -> None:
     before, after = [Named("a", []), Fragile()], [Named("a", []), Fragile()]
-    Hooks(before).call("on_epoch_end", state)
-    Switches(after).load_state_dict(Switches(before).state_dict())
+    CallbackHandler(before).call("on_epoch_end", state)
+    CallbackStatus(after).load_state_dict(CallbackStatus(before).state_dict())
     assert [callback.is_off for callback in after] == [False, True]

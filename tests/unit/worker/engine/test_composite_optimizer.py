@@ -15,12 +15,12 @@ from torch.optim.lr_scheduler import OneCycleLR
 from core.datasets.packed import Packed
 from core.spec.optimizers import OptimizerSpec
 from tests.support.training import InterruptAt, cpu, job, optimizer_hash, pack, run_of, weights_hash
-from worker.builders import assemble, make_optimizer
+from worker.builders import build_run, make_optimizer
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
-from worker.engine.lr_finder import Sweep, Sweeping
-from worker.engine.optimizers import UnfitParts, UnknownParameters
+from worker.engine.lr_finder import LrSweep, LrSweepCallback
+from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
 from worker.engine.schedules import one_cycle
 from worker.engine.state import RunState
 
@@ -136,8 +136,12 @@ def test_a_part_may_be_muon(network: nn.Sequential) -> None:
     ("patterns", "error", "reason"),
     [
         (["stem.*", "*"], UnknownParameters, r"no parameter matches 'stem\.\*'; there are 0\.weight, 0\.bias"),
-        (["0.*", "3.*"], UnfitParts, r"no part of the optimizer matches 1\.weight, 1\.bias; let the last one"),
-        (["*", "3.*"], UnfitParts, r"parts before it have all to train that '3\.\*' matches"),
+        (
+            ["0.*", "3.*"],
+            InvalidParameterGroups,
+            r"no part of the optimizer matches 1\.weight, 1\.bias; let the last one",
+        ),
+        (["*", "3.*"], InvalidParameterGroups, r"parts before it have all to train that '3\.\*' matches"),
     ],
 )
 def test_parts_have_all_parameters_and_some_each(
@@ -189,7 +193,7 @@ def test_one_cycle_leaves_momenta_alone_if_it_is_told_to(network: nn.Sequential)
 def test_a_search_tries_rates_of_the_first_part_and_keeps_the_ratio_of_others(network: nn.Sequential) -> None:
     whole = made(network, ("3.*", SGD), ("*", ADAM))
     state = RunState(max_epochs=1, steps_per_epoch=4)
-    Sweeping(Sweep(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
+    LrSweepCallback(LrSweep(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
     first, second = (group["lr"] for group in whole.param_groups)
     assert (first, second) == pytest.approx((1e-3, 2e-4))
 
@@ -248,15 +252,15 @@ def test_a_resumed_run_is_equal_to_the_bit(
         groups = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
         return [weights_hash(run.network, tmp_path), optimizer_hash(run.optimizer), values, groups]
 
-    whole = assemble(spec, packed, cpu(precision))
+    whole = build_run(spec, packed, cpu(precision))
     whole.loop().fit(whole.state)
-    first = assemble(spec, packed, cpu(precision))
+    first = build_run(spec, packed, cpu(precision))
     first.loop([InterruptAt(at)]).fit(first.state)
     assert first.state.step == at
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    second = assemble(spec, packed, cpu(precision))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu(precision))
     torch.rand(100)  # whatever happened to the random state since
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), CPU)
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), CPU)
     second.loop().fit(second.state)
     assert facts_of(second) == facts_of(whole)
 

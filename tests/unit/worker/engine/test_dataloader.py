@@ -10,16 +10,16 @@ import torch
 
 from tests.support.training import cpu
 from worker.engine.batch import Batch
-from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source
-from worker.engine.sampler import Order, Sampler, bounds, even_out
+from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader
+from worker.engine.sampler import Sampler, SamplerConfig, balance_classes, batch_bounds
 from worker.engine.transforms import Affine, HorizontalFlip, RandomApply, RandomCrop, Transform
 
 TRANSFORMS: list[Transform] = [HorizontalFlip(), Affine(degrees=20), RandomCrop(1)]
 
 
-def source(count: int = 50, index: np.ndarray | None = None) -> Source:
+def source(count: int = 50, index: np.ndarray | None = None) -> ArraySource:
     images = np.random.default_rng(0).integers(0, 256, (count, 6, 6, 1), dtype=np.uint8)
-    return Source(images, np.arange(count), np.arange(count) if index is None else index)
+    return ArraySource(images, np.arange(count), np.arange(count) if index is None else index)
 
 
 def all_equal(first: list[Batch], second: list[Batch]) -> bool:
@@ -43,13 +43,13 @@ def all_equal(first: list[Batch], second: list[Batch]) -> bool:
     ],
 )
 def test_sizes_of_batches(samples: int, size: int, drop_last: bool, sizes: list[int]) -> None:
-    found = bounds(samples, size, drop_last=drop_last)
+    found = batch_bounds(samples, size, drop_last=drop_last)
     assert [end - begin for begin, end in found] == sizes
     assert found[0][0] == 0
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
-    batches = ArrayBatches(source(index=np.arange(10, 50)), cpu(), 8, Order(seed=1, sampler="random"))
+    batches = ArrayDataLoader(source(index=np.arange(10, 50)), cpu(), 8, SamplerConfig(seed=1, sampler="random"))
     first = torch.cat([batch.targets for batch in batches.epoch(1)])
     second = torch.cat([batch.targets for batch in batches.epoch(2)])
     assert sorted(first.tolist()) == list(range(10, 50))
@@ -57,24 +57,25 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own() -> None:
     assert all_equal(list(batches.epoch(1)), list(batches.epoch(1)))
 
 
-def test_pictures_stay_with_their_targets() -> None:
+def test_images_stay_with_their_targets() -> None:
     origin = source()
-    for batch in ArrayBatches(origin, cpu(), 7, Order(sampler="random")).epoch(1):
+    for batch in ArrayDataLoader(origin, cpu(), 7, SamplerConfig(sampler="random")).epoch(1):
         assert np.array_equal(batch.images.numpy(), origin.images[batch.targets.numpy()])
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 6, 7])
 @pytest.mark.parametrize("reads_ahead", [True, False])
 def test_a_resumed_epoch_goes_on_with_the_very_same_batches(start: int, reads_ahead: bool) -> None:
-    batches = ArrayBatches(
-        source(), cpu(), 8, Order(3, sampler="random", drop_last=True), TRANSFORMS, reads_ahead=reads_ahead
+    batches = ArrayDataLoader(
+        source(), cpu(), 8, SamplerConfig(3, sampler="random", drop_last=True), TRANSFORMS, reads_ahead=reads_ahead
     )
     assert all_equal(list(batches.epoch(2))[start:], list(batches.epoch(2, start)))
 
 
 def test_a_thread_changes_nothing() -> None:
     alone, ahead = (
-        ArrayBatches(source(), cpu(), 4, Order(3, sampler="random"), TRANSFORMS, reads_ahead=x) for x in (False, True)
+        ArrayDataLoader(source(), cpu(), 4, SamplerConfig(3, sampler="random"), TRANSFORMS, reads_ahead=x)
+        for x in (False, True)
     )
     assert all_equal(list(alone.epoch(1)), list(ahead.epoch(1)))
 
@@ -82,7 +83,7 @@ def test_a_thread_changes_nothing() -> None:
 def test_augmentation_does_not_depend_on_the_batch_size() -> None:
     by_target = []
     for size in (4, 16):
-        batches = ArrayBatches(source(), cpu(), size, Order(3, sampler="random"), TRANSFORMS)
+        batches = ArrayDataLoader(source(), cpu(), size, SamplerConfig(3, sampler="random"), TRANSFORMS)
         by_target.append(
             {int(t): image for batch in batches.epoch(1) for image, t in zip(batch.images, batch.targets, strict=True)}
         )
@@ -90,49 +91,51 @@ def test_augmentation_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_resident_batches_are_the_same_batches() -> None:
-    order = Order(3, sampler="random", drop_last=True)
-    plain, resident = ArrayBatches(source(), cpu(), 8, order), ResidentBatches(source(), cpu(), 8, order)
+    order = SamplerConfig(3, sampler="random", drop_last=True)
+    plain, resident = ArrayDataLoader(source(), cpu(), 8, order), DeviceResidentDataLoader(source(), cpu(), 8, order)
     assert all_equal(list(plain.epoch(4, 2)), list(resident.epoch(4, 2)))
 
 
 @pytest.mark.parametrize("sampler", ["random", "weighted"])
-def test_resident_pictures_are_changed_as_those_of_the_host(sampler: Sampler) -> None:
-    order = Order(3, sampler=sampler, drop_last=True)
+def test_resident_images_are_changed_as_those_of_the_host(sampler: Sampler) -> None:
+    order = SamplerConfig(3, sampler=sampler, drop_last=True)
     moving: list[Transform] = [HorizontalFlip(), RandomApply([RandomCrop(1)])]
-    plain, resident = (kind(source(), cpu(), 8, order, moving) for kind in (ArrayBatches, ResidentBatches))
+    plain, resident = (kind(source(), cpu(), 8, order, moving) for kind in (ArrayDataLoader, DeviceResidentDataLoader))
     assert all_equal(list(plain.epoch(4)), list(resident.epoch(4)))
-    assert not all_equal(list(resident.epoch(4)), list(ResidentBatches(source(), cpu(), 8, order).epoch(4)))
+    assert not all_equal(list(resident.epoch(4)), list(DeviceResidentDataLoader(source(), cpu(), 8, order).epoch(4)))
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 6])
-def test_a_resumed_epoch_of_resident_pictures_goes_on_with_the_very_same_batches(start: int) -> None:
-    order = Order(3, sampler="random", drop_last=True, mix_alpha=0.5)
-    whole = list(ResidentBatches(source(), cpu(), 8, order, TRANSFORMS).epoch(2))
-    resumed = list(ResidentBatches(source(), cpu(), 8, order, TRANSFORMS).epoch(2, start))
+def test_a_resumed_epoch_of_resident_images_goes_on_with_the_very_same_batches(start: int) -> None:
+    order = SamplerConfig(3, sampler="random", drop_last=True, mix_alpha=0.5)
+    whole = list(DeviceResidentDataLoader(source(), cpu(), 8, order, TRANSFORMS).epoch(2))
+    resumed = list(DeviceResidentDataLoader(source(), cpu(), 8, order, TRANSFORMS).epoch(2, start))
     assert all_equal(whole[start:], resumed)
     mixed = [(batch.draws, again.draws) for batch, again in zip(whole[start:], resumed, strict=True)]
     assert all(a is not None and b is not None and torch.equal(a, b) for a, b in mixed)
 
 
-def test_resident_pictures_are_changed_alike_by_any_number_of_ranks() -> None:
-    order = Order(3, sampler="random", drop_last=True)
-    whole = ResidentBatches(source(), cpu(), 8, order, TRANSFORMS)
+def test_resident_images_are_changed_alike_by_any_number_of_ranks() -> None:
+    order = SamplerConfig(3, sampler="random", drop_last=True)
+    whole = DeviceResidentDataLoader(source(), cpu(), 8, order, TRANSFORMS)
     ranks = [whole.share(rank, 2).epoch(1) for rank in range(2)]
     for batch, *parts in zip(whole.epoch(1), *ranks, strict=True):
         assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
         assert torch.equal(batch.targets, torch.cat([part.targets for part in parts]))
 
 
-def test_augmentation_of_resident_pictures_does_not_depend_on_the_batch_size() -> None:
+def test_augmentation_of_resident_images_does_not_depend_on_the_batch_size() -> None:
     by_target: list[dict[int, bytes]] = [{}, {}]
     for found, size in zip(by_target, (4, 16), strict=True):
-        for batch in ResidentBatches(source(), cpu(), size, Order(3, sampler="random"), TRANSFORMS).epoch(1):
+        for batch in DeviceResidentDataLoader(
+            source(), cpu(), size, SamplerConfig(3, sampler="random"), TRANSFORMS
+        ).epoch(1):
             found |= {int(t): i.numpy().tobytes() for i, t in zip(batch.images, batch.targets, strict=True)}
     assert len(by_target[0]) == 50
     assert by_target[0] == by_target[1]
 
 
-def test_resident_pictures_are_not_changed_by_what_works_on_the_host_alone() -> None:
+def test_resident_images_are_not_changed_by_what_works_on_the_host_alone() -> None:
     class OnTheHost:
         num_draws = 0
 
@@ -140,12 +143,12 @@ def test_resident_pictures_are_not_changed_by_what_works_on_the_host_alone() -> 
             return images
 
     with pytest.raises(ValueError, match="works on the host alone"):
-        ResidentBatches(source(), cpu(), 8, transforms=[OnTheHost()])
+        DeviceResidentDataLoader(source(), cpu(), 8, transforms=[OnTheHost()])
 
 
 def test_an_iterator_that_is_left_ends_its_thread() -> None:
     others = set(threading.enumerate())
-    batches = ArrayBatches(source(120_000), cpu(), 256, transforms=TRANSFORMS, reads_ahead=True).epoch(1)
+    batches = ArrayDataLoader(source(120_000), cpu(), 256, transforms=TRANSFORMS, reads_ahead=True).epoch(1)
     next(batches)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "batches" and thread not in others]
     batches.close()  # type: ignore[attr-defined]  # it is a generator
@@ -160,7 +163,7 @@ def test_an_error_in_the_thread_is_raised_where_batches_are_taken() -> None:
             raise ZeroDivisionError("in the thread")
 
     with pytest.raises(ZeroDivisionError, match="in the thread"):
-        list(ArrayBatches(source(), cpu(), 4, transforms=[Broken()], reads_ahead=True).epoch(1))
+        list(ArrayDataLoader(source(), cpu(), 4, transforms=[Broken()], reads_ahead=True).epoch(1))
 
 
 UNEVEN = np.array([0] * 70 + [1] * 25 + [2] * 5)
@@ -168,7 +171,9 @@ UNEVEN = np.array([0] * 70 + [1] * 25 + [2] * 5)
 
 def evened(num_epochs: int = 1, **options: Any) -> Iterator[Batch]:
     origin = source(100)
-    batches = ArrayBatches(Source(origin.images, UNEVEN, origin.index), cpu(), 10, Order(3, "weighted"), **options)
+    batches = ArrayDataLoader(
+        ArraySource(origin.images, UNEVEN, origin.index), cpu(), 10, SamplerConfig(3, "weighted"), **options
+    )
     for number in range(1, num_epochs + 1):
         yield from batches.epoch(number)
 
@@ -191,7 +196,7 @@ def test_a_large_class_gives_samples_of_its_own_each_and_a_small_one_all_of_them
     assert len(set(of_large)) == len(of_large)
 
 
-def test_a_picture_that_comes_several_times_is_changed_each_time_otherwise() -> None:
+def test_an_image_that_comes_several_times_is_changed_each_time_otherwise() -> None:
     small = [
         image for b in evened(transforms=TRANSFORMS) for image, t in zip(b.images, b.targets, strict=True) if t == 2
     ]
@@ -208,7 +213,7 @@ def test_a_weighted_order_is_by_seed_and_epoch_alone() -> None:
 def test_classes_are_evened_out_whatever_there_is(num_classes: int) -> None:
     random = np.random.default_rng(num_classes)
     labels = random.integers(0, num_classes, 20)
-    found = even_out(labels, random)
+    found = balance_classes(labels, random)
     counts = np.bincount(labels[found], minlength=num_classes)[np.unique(labels)]
     assert len(found) == 20
     assert counts.max() - counts.min() <= 1

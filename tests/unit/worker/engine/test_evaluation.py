@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worker.engine.evaluation import Confusion, Reliability, Report, judge, probabilities
+from worker.engine.evaluation import CalibrationError, ConfusionMatrixCounts, EvaluationReport, decide, probabilities
 
 
 def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
@@ -12,7 +12,7 @@ def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
     (0.5, 0.75]: confidences 0.6, 0.7, 0.75, one of three right: gap |1/3 - 2.05/3| = 1.05/3.
     (0.75, 1]: 0.9 and 1.0, both right: gap |1 - 1.9/2| = 0.05. Hence (3 * 1.05/3 + 2 * 0.05) / 5 = 0.23.
     """
-    reliability = Reliability(4)
+    reliability = CalibrationError(4)
     reliability.update(torch.tensor([0.6, 0.9, 0.75]), torch.tensor([True, True, False]))
     reliability.update(torch.tensor([0.7, 1.0]), torch.tensor([False, True]))
     assert reliability.ece == pytest.approx(0.23)
@@ -31,18 +31,18 @@ def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
 
 
 def test_perfect_confidence_that_is_right_is_calibrated_and_none_is_zero() -> None:
-    assert Reliability(15).ece == 0.0
-    reliability = Reliability(15)
+    assert CalibrationError(15).ece == 0.0
+    reliability = CalibrationError(15)
     reliability.update(torch.ones(3), torch.ones(3, dtype=torch.bool))
     assert reliability.ece == 0.0
 
 
 def test_a_report_of_scores_has_the_figures_of_its_decisions() -> None:
     """Scores ln p give the probabilities p: 0.8 for a (right), 0.6 for b (an a), 0.5 for a (right)."""
-    report = Report("classification", 3, num_bins=2)
+    report = EvaluationReport("classification", 3, num_bins=2)
     p = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.5, 0.3, 0.2]])
     report.update(p.log(), torch.tensor([0, 0, 0]))
-    words = report.words(["a", "b", "c"])
+    words = report.to_dict(["a", "b", "c"])
     assert words["confusion_matrix"] == [[2, 1, 0], [0, 0, 0], [0, 0, 0]]
     assert words["classes"][0] == {
         "label": "a",
@@ -57,14 +57,14 @@ def test_a_report_of_scores_has_the_figures_of_its_decisions() -> None:
 
 
 def test_a_binary_decision_is_as_sure_as_the_class_it_is_for() -> None:
-    judged = judge(torch.tensor([[0.9], [0.2]]), torch.tensor([[1.0], [1.0]]), "binary")
+    judged = decide(torch.tensor([[0.9], [0.2]]), torch.tensor([[1.0], [1.0]]), "binary")
     assert judged.predicted.tolist() == [1, 0]
     assert judged.confidence.tolist() == pytest.approx([0.9, 0.8])
     assert probabilities(torch.zeros(1, 1), "binary").tolist() == [[0.5]]
 
 
 def test_every_label_is_counted_by_itself() -> None:
-    counted = Confusion(2, num_tables=2)
+    counted = ConfusionMatrixCounts(2, num_tables=2)
     counted.update(torch.tensor([1, 0, 1, 1]), torch.tensor([1, 1, 0, 1]))
     assert counted.counts.tolist() == [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
     assert counted.by_class()[0] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}

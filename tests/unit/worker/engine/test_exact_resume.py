@@ -14,12 +14,12 @@ from core.datasets.packed import Packed
 from core.spec import JobSpec
 from models import tensor_file
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weigh
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.builders import run as assembly
 from worker.engine import snapshot
 from worker.engine.device import Precision
 from worker.engine.run import Run
-from worker.trainer.callbacks import Reporter, Snapshots
+from worker.trainer.callbacks import CheckpointCallback, MetricsCallback
 
 MOMENTUM = {"adam", "adamw", "nadam", "radam"}
 
@@ -151,7 +151,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
 
 def everything(run: Run, folder: Path) -> dict[str, Any]:
     """All that a snapshot holds, but for the seconds it took."""
-    frozen = snapshot.freeze(run.network, run.parts(), {})
+    frozen = snapshot.capture(run.network, run.stateful_parts(), {})
     parts = frozen.document["parts"]
     del parts["state"]["seconds"]
     hashes = {name: tensor_file.write(folder / name, getattr(frozen, name)) for name in ("weights", "state")}
@@ -162,12 +162,12 @@ def train(
     spec: JobSpec, packed: Packed, channel: Memory, folder: Path, *, stop_at: int = 0, resume: bool = False
 ) -> Run:
     precision: Precision = "fp32" if spec.precision == "auto" else spec.precision
-    run = assemble(spec, packed, cpu(precision))
+    run = build_run(spec, packed, cpu(precision))
     if resume:
         torch.rand(50)  # whatever happened to the random state since
-        snapshot.restore(next(folder.iterdir()), run.network, run.parts(), torch.device("cpu"))
-    snapshots = Snapshots(channel, run, folder, {}, every_s=1e9)
-    run.loop((Reporter(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
+        snapshot.restore(next(folder.iterdir()), run.network, run.stateful_parts(), torch.device("cpu"))
+    snapshots = CheckpointCallback(channel, run, folder, {}, every_s=1e9)
+    run.loop((MetricsCallback(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
     return run
 
 

@@ -15,8 +15,8 @@ from core.datasets.packed import Packed
 from tests.support.training import SMALL_NETWORK, Memory, cpu, job, pack, run_of
 from worker.builders import make_loss, preprocess
 from worker.engine.run import Run
-from worker.engine.steps import Forward
-from worker.trainer.callbacks import Reporter
+from worker.engine.steps import ForwardPass
+from worker.trainer.callbacks import MetricsCallback
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "loss_curve.json"
 CHANGES: dict[str, Any] = {
@@ -32,7 +32,7 @@ CHANGES: dict[str, Any] = {
 }
 
 
-class Float64Forward(Forward):
+class Float64Forward(ForwardPass):
     """The forward pass without the rounding of scores to float32."""
 
     def scores(self, prepared: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def run_in_float64(packed: Packed) -> Run:
 def curve(run: Run) -> list[float | str]:
     """Return the losses of all steps and epochs."""
     channel = Memory()
-    run.loop([Reporter(channel, run, every_s=0.0)]).fit(run.state)
+    run.loop([MetricsCallback(channel, run, every_s=0.0)]).fit(run.state)
     return [value for (_, name, _), value in sorted(channel.points().items()) if name in {"loss", "step_loss"}]
 
 

@@ -13,14 +13,14 @@ import torch
 from core.datasets.packed import Packed
 from models import bundle
 from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.builders import run as whole
 from worker.engine import snapshot
-from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source
+from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader
 from worker.engine.device import Placement, Precision
-from worker.engine.oom_recovery import Relief
+from worker.engine.oom_recovery import OomBatchSplitter
 from worker.engine.run import Run
-from worker.engine.sampler import Order
+from worker.engine.sampler import SamplerConfig
 from worker.engine.transforms import (
     Affine,
     ColorJitter,
@@ -38,7 +38,7 @@ from worker.engine.transforms import (
     VerticalFlip,
 )
 from worker.protocol import UP
-from worker.trainer.callbacks import Reporter
+from worker.trainer.callbacks import MetricsCallback
 
 pytestmark = [
     pytest.mark.gpu,
@@ -91,7 +91,7 @@ def gpu(precision: Precision = "fp32") -> Placement:
 
 def curve(run: Run) -> dict[tuple[str, str, int], float | str]:
     channel = Memory()
-    run.loop((Reporter(channel, run, every_s=0.0),)).fit(run.state)
+    run.loop((MetricsCallback(channel, run, every_s=0.0),)).fit(run.state)
     return channel.points()
 
 
@@ -103,9 +103,9 @@ def test_the_curve_is_that_of_the_cpu(
     if not fits:
         monkeypatch.setattr(whole, "fits_on_device", lambda *_: False)
     spec = job(**CURVE, dataset=dataset)
-    run = assemble(spec, packed, gpu())
-    assert isinstance(run.train_batches, ResidentBatches) is fits
-    expected = curve(assemble(spec, packed, cpu()))
+    run = build_run(spec, packed, gpu())
+    assert isinstance(run.train_batches, DeviceResidentDataLoader) is fits
+    expected = curve(build_run(spec, packed, cpu()))
     for place, value in curve(run).items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
 
@@ -113,7 +113,7 @@ def test_the_curve_is_that_of_the_cpu(
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precisions_learn_what_fp32_learns(packed: Packed, precision: Precision) -> None:
     spec = job(**CURVE, epochs=4)
-    half, full = assemble(spec, packed, gpu(precision)), assemble(spec, packed, gpu())
+    half, full = build_run(spec, packed, gpu(precision)), build_run(spec, packed, gpu())
     assert (half.scaler is not None) is (precision == "fp16")
     last = ("train", "loss", 20)
     assert curve(half)[last] == pytest.approx(curve(full)[last], abs=0.05)
@@ -122,14 +122,14 @@ def test_half_precisions_learn_what_fp32_learns(packed: Packed, precision: Preci
 
 def test_gradients_are_unscaled_before_they_are_clipped(packed: Packed) -> None:
     spec = job(**CURVE, epochs=1, callbacks=[{"name": "gradient_clip", "max_norm": 0.01}])
-    run = assemble(spec, packed, gpu("fp16"))
+    run = build_run(spec, packed, gpu("fp16"))
     run.loop((InterruptAt(1),)).fit(run.state)
     gradients = [parameter.grad.norm() for parameter in run.network.parameters() if parameter.grad is not None]
     assert float(torch.stack(gradients).norm()) == pytest.approx(0.01, rel=1e-2)
 
 
-def test_networks_and_pictures_lie_in_channels_last(packed: Packed) -> None:
-    run = assemble(job(**CURVE), packed, gpu())
+def test_networks_and_images_lie_in_channels_last(packed: Packed) -> None:
+    run = build_run(job(**CURVE), packed, gpu())
     last = {"memory_format": torch.channels_last}
     assert all(p.is_contiguous(**last) for p in run.network.parameters() if p.ndim == 4)
     images = next(run.train_batches.epoch(1)).images
@@ -138,13 +138,13 @@ def test_networks_and_pictures_lie_in_channels_last(packed: Packed) -> None:
 
 
 def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed) -> None:
-    split, order = packed.split("train"), Order(3, sampler="random")
-    source = Source(split.images, split.targets, torch.arange(len(split.images)).numpy())
-    expected = [batch.images for batch in ArrayBatches(source, cpu(), 8, order).epoch(1)]
+    split, order = packed.split("train"), SamplerConfig(3, sampler="random")
+    source = ArraySource(split.images, split.targets, torch.arange(len(split.images)).numpy())
+    expected = [batch.images for batch in ArrayDataLoader(source, cpu(), 8, order).epoch(1)]
     busy = torch.randn(4096, 4096, device="cuda")
     for _ in range(20):
         found = []
-        for batch in ArrayBatches(source, gpu(), 8, order).epoch(1):
+        for batch in ArrayDataLoader(source, gpu(), 8, order).epoch(1):
             busy = (busy @ busy).clamp(-1, 1)  # the copies are ahead of what is computed
             found.append(batch.images.clone())
         assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(found, expected, strict=True))
@@ -155,8 +155,8 @@ def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed
 @pytest.mark.parametrize("transform", CHANGES, ids=lambda transform: type(transform).__name__)
 def test_resident_pictures_are_changed_as_on_the_cpu(transform: Transform, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 31, 45, channels), dtype=np.uint8)
-    source, order = Source(images, np.arange(60), np.arange(60)), Order(3, sampler="random")
-    here, there = (ResidentBatches(source, place, 8, order, [transform]) for place in (cpu(), gpu()))
+    source, order = ArraySource(images, np.arange(60), np.arange(60)), SamplerConfig(3, sampler="random")
+    here, there = (DeviceResidentDataLoader(source, place, 8, order, [transform]) for place in (cpu(), gpu()))
     for expected, found in zip(here.epoch(1), there.epoch(1), strict=True):
         assert found.images.device.type == "cuda"
         assert (expected.images.int() - found.images.cpu()).abs().max() <= 1
@@ -168,13 +168,13 @@ def test_resident_pictures_are_changed_as_on_the_cpu(transform: Transform, chann
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path, precision: Precision) -> None:
     spec = job(dataset=FLIPPED)
-    whole = assemble(spec, packed, gpu(precision))
+    whole = build_run(spec, packed, gpu(precision))
     whole.loop().fit(whole.state)
-    first = assemble(spec, packed, gpu(precision))
+    first = build_run(spec, packed, gpu(precision))
     first.loop((InterruptAt(3),)).fit(first.state)
-    snapshot.write(tmp_path / "it", first.network, first.parts(), {})
-    second = assemble(spec, packed, gpu(precision))
-    snapshot.restore(tmp_path / "it", second.network, second.parts(), second.placement.device)
+    snapshot.write(tmp_path / "it", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, gpu(precision))
+    snapshot.restore(tmp_path / "it", second.network, second.stateful_parts(), second.placement.device)
     second.loop().fit(second.state)
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
@@ -182,16 +182,16 @@ def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path
 def test_a_batch_that_is_too_large_for_the_memory_is_halved() -> None:
     network = torch.nn.Linear(1, 1).cuda()
     free, _ = torch.cuda.mem_get_info()
-    relief, texts = Relief(network), list[str]()
+    relief, texts = OomBatchSplitter(network), list[str]()
     relief.tell = texts.append
     a_sample = free // 10
-    took = relief.of(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
+    took = relief.run(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
     assert (took // a_sample, len(texts)) == (8, 2)
 
 
 def test_a_compiled_network_has_the_curve_of_one_that_is_not(packed: Packed) -> None:
-    expected = curve(assemble(job(**CURVE), packed, gpu()))
-    for place, value in curve(assemble(job(**CURVE, compile=True), packed, gpu())).items():
+    expected = curve(build_run(job(**CURVE), packed, gpu()))
+    for place, value in curve(build_run(job(**CURVE, compile=True), packed, gpu())).items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
 
 
@@ -206,7 +206,7 @@ def test_two_ranks_over_nccl_have_the_curve_of_one_on_the_cpu(packed: Packed, tm
     told = Memory()
     for line in done.stdout.splitlines():
         told.say(UP.validate_json(line))
-    expected = curve(assemble(job(**CURVE), packed, cpu()))
+    expected = curve(build_run(job(**CURVE), packed, cpu()))
     for place, value in told.points().items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
     network, _ = bundle.load(tmp_path / "work" / "bundle")

@@ -10,7 +10,7 @@ import torch
 from core.datasets.packed import Packed
 from core.errors import InvalidSpec
 from tests.support.training import cpu, job, pack, run_of
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callbacks import KeepBest
 from worker.engine.run import Run
@@ -25,7 +25,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
 
 def trained(packed: Packed, **changes: Any) -> Run:
-    run = assemble(job(epochs=3, **changes), packed, cpu())
+    run = build_run(job(epochs=3, **changes), packed, cpu())
     run.loop().fit(run.state)
     return run
 
@@ -51,14 +51,14 @@ def without_validation(run: Run) -> Run:
 )
 def test_what_an_epoch_has_measured_of_the_weights_is_not_measured_again(packed: Packed, changes: Any) -> None:
     run = trained(packed, **changes)
-    metrics = run.take_best()
+    metrics = run.load_best_weights()
     known = without_validation(run).evaluate(known=metrics)
     assert known == run.evaluate()  # to the bit
 
 
 def test_a_mean_that_no_epoch_has_seen_is_measured(packed: Packed) -> None:
     run = trained(packed, callbacks=[{"name": "swa", "start": 0.3}])
-    metrics = run.take_best()
+    metrics = run.load_best_weights()
     with pytest.raises(AttributeError):
         without_validation(run).evaluate(known=metrics)
     found = run.evaluate(known=metrics)["valid"]
@@ -70,7 +70,7 @@ def test_a_table_of_an_earlier_epoch_is_measured(packed: Packed) -> None:
     run = trained(packed, metrics=TABLE, callbacks=[BEST])
     assert isinstance(run.keep_best, KeepBest)
     run.keep_best.metrics = run.keep_best.metrics | {"train_loss": 0.5}  # as if it had been an earlier epoch
-    metrics = run.take_best()
+    metrics = run.load_best_weights()
     with pytest.raises(AttributeError):
         without_validation(run).evaluate(known=metrics)
     assert sum(map(sum, run.evaluate(known=metrics)["valid"]["confusion_matrix"])) == 6
@@ -81,11 +81,11 @@ def test_an_attempt_that_only_ends_knows_numbers_and_measures_tables(
     packed: Packed, tmp_path: Path, wanted: list[str]
 ) -> None:
     first = trained(packed, metrics=wanted)
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    second = assemble(job(epochs=3, metrics=wanted), packed, cpu())
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(job(epochs=3, metrics=wanted), packed, cpu())
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.loop().fit(second.state)
-    metrics = second.take_best()
+    metrics = second.load_best_weights()
     assert second.evaluate(known=metrics) == first.evaluate()
     if wanted != TABLE:
         assert without_validation(second).evaluate(known=metrics) == first.evaluate()

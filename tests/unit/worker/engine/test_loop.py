@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.training import InterruptAt, recorder
-from worker.engine.callback import Callback, Hooks
+from worker.engine.callback import Callback, CallbackHandler
 from worker.engine.loop import Loop
 from worker.engine.state import RunState
 
@@ -41,7 +41,7 @@ class Sum:
 
 def loop_of(*callbacks: Callback, num_batches: int = 2, validates: bool = True) -> Loop[int]:
     valid = (Numbers(1), Sum()) if validates else None
-    return Loop((Numbers(num_batches), Sum()), valid, Hooks(callbacks))
+    return Loop((Numbers(num_batches), Sum()), valid, CallbackHandler(callbacks))
 
 
 BATCH = ["on_train_batch_begin", "on_train_batch_end"]
@@ -120,7 +120,7 @@ def test_an_interrupt_in_the_validation_does_it_anew_later() -> None:
             state.interrupt()
 
     state = RunState(max_epochs=1, steps_per_epoch=2)
-    Loop((Numbers(2), Sum()), (Numbers(3), Sum()), Hooks([InValidation()])).fit(state)
+    Loop((Numbers(2), Sum()), (Numbers(3), Sum()), CallbackHandler([InValidation()])).fit(state)
     assert (state.phase, "valid_loss" in state.metrics) == ("valid", False)
     resumed, calls = RunState(max_epochs=1, steps_per_epoch=2), list[str]()
     resumed.load_state_dict(state.state_dict())

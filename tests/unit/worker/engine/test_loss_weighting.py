@@ -12,21 +12,21 @@ from core.datasets.packed import Packed
 from core.errors import InvalidSpec
 from models.preprocess import Preprocess
 from tests.support.training import InterruptAt, cpu, job, pack, run_of, weigh, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.batch import Batch
-from worker.engine.callback import Hooks
-from worker.engine.dataloader import ArrayBatches, ResidentBatches, Source
+from worker.engine.callback import CallbackHandler
+from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader
 from worker.engine.loss_weighting import WeightedMean
-from worker.engine.losses import Focal, MultiLabelMargin, Scale, Scaled, SoftMargin
-from worker.engine.metrics.accumulator import Tally
+from worker.engine.losses import Focal, MultiLabelMargin, ScaledTargetLoss, SoftMargin, TargetScaler
+from worker.engine.metrics.accumulator import MetricAccumulator
 from worker.engine.metrics.factory import adapter
-from worker.engine.mixing import Cutmix, Mixture, Mixup, Pairs
+from worker.engine.mixing import BatchMixing, Cutmix, MixPairs, Mixup
 from worker.engine.run import Run
-from worker.engine.sampler import Order
-from worker.engine.snapshot import RandomState
+from worker.engine.sampler import SamplerConfig
+from worker.engine.snapshot import RngState
 from worker.engine.state import RunState
-from worker.engine.steps import Forward, TrainStep
+from worker.engine.steps import ForwardPass, TrainStep
 from worker.engine.transforms import draw_mix
 
 CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 3.0])
@@ -46,7 +46,7 @@ LOSSES: list[tuple[nn.Module, Tensor]] = [
     (SoftMargin(), NUMBERS.round()),
     (MultiLabelMargin(), NUMBERS.round()),
     (nn.MultiLabelSoftMarginLoss(), NUMBERS.round()),
-    (Scaled(nn.MSELoss(), Scale((1.0, 2.0, 3.0), (2.0, 2.0, 2.0))), NUMBERS),
+    (ScaledTargetLoss(nn.MSELoss(), TargetScaler((1.0, 2.0, 3.0), (2.0, 2.0, 2.0))), NUMBERS),
 ]
 
 
@@ -70,7 +70,7 @@ def test_weights_of_classes_and_of_samples_are_multiplied(loss: nn.Module) -> No
 
 
 def test_of_a_mixed_pair_each_target_counts_by_its_own_sample() -> None:
-    pairs = Pairs(torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
+    pairs = MixPairs(torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
     each = nn.CrossEntropyLoss(reduction="none")
     own, other = each(PRED, CLASSES), each(PRED, CLASSES[pairs.partner])
     shares = torch.cat([pairs.share * WEIGHTS, (1 - pairs.share) * WEIGHTS[pairs.partner]])
@@ -92,9 +92,9 @@ def batch_of(size: int = 8, *, mixed: bool = False) -> Batch:
 def gradients(batch: Batch, loss: nn.Module, network: nn.Module | None = None, **options: Any) -> tuple[Tensor, Tensor]:
     """What a step makes of a batch: its loss, and its gradients in one vector."""
     network = network or new_network()
-    forward = Forward(network, Preprocess([0.5], [0.5]), loss, cpu())
+    forward = ForwardPass(network, Preprocess([0.5], [0.5]), loss, cpu())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
-    step = TrainStep(forward, optimizer, Tally({}, adapter("classification")), Hooks(), **options)
+    step = TrainStep(forward, optimizer, MetricAccumulator({}, adapter("classification")), CallbackHandler(), **options)
     state = RunState(max_epochs=1, steps_per_epoch=1)
     step(batch, state)
     assert state.loss is not None
@@ -126,7 +126,7 @@ def test_a_part_that_counts_nothing_changes_nothing() -> None:
 
 @pytest.mark.parametrize("mix", [None, Mixup(0.4), Cutmix(1.0)])
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)])
-def test_several_processes_average_to_the_batch_whole(loss: nn.Module, mix: Mixture | None) -> None:
+def test_several_processes_average_to_the_batch_whole(loss: nn.Module, mix: BatchMixing | None) -> None:
     """Each process's part is one part of the whole, which is mixed within itself."""
     batch = batch_of(mixed=mix is not None)
     expected = gradients(batch, loss, part_size=4, mix=mix)
@@ -159,19 +159,19 @@ def packed(tmp_path: Path) -> Packed:
     return weigh(pack(tmp_path / "packed", num_samples=100))
 
 
-@pytest.mark.parametrize("kind", [ArrayBatches, ResidentBatches])
-def test_weights_go_with_their_samples_as_shares_of_the_largest(kind: type[ArrayBatches]) -> None:
+@pytest.mark.parametrize("kind", [ArrayDataLoader, DeviceResidentDataLoader])
+def test_weights_go_with_their_samples_as_shares_of_the_largest(kind: type[ArrayDataLoader]) -> None:
     images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
-    source = Source(images, np.arange(12), np.arange(2, 12), np.arange(12, dtype=np.float32))
-    for batch in kind(source, cpu(), 4, Order(3, "random")).epoch(1):
+    source = ArraySource(images, np.arange(12), np.arange(2, 12), np.arange(12, dtype=np.float32))
+    for batch in kind(source, cpu(), 4, SamplerConfig(3, "random")).epoch(1):
         assert batch.weights is not None
         assert torch.allclose(batch.weights, batch.targets / 11.0)
-    heavy = Source(images, np.arange(12), np.arange(12), np.full(12, 3e38, np.float32))
+    heavy = ArraySource(images, np.arange(12), np.arange(12), np.full(12, 3e38, np.float32))
     assert next(kind(heavy, cpu(), 12).epoch(1)).weights.sum() == 12  # type: ignore[union-attr]  # it has some
 
 
 @torch.no_grad()
-def losses_by_hand(run: Run, batches: ArrayBatches) -> tuple[float, float]:
+def losses_by_hand(run: Run, batches: ArrayDataLoader) -> tuple[float, float]:
     """The mean loss of an epoch by weight, and the accuracy by sample, of the network as it is."""
     whole = list(batches.epoch(1))
     weights = torch.cat([batch.weights for batch in whole if batch.weights is not None])
@@ -221,13 +221,13 @@ def test_eighty_samples_by_weight_make_one_step_in_parts_or_whole(packed: Packed
 @pytest.mark.parametrize("changes", [{}, {"callbacks": [{"name": "cutmix"}], "accumulate_batches": 2}])
 def test_a_resumed_run_weighs_as_it_would_have(packed: Packed, tmp_path: Path, changes: dict[str, Any]) -> None:
     spec = job(**changes, batch_size=8, sampler="weighted")
-    whole, first, second = (assemble(spec, packed, cpu()) for _ in range(3))
-    RandomState.seed(spec.seed)
+    whole, first, second = (build_run(spec, packed, cpu()) for _ in range(3))
+    RngState.seed(spec.seed)
     whole.loop().fit(whole.state)
-    RandomState.seed(spec.seed)
+    RngState.seed(spec.seed)
     first.loop([InterruptAt(7)]).fit(first.state)
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.loop().fit(second.state)
     assert second.state.metrics == whole.state.metrics
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)

@@ -37,9 +37,9 @@ def test_balanced_weights_are_inverse_to_frequencies() -> None:
 
 
 def test_there_must_be_as_many_weights_as_classes() -> None:
-    with pytest.raises(losses.UnfitWeights, match="2 values; the dataset has 3"):
+    with pytest.raises(losses.InvalidClassWeights, match="2 values; the dataset has 3"):
         losses.class_weights((1.0, 1.0), np.array([0, 1, 2]), 3)
-    with pytest.raises(losses.UnfitWeights, match="all 0"):
+    with pytest.raises(losses.InvalidClassWeights, match="all 0"):
         losses.positive_weights((0.0,), 1)
 
 
@@ -57,7 +57,7 @@ def test_focal_loss_without_gamma_is_cross_entropy_and_heeds_the_easy_less_with_
 def test_divergence_is_torchs_batchmean() -> None:
     target = torch.tensor([[0.2, 0.3, 0.5]] * 5)
     expected = nn.KLDivLoss(reduction="batchmean")(LOGITS.log_softmax(1), target)
-    assert torch.allclose(losses.Divergence()(LOGITS.log_softmax(1), target), expected)
+    assert torch.allclose(losses.KLDivLoss()(LOGITS.log_softmax(1), target), expected)
 
 
 def test_soft_margin_is_binary_cross_entropy_under_another_name() -> None:

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from tests.support.training import InterruptAt, cpu, job, pack, run_of, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.loss_weighting import WeightedMean
 from worker.engine.losses import Focal
-from worker.engine.mixing import Cutmix, Mixup, Pairs, ring
+from worker.engine.mixing import Cutmix, MixPairs, Mixup, ring
 from worker.engine.run import Run
-from worker.engine.snapshot import RandomState
+from worker.engine.snapshot import RngState
 from worker.engine.transforms import draw_mix
 
 
@@ -57,7 +57,7 @@ def test_cutmix_shares_are_by_the_pixels_that_are_left() -> None:
 
 PRED = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.tensor([0, 1, 2, 0, 1, 2])
-PAIRS = Pairs(torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
+PAIRS = MixPairs(torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([1.0, 0.9, 0.8, 0.7, 0.6, 0.5]))
 
 
 def test_mixed_cross_entropy_is_that_of_soft_targets() -> None:
@@ -86,7 +86,7 @@ def test_a_share_of_one_is_the_plain_loss_and_of_none_the_partners(loss: nn.Modu
 def test_what_is_drawn_belongs_to_the_sample_and_not_to_its_batch(tmp_path: Path) -> None:
     packed = pack(tmp_path / "packed", num_samples=60)
     runs = [run_of(packed, batch_size=size, callbacks=[{"name": "mixup"}]) for size in (6, 10)]
-    small, large = (shares_by_picture(run) for run in runs)
+    small, large = (shares_by_image(run) for run in runs)
     common = small.keys() & large.keys()
     assert len(common) >= 44
     assert all(small[key] == large[key] for key in common)
@@ -97,19 +97,19 @@ def test_what_is_drawn_belongs_to_the_sample_and_not_to_its_batch(tmp_path: Path
 def test_a_resumed_run_mixes_as_it_would_have(tmp_path: Path, mixture: str) -> None:
     packed = pack(tmp_path / "packed", num_samples=90)
     spec = job(callbacks=[{"name": mixture}], batch_size=8, accumulate_batches=2)
-    whole, first, second = (assemble(spec, packed, cpu()) for _ in range(3))
-    RandomState.seed(spec.seed)
+    whole, first, second = (build_run(spec, packed, cpu()) for _ in range(3))
+    RngState.seed(spec.seed)
     whole.loop().fit(whole.state)
-    RandomState.seed(spec.seed)
+    RngState.seed(spec.seed)
     first.loop([InterruptAt(7)]).fit(first.state)  # of 5 steps an epoch: in the middle of the second
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.loop().fit(second.state)
     assert second.state.metrics == whole.state.metrics
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
-def shares_by_picture(run: Run) -> dict[bytes, float]:
+def shares_by_image(run: Run) -> dict[bytes, float]:
     shares: dict[bytes, float] = {}
     for batch in run.train_batches.epoch(3):
         assert batch.draws is not None

@@ -12,7 +12,7 @@ from models import registry
 from models.registry import Architecture, Options
 from tests.support.trainer import start
 from tests.support.training import Memory, job, pack
-from worker.engine.oom_recovery import Relief
+from worker.engine.oom_recovery import OomBatchSplitter
 from worker.protocol import Checkpoint, Failed, Finished, Log
 from worker.trainer import main
 
@@ -77,7 +77,7 @@ def test_a_batch_too_large_is_made_of_parts_and_leaves_no_trace(
     assert warnings[-1].endswith("is given 4 at a time. A step is made of 16 as before.")
     assert Greedy.refusals == 2
     Greedy.limit = 16
-    monkeypatch.setattr(Relief, "__init__", _of_four(Relief.__init__))
+    monkeypatch.setattr(OomBatchSplitter, "__init__", _of_four(OomBatchSplitter.__init__))
     assert weights(run(dataset, tmp_path / "b")) == weights(relieved)
 
 
@@ -98,7 +98,7 @@ def test_a_resumed_run_knows_what_fits(dataset: Path, tmp_path: Path) -> None:
 def test_the_parts_are_halved_until_they_fit_and_make_the_whole() -> None:
     torch.manual_seed(0)
     network, inputs = nn.Linear(3, 1), torch.randn(10, 3)
-    relief, sizes = Relief(network), list[int | None]()
+    relief, sizes = OomBatchSplitter(network), list[int | None]()
 
     def attempt(size: int | None) -> Tensor:
         sizes.append(size)
@@ -106,7 +106,7 @@ def test_the_parts_are_halved_until_they_fit_and_make_the_whole() -> None:
             raise torch.OutOfMemoryError
         return torch.cat([network(part) for part in torch.split(inputs, size)])
 
-    assert torch.allclose(relief.of(attempt, 10), network(inputs))
+    assert torch.allclose(relief.run(attempt, 10), network(inputs))
     assert sizes == [None, 5, 2]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from core.spec import optimizers
 from worker.builders import make_optimizer
-from worker.engine.optimizers import Group, UnknownParameters, grouped
+from worker.engine.optimizers import Group, UnknownParameters, parameter_groups
 from worker.engine.schedules import one_cycle
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ def test_adamw_spares_norms_and_biases_unless_told_otherwise(network: nn.Module)
 
 
 def test_a_parameter_belongs_to_the_first_group_that_matches(network: nn.Module) -> None:
-    found = grouped(network, [Group("3.*", lr=0.5), Group("*.bias", weight_decay=0.25)])
+    found = parameter_groups(network, [Group("3.*", lr=0.5), Group("*.bias", weight_decay=0.25)])
     told = {tuple(names_of(network, g["params"])): (g.get("lr"), g.get("weight_decay")) for g in found}
     assert told == {
         ("0.weight", "1.weight", "4.weight"): (None, None),
@@ -59,7 +59,7 @@ def test_a_group_may_give_a_decay_to_what_is_otherwise_spared(network: nn.Module
 
 def test_a_pattern_that_matches_nothing_names_what_there_is(network: nn.Module) -> None:
     with pytest.raises(UnknownParameters, match=r"'head\.\*'; there are 0\.weight, 0\.bias"):
-        grouped(network, [Group("head.*")])
+        parameter_groups(network, [Group("head.*")])
 
 
 def test_a_schedule_keeps_the_ratio_of_learning_rates(network: nn.Module) -> None:

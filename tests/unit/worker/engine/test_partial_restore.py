@@ -10,13 +10,13 @@ from torch import nn
 from core.datasets.packed import Packed
 from core.spec import JobSpec
 from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callbacks import EarlyStopping, KeepBest, ModelCheckpoint
-from worker.engine.partial_restore import Unfit, Wanted, take_over
+from worker.engine.partial_restore import IncompatibleCheckpoint, RestoreOptions, restore_partial
 from worker.engine.run import Run
 
-ALL = Wanted(optimizer=True, callbacks=True, schedule=True, average=True, records=True)
+ALL = RestoreOptions(optimizer=True, callbacks=True, schedule=True, average=True, records=True)
 STEADY = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}  # chance plays no part in it
 
 
@@ -31,14 +31,14 @@ def steady(**changes: Any) -> JobSpec:
 
 def left_by(spec: JobSpec, packed: Packed, folder: Path, *, step: int) -> Run:
     """A run that was left after a step, with its checkpoint in the folder."""
-    run = assemble(spec, packed, cpu())
+    run = build_run(spec, packed, cpu())
     run.loop([InterruptAt(step)]).fit(run.state)
-    snapshot.write(folder, run.network, run.parts(), {})
+    snapshot.write(folder, run.network, run.stateful_parts(), {})
     return run
 
 
 def begun_with(spec: JobSpec, packed: Packed, left: Run) -> Run:
-    return assemble(spec, packed, cpu(), {name: value.clone() for name, value in left.network.state_dict().items()})
+    return build_run(spec, packed, cpu(), {name: value.clone() for name, value in left.network.state_dict().items()})
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_a_run_that_takes_over_all_ends_as_one_that_was_never_left(
     packed: Packed, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     spec = steady(**changes)
-    whole = assemble(spec, packed, cpu())
+    whole = build_run(spec, packed, cpu())
     whole.loop().fit(whole.state)
     per_epoch = whole.state.steps_per_epoch
-    left = assemble(spec, packed, cpu())
+    left = build_run(spec, packed, cpu())
     left.state.max_epochs = 2
     left.loop().fit(left.state)
     assert left.state.step == 2 * per_epoch
-    snapshot.write(tmp_path / "checkpoint", left.network, left.parts(), {})
+    snapshot.write(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
 
     run = begun_with(spec, packed, left)
-    take_over(run, tmp_path / "checkpoint", ALL)
+    restore_partial(run, tmp_path / "checkpoint", ALL)
     assert (run.state.epoch, run.state.step) == (2, 2 * per_epoch)
     run.loop().fit(run.state)
     assert run.state.metrics == whole.state.metrics
     assert run.state.step == whole.state.step
     for each in (run, whole):
-        each.take_best()
+        each.load_best_weights()
     assert weights_hash(run.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
@@ -94,7 +94,7 @@ def test_an_epoch_that_was_left_in_the_middle_is_made_anew(packed: Packed, tmp_p
     left = left_by(steady(), packed, tmp_path / "checkpoint", step=7)
     assert left.state.steps_per_epoch == 5
     run = begun_with(steady(), packed, left)
-    assert take_over(run, tmp_path / "checkpoint", Wanted(records=True)) == ["records"]
+    assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions(records=True)) == ["records"]
     assert (run.state.epoch, run.state.step, run.state.phase) == (1, 5, "end")
     assert run.state.metrics == left.state.metrics
     run.loop().fit(run.state)
@@ -104,7 +104,7 @@ def test_an_epoch_that_was_left_in_the_middle_is_made_anew(packed: Packed, tmp_p
 def test_the_optimizer_goes_on_with_its_moments_and_the_new_learning_rate(packed: Packed, tmp_path: Path) -> None:
     left = left_by(steady(), packed, tmp_path / "checkpoint", step=5)
     run = begun_with(steady(schedule=None, optimizer={"name": "adam", "lr": 0.007}), packed, left)
-    assert take_over(run, tmp_path / "checkpoint", Wanted(optimizer=True)) == ["optimizer"]
+    assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions(optimizer=True)) == ["optimizer"]
     (group,) = run.optimizer.param_groups
     assert (group["lr"], group["betas"]) == (0.007, (0.9, 0.999))
     pairs = zip(run.optimizer.param_groups[0]["params"], left.optimizer.param_groups[0]["params"], strict=True)
@@ -116,13 +116,13 @@ def test_the_optimizer_goes_on_with_its_moments_and_the_new_learning_rate(packed
 
 def test_callbacks_go_on_by_their_names_and_their_order(packed: Packed, tmp_path: Path) -> None:
     stops = [{"name": "early_stopping", "patience": 9}, {"name": "early_stopping", "patience": 8}]
-    left = assemble(steady(callbacks=[*stops, {"name": "model_checkpoint"}]), packed, cpu())
+    left = build_run(steady(callbacks=[*stops, {"name": "model_checkpoint"}]), packed, cpu())
     left.loop().fit(left.state)
     left.callbacks[1]._waited, left.callbacks[2]._waited = 4, 2  # type: ignore[attr-defined]  # both early stopping
-    snapshot.write(tmp_path / "checkpoint", left.network, left.parts(), {})
+    snapshot.write(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
     asked = [{"name": "keep_best"}, stops[1], {"name": "model_checkpoint", "keep": 3}]
     run = begun_with(steady(schedule={"name": "cosine"}, callbacks=asked), packed, left)
-    names = take_over(run, tmp_path / "checkpoint", Wanted(callbacks=True))
+    names = restore_partial(run, tmp_path / "checkpoint", RestoreOptions(callbacks=True))
     assert names == ["EarlyStopping", "ModelCheckpoint"]
     of_kind = {type(callback): callback for callback in run.callbacks}
     stop, kept, best = of_kind[EarlyStopping], of_kind[ModelCheckpoint], of_kind[KeepBest]
@@ -138,15 +138,15 @@ def test_callbacks_go_on_by_their_names_and_their_order(packed: Packed, tmp_path
 
 def test_what_does_not_fit_is_told(packed: Packed, tmp_path: Path) -> None:
     left_by(steady(), packed, tmp_path / "checkpoint", step=5)
-    other = assemble(steady(architecture={"name": "mlp"}), packed, cpu())
-    with pytest.raises(Unfit, match="remembers what does not fit"):
-        take_over(other, tmp_path / "checkpoint", Wanted(optimizer=True))
+    other = build_run(steady(architecture={"name": "mlp"}), packed, cpu())
+    with pytest.raises(IncompatibleCheckpoint, match="remembers what does not fit"):
+        restore_partial(other, tmp_path / "checkpoint", RestoreOptions(optimizer=True))
 
 
 def test_weights_alone_begin_a_run_of_their_own(packed: Packed, tmp_path: Path) -> None:
     left = left_by(steady(), packed, tmp_path / "checkpoint", step=5)
     run = begun_with(steady(), packed, left)
-    assert take_over(run, tmp_path / "checkpoint", Wanted()) == []
+    assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions()) == []
     assert nn.utils.parameters_to_vector(run.network.parameters()).equal(
         nn.utils.parameters_to_vector(left.network.parameters())
     )

@@ -10,13 +10,13 @@ from torch import nn
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, Memory, cpu, job, optimizer_hash, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
 from worker.engine.run import Run
 from worker.engine.snapshot_checksums import BadSnapshot
-from worker.trainer.callbacks import Reporter
+from worker.trainer.callbacks import MetricsCallback
 
 EVERYTHING: dict[str, Any] = {
     "dataset": {
@@ -51,7 +51,7 @@ class Facts:
 
 
 def train(run: Run, channel: Memory, *others: Callback) -> None:
-    run.loop((Reporter(channel, run, every_s=0.0), *others)).fit(run.state)
+    run.loop((MetricsCallback(channel, run, every_s=0.0), *others)).fit(run.state)
 
 
 MID_EPOCH, EPOCH_END, LATER = 3, 8, 11  # steps, of 8 an epoch
@@ -73,18 +73,18 @@ def test_a_resumed_run_is_equal_to_the_bit(
         cycle |= {"callbacks": EVERYTHING["callbacks"][:2]}
         momentum = {"max_iter": 3, "history_size": 4}
     spec = job(**EVERYTHING | {"optimizer": {"name": optimizer, **momentum}} | cycle)
-    whole, channel = assemble(spec, packed, cpu(precision)), Memory()
+    whole, channel = build_run(spec, packed, cpu(precision)), Memory()
     train(whole, channel)
     expected = Facts(whole, channel, tmp_path)
 
-    first, channel = assemble(spec, packed, cpu(precision)), Memory()
+    first, channel = build_run(spec, packed, cpu(precision)), Memory()
     train(first, channel, InterruptAt(step))
     assert first.state.step == step
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {"threads": 1})
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {"threads": 1})
 
-    second = assemble(spec, packed, cpu(precision))
+    second = build_run(spec, packed, cpu(precision))
     torch.rand(100)  # whatever happened to the random state since
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     train(second, channel)
     found = Facts(second, channel, tmp_path)
     assert vars(found) == vars(expected)
@@ -93,7 +93,7 @@ def test_a_resumed_run_is_equal_to_the_bit(
 def test_the_same_seed_gives_the_same_run_and_another_one_another(packed: Packed, tmp_path: Path) -> None:
     hashes = []
     for seed in (1, 1, 2):
-        run = assemble(job(**EVERYTHING | {"seed": seed, "epochs": 1}), packed, cpu())
+        run = build_run(job(**EVERYTHING | {"seed": seed, "epochs": 1}), packed, cpu())
         run.loop().fit(run.state)
         hashes.append(weights_hash(run.network, tmp_path))
     assert hashes[0] == hashes[1] != hashes[2]
@@ -135,7 +135,7 @@ def test_it_says_the_hash_of_what_is_on_the_disk(written: Path, tmp_path: Path) 
     facts = snapshot.write(tmp_path / "other", network, {}, {})
     assert facts["weights.safetensors"][0] == weights_hash(network, tmp_path)
     assert {name: (tmp_path / "other" / name).stat().st_size for name in facts} == {k: v[1] for k, v in facts.items()}
-    assert snapshot.read_words(written) == {"threads": 2}
+    assert snapshot.read_metadata(written) == {"threads": 2}
 
 
 def test_what_no_snapshot_can_hold_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -172,15 +172,15 @@ def test_an_unknown_format_is_refused(written: Path) -> None:
     document = json.loads((written / "snapshot.json").read_text())
     (written / "snapshot.json").write_text(json.dumps(document | {"format_version": 99}))
     with pytest.raises(BadSnapshot, match="format 99"):
-        snapshot.read_words(written)
+        snapshot.read_metadata(written)
 
 
 def test_restored_optimizer_state_lies_like_its_parameters(packed: Packed, tmp_path: Path) -> None:
     spec = job()
-    run = assemble(spec, packed, cpu())
+    run = build_run(spec, packed, cpu())
     run.loop().fit(run.state)
-    snapshot.write(tmp_path / "it", run.network, run.parts(), {})
-    again = assemble(spec, packed, cpu())
-    snapshot.restore(tmp_path / "it", again.network, again.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "it", run.network, run.stateful_parts(), {})
+    again = build_run(spec, packed, cpu())
+    snapshot.restore(tmp_path / "it", again.network, again.stateful_parts(), torch.device("cpu"))
     for parameter, state in again.optimizer.state.items():
         assert state["exp_avg"].stride() == parameter.stride()

@@ -13,12 +13,12 @@ from tests.support.training import Memory, optimizer_hash, pack, run_of, weights
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.callbacks import Diverged
-from worker.engine.snapshot_buffers import Buffers
+from worker.engine.snapshot_buffers import CopyBuffers
 from worker.engine.snapshot_checksums import folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
 from worker.protocol import Checkpoint
-from worker.trainer.callbacks import Snapshots
+from worker.trainer.callbacks import CheckpointCallback
 
 
 class Gate:
@@ -26,10 +26,10 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._open, self._write = threading.Event(), snapshot.write_frozen
-        self.frozen: list[snapshot.Frozen] = []
+        self.frozen: list[snapshot.SnapshotCapture] = []
         monkeypatch.setattr(snapshot, "write_frozen", self)
 
-    def __call__(self, folder: Path, frozen: snapshot.Frozen) -> snapshot.Facts:
+    def __call__(self, folder: Path, frozen: snapshot.SnapshotCapture) -> snapshot.Facts:
         assert self._open.wait(30)
         self.frozen.append(frozen)
         return self._write(folder, frozen)
@@ -44,7 +44,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 def put(writer: SnapshotWriter, folder: Path, network: nn.Module, told: list[Any]) -> None:
-    writer.put(folder, network, {}, {}, lambda facts: told.append((folder.name, facts)))
+    writer.submit(folder, network, {}, {}, lambda facts: told.append((folder.name, facts)))
 
 
 def weight_in(folder: Path) -> float:
@@ -102,7 +102,7 @@ def test_an_error_comes_back_once_and_what_waited_is_dropped(gate: Gate, tmp_pat
     put(writer, tmp_path / "a file" / "1", network, told)
     put(writer, tmp_path / "2", network, told)
     gate.open()
-    writer.settle()
+    writer.drain()
     with pytest.raises(NotADirectoryError):
         writer.check()
     writer.wait()
@@ -122,7 +122,7 @@ def test_a_run_that_cannot_be_copied_takes_no_memory_away(tmp_path: Path) -> Non
     writer = SnapshotWriter()
     for _ in range(3):
         with pytest.raises(TypeError, match=r"odd\.x"):
-            writer.put(tmp_path / "it", nn.Linear(1, 1), {"odd": Odd()}, {}, lambda _: None)
+            writer.submit(tmp_path / "it", nn.Linear(1, 1), {"odd": Odd()}, {}, lambda _: None)
 
 
 class SlowCopy:
@@ -130,10 +130,10 @@ class SlowCopy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_begun, self.may_end = threading.Event(), threading.Event()
-        self._copy = Buffers.finish
-        monkeypatch.setattr(Buffers, "finish", lambda buffers: self(buffers))
+        self._copy = CopyBuffers.finish
+        monkeypatch.setattr(CopyBuffers, "finish", lambda buffers: self(buffers))
 
-    def __call__(self, buffers: Buffers) -> None:
+    def __call__(self, buffers: CopyBuffers) -> None:
         self.is_begun.set()
         assert self.may_end.wait(30)
         self._copy(buffers)
@@ -161,7 +161,7 @@ def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_pat
     run = run_of(pack(tmp_path / "packed"), epochs=2)
     folder, names = tmp_path / "checkpoints", [folder_name(1, 5, "end"), folder_name(2, 10, "end")]
     told = Memory()
-    thread = threading.Thread(target=lambda: run.loop([Snapshots(told, run, folder, {})]).fit(run.state))
+    thread = threading.Thread(target=lambda: run.loop([CheckpointCallback(told, run, folder, {})]).fit(run.state))
     thread.start()
     assert slow_copy.is_begun.wait(60)
     wait_for(lambda: run.state.epoch == 2, "the second epoch")
@@ -173,7 +173,7 @@ def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_pat
     other = run_of(pack(tmp_path / "again"), epochs=2)
     other.state.max_epochs = 1
     other.loop().fit(other.state)
-    snapshot.restore(folder / names[0], run.network, run.parts(), torch.device("cpu"))
+    snapshot.restore(folder / names[0], run.network, run.stateful_parts(), torch.device("cpu"))
     assert weights_hash(run.network, tmp_path) == weights_hash(other.network, tmp_path)
     assert optimizer_hash(run.optimizer) == optimizer_hash(other.optimizer)
     assert [Path(message.dir).name for message in told.of(Checkpoint)] == names
@@ -189,7 +189,7 @@ def test_what_is_not_finite_is_never_written_and_ends_the_run(tmp_path: Path) ->
 
     told, folder = Memory(), tmp_path / "checkpoints"
     with pytest.raises(Diverged, match="weights are not finite at epoch 2, step 10"):
-        run.loop([Spoil(), Snapshots(told, run, folder, {})]).fit(run.state)
+        run.loop([Spoil(), CheckpointCallback(told, run, folder, {})]).fit(run.state)
     assert [path.name for path in folder.iterdir()] == [folder_name(1, 5, "end")]
     assert [message.epoch for message in told.of(Checkpoint)] == [1]
 
@@ -197,10 +197,10 @@ def test_what_is_not_finite_is_never_written_and_ends_the_run(tmp_path: Path) ->
 def test_an_error_of_the_copy_comes_back_and_lets_the_run_go_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(_: Buffers) -> None:
+    def broken(_: CopyBuffers) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(Buffers, "finish", broken)
+    monkeypatch.setattr(CopyBuffers, "finish", broken)
     writer = SnapshotWriter()
     put(writer, tmp_path / "it", nn.Linear(1, 1), [])
     writer.wait_for_copy()

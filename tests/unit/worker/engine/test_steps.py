@@ -9,12 +9,12 @@ from torch import nn
 from models.preprocess import Preprocess
 from tests.support.training import cpu, pack, recorder, run_of
 from worker.engine.batch import Batch
-from worker.engine.callback import Hooks
+from worker.engine.callback import CallbackHandler
 from worker.engine.device import Placement
-from worker.engine.metrics.accumulator import Tally
+from worker.engine.metrics.accumulator import MetricAccumulator
 from worker.engine.metrics.factory import adapter
 from worker.engine.state import RunState
-from worker.engine.steps import Clip, Forward, TrainStep, ValidStep
+from worker.engine.steps import Clip, ForwardPass, TrainStep, ValidStep
 
 BATCH = Batch(torch.arange(4 * 2 * 2, dtype=torch.uint8).reshape(4, 2, 2, 1), torch.tensor([0, 1, 0, 1]))
 
@@ -28,10 +28,10 @@ def step_of(
     network: nn.Module, *, clip: Clip | None = None, lr: float = 1.0, placement: Placement | None = None
 ) -> TrainStep:
     placement = placement or cpu()
-    forward = Forward(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), placement)
+    forward = ForwardPass(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), placement)
     optimizer = torch.optim.SGD(network.parameters(), lr=lr)
-    tally = Tally({}, adapter("classification"))
-    return TrainStep(forward, optimizer, tally, Hooks(), scaler=placement.scaler(), clip=clip)
+    tally = MetricAccumulator({}, adapter("classification"))
+    return TrainStep(forward, optimizer, tally, CallbackHandler(), scaler=placement.scaler(), clip=clip)
 
 
 def moved(clip: Clip | None, placement: Placement | None = None) -> torch.Tensor:
@@ -46,7 +46,7 @@ def test_a_step_calls_the_inner_hooks_in_luz_order() -> None:
     calls: list[str] = []
     network = new_network()
     step = step_of(network)
-    step._call = Hooks([recorder(calls)]).call
+    step._call = CallbackHandler([recorder(calls)]).call
     step(BATCH, RunState(max_epochs=1, steps_per_epoch=1))
     inner = ["after_pred", "after_loss", "before_backward", "before_step", "after_step"]
     assert calls == [f"on_train_batch_{name}" for name in inner]
@@ -59,7 +59,7 @@ def test_lbfgs_is_given_a_closure_and_one_dropout_mask_a_step(line_search: str |
     calls: list[str] = []
     step = step_of(network)
     optimizer = torch.optim.LBFGS(network.parameters(), max_iter=5, line_search_fn=line_search)
-    step = TrainStep(step._forward, optimizer, step._tally, Hooks([recorder(calls)]))
+    step = TrainStep(step._forward, optimizer, step._tally, CallbackHandler([recorder(calls)]))
     network.train()
     random = torch.get_rng_state()
     state = RunState(max_epochs=1, steps_per_epoch=1)
@@ -123,8 +123,8 @@ def test_validation_changes_neither_weights_nor_random_state() -> None:
     network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     random = torch.get_rng_state()
-    forward = Forward(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), cpu())
-    step = ValidStep(forward, Tally({}, adapter("classification")), Hooks())
+    forward = ForwardPass(network, Preprocess([0.5], [0.5]), nn.CrossEntropyLoss(), cpu())
+    step = ValidStep(forward, MetricAccumulator({}, adapter("classification")), CallbackHandler())
     step.begin()
     step(BATCH, RunState(max_epochs=1, steps_per_epoch=1))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -8,7 +8,7 @@ from core.datasets.packed import Packed
 from tests.support.training import pack, run_of
 from worker.engine.optimizers import UnknownParameters
 from worker.engine.run import Run
-from worker.engine.transfer import NothingToTransfer, freeze, frozen_names, transfer
+from worker.engine.transfer import NoMatchingWeights, freeze, frozen_names, transfer
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_last_pattern_that_matches_counts() -> None:
 
 def test_freezing_all_or_nothing_is_refused() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
-    with pytest.raises(NothingToTransfer):
+    with pytest.raises(NoMatchingWeights):
         freeze(network, ["*"])
     with pytest.raises(UnknownParameters):
         freeze(network, ["conv*"])
@@ -82,18 +82,18 @@ def test_what_fits_is_loaded_and_the_rest_is_told() -> None:
 
 
 def test_a_counter_alone_is_no_knowledge() -> None:
-    with pytest.raises(NothingToTransfer):
+    with pytest.raises(NoMatchingWeights):
         transfer(nn.BatchNorm1d(3), {"num_batches_tracked": torch.tensor(7), "weight": torch.ones(9)})
 
 
-def test_a_network_of_colours_sees_grey_pictures_as_if_all_channels_were_given_them() -> None:
+def test_a_network_of_colours_sees_grey_images_as_if_all_channels_were_given_them() -> None:
     def network(channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten())
 
     coloured, grey = network(3), network(1)
     told = transfer(grey, coloured.state_dict())
     assert (told.summed, told.mismatched, told.missing) == (["0.weight"], [], [])
-    pictures = torch.rand(2, 1, 6, 6)
-    assert torch.allclose(grey(pictures), coloured(pictures.expand(2, 3, 6, 6)), atol=1e-6)
+    images = torch.rand(2, 1, 6, 6)
+    assert torch.allclose(grey(images), coloured(images.expand(2, 3, 6, 6)), atol=1e-6)
     told = transfer(network(2), coloured.state_dict())
     assert (told.summed, told.mismatched) == ([], ["0.weight"])

@@ -23,7 +23,7 @@ from tests.support.images import classes, zip_of
 from tests.support.processes import wait_for
 from worker.importing import importer as importers
 from worker.importing.importer import Importer
-from worker.importing.process import PackRequest, pack
+from worker.importing.process import PackRequest, import_dataset
 
 BUILTIN: dict[str, Any] = {"kind": "builtin", "options": {"num_samples": 20, "image_shape": [1, 4, 4]}}
 Import = Callable[..., DatasetVersionRow]
@@ -192,11 +192,11 @@ def test_an_import_that_was_taken_over_stops_and_changes_nothing(
         wait_for(lambda: pid_file.exists() and pid_file.read_text().isdigit(), "the packer")
         with transaction(sqlite_sessions) as session:
             DatasetRepo(session).claim(version_id, "thief", 60)
-            DatasetRepo(session).beat(version_id, 1, -60)
+            DatasetRepo(session).renew_lease(version_id, 1, -60)
         with transaction(sqlite_sessions) as session:
             assert DatasetRepo(session).claim(version_id, "thief", 60)
         with transaction(sqlite_sessions) as session:
-            DatasetRepo(session).beat(version_id, 1, 60)  # what the real one would do now
+            DatasetRepo(session).renew_lease(version_id, 1, 60)  # what the real one would do now
         return True
 
     monkeypatch.setattr(importer, "_beat", steal)
@@ -221,7 +221,7 @@ def test_files_of_a_fenced_finish_are_taken_back(
     def publish_late(folder: Path, key: str) -> None:
         publish(folder, key)
         with transaction(sqlite_sessions) as session:
-            DatasetRepo(session).beat(version_id, 1, -60)
+            DatasetRepo(session).renew_lease(version_id, 1, -60)
             assert DatasetRepo(session).claim(version_id, "thief", 60)
 
     monkeypatch.setattr(storage, "publish", publish_late)
@@ -248,7 +248,7 @@ def test_a_full_disk_and_wrong_options_are_told(tmp_path: Path, monkeypatch: pyt
         values = {"out": tmp_path / "out", "options": {}, "name": "digits"}
         return PackRequest(**values | changes)
 
-    wrong = pack(request(options={"colour": 1})).failure
+    wrong = import_dataset(request(options={"colour": 1})).failure
     assert wrong is not None
     assert wrong.code == "invalid_options"
 
@@ -256,6 +256,6 @@ def test_a_full_disk_and_wrong_options_are_told(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("worker.importing.process.pack_builtin", full)
-    failure = pack(request()).failure
+    failure = import_dataset(request()).failure
     assert failure is not None
     assert failure.code == "disk_full"

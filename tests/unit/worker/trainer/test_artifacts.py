@@ -28,7 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
@@ -40,8 +40,8 @@ def last(channel: Memory) -> dict[str, bytes]:
 def test_a_file_is_alone_in_its_folder_and_of_its_hash(tmp_path: Path) -> None:
     channel = Memory()
     artifacts = Artifacts(channel, tmp_path / "files")
-    artifacts.leave("a.csv", "text/csv", b"one")
-    artifacts.leave("a.csv", "text/csv", b"two", is_optional=False)
+    artifacts.save("a.csv", "text/csv", b"one")
+    artifacts.save("a.csv", "text/csv", b"two", is_optional=False)
     first, second = channel.of(Artifact)
     assert first.dir != second.dir
     assert [path.name for path in Path(second.dir).iterdir()] == ["a.csv"]
@@ -103,7 +103,7 @@ def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
     assert num_decisions == 4 * (len(packed.meta.classes) if task == "multilabel" else 1)  # 4 samples are held out
 
 
-def test_the_curve_of_learning_rates_is_left_as_numbers_and_a_picture(dataset: Path, tmp_path: Path) -> None:
+def test_the_curve_of_learning_rates_is_left_as_numbers_and_an_image(dataset: Path, tmp_path: Path) -> None:
     spec = ANY_JOB.validate_python(job().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
     status, channel = run(start(spec, dataset, tmp_path / "work"))
     assert status == 0, channel.said[-2:]

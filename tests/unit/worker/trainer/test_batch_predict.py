@@ -53,7 +53,7 @@ def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tu
         lease_s=60.0,
     )
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
@@ -68,7 +68,7 @@ def answers(channel: Memory) -> tuple[Answered, list[dict[str, str]], list[dict[
     return answer, table, lines
 
 
-def test_every_picture_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path, tmp_path: Path) -> None:
+def test_every_image_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("broken.png", b"no picture")  # first: the columns do not depend on it

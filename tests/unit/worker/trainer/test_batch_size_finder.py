@@ -23,7 +23,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 

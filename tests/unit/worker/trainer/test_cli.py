@@ -7,7 +7,7 @@ import pytest
 from core.spec import JobSpec
 from tests.support.trainer import start
 from tests.support.training import Memory, job, pack
-from worker.engine.snapshot_checksums import SUMS, BadSnapshot, newest_sound, verify
+from worker.engine.snapshot_checksums import SUMS, BadSnapshot, latest_valid, verify
 from worker.protocol import Checkpoint, Finished, Started
 from worker.trainer import cli, main
 
@@ -46,7 +46,7 @@ def test_a_flipped_bit_is_found_and_the_snapshot_before_is_gone_on_from_to_the_s
     options = cli.parser().parse_args([str(word) for pair in words.items() for word in pair])
     options.spec, options.work_dir = tmp_path / options.spec, tmp_path / options.work_dir
     warnings = list[str]()
-    order = cli.start_from(options, warnings.append)
+    order = cli.start_message_from_args(options, warnings.append)
     assert (order.spec, order.resume_dir) == (SPEC, str(first))
     assert warnings == [
         f"A snapshot is damaged and was passed over: {folder.name}/{name} is not what was written."
@@ -66,9 +66,9 @@ def test_of_the_folder_of_all_the_newest_is_taken(tmp_path: Path) -> None:
     for name in ("e000001-s0000000005-end", "e000002-s0000000010-train", "e000002-s0000000010-end", ".tmp-e000003"):
         (tmp_path / name).mkdir()
     warnings = list[str]()
-    assert newest_sound(tmp_path, warnings.append).name == "e000002-s0000000010-end"
+    assert latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-end"
     (tmp_path / "e000002-s0000000010-end" / SUMS).write_text(f"{'0' * 64}  weights.safetensors\n")
-    assert newest_sound(tmp_path, warnings.append).name == "e000002-s0000000010-train"
+    assert latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-train"
     assert "weights.safetensors is missing" in warnings[0]
     with pytest.raises(BadSnapshot, match="is missing"):
         verify(tmp_path / "e000002-s0000000010-end")
@@ -79,11 +79,11 @@ def test_where_no_snapshot_is_sound_it_is_refused(tmp_path: Path) -> None:
     only.mkdir()
     (only / SUMS).write_text(f"{'0' * 64}  snapshot.json\n")
     with pytest.raises(BadSnapshot, match=r"snapshot\.json is missing"):
-        newest_sound(only, lambda text: None)
+        latest_valid(only, lambda text: None)
 
 
 def test_numbers_of_a_json_file_are_json(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(SPEC.model_dump_json())
     assert "1e-8" in (tmp_path / "spec.json").read_text() or "1e-08" in (tmp_path / "spec.json").read_text()
     options = cli.parser().parse_args(["--spec", str(tmp_path / "spec.json"), "--work-dir", str(tmp_path / "work")])
-    assert isinstance(cli.start_from(options, print).spec, JobSpec)
+    assert isinstance(cli.start_message_from_args(options, print).spec, JobSpec)

@@ -15,7 +15,7 @@ from tests.support.training import Memory, job, pack
 from worker.protocol import EXIT_STOPPED, Answered, Failed, Finished, Start, Stopped
 from worker.trainer import export as making
 from worker.trainer import main
-from worker.trainer.error_classification import explain
+from worker.trainer.error_classification import classify
 
 SPEC = {"kind": "variant", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
 
@@ -36,7 +36,7 @@ def model_dir(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
@@ -102,7 +102,7 @@ def test_it_stops_when_asked(dataset: Path, model_dir: Path, tmp_path: Path) -> 
 
 
 def test_a_missing_package_is_no_defect_of_ours() -> None:
-    failed = explain(variants.MissingPackage("the package 'onnx' is not installed here"), None)
+    failed = classify(variants.MissingPackage("the package 'onnx' is not installed here"), None)
     assert (failed.code, "onnx" in failed.message) == ("invalid_spec", True)
 
 

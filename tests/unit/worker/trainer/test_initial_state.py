@@ -37,7 +37,7 @@ def checkpoint(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begin(dataset: Path, checkpoint: Path, work: Path, asked: Any = None, **changes: Any) -> tuple[int, Memory]:
     resume_from = {"job": SOURCE, "checkpoint": 2, **changes.pop("resume_from", {})}
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     spec = job(**{"callbacks": [{"name": "early_stopping"}], "resume_from": resume_from} | changes)
     return main.run_job(start(spec, dataset, work, begin_dir=str(checkpoint)), channel), channel
 
@@ -86,7 +86,7 @@ def test_one_that_is_left_goes_on_from_its_own_checkpoint_and_remembers(
     assert status == EXIT_STOPPED
     assert channel.of(Stopped)
     own = Path(channel.of(Checkpoint)[-1].dir)
-    assert snapshot.read_words(own)["begun"]["checkpoint"] == 2
+    assert snapshot.read_metadata(own)["begun"]["checkpoint"] == 2
     spec = job(epochs=4, callbacks=[{"name": "early_stopping"}], resume_from={"job": SOURCE, "checkpoint": 2, **WHOLE})
     again = Memory()
     assert main.run_job(start(spec, dataset, tmp_path / "again", resume_dir=str(own)), again) == 0

@@ -27,7 +27,7 @@ from tests.support.builders import job as job_row
 from tests.support.processes import is_alive, wait_for
 from tests.support.trainer import start
 from tests.support.training import Memory, job, pack, weigh
-from worker.control.lease import Cadence
+from worker.control.lease import SupervisionTimeouts
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.protocol import UP, Failed, Finished, Log, Metrics, Stop, Up
@@ -119,7 +119,7 @@ def queued(sqlite_sessions: SessionFactory, storage: LocalStorage, dataset: Path
 def supervisor(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterator[Supervisor]:
     standby = Standby()
     standby.start()
-    cadence = Cadence(lease_s=60.0, heartbeat_s=0.05, grace_s=60.0, flush_s=0.01)
+    cadence = SupervisionTimeouts(lease_s=60.0, heartbeat_s=0.05, grace_s=60.0, flush_s=0.01)
     supervisor = Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence)
     supervisor.devices._slots = 2
     yield supervisor
@@ -214,7 +214,7 @@ def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
         read, write = os.pipe()
         channel = RankChannel(write, rank, sender)
         for message in told:
-            channel.say(message)
+            channel.send(message)
         os.close(write)
         with os.fdopen(read) as up:
             assert [json.loads(line)["type"] for line in up] == expected
@@ -224,10 +224,10 @@ def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
 
 def test_a_wish_is_passed_on_even_if_it_came_before() -> None:
     channel, heard = Memory(), list[str]()
-    channel.ask("pause")
-    channel.pass_on(heard.append)
+    channel.request_stop("pause")
+    channel.forward_stop_to(heard.append)
     channel._take(Stop(mode="cancel").model_dump_json().encode())
-    assert (heard, channel.asked) == (["pause", "cancel"], "cancel")
+    assert (heard, channel.stop_mode) == (["pause", "cancel"], "cancel")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_every_process_sees_its_own_device_alone(
     order = start(job(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
     if expected is None:
         channel = Memory()
-        assert main.begin(order, channel) == 1
+        assert main.launch_or_run(order, channel) == 1
         (failed,) = channel.of(Failed)
         assert (failed.code, "2 devices of 'cuda'" in failed.message) == ("invalid_spec", True)
         return
@@ -267,5 +267,5 @@ def test_every_process_sees_its_own_device_alone(
 
 def test_a_trainer_alone_starts_no_other(dataset: Path, tmp_path: Path) -> None:
     channel = Memory()
-    assert main.begin(start(job(), dataset, tmp_path / "work"), channel) == 0
+    assert main.launch_or_run(start(job(), dataset, tmp_path / "work"), channel) == 0
     assert channel.of(Metrics)

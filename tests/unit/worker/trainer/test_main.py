@@ -26,7 +26,7 @@ from models import bundle
 from tests.support.processes import is_alive, wait_for
 from tests.support.trainer import TrainerProcess, start
 from tests.support.training import Memory, job, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
@@ -65,7 +65,7 @@ def process() -> Iterator[TrainerProcess]:
 
 def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
@@ -196,11 +196,11 @@ def test_weights_that_are_not_finite_are_never_stored(
 
     def poisoned(*given: Any) -> Run:
         nonlocal network
-        run = assemble(*given)
+        run = build_run(*given)
         network = run.network
         return replace(run, callbacks=(*run.callbacks, Poison()))
 
-    monkeypatch.setattr(main, "assemble", poisoned)
+    monkeypatch.setattr(main, "build_run", poisoned)
     problem = failed(start(job(epochs=2), dataset, tmp_path / "work"))
     assert (problem.code, problem.facts["epoch"]) == ("diverged", 2)
     assert [folder.name[:7] for folder in (tmp_path / "work" / "checkpoints").iterdir()] == ["e000001"]
@@ -255,7 +255,7 @@ def test_a_damaged_checkpoint_is_told(dataset: Path, tmp_path: Path) -> None:
 def test_a_bug_is_internal_and_its_traceback_is_in_the_log(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "assemble", lambda *_: 1 / 0)
+    monkeypatch.setattr(main, "build_run", lambda *_: 1 / 0)
     status, channel = run(start(job(), dataset, tmp_path / "work"))
     assert status == 1
     assert channel.said[-1].code == "internal"  # type: ignore[union-attr]  # it is a Failed
@@ -435,8 +435,8 @@ def test_a_network_that_ends_in_probabilities_learns_and_is_registered_as_one_of
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     (network, words), (plain, plain_words) = bundles
     assert (words.gives, plain_words.gives) == ("probabilities", "scores")
-    pictures = torch.rand(4, *words.image_shape)
-    assert torch.allclose(network(pictures), plain(pictures), atol=1e-3)
+    images = torch.rand(4, *words.image_shape)
+    assert torch.allclose(network(images), plain(images), atol=1e-3)
     spec = job(architecture={"name": "layers", "layers": layers}, loss={"name": "bce"})
     _, channel = run(start(spec, tmp_path / "it", tmp_path / "raw"))
     assert channel.of(Failed)[0].code == "invalid_spec"

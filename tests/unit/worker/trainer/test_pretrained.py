@@ -13,10 +13,10 @@ from models import bundle, registry
 from models.efficientnet_lite import CODE, WEIGHTS
 from tests.support.trainer import start
 from tests.support.training import Memory, cpu, job, pack
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.protocol import Checkpoint, Failed, Finished, Log, Started
 from worker.trainer import main
-from worker.trainer.initial_state import begin_with
+from worker.trainer.initial_state import load_initial_weights
 
 pytestmark = pytest.mark.skipif(
     not all(find_spec(name) for name in (CODE, WEIGHTS)), reason="the extra `pretrained` is not installed"
@@ -68,7 +68,7 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
         optimizer={"name": "sgd", "lr": 0.01, "groups": groups},
         schedule={"name": "step", "step_size": 1, "gamma": 0.5},
     )
-    run = assemble(spec, Packed.open(dataset), cpu(), begin_with(start(spec, dataset, tmp_path / "work")))
+    run = build_run(spec, Packed.open(dataset), cpu(), load_initial_weights(start(spec, dataset, tmp_path / "work")))
     names = {id(parameter): name for name, parameter in run.network.named_parameters()}
 
     def rates() -> dict[str, float]:

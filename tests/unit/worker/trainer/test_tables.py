@@ -12,10 +12,10 @@ from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import Packed
 from core.spec import JobSpec
 from tests.support.training import InterruptAt, cpu, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.run import Run
-from worker.trainer.error_classification import explain
+from worker.trainer.error_classification import classify
 
 PENGUINS: dict[str, Any] = {
     "dataset": {"name": "palmerpenguins", "valid": 0.2},
@@ -28,7 +28,7 @@ PENGUINS: dict[str, Any] = {
 def run_of(folder: Path, **changes: Any) -> Run:
     spec = JobSpec.model_validate(PENGUINS | changes)
     pack_builtin(spec.dataset.name, spec.dataset.options, folder, folder / "packed")
-    return assemble(spec, Packed.open(folder / "packed"), cpu())
+    return build_run(spec, Packed.open(folder / "packed"), cpu())
 
 
 def test_penguins_are_told_apart(tmp_path: Path) -> None:
@@ -119,10 +119,10 @@ def test_a_recurrent_network_goes_on_as_if_it_had_not_been_interrupted(layer: di
     whole = run_of(tmp_path, **changes)
     whole.loop().fit(whole.state)
     spec = JobSpec.model_validate(PENGUINS | changes)
-    broken, resumed = (assemble(spec, Packed.open(tmp_path / "packed"), cpu()) for _ in range(2))
+    broken, resumed = (build_run(spec, Packed.open(tmp_path / "packed"), cpu()) for _ in range(2))
     broken.loop((InterruptAt(8),)).fit(broken.state)
-    snapshot.write(tmp_path / "snapshot", broken.network, broken.parts(), {"epochs": 2})
-    snapshot.restore(tmp_path / "snapshot", resumed.network, resumed.parts(), resumed.placement.device)
+    snapshot.write(tmp_path / "snapshot", broken.network, broken.stateful_parts(), {"epochs": 2})
+    snapshot.restore(tmp_path / "snapshot", resumed.network, resumed.stateful_parts(), resumed.placement.device)
     resumed.loop().fit(resumed.state)
     assert weights_hash(resumed.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
@@ -132,5 +132,5 @@ def test_a_token_too_many_is_told_as_what_it_is(tmp_path: Path) -> None:
     run = run_of(tmp_path, **DEMAND | {"architecture": {"name": "layers", "layers": layers}})
     with pytest.raises(IndexError) as raised:
         run.loop().fit(run.state)
-    failed = explain(raised.value, None)
+    failed = classify(raised.value, None)
     assert (failed.code, "num - 1" in failed.hint) == ("invalid_spec", True)

@@ -37,7 +37,7 @@ def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished
 
 def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
     channel = Memory()
-    channel.asked = asked
+    channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 

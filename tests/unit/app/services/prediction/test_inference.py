@@ -10,18 +10,18 @@ from safetensors.numpy import load_file
 
 from app.inference.batcher import Batcher
 from app.inference.types import Request
-from app.services.prediction.inference import InferenceService, PictureFailed
-from app.services.prediction.version_cache import Lookup
+from app.services.prediction.inference import InferenceService, InstanceError
+from app.services.prediction.version_cache import VersionCache
 from app.serving.decoding import Decoder
-from app.serving.model_server import Predictors
+from app.serving.model_server import ModelServer
 from core.db.session import SessionFactory
-from core.errors import Conflict, Corrupt, DeadlineExceeded, InvalidPicture, NotFound, ServiceError
+from core.errors import Conflict, CorruptFile, DeadlineExceeded, InvalidImage, NotFound, ServiceError
 from core.storage import LocalStorage
 from tests.support.bundles import register, set_alias
 from tests.support.images import encoded, pixels
 from tests.support.networks import LocalNetworks
 
-PICTURES = np.stack([pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
+IMAGES = np.stack([pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
 
 
 @pytest.fixture
@@ -29,18 +29,18 @@ async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> A
     """A service that knows `shapes` with versions 1 and 2, and `other`."""
     for name, version in (("shapes", 1), ("shapes", 2), ("other", 1)):
         register(sqlite_sessions, storage, name, version, seed=version)
-    predictors = Predictors(storage, LocalNetworks(), max_batch_size=4, max_waiting=8, max_loaded=4)
+    predictors = ModelServer(storage, LocalNetworks(), max_batch_size=4, max_waiting=8, max_loaded=4)
     decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
     yield InferenceService(
-        sqlite_sessions, Lookup(sqlite_sessions, remember_s=0), decoder, predictors, max_batch_size=4
+        sqlite_sessions, VersionCache(sqlite_sessions, remember_s=0), decoder, predictors, max_batch_size=4
     )
     decoder.close()
     await predictors.close()
 
 
-async def ask(inference: InferenceService, pictures: Any, *, seconds_left: float | None = None) -> Any:
+async def ask(inference: InferenceService, images: Any, *, seconds_left: float | None = None) -> Any:
     deadline = None if seconds_left is None else time.monotonic() + seconds_left
-    return await inference.infer(await inference.find("shapes"), pictures, deadline=deadline)
+    return await inference.infer(await inference.find("shapes"), images, deadline=deadline)
 
 
 async def reasons(inference: InferenceService) -> dict[tuple[str, int], str | None]:
@@ -58,19 +58,19 @@ async def test_a_version_is_found_by_number_by_alias_and_by_default(
         await inference.find("shapes", "rookie")
 
 
-async def test_files_and_pixels_of_the_same_pictures_have_the_same_scores(inference: InferenceService) -> None:
-    files = [encoded(picture[:, :, 0]) for picture in PICTURES]
-    scores = await ask(inference, PICTURES)
+async def test_files_and_pixels_of_the_same_images_have_the_same_scores(inference: InferenceService) -> None:
+    files = [encoded(picture[:, :, 0]) for picture in IMAGES]
+    scores = await ask(inference, IMAGES)
     assert scores.shape == (2, 3)
     np.testing.assert_allclose(await ask(inference, files), scores, rtol=1e-5)
 
 
-async def test_nothing_is_computed_for_no_pictures_or_too_late(inference: InferenceService) -> None:
-    assert (await ask(inference, PICTURES[:0])).shape == (0, 3)
+async def test_nothing_is_computed_for_no_images_or_too_late(inference: InferenceService) -> None:
+    assert (await ask(inference, IMAGES[:0])).shape == (0, 3)
     with pytest.raises(DeadlineExceeded, match="nothing was computed"):
-        await ask(inference, PICTURES, seconds_left=0)
+        await ask(inference, IMAGES, seconds_left=0)
     with pytest.raises(DeadlineExceeded):
-        await ask(inference, PICTURES, seconds_left=1e-9)
+        await ask(inference, IMAGES, seconds_left=1e-9)
     assert inference.tally(await inference.find("shapes")).batches() == []
 
 
@@ -84,19 +84,19 @@ async def test_a_level_goes_all_the_way_to_the_network(
         levels.append(request.level)
         put(batcher, request)
 
-    monkeypatch.setattr(Batcher, "put", remember)
+    monkeypatch.setattr(Batcher, "submit", remember)
     served = await inference.find("shapes")
-    await inference.infer(served, PICTURES, deadline=None, level=1)
-    await inference.infer(served, [encoded(PICTURES[0][:, :, 0])], deadline=None, level=3)
-    await inference.infer(served, PICTURES, deadline=None)
+    await inference.infer(served, IMAGES, deadline=None, level=1)
+    await inference.infer(served, [encoded(IMAGES[0][:, :, 0])], deadline=None, level=3)
+    await inference.infer(served, IMAGES, deadline=None)
     assert levels == [1, 3, 2]
 
 
-async def test_one_bad_picture_is_named_and_none_is_computed(inference: InferenceService) -> None:
-    with pytest.raises(PictureFailed) as failure:
-        await ask(inference, [encoded(PICTURES[0][:, :, 0]), b"no picture"])
+async def test_one_bad_image_is_named_and_none_is_computed(inference: InferenceService) -> None:
+    with pytest.raises(InstanceError) as failure:
+        await ask(inference, [encoded(IMAGES[0][:, :, 0]), b"no picture"])
     assert failure.value.index == 1
-    assert isinstance(failure.value.error, InvalidPicture)
+    assert isinstance(failure.value.error, InvalidImage)
     assert inference.tally(await inference.find("shapes")).batches() == []
 
 
@@ -109,16 +109,16 @@ async def test_the_index_says_what_is_in_memory(inference: InferenceService) -> 
 
 
 async def test_a_model_unloaded_by_name_stays_so_until_it_is_loaded(inference: InferenceService) -> None:
-    await ask(inference, PICTURES)
+    await ask(inference, IMAGES)
     await inference.unload("shapes")
     assert (await reasons(inference))[("shapes", 2)] == "unloaded"
     served = await inference.find("shapes")
-    for attempt in (inference.make_ready(served), inference.infer(served, PICTURES, deadline=None)):
+    for attempt in (inference.make_ready(served), inference.infer(served, IMAGES, deadline=None)):
         with pytest.raises(Conflict, match="load it first"):
             await attempt
     assert (await reasons(inference))[("other", 1)] != "unloaded"
     await inference.load("shapes")
-    assert (await ask(inference, PICTURES)).shape == (2, 3)
+    assert (await ask(inference, IMAGES)).shape == (2, 3)
 
 
 async def test_what_does_not_exist_is_neither_loaded_nor_unloaded(inference: InferenceService) -> None:
@@ -133,15 +133,15 @@ async def test_a_model_that_cannot_be_loaded_stays_unloaded(inference: Inference
     storage.delete("jobs/other-1/bundle")
     with pytest.raises(ServiceError) as failure:
         await inference.load("other")
-    assert isinstance(failure.value, Corrupt | NotFound)
+    assert isinstance(failure.value, CorruptFile | NotFound)
     assert (await reasons(inference))[("other", 1)] == "unloaded"
 
 
 async def test_counts_survive_the_network_that_they_count(inference: InferenceService) -> None:
-    await ask(inference, PICTURES)
+    await ask(inference, IMAGES)
     await inference.unload("shapes")
     await inference.load("shapes")
-    await ask(inference, PICTURES[:1])
+    await ask(inference, IMAGES[:1])
     tally = inference.tally(await inference.find("shapes"))
     assert [(size, duration.count) for size, duration in tally.batches()] == [(1, 1), (2, 1)]
     assert (tally.success.count, tally.fail.count, tally.queue.count) == (2, 0, 2)
@@ -161,8 +161,8 @@ async def test_what_a_version_takes_in_memory_is_told_while_it_is_there(
 
 async def test_the_decoding_of_files_is_counted_and_pixels_need_none(inference: InferenceService) -> None:
     tally = inference.tally(await inference.find("shapes"))
-    await ask(inference, PICTURES)
+    await ask(inference, IMAGES)
     assert tally.decode.count == 0
-    await ask(inference, [encoded(picture[:, :, 0]) for picture in PICTURES])
+    await ask(inference, [encoded(picture[:, :, 0]) for picture in IMAGES])
     assert tally.decode.count == 1
     assert tally.decode.ns > 0

@@ -7,19 +7,25 @@ import numpy as np
 import pytest
 
 from app.deps import State
-from app.services.prediction.predictions import FEW_CLASSES, PredictionService, Ranked, most_probable, probabilities
-from app.services.prediction.version_cache import Lookup
-from app.serving.decoding import Decoder, Values
-from app.serving.rollover import Switch
+from app.services.prediction.predictions import (
+    FEW_CLASSES,
+    Classification,
+    PredictionService,
+    most_probable,
+    probabilities,
+)
+from app.services.prediction.version_cache import VersionCache
+from app.serving.decoding import Decoder, PixelValues
+from app.serving.rollover import VersionRollover
 from core.errors import Overloaded
 from tests.support import bundles
 from tests.support.fakes import Clock
 
-PICTURE = Values(np.zeros((8, 8)).tolist())
+IMAGE = PixelValues(np.zeros((8, 8)).tolist())
 
 
 @pytest.fixture
-async def predictions(state: State, lookup: Lookup) -> AsyncIterator[PredictionService]:
+async def predictions(state: State, lookup: VersionCache) -> AsyncIterator[PredictionService]:
     decoder = Decoder(max_waiting=256, max_bytes=10_000, max_pixels=10_000)
     yield PredictionService(lookup, decoder, state["predictors"])
     await state["predictors"].close()
@@ -30,9 +36,11 @@ async def test_a_switch_of_the_alias_under_load_loses_no_request(
     state: State, predictions: PredictionService, clock: Clock
 ) -> None:
     async def ask() -> int:
-        return (await predictions.predict("shapes@champion", [PICTURE], 1)).version
+        return (await predictions.predict("shapes@champion", [IMAGE], 1)).version
 
-    predictions._switch = Switch(state["predictors"], wait_s=60)  # where a load takes longer, the old one answers
+    predictions._switch = VersionRollover(
+        state["predictors"], wait_s=60
+    )  # where a load takes longer, the old one answers
     before = await ask()
     asking = [asyncio.create_task(ask()) for _ in range(30)]
     await asyncio.sleep(0)
@@ -44,11 +52,11 @@ async def test_a_switch_of_the_alias_under_load_loses_no_request(
 
 
 async def test_concurrent_requests_get_the_answers_of_lone_ones(predictions: PredictionService) -> None:
-    sent = [Values(np.full((8, 8), level).tolist()) for level in range(0, 250, 10)]
+    sent = [PixelValues(np.full((8, 8), level).tolist()) for level in range(0, 250, 10)]
 
-    async def ask(picture: Values) -> list[tuple[str, float]]:
+    async def ask(picture: PixelValues) -> list[tuple[str, float]]:
         (prediction,) = (await predictions.predict("shapes", [picture], 3)).predictions
-        assert isinstance(prediction, Ranked)
+        assert isinstance(prediction, Classification)
         return sorted((one.label, one.probability) for one in prediction.candidates)
 
     alone = [await ask(one) for one in sent]
@@ -61,28 +69,28 @@ async def test_concurrent_requests_get_the_answers_of_lone_ones(predictions: Pre
 async def test_too_many_at_once_are_refused_with_a_time_and_all_others_answered(
     state: State, predictions: PredictionService
 ) -> None:
-    await predictions.predict("shapes", [PICTURE], None)
+    await predictions.predict("shapes", [IMAGE], None)
     most = state["predictors"].max_waiting
-    asking = [predictions.predict("shapes", [PICTURE] * most, None) for _ in range(4)]
+    asking = [predictions.predict("shapes", [IMAGE] * most, None) for _ in range(4)]
     found = await asyncio.gather(*asking, return_exceptions=True)
     refused = [one for one in found if isinstance(one, BaseException)]
     assert refused
     assert len(refused) < len(found)
     assert all(isinstance(one, Overloaded) and one.facts["retry_after_s"] >= 1 for one in refused)
-    assert len((await predictions.predict("shapes", [PICTURE], None)).predictions) == 1
+    assert len((await predictions.predict("shapes", [IMAGE], None)).predictions) == 1
 
 
 async def test_a_request_that_is_cancelled_leaves_no_trace(state: State, predictions: PredictionService) -> None:
     bundle = (await predictions._lookup.get("shapes")).bundle
-    gone = [asyncio.create_task(predictions.predict("shapes", [PICTURE], None)) for _ in range(10)]
+    gone = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
     await asyncio.sleep(0)
     admission = state["predictors"]._admission(bundle)
-    assert admission.num_ahead == 10
+    assert admission.num_in_flight == 10
     for one in gone:
         one.cancel()
     assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*gone, return_exceptions=True))
-    assert (admission.num_ahead, predictions._decoder._num_waiting) == (0, 0)
-    assert len((await predictions.predict("shapes", [PICTURE], None)).predictions) == 1
+    assert (admission.num_in_flight, predictions._decoder._num_waiting) == (0, 0)
+    assert len((await predictions.predict("shapes", [IMAGE], None)).predictions) == 1
 
 
 @pytest.mark.parametrize("scores", [[1000.0, 0.0, -1000.0], [-1e30, 0.0, 1e30], [0.0, 0.0, 0.0]])

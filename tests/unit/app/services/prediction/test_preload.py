@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.services.prediction import preload as module
-from app.services.prediction.preload import loading_pinned
-from app.services.prediction.version_cache import Lookup
-from app.serving.model_server import Predictors
+from app.services.prediction.preload import preload_models
+from app.services.prediction.version_cache import VersionCache
+from app.serving.model_server import ModelServer
 from core.db.session import SessionFactory
 from core.errors import Unavailable
 from core.storage import LocalStorage
@@ -42,13 +42,13 @@ def networks() -> Starting:
 @pytest.fixture
 async def predictors(
     storage: LocalStorage, networks: Starting, sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Predictors]:
+) -> AsyncIterator[ModelServer]:
     """Models `shapes` with versions 1 and 2, `broken` without files, `other`; nothing is loaded."""
     for name, version in (("shapes", 1), ("shapes", 2), ("broken", 1), ("other", 1)):
         register(sqlite_sessions, storage, name, version, seed=version)
     storage.delete("jobs/broken-1/bundle")
     monkeypatch.setattr(module, "POLL_S", 0.001)
-    predictors = Predictors(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
+    predictors = ModelServer(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
     yield predictors
     await predictors.close()
 
@@ -60,11 +60,11 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def test_default_versions_are_loaded_when_the_networks_can_be(
-    predictors: Predictors, networks: Starting, sqlite_sessions: SessionFactory
+    predictors: ModelServer, networks: Starting, sqlite_sessions: SessionFactory
 ) -> None:
-    lookup = Lookup(sqlite_sessions)
+    lookup = VersionCache(sqlite_sessions)
     new, old = [(await lookup.get(ref)).bundle for ref in ("shapes@2", "shapes@1")]
-    async with loading_pinned(["shapes"], lookup, predictors):
+    async with preload_models(["shapes"], lookup, predictors):
         await asyncio.sleep(0.05)
         assert not predictors.is_loaded(new)
         networks.is_up = True
@@ -73,22 +73,22 @@ async def test_default_versions_are_loaded_when_the_networks_can_be(
 
 
 async def test_one_that_does_not_exist_or_fails_is_one_warning_and_the_next_is_loaded(
-    predictors: Predictors, networks: Starting, sqlite_sessions: SessionFactory
+    predictors: ModelServer, networks: Starting, sqlite_sessions: SessionFactory
 ) -> None:
     networks.is_up = True
-    lookup = Lookup(sqlite_sessions)
+    lookup = VersionCache(sqlite_sessions)
     last = (await lookup.get("other")).bundle
     with capture_logs() as logs:
-        async with loading_pinned(["dogs", "broken", "other"], lookup, predictors):
+        async with preload_models(["dogs", "broken", "other"], lookup, predictors):
             await until(lambda: predictors.is_loaded(last))
     warned = [entry["model"] for entry in logs if entry["event"] == "model.not_pinned"]
     assert warned == ["dogs", "broken"]
 
 
 async def test_the_end_of_the_service_does_not_wait_for_networks_that_never_come_up(
-    predictors: Predictors, sqlite_sessions: SessionFactory
+    predictors: ModelServer, sqlite_sessions: SessionFactory
 ) -> None:
-    async with asyncio.timeout(30), loading_pinned(["shapes"], Lookup(sqlite_sessions), predictors):
+    async with asyncio.timeout(30), preload_models(["shapes"], VersionCache(sqlite_sessions), predictors):
         await asyncio.sleep(0.01)
 
 

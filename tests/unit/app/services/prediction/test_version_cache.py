@@ -8,7 +8,7 @@ import pytest
 
 from app.deps import State
 from app.services.prediction import version_cache as module
-from app.services.prediction.version_cache import LOOKUP_S, Lookup, Served
+from app.services.prediction.version_cache import LOOKUP_S, ServedModel, VersionCache
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
 from tests.support.fakes import Clock
@@ -17,21 +17,21 @@ CHAMPION = "shapes@champion"
 SOON_OLD_S = 0.9 * LOOKUP_S
 
 
-async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: Lookup, clock: Clock) -> None:
+async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: VersionCache, clock: Clock) -> None:
     assert (await lookup.get("shapes@champion")).version == 1
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
     clock.now += 1
     assert (await lookup.get("shapes@champion")).version == 2
 
 
-async def test_a_lookup_is_remembered_and_shared(state: State, lookup: Lookup, clock: Clock) -> None:
+async def test_a_lookup_is_remembered_and_shared(state: State, lookup: VersionCache, clock: Clock) -> None:
     found = await asyncio.gather(*(lookup.get("shapes@champion") for _ in range(10)))
     assert len(set(map(id, found))) == 1
     clock.now += LOOKUP_S / 2
     assert await lookup.get("shapes@champion") is found[0]
 
 
-async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: Lookup) -> None:
+async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: VersionCache) -> None:
     with pytest.raises(NotFound):
         await lookup.get("new")
     bundles.register(state["sessions"], state["storage"], "new", 1)
@@ -41,13 +41,13 @@ async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, 
 class Gate:
     """Queries that are answered when it opens, with what was true when they came to it."""
 
-    def __init__(self, lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, lookup: VersionCache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.num_waiting = 0
         self._read = lookup._read
         monkeypatch.setattr(lookup, "_read", self._pass)
 
-    def _pass(self, ref: str, variant: str | None) -> Served:
+    def _pass(self, ref: str, variant: str | None) -> ServedModel:
         found = self._read(ref, variant)
         self.num_waiting += 1
         assert self.open.wait(60)
@@ -62,14 +62,16 @@ class Gate:
 
 
 @pytest.fixture
-def gate(lookup: Lookup, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(lookup: VersionCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate(lookup, monkeypatch)
     gate.open.set()
     yield gate
     gate.open.set()
 
 
-async def test_nobody_waits_while_it_is_looked_up_again(state: State, lookup: Lookup, clock: Clock, gate: Gate) -> None:
+async def test_nobody_waits_while_it_is_looked_up_again(
+    state: State, lookup: VersionCache, clock: Clock, gate: Gate
+) -> None:
     assert (await lookup.get(CHAMPION)).version == 1
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
     gate.open.clear()
@@ -83,7 +85,7 @@ async def test_nobody_waits_while_it_is_looked_up_again(state: State, lookup: Lo
 
 
 async def test_what_is_too_old_is_not_told_while_it_is_looked_up_again(
-    state: State, lookup: Lookup, clock: Clock, gate: Gate
+    state: State, lookup: VersionCache, clock: Clock, gate: Gate
 ) -> None:
     await lookup.get(CHAMPION)
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
@@ -97,7 +99,7 @@ async def test_what_is_too_old_is_not_told_while_it_is_looked_up_again(
 
 
 async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
-    state: State, lookup: Lookup, clock: Clock, gate: Gate
+    state: State, lookup: VersionCache, clock: Clock, gate: Gate
 ) -> None:
     for _ in range(2):
         assert (await lookup.get(CHAMPION)).version == 1
@@ -109,9 +111,9 @@ async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
 
 
 async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
-    lookup: Lookup, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    lookup: VersionCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(ref: str, variant: str | None) -> Served:
+    def fail(ref: str, variant: str | None) -> ServedModel:
         raise Unavailable("away", retry_after_s=1)
 
     await lookup.get(CHAMPION)
@@ -128,7 +130,7 @@ async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
 
 
 async def test_as_many_as_may_be_remembered_are_looked_up_again_one_by_one(
-    lookup: Lookup, clock: Clock, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    lookup: VersionCache, clock: Clock, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
     await lookup.get("shapes@1")
@@ -149,7 +151,7 @@ async def test_as_many_as_may_be_remembered_are_looked_up_again_one_by_one(
 
 
 async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(
-    state: State, lookup: Lookup, clock: Clock, gate: Gate
+    state: State, lookup: VersionCache, clock: Clock, gate: Gate
 ) -> None:
     await lookup.get(CHAMPION)
     clock.now += SOON_OLD_S
@@ -157,6 +159,6 @@ async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(
     await lookup.get(CHAMPION)
     await gate.until(1)
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
-    lookup.forget("shapes")
+    lookup.invalidate("shapes")
     gate.open.set()
     assert (await lookup.get(CHAMPION)).version == 2

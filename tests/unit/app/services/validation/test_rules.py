@@ -13,17 +13,19 @@ from core.spec import JobSpec
 from core.spec.losses import TABLE, LossSpec
 from tests.support.networks import LocalNetworks
 
-PICTURES = DatasetFacts("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
+IMAGES = DatasetFacts("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
 NETWORKS = LocalNetworks()
 CONVNET = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}
 
 
-def resolved(facts: DatasetFacts = PICTURES, **changes: Any) -> training.Resolved:
+def resolved(facts: DatasetFacts = IMAGES, **changes: Any) -> training.ResolvedSpec:
     body = {"dataset": {"name": "digits"}, "architecture": CONVNET, **changes}
-    return training.resolve(JobSpec.model_validate(body), training.Pinned(1, {}, facts), frozenset({"cpu"}), NETWORKS)
+    return training.resolve(
+        JobSpec.model_validate(body), training.PinnedDataset(1, {}, facts), frozenset({"cpu"}), NETWORKS
+    )
 
 
-def refusals(facts: DatasetFacts = PICTURES, **changes: Any) -> list[tuple[str, str]]:
+def refusals(facts: DatasetFacts = IMAGES, **changes: Any) -> list[tuple[str, str]]:
     with pytest.raises(InvalidSpec) as refused:
         resolved(facts, **changes)
     return list(refused.value.errors)
@@ -102,7 +104,7 @@ def test_a_step_has_one_average_and_one_mixture() -> None:
     assert [pointer for pointer, _ in refusals(callbacks=[{"name": "swa"}, {"name": "keep_best"}])] == ["/callbacks"]
 
 
-def test_training_accuracy_of_mixed_pictures_gives_a_warning() -> None:
+def test_training_accuracy_of_mixed_images_gives_a_warning() -> None:
     watched = {"name": "early_stopping", "monitor": "train_accuracy"}
     (warning,) = resolved(callbacks=[{"name": "mixup"}, watched]).warnings
     assert warning.startswith("'train_accuracy' means little")
@@ -127,13 +129,13 @@ def warnings(facts: DatasetFacts, loss: str, last: str | None) -> tuple[str, ...
 @pytest.mark.parametrize(
     ("facts", "loss", "last", "advice"),
     [
-        (PICTURES, "cross_entropy", "softmax", "gives probabilities"),
-        (PICTURES, "cross_entropy", "log_softmax", "gives log-probabilities; 'nll' would"),
-        (PICTURES, "cross_entropy", "sigmoid", "gives probabilities"),
-        (PICTURES, "focal", "softmax", "gives probabilities"),
-        (PICTURES, "multi_margin", "log_softmax", "gives log-probabilities; 'nll' would"),
-        (PICTURES, "nll", None, "gives raw scores; 'cross_entropy' or 'focal' or 'multi_margin' would"),
-        (PICTURES, "nll", "softmax", "gives probabilities"),
+        (IMAGES, "cross_entropy", "softmax", "gives probabilities"),
+        (IMAGES, "cross_entropy", "log_softmax", "gives log-probabilities; 'nll' would"),
+        (IMAGES, "cross_entropy", "sigmoid", "gives probabilities"),
+        (IMAGES, "focal", "softmax", "gives probabilities"),
+        (IMAGES, "multi_margin", "log_softmax", "gives log-probabilities; 'nll' would"),
+        (IMAGES, "nll", None, "gives raw scores; 'cross_entropy' or 'focal' or 'multi_margin' would"),
+        (IMAGES, "nll", "softmax", "gives probabilities"),
         (LABELS, "bce_with_logits", "sigmoid", "gives probabilities; 'bce' would"),
         (LABELS, "bce", None, "gives raw scores; 'bce_with_logits' or"),
         (LABELS, "bce", "log_softmax", "gives log-probabilities"),
@@ -153,8 +155,8 @@ def test_a_last_layer_that_contradicts_the_loss_gives_a_warning(
 @pytest.mark.parametrize(
     ("facts", "loss", "last"),
     [
-        (PICTURES, "cross_entropy", None),
-        (PICTURES, "nll", "log_softmax"),
+        (IMAGES, "cross_entropy", None),
+        (IMAGES, "nll", "log_softmax"),
         (LABELS, "bce_with_logits", None),
         (LABELS, "bce", "sigmoid"),
         (NUMBERS, "kl_div", "log_softmax"),
@@ -220,7 +222,7 @@ def test_a_sampler_evens_out_classes_once_where_there_are_any() -> None:
     (warning,) = resolved(sampler="weighted", loss={"name": "cross_entropy", "class_weights": "balanced"}).warnings
     assert "both even out the classes" in warning
     for task in ("regression", "multilabel"):
-        facts = PICTURES._replace(task=task)
+        facts = IMAGES._replace(task=task)
         assert [pointer for pointer, _ in refusals(facts, sampler="weighted")] == ["/sampler"]
 
 
@@ -235,7 +237,7 @@ def test_weights_of_its_own_has_an_architecture_that_was_published_with_some() -
     ((pointer, reason),) = refusals(weights="pretrained")
     assert (pointer, reason) == ("/weights", "'convnet' has no weights of its own; efficientnet_lite0 has")
     lite = {"name": "efficientnet_lite0"}
-    colours = PICTURES._replace(image_shape=(3, 32, 32))
+    colours = IMAGES._replace(image_shape=(3, 32, 32))
     assert resolved(colours, architecture=lite, weights="pretrained").warnings == ()
     normalize = {"name": "normalize", "mean": [0.5] * 3, "std": [0.5] * 3}
     dataset = {"name": "digits", "train_transforms": [normalize]}
@@ -249,11 +251,11 @@ def test_a_metric_is_watched_where_it_is_measured() -> None:
     for monitor in ("train_accuracy", "valid_auroc"):
         found = refusals(metrics=asked, callbacks=[{"name": "keep_best", "monitor": monitor}])
         assert [pointer for pointer, _ in found] == ["/callbacks/0/monitor"]
-    binary = PICTURES._replace(task="binary", classes=("a", "b"), num_outputs=1)
+    binary = IMAGES._replace(task="binary", classes=("a", "b"), num_outputs=1)
     assert [pointer for pointer, _ in refusals(binary, metrics=asked[1:])] == ["/metrics/0/average"]
 
 
-def test_a_change_within_another_must_fit_the_pictures_too() -> None:
+def test_a_change_within_another_must_fit_the_images_too() -> None:
     inner = [
         {"name": "rotation"},
         {"name": "random_grayscale"},
@@ -272,7 +274,7 @@ def test_a_test_is_held_out_where_the_dataset_has_none() -> None:
     spec = resolved(dataset={"name": "digits", "valid": 0.2, "test": 0.2}, batch_size=10).spec
     assert (spec.dataset.valid, spec.dataset.test) == (0.2, 0.2)
     assert resolved(dataset={"name": "digits", "valid": 0.2, "test": 0.2}, batch_size=10).steps_per_epoch == 6
-    has_one = PICTURES._replace(splits={"train": 100, "test": 9})
+    has_one = IMAGES._replace(splits={"train": 100, "test": 9})
     ((pointer, reason),) = refusals(has_one, dataset={"name": "digits", "test": 0.2})
     assert (pointer, reason) == ("/dataset/test", "the dataset has a test split of its own, of 9 samples")
     for wrong in (2, -1):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.archives.archive import entries, kind_of, look
+from core.datasets.archives.archive import entries, inspect_upload, kind_of
 from core.datasets.archives.entries import Limits, read_whole
 from core.errors import InvalidArchive
 from tests.support.images import add_file, tar_of, zip_of
@@ -23,7 +23,7 @@ GOOD = {"cat/1.png": b"cat", "dog/1.png": b"dog", "dog/deep/2.png": b"more"}
 def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes | None]:
     read = {}
     for parts, body in entries(path, limits):
-        read["/".join(parts)] = None if body is None else read_whole(body, limits.max_picture_bytes)
+        read["/".join(parts)] = None if body is None else read_whole(body, limits.max_image_bytes)
     return read
 
 
@@ -54,7 +54,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 def test_a_sound_archive_is_read(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", GOOD)
     assert contents(path) == GOOD
-    assert look(path, LIMITS) == kind_of(path)
+    assert inspect_upload(path, LIMITS) == kind_of(path)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_unsafe_name_is_refused_at_the_door_too(name: str, make: Make, tmp_pa
     assert code_of(path) == "archive_unsafe_entry"
     assert refusal(path).facts["entry"].isascii()
     with pytest.raises(InvalidArchive):
-        look(path, LIMITS)
+        inspect_upload(path, LIMITS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
@@ -162,7 +162,7 @@ def test_a_cut_archive_is_corrupt(share: float, make: Make, tmp_path: Path) -> N
     path.write_bytes(body[: int(len(body) * share)])
     assert code_of(path) == "archive_corrupt"
     with pytest.raises(InvalidArchive):
-        look(path, LIMITS)
+        inspect_upload(path, LIMITS)
 
 
 def test_a_list_that_says_less_than_it_holds_is_counted(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_a_bomb_is_stopped_by_what_is_read(make: Make, tmp_path: Path) -> None:
 def test_a_bomb_is_stopped_by_its_ratio(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/1.png", b"\0" * 2**24)
-    limits = LIMITS._replace(ratio_floor=2**20, max_picture_bytes=2**25)
+    limits = LIMITS._replace(ratio_floor=2**20, max_image_bytes=2**25)
     assert "times its size" in refusal(tmp_path / "a", limits).detail
     assert contents(tmp_path / "a", limits._replace(max_ratio=2000))
 
@@ -316,12 +316,12 @@ def test_too_many_entries_are_refused(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(50)})
     assert code_of(path, LIMITS._replace(max_entries=40)) == "archive_too_large"
     with pytest.raises(InvalidArchive):
-        look(path, LIMITS._replace(max_entries=40))
+        inspect_upload(path, LIMITS._replace(max_entries=40))
 
 
-def test_an_entry_larger_than_a_picture_may_be_is_none(make: Make, tmp_path: Path) -> None:
+def test_an_entry_larger_than_an_image_may_be_is_none(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", GOOD | {"cat/big.png": b"x" * 5000})
-    assert contents(path, LIMITS._replace(max_picture_bytes=4999))["cat/big.png"] is None
+    assert contents(path, LIMITS._replace(max_image_bytes=4999))["cat/big.png"] is None
 
 
 # ---- the door
@@ -342,20 +342,20 @@ def test_an_entry_larger_than_a_picture_may_be_is_none(make: Make, tmp_path: Pat
 def test_what_is_no_archive_is_refused_at_the_door(body: bytes, code: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(body)
     with pytest.raises(InvalidArchive) as refused:
-        look(tmp_path / "a", LIMITS)
+        inspect_upload(tmp_path / "a", LIMITS)
     assert refused.value.facts["code"] == code
 
 
 @pytest.mark.parametrize("body", [b"a,b,c\n1,2,3\n", "grün;rot\n1;2\n".encode(), b"a\tb\n"])
 def test_a_table_is_told_by_its_first_line(body: bytes, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(body)
-    assert look(tmp_path / "a", LIMITS) == "table"
+    assert inspect_upload(tmp_path / "a", LIMITS) == "table"
 
 
 def test_the_door_does_not_unpack_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.datasets.archives.archive._QUICK_BYTES", 2**16)
     path = tar_of(tmp_path / "a", {"cat/1.png": b"\0" * 2**22, "../evil": b""}, "w:gz")
-    assert look(path, LIMITS) == "gzip"
+    assert inspect_upload(path, LIMITS) == "gzip"
     assert code_of(path) == "archive_unsafe_entry"
 
 
@@ -363,7 +363,7 @@ def test_an_empty_tar_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a", "w:gz"):
         pass
     with pytest.raises(InvalidArchive) as refused:
-        look(tmp_path / "a", LIMITS)
+        inspect_upload(tmp_path / "a", LIMITS)
     assert refused.value.facts["code"] == "archive_empty"
 
 

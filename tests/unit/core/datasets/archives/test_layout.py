@@ -2,32 +2,42 @@
 
 import pytest
 
-from core.datasets.archives.layout import Place, arrange, in_order
+from core.datasets.archives.layout import SamplePlacement, in_order, infer_layout
 
 
-def places(*names: str) -> list[Place | None]:
-    return arrange([tuple(name.split("/")) for name in names], []).places
+def places(*names: str) -> list[SamplePlacement | None]:
+    return infer_layout([tuple(name.split("/")) for name in names], []).places
 
 
 def test_one_folder_around_everything_is_taken_off_once() -> None:
-    assert places("top/a/1", "top/b/1") == [Place("train", "a"), Place("train", "b")]
-    assert places("x/top/a/1", "x/top/b/1") == [Place("train", "top"), Place("train", "top")]
+    assert places("top/a/1", "top/b/1") == [SamplePlacement("train", "a"), SamplePlacement("train", "b")]
+    assert places("x/top/a/1", "x/top/b/1") == [SamplePlacement("train", "top"), SamplePlacement("train", "top")]
 
 
 @pytest.mark.parametrize("name", ["train", "Train", "TRAINING"])
 def test_split_folders_are_known_by_any_case(name: str) -> None:
-    assert places(f"{name}/a/1", "Val/a/2") == [Place("train", "a"), Place("valid", "a")]
+    assert places(f"{name}/a/1", "Val/a/2") == [SamplePlacement("train", "a"), SamplePlacement("valid", "a")]
 
 
-def test_pictures_outside_of_class_folders_have_no_place() -> None:
-    assert places("a/1", "b/1", "3") == [Place("train", "a"), Place("train", "b"), None]
-    assert places("train/a/1", "train/b/1", "train/3") == [Place("train", "a"), Place("train", "b"), None]
+def test_images_outside_of_class_folders_have_no_place() -> None:
+    assert places("a/1", "b/1", "3") == [SamplePlacement("train", "a"), SamplePlacement("train", "b"), None]
+    assert places("train/a/1", "train/b/1", "train/3") == [
+        SamplePlacement("train", "a"),
+        SamplePlacement("train", "b"),
+        None,
+    ]
 
 
 def test_a_strange_folder_beside_train_makes_all_of_them_classes() -> None:
-    assert places("train/a/1", "other/b/1") == [Place("train", "train"), Place("train", "other")]
+    assert places("train/a/1", "other/b/1") == [SamplePlacement("train", "train"), SamplePlacement("train", "other")]
 
 
-def test_pictures_are_ordered_by_split_class_and_name() -> None:
-    found = [Place("valid", "a"), Place("train", "b"), None, Place("train", "a"), Place("train", "a")]
+def test_images_are_ordered_by_split_class_and_name() -> None:
+    found = [
+        SamplePlacement("valid", "a"),
+        SamplePlacement("train", "b"),
+        None,
+        SamplePlacement("train", "a"),
+        SamplePlacement("train", "a"),
+    ]
     assert in_order(found, ["1", "2", "3", "5", "4"]) == [4, 3, 1, 0]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from core.datasets.archives.entries import Limits
-from core.datasets.ingest.archive import RefusedDataset, pack_archive
+from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.packed import Packed, PackedMeta
 from core.datasets.preview import PREVIEW
 from core.errors import InvalidArchive
@@ -67,7 +67,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert pack(tmp_path, files)[0].classes == ("bus", "train")
 
 
-def test_pictures_may_lie_deeper_in_their_class(tmp_path: Path) -> None:
+def test_images_may_lie_deeper_in_their_class(tmp_path: Path) -> None:
     files = {f"{label}/images/{i}.png": png(i + 10 * label) for label in range(2) for i in range(2)}
     assert pack(tmp_path, files)[0].classes == ("0", "1")
 
@@ -114,14 +114,14 @@ def test_under_one_percent_unreadable_is_named_and_left_out(tmp_path: Path) -> N
 def test_one_percent_unreadable_fails_with_the_names(body: bytes, tmp_path: Path) -> None:
     files = classes(2, 50)
     files["class_1/07.png"] = body
-    with pytest.raises(RefusedDataset) as refused:
+    with pytest.raises(InvalidDataset) as refused:
         pack(tmp_path, files)
     assert refused.value.facts["code"] == "dataset_unreadable_pictures"
     assert "class_1/07.png" in refused.value.detail
     assert refused.value.report["unreadable"][0]["name"] == "class_1/07.png"
 
 
-def test_a_picture_too_large_is_unreadable(tmp_path: Path) -> None:
+def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
     files = classes(2, 60) | {"class_0/huge.png": png(3, height=100, width=101)}
     _, report = pack(tmp_path, files, limits=Limits(max_pixels=10_000))
     assert "10000" in report["unreadable"][0]["reason"]
@@ -147,7 +147,7 @@ def test_what_is_no_dataset_fails_with_a_code_and_a_hint(files: Files, code: str
 
 
 def test_more_than_the_room_fails_before_anything_is_decoded(tmp_path: Path) -> None:
-    with pytest.raises(RefusedDataset) as refused:
+    with pytest.raises(InvalidDataset) as refused:
         pack(tmp_path, classes(2, 2), image_size="999", limits=Limits(max_packed_bytes=10**6))
     assert refused.value.facts["code"] == "dataset_too_large"
     assert not (tmp_path / "out-a").exists()

@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from core.datasets.archives.entries import Limits
-from core.datasets.ingest.archive import RefusedDataset, pack_archive
+from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.table import pack_table
 from core.datasets.packed import Packed, PackedMeta
 from core.datasets.splits import resolve
-from core.errors import Corrupt, InvalidArchive, InvalidTable
+from core.errors import CorruptFile, InvalidArchive, InvalidTable
 from core.spec import DatasetSpec
 from tests.support.images import classes, zip_of
 
@@ -100,7 +100,7 @@ def test_a_weight_is_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("top", ["", "photos/"])
-def test_an_archive_may_tell_weights_of_some_pictures(tmp_path: Path, top: str) -> None:
+def test_an_archive_may_tell_weights_of_some_images(tmp_path: Path, top: str) -> None:
     told = "name,why,weight\ntrain/class_0/01.png,often wrong,3\n./valid/class_1/00.png,,0\n"
     meta, report = pictures(tmp_path, told, top=top)
     assert meta.weighted
@@ -117,13 +117,13 @@ def test_weights_beside_the_folder_that_wraps_all_name_it(tmp_path: Path) -> Non
     assert weights_of(tmp_path / "a") == [1, 1, 2, 1]
 
 
-def test_weights_in_a_class_folder_are_no_pictures_weights(tmp_path: Path) -> None:
+def test_weights_in_a_class_folder_are_no_images_weights(tmp_path: Path) -> None:
     files = classes(2, 2) | {"class_0/weights.csv": b"name,weight\n00.png,2\n"}
     meta, report = pack_archive(zip_of(tmp_path / "a.zip", files), tmp_path / "a", Limits(), {})
     assert (meta.weighted, report["ignored"]) == (False, ["class_0/weights.csv"])
 
 
-def test_the_hash_of_pictures_covers_their_weights(tmp_path: Path) -> None:
+def test_the_hash_of_images_covers_their_weights(tmp_path: Path) -> None:
     hashes = {
         pictures(tmp_path, told and f"name,weight\ntrain/class_0/00.png,{told}\n", name=f"of-{told}")[0].content_hash
         for told in (None, "1", "2")
@@ -148,9 +148,9 @@ def test_a_file_of_weights_that_is_wrong_is_refused(tmp_path: Path, told: str, w
     assert refused.value.facts["code"] == "dataset_bad_weights"
 
 
-def test_pictures_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
+def test_images_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
     names = [f"train/class_{label}/{i:02d}.png,0" for label in range(2) for i in range(3)]
-    with pytest.raises(RefusedDataset, match="every training picture a weight of 0"):
+    with pytest.raises(InvalidDataset, match="every training picture a weight of 0"):
         pictures(tmp_path, "\n".join(["name,weight", *names]))
 
 
@@ -165,8 +165,8 @@ def test_weights_go_with_their_samples_into_every_part(tmp_path: Path) -> None:
 def test_weights_that_are_lost_or_of_another_length_are_corrupt(tmp_path: Path) -> None:
     packed, _ = table(tmp_path)
     np.save(tmp_path / "out" / "train_weights.npy", np.ones(3, np.float32))
-    with pytest.raises(Corrupt, match="weights of the split 'train'"):
+    with pytest.raises(CorruptFile, match="weights of the split 'train'"):
         packed.split("train")
     (tmp_path / "out" / "train_weights.npy").unlink()
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         packed.split("train")

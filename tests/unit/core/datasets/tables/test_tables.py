@@ -11,7 +11,7 @@ from core.datasets.builtin.timeseries import series
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import Packed
 from core.datasets.splits import resolve
-from core.errors import Corrupt
+from core.errors import CorruptFile
 from core.spec import DatasetSpec
 
 
@@ -94,7 +94,7 @@ def test_a_series_that_is_too_short_is_refused() -> None:
 def test_a_damaged_table_is_found(tmp_path: Path) -> None:
     penguins = packed(tmp_path, "palmerpenguins")
     np.save(tmp_path / "out" / "train_rows.npy", np.zeros((333, 5), np.float32))
-    with pytest.raises(Corrupt):
+    with pytest.raises(CorruptFile):
         penguins.split("train")
 
 

@@ -49,12 +49,12 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
     new = won(sessions, queued.id)
     assert (new.token, new.attempt, new.lost_attempts) == (2, 2, 1)
     writes: list[Callable[[AttemptRepo], object]] = [
-        lambda repo: repo.beat(queued.id, old.token, 30.0),
+        lambda repo: repo.renew_lease(queued.id, old.token, 30.0),
         lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
         lambda repo: repo.fail(queued.id, old.token, failure("worker_lost")),
-        lambda repo: repo.give_back(queued.id, old.token, "worker leaves"),
-        lambda repo: repo.wish(queued.id, old.token),
-        lambda repo: repo.lose(queued.id, old.token, failure("worker_lost")),
+        lambda repo: repo.release(queued.id, old.token, "worker leaves"),
+        lambda repo: repo.get_stop_request(queued.id, old.token),
+        lambda repo: repo.mark_lost(queued.id, old.token, failure("worker_lost")),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.describe(queued.id, old.token, {}),
     ]
@@ -70,8 +70,8 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
 def test_a_healthy_holder_keeps_its_job(sessions: SessionFactory, queued: JobRow) -> None:
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
-        assert AttemptRepo(session).beat(queued.id, job.token, 30.0) is None
-        assert AttemptRepo(session).lost() == []
+        assert AttemptRepo(session).renew_lease(queued.id, job.token, 30.0) is None
+        assert AttemptRepo(session).find_expired() == []
         assert AttemptRepo(session).release_lost(queued.id) is None
     assert claim(sessions, queued.id) is None
 
@@ -80,7 +80,7 @@ def test_a_beat_brings_what_is_asked(sessions: SessionFactory, queued: JobRow) -
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, StopRequest.PAUSE)
-        assert AttemptRepo(session).beat(queued.id, job.token, 30.0) is StopRequest.PAUSE
+        assert AttemptRepo(session).renew_lease(queued.id, job.token, 30.0) is StopRequest.PAUSE
 
 
 @pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
@@ -100,7 +100,7 @@ def test_a_lost_job_goes_back_until_the_cap_and_then_fails(sessions: SessionFact
     for _ in range(2):
         won(sessions, queued.id, lease_s=-1.0)
         with transaction(sessions) as session:
-            assert AttemptRepo(session).lost() == [queued.id]
+            assert AttemptRepo(session).find_expired() == [queued.id]
             lost = AttemptRepo(session).release_lost(queued.id, max_attempts=3)
             assert lost is not None
             assert lost.state is JobState.QUEUED
@@ -133,7 +133,7 @@ def test_giving_a_job_back_does_not_count_the_attempt_and_keeps_the_wish_to_fini
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, StopRequest.FINISH)
-        AttemptRepo(session).give_back(queued.id, job.token, "preempted")
+        AttemptRepo(session).release(queued.id, job.token, "preempted")
     again = won(sessions, queued.id)
     assert (again.attempt, again.lost_attempts, again.stop_request) == (2, 0, StopRequest.FINISH)
 
@@ -165,7 +165,7 @@ def test_a_queued_job_is_unsent_unless_its_message_waits_or_it_is_young(
 ) -> None:
     with transaction(sessions) as session:
         repo = AttemptRepo(session)
-        assert repo.unsent(older_than_s=-1.0) == [queued.id]
-        assert repo.unsent(older_than_s=60.0) == []
+        assert repo.find_unsent(older_than_s=-1.0) == [queued.id]
+        assert repo.find_unsent(older_than_s=60.0) == []
         OutboxRepo(session).add("train", queued.id)
-        assert repo.unsent(older_than_s=-1.0) == []
+        assert repo.find_unsent(older_than_s=-1.0) == []

@@ -83,7 +83,7 @@ def test_an_import_whose_holder_is_silent_is_taken_over_and_fenced(sessions: Ses
             repo = DatasetRepo(session)
             match action:
                 case "beat":
-                    repo.beat(version_id, 1, 30)
+                    repo.renew_lease(version_id, 1, 30)
                 case "finish":
                     repo.finish(version_id, 1, meta=META, report={}, packed_key="k")
                 case _:
@@ -129,8 +129,8 @@ def test_imports_that_nobody_holds_are_found(sessions: SessionFactory) -> None:
     claim(sessions, held)
     claim(sessions, silent, lease_s=-1)
     with transaction(sessions) as session:
-        assert DatasetRepo(session).unheld(3600) == [silent]
-        assert sorted(DatasetRepo(session).unheld(-1)) == sorted([waiting, silent])
+        assert DatasetRepo(session).find_unclaimed(3600) == [silent]
+        assert sorted(DatasetRepo(session).find_unclaimed(-1)) == sorted([waiting, silent])
 
 
 def test_a_beat_renews_the_lease(sessions: SessionFactory) -> None:
@@ -138,5 +138,5 @@ def test_a_beat_renews_the_lease(sessions: SessionFactory) -> None:
     token = claim(sessions, version_id, lease_s=-1)
     assert token is not None
     with transaction(sessions) as session:
-        DatasetRepo(session).beat(version_id, token, 60)
+        DatasetRepo(session).renew_lease(version_id, token, 60)
     assert claim(sessions, version_id) is None

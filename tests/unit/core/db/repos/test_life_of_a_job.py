@@ -29,7 +29,7 @@ from core.db.session import SessionFactory, make_engine, make_sessions, transact
 from core.db.tables import JobRow
 from core.errors import Conflict, LostLease
 from core.failures import failure
-from core.jobs import ACTIVE, MOVES, TERMINAL, JobState, StopRequest
+from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, StopRequest
 from tests.support.builders import dataset_version, job
 from tests.support.servers import PostgresServer
 
@@ -162,7 +162,7 @@ class Life(RuleBasedStateMachine):
         for _ in range(times):
             self._expire()
             with transaction(self.sessions) as session:
-                for job_id in AttemptRepo(session).lost():
+                for job_id in AttemptRepo(session).find_expired():
                     AttemptRepo(session).release_lost(job_id, CAP)
 
     @precondition(lambda self: self.lease_until is not None)
@@ -179,7 +179,7 @@ class Life(RuleBasedStateMachine):
     @after_an_attempt
     @rule(back=STALE)
     def beat(self, back: int) -> None:
-        wish = self._as_holder(back, lambda repo, token: repo.beat(self.id, token, LEASE_S))
+        wish = self._as_holder(back, lambda repo, token: repo.renew_lease(self.id, token, LEASE_S))
         if self._holds(back):
             self.lease_until = self._lease()
             assert wish == self.wish
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
     @rule(back=STALE)
     def give_back(self, back: int) -> None:
         held = self._holds(back)
-        self._as_holder(back, lambda repo, token: repo.give_back(self.id, token, "left"))
+        self._as_holder(back, lambda repo, token: repo.release(self.id, token, "left"))
         if held:
             self._released()
 
@@ -215,7 +215,7 @@ class Life(RuleBasedStateMachine):
     @rule(back=STALE)
     def lose(self, back: int) -> None:
         held = self._holds(back)
-        self._as_holder(back, lambda repo, token: repo.lose(self.id, token, failure("worker_lost"), CAP))
+        self._as_holder(back, lambda repo, token: repo.mark_lost(self.id, token, failure("worker_lost"), CAP))
         if held:
             self._lose()
 
@@ -231,7 +231,7 @@ class Life(RuleBasedStateMachine):
         if wish is StopRequest.FINISH:
             may = self.state is S.RUNNING
         else:
-            may = self.state in to or (to[0] if self.state in ACTIVE else to[1]) in MOVES[self.state]
+            may = self.state in to or (to[0] if self.state in ACTIVE else to[1]) in TRANSITIONS[self.state]
         self._as_client(may, lambda repo: repo.request_stop(self.id, wish))
         if not may or self.state in to[::-1][:1] or (wish is not StopRequest.FINISH and self.state is to[0]):
             return
@@ -244,7 +244,7 @@ class Life(RuleBasedStateMachine):
     @after_an_attempt
     @rule()
     def kill(self) -> None:
-        may = S.CANCELLED in MOVES[self.state] or self.state is S.CANCELLED
+        may = S.CANCELLED in TRANSITIONS[self.state] or self.state is S.CANCELLED
         self._as_client(may, lambda repo: repo.kill(self.id))
         if may and self.state is not S.CANCELLED:
             self._end(True, S.CANCELLED)
@@ -279,7 +279,7 @@ class Life(RuleBasedStateMachine):
             moves = [event.payload for event in EventRepo(session).transitions(self.id)]
         for before, after in itertools.pairwise(moves):
             assert after["from"] == before["to"], moves
-            assert after["to"] in MOVES[JobState(after["from"])]
+            assert after["to"] in TRANSITIONS[JobState(after["from"])]
         assert self.ends == (1 if self.state in TERMINAL else 0)
 
     # ---- the model's own steps

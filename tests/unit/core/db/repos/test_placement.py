@@ -5,14 +5,14 @@ import pytest
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
-from core.db.repos.placement import Offer
+from core.db.repos.placement import WorkerCapacity
 from core.db.session import SessionFactory, transaction
-from core.outbox import Dispatcher
+from core.outbox import OutboxRelay
 from tests.support.builders import dataset_version, job, job_spec
 from tests.support.fakes import MemoryQueue
 
-CPU = Offer.of(["cpu"], 2)
-ONE_GPU = Offer.of(["cpu", "cuda:0"], 2)
+CPU = WorkerCapacity.of(["cpu"], 2)
+ONE_GPU = WorkerCapacity.of(["cpu", "cuda:0"], 2)
 
 
 def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
@@ -53,13 +53,13 @@ def test_a_job_is_claimed_by_who_has_its_device(
         ("auto", 3, CPU, "3 slots"),
         ("cpu", 2, ONE_GPU, None),
         ("cuda", 2, ONE_GPU, "2 CUDA devices"),
-        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
-        ("cuda", 2, Offer.of(["cpu", "cuda:0", "cuda:1"], 2), None),
+        ("cuda", 2, WorkerCapacity.of(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
+        ("cuda", 2, WorkerCapacity.of(["cpu", "cuda:0", "cuda:1"], 2), None),
         ("mps", 1, CPU, "the device 'mps'"),
     ],
 )
 def test_a_job_on_several_devices_is_claimed_by_who_has_as_many_and_their_slots(
-    sessions: SessionFactory, device: str, count: int, offer: Offer, lacks: str | None
+    sessions: SessionFactory, device: str, count: int, offer: WorkerCapacity, lacks: str | None
 ) -> None:
     spec = job_spec(device=device, resources={"devices": count})
     assert offer.lacks(spec) == lacks
@@ -89,7 +89,7 @@ def test_messages_of_jobs_that_need_a_gpu_take_their_own_way(sessions: SessionFa
             outbox.add("train", job_id)
         outbox.add("import", "dataset")
     queue = MemoryQueue()
-    Dispatcher(sessions, queue).relay()
+    OutboxRelay(sessions, queue).relay()
     topics = ["train", "train-gpu", "train", "train-gpu", "import"]
     assert queue.sent == list(zip(topics, [*ids, "dataset"], strict=True))
 
@@ -98,6 +98,6 @@ def test_lost_messages_of_both_ways_are_found_apart(sessions: SessionFactory) ->
     cpu, gpu = queue_jobs(sessions, "auto", "cuda")
     with transaction(sessions) as session:
         attempts = AttemptRepo(session)
-        assert attempts.unsent(-60.0, gpu=False) == [cpu]
-        assert attempts.unsent(-60.0, gpu=True) == [gpu]
-        assert attempts.unsent(-60.0) == [cpu, gpu]
+        assert attempts.find_unsent(-60.0, gpu=False) == [cpu]
+        assert attempts.find_unsent(-60.0, gpu=True) == [gpu]
+        assert attempts.find_unsent(-60.0) == [cpu, gpu]

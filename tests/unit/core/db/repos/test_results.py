@@ -127,7 +127,7 @@ def test_best_kept_and_the_last_two_checkpoints_stay(sessions: SessionFactory, r
             3: ["best"],
             6: ["latest"],
         }
-        assert [row.number for row in repo.surplus(running.id)] == [2, 4]
+        assert [row.number for row in repo.find_prunable(running.id)] == [2, 4]
         repo.delete(running.id, 2)
         assert [row.step for row in repo.resumable(running.id)] == [6, 5, 4, 3, 1]
         assert repo.next_number(running.id) == 7
@@ -146,8 +146,8 @@ def test_what_another_job_is_about_to_begin_with_stays(sessions: SessionFactory,
         JobRepo(session).add(job(version, spec=job_spec(resume_from=None)))
     with transaction(sessions) as session:
         repo = CheckpointRepo(session)
-        assert repo.beginners(running.id) == {other.id: 2}
-        assert [row.number for row in repo.surplus(running.id)] == [1, 3]
+        assert repo.find_dependents(running.id) == {other.id: 2}
+        assert [row.number for row in repo.find_prunable(running.id)] == [1, 3]
         session.execute(update(JobRow).where(JobRow.id == running.id).values(state="succeeded"))
     with pytest.raises(InUse) as refused, transaction(sessions) as session:
         JobRepo(session).delete(running.id)
@@ -157,8 +157,8 @@ def test_what_another_job_is_about_to_begin_with_stays(sessions: SessionFactory,
         assert claimed is not None
     store(sessions, claimed, 1)  # from now on it goes on from its own
     with transaction(sessions) as session:
-        assert CheckpointRepo(session).beginners(running.id) == {}
-        assert [row.number for row in CheckpointRepo(session).surplus(running.id)] == [1, 2, 3]
+        assert CheckpointRepo(session).find_dependents(running.id) == {}
+        assert [row.number for row in CheckpointRepo(session).find_prunable(running.id)] == [1, 2, 3]
         assert len(JobRepo(session).delete(running.id)) == 5
 
 

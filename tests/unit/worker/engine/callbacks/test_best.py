@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from worker.engine.callbacks import KeepBest, ModelCheckpoint
-from worker.engine.callbacks.best_metric import Record
+from worker.engine.callbacks.best_metric import BestMetric
 from worker.engine.state import RunState
 
 
@@ -13,12 +13,12 @@ def ended(epoch: int, loss: float) -> RunState:
 
 
 def test_better_means_by_more_than_min_delta() -> None:
-    record = Record("valid_loss", min_delta=0.1)
+    record = BestMetric("valid_loss", min_delta=0.1)
     assert [record.improves(value) for value in (1.0, 0.95, 0.9, 0.7)] == [True, False, False, True]
 
 
 def test_nearer_to_zero_is_better_where_that_is_asked_for() -> None:
-    record = Record("valid_bias", "zero", min_delta=0.1, baseline=-2.0)
+    record = BestMetric("valid_bias", "zero", min_delta=0.1, baseline=-2.0)
     assert [record.improves(value) for value in (-2.5, 1.0, -0.95, -0.5, 0.0)] == [False, True, False, True, True]
 
 

@@ -8,10 +8,10 @@ import torch
 
 from core.datasets.packed import Packed
 from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
-from worker.builders import assemble
+from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callback import Callback
-from worker.engine.callbacks.freeze import NothingToTrain
+from worker.engine.callbacks.freeze import NoTrainableParameters
 from worker.engine.optimizers import UnknownParameters
 from worker.engine.run import Run
 from worker.engine.state import RunState
@@ -38,7 +38,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
 
 def moved(packed: Packed, **freeze: Any) -> list[set[str]]:
     """Names of what moved in each epoch."""
-    run = assemble(job(epochs=3, callbacks=[{"name": "freeze", **freeze}, {"name": "ema"}]), packed, cpu())
+    run = build_run(job(epochs=3, callbacks=[{"name": "freeze", **freeze}, {"name": "ema"}]), packed, cpu())
     watch = Watch(run)
     run.loop([watch]).fit(run.state)
     pairs = zip(watch.states, watch.states[1:], strict=False)
@@ -65,20 +65,20 @@ def test_freezing_may_begin_later_and_leave_the_statistics_free(packed: Packed) 
 
 def test_a_resumed_run_is_as_frozen_as_it_was(packed: Packed, tmp_path: Path) -> None:
     spec = job(epochs=3, callbacks=[{"name": "freeze", "match": "features.*", "until_epoch": 2}])
-    whole = assemble(spec, packed, cpu())
+    whole = build_run(spec, packed, cpu())
     whole.loop().fit(whole.state)
-    first = assemble(spec, packed, cpu())
+    first = build_run(spec, packed, cpu())
     first.loop([InterruptAt(4)]).fit(first.state)  # of 3 steps an epoch: in the middle of the second
-    snapshot.write(tmp_path / "snapshot", first.network, first.parts(), {})
-    second = assemble(spec, packed, cpu())
-    snapshot.restore(tmp_path / "snapshot", second.network, second.parts(), torch.device("cpu"))
+    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu())
+    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.loop().fit(second.state)
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
 def test_a_pattern_must_match_and_leave_something(packed: Packed) -> None:
     with pytest.raises(UnknownParameters, match="'stem"):
-        assemble(job(callbacks=[{"name": "freeze", "match": "stem.*"}]), packed, cpu())
-    run = assemble(job(callbacks=[{"name": "freeze", "match": "*"}]), packed, cpu())
-    with pytest.raises(NothingToTrain):
+        build_run(job(callbacks=[{"name": "freeze", "match": "stem.*"}]), packed, cpu())
+    run = build_run(job(callbacks=[{"name": "freeze", "match": "*"}]), packed, cpu())
+    with pytest.raises(NoTrainableParameters):
         run.loop().fit(run.state)

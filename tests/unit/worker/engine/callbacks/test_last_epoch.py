@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks import ConfusionMatrix, Watched, WorstSamples
+from worker.engine.callbacks import ConfusionMatrix, ValidationSamples, WorstSamples
 from worker.engine.metrics.factory import Task
 from worker.engine.state import RunState
 
@@ -47,7 +47,7 @@ def table(content: bytes) -> list[list[str]]:
 
 
 def test_decisions_are_counted_by_truth_and_prediction(files: Files, leave: Any) -> None:
-    callback = ConfusionMatrix(Watched(labels=("cat", "dog", "eel")), leave)
+    callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog", "eel")), leave)
     scores = {"cat": [2.0, 0.0, 0.0], "dog": [0.0, 2.0, 0.0]}
     validate(callback, ([scores["dog"]], [2]))  # an earlier epoch, of no interest
     state = validate(callback, ([scores["cat"], scores["dog"]], [0, 0]), ([scores["dog"]], [2]))
@@ -64,7 +64,7 @@ def test_decisions_are_counted_by_truth_and_prediction(files: Files, leave: Any)
 
 
 def test_every_label_has_a_table_of_its_own(files: Files, leave: Any) -> None:
-    callback = ConfusionMatrix(Watched("multilabel", labels=("red", "round")), leave)
+    callback = ConfusionMatrix(ValidationSamples("multilabel", labels=("red", "round")), leave)
     callback.on_fit_end(validate(callback, ([[3.0, -3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]])))
     assert table(files["confusion_matrix.csv"][1])[1:] == [["red", "0", "1", "0", "1"], ["round", "1", "0", "0", "1"]]
     assert "confusion_matrix.png" not in files
@@ -72,7 +72,7 @@ def test_every_label_has_a_table_of_its_own(files: Files, leave: Any) -> None:
 
 def test_the_worst_samples_are_those_with_the_highest_losses(files: Files, leave: Any) -> None:
     images = np.arange(4 * 2 * 2, dtype=np.uint8).reshape(4, 2, 2, 1)
-    watched = Watched(
+    watched = ValidationSamples(
         labels=("cat", "dog"), split="train", index=np.array([3, 1, 0]), names=("a", "b", "c", "d"), images=images
     )
     callback = WorstSamples(watched, nn.CrossEntropyLoss(label_smoothing=0.0), leave, count=2)
@@ -100,7 +100,7 @@ def test_the_worst_samples_are_those_with_the_highest_losses(files: Files, leave
 def test_every_task_has_words_for_a_sample(
     task: Task, loss: nn.Module, pred: list[Any], target: list[Any], row: list[Any], files: Files, leave: Any
 ) -> None:
-    callback = WorstSamples(Watched(task, labels=("no", "yes")), loss, leave)
+    callback = WorstSamples(ValidationSamples(task, labels=("no", "yes")), loss, leave)
     callback.on_fit_end(validate(callback, (pred, target)))
     (found,) = table(files["worst_samples.csv"][1])[1:]
     assert [*found[5:7], float(found[7]) if found[7] else ""] == row
@@ -111,7 +111,7 @@ def test_every_task_has_words_for_a_sample(
 @pytest.mark.parametrize("kind", ["confusion", "worst"])
 def test_an_attempt_that_only_ends_leaves_what_the_last_one_saw(kind: str, files: Files, leave: Any) -> None:
     def make() -> Callback:
-        watched = Watched(labels=("cat", "dog"))
+        watched = ValidationSamples(labels=("cat", "dog"))
         return ConfusionMatrix(watched, leave) if kind == "confusion" else WorstSamples(watched, LOSS, leave)
 
     first, second = make(), make()
@@ -126,7 +126,7 @@ def test_an_attempt_that_only_ends_leaves_what_the_last_one_saw(kind: str, files
 
 
 def test_a_run_that_was_left_leaves_nothing_yet(files: Files, leave: Any) -> None:
-    callback = ConfusionMatrix(Watched(labels=("cat", "dog")), leave)
+    callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog")), leave)
     state = validate(callback, ([[4.0, 0.0]], [0]))
     state.phase = "train"
     callback.on_fit_end(state)

@@ -14,7 +14,7 @@ def test_it_stops_after_the_step_in_which_time_is_over() -> None:
         callback.on_train_batch_end(state)
         reasons.append(state.stop_reason)
     assert reasons == [None, "time limit of 5 s reached"]
-    assert state.is_cut_short
+    assert state.stop_immediately
 
 
 def test_time_of_earlier_attempts_counts() -> None:

@@ -5,17 +5,17 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
 
-from worker.engine.metrics.accumulator import MAX_PENDING_BATCHES, Tally
+from worker.engine.metrics.accumulator import MAX_PENDING_BATCHES, MetricAccumulator
 from worker.engine.metrics.factory import adapter
 
 
-def new_tally() -> Tally:
+def new_tally() -> MetricAccumulator:
     metrics = {
         "accuracy": MulticlassAccuracy(3, average="micro"),
         "auroc": MulticlassAUROC(3),
         "confusion_matrix": MulticlassConfusionMatrix(3),
     }
-    return Tally(metrics, adapter("classification"))
+    return MetricAccumulator(metrics, adapter("classification"))
 
 
 def batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -24,7 +24,7 @@ def batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def test_the_loss_is_the_mean_over_samples_not_over_batches() -> None:
-    tally = Tally({}, adapter("classification"))
+    tally = MetricAccumulator({}, adapter("classification"))
     tally.update(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.tensor(1.0))
     tally.update(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(5.0))
     assert tally.values() == {"loss": 2.0}

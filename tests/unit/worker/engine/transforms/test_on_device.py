@@ -118,9 +118,7 @@ def test_several_changes_of_a_policy_stay_close() -> None:
     st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3, 4])),
     st.integers(0, 2**32),
 )
-def test_pictures_of_any_size_are_changed_as_on_the_host(
-    transform: Transform, shape: tuple[int, ...], seed: int
-) -> None:
+def test_images_of_any_size_are_changed_as_on_the_host(transform: Transform, shape: tuple[int, ...], seed: int) -> None:
     """Of noise, where a picture's neighbours are as far apart as can be."""
     images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     distances = apart(both(transform, images, seed))
@@ -129,7 +127,7 @@ def test_pictures_of_any_size_are_changed_as_on_the_host(
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
-def test_a_pictures_change_does_not_depend_on_its_batch(name: str, channels: int) -> None:
+def test_an_images_change_does_not_depend_on_its_batch(name: str, channels: int) -> None:
     images, transform = torch.from_numpy(smooth(channels)), ALL[name]
     before = images.clone()
     draws = draw([transform], len(images), seed=3, epoch=1)

@@ -50,7 +50,7 @@ def pictures(channels: int = 3, count: int = 12) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
 @pytest.mark.parametrize("transform", ALL, ids=NAMES)
-def test_a_pictures_change_does_not_depend_on_its_batch(transform: Transform, channels: int) -> None:
+def test_an_images_change_does_not_depend_on_its_batch(transform: Transform, channels: int) -> None:
     images = pictures(channels)
     draws = draw([transform], len(images), seed=3, epoch=1)
     whole = transform(images, draws)
@@ -143,7 +143,7 @@ def test_a_hue_turned_half_way_twice_is_the_same_and_grey_stays_grey() -> None:
     assert np.abs(ColorJitter(hue=0.5, saturation=1.0)(grey, half).astype(int) - grey).max() <= 1
 
 
-def test_erasing_blackens_a_box_of_the_wished_area_in_a_share_of_the_pictures() -> None:
+def test_erasing_blackens_a_box_of_the_wished_area_in_a_share_of_the_images() -> None:
     images = np.full((400, 20, 20, 1), 255, dtype=np.uint8)
     erasing = RandomErasing(p=0.25, scale=(0.1, 0.2), ratio=(1.0, 1.0))
     black = (erasing(images, draw([erasing], len(images), 0, 0)) == 0).mean(axis=(1, 2, 3))
@@ -151,7 +151,7 @@ def test_erasing_blackens_a_box_of_the_wished_area_in_a_share_of_the_pictures() 
     assert 0.08 <= black[black > 0].min() < black.max() <= 0.22
 
 
-def test_a_crop_of_everything_is_the_picture_and_a_small_one_is_magnified() -> None:
+def test_a_crop_of_everything_is_the_image_and_a_small_one_is_magnified() -> None:
     images = pictures()
     draws = draw([RandomResizedCrop()], len(images), 0, 0)
     assert np.array_equal(RandomResizedCrop(scale=(1.0, 1.0), ratio=(0.8, 0.8))(images, draws), images)
