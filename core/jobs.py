@@ -22,6 +22,19 @@ class StopRequest(StrEnum):
     FINISH = "finish"
 
 
+class StopMode(StrEnum):
+    """How an attempt stops before its end: a stop request of a client, or `preempt` when the worker shuts down."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    PREEMPT = "preempt"
+    FINISH = "finish"
+
+
+IMMEDIATE_STOP_MODES = frozenset({StopMode.CANCEL, StopMode.PAUSE, StopMode.PREEMPT})
+"""Modes that stop the run at the next step; `finish` completes the epoch."""
+
+
 class DatasetState(StrEnum):
     IMPORTING = "importing"
     READY = "ready"
