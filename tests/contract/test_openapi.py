@@ -9,19 +9,19 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.deps import State
-from app.export_openapi import document
+from app.export_openapi import render_document
 from app.main import create_app
-from app.openapi import operations
+from app.openapi import iterate_operations
 from core.settings import Settings
 from tests.support.finished import finish_job
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
-OPERATIONS = [pytest.param(path, operation, id=operation["operationId"]) for path, operation in operations(DOCUMENT)]
+OPERATIONS = [pytest.param(path, operation, id=operation["operationId"]) for path, operation in iterate_operations(DOCUMENT)]
 
 
 def test_the_committed_document_is_the_served_one() -> None:
-    assert COMMITTED.read_text(encoding="utf-8") == document(), "run `make openapi` and look at what changed"
+    assert COMMITTED.read_text(encoding="utf-8") == render_document(), "run `make openapi` and look at what changed"
 
 
 def test_the_served_document_is_this_one(client: TestClient) -> None:
@@ -29,7 +29,7 @@ def test_the_served_document_is_this_one(client: TestClient) -> None:
 
 
 def test_operation_ids_are_unique() -> None:
-    ids = [operation["operationId"] for _, operation in operations(DOCUMENT)]
+    ids = [operation["operationId"] for _, operation in iterate_operations(DOCUMENT)]
     assert len(ids) == len(set(ids))
 
 
@@ -74,7 +74,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def examples() -> Iterator[Any]:
-    for path, operation in operations(DOCUMENT):
+    for path, operation in iterate_operations(DOCUMENT):
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
         for name, example in content.get("examples", {}).items():
             yield pytest.param(path, example["value"], id=f"{operation['operationId']}: {name}")
@@ -96,7 +96,7 @@ def test_an_example_of_a_clone_is_accepted(client: TestClient, path: str, body: 
 
 
 def test_every_json_body_has_an_example() -> None:
-    for _, operation in operations(DOCUMENT):
+    for _, operation in iterate_operations(DOCUMENT):
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if content is not None:
             schema = json.dumps(content) + json.dumps(_resolved(content["schema"]))

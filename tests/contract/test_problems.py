@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.problems import STATUS, status_of
+from app.problems import STATUS, get_status
 from app.problems.exception_handlers import HTTP_SLUGS
 from core import errors
 from core.errors import ServiceError
@@ -30,7 +30,7 @@ def explained() -> dict[str, int]:
 
 @pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_every_error_is_explained_with_its_status(kind: type[ServiceError]) -> None:
-    assert explained()[kind.slug] == status_of(kind)
+    assert explained()[kind.slug] == get_status(kind)
 
 
 @pytest.mark.parametrize(("status", "slug"), [(status, slug) for status, (slug, _) in HTTP_SLUGS.items()])
@@ -45,5 +45,5 @@ def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
 
 
 def test_the_nearest_ancestor_with_a_status_wins() -> None:
-    assert status_of(errors.DatasetNotReady) == STATUS[errors.Conflict]
-    assert status_of(errors.CorruptFile) == 500
+    assert get_status(errors.DatasetNotReady) == STATUS[errors.Conflict]
+    assert get_status(errors.CorruptFile) == 500

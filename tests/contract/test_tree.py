@@ -73,7 +73,7 @@ def test_a_unit_test_is_named_after_its_module(file: Path) -> None:
 def test_parse_tree_reads_nested_folders() -> None:
     lines = [
         "app/          HTTP service",
-        "  main.py deps.py   composition root",
+        "  main.py deps.py   the composition",
         "  api/        routers",
         "core/  both",
     ]
