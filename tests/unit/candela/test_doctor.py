@@ -10,7 +10,7 @@ from candela.errors import CandelaError
 
 LINE = (
     "autograd -3.4 and 0.8; rosenbrock 6.962555e-05 after 1000 steps at (0.9918, 0.9830); lbfgs 20 + 7 evaluations to "
-    "4.547e-12, strong Wolfe 22 to 6.871e-12; losses 0.81, 0.643351, 0.23665"
+    "5.356e-12, strong Wolfe 22 to 6.606e-12; losses 0.81, 0.643351, 0.23665"
 )
 
 

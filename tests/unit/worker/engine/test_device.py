@@ -8,13 +8,27 @@ import torch
 from worker.engine import device
 
 
-def test_auto_is_the_cpu_where_there_is_no_gpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+@pytest.mark.parametrize(
+    ("capability", "has_bf16", "has_amx", "precision"),
+    [
+        ("AVX512", True, False, "bf16"),
+        ("AVX512", False, True, "bf16"),
+        ("AVX512", False, False, "fp32"),
+        ("AVX2", False, False, "fp32"),
+        ("AVX2", True, True, "fp32"),  # the processor supports bf16, but ATEN_CPU_CAPABILITY disables it
+    ],
+)
+def test_auto_is_the_cpu_where_there_is_no_gpu(
+    capability: str, has_bf16: bool, has_amx: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
     placement = device.place()
     assert placement.device.type == "cpu"
     assert placement.threads == len(os.sched_getaffinity(0))
-    assert placement.precision == ("bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32")
+    assert placement.precision == precision
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

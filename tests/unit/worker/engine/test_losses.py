@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from worker.engine import losses
 
-SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9])
-TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
+SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9], dtype=torch.float64)
+TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
 
 
 def test_mean_squared_error_is_the_workshops() -> None:
@@ -24,7 +24,8 @@ CLASSES = torch.tensor([1, 0, 2, 0, 2])
 
 
 @pytest.mark.parametrize(
-    ("loss", "pred"), [(losses.cross_entropy(None, 0.0), LOGITS), (losses.nll(None), LOGITS.log_softmax(1))]
+    ("loss", "pred"),
+    [(losses.cross_entropy(None, 0.0), LOGITS.double()), (losses.nll(None), LOGITS.double().log_softmax(1))],
 )
 def test_cross_entropy_and_nll_are_the_workshops(loss: nn.Module, pred: Tensor) -> None:
     assert loss(pred, CLASSES).item() == pytest.approx(0.23665, abs=5e-6)
