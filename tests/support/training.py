@@ -73,7 +73,7 @@ class Memory(Channel):
         super().__init__(-1)
         self.said: list[Up] = []
 
-    def say(self, message: Up) -> None:
+    def send(self, message: Up) -> None:
         self.said.append(message)
 
     def of(self, kind: type[Up]) -> list[Any]:

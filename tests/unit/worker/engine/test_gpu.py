@@ -91,7 +91,7 @@ def gpu(precision: Precision = "fp32") -> Placement:
 
 def curve(run: Run) -> dict[tuple[str, str, int], float | str]:
     channel = Memory()
-    run.loop((MetricsCallback(channel, run, every_s=0.0),)).fit(run.state)
+    run.build_loop((MetricsCallback(channel, run, every_s=0.0),)).fit(run.state)
     return channel.points()
 
 
@@ -123,7 +123,7 @@ def test_half_precisions_learn_what_fp32_learns(packed: Packed, precision: Preci
 def test_gradients_are_unscaled_before_they_are_clipped(packed: Packed) -> None:
     spec = job(**CURVE, epochs=1, callbacks=[{"name": "gradient_clip", "max_norm": 0.01}])
     run = build_run(spec, packed, gpu("fp16"))
-    run.loop((InterruptAt(1),)).fit(run.state)
+    run.build_loop((InterruptAt(1),)).fit(run.state)
     gradients = [parameter.grad.norm() for parameter in run.network.parameters() if parameter.grad is not None]
     assert float(torch.stack(gradients).norm()) == pytest.approx(0.01, rel=1e-2)
 
@@ -134,7 +134,7 @@ def test_networks_and_images_lie_in_channels_last(packed: Packed) -> None:
     assert all(p.is_contiguous(**last) for p in run.network.parameters() if p.ndim == 4)
     images = next(run.train_batches.epoch(1)).images
     assert images.device == run.placement.device
-    assert run.forward.prepare(images).is_contiguous(**last)
+    assert run.forward.preprocess(images).is_contiguous(**last)
 
 
 def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed) -> None:
@@ -169,13 +169,13 @@ def test_resident_pictures_are_changed_as_on_the_cpu(transform: Transform, chann
 def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path, precision: Precision) -> None:
     spec = job(dataset=FLIPPED)
     whole = build_run(spec, packed, gpu(precision))
-    whole.loop().fit(whole.state)
+    whole.build_loop().fit(whole.state)
     first = build_run(spec, packed, gpu(precision))
-    first.loop((InterruptAt(3),)).fit(first.state)
-    snapshot.write(tmp_path / "it", first.network, first.stateful_parts(), {})
+    first.build_loop((InterruptAt(3),)).fit(first.state)
+    snapshot.write_snapshot(tmp_path / "it", first.network, first.stateful_parts(), {})
     second = build_run(spec, packed, gpu(precision))
-    snapshot.restore(tmp_path / "it", second.network, second.stateful_parts(), second.placement.device)
-    second.loop().fit(second.state)
+    snapshot.restore_snapshot(tmp_path / "it", second.network, second.stateful_parts(), second.placement.device)
+    second.build_loop().fit(second.state)
     assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved() -> None:
     network = torch.nn.Linear(1, 1).cuda()
     free, _ = torch.cuda.mem_get_info()
     relief, texts = OomBatchSplitter(network), list[str]()
-    relief.tell = texts.append
+    relief.on_split = texts.append
     a_sample = free // 10
     took = relief.run(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
     assert (took // a_sample, len(texts)) == (8, 2)
@@ -205,7 +205,7 @@ def test_two_ranks_over_nccl_have_the_curve_of_one_on_the_cpu(packed: Packed, tm
     assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
     told = Memory()
     for line in done.stdout.splitlines():
-        told.say(UP.validate_json(line))
+        told.send(UP.validate_json(line))
     expected = curve(build_run(job(**CURVE), packed, cpu()))
     for place, value in told.points().items():
         assert value == pytest.approx(expected[place], abs=2e-3), place

@@ -47,7 +47,7 @@ def test_a_compiled_network_has_the_curve_and_the_names_of_one_that_is_not(datas
     assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
     compiled, eager = Memory(), Memory()
     for line in done.stdout.splitlines():
-        compiled.say(UP.validate_json(line))
+        compiled.send(UP.validate_json(line))
     assert main.run_job(start(job(**SPEC), dataset, tmp_path / "eager"), eager) == 0
     assert compiled.points() == {place: pytest.approx(value, abs=1e-4) for place, value in eager.points().items()}
     told = [message.message for message in compiled.of(Log)]

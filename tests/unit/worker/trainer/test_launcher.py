@@ -67,7 +67,7 @@ def command(spec: JobSpec, dataset: Path, folder: Path) -> Memory:
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     told = Memory()
     for line in done.stdout.splitlines():
-        told.say(UP.validate_json(line))
+        told.send(UP.validate_json(line))
     return told
 
 
