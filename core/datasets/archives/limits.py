@@ -1,17 +1,22 @@
-"""What an upload may hold, as configured."""
+"""Size limits of uploads."""
 
-from core.datasets.archives.entries import Limits
-from core.settings import Settings
-
-_PACKED_OVER_UNPACKED = 4  # a JPEG of a photograph grows more than that, but it is resized
+from typing import NamedTuple
 
 
-def limits_of(settings: Settings) -> Limits:
-    """The limits of this service, at the door and in the import."""
-    return Limits(
-        max_entries=settings.max_archive_entries,
-        max_bytes=settings.max_unpacked_bytes,
-        max_image_bytes=settings.max_image_bytes,
-        max_pixels=settings.max_image_pixels,
-        max_packed_bytes=_PACKED_OVER_UNPACKED * settings.max_unpacked_bytes,
-    )
+class Limits(NamedTuple):
+    """What an upload may hold. Bytes are counted as they are read, whatever the archive says of itself.
+
+    Attributes:
+        max_ratio: bytes read over bytes of the archive, from `ratio_floor` bytes on.
+        max_packed_bytes: of the decoded pictures.
+    """
+
+    max_entries: int = 1_000_000
+    max_bytes: int = 8 * 2**30
+    max_image_bytes: int = 16 * 2**20
+    max_pixels: int = 25_000_000
+    max_packed_bytes: int = 32 * 2**30
+    max_name_bytes: int = 1024
+    max_depth: int = 16
+    max_ratio: int = 200
+    ratio_floor: int = 64 * 2**20

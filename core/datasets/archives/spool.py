@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from core import images as pictures
-from core.datasets.archives.entries import Entry, Limits, Readable, read_whole, too_large
+from core import images
+from core.datasets.archives.entries import Entry, Readable, read_whole, too_large
+from core.datasets.archives.limits import Limits
 from core.datasets.definition import Unreadable
 from core.datasets.tables import sample_weights
 from core.errors import InvalidImage, ServiceError
@@ -83,7 +84,7 @@ class Spool:
         try:
             if whole is None:
                 raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
-            size = pictures.probe(whole, max_pixels=self._limits.max_pixels)
+            size = images.probe(whole, max_pixels=self._limits.max_pixels)
         except ServiceError as error:
             self._leave(parts, error.detail, is_named_so=is_named_so)
         else:

@@ -11,7 +11,6 @@ from core.datasets.archives.entries import (
     CountingReader,
     Entry,
     EntryValidator,
-    Limits,
     Readable,
     corrupt,
     reading,
@@ -19,6 +18,7 @@ from core.datasets.archives.entries import (
     size_of,
     unsafe,
 )
+from core.datasets.archives.limits import Limits
 
 _MAX_HEADER_BYTES = 2**16
 _EXTENSIONS = (

@@ -11,7 +11,6 @@ from core.datasets.archives.entries import (
     CountingReader,
     Entry,
     EntryValidator,
-    Limits,
     corrupt,
     reading,
     refuse_kind,
@@ -19,6 +18,7 @@ from core.datasets.archives.entries import (
     too_large,
     unsafe,
 )
+from core.datasets.archives.limits import Limits
 
 _END = b"PK\5\6"  # end of central directory; source: PKWARE APPNOTE 6.3.10, section 4.3
 _END64 = b"PK\6\6"

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
-from core.datasets.decode import Encoded, decode
 from core.datasets.definition import BuiltIn, Chunk, DatasetFacts
+from core.datasets.image_decoding import Encoded, decode
 from core.datasets.packed import SPLITS
 from core.errors import CorruptFile
 from core.spec.base import Spec

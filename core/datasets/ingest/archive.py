@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from core.datasets.archives import archive as archives
-from core.datasets.archives.entries import Limits
+from core.datasets.archives import uploads
 from core.datasets.archives.layout import Layout, in_order, infer_layout
+from core.datasets.archives.limits import Limits
 from core.datasets.archives.spool import Spool
-from core.datasets.decode import Encoded, decode
 from core.datasets.definition import Chunk, DatasetFacts
+from core.datasets.image_decoding import Encoded, decode
+from core.datasets.image_preview import write_preview
+from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.builtin import write
 from core.datasets.packed import Packed, PackedMeta
-from core.datasets.preview import write_preview
-from core.datasets.report import ReportBuilder
 from core.datasets.tables import sample_weights as weights
 from core.errors import InvalidArchive
 from core.images import ImageSize
@@ -66,7 +66,7 @@ def pack_archive(
     spool_path = out.parent / f"{out.name}.spool"
     try:
         with closing(Spool(spool_path, limits)) as spool:
-            spool.extract(archives.entries(archive, limits))
+            spool.extract(uploads.entries(archive, limits))
             return _pack(spool, out, limits, parsed)
     finally:
         spool_path.unlink(missing_ok=True)

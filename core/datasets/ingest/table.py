@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.archives import archive
-from core.datasets.archives.archive import Kind
-from core.datasets.archives.entries import Limits
-from core.datasets.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
+from core.datasets.archives import uploads
+from core.datasets.archives.limits import Limits
+from core.datasets.archives.uploads import Kind
+from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.archive import UploadOptions
 from core.datasets.ingest.builtin import add_rows
 from core.datasets.packed import PackedMeta, Targets, Weights
-from core.datasets.report import ReportBuilder
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import Profile, profile_columns, to_number
 from core.datasets.tables.column_roles import TableOptions, TableSchema, check_names, read_roles
+from core.datasets.tables.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
 from core.datasets.tables.csv_file import Block, CsvFile
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.time_windows import make_windows
@@ -68,7 +68,7 @@ def check_upload(path: Path, limits: Limits, options: Mapping[str, Any]) -> tupl
 
 def _kind(path: Path, limits: Limits, *, is_table: bool) -> Kind:
     try:
-        return archive.inspect_upload(path, limits)
+        return uploads.inspect_upload(path, limits)
     except InvalidArchive as error:
         if is_table and error.facts.get("code") == "archive_unknown":
             return "table"

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from core.datasets.columns import Column, Table, canonical
 from core.datasets.packed import Task
 from core.datasets.tables.column_profile import MAX_DISTINCT, Profile
+from core.datasets.tables.columns import Column, Table, canonical
 from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec

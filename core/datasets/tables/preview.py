@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from core.datasets.columns import Column
+from core.datasets.image_preview import PREVIEW
 from core.datasets.packed import Packed
-from core.datasets.preview import PREVIEW
+from core.datasets.tables.columns import Column
 
 _ACROSS, _MOST = 4, 32  # columns are shown
 _WIDTH, _HEIGHT, _TEXT, _GAP = 192, 64, 14, 8

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.datasets.columns import LARGEST
 from core.datasets.packed import Weights
 from core.datasets.tables.column_profile import to_number
+from core.datasets.tables.columns import LARGEST
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidArchive, InvalidTable
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.columns import Rows, Table
 from core.datasets.packed import META, SPLITS, PackedMeta, Targets, Task, Weights
-from core.datasets.writer import as_npy, hash_of, sync_folder, write_file, write_weights
+from core.datasets.packed_writer import as_npy, hash_of, sync_folder, write_file, write_weights
+from core.datasets.tables.columns import Rows, Table
 
 
 class TableSplit(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.datasets.packed import Packed, PackedMeta, file_names
-from core.datasets.writer import PackedWriter
+from core.datasets.packed_writer import PackedWriter
 from core.errors import CorruptFile
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3)).astype(np.uint8)

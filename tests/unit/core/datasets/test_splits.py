@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.datasets.packed import Packed
+from core.datasets.packed_writer import PackedWriter
 from core.datasets.splits import SplitPlan, hold_out, plan, resolve
-from core.datasets.writer import PackedWriter
 from core.spec import DatasetSpec
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import Limits
+from core.datasets.image_preview import PREVIEW
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.packed import Packed, PackedMeta
-from core.datasets.preview import PREVIEW
 from core.errors import InvalidArchive
 from tests.support.images import classes, encoded, pixels, png, tar_of, zip_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import Limits
 from core.datasets.ingest.inline import InlineIn, file_of
 from core.datasets.ingest.nested_lists import innermost, shape_of
 from core.datasets.ingest.table import check_upload

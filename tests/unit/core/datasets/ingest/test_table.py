@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import Limits
 from core.datasets.ingest.table import check_upload, pack_table
 from core.datasets.packed import Packed, PackedMeta
 from core.datasets.tables.csv_file import MAX_COLUMNS

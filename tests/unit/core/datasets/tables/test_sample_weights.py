@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import Limits
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.table import pack_table
 from core.datasets.packed import Packed, PackedMeta

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core import images as pictures
 from core.datasets.definition import Chunk, Unreadable
 from core.errors import ServiceError
+from core.images import MAX_PIXELS, read
 
 _BATCH = 256
 
@@ -30,7 +30,7 @@ def decode(
     image_shape: tuple[int, ...],
     *,
     resize: str = "stretch",
-    max_pixels: int = pictures.MAX_PIXELS,
+    max_pixels: int = MAX_PIXELS,
     num_threads: int | None = None,
 ) -> Iterator[Chunk]:
     """Yield decoded chunks; what cannot be read is named in its chunk, never raised.
@@ -67,9 +67,7 @@ def _decode_batch(batch: list[Encoded], image_shape: tuple[int, ...], resize: st
     unreadable: list[Unreadable] = []
     for entry in batch:
         try:
-            images[len(good)] = pictures.read(
-                entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels
-            )
+            images[len(good)] = read(entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels)
         except ServiceError as error:
             unreadable.append(Unreadable(entry.name, error.detail))
         else:

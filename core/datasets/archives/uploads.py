@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from core.datasets.archives import tar_reader, zip_reader
-from core.datasets.archives.entries import Entry, Limits
+from core.datasets.archives.entries import Entry
+from core.datasets.archives.limits import Limits
 from core.errors import InvalidArchive
 
 Kind = Literal["zip", "tar", "gzip", "table"]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.archives.archive import entries, inspect_upload, kind_of
-from core.datasets.archives.entries import Limits, read_whole
+from core.datasets.archives.entries import read_whole
+from core.datasets.archives.limits import Limits
+from core.datasets.archives.uploads import entries, inspect_upload, kind_of
 from core.errors import InvalidArchive
 from tests.support.images import add_file, tar_of, zip_of
 
@@ -353,7 +354,7 @@ def test_a_table_is_told_by_its_first_line(body: bytes, tmp_path: Path) -> None:
 
 
 def test_the_door_does_not_unpack_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.datasets.archives.archive._QUICK_BYTES", 2**16)
+    monkeypatch.setattr("core.datasets.archives.uploads._QUICK_BYTES", 2**16)
     path = tar_of(tmp_path / "a", {"cat/1.png": b"\0" * 2**22, "../evil": b""}, "w:gz")
     assert inspect_upload(path, LIMITS) == "gzip"
     assert code_of(path) == "archive_unsafe_entry"

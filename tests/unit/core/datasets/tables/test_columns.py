@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.datasets.columns import UNKNOWN, Column, Table
+from core.datasets.tables.columns import UNKNOWN, Column, Table
 from core.errors import InvalidRow
 
 COLUMNS = (
