@@ -7,8 +7,8 @@ from core.errors import TooLarge
 
 # `deflate` of HTTP is the zlib format. Source: RFC 9110, section 8.4.1.2.
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
-WORTH_IT_BYTES = 1024
-FASTEST = 1
+MIN_COMPRESSIBLE_BYTES = 1024
+COMPRESSION_LEVEL = 1
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
@@ -40,10 +40,10 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     return plain
 
 
-def choose(accepted: str) -> str:
+def choose_encoding(accept_encoding: str) -> str:
     """gzip, deflate or nothing, by the header Accept-Encoding; never `br`, which the protocol's clients do not read."""
     offers = {}
-    for offer in accepted.lower().split(","):
+    for offer in accept_encoding.lower().split(","):
         name, _, quality = offer.partition(";")
         offers[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return next((name for name in WINDOW_BITS if offers.get(name)), "")
@@ -51,5 +51,5 @@ def choose(accepted: str) -> str:
 
 def compress(body: bytes, encoding: str) -> bytes:
     """`body` in one of the two encodings, as quickly as possible."""
-    stream = zlib.compressobj(FASTEST, wbits=WINDOW_BITS[encoding])
+    stream = zlib.compressobj(COMPRESSION_LEVEL, wbits=WINDOW_BITS[encoding])
     return stream.compress(body) + stream.flush()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 BF16 = "BF16"
 BYTES = "BYTES"
 # The wire is little-endian whatever the machine.
-NUMPY: dict[str, np.dtype[Any]] = {
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("<u1"),
     "UINT16": np.dtype("<u2"),
@@ -27,12 +27,12 @@ NUMPY: dict[str, np.dtype[Any]] = {
 NOT_IN_JSON = frozenset({"FP16", BF16})
 
 
-def float32_of(bfloat16_bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+def bfloat16_to_float32(bfloat16_bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     """The values whose upper half is given; exact."""
     return (bfloat16_bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def bits_of(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+def float32_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
     """The nearest bfloat16 of each value, ties to even; not-a-number stays one."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)

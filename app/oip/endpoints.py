@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.deps import InferenceDep, ReadinessDep
 from app.oip import metadata, statistics
 from app.oip.errors import InvalidInferRequest, NotSupported
-from app.oip.exception_handlers import JSON, failure, status_in_protocol
+from app.oip.exception_handlers import JSON, error_response, to_protocol_status
 from app.services.prediction.inference import InferenceService, ModelIndexEntry
 from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
@@ -24,7 +24,7 @@ MODEL = "/models/{model}"
 VERSION = MODEL + "/versions/{version}"
 
 
-def answer(content: Any) -> Response:  # noqa: ANN401 - any JSON value
+def json_response(content: Any) -> Response:  # noqa: ANN401 - any JSON value
     """200 and JSON: the protocol's clients take no other success."""
     return Response(orjson.dumps(content), media_type=JSON)
 
@@ -33,95 +33,101 @@ def answer(content: Any) -> Response:  # noqa: ANN401 - any JSON value
 @router.get("/")
 async def describe_server() -> Response:
     """Name, version and the extensions that are implemented."""
-    return answer(metadata.of_server(version_of("candela")))
+    return json_response(metadata.describe_server(version_of("candela")))
 
 
 @router.get("/health/live")
-async def is_live() -> Response:
+async def check_live() -> Response:
     """The process lives."""
-    return answer({"live": True})
+    return json_response({"live": True})
 
 
 @router.get("/health/ready")
-def is_ready(readiness: ReadinessDep) -> Response:
+def check_ready(readiness: ReadinessDep) -> Response:
     """Database, storage and queue can be used."""
-    if reasons := readiness.reasons():
-        return failure(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
-    return answer({"ready": True})
+    if reasons := readiness.collect_reasons():
+        return error_response(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
+    return json_response({"ready": True})
 
 
 @router.get(MODEL + "/ready")
 @router.get(VERSION + "/ready")
-async def is_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
+async def check_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
     """The version can answer at once; the question loads it, unless it was unloaded by name."""
-    served = await inference.find(model, version)
+    served = await inference.find_model(model, version)
     try:
-        await inference.make_ready(served)
+        await inference.ensure_loaded(served)
     except ServiceError as error:
-        status = status_in_protocol(error)
-        return failure(400 if status >= 500 else status, f"Model version not ready: {error.detail}")
-    return answer({"name": served.name, "ready": True})
+        status = to_protocol_status(error)
+        return error_response(400 if status >= 500 else status, f"Model version not ready: {error.detail}")
+    return json_response({"name": served.name, "ready": True})
 
 
 @router.get("/models/stats")
 async def show_all_statistics(inference: InferenceDep) -> Response:
     """What every model that is in memory has done. Comes before the models: one may be called `stats`."""
-    loaded = [served for served, reason in await inference.index() if reason is None]
-    return answer(statistics.of_models(_known(inference, loaded)))
+    loaded = [served for served, reason in await inference.list_models() if reason is None]
+    return json_response(statistics.build_statistics(_collect_statistics(inference, loaded)))
 
 
 @router.get(MODEL)
 @router.get(VERSION)
 async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
     """The model's tensors, and every version it has."""
-    served = await inference.find(model, version)
-    return answer(metadata.of_model(served, [each.version for each in await inference.versions(model)]))
+    served = await inference.find_model(model, version)
+    return json_response(
+        metadata.describe_model(served, [each.version for each in await inference.list_versions(model)])
+    )
 
 
 @router.get(MODEL + "/config")
 @router.get(VERSION + "/config")
-async def configure(model: str, inference: InferenceDep, version: str = "") -> Response:
+async def show_model_config(model: str, inference: InferenceDep, version: str = "") -> Response:
     """The model's configuration, in Triton's words."""
-    return answer(metadata.config_of(await inference.find(model, version), inference.max_batch_size))
+    return json_response(metadata.describe_config(await inference.find_model(model, version), inference.max_batch_size))
 
 
 @router.get(MODEL + "/stats")
 async def show_statistics(model: str, inference: InferenceDep) -> Response:
     """What each version of a model has done."""
-    return answer(statistics.of_models(_known(inference, await inference.versions(model))))
+    return json_response(
+        statistics.build_statistics(_collect_statistics(inference, await inference.list_versions(model)))
+    )
 
 
 @router.get(VERSION + "/stats")
 async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
     """What one version has done."""
-    served = await inference.find(model, version)
-    return answer(statistics.of_models(_known(inference, [served])))
+    served = await inference.find_model(model, version)
+    return json_response(statistics.build_statistics(_collect_statistics(inference, [served])))
 
 
 @router.post("/repository/index")
 async def list_repository(request: Request, inference: InferenceDep) -> Response:
     """Every version of every model: a JSON array, as the extension has it."""
-    wants_ready = (await read_object(request)).get("ready") is True
-    return answer([_indexed(each) for each in await inference.index() if each.reason is None or not wants_ready])
+    wants_ready = (await read_json_object(request)).get("ready") is True
+    return json_response(
+        [_format_index_entry(each) for each in await inference.list_models() if each.reason is None or not wants_ready]
+    )
 
 
 @router.post("/repository/models/{model}/load")
-async def load(model: str, request: Request, inference: InferenceDep) -> Response:
+async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
     """Load the model's default version; the answer comes when it is warm."""
-    given = (await read_object(request)).get("parameters") or {}
-    if not isinstance(given, dict) or any(key == "config" or key.startswith("file:") for key in given):
+    parameters = (await read_json_object(request)).get("parameters") or {}
+    if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
         raise InvalidInferRequest(
             f"model '{model}' is immutable: its configuration and files cannot be replaced when it is loaded"
         )
-    await inference.load(model)
+    await inference.load_model(model)
     return Response(status_code=200)
 
 
 @router.post("/repository/models/{model}/unload")
-async def unload(model: str, request: Request, inference: InferenceDep) -> Response:
+async def unload_model(model: str, request: Request, inference: InferenceDep) -> Response:
     """Let all versions of the model go; there are no dependents."""
-    await read_object(request)
-    await inference.unload(model)
+    await read_json_object(request)
+    await inference.unload_model(model)
     return Response(status_code=200)
 
 
@@ -132,35 +138,35 @@ async def unload(model: str, request: Request, inference: InferenceDep) -> Respo
 @router.api_route(MODEL + "/trace/setting", methods=["GET", "POST"])
 @router.post(MODEL + "/generate")
 @router.post(MODEL + "/generate_stream")
-async def refuse(request: Request) -> Response:
+async def refuse_unsupported(request: Request) -> Response:
     """What Triton has and this server has not."""
     raise NotSupported(f"{request.scope['path'][:100]} is not supported; the server's metadata lists what is.")
 
 
-async def read_object(request: Request) -> Mapping[str, Any]:
+async def read_json_object(request: Request) -> Mapping[str, Any]:
     """The JSON object in the body; an empty body is an empty object. Raises Refused."""
     body = await request.body()
     if not body.strip():
         return {}
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidInferRequest(f"the body is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise InvalidInferRequest("the body should be a JSON object")
-    return found
+    return document
 
 
-def _known(
+def _collect_statistics(
     inference: InferenceService, models: Iterable[ServedModel]
 ) -> Iterator[tuple[ServedModel, InferenceStatistics, Mapping[str, int]]]:
-    return ((each, inference.tally(each), inference.num_bytes(each)) for each in models)
+    return ((each, inference.get_statistics(each), inference.get_memory_usage(each)) for each in models)
 
 
-def _indexed(each: ModelIndexEntry) -> dict[str, str]:
+def _format_index_entry(each: ModelIndexEntry) -> dict[str, str]:
     return {
-        "name": each.served.name,
-        "version": str(each.served.version),
+        "name": each.model.name,
+        "version": str(each.model.version),
         "state": "READY" if each.reason is None else "UNAVAILABLE",
         "reason": each.reason or "",
     }

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.http.fast_path import FastRoute
-from app.oip.exception_handlers import explain
+from app.oip.exception_handlers import to_response
 from app.oip.infer import infer
 
 
@@ -15,10 +15,10 @@ async def _infer(request: Request) -> Response:
     return await infer(path["model"], request, state["inference"], state["settings"], path.get("version", ""))
 
 
-INFER = FastRoute("/v2/models/{model}/infer", re.compile(r"/v2/models/(?P<model>[^/]+)/infer"), _infer, explain)
+INFER = FastRoute("/v2/models/{model}/infer", re.compile(r"/v2/models/(?P<model>[^/]+)/infer"), _infer, to_response)
 INFER_VERSION = FastRoute(
     "/v2/models/{model}/versions/{version}/infer",
     re.compile(r"/v2/models/(?P<model>[^/]+)/versions/(?P<version>[^/]+)/infer"),
     _infer,
-    explain,
+    to_response,
 )

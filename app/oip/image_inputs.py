@@ -17,22 +17,22 @@ from core.images import format_of
 
 INPUT = "image"
 # What MLServer's request codecs call the tensor of a request that has one.
-UNNAMED = re.compile(r"input-\d+")
+UNNAMED_INPUT = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 
-def only_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
+def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
     """The tensor of that name, or of none of its own; Refused where it is missing or not alone."""
     for tensor in inputs:
-        if tensor.name != name and not (len(inputs) == 1 and UNNAMED.fullmatch(tensor.name)):
+        if tensor.name != name and not (len(inputs) == 1 and UNNAMED_INPUT.fullmatch(tensor.name)):
             raise InvalidInferRequest(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
     if not inputs:
         raise InvalidInferRequest(f"input '{name}' of model '{model}' is missing")
     return inputs[0]
 
 
-def images_of(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
+def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
     """Encoded pictures, or pixels as uint8 (B, H, W, C).
 
     Raises:
@@ -43,10 +43,10 @@ def images_of(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[b
         raise InvalidInferRequest(
             f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
         )
-    return encoded(tensor) if tensor.datatype == BYTES else pixels(tensor, image_shape)
+    return parse_encoded_images(tensor) if tensor.datatype == BYTES else parse_pixels(tensor, image_shape)
 
 
-def of_raw(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
+def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
     """The one picture that is a whole body: encoded, or else exactly the bytes of (H, W, C)."""
     try:
         format_of(body)
@@ -61,15 +61,15 @@ def of_raw(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
     return [body]
 
 
-def encoded(tensor: Tensor) -> list[bytes]:
+def parse_encoded_images(tensor: Tensor) -> list[bytes]:
     """The elements of a BYTES tensor; base64 in JSON, which carries text alone. Raises Refused."""
     elements: list[bytes] = list(tensor.values.ravel())
     if tensor.from_json or tensor.parameters.get("content_type") == "base64":
-        return [_from_base64(tensor.name, index, element) for index, element in enumerate(elements)]
+        return [_decode_base64(tensor.name, index, element) for index, element in enumerate(elements)]
     return elements
 
 
-def pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
+def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
     """Numbers as uint8 (B, H, W, C): integers are 0..255, floating-point 0..1, truth values black or white."""
     channels, height, width = image_shape
     values: NDArray[Any] = tensor.values
@@ -87,18 +87,18 @@ def pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
             return np.ascontiguousarray(values, np.uint8)
 
 
-def named(error: ServiceError, index: int) -> InvalidInferRequest:
+def to_element_error(error: ServiceError, index: int) -> InvalidInferRequest:
     """What is wrong with one encoded picture, as a refusal that says which one."""
     return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
 
 
 def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
     channels, height, width = image_shape
-    known: list[tuple[int, ...]] = [(height, width, channels), (channels, height, width)]
+    accepted: list[tuple[int, ...]] = [(height, width, channels), (channels, height, width)]
     if tensor.datatype == BYTES:
-        known = [(), (1,)]
-    if tensor.shape[1:] not in known:
-        shapes = " or ".join(str([-1, *item]) for item in known)
+        accepted = [(), (1,)]
+    if tensor.shape[1:] not in accepted:
+        shapes = " or ".join(str([-1, *item]) for item in accepted)
         raise InvalidInferRequest(
             f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes {shapes}"
         )
@@ -110,7 +110,7 @@ def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str
         raise InvalidInferRequest(f"input '{tensor.name}' has values outside its range: {reason}")
 
 
-def _from_base64(name: str, index: int, element: bytes) -> bytes:
+def _decode_base64(name: str, index: int, element: bytes) -> bytes:
     try:
         return base64.b64decode(element.translate(None, b"\r\n"), validate=True)
     except binascii.Error:

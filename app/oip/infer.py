@@ -12,11 +12,11 @@ from app.deps import InferenceDep, SettingsDep
 from app.http.asgi import read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
 from app.oip import image_inputs, outputs, table_inputs
-from app.oip.compression import WORTH_IT_BYTES, choose, compress, decompress
+from app.oip.compression import MIN_COMPRESSIBLE_BYTES, choose_encoding, compress, decompress
 from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
-from app.oip.requests import InferRequest, RequestedOutput, parse
-from app.oip.responses import ResponseBody, render
+from app.oip.requests import InferRequest, RequestedOutput, parse_infer_request
+from app.oip.responses import ResponseBody, encode_response
 from app.problems import InvalidJson
 from app.services.prediction.inference import Images, InferenceService, InstanceError, Scores
 from app.services.prediction.version_cache import ServedModel
@@ -25,7 +25,7 @@ from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
 
-AT_ONCE_BYTES = 256 * 2**10
+MAX_INLINE_PARSE_BYTES = 256 * 2**10
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
@@ -35,90 +35,96 @@ async def infer(
     model: str, request: Request, inference: InferenceDep, settings: SettingsDep, version: str = ""
 ) -> Response:
     """Answer tensors with tensors. `version` is a number or an alias."""
-    came_at = time.monotonic()
-    question = await read(await read_body(request), request.headers, settings.max_predict_bytes)
-    served = await inference.serving_version(model, version)
-    wanted = outputs.check_wanted(question, served.task, served.name)
-    images = images_of(question, served, inference.max_batch_size)
-    deadline = deadline_of(question, request, came_at)
-    level = level_of(question.priority)
-    scores = await cancel_on_disconnect(request, scores_of(inference, served, images, deadline, level))
-    return respond(answer_of(question, served, wanted, scores), request.headers)
+    received_at = time.monotonic()
+    infer_request = await parse_body(await read_body(request), request.headers, settings.max_predict_bytes)
+    served_model = await inference.find_serving_version(model, version)
+    requested = outputs.select_outputs(infer_request, served_model.task, served_model.name)
+    images = parse_inputs(infer_request, served_model, inference.max_batch_size)
+    deadline = compute_deadline(infer_request, request, received_at)
+    level = get_priority_level(infer_request.priority)
+    scores = await cancel_on_disconnect(request, compute_scores(inference, served_model, images, deadline, level))
+    return build_response(build_response_body(infer_request, served_model, requested, scores), request.headers)
 
 
-async def read(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequest:
+async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequest:
     """The request, decompressed and understood. Raises Refused, NotSupported, TooLarge."""
     encoding = headers.get("content-encoding", "")
 
-    def understand() -> InferRequest:
-        return parse(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
+    def decompress_and_parse() -> InferRequest:
+        return parse_infer_request(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
 
     # Reading megabytes of numbers takes long enough for others to notice if it were done on the event loop.
-    return await asyncio.to_thread(understand) if encoding or len(body) > AT_ONCE_BYTES else understand()
+    return (
+        await asyncio.to_thread(decompress_and_parse)
+        if encoding or len(body) > MAX_INLINE_PARSE_BYTES
+        else decompress_and_parse()
+    )
 
 
-def deadline_of(question: InferRequest, request: Request, came_at: float) -> float | None:
+def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
     """By the request's own timeout, of 0 for none, or by the header that all predictions know; the earlier one."""
     try:
         by_header = parse_timeout(request.scope)
     except InvalidJson as error:
         raise InvalidInferRequest(f"{error.pointer} {error.detail}") from None
-    timeouts = [one for one in (question.timeout_us / 1e6 if question.timeout_us else None, by_header) if one]
-    return came_at + min(timeouts) if timeouts else None
+    timeouts = [one for one in (infer_request.timeout_us / 1e6 if infer_request.timeout_us else None, by_header) if one]
+    return received_at + min(timeouts) if timeouts else None
 
 
-def level_of(priority: int) -> int:
+def get_priority_level(priority: int) -> int:
     """A level of our own for a priority; as in Triton, 0 and numbers that are none are the default level."""
     return priority if 1 <= priority <= NUM_LEVELS else DEFAULT_LEVEL
 
 
-def images_of(question: InferRequest, served: ServedModel, max_batch_size: int) -> Images:
+def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size: int) -> Images:
     """What is to be looked at. Raises Refused."""
-    if served.table is not None:
-        if question.raw is not None:
-            raise InvalidInferRequest(f"model '{served.name}' reads tables: send its rows as a tensor")
-        if table_inputs.are_columns(question.inputs, served.table):
-            return table_inputs.of_columns(question.inputs, served.table, max_batch_size)
-        tensor = image_inputs.only_input(question.inputs, served.name, table_inputs.INPUT)
-        return table_inputs.rows_of(tensor, served.table, max_batch_size)
-    if question.raw is not None:
-        return image_inputs.of_raw(question.raw, served.image_shape)
-    tensor = image_inputs.only_input(question.inputs, served.name)
-    return image_inputs.images_of(tensor, served.image_shape, max_batch_size)
+    if model.table is not None:
+        if infer_request.raw is not None:
+            raise InvalidInferRequest(f"model '{model.name}' reads tables: send its rows as a tensor")
+        if table_inputs.has_column_inputs(infer_request.inputs, model.table):
+            return table_inputs.parse_columns(infer_request.inputs, model.table, max_batch_size)
+        tensor = image_inputs.require_single_input(infer_request.inputs, model.name, table_inputs.INPUT)
+        return table_inputs.parse_rows(tensor, model.table, max_batch_size)
+    if infer_request.raw is not None:
+        return image_inputs.parse_raw_body(infer_request.raw, model.image_shape)
+    tensor = image_inputs.require_single_input(infer_request.inputs, model.name)
+    return image_inputs.parse_images(tensor, model.image_shape, max_batch_size)
 
 
-async def scores_of(
-    inference: InferenceService, served: ServedModel, images: Images, deadline: float | None, level: int
+async def compute_scores(
+    inference: InferenceService, model: ServedModel, images: Images, deadline: float | None, level: int
 ) -> Scores:
     """The network's scores, float32 (B, K). An error of one picture says which one it was."""
     try:
-        return await inference.infer(served, images, deadline=deadline, level=level)
+        return await inference.infer(model, images, deadline=deadline, level=level)
     except InstanceError as failure:
-        raise named(failure) from None
+        raise to_named_error(failure) from None
 
 
-def named(failure: InstanceError) -> ServiceError:
+def to_named_error(failure: InstanceError) -> ServiceError:
     """An error that names the tensor and the element."""
     if isinstance(failure.error, PredictionFailed):
         return PredictionFailed(f"input '{image_inputs.INPUT}', element {failure.index}: {failure.error.detail}")
-    return image_inputs.named(failure.error, failure.index)
+    return image_inputs.to_element_error(failure.error, failure.index)
 
 
-def answer_of(
-    question: InferRequest, served: ServedModel, wanted: tuple[RequestedOutput, ...], scores: Scores
+def build_response_body(
+    infer_request: InferRequest, model: ServedModel, requested: tuple[RequestedOutput, ...], scores: Scores
 ) -> ResponseBody:
     """The response's bytes."""
-    tensors = [(outputs.tensor_of(each, scores, served.task, served.classes), each.binary) for each in wanted]
-    return render(served.name, str(served.version), question.id, tensors)
+    tensors = [
+        (outputs.build_output_tensor(each, scores, model.task, model.classes), each.binary) for each in requested
+    ]
+    return encode_response(model.name, str(model.version), infer_request.id, tensors)
 
 
-def respond(answer: ResponseBody, headers: Mapping[str, str]) -> Response:
+def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
     """The response: its header length is that of the JSON before compression."""
     fields = {"Content-Type": JSON}
-    if answer.json_bytes is not None:
-        fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(answer.json_bytes)}
-    body, encoding = answer.body, choose(headers.get("accept-encoding", ""))
-    if encoding and len(body) >= WORTH_IT_BYTES:
+    if content.json_bytes is not None:
+        fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}
+    body, encoding = content.body, choose_encoding(headers.get("accept-encoding", ""))
+    if encoding and len(body) >= MIN_COMPRESSIBLE_BYTES:
         body = compress(body, encoding)
         fields |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
     return Response(body, headers=fields)

@@ -26,26 +26,30 @@ EXTENSIONS = [
 ]
 
 
-def of_server(version: str) -> dict[str, Any]:
+def describe_server(version: str) -> dict[str, Any]:
     """The answer of `GET /v2`: only what is implemented is listed."""
     return {"name": "candela", "version": version, "extensions": EXTENSIONS}
 
 
-def of_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
+def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
     """The answer of `GET /v2/models/{model}`; -1 is the batch."""
     return {
         "name": model.name,
         "versions": [str(version) for version in sorted(versions)],
         "platform": PLATFORM,
-        "inputs": [_input_of(model)],
+        "inputs": [_describe_input(model)],
         "outputs": [
-            {"name": name, "datatype": "FP32", "shape": [-1, outputs.width(name, model.task, model.num_outputs)]}
-            for name in outputs.names(model.task)
+            {
+                "name": name,
+                "datatype": "FP32",
+                "shape": [-1, outputs.get_output_width(name, model.task, model.num_outputs)],
+            }
+            for name in outputs.list_output_names(model.task)
         ],
     }
 
 
-def config_of(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
+def describe_config(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
     """The answer of `GET /v2/models/{model}/config`, in the names of Triton's ModelConfig as JSON."""
     return {
         "name": model.name,
@@ -53,10 +57,10 @@ def config_of(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
         "backend": "pytorch",
         "version_policy": {"all": {}},
         "max_batch_size": max_batch_size,
-        "input": [_configured_input(model)],
+        "input": [_describe_config_input(model)],
         "output": [
             {"name": each["name"], "data_type": "TYPE_FP32", "dims": each["shape"][1:], "label_filename": ""}
-            for each in of_model(model, [])["outputs"]
+            for each in describe_model(model, [])["outputs"]
         ],
         "dynamic_batching": {
             "preferred_batch_size": [],
@@ -71,16 +75,21 @@ def config_of(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
     }
 
 
-def _input_of(model: ServedModel) -> dict[str, Any]:
+def _describe_input(model: ServedModel) -> dict[str, Any]:
     if model.table is not None:
         return {"name": ROWS, "datatype": "FP32", "shape": [-1, *model.table.sample_shape]}
     return {"name": INPUT, "datatype": "UINT8", "shape": [-1, *_channels_last(model)]}
 
 
-def _configured_input(model: ServedModel) -> dict[str, Any]:
-    known = _input_of(model)
+def _describe_config_input(model: ServedModel) -> dict[str, Any]:
+    described = _describe_input(model)
     form = "FORMAT_NHWC" if model.table is None else "FORMAT_NONE"
-    return {"name": known["name"], "data_type": f"TYPE_{known['datatype']}", "format": form, "dims": known["shape"][1:]}
+    return {
+        "name": described["name"],
+        "data_type": f"TYPE_{described['datatype']}",
+        "format": form,
+        "dims": described["shape"][1:],
+    }
 
 
 def _channels_last(model: ServedModel) -> tuple[int, int, int]:

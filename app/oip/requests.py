@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, check_datatype, check_shape, from_bytes, fro
 
 MAX_ID = 1024
 MAX_TENSORS = 64
-HINT = "to send one picture as it is, add the header 'Inference-Header-Content-Length: 0'"
+RAW_BODY_HINT = "to send one picture as it is, add the header 'Inference-Header-Content-Length: 0'"
 Parameters = Mapping[str, Any]
 
 
@@ -37,7 +37,7 @@ class InferRequest:
     priority: int = 0
 
 
-def parse(body: bytes, header: str | None) -> InferRequest:
+def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
     """The request.
 
     Args:
@@ -48,25 +48,25 @@ def parse(body: bytes, header: str | None) -> InferRequest:
         Refused: not of the protocol; the sentence names the tensor.
         NotSupported: shared memory or sequences.
     """
-    length = _header_length(header, len(body))
+    length = _parse_header_length(header, len(body))
     if header is not None and length == 0:
         return InferRequest(raw=body, binary_output=True)
-    message = _read(memoryview(body)[:length])
-    parameters = _parameters(message, "the request")
+    message = _parse_json(memoryview(body)[:length])
+    parameters = _get_parameters(message, "the request")
     if parameters.get("sequence_id") not in (None, 0, ""):
         raise NotSupported("sequences are not supported: every picture is answered by itself")
-    binary_output = _flag(parameters, "binary_data_output", "the request")
+    binary_output = _get_flag(parameters, "binary_data_output", "the request")
     return InferRequest(
-        id=_id(message.get("id")),
-        inputs=_inputs(_objects(message, "inputs"), memoryview(body)[length:]),
-        outputs=_outputs(_objects(message, "outputs"), default=binary_output),
+        id=_parse_id(message.get("id")),
+        inputs=_parse_inputs(_get_objects(message, "inputs"), memoryview(body)[length:]),
+        outputs=_parse_outputs(_get_objects(message, "outputs"), default=binary_output),
         binary_output=binary_output,
-        timeout_us=_count(parameters, "timeout", "the request"),
-        priority=_count(parameters, "priority", "the request"),
+        timeout_us=_get_count(parameters, "timeout", "the request"),
+        priority=_get_count(parameters, "priority", "the request"),
     )
 
 
-def _header_length(header: str | None, available: int) -> int:
+def _parse_header_length(header: str | None, available: int) -> int:
     if header is None:
         return available
     if not (header.isascii() and header.isdigit()) or len(header) > 12:
@@ -78,17 +78,17 @@ def _header_length(header: str | None, available: int) -> int:
     return int(header)
 
 
-def _read(text: memoryview) -> Mapping[str, Any]:
+def _parse_json(text: memoryview) -> Mapping[str, Any]:
     try:
         message = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidInferRequest(f"the request is not JSON: {error}; {HINT}") from None
+        raise InvalidInferRequest(f"the request is not JSON: {error}; {RAW_BODY_HINT}") from None
     if not isinstance(message, dict):
         raise InvalidInferRequest("the request should be a JSON object")
     return message
 
 
-def _objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def _get_objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     found = message.get(key)
     found = [] if found is None else found
     if not isinstance(found, list) or not all(isinstance(member, dict) for member in found):
@@ -104,10 +104,10 @@ def _objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _inputs(found: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor, ...]:
+def _parse_inputs(found: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor, ...]:
     tensors, at = [], 0
     for each in found:
-        tensor, used = _input(each, binary[at:])
+        tensor, used = _parse_input(each, binary[at:])
         tensors.append(tensor)
         at += used
     if at != len(binary):
@@ -115,9 +115,9 @@ def _inputs(found: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor,
     return tuple(tensors)
 
 
-def _input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
+def _parse_input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
     name = found["name"][:64]
-    parameters = _parameters(found, f"input '{name}'")
+    parameters = _get_parameters(found, f"input '{name}'")
     datatype, shape = check_datatype(name, found.get("datatype")), check_shape(name, found.get("shape"))
     if "shared_memory_region" in parameters:
         raise NotSupported(f"input '{name}' lies in shared memory, which is not supported; send it in the request")
@@ -126,7 +126,7 @@ def _input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
         raise InvalidInferRequest(f"input '{name}' needs either 'data' or the parameter 'binary_data_size'")
     if content is not None:
         return Tensor(name, datatype, from_json(name, datatype, shape, content), parameters, from_json=True), 0
-    size = _count(parameters, "binary_data_size", f"input '{name}'")
+    size = _get_count(parameters, "binary_data_size", f"input '{name}'")
     if size > len(binary):
         raise InvalidInferRequest(
             f"input '{name}' is said to have {size} bytes, but the body has only {len(binary)} left for it"
@@ -134,20 +134,20 @@ def _input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
     return Tensor(name, datatype, from_bytes(name, datatype, shape, binary[:size]), parameters), size
 
 
-def _outputs(found: list[Mapping[str, Any]], *, default: bool) -> tuple[RequestedOutput, ...] | None:
-    return tuple(_output(each, default=default) for each in found) or None
+def _parse_outputs(found: list[Mapping[str, Any]], *, default: bool) -> tuple[RequestedOutput, ...] | None:
+    return tuple(_parse_output(each, default=default) for each in found) or None
 
 
-def _output(found: Mapping[str, Any], *, default: bool) -> RequestedOutput:
+def _parse_output(found: Mapping[str, Any], *, default: bool) -> RequestedOutput:
     name = found["name"][:64]
-    parameters = _parameters(found, f"output '{name}'")
+    parameters = _get_parameters(found, f"output '{name}'")
     if "shared_memory_region" in parameters:
         raise NotSupported(f"output '{name}' is to lie in shared memory, which is not supported")
-    binary = _flag(parameters, "binary_data", f"output '{name}'", default=default)
-    return RequestedOutput(name, binary, _count(parameters, "classification", f"output '{name}'"))
+    binary = _get_flag(parameters, "binary_data", f"output '{name}'", default=default)
+    return RequestedOutput(name, binary, _get_count(parameters, "classification", f"output '{name}'"))
 
 
-def _parameters(found: Mapping[str, Any], where: str) -> Parameters:
+def _get_parameters(found: Mapping[str, Any], where: str) -> Parameters:
     """What was asked for beside the tensors; a client's own parameters are let through and not looked at."""
     parameters = found.get("parameters")
     if parameters is None:
@@ -157,7 +157,7 @@ def _parameters(found: Mapping[str, Any], where: str) -> Parameters:
     return parameters
 
 
-def _count(parameters: Parameters, key: str, where: str) -> int:
+def _get_count(parameters: Parameters, key: str, where: str) -> int:
     value = parameters.get(key)
     if value is None:
         return 0
@@ -166,7 +166,7 @@ def _count(parameters: Parameters, key: str, where: str) -> int:
     return value
 
 
-def _flag(parameters: Parameters, key: str, where: str, *, default: bool = False) -> bool:
+def _get_flag(parameters: Parameters, key: str, where: str, *, default: bool = False) -> bool:
     value = parameters.get(key)
     if value is None:
         return default
@@ -175,7 +175,7 @@ def _flag(parameters: Parameters, key: str, where: str, *, default: bool = False
     return value
 
 
-def _id(value: object) -> str | None:
+def _parse_id(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_ID:

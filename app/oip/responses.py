@@ -17,7 +17,9 @@ class ResponseBody(NamedTuple):
     json_bytes: int | None
 
 
-def render(model: str, version: str, request_id: str | None, outputs: Iterable[tuple[Tensor, bool]]) -> ResponseBody:
+def encode_response(
+    model: str, version: str, request_id: str | None, outputs: Iterable[tuple[Tensor, bool]]
+) -> ResponseBody:
     """The response.
 
     Args:
@@ -29,7 +31,7 @@ def render(model: str, version: str, request_id: str | None, outputs: Iterable[t
     Raises:
         Refused: a number that JSON has no word for.
     """
-    described, binary = [], bytearray()
+    descriptions, binary = [], bytearray()
     for tensor, as_binary in outputs:
         description: dict[str, Any] = {
             "name": tensor.name,
@@ -41,9 +43,9 @@ def render(model: str, version: str, request_id: str | None, outputs: Iterable[t
             description["parameters"] = {"binary_data_size": len(part)}
             binary += part
         else:
-            description["data"] = _finite(tensor)
-        described.append(description)
-    message: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+            description["data"] = _to_finite_json(tensor)
+        descriptions.append(description)
+    message: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": descriptions}
     if request_id is not None:
         message["id"] = request_id
     text = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -51,7 +53,7 @@ def render(model: str, version: str, request_id: str | None, outputs: Iterable[t
     return ResponseBody(text + binary, len(text)) if binary else ResponseBody(text, None)
 
 
-def _finite(tensor: Tensor) -> Any:  # noqa: ANN401 - what orjson writes
+def _to_finite_json(tensor: Tensor) -> Any:  # noqa: ANN401 - what orjson writes
     if tensor.values.dtype.kind == "f" and not np.isfinite(tensor.values).all():
         raise InvalidInferRequest(
             f"output '{tensor.name}' is not finite, which JSON cannot say; ask for it as binary data"

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor
-from core.datasets.columns import LARGEST, UNKNOWN, Table
+from core.datasets.tables.columns import LARGEST, UNKNOWN, Table
 from core.errors import InvalidRow
 
 INPUT = "rows"
 
 
-def rows_of(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
+def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
     """Rows, float32 (B, F), or windows, (B, T, F).
 
     A category is its number from 1, 0 where it is unknown; NaN is a number that is missing.
@@ -23,36 +23,36 @@ def rows_of(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.flo
     Raises:
         Refused: of a shape, datatype or with values that the network does not take, or too many at once.
     """
-    wanted = [-1, *table.sample_shape]
+    accepted = [-1, *table.sample_shape]
     if tensor.shape[1:] != table.sample_shape or tensor.values.dtype.kind not in "iuf":
         raise InvalidInferRequest(
             f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes numbers of "
-            f"{wanted}: {', '.join(table.names)}"
+            f"{accepted}: {', '.join(table.names)}"
         )
-    _check_size(tensor, max_batch_size)
+    _check_batch_size(tensor, max_batch_size)
     values: NDArray[Any] = tensor.values.astype(np.float64)
-    for place, column in enumerate(table.columns):
-        _check(tensor.name, column.name, values[..., place], column.cardinality, table)
+    for index, column in enumerate(table.columns):
+        _check_column(tensor.name, column.name, values[..., index], column.cardinality, table)
     return values.astype(np.float32)
 
 
-def are_columns(inputs: Sequence[Tensor], table: Table) -> bool:
+def has_column_inputs(inputs: Sequence[Tensor], table: Table) -> bool:
     """Whether a request has a tensor a column, as data frames are sent."""
     return table.window is None and any(tensor.name in table.names for tensor in inputs)
 
 
-def of_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> NDArray[np.float32]:
+def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> NDArray[np.float32]:
     """Rows, float32 (B, F), of columns, (B,) or (B, 1); a column left out is missing, a category is its text.
 
     Raises:
         Refused: a column that there is not, columns of different lengths, a value that is of another kind or missing
             where it may not be, or too many rows at once.
     """
-    columns = {tensor.name: _elements(tensor) for tensor in inputs}
+    columns = {tensor.name: _list_elements(tensor) for tensor in inputs}
     lengths = {name: len(elements) for name, elements in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InvalidInferRequest(f"the columns have different numbers of rows: {lengths}")
-    _check_size(inputs[0], max_batch_size)
+    _check_batch_size(inputs[0], max_batch_size)
     rows = np.empty((len(next(iter(columns.values()))), len(table.columns)), np.float32)
     for index in range(len(rows)):
         try:
@@ -63,7 +63,7 @@ def of_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> N
     return rows
 
 
-def _elements(tensor: Tensor) -> list[Any]:
+def _list_elements(tensor: Tensor) -> list[Any]:
     if tensor.shape[1:] not in ((), (1,)):
         raise InvalidInferRequest(
             f"input '{tensor.name}' is of shape {list(tensor.shape)}; a column is [-1] or [-1, 1]"
@@ -77,14 +77,14 @@ def _elements(tensor: Tensor) -> list[Any]:
         raise InvalidInferRequest(f"input '{tensor.name}' holds text that is not UTF-8") from None
 
 
-def _check_size(tensor: Tensor, max_batch_size: int) -> None:
+def _check_batch_size(tensor: Tensor, max_batch_size: int) -> None:
     if tensor.shape[0] > max_batch_size:
         raise InvalidInferRequest(
             f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
         )
 
 
-def _check(tensor: str, name: str, values: NDArray[np.float64], cardinality: int, table: Table) -> None:
+def _check_column(tensor: str, name: str, values: NDArray[np.float64], cardinality: int, table: Table) -> None:
     if cardinality:
         is_good = (values == np.rint(values)) & (values >= UNKNOWN) & (values <= cardinality)
         reason = f"holds categories, by numbers from 1 to {cardinality}, or 0 for an unknown one"

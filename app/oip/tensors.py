@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY, bits_of, float32_of
+from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY_DTYPES, float32_to_bfloat16, bfloat16_to_float32
 from app.oip.errors import InvalidInferRequest
 
 MAX_AXES = 16
@@ -43,9 +43,11 @@ class Tensor:
 
 def check_datatype(name: str, datatype: object) -> str:
     """Raise Refused where the protocol has no such datatype."""
-    if isinstance(datatype, str) and datatype in NUMPY:
+    if isinstance(datatype, str) and datatype in NUMPY_DTYPES:
         return datatype
-    raise InvalidInferRequest(f"input '{name}' has the unknown datatype {datatype!r:.40}; known: {', '.join(NUMPY)}")
+    raise InvalidInferRequest(
+        f"input '{name}' has the unknown datatype {datatype!r:.40}; known: {', '.join(NUMPY_DTYPES)}"
+    )
 
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
@@ -66,14 +68,14 @@ def from_bytes(name: str, datatype: str, shape: tuple[int, ...], body: memoryvie
         Refused: there are bytes too many or too few.
     """
     if datatype == BYTES:
-        return _split(name, shape, body)
-    expected = math.prod(shape) * NUMPY[datatype].itemsize
+        return _split_elements(name, shape, body)
+    expected = math.prod(shape) * NUMPY_DTYPES[datatype].itemsize
     if len(body) != expected:
         raise InvalidInferRequest(
             f"input '{name}' got {len(body)} bytes, but {datatype} of shape {list(shape)} takes {expected} bytes"
         )
-    values = np.frombuffer(body, NUMPY[datatype]).reshape(shape)
-    return float32_of(values) if datatype == BF16 else values
+    values = np.frombuffer(body, NUMPY_DTYPES[datatype]).reshape(shape)
+    return bfloat16_to_float32(values) if datatype == BF16 else values
 
 
 def to_bytes(values: NDArray[Any], datatype: str) -> bytes:
@@ -81,8 +83,8 @@ def to_bytes(values: NDArray[Any], datatype: str) -> bytes:
     if datatype == BYTES:
         return b"".join(part for element in values.ravel() for part in (LENGTH.pack(len(element)), element))
     if datatype == BF16:
-        values = bits_of(values)
-    return np.ascontiguousarray(values, NUMPY[datatype]).tobytes()
+        values = float32_to_bfloat16(values)
+    return np.ascontiguousarray(values, NUMPY_DTYPES[datatype]).tobytes()
 
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object) -> NDArray[Any]:
@@ -93,15 +95,15 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object)
     """
     if datatype in NOT_IN_JSON:
         raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON does not carry; send it as binary data")
-    elements = _flat(name, shape, content)
-    dtype = NUMPY[datatype]
-    strange = set(map(type, elements)) - _JSON_TYPES[dtype.kind]
-    if strange:
-        names = ", ".join(sorted(kind.__name__ for kind in strange))
+    elements = _flatten(name, shape, content)
+    dtype = NUMPY_DTYPES[datatype]
+    wrong_types = set(map(type, elements)) - _JSON_TYPES[dtype.kind]
+    if wrong_types:
+        names = ", ".join(sorted(kind.__name__ for kind in wrong_types))
         raise InvalidInferRequest(f"input '{name}' holds elements that are no {datatype}: {names}")
     if datatype == BYTES:
-        return _objects([element.encode("utf-8", "surrogatepass") for element in elements], shape)
-    return _numbers(name, datatype, elements).reshape(shape)
+        return _to_object_array([element.encode("utf-8", "surrogatepass") for element in elements], shape)
+    return _to_numeric_array(name, datatype, elements).reshape(shape)
 
 
 def to_json(values: NDArray[Any], datatype: str) -> Any:  # noqa: ANN401 - a numpy array that orjson writes, or a list
@@ -111,7 +113,7 @@ def to_json(values: NDArray[Any], datatype: str) -> Any:  # noqa: ANN401 - a num
     return np.ascontiguousarray(values.ravel())
 
 
-def _split(name: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
+def _split_elements(name: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
     expected, at = math.prod(shape), 0
     elements: list[bytes] = []
     while at < len(body):
@@ -127,16 +129,16 @@ def _split(name: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
         raise InvalidInferRequest(
             f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {expected}"
         )
-    return _objects(elements, shape)
+    return _to_object_array(elements, shape)
 
 
-def _objects(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
+def _to_object_array(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
     values = np.empty(len(elements), object)
     values[:] = elements
     return values.reshape(shape)
 
 
-def _flat(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
+def _flatten(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
     if not isinstance(content, list):
         raise InvalidInferRequest(f"the data of input '{name}' should be a list")
     elements, nested = content, bool(content) and isinstance(content[0], list)
@@ -153,8 +155,8 @@ def _flat(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
     return elements
 
 
-def _numbers(name: str, datatype: str, elements: list[Any]) -> NDArray[Any]:
-    dtype = NUMPY[datatype]
+def _to_numeric_array(name: str, datatype: str, elements: list[Any]) -> NDArray[Any]:
+    dtype = NUMPY_DTYPES[datatype]
     if dtype.kind == "b" and not set(elements) <= {0, 1}:
         raise InvalidInferRequest(f"input '{name}' is BOOL and holds a number other than 0 and 1")
     try:

@@ -7,15 +7,15 @@ from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
 from app.services.validation.resolve import training_dataset
-from core.datasets.archives.archive import inspect_upload
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import Limits
+from core.datasets.archives.uploads import inspect_upload
 from core.db.repos.models import ModelRepo
 from core.errors import InvalidArchive
 from core.spec import PredictArchiveSpec
 from core.storage import Storage
 
 
-class ArchiveService:
+class BatchPredictionService:
     def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: Limits) -> None:
         """`limits`: what an upload may hold."""
         self._models = ModelRepo(session)
@@ -23,7 +23,7 @@ class ArchiveService:
         self._jobs = jobs
         self._limits = limits
 
-    def predict(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
+    def submit_archive(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
         """Take in an archive, which is consumed, and submit the job that predicts its pictures.
 
         Raises:
@@ -46,7 +46,7 @@ class ArchiveService:
         key = f"uploads/{archive_id}"
         self._storage.publish_file(archive, key)  # first: a file without a job is swept, a job without a file fails
         try:
-            return self._jobs.submit(spec)
+            return self._jobs.submit_job(spec)
         except BaseException:
             self._storage.delete(key)
             raise

@@ -16,7 +16,7 @@ from core.spec.optimizers import OptimizerSpec
 from core.spec.schedules import ScheduleSpec
 from core.spec.transforms import TransformSpec
 
-UNIONS: dict[str, Any] = {
+SPEC_UNIONS: dict[str, Any] = {
     "optimizers": OptimizerSpec,
     "schedules": ScheduleSpec,
     "losses": LossSpec,
@@ -26,7 +26,7 @@ UNIONS: dict[str, Any] = {
 }
 
 
-class Entry(NamedTuple):
+class CatalogEntry(NamedTuple):
     """One thing to choose. `options` is a JSON Schema."""
 
     name: str
@@ -35,53 +35,61 @@ class Entry(NamedTuple):
     options: dict[str, Any]
 
 
-def catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[Entry]]:
+def build_catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[CatalogEntry]]:
     """Everything, by the part of a spec that it is for."""
     return {
         "architectures": [
-            Entry(one.name, one.summary, one.source, _bare(one.options)) for one in architectures.values()
+            CatalogEntry(one.name, one.summary, one.source, _remove_name(one.options)) for one in architectures.values()
         ],
-        **_others(),
+        **_build_static_sections(),
     }
 
 
 @lru_cache(maxsize=1)
-def _others() -> dict[str, list[Entry]]:
+def _build_static_sections() -> dict[str, list[CatalogEntry]]:
     return {
-        **{part: [_member(kind) for kind in members(union)] for part, union in UNIONS.items()},
-        "datasets": [_dataset(name) for name in builtin.names()],
+        **{
+            part: [_describe_spec_class(kind) for kind in list_union_members(union)]
+            for part, union in SPEC_UNIONS.items()
+        },
+        "datasets": [_describe_dataset(name) for name in builtin.names()],
     }
 
 
-def members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
+def list_union_members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
     """The classes of a union, however deeply annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return
     for argument in get_args(annotation):
-        yield from members(argument)
+        yield from list_union_members(argument)
 
 
-def _member(kind: type[BaseModel]) -> Entry:
+def _describe_spec_class(kind: type[BaseModel]) -> CatalogEntry:
     text = " ".join((kind.__doc__ or "").split())
-    told, _, source = text.partition("Source: ")
-    return Entry(kind.model_fields["name"].default, _first_sentence(told), source.rstrip(".") or None, _options(kind))
+    description, _, source = text.partition("Source: ")
+    return CatalogEntry(
+        kind.model_fields["name"].default,
+        _extract_first_sentence(description),
+        source.rstrip(".") or None,
+        _build_options_schema(kind),
+    )
 
 
-def _dataset(name: str) -> Entry:
+def _describe_dataset(name: str) -> CatalogEntry:
     entry = builtin.get(name)
-    return Entry(name, entry.summary, f"{entry.source} ({entry.licence})", _options(entry.options))
+    return CatalogEntry(name, entry.summary, f"{entry.source} ({entry.licence})", _build_options_schema(entry.options))
 
 
-def _options(kind: type[BaseModel]) -> dict[str, Any]:
+def _build_options_schema(kind: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of what may stand beside `name`."""
-    return _bare(kind.model_json_schema())
+    return _remove_name(kind.model_json_schema())
 
 
-def _bare(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _remove_name(schema: Mapping[str, Any]) -> dict[str, Any]:
     properties = {key: value for key, value in schema.get("properties", {}).items() if key != "name"}
     return {key: value for key, value in schema.items() if key != "description"} | {"properties": properties}
 
 
-def _first_sentence(text: str) -> str:
+def _extract_first_sentence(text: str) -> str:
     return re.split(r"(?<=[.!?;])\s", text.strip(), maxsplit=1)[0].rstrip(".;")

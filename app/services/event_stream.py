@@ -15,7 +15,7 @@ from core.events import Event, EventType
 from core.jobs import TERMINAL
 
 MAX_STREAMS = 500
-PAGE = 500
+PAGE_SIZE = 500
 
 
 class EventStreams:
@@ -30,7 +30,7 @@ class EventStreams:
         self._sessions = sessions
         self._bus = bus
         self._poll_s = poll_s
-        self._open = 0
+        self._num_open = 0
 
     async def has_more(self, job_id: str, after: int) -> bool:
         """Whether anything will ever come behind the event `after`.
@@ -39,29 +39,29 @@ class EventStreams:
             NotFound: there is no such job.
             Overloaded: too many streams are open.
         """
-        if self._open >= MAX_STREAMS:
-            raise Overloaded("Too many event streams are open.", open=self._open)
+        if self._num_open >= MAX_STREAMS:
+            raise Overloaded("Too many event streams are open.", open=self._num_open)
         return await to_thread.run_sync(self._has_more, job_id, after)
 
-    async def follow(self, job_id: str, after: int) -> AsyncIterator[Event]:
+    async def stream_events(self, job_id: str, after: int) -> AsyncIterator[Event]:
         """Events behind `after`, without gap or repeat, until the job has ended or is deleted."""
-        self._open += 1
+        self._num_open += 1
         try:
             async with self._bus.listen(job_id) as heard:
-                async for event in self._joined(job_id, after, heard):
+                async for event in self._merge_events(job_id, after, heard):
                     yield event
         finally:
-            self._open -= 1
+            self._num_open -= 1
 
-    async def _joined(self, job_id: str, last: int, heard: Listener) -> AsyncIterator[Event]:
+    async def _merge_events(self, job_id: str, last: int, listener: Listener) -> AsyncIterator[Event]:
         while True:
             ended = False
-            async for event in self._rows(job_id, last):
+            async for event in self._read_events(job_id, last):
                 last, ended = event.seq, event.type is EventType.END
                 yield event
             while not ended:
                 try:
-                    event = await asyncio.wait_for(anext(heard), self._poll_s)
+                    event = await asyncio.wait_for(anext(listener), self._poll_s)
                 except TimeoutError:
                     break  # the bus may have lost one: ask the rows
                 if event.seq > last + 1:
@@ -69,23 +69,23 @@ class EventStreams:
                 if event.seq == last + 1:
                     last, ended = event.seq, event.type is EventType.END
                     yield event
-            if not await self._goes_on(job_id, last):
+            if not await self._should_continue(job_id, last):
                 return
 
-    async def _goes_on(self, job_id: str, last: int) -> bool:
+    async def _should_continue(self, job_id: str, last: int) -> bool:
         with suppress(NotFound):
             return await to_thread.run_sync(self._has_more, job_id, last)
         return False
 
-    async def _rows(self, job_id: str, last: int) -> AsyncIterator[Event]:
-        while events := await to_thread.run_sync(self._read, job_id, last):
+    async def _read_events(self, job_id: str, last: int) -> AsyncIterator[Event]:
+        while events := await to_thread.run_sync(self._read_page, job_id, last):
             for event in events:
                 yield event
             last = events[-1].seq
 
-    def _read(self, job_id: str, last: int) -> list[Event]:
+    def _read_page(self, job_id: str, last: int) -> list[Event]:
         with transaction(self._sessions, read_only=True) as session:
-            return EventRepo(session).since(job_id, last, limit=PAGE)
+            return EventRepo(session).since(job_id, last, limit=PAGE_SIZE)
 
     def _has_more(self, job_id: str, after: int) -> bool:
         with transaction(self._sessions, read_only=True) as session:

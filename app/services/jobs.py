@@ -62,7 +62,7 @@ class JobService:
         storage: Storage,
         architectures: Architectures,
         *,
-        kick: Callable[[], None],
+        wake: Callable[[], None],
         worker_silence_s: float,
         traceparent: str | None = None,
     ) -> None:
@@ -70,12 +70,14 @@ class JobService:
         self._datasets = datasets
         self._storage = storage
         self._architectures = architectures
-        self._kick = kick
+        self._wake = wake
         self._worker_silence_s = worker_silence_s
         self._traceparent = traceparent
         self._jobs = JobRepo(session)
 
-    def submit(self, spec: AnyJobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None) -> JobView:
+    def submit_job(
+        self, spec: AnyJobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None
+    ) -> JobView:
         """Store a job and let it be queued; the same key and spec give the job that they gave before.
 
         Raises:
@@ -84,82 +86,82 @@ class JobService:
             IdempotencyMismatch: the key came with another spec before.
         """
         if idempotency_key is None:
-            return self._create(spec, parent_id)
-        keys, digest = IdempotencyRepo(self._session), fingerprint(spec)
-        known = keys.find(idempotency_key)
-        if known is None:
-            view = self._create(spec, parent_id)
+            return self._create_job(spec, parent_id)
+        keys, digest = IdempotencyRepo(self._session), hash_spec(spec)
+        existing = keys.find(idempotency_key)
+        if existing is None:
+            view = self._create_job(spec, parent_id)
             keys.add(idempotency_key, digest, view.job.id)
             return view
-        if known.request_hash != digest:
-            raise IdempotencyMismatch(f"The key stood for job {known.job_id}, asked for with another body.")
-        return self.show(known.job_id)
+        if existing.request_hash != digest:
+            raise IdempotencyMismatch(f"The key stood for job {existing.job_id}, asked for with another body.")
+        return self.get_job(existing.job_id)
 
     def dry_run(self, spec: AnyJobSpec) -> training.ResolvedSpec:
         """What the job would be; nothing is stored."""
-        return self._resolve(spec, self._datasets.resolve(spec.dataset))
+        return self._resolve_spec(spec, self._datasets.resolve_version(spec.dataset))
 
     def list_jobs(
         self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
     ) -> tuple[list[JobRow], str | None]:
         return self._jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
 
-    def show(self, job_id: str) -> JobView:
+    def get_job(self, job_id: str) -> JobView:
         job = self._jobs.get(job_id)
         transitions, position = EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job)
         if position is None:
             return JobView(job, transitions, None, None)
         version = DatasetRepo(self._session).get(job.dataset_version_id)
         awaited = version if version.state is IMPORTING else None
-        return JobView(job, transitions, position, awaited, capacity.pending_reason(job.spec, self._offers()))
+        return JobView(job, transitions, position, awaited, capacity.pending_reason(job.spec, self._list_capacities()))
 
-    def stop(self, job_id: str, wish: StopRequest) -> JobView:
+    def stop_job(self, job_id: str, stop_request: StopRequest) -> JobView:
         """Cancel, pause, or finish after this epoch; Conflict where the state or the kind does not allow it."""
-        if wish is StopRequest.FINISH:
-            _need_training(self._jobs.get(job_id), "finished early")
-        self._jobs.request_stop(job_id, wish)
-        return self.show(job_id)
+        if stop_request is StopRequest.FINISH:
+            _require_training(self._jobs.get(job_id), "finished early")
+        self._jobs.request_stop(job_id, stop_request)
+        return self.get_job(job_id)
 
-    def kill(self, job_id: str) -> JobView:
+    def kill_job(self, job_id: str) -> JobView:
         """Cancel without waiting for whoever is at it: what it does from now on has no effect."""
         self._jobs.kill(job_id)
-        return self.show(job_id)
+        return self.get_job(job_id)
 
     def set_priority(self, job_id: str, priority: int) -> JobView:
         """Change the job's place in the queue."""
         self._jobs.set_priority(job_id, priority)
-        return self.show(job_id)
+        return self.get_job(job_id)
 
-    def resume(self, job_id: str) -> JobView:
+    def resume_job(self, job_id: str) -> JobView:
         """Let a paused job go on as if it had never been paused."""
         self._jobs.resume(job_id)
-        self._send(job_id)
-        return self.show(job_id)
+        self._queue_job(job_id)
+        return self.get_job(job_id)
 
-    def extend(self, job_id: str, epochs: int) -> JobView:
+    def extend_job(self, job_id: str, epochs: int) -> JobView:
         """Let a succeeded job go on for so many epochs more than it made, with its optimizer and schedule."""
         job = self._jobs.get(job_id)
-        _need_training(job, "extended")
+        _require_training(job, "extended")
         made = int(job.progress.get("epoch") or job.spec["epochs"])
         total = made + epochs
         spec = parse_job_spec({**job.spec, "epochs": total})
         self._jobs.extend(job_id, spec.model_dump(mode="json"))
-        self._send(job_id)
-        return self.show(job_id)
+        self._queue_job(job_id)
+        return self.get_job(job_id)
 
-    def clone(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
+    def clone_job(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
         """A new job like an old one; changes are merged into its spec, and a part of another name replaces the old."""
         job = self._jobs.get(job_id)
         known = kinds.fields(str(changes.get("kind", job.kind)))  # another kind takes what it shares with this one
         old = {key: value for key, value in job.spec.items() if key != "name" and key in known}
-        return self.submit(parse_job_spec(json_merge_patch(old, changes)), parent_id=job_id)
+        return self.submit_job(parse_job_spec(apply_merge_patch(old, changes)), parent_id=job_id)
 
-    def delete(self, job_id: str) -> None:
+    def delete_job(self, job_id: str) -> None:
         """Delete a finished job, all it told and its checkpoints; the models it left stay."""
         keys = self._jobs.delete(job_id)
         on_commit(self._session, lambda: self._delete_files(keys))
 
-    def resolve_waiting(self) -> None:
+    def resolve_waiting_jobs(self) -> None:
         """Check the jobs whose dataset has become ready: they can be taken, or fail with what is wrong with them."""
         for job_id in self._jobs.unresolved():
             job = self._jobs.take_unresolved(job_id)
@@ -173,9 +175,9 @@ class JobService:
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
                 resume_from.copy_metrics(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
-                self._send(job_id)
+                self._queue_job(job_id)
 
-    def _resolve(self, spec: AnyJobSpec, dataset: training.PinnedDataset) -> training.ResolvedSpec:
+    def _resolve_spec(self, spec: AnyJobSpec, dataset: training.PinnedDataset) -> training.ResolvedSpec:
         named, model = kinds.referenced_model(spec), None
         if named is not None:
             at, ref = named
@@ -184,23 +186,25 @@ class JobService:
             except NotFound as error:
                 raise InvalidSpec(f"{at}: {error.detail}", errors=[(at, error.detail)]) from None
         begun = resume_from.find(self._session, spec)
-        resolved = kinds.resolve(spec, dataset, self._devices(), model, self._architectures, begun)
-        capacity.check_room(resolved.spec, self._offers())
+        resolved = kinds.resolve(spec, dataset, self._list_devices(), model, self._architectures, begun)
+        capacity.check_room(resolved.spec, self._list_capacities())
         return resolved
 
-    def _create(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
-        awaited = self._datasets.pending_import(spec.dataset)
+    def _create_job(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
+        awaited = self._datasets.find_pending_import(spec.dataset)
         if awaited is not None:
-            return self._store(kinds.provisional_spec(spec, awaited.version), awaited.id, parent_id, is_resolved=False)
-        pinned = self._datasets.pin(spec.dataset)
-        resolved = self._resolve(spec, pinned.dataset)
-        view = self._store(
+            return self._store_job(
+                kinds.provisional_spec(spec, awaited.version), awaited.id, parent_id, is_resolved=False
+            )
+        pinned = self._datasets.pin_version(spec.dataset)
+        resolved = self._resolve_spec(spec, pinned.dataset)
+        view = self._store_job(
             resolved.spec, pinned.version_id, parent_id, is_resolved=True, warnings=list(resolved.warnings)
         )
         resume_from.copy_metrics(self._session, resolved.spec, view.job.id, resolved.steps_per_epoch)
         return view
 
-    def _store(
+    def _store_job(
         self,
         spec: AnyJobSpec,
         version_id: str,
@@ -222,20 +226,20 @@ class JobService:
         )
         self._jobs.add(job)
         if is_resolved:
-            self._send(job.id)
-        return self.show(job.id)
+            self._queue_job(job.id)
+        return self.get_job(job.id)
 
-    def _send(self, job_id: str) -> None:
+    def _queue_job(self, job_id: str) -> None:
         OutboxRepo(self._session).add("train", job_id)
-        on_commit(self._session, self._kick)
+        on_commit(self._session, self._wake)
 
-    def _devices(self) -> frozenset[str]:
-        return frozenset(name for worker in self._workers() for name in device_names(worker))
+    def _list_devices(self) -> frozenset[str]:
+        return frozenset(name for worker in self._list_live_workers() for name in list_device_names(worker))
 
-    def _offers(self) -> list[WorkerCapacity]:
-        return capacity.worker_capacities(self._workers())
+    def _list_capacities(self) -> list[WorkerCapacity]:
+        return capacity.worker_capacities(self._list_live_workers())
 
-    def _workers(self) -> list[WorkerRow]:
+    def _list_live_workers(self) -> list[WorkerRow]:
         return WorkerRepo(self._session).alive(self._worker_silence_s)
 
     def _delete_files(self, keys: Sequence[str]) -> None:
@@ -246,12 +250,14 @@ class JobService:
                 log.warning("job.files_left", key=key, error=str(error))
 
 
-def _need_training(job: JobRow, what: str) -> None:
+def _require_training(job: JobRow, action: str) -> None:
     if job.kind != "train":
-        raise Conflict(f"A job of the kind {job.kind} cannot be {what}: it has no epochs.", state=job.state, allowed=[])
+        raise Conflict(
+            f"A job of the kind {job.kind} cannot be {action}: it has no epochs.", state=job.state, allowed=[]
+        )
 
 
-def fingerprint(spec: AnyJobSpec) -> str:
+def hash_spec(spec: AnyJobSpec) -> str:
     """Equal for equal requests, whatever the order and layout of their JSON."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -266,25 +272,29 @@ def parse_job_spec(document: Mapping[str, Any]) -> AnyJobSpec:
         raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
 
 
-def json_merge_patch(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def apply_merge_patch(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """RFC 7396, but a part that changes its kind (`name`) takes none of the old kind's options with it."""
     result = dict(old)
     for key, change in changes.items():
         before = old.get(key)
-        same_kind = isinstance(before, dict) and isinstance(change, dict) and _kind(change, before) == _kind(before)
+        same_kind = (
+            isinstance(before, dict)
+            and isinstance(change, dict)
+            and _get_part_name(change, before) == _get_part_name(before)
+        )
         if change is None:
             result.pop(key, None)
         elif same_kind:
-            result[key] = json_merge_patch(before or {}, change)
+            result[key] = apply_merge_patch(before or {}, change)
         else:
             result[key] = change
     return result
 
 
-def _kind(part: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> object:
+def _get_part_name(part: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> object:
     return part.get("name", (otherwise or {}).get("name"))
 
 
-def device_names(worker: WorkerRow) -> list[str]:
+def list_device_names(worker: WorkerRow) -> list[str]:
     """`cuda:0` is a `cuda` too."""
     return [name for device in worker.devices for name in (str(device["name"]), str(device["name"]).partition(":")[0])]

@@ -14,7 +14,7 @@ from core.errors import InvalidSpec
 from core.spec import SERVED_VARIANTS, VariantFormat
 from core.storage import Storage
 
-FILES = ("weights.safetensors", "bundle.json")
+BUNDLE_FILES = ("weights.safetensors", "bundle.json")
 
 
 class ModelView(NamedTuple):
@@ -27,44 +27,46 @@ class ModelView(NamedTuple):
 
 
 class ModelService:
-    def __init__(self, session: Session, storage: Storage, *, moved: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, session: Session, storage: Storage, *, on_alias_changed: Callable[[str], None] = lambda _: None
+    ) -> None:
         """`moved` hears, after the commit, of a model whose aliases have changed."""
         self._session = session
-        self._moved = moved
+        self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)
         self._variants = VariantRepo(session)
         self._storage = storage
 
-    def page(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
+    def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
         """Models in alphabetical order."""
         names, next_after = self._models.names(after=after, limit=limit)
-        return [self.show(name) for name in names], next_after
+        return [self.get_model(name) for name in names], next_after
 
-    def show(self, name: str) -> ModelView:
+    def get_model(self, name: str) -> ModelView:
         return ModelView(
             name, self._models.versions(name), self._models.aliases(name), self._models.alias_variants(name)
         )
 
-    def version(self, name: str, version: int) -> ModelVersionRow:
+    def get_version(self, name: str, version: int) -> ModelVersionRow:
         return self._models.get(name, version)
 
-    def aliases_of(self, row: ModelVersionRow) -> list[str]:
+    def list_version_aliases(self, row: ModelVersionRow) -> list[str]:
         """The aliases that stand for a version."""
         return sorted(alias for alias, version in self._models.aliases(row.name).items() if version == row.version)
 
-    def variants_of(self, row: ModelVersionRow) -> list[ModelVariantRow]:
+    def list_version_variants(self, row: ModelVersionRow) -> list[ModelVariantRow]:
         """The other forms of a version that there are."""
         return self._variants.all(row.name, row.version)
 
-    def bundle(self, name: str, version: int) -> list[Path]:
+    def fetch_bundle(self, name: str, version: int) -> list[Path]:
         """The files of a version's bundle.
 
         Raises:
             Corrupt: one of them is not what was stored.
         """
         row = self._models.get(name, version)
-        folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in FILES})
-        return [folder / file for file in FILES]
+        folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in BUNDLE_FILES})
+        return [folder / file for file in BUNDLE_FILES]
 
     def set_alias(self, name: str, alias: str, version: int, variant: VariantFormat | None = None) -> ModelView:
         """Let `name@alias` stand for a version, or for a variant of it.
@@ -82,5 +84,5 @@ class ModelService:
                 reason = f"{variant} is for download; served are {', '.join(SERVED_VARIANTS)}"
                 raise InvalidSpec(f"/variant: {reason}", errors=[("/variant", reason)])
         self._models.set_alias(name, alias, version, variant)
-        on_commit(self._session, lambda: self._moved(name))
-        return self.show(name)
+        on_commit(self._session, lambda: self._on_alias_changed(name))
+        return self.get_model(name)

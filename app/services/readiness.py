@@ -14,37 +14,37 @@ from core.errors import ConfigurationError, ServiceError, Unavailable
 from core.queue import Queue, QueueUnavailable
 from core.storage import Storage
 
-PATIENCE_S = 1.5
+CHECK_TIMEOUT_S = 1.5
 """The truth is told within 2 s, whatever hangs: drivers wait for longer before they give a connection up."""
 
 Check = Callable[[], None]
 """Raises when its part cannot be used."""
 
 
-class Readiness:
+class ReadinessProbe:
     """One for the process: all parts are asked at once, and one that still hangs is not asked again."""
 
-    def __init__(self, checks: Mapping[str, Check], patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> None:
         self._checks = checks
-        self._patience_s = patience_s
-        self._asked: dict[str, Future[None]] = {}
+        self._timeout_s = timeout_s
+        self._pending: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
 
-    def reasons(self) -> dict[str, str]:
+    def collect_reasons(self) -> dict[str, str]:
         """Why the service is not ready, by the part that is not; empty when it is."""
         with self._lock:
             for part, check in self._checks.items():
-                if part not in self._asked or self._asked[part].done():
-                    self._asked[part] = _started(check)
-            asked = dict(self._asked)
-        wait(asked.values(), self._patience_s)
-        reasons = {part: self._reason(future) for part, future in asked.items()}
+                if part not in self._pending or self._pending[part].done():
+                    self._pending[part] = _start_check(check)
+            asked = dict(self._pending)
+        wait(asked.values(), self._timeout_s)
+        reasons = {part: self._get_reason(future) for part, future in asked.items()}
         return {part: reason for part, reason in reasons.items() if reason}
 
-    def _reason(self, asked: Future[None]) -> str:
-        if not asked.done():
-            return f"It does not answer within {self._patience_s:g} s."
-        match asked.exception():
+    def _get_reason(self, check: Future[None]) -> str:
+        if not check.done():
+            return f"It does not answer within {self._timeout_s:g} s."
+        match check.exception():
             case None:
                 return ""
             case ServiceError(detail=detail):
@@ -53,7 +53,7 @@ class Readiness:
                 return f"{type(error).__name__}: {error}"
 
 
-def _started(check: Check) -> Future[None]:
+def _start_check(check: Check) -> Future[None]:
     future: Future[None] = Future()
 
     def run() -> None:
@@ -68,14 +68,16 @@ def _started(check: Check) -> Future[None]:
     return future
 
 
-def checks_of(sessions: SessionFactory, storage: Storage, queue: Queue, networks: ModelBackend) -> Mapping[str, Check]:
+def build_checks(
+    sessions: SessionFactory, storage: Storage, queue: Queue, backend: ModelBackend
+) -> Mapping[str, Check]:
     """A check for every part."""
     engine: Any = sessions.kw["bind"]
     return {
         "database": lambda: _check_database(engine),
         "storage": storage.check,
         "queue": lambda: _check_queue(queue),
-        "networks": networks.check_ready,
+        "networks": backend.check_ready,
     }
 
 

@@ -18,7 +18,7 @@ from core.events import Event, EventType
 from core.storage import Storage
 
 
-class StoredFile(NamedTuple):
+class ResultFile(NamedTuple):
     """A file to be sent."""
 
     path: Path
@@ -41,26 +41,26 @@ class ResultService:
         self._session = session
         self._storage = storage
 
-    def metrics(
+    def list_metrics(
         self, job_id: str, *, name: str | None, split: str | None, since_step: int | None, max_points: int | None
     ) -> list[MetricSeries]:
         """The curves, each thinned to at most `max_points`; a job that told nothing yet has none."""
-        self._require(job_id)
+        self._require_job(job_id)
         names = None if name is None else [name]
         return MetricRepo(self._session).series(
             job_id, names=names, split=split, since_step=since_step, max_points=max_points
         )
 
-    def logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
+    def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
         """The trainer's lines behind the event number `after`."""
-        self._require(job_id)
+        self._require_job(job_id)
         return EventRepo(self._session).since(job_id, after, limit=limit, types=(EventType.LOG,))
 
-    def checkpoints(self, job_id: str) -> list[CheckpointRow]:
-        self._require(job_id)
+    def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        self._require_job(job_id)
         return CheckpointRepo(self._session).all(job_id)
 
-    def weights(self, job_id: str, number: int) -> StoredFile:
+    def fetch_weights(self, job_id: str, number: int) -> ResultFile:
         """The weights of a checkpoint, as safetensors.
 
         Raises:
@@ -68,31 +68,31 @@ class ResultService:
         """
         row = CheckpointRepo(self._session).get(job_id, number)
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
-        return StoredFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
+        return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
-    def artifacts(self, job_id: str) -> list[ArtifactFile]:
+    def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
         """What its callbacks left and the files of its result, by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).all(job_id)
         left = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
-        for name, file in _files(job).items():
+        for name, file in _get_result_files(job).items():
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
             left.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
         return sorted(left)
 
-    def artifact(self, job_id: str, name: str) -> StoredFile:
+    def fetch_artifact(self, job_id: str, name: str) -> ResultFile:
         """A file that the job left, one of its result's perhaps.
 
         Raises:
             NotFound: it left none of that name.
             Corrupt: it is not what was stored.
         """
-        if name in _files(JobRepo(self._session).get(job_id)):
-            return self.file(job_id, name)
+        if name in _get_result_files(JobRepo(self._session).get(job_id)):
+            return self.fetch_result_file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
-        return StoredFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
+        return ResultFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
 
-    def file(self, job_id: str, name: str) -> StoredFile:
+    def fetch_result_file(self, job_id: str, name: str) -> ResultFile:
         """A file of the job's result.
 
         Raises:
@@ -100,18 +100,18 @@ class ResultService:
             Corrupt: it is not what was stored.
         """
         job = JobRepo(self._session).get(job_id)
-        files = _files(job)
+        files = _get_result_files(job)
         if name not in files:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
         folder = self._storage.fetch(result_key(job), {name: sha256})
-        return StoredFile(folder / name, sha256, f"{job.name}-{name}")
+        return ResultFile(folder / name, sha256, f"{job.name}-{name}")
 
-    def _require(self, job_id: str) -> None:
+    def _require_job(self, job_id: str) -> None:
         JobRepo(self._session).get(job_id, with_spec=False)
 
 
-def _files(job: JobRow) -> dict[str, dict[str, Any]]:
+def _get_result_files(job: JobRow) -> dict[str, dict[str, Any]]:
     """Of its result, by name."""
     files: dict[str, dict[str, Any]] = (job.result or {}).get("files", {})
     return files

@@ -30,7 +30,7 @@ class WorkerView(NamedTuple):
     jobs: list[str]
 
 
-class System(NamedTuple):
+class SystemView(NamedTuple):
     """What an operator wants to see at a glance."""
 
     versions: dict[str, str]
@@ -49,18 +49,18 @@ class SystemService:
     """
 
     def __init__(
-        self, session: Session, networks: ModelBackend, *, worker_silence_s: float, canary_silence_s: float
+        self, session: Session, backend: ModelBackend, *, worker_silence_s: float, canary_silence_s: float
     ) -> None:
         self._session = session
-        self._networks = networks
+        self._backend = backend
         self._worker_silence_s, self._canary_silence_s = worker_silence_s, canary_silence_s
 
-    def show(self) -> System:
-        jobs, workers = self.jobs(), self.workers()
+    def get_system(self) -> SystemView:
+        jobs, workers = self.count_jobs(), self.list_workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
-        return System(versions(), devices, self._networks.facts(), jobs[JobState.QUEUED], jobs, workers)
+        return SystemView(read_package_versions(), devices, self._backend.facts(), jobs[JobState.QUEUED], jobs, workers)
 
-    def workers(self) -> list[WorkerView]:
+    def list_workers(self) -> list[WorkerView]:
         """Workers that were heard of just now."""
         held = JobRepo(self._session).held()
         patience = timedelta(seconds=self._canary_silence_s)
@@ -80,10 +80,10 @@ class SystemService:
             for row in WorkerRepo(self._session).alive(self._worker_silence_s)
         ]
 
-    def jobs(self) -> dict[JobState, int]:
+    def count_jobs(self) -> dict[JobState, int]:
         """How many jobs there are in every state."""
         return dict.fromkeys(JobState, 0) | JobRepo(self._session).count_by_state()
 
 
-def versions() -> dict[str, str]:
+def read_package_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}

@@ -11,12 +11,12 @@ from anyio.to_thread import run_sync
 from core.errors import StorageFull
 from core.storage import Storage
 
-_PIECE = 2**20
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_BUFFER_BYTES = 2**20
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 
 @asynccontextmanager
-async def save_upload(storage: Storage, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
+async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
     """The whole upload as a file in a scratch folder that is gone afterwards, also when the client goes away.
 
     Raises:
@@ -25,23 +25,23 @@ async def save_upload(storage: Storage, pieces: AsyncIterator[bytes]) -> AsyncIt
     scratch = await run_sync(storage.scratch)
     try:
         path = scratch / "upload"
-        await _write(path, pieces)
+        await _write_chunks(path, chunks)
         yield path
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _write(path: Path, pieces: AsyncIterator[bytes]) -> None:
-    waiting = bytearray()
+async def _write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    buffer = bytearray()
     with path.open("xb", buffering=0) as file:
         try:
-            async for piece in pieces:
-                waiting += piece
-                if len(waiting) >= _PIECE:
-                    await run_sync(file.write, bytes(waiting))
-                    waiting.clear()
-            await run_sync(file.write, bytes(waiting))
+            async for chunk in chunks:
+                buffer += chunk
+                if len(buffer) >= _BUFFER_BYTES:
+                    await run_sync(file.write, bytes(buffer))
+                    buffer.clear()
+            await run_sync(file.write, bytes(buffer))
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _DISK_FULL_ERRNOS:
                 raise
             raise StorageFull("There is no space left for this upload.") from error

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
-from app.services.results import StoredFile
+from app.services.results import ResultFile
 from app.services.validation.resolve import training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
@@ -22,7 +22,7 @@ class VariantService:
         self._storage = storage
         self._jobs = jobs
 
-    def make(
+    def submit_variant(
         self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
     ) -> JobView:
         """Submit the job that makes a variant, measured on the dataset of the version's own training.
@@ -39,33 +39,33 @@ class VariantService:
             format=kind,
             **options,
         )
-        return self._jobs.submit(spec, idempotency_key=idempotency_key)
+        return self._jobs.submit_job(spec, idempotency_key=idempotency_key)
 
-    def all(self, name: str, version: int) -> list[ModelVariantRow]:
+    def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
         """The variants of a version that there is."""
         self._models.get(name, version)
         return self._variants.all(name, version)
 
-    def get(self, name: str, version: int, kind: VariantFormat) -> ModelVariantRow:
+    def get_variant(self, name: str, version: int, kind: VariantFormat) -> ModelVariantRow:
         self._models.get(name, version)
         return self._variants.get(name, version, kind)
 
-    def delete(self, name: str, version: int, kind: VariantFormat) -> None:
+    def delete_variant(self, name: str, version: int, kind: VariantFormat) -> None:
         """Forget a variant; InUse while an alias stands for it."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
 
-    def file(self, name: str, version: int, kind: VariantFormat, file: str | None = None) -> StoredFile:
+    def fetch_file(self, name: str, version: int, kind: VariantFormat, file_name: str | None = None) -> ResultFile:
         """A file of a variant; the one with the network unless said otherwise.
 
         Raises:
             NotFound: there is no such variant, or it has no such file.
             Corrupt: it is not what was stored.
         """
-        row = self.get(name, version, kind)
-        wanted = file or row.measured["file"]
-        if wanted not in row.files:
-            raise NotFound(f"The variant has no file {wanted!r}.", known=sorted(row.files))
-        sha256 = row.files[wanted]["sha256"]
-        folder = self._storage.fetch(row.key, {wanted: sha256})
-        return StoredFile(folder / wanted, sha256, f"{name}-{version}-{wanted}")
+        row = self.get_variant(name, version, kind)
+        requested = file_name or row.measured["file"]
+        if requested not in row.files:
+            raise NotFound(f"The variant has no file {requested!r}.", known=sorted(row.files))
+        sha256 = row.files[requested]["sha256"]
+        folder = self._storage.fetch(row.key, {requested: sha256})
+        return ResultFile(folder / requested, sha256, f"{name}-{version}-{requested}")

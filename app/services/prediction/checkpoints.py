@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from app.services.prediction.predictions import Prediction, PredictionService
-from app.services.prediction.version_cache import ServedModel, picture_shape
+from app.services.prediction.version_cache import ServedModel, get_image_shape
 from app.serving.decoding import Sent
 from app.serving.table_input import Row
 from app.serving.types import BundleRef
-from core.datasets.columns import Table
+from core.datasets.tables.columns import Table
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
@@ -17,9 +17,11 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
 from core.errors import Conflict, CorruptFile
 
-Which = Literal["best", "latest"]
-DESCRIPTION = "bundle.json"
-NO_BEST = " A callback that watches a metric, such as model_checkpoint, says which is best; else ask for the latest."
+CheckpointTag = Literal["best", "latest"]
+METADATA_FILE = "bundle.json"
+NO_BEST_HINT = (
+    " A callback that watches a metric, such as model_checkpoint, says which is best; else ask for the latest."
+)
 
 
 class CheckpointRef(NamedTuple):
@@ -32,14 +34,14 @@ class CheckpointRef(NamedTuple):
     sha256: str
 
 
-class CheckpointPredicted(NamedTuple):
+class CheckpointPredictionResult(NamedTuple):
     """One prediction a picture, in the order they were sent."""
 
     checkpoint: CheckpointRef
     predictions: list[Prediction]
 
 
-class CheckpointPredictions:
+class CheckpointPredictionService:
     """A checkpoint has the files of a bundle among its own; in memory it is a network as any other, by its key."""
 
     def __init__(self, sessions: SessionFactory, predictions: PredictionService) -> None:
@@ -47,8 +49,13 @@ class CheckpointPredictions:
         self._predictions = predictions
 
     async def predict(
-        self, job_id: str, which: Which, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
-    ) -> CheckpointPredicted:
+        self,
+        job_id: str,
+        tag: CheckpointTag,
+        instances: Sequence[Sent | Row],
+        top_k: int | None,
+        deadline: float | None = None,
+    ) -> CheckpointPredictionResult:
         """Predict pictures with the newest checkpoint, or the best.
 
         Raises:
@@ -56,38 +63,40 @@ class CheckpointPredictions:
             Conflict: it has no such checkpoint yet.
             and what `PredictionService.predict` raises.
         """
-        ref, served = await asyncio.to_thread(self._find, job_id, which)
+        ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
         try:
-            predictions = await self._predictions.predict_by(served, sent, top_k, deadline)
+            predictions = await self._predictions.predict_version(model, instances, top_k, deadline)
         except CorruptFile:  # a running job lets go of old checkpoints: this one may just have gone
-            newer, served = await asyncio.to_thread(self._find, job_id, which)
+            newer, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
             if newer == ref:
                 raise
-            ref, predictions = newer, await self._predictions.predict_by(served, sent, top_k, deadline)
-        return CheckpointPredicted(ref, predictions)
+            ref, predictions = newer, await self._predictions.predict_version(model, instances, top_k, deadline)
+        return CheckpointPredictionResult(ref, predictions)
 
-    def _find(self, job_id: str, which: Which) -> tuple[CheckpointRef, ServedModel]:
+    def _find_checkpoint(self, job_id: str, tag: CheckpointTag) -> tuple[CheckpointRef, ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)
-            row = next((one for one in CheckpointRepo(session).all(job_id) if which in one.tags), None)
+            row = next((one for one in CheckpointRepo(session).all(job_id) if tag in one.tags), None)
             if row is None:
-                hint = NO_BEST if which == "best" else ""
-                raise Conflict(f"Job {job.name!r} has no checkpoint that is {which}.{hint}", state=job.state)
+                hint = NO_BEST_HINT if tag == "best" else ""
+                raise Conflict(f"Job {job.name!r} has no checkpoint that is {tag}.{hint}", state=job.state)
             meta = DatasetRepo(session).get(job.dataset_version_id).meta or {}
-            return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _served(job.name, row, meta)
+            return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _to_served_model(
+                job.name, row, meta
+            )
 
 
-def _served(name: str, row: CheckpointRow, meta: dict[str, Any]) -> ServedModel:
-    if DESCRIPTION not in row.files:
+def _to_served_model(name: str, row: CheckpointRow, meta: dict[str, Any]) -> ServedModel:
+    if METADATA_FILE not in row.files:
         raise Conflict("The checkpoint was stored by a version of the service that described no checkpoints.")
-    files = tuple((file, row.files[file]["sha256"]) for file in sorted((WEIGHTS, DESCRIPTION)))
+    files = tuple((file, row.files[file]["sha256"]) for file in sorted((WEIGHTS, METADATA_FILE)))
     return ServedModel(
         name=name,
         version=row.number,
         bundle=BundleRef(row.key, files, name),
         task=meta["task"],
         classes=tuple(meta["classes"]),
-        image_shape=picture_shape(meta["image_shape"]),
+        image_shape=get_image_shape(meta["image_shape"]),
         resize=meta["resize"],
         num_outputs=meta["num_outputs"],
         table=Table.model_validate(meta["table"]) if meta.get("table") else None,

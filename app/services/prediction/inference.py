@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.services.prediction.timeouts import with_deadline
+from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import ServedModel, VersionCache, to_served_model
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
@@ -24,14 +24,14 @@ Array = TypeVar("Array", bound=NDArray[Any])
 Scores = NDArray[np.float32]
 Images = Sequence[bytes] | NDArray[np.uint8] | NDArray[np.float32]
 
-UNLOADED = "unloaded"
-ON_DEMAND = "is loaded when it is asked for"
+UNLOADED_REASON = "unloaded"
+NOT_LOADED_REASON = "is loaded when it is asked for"
 
 
 class ModelIndexEntry(NamedTuple):
     """A version, and why it is not in memory; None where it is."""
 
-    served: ServedModel
+    model: ServedModel
     reason: str | None
 
 
@@ -50,9 +50,9 @@ class InferenceService:
     def __init__(
         self,
         sessions: SessionFactory,
-        lookup: VersionCache,
+        version_cache: VersionCache,
         decoder: Decoder,
-        predictors: ModelServer,
+        model_server: ModelServer,
         *,
         max_batch_size: int,
         unloaded: UnloadedModels | None = None,
@@ -60,70 +60,73 @@ class InferenceService:
         """`unloaded` is what HTTP processes of one machine share; one that is alone needs none."""
         self.max_batch_size = max_batch_size
         self._sessions = sessions
-        self._lookup = lookup
+        self._version_cache = version_cache
         self._decoder = decoder
-        self._predictors = predictors
-        self._switch = VersionRollover(predictors)
+        self._model_server = model_server
+        self._rollover = VersionRollover(model_server)
         self._unloaded = set[str]() if unloaded is None else unloaded
 
-    async def find(self, name: str, version: str = "") -> ServedModel:
+    async def find_model(self, name: str, version: str = "") -> ServedModel:
         """The version that a number or an alias stands for; without one, the model's default.
 
         Raises:
             NotFound: there is none.
         """
-        return await self._lookup.get(f"{name}@{version}" if version else name)
+        return await self._version_cache.get(f"{name}@{version}" if version else name)
 
-    async def serving_version(self, name: str, version: str = "") -> ServedModel:
+    async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
         """The version that answers for it now: the one before as long as a new one is being loaded. Raises NotFound."""
-        return await self._switch.choose(f"{name}@{version}", await self.find(name, version))
+        return await self._rollover.choose(f"{name}@{version}", await self.find_model(name, version))
 
-    async def versions(self, name: str) -> list[ServedModel]:
+    async def list_versions(self, name: str) -> list[ServedModel]:
         """Every version of a model, the oldest first. Raises NotFound."""
         return await asyncio.to_thread(self._read_versions, name)
 
-    async def index(self) -> list[ModelIndexEntry]:
+    async def list_models(self) -> list[ModelIndexEntry]:
         """Every version of every model."""
-        return [ModelIndexEntry(served, self._reason(served)) for served in await asyncio.to_thread(self._read_all)]
+        return [
+            ModelIndexEntry(model, self._get_unloaded_reason(model))
+            for model in await asyncio.to_thread(self._read_all_versions)
+        ]
 
-    def tally(self, served: ServedModel) -> InferenceStatistics:
+    def get_statistics(self, model: ServedModel) -> InferenceStatistics:
         """What a version has done in this process; one that was never loaded has done nothing."""
-        return self._predictors.tally(served.bundle)
+        return self._model_server.tally(model.bundle)
 
-    def num_bytes(self, served: ServedModel) -> dict[str, int]:
+    def get_memory_usage(self, model: ServedModel) -> dict[str, int]:
         """What a version takes in memory, by device; nothing where it is not loaded."""
-        return self._predictors.num_bytes(served.bundle)
+        return self._model_server.num_bytes(model.bundle)
 
-    async def load(self, name: str) -> None:
+    async def load_model(self, name: str) -> None:
         """Have a model's default version in memory and warm.
 
         Raises:
             NotFound: there is none.
             Corrupt, PredictionFailed, NotReady, Overloaded: it cannot be loaded, or not now.
         """
-        served = await self._lookup.get(name)
-        await self._predictors.load(served.bundle)
+        model = await self._version_cache.get(name)
+        await self._model_server.load(model.bundle)
         self._unloaded.discard(name)
 
-    async def unload(self, name: str) -> None:
+    async def unload_model(self, name: str) -> None:
         """Let a model's versions go; what waits is still answered. Raises NotFound."""
-        versions = await self.versions(name)
+        versions = await self.list_versions(name)
         self._unloaded.add(name)
-        for served in versions:
-            self._predictors.unload(served.bundle)
+        for model in versions:
+            self._model_server.unload(model.bundle)
 
-    async def make_ready(self, served: ServedModel) -> None:
+    async def ensure_loaded(self, model: ServedModel) -> None:
         """Return when a version can answer at once, loading it where it was not unloaded by name.
 
         Raises:
             Conflict: it was.
             Corrupt, PredictionFailed, NotReady, Overloaded: it cannot be loaded, or not now.
         """
-        self._refuse_unloaded(served)
-        await self._predictors.load(served.bundle)
+        self._refuse_unloaded(model)
+        await self._model_server.load(model.bundle)
 
     async def infer(
-        self, served: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_LEVEL
+        self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_LEVEL
     ) -> Scores:
         """The raw scores of pictures, float32 (B, num_outputs).
 
@@ -139,49 +142,55 @@ class InferenceService:
             DeadlineExceeded: the time was up.
             Overloaded, NotReady, Unavailable, Corrupt, PredictionFailed: not now, or the version cannot be loaded.
         """
-        self._refuse_unloaded(served)
+        self._refuse_unloaded(model)
         if deadline is not None and deadline <= time.monotonic():
             raise deadline_exceeded()
         if not len(images):
-            return np.empty((0, served.num_outputs), np.float32)
-        with self._predictors.admit(served.bundle, len(images), deadline, level):
-            return np.stack(_all_well(await with_deadline(deadline, self._answers(served, images, deadline, level))))
+            return np.empty((0, model.num_outputs), np.float32)
+        with self._model_server.admit(model.bundle, len(images), deadline, level):
+            return np.stack(
+                _require_success(
+                    await run_until_deadline(deadline, self._compute_outcomes(model, images, deadline, level))
+                )
+            )
 
-    async def _answers(self, served: ServedModel, images: Images, deadline: float | None, level: int) -> list[Outcome]:
+    async def _compute_outcomes(
+        self, model: ServedModel, images: Images, deadline: float | None, level: int
+    ) -> list[Outcome]:
         if isinstance(images, np.ndarray):
-            return await self._predictors.predict(served.bundle, list(images), deadline, level)
+            return await self._model_server.predict(model.bundle, list(images), deadline, level)
         began_at = time.monotonic()
-        decoded = _all_well(await self._decoder.decode(images, served.image_shape, served.resize))
-        self._predictors.record_decode_time(served.bundle, time.monotonic() - began_at)
-        return await self._predictors.predict(served.bundle, decoded, deadline, level)
+        decoded = _require_success(await self._decoder.decode(images, model.image_shape, model.resize))
+        self._model_server.record_decode_time(model.bundle, time.monotonic() - began_at)
+        return await self._model_server.predict(model.bundle, decoded, deadline, level)
 
-    def _refuse_unloaded(self, served: ServedModel) -> None:
-        if served.name in self._unloaded:
-            raise Conflict(f"Model {served.name!r} is unloaded; load it first.")
+    def _refuse_unloaded(self, model: ServedModel) -> None:
+        if model.name in self._unloaded:
+            raise Conflict(f"Model {model.name!r} is unloaded; load it first.")
 
-    def _reason(self, served: ServedModel) -> str | None:
-        if served.name in self._unloaded:
-            return UNLOADED
-        return None if self._predictors.is_loaded(served.bundle) else ON_DEMAND
+    def _get_unloaded_reason(self, model: ServedModel) -> str | None:
+        if model.name in self._unloaded:
+            return UNLOADED_REASON
+        return None if self._model_server.is_loaded(model.bundle) else NOT_LOADED_REASON
 
     def _read_versions(self, name: str) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             return [to_served_model(row) for row in reversed(ModelRepo(session).versions(name))]
 
-    def _read_all(self) -> list[ServedModel]:
+    def _read_all_versions(self) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            models, found = ModelRepo(session), list[ServedModel]()
+            models, versions = ModelRepo(session), list[ServedModel]()
             names, after = models.names(limit=1000)
             while names:
-                found += [to_served_model(row) for name in names for row in reversed(models.versions(name))]
+                versions += [to_served_model(row) for name in names for row in reversed(models.versions(name))]
                 names, after = models.names(after=after, limit=1000) if after else ([], None)
-            return found
+            return versions
 
 
-def _all_well(outcomes: Sequence[Array | ServiceError]) -> list[Array]:
-    well = []
+def _require_success(outcomes: Sequence[Array | ServiceError]) -> list[Array]:
+    results = []
     for index, outcome in enumerate(outcomes):
         if isinstance(outcome, ServiceError):
             raise InstanceError(index, outcome)
-        well.append(outcome)
-    return well
+        results.append(outcome)
+    return results

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.services.prediction.timeouts import with_deadline
+from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import ServedModel, VersionCache
 from app.serving import table_input as rows
 from app.serving.decoding import Decoder, Sent
@@ -19,8 +19,8 @@ from app.serving.types import Outcome, Pixels, Scores
 from core.errors import InvalidRow, ServiceError, TooLarge
 
 DEFAULT_TOP_K = 5
-FEW_CLASSES = 16
-MANY_ROWS = 100
+SMALL_NUM_CLASSES = 16
+MAX_ROWS_ON_EVENT_LOOP = 100
 """More of them are read beside the event loop."""
 
 
@@ -57,16 +57,16 @@ class PredictionResult(NamedTuple):
 class PredictionService:
     """One for the process: it holds no session, and never waits for the database on the event loop."""
 
-    def __init__(self, lookup: VersionCache, decoder: Decoder, predictors: ModelServer) -> None:
-        self._lookup = lookup
+    def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
+        self._version_cache = version_cache
         self._decoder = decoder
-        self._predictors = predictors
-        self._switch = VersionRollover(predictors)
+        self._model_server = model_server
+        self._rollover = VersionRollover(model_server)
 
     async def predict(
         self,
         ref: str,
-        sent: Sequence[Sent | Row],
+        instances: Sequence[Sent | Row],
         top_k: int | None,
         variant: str | None = None,
         deadline: float | None = None,
@@ -87,74 +87,80 @@ class PredictionService:
             Overloaded, NotReady: not now.
             DeadlineExceeded: it would be answered after its deadline.
         """
-        self._refuse_too_many(len(sent))
-        served = await self._switch.choose(f"{ref} {variant}", await self._lookup.get(ref, variant))
-        predictions = await self.predict_by(served, sent, top_k, deadline)
-        return PredictionResult(served.name, served.version, served.variant, predictions)
+        self._check_count(len(instances))
+        model = await self._rollover.choose(f"{ref} {variant}", await self._version_cache.get(ref, variant))
+        predictions = await self.predict_version(model, instances, top_k, deadline)
+        return PredictionResult(model.name, model.version, model.variant, predictions)
 
-    async def predict_by(
-        self, served: ServedModel, sent: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
+    async def predict_version(
+        self, model: ServedModel, instances: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
     ) -> list[Prediction]:
         """The same by what was found already."""
-        self._refuse_too_many(len(sent))
-        with self._predictors.admit(served.bundle, len(sent), deadline):
-            decoded, outcomes = await with_deadline(deadline, self._outcomes(served, sent, deadline))
-        found = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
-        if len(found) == 1 and isinstance(found[0], ServiceError):
-            raise found[0]
+        self._check_count(len(instances))
+        with self._model_server.admit(model.bundle, len(instances), deadline):
+            decoded, outcomes = await run_until_deadline(deadline, self._compute_outcomes(model, instances, deadline))
+        results = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
+        if len(results) == 1 and isinstance(results[0], ServiceError):
+            raise results[0]
         k = top_k or DEFAULT_TOP_K
-        return [_prediction(served, one, k) for one in found]
+        return [_to_prediction(model, one, k) for one in results]
 
-    async def _outcomes(
-        self, served: ServedModel, sent: Sequence[Sent | Row], deadline: float | None
+    async def _compute_outcomes(
+        self, model: ServedModel, instances: Sequence[Sent | Row], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """What was sent, and an answer for each that could be read."""
         began_at = time.monotonic()
-        decoded = await self._decoded(served, sent)
-        self._predictors.record_decode_time(served.bundle, time.monotonic() - began_at)
+        decoded = await self._decode_instances(model, instances)
+        self._model_server.record_decode_time(model.bundle, time.monotonic() - began_at)
         images = [image for image in decoded if not isinstance(image, ServiceError)]
-        return decoded, iter(await self._predictors.predict(served.bundle, images, deadline) if images else [])
+        return decoded, iter(await self._model_server.predict(model.bundle, images, deadline) if images else [])
 
-    async def _decoded(self, served: ServedModel, sent: Sequence[Sent | Row]) -> list[Pixels | ServiceError]:
-        if served.table is not None:
-            is_long = len(sent) > MANY_ROWS
-            return await asyncio.to_thread(rows.read, sent, served.table) if is_long else rows.read(sent, served.table)
-        images = [one for one in sent if not isinstance(one, Row)]
-        if len(images) < len(sent):
-            raise InvalidRow(f"{served.name} reads pictures; rows of a table came.")
-        return await self._decoder.decode(images, served.image_shape, served.resize)
+    async def _decode_instances(
+        self, model: ServedModel, instances: Sequence[Sent | Row]
+    ) -> list[Pixels | ServiceError]:
+        if model.table is not None:
+            is_long = len(instances) > MAX_ROWS_ON_EVENT_LOOP
+            return (
+                await asyncio.to_thread(rows.read, instances, model.table)
+                if is_long
+                else rows.read(instances, model.table)
+            )
+        images = [one for one in instances if not isinstance(one, Row)]
+        if len(images) < len(instances):
+            raise InvalidRow(f"{model.name} reads pictures; rows of a table came.")
+        return await self._decoder.decode(images, model.image_shape, model.resize)
 
-    def _refuse_too_many(self, count: int) -> None:
-        most = self._predictors.max_waiting
+    def _check_count(self, count: int) -> None:
+        most = self._model_server.max_waiting
         if count > most:
             raise TooLarge(f"{count} pictures came; at most {most} are answered at once.", max_pictures=most)
 
 
-def _prediction(served: ServedModel, outcome: Scores | ServiceError, top_k: int) -> Prediction:
+def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: int) -> Prediction:
     if isinstance(outcome, ServiceError):
         return outcome
-    if served.task == "regression":
+    if model.task == "regression":
         return Regression(outcome.tolist())
-    best = most_probable(served.task, outcome, top_k)
-    return Classification([ClassScore(_label(served, index), index, probability) for index, probability in best])
+    best = select_top_classes(model.task, outcome, top_k)
+    return Classification([ClassScore(_get_label(model, index), index, probability) for index, probability in best])
 
 
-def most_probable(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
+def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
     """The `k` most probable classes with their probabilities, the first first; of equals the one with the lower index.
 
     For few classes, which most networks have, Python's own numbers take two thirds of the time of numpy's ten calls.
     """
-    if task == "classification" and len(scores) <= FEW_CLASSES:
+    if task == "classification" and len(scores) <= SMALL_NUM_CLASSES:
         exponentials = [math.exp(score) for score in (scores - np.maximum.reduce(scores)).tolist()]
         total = sum(exponentials)
         best = sorted(range(len(exponentials)), key=exponentials.__getitem__, reverse=True)[:k]
         return [(index, exponentials[index] / total) for index in best]
-    likely = probabilities(task, scores)
+    likely = compute_probabilities(task, scores)
     order = (-likely).argsort(kind="stable")[:k]
     return list(zip(order.tolist(), likely[order].tolist(), strict=True))
 
 
-def probabilities(task: str, scores: Scores) -> Scores:
+def compute_probabilities(task: str, scores: Scores) -> Scores:
     """Of the classes: they sum to 1, except where a picture may have several labels."""
     if task == "classification":
         exponentials = np.exp(scores - np.maximum.reduce(scores))  # an array's own max and sum take a detour
@@ -166,5 +172,5 @@ def probabilities(task: str, scores: Scores) -> Scores:
     return np.asarray(likely)
 
 
-def _label(served: ServedModel, index: int) -> str:
-    return served.classes[index] if index < len(served.classes) else str(index)
+def _get_label(model: ServedModel, index: int) -> str:
+    return model.classes[index] if index < len(model.classes) else str(index)

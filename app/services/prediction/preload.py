@@ -16,9 +16,11 @@ POLL_S = 0.25
 
 
 @asynccontextmanager
-async def preload_models(names: Collection[str], lookup: VersionCache, predictors: ModelServer) -> AsyncIterator[None]:
+async def preload_models(
+    names: Collection[str], version_cache: VersionCache, model_server: ModelServer
+) -> AsyncIterator[None]:
     """While it lasts, the default versions of models are loaded in the background, one after the other."""
-    loading = asyncio.create_task(_load_all(names, lookup, predictors))
+    loading = asyncio.create_task(_load_models(names, version_cache, model_server))
     try:
         yield
     finally:
@@ -26,23 +28,23 @@ async def preload_models(names: Collection[str], lookup: VersionCache, predictor
         await asyncio.gather(loading, return_exceptions=True)
 
 
-async def _load_all(names: Collection[str], lookup: VersionCache, predictors: ModelServer) -> None:
+async def _load_models(names: Collection[str], version_cache: VersionCache, model_server: ModelServer) -> None:
     if names:
-        await _until_ready(predictors.networks)
+        await _wait_until_ready(model_server.networks)
     for name in names:
         try:
-            await predictors.load((await lookup.get(name)).bundle)
+            await model_server.load((await version_cache.get(name)).bundle)
         except ServiceError as error:
             log.warning("model.not_pinned", model=name, error=error.detail)
         except Exception as error:  # noqa: BLE001 - such as a database that is away: the next model may have more luck
             log.warning("model.not_pinned", model=name, error=repr(error)[:500])
 
 
-async def _until_ready(networks: ModelBackend) -> None:
+async def _wait_until_ready(backend: ModelBackend) -> None:
     """Return when every process with networks answers."""
     while True:
         try:
-            networks.check_ready()
+            backend.check_ready()
         except Unavailable:
             await asyncio.sleep(POLL_S)
         else:

@@ -7,19 +7,19 @@ from typing import TypeVar
 
 from core.errors import DeadlineExceeded
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-async def with_deadline(deadline: float | None, work: Awaitable[Found]) -> Found:
+async def run_until_deadline(deadline: float | None, awaitable: Awaitable[Result]) -> Result:
     """What `work` finds, if it does so in time; `deadline` is of the monotonic clock.
 
     Raises:
         DeadlineExceeded: it did not.
     """
     if deadline is None:
-        return await work
+        return await awaitable
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
-            return await work
+            return await awaitable
     except TimeoutError:
         raise DeadlineExceeded("The request's timeout has passed.") from None

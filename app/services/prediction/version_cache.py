@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from app.serving.decoding import ImageShape
 from app.serving.types import BundleRef
-from core.datasets.columns import Table
+from core.datasets.tables.columns import Table
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
 
-LOOKUP_S = 0.5
+CACHE_TTL_S = 0.5
 """How long a client may get the version that an alias stood for before it was moved."""
-REFRESH_SHARE = 0.7
-MAX_LOOKUPS = 1024
+REFRESH_FRACTION = 0.7
+MAX_ENTRIES = 1024
 AS_TRAINED = "none"
 
 
@@ -39,10 +39,10 @@ class ServedModel(NamedTuple):
     table: Table | None = None
 
 
-class _Found(NamedTuple):
+class _CacheEntry(NamedTuple):
     """A query and when it began."""
 
-    asked_at: float
+    started_at: float
     task: asyncio.Task[ServedModel]
 
 
@@ -53,13 +53,13 @@ class VersionCache:
     """
 
     def __init__(
-        self, sessions: SessionFactory, *, remember_s: float = LOOKUP_S, clock: Callable[[], float] = time.monotonic
+        self, sessions: SessionFactory, *, ttl_s: float = CACHE_TTL_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sessions = sessions
-        self._remember_s = remember_s
+        self._ttl_s = ttl_s
         self._clock = clock
-        self._found: dict[tuple[str, str | None], _Found] = {}
-        self._newer: dict[tuple[str, str | None], _Found] = {}
+        self._entries: dict[tuple[str, str | None], _CacheEntry] = {}
+        self._refreshes: dict[tuple[str, str | None], _CacheEntry] = {}
 
     async def get(self, ref: str, variant: str | None = None) -> ServedModel:
         """The version; those who ask at the same time share one query.
@@ -72,47 +72,47 @@ class VersionCache:
             NotFound: it stands for none, or there is no such variant.
         """
         key = ref, variant
-        found = self._found.get(key)
-        age_s = math.inf if found is None else self._clock() - found.asked_at
-        if found is None or age_s >= REFRESH_SHARE * self._remember_s or _has_failed(found.task):
-            found = self._refreshed(key, found if age_s < self._remember_s else None)
+        entry = self._entries.get(key)
+        age_s = math.inf if entry is None else self._clock() - entry.started_at
+        if entry is None or age_s >= REFRESH_FRACTION * self._ttl_s or _has_failed(entry.task):
+            entry = self._refresh(key, entry if age_s < self._ttl_s else None)
         # Whoever leaves does not stop the query for the others.
-        return found.task.result() if found.task.done() else await asyncio.shield(found.task)
+        return entry.task.result() if entry.task.done() else await asyncio.shield(entry.task)
 
     def invalidate(self, name: str) -> None:
         """Look again, whatever of a model is asked for next; callable by any thread."""
-        for known in (self._found, self._newer):
-            for key in [key for key in list(known) if key[0].partition("@")[0] == name]:
-                known.pop(key, None)
+        for entries in (self._entries, self._refreshes):
+            for key in [key for key in list(entries) if key[0].partition("@")[0] == name]:
+                entries.pop(key, None)
 
-    def _refreshed(self, key: tuple[str, str | None], old: _Found | None) -> _Found:
+    def _refresh(self, key: tuple[str, str | None], current: _CacheEntry | None) -> _CacheEntry:
         """What is looked up anew; until that is there, what was known, if it may still be told."""
-        newer, now = self._newer.get(key), self._clock()
-        if newer is None or now - newer.asked_at >= self._remember_s:
-            if len(self._newer) >= MAX_LOOKUPS:
-                self._newer.clear()
-            newer = _Found(now, asyncio.create_task(asyncio.to_thread(self._read, *key)))
-            newer.task.add_done_callback(_has_failed)  # it may be that nobody asks any more
-            self._newer[key] = newer
-        is_there = newer.task.done() and not _has_failed(newer.task)
-        if old is not None and not is_there and not _has_failed(old.task):
-            return old
-        if key not in self._found and len(self._found) >= MAX_LOOKUPS:
-            self._found.clear()
-        self._newer.pop(key, None)
-        self._found[key] = newer
-        return newer
+        refresh, now = self._refreshes.get(key), self._clock()
+        if refresh is None or now - refresh.started_at >= self._ttl_s:
+            if len(self._refreshes) >= MAX_ENTRIES:
+                self._refreshes.clear()
+            refresh = _CacheEntry(now, asyncio.create_task(asyncio.to_thread(self._query_version, *key)))
+            refresh.task.add_done_callback(_has_failed)  # it may be that nobody asks any more
+            self._refreshes[key] = refresh
+        is_done = refresh.task.done() and not _has_failed(refresh.task)
+        if current is not None and not is_done and not _has_failed(current.task):
+            return current
+        if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
+            self._entries.clear()
+        self._refreshes.pop(key, None)
+        self._entries[key] = refresh
+        return refresh
 
-    def _read(self, ref: str, variant: str | None) -> ServedModel:
+    def _query_version(self, ref: str, variant: str | None) -> ServedModel:
         with transaction(self._sessions, read_only=True) as session:
-            row, chosen = ModelRepo(session).resolve_with_variant(ref)
-            kind = chosen if variant is None else None if variant == AS_TRAINED else variant
+            row, alias_variant = ModelRepo(session).resolve_with_variant(ref)
+            kind = alias_variant if variant is None else None if variant == AS_TRAINED else variant
             return to_served_model(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
 
 
 def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
     """What the hot path needs of a version, or of a variant of it."""
-    words: dict[str, Any] = row.bundle
+    bundle: dict[str, Any] = row.bundle
     stored = row if variant is None else variant
     return ServedModel(
         name=row.name,
@@ -123,17 +123,17 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
             row.name,
             str(row.version) if variant is None else f"{row.version}-{variant.format}",
         ),
-        task=words["task"],
-        classes=tuple(words["classes"]),
-        image_shape=picture_shape(words["image_shape"]),
-        resize=words["resize"],
-        num_outputs=words["num_outputs"],
+        task=bundle["task"],
+        classes=tuple(bundle["classes"]),
+        image_shape=get_image_shape(bundle["image_shape"]),
+        resize=bundle["resize"],
+        num_outputs=bundle["num_outputs"],
         variant=None if variant is None else variant.format,
-        table=Table.model_validate(words["table"]) if words.get("table") else None,
+        table=Table.model_validate(bundle["table"]) if bundle.get("table") else None,
     )
 
 
-def picture_shape(sample_shape: Sequence[int]) -> ImageShape:
+def get_image_shape(sample_shape: Sequence[int]) -> ImageShape:
     """(C, H, W) of pictures; of rows and windows, which have none, no pixels at all."""
     if len(sample_shape) != 3:
         return 0, 0, 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.oip.compression import WINDOW_BITS, choose, compress, decompress
+from app.oip.compression import WINDOW_BITS, choose_encoding, compress, decompress
 from app.oip.errors import InvalidInferRequest
 from core.errors import TooLarge
 
@@ -71,4 +71,4 @@ def test_what_cannot_be_read_is_refused(body: bytes, encoding: str, reason: str)
     ],
 )
 def test_the_answer_is_in_an_encoding_that_was_offered(accepted: str, chosen: str) -> None:
-    assert choose(accepted) == chosen
+    assert choose_encoding(accepted) == chosen

@@ -13,7 +13,7 @@ from core import errors
 
 def answer_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, str], dict[str, str]]:
     app = FastAPI(openapi_url=None)
-    exception_handlers.install(app)
+    exception_handlers.install_handlers(app)
 
     @app.get("/fails")
     def fail() -> None:
@@ -76,4 +76,4 @@ def test_an_unknown_path_has_the_same_form() -> None:
 
 def test_a_sentence_is_cut_and_may_hold_half_a_surrogate() -> None:
     _, _, body = answer_to(InvalidInferRequest("\ud800" + "x" * 5000))
-    assert len(body["error"]) == exception_handlers.MAX_TEXT
+    assert len(body["error"]) == exception_handlers.MAX_MESSAGE_LENGTH

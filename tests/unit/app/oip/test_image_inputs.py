@@ -22,7 +22,7 @@ def tensor(values: Any, datatype: str = "UINT8", **changes: Any) -> Tensor:
 
 
 def taken(given: Tensor, image_shape: tuple[int, int, int] = SHAPE, max_batch_size: int = 2) -> Any:
-    return image_inputs.images_of(given, image_shape, max_batch_size)
+    return image_inputs.parse_images(given, image_shape, max_batch_size)
 
 
 def encoded(*elements: bytes, shape: tuple[int, ...] | None = None, **changes: Any) -> Tensor:
@@ -98,30 +98,30 @@ def test_what_is_no_image_is_refused_by_name(given: Tensor, reason: str) -> None
 
 
 def test_a_raw_body_is_an_encoded_image_or_exactly_its_pixels() -> None:
-    assert image_inputs.of_raw(JPEG, SHAPE) == [JPEG]
-    np.testing.assert_array_equal(image_inputs.of_raw(IMAGES[0].tobytes(), SHAPE), IMAGES[:1])
+    assert image_inputs.parse_raw_body(JPEG, SHAPE) == [JPEG]
+    np.testing.assert_array_equal(image_inputs.parse_raw_body(IMAGES[0].tobytes(), SHAPE), IMAGES[:1])
 
 
 @pytest.mark.parametrize("body", [b"", b"GIF89a" + b"\0" * 54, IMAGES[0].tobytes()[:-1], b"{}"])
 def test_any_other_raw_body_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInferRequest, match=r"'image'.*would be 60 bytes"):
-        image_inputs.of_raw(body, SHAPE)
+        image_inputs.parse_raw_body(body, SHAPE)
 
 
 def test_the_only_input_is_the_image() -> None:
-    assert image_inputs.only_input([tensor(IMAGES)], "m").values is IMAGES
+    assert image_inputs.require_single_input([tensor(IMAGES)], "m").values is IMAGES
     with pytest.raises(InvalidInferRequest, match="input 'image' of model 'm' is missing"):
-        image_inputs.only_input([], "m")
+        image_inputs.require_single_input([], "m")
     other = Tensor("images", "UINT8", IMAGES)
     with pytest.raises(InvalidInferRequest, match="unexpected input 'images'"):
-        image_inputs.only_input([tensor(IMAGES), other], "m")
+        image_inputs.require_single_input([tensor(IMAGES), other], "m")
 
 
 def test_the_only_input_may_have_the_name_that_mlservers_request_codecs_give_it() -> None:
     unnamed = Tensor("input-1", "UINT8", IMAGES)
-    assert image_inputs.only_input([unnamed], "m") is unnamed
+    assert image_inputs.require_single_input([unnamed], "m") is unnamed
     with pytest.raises(InvalidInferRequest, match="unexpected input 'input-1'"):
-        image_inputs.only_input([unnamed, tensor(IMAGES)], "m")
+        image_inputs.require_single_input([unnamed, tensor(IMAGES)], "m")
 
 
 def test_a_batch_has_a_maximum() -> None:

@@ -6,13 +6,13 @@ from fastapi.testclient import TestClient
 from app.deps import State
 from app.inference.batcher import Batcher
 from app.inference.types import Request
-from app.oip.infer import level_of
+from app.oip.infer import get_priority_level
 from tests.support.bundles import register
 
 
 @pytest.mark.parametrize(("priority", "level"), [(0, 2), (1, 1), (2, 2), (3, 3), (4, 2), (2**63 - 1, 2)])
 def test_a_priority_is_one_of_three_levels_or_the_default_one(priority: int, level: int) -> None:
-    assert level_of(priority) == level
+    assert get_priority_level(priority) == level
 
 
 def test_a_requests_priority_reaches_the_queue_of_its_network(

@@ -25,7 +25,7 @@ def served(task: str = "classification", **changes: object) -> ServedModel:
 
 
 def test_the_server_lists_what_it_has_and_nothing_else() -> None:
-    found = metadata.of_server("1.2.3")
+    found = metadata.describe_server("1.2.3")
     assert (found["name"], found["version"]) == ("candela", "1.2.3")
     assert not {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging"} & set(found["extensions"])
 
@@ -40,7 +40,7 @@ def test_the_server_lists_what_it_has_and_nothing_else() -> None:
     ],
 )
 def test_metadata_and_configuration_name_the_same_tensors(task: str, names: list[str]) -> None:
-    model, config = metadata.of_model(served(task), [3, 1, 2]), metadata.config_of(served(task), 32)
+    model, config = metadata.describe_model(served(task), [3, 1, 2]), metadata.describe_config(served(task), 32)
     assert model["versions"] == ["1", "2", "3"]
     assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 64, 3]}]
     assert model["outputs"] == [{"name": name, "datatype": "FP32", "shape": [-1, 2]} for name in names]
@@ -62,7 +62,7 @@ def test_statistics_add_up() -> None:
     tally.count_request(0.5, succeeded=False)
     tally.count_wait(0.125)
     tally.count_decoding(0.0625)
-    (found,) = statistics.of_models([(served(), tally, {})])["model_stats"]
+    (found,) = statistics.build_statistics([(served(), tally, {})])["model_stats"]
     assert (found["name"], found["version"], found["last_inference"]) == ("cats", "3", 12_500)
     assert (found["inference_count"], found["execution_count"]) == (9, 3)
     assert found["inference_stats"]["success"] == {"count": 1, "ns": 250_000_000}
@@ -78,14 +78,16 @@ def test_statistics_add_up() -> None:
 
 
 def test_a_model_that_did_nothing_has_zeros() -> None:
-    (found,) = statistics.of_models([(served(), InferenceStatistics(), {})])["model_stats"]
+    (found,) = statistics.build_statistics([(served(), InferenceStatistics(), {})])["model_stats"]
     assert (found["last_inference"], found["inference_count"], found["execution_count"]) == (0, 0, 0)
     assert found["batch_stats"] == []
     assert found["memory_usage"] == []
 
 
 def test_memory_is_told_by_device() -> None:
-    (found,) = statistics.of_models([(served(), InferenceStatistics(), {"cuda:1": 300, "cpu": 20})])["model_stats"]
+    (found,) = statistics.build_statistics([(served(), InferenceStatistics(), {"cuda:1": 300, "cpu": 20})])[
+        "model_stats"
+    ]
     assert found["memory_usage"] == [
         {"type": "CPU", "id": 0, "byte_size": 20},
         {"type": "GPU", "id": 1, "byte_size": 300},

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.oip.errors import InvalidInferRequest, NotSupported
-from app.oip.requests import InferRequest, RequestedOutput, parse
+from app.oip.requests import InferRequest, RequestedOutput, parse_infer_request
 from core.errors import ServiceError
 
 
@@ -30,7 +30,7 @@ def binary(size: object, **changes: Any) -> dict[str, Any]:
 
 def read(content: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
     text = json.dumps(content).encode()
-    return parse(text + tail, str(len(text)) if tail and header is None else header)
+    return parse_infer_request(text + tail, str(len(text)) if tail and header is None else header)
 
 
 def test_a_request_in_json_alone() -> None:
@@ -58,7 +58,7 @@ def test_an_input_without_elements_may_be_binary() -> None:
 
 
 def test_a_header_length_of_zero_is_one_image_as_it_is() -> None:
-    assert parse(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
+    assert parse_infer_request(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
 
 
 def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_told_by_name(content: object, tail: bytes, header: str
 @pytest.mark.parametrize("body", [b"", b"\xff\xd8\xff\xe0", b'{"a":', b"[" * 5000, b'{"a": NaN}', b'{"a": 1e999}'])
 def test_no_json_is_refused_with_a_hint(body: bytes) -> None:
     with pytest.raises(InvalidInferRequest, match="Inference-Header-Content-Length: 0"):
-        parse(body, None)
+        parse_infer_request(body, None)
 
 
 @pytest.mark.parametrize(

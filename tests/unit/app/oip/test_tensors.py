@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from app.oip.datatypes import NOT_IN_JSON, NUMPY, bits_of, float32_of
+from app.oip.datatypes import NOT_IN_JSON, NUMPY_DTYPES, float32_to_bfloat16, bfloat16_to_float32
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import check_datatype, check_shape, from_bytes, from_json, to_bytes, to_json
 
-NUMBERS = sorted(set(NUMPY) - {"BYTES", "BF16"})
+NUMBERS = sorted(set(NUMPY_DTYPES) - {"BYTES", "BF16"})
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5)
 
 
 @st.composite
 def numbers(draw: st.DrawFn, names: list[str]) -> tuple[str, NDArray[Any]]:
     datatype = draw(st.sampled_from(names))
-    return datatype, draw(arrays.arrays(NUMPY[datatype], SHAPES))
+    return datatype, draw(arrays.arrays(NUMPY_DTYPES[datatype], SHAPES))
 
 
 @st.composite
@@ -69,7 +69,7 @@ def test_null_is_a_number_that_is_missing() -> None:
     np.testing.assert_array_equal(found, np.array([1.5, np.nan, 2], np.float32))
 
 
-@given(arrays.arrays(np.uint16, SHAPES).filter(lambda bits: not np.isnan(float32_of(bits)).any()))
+@given(arrays.arrays(np.uint16, SHAPES).filter(lambda bits: not np.isnan(bfloat16_to_float32(bits)).any()))
 def test_bfloat16_bits_survive_as_float32(bits: NDArray[np.uint16]) -> None:
     found = from_bytes("x", "BF16", bits.shape, memoryview(bits.tobytes()))
     assert found.dtype == np.float32
@@ -79,8 +79,8 @@ def test_bfloat16_bits_survive_as_float32(bits: NDArray[np.uint16]) -> None:
 def test_bfloat16_is_what_other_implementations_make_of_it() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    np.testing.assert_array_equal(bits_of(values), values.astype(ml_dtypes.bfloat16).view(np.uint16))
-    assert np.isnan(float32_of(bits_of(np.array([np.nan], np.float32)))).all()
+    np.testing.assert_array_equal(float32_to_bfloat16(values), values.astype(ml_dtypes.bfloat16).view(np.uint16))
+    assert np.isnan(bfloat16_to_float32(float32_to_bfloat16(np.array([np.nan], np.float32)))).all()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_wire_of_bytes_is_the_documented_one() -> None:
 
 
 @given(
-    st.sampled_from(sorted(NUMPY)),
+    st.sampled_from(sorted(NUMPY_DTYPES)),
     SHAPES,
     st.binary(max_size=64),
 )

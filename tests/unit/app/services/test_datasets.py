@@ -40,7 +40,7 @@ def session(sessions: SessionFactory) -> Iterator[Session]:
 
 @pytest.fixture
 def service(session: Session, storage: LocalStorage, tmp_path: Path) -> DatasetService:
-    return DatasetService(session, storage, tmp_path / "files", kick=lambda: None)
+    return DatasetService(session, storage, tmp_path / "files", wake=lambda: None)
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ def topics(session: Session) -> list[str]:
 def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
     service: DatasetService, session: Session
 ) -> None:
-    first = service.pin(spec("synthetic", num_samples=50))
-    again = service.pin(spec("synthetic", num_samples=50, seed=0, task="classification"))
-    other = service.pin(spec("synthetic", num_samples=51))
+    first = service.pin_version(spec("synthetic", num_samples=50))
+    again = service.pin_version(spec("synthetic", num_samples=50, seed=0, task="classification"))
+    other = service.pin_version(spec("synthetic", num_samples=51))
     assert first.version_id == again.version_id != other.version_id
     assert (first.dataset.version, other.dataset.version) == (1, 2)
     assert first.dataset.options["num_classes"] == 10, "every default is filled in"
@@ -77,37 +77,37 @@ def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
 
 
 def test_looking_stores_nothing(service: DatasetService, session: Session) -> None:
-    assert service.resolve(spec("digits")).version == 1
+    assert service.resolve_version(spec("digits")).version == 1
     assert DatasetRepo(session).names() == []
     assert topics(session) == []
 
 
 def test_the_facts_of_a_ready_version_are_its_own(service: DatasetService, session: Session) -> None:
-    version_id = service.pin(spec("digits")).version_id
+    version_id = service.pin_version(spec("digits")).version_id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
     DatasetRepo(session).finish(version_id, claimed.token, meta=META, report={}, packed_key="k")
-    pinned = service.pin(spec("digits"))
+    pinned = service.pin_version(spec("digits"))
     assert (pinned.version_id, pinned.dataset.facts.classes) == (version_id, ("a", "b"))
     assert topics(session) == ["import"], "it is not imported again"
 
 
 def test_a_failed_builtin_is_imported_again(service: DatasetService, session: Session) -> None:
-    version_id = service.pin(spec("digits")).version_id
+    version_id = service.pin_version(spec("digits")).version_id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
     DatasetRepo(session).fail(version_id, claimed.token, {"code": "disk_full"}, None)
-    assert service.pin(spec("digits")).version_id == version_id
+    assert service.pin_version(spec("digits")).version_id == version_id
     assert DatasetRepo(session).get(version_id).state is DatasetState.IMPORTING
     assert topics(session) == ["import", "import"]
 
 
 def test_a_pinned_builtin_keeps_its_options(service: DatasetService) -> None:
-    service.pin(spec("synthetic", num_samples=50))
-    assert service.resolve(spec("synthetic", version=1)).options["num_samples"] == 50
-    assert service.resolve(spec("synthetic", version=1, num_samples=50)).version == 1
+    service.pin_version(spec("synthetic", num_samples=50))
+    assert service.resolve_version(spec("synthetic", version=1)).options["num_samples"] == 50
+    assert service.resolve_version(spec("synthetic", version=1, num_samples=50)).version == 1
     with pytest.raises(InvalidSpec) as refused:
-        service.resolve(spec("synthetic", version=1, num_samples=60))
+        service.resolve_version(spec("synthetic", version=1, num_samples=60))
     assert refused.value.errors[0][0] == "/dataset/version"
 
 
@@ -118,11 +118,11 @@ def test_latest_is_the_newest_that_is_ready(
     ready = uploaded(2, DatasetState.READY)
     uploaded(3, DatasetState.IMPORTING)
     uploaded(4, DatasetState.FAILED, failure={"code": "x", "message": "no", "hint": ""})
-    assert service.pin(spec("pets")).version_id == ready.id
-    assert service.pin(spec("pets", version=1)).dataset.version == 1
+    assert service.pin_version(spec("pets")).version_id == ready.id
+    assert service.pin_version(spec("pets", version=1)).dataset.version == 1
     for version in (3, 4):
         with pytest.raises(DatasetNotReady):
-            service.pin(spec("pets", version=version))
+            service.pin_version(spec("pets", version=version))
 
 
 @pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
@@ -131,7 +131,7 @@ def test_an_upload_that_is_not_ready_is_told(
 ) -> None:
     uploaded(1, state)
     with pytest.raises(DatasetNotReady) as refused:
-        service.resolve(spec("pets"))
+        service.resolve_version(spec("pets"))
     assert refused.value.facts["state"] == state
 
 
@@ -158,6 +158,6 @@ def test_what_cannot_be_is_told_with_a_pointer(
 ) -> None:
     uploaded(1, DatasetState.READY)
     with pytest.raises(InvalidSpec) as refused:
-        service.resolve(DatasetSpec.model_validate(changes))
+        service.resolve_version(DatasetSpec.model_validate(changes))
     assert refused.value.errors[0][0] == pointer
     assert words in refused.value.errors[0][1]

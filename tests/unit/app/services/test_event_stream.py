@@ -72,8 +72,8 @@ async def test_the_past_is_told_whole_and_the_end_closes_it(
     tell(1200)  # more than a page
     end()
     streams = EventStreams(state["sessions"], bus, poll_s=600)
-    assert await numbers(streams.follow(job_id, 0)) == list(range(1, 1204))  # queued, lines, cancelled, end
-    assert await numbers(streams.follow(job_id, 1200)) == [1201, 1202, 1203]
+    assert await numbers(streams.stream_events(job_id, 0)) == list(range(1, 1204))  # queued, lines, cancelled, end
+    assert await numbers(streams.stream_events(job_id, 1200)) == [1201, 1202, 1203]
 
 
 async def test_the_present_comes_over_the_bus_without_asking_the_rows(
@@ -85,11 +85,11 @@ async def test_the_present_comes_over_the_bus_without_asking_the_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = EventStreams(state["sessions"], bus, poll_s=600)
-    events = streams.follow(job_id, 0)
+    events = streams.stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
     await all_wait(bus)
-    monkeypatch.setattr(streams, "_read", None)  # asking them would raise
+    monkeypatch.setattr(streams, "_read_page", None)  # asking them would raise
     await asyncio.to_thread(tell, 3)
     await asyncio.to_thread(end)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4, 5, 6]
@@ -99,7 +99,7 @@ async def test_the_present_comes_over_the_bus_without_asking_the_rows(
 async def test_what_the_bus_lost_is_read_when_the_next_one_shows_the_gap(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None]
 ) -> None:
-    events = EventStreams(state["sessions"], bus, poll_s=600).follow(job_id, 0)
+    events = EventStreams(state["sessions"], bus, poll_s=600).stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     waiting = asyncio.create_task(take(events, 4))
     await all_wait(bus)
@@ -115,7 +115,7 @@ async def test_without_the_bus_the_rows_are_polled(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
 ) -> None:
     bus.is_away = True
-    follower = asyncio.create_task(numbers(EventStreams(state["sessions"], bus, poll_s=0.05).follow(job_id, 0)))
+    follower = asyncio.create_task(numbers(EventStreams(state["sessions"], bus, poll_s=0.05).stream_events(job_id, 0)))
     await asyncio.to_thread(tell, 2)
     await asyncio.to_thread(end)
     assert await asyncio.wait_for(follower, 60) == [1, 2, 3, 4, 5]
@@ -124,7 +124,7 @@ async def test_without_the_bus_the_rows_are_polled(
 async def test_an_event_that_comes_twice_is_told_once(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
 ) -> None:
-    events = EventStreams(state["sessions"], bus, poll_s=600).follow(job_id, 0)
+    events = EventStreams(state["sessions"], bus, poll_s=600).stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
     await all_wait(bus)
@@ -137,7 +137,7 @@ async def test_an_event_that_comes_twice_is_told_once(
 
 async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus, job_id: str) -> None:
     streams = EventStreams(state["sessions"], bus, poll_s=600)
-    followers = [streams.follow(job_id, 0) for _ in range(30)]
+    followers = [streams.stream_events(job_id, 0) for _ in range(30)]
     for follower in followers:
         assert await take(follower, 1) == [1]
     waiting = [asyncio.create_task(take(follower, 1)) for follower in followers]

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 import pytest
 
 from app.services import readiness as module
-from app.services.readiness import Readiness
+from app.services.readiness import ReadinessProbe
 from core.errors import NotReady
 from tests.support.processes import wait_for
 
@@ -23,9 +23,9 @@ def test_who_is_not_ready_says_why_in_the_words_of_each_part() -> None:
     def broken() -> None:
         raise OSError("no such host")
 
-    found = Readiness({"database": well, "storage": away, "queue": broken}).reasons()
+    found = ReadinessProbe({"database": well, "storage": away, "queue": broken}).collect_reasons()
     assert found == {"storage": "The storage cannot be written.", "queue": "OSError: no such host"}
-    assert Readiness({"database": well}).reasons() == {}
+    assert ReadinessProbe({"database": well}).collect_reasons() == {}
 
 
 def test_a_part_that_hangs_is_not_waited_for_and_not_asked_again_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,15 +41,15 @@ def test_a_part_that_hangs_is_not_waited_for_and_not_asked_again_meanwhile(monke
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "wait", wait_for_one_first)
-        readiness = Readiness({"queue": hangs, "database": well}, patience_s=0.05)
+        readiness = ReadinessProbe({"queue": hangs, "database": well}, timeout_s=0.05)
         for _ in range(3):
-            assert readiness.reasons() == {"queue": "It does not answer within 0.05 s."}
+            assert readiness.collect_reasons() == {"queue": "It does not answer within 0.05 s."}
         wait_for(lambda: asked, "the queue to be asked")
     assert len(asked) == 1
     gone_on.set()
-    patient = Readiness({"queue": hangs}, patience_s=60)
-    assert patient.reasons() == {}
-    assert patient.reasons() == {}
+    patient = ReadinessProbe({"queue": hangs}, timeout_s=60)
+    assert patient.collect_reasons() == {}
+    assert patient.collect_reasons() == {}
     assert len(asked) == 3, "what has answered is asked anew"
 
 
@@ -59,7 +59,7 @@ def test_all_parts_are_asked_at_the_same_time() -> None:
     def met() -> None:
         meeting.wait()
 
-    assert Readiness(dict.fromkeys(("database", "storage", "queue"), met), 60).reasons() == {}
+    assert ReadinessProbe(dict.fromkeys(("database", "storage", "queue"), met), 60).collect_reasons() == {}
 
 
 @pytest.mark.parametrize("answers", [1, 8])
@@ -76,8 +76,8 @@ def test_those_who_ask_at_once_share_the_answer(answers: int, monkeypatch: pytes
         wait(checks, patience_s)
 
     monkeypatch.setattr(module, "wait", wait_with_all)
-    readiness = Readiness({"queue": slow}, patience_s=60)
-    threads = [threading.Thread(target=lambda: found.append(readiness.reasons())) for _ in range(answers)]
+    readiness = ReadinessProbe({"queue": slow}, timeout_s=60)
+    threads = [threading.Thread(target=lambda: found.append(readiness.collect_reasons())) for _ in range(answers)]
     for thread in threads:
         thread.start()
     all_wait.wait()

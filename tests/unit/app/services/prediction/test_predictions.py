@@ -8,11 +8,11 @@ import pytest
 
 from app.deps import State
 from app.services.prediction.predictions import (
-    FEW_CLASSES,
+    SMALL_NUM_CLASSES,
     Classification,
     PredictionService,
-    most_probable,
-    probabilities,
+    select_top_classes,
+    compute_probabilities,
 )
 from app.services.prediction.version_cache import VersionCache
 from app.serving.decoding import Decoder, PixelValues
@@ -38,7 +38,7 @@ async def test_a_switch_of_the_alias_under_load_loses_no_request(
     async def ask() -> int:
         return (await predictions.predict("shapes@champion", [IMAGE], 1)).version
 
-    predictions._switch = VersionRollover(
+    predictions._rollover = VersionRollover(
         state["predictors"], wait_s=60
     )  # where a load takes longer, the old one answers
     before = await ask()
@@ -81,7 +81,7 @@ async def test_too_many_at_once_are_refused_with_a_time_and_all_others_answered(
 
 
 async def test_a_request_that_is_cancelled_leaves_no_trace(state: State, predictions: PredictionService) -> None:
-    bundle = (await predictions._lookup.get("shapes")).bundle
+    bundle = (await predictions._version_cache.get("shapes")).bundle
     gone = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
     await asyncio.sleep(0)
     admission = state["predictors"]._admission(bundle)
@@ -96,7 +96,7 @@ async def test_a_request_that_is_cancelled_leaves_no_trace(state: State, predict
 @pytest.mark.parametrize("scores", [[1000.0, 0.0, -1000.0], [-1e30, 0.0, 1e30], [0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("task", ["classification", "multilabel"])
 def test_probabilities_are_finite_whatever_the_scores(task: str, scores: list[float]) -> None:
-    likely = probabilities(task, np.array(scores, np.float32))
+    likely = compute_probabilities(task, np.array(scores, np.float32))
     assert np.isfinite(likely).all()
     assert (likely >= 0).all()
     assert (likely <= 1).all()
@@ -104,18 +104,18 @@ def test_probabilities_are_finite_whatever_the_scores(task: str, scores: list[fl
         assert likely.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, FEW_CLASSES, FEW_CLASSES + 1, 1000])
+@pytest.mark.parametrize("num_classes", [1, 2, SMALL_NUM_CLASSES, SMALL_NUM_CLASSES + 1, 1000])
 @pytest.mark.parametrize("task", ["classification", "multilabel"])
 def test_the_most_probable_classes_come_first_with_their_probabilities(task: str, num_classes: int) -> None:
     rng = np.random.default_rng(num_classes)
     for scale in (1, 1e3, 1e30):
         scores = (rng.integers(-3, 3, num_classes) * scale).astype(np.float32)  # with many equals
-        likely = probabilities(task, scores)
-        found = most_probable(task, scores, 5)
+        likely = compute_probabilities(task, scores)
+        found = select_top_classes(task, scores, 5)
         assert [index for index, _ in found] == sorted(range(num_classes), key=lambda index: -likely[index])[:5]
         assert [probability for _, probability in found] == pytest.approx([likely[index] for index, _ in found])
 
 
 def test_a_binary_network_may_have_one_output_or_two() -> None:
-    assert probabilities("binary", np.array([0.0], np.float32)).tolist() == [0.5, 0.5]
-    assert probabilities("binary", np.array([0.0, 0.0], np.float32)).tolist() == [0.5, 0.5]
+    assert compute_probabilities("binary", np.array([0.0], np.float32)).tolist() == [0.5, 0.5]
+    assert compute_probabilities("binary", np.array([0.0, 0.0], np.float32)).tolist() == [0.5, 0.5]

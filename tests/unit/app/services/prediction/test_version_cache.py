@@ -8,13 +8,13 @@ import pytest
 
 from app.deps import State
 from app.services.prediction import version_cache as module
-from app.services.prediction.version_cache import LOOKUP_S, ServedModel, VersionCache
+from app.services.prediction.version_cache import CACHE_TTL_S, ServedModel, VersionCache
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
 from tests.support.fakes import Clock
 
 CHAMPION = "shapes@champion"
-SOON_OLD_S = 0.9 * LOOKUP_S
+SOON_OLD_S = 0.9 * CACHE_TTL_S
 
 
 async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: VersionCache, clock: Clock) -> None:
@@ -27,7 +27,7 @@ async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup
 async def test_a_lookup_is_remembered_and_shared(state: State, lookup: VersionCache, clock: Clock) -> None:
     found = await asyncio.gather(*(lookup.get("shapes@champion") for _ in range(10)))
     assert len(set(map(id, found))) == 1
-    clock.now += LOOKUP_S / 2
+    clock.now += CACHE_TTL_S / 2
     assert await lookup.get("shapes@champion") is found[0]
 
 
@@ -44,8 +44,8 @@ class Gate:
     def __init__(self, lookup: VersionCache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.num_waiting = 0
-        self._read = lookup._read
-        monkeypatch.setattr(lookup, "_read", self._pass)
+        self._read = lookup._query_version
+        monkeypatch.setattr(lookup, "_query_version", self._pass)
 
     def _pass(self, ref: str, variant: str | None) -> ServedModel:
         found = self._read(ref, variant)
@@ -90,7 +90,7 @@ async def test_what_is_too_old_is_not_told_while_it_is_looked_up_again(
     await lookup.get(CHAMPION)
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
     gate.open.clear()
-    clock.now += LOOKUP_S
+    clock.now += CACHE_TTL_S
     asking = asyncio.create_task(lookup.get(CHAMPION))
     await gate.until(1)
     assert not asking.done()
@@ -106,7 +106,7 @@ async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
         clock.now += SOON_OLD_S
     await gate.until(0)
     bundles.set_alias(state["sessions"], "shapes", "champion", 2)
-    clock.now += LOOKUP_S
+    clock.now += CACHE_TTL_S
     assert (await lookup.get(CHAMPION)).version == 2
 
 
@@ -119,11 +119,11 @@ async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
     await lookup.get(CHAMPION)
     clock.now += SOON_OLD_S
     with monkeypatch.context() as patch:
-        patch.setattr(lookup, "_read", fail)
+        patch.setattr(lookup, "_query_version", fail)
         for _ in range(3):
             assert (await lookup.get(CHAMPION)).version == 1
             await asyncio.sleep(0.01)
-        clock.now += LOOKUP_S - SOON_OLD_S
+        clock.now += CACHE_TTL_S - SOON_OLD_S
         with pytest.raises(Unavailable):
             await lookup.get(CHAMPION)
     assert (await lookup.get(CHAMPION)).version == 1
@@ -132,13 +132,13 @@ async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
 async def test_as_many_as_may_be_remembered_are_looked_up_again_one_by_one(
     lookup: VersionCache, clock: Clock, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_LOOKUPS", 2)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 2)
     await lookup.get("shapes@1")
     await lookup.get(CHAMPION)
     clock.now += SOON_OLD_S
     async with asyncio.timeout(60):
         await lookup.get("shapes@1")
-        while lookup._newer:  # what is looked up again takes the place of what was known
+        while lookup._refreshes:  # what is looked up again takes the place of what was known
             await asyncio.sleep(0.001)
             await lookup.get("shapes@1")
     gate.open.clear()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.services.catalog import members
+from app.services.catalog import list_union_members
 from app.services.validation import training
 from core.datasets.definition import DatasetFacts
 from core.errors import InvalidSpec
@@ -174,7 +174,7 @@ def test_a_convnet_gives_raw_scores() -> None:
 
 
 def test_every_loss_has_a_line_in_the_table() -> None:
-    kinds = [kind.model_fields["name"].default for kind in members(LossSpec)]
+    kinds = [kind.model_fields["name"].default for kind in list_union_members(LossSpec)]
     assert sorted(kinds) == sorted(TABLE)
 
 
