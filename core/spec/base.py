@@ -26,6 +26,10 @@ OF_SEVERAL = (
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
+FieldError = tuple[str, str]
+"""A path below a part of a spec, such as `/padding`, empty for the whole part; and what is wrong there."""
+
+
 class Spec(BaseModel):
     """A request in words.
 

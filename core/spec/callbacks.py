@@ -1,6 +1,6 @@
 """The callbacks a job may ask for."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,22 @@ Mode = Annotated[
 Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
 
 
-class EarlyStoppingSpec(Spec):
+class CallbackBase(Spec):
+    """Properties of a callback that validation reads; a callback sets those that apply to it."""
+
+    exclusive_group: ClassVar[str | None] = None
+    """What at most one callback of a job may do: `average weights`, `mix images`, or write the files of its name."""
+    requires_images: ClassVar[bool] = False
+    requires_single_process: ClassVar[bool] = False
+    clips_gradients: ClassVar[bool] = False
+    averages_after_training: ClassVar[bool] = False
+    """Whether the registered weights are an average that no epoch validates."""
+    selects_best_epoch: ClassVar[bool] = False
+    max_classes: ClassVar[int | None] = None
+    """The most classes that its table has; None where it needs no classes."""
+
+
+class EarlyStoppingSpec(CallbackBase):
     """Stop after `patience` epochs in which `monitor` did not improve by more than `min_delta`.
 
     Only epochs without improvement are counted. Source: luz_callback_early_stopping, with Keras' counting.
@@ -28,7 +43,7 @@ class EarlyStoppingSpec(Spec):
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
-class ModelCheckpointSpec(Spec):
+class ModelCheckpointSpec(CallbackBase):
     """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`; at most `keep` of them.
 
     The last two checkpoints and the best one are there in any case: a job goes on from the newest that is whole.
@@ -44,8 +59,10 @@ class ModelCheckpointSpec(Spec):
     keep: Count | None = Field(default=None, description="So many at most, the newest of them; all unless given.")
 
 
-class KeepBestSpec(Spec):
+class KeepBestSpec(CallbackBase):
     """Register the weights of the best epoch instead of the last one. Source: luz_callback_keep_best_model."""
+
+    selects_best_epoch: ClassVar[bool] = True
 
     name: Literal["keep_best"] = "keep_best"
     monitor: Monitor = "valid_loss"
@@ -53,8 +70,10 @@ class KeepBestSpec(Spec):
     min_delta: NonNegative = 0.0
 
 
-class GradientClipSpec(Spec):
+class GradientClipSpec(CallbackBase):
     """Clip gradients by their norm over all parameters, or by value. Source: luz_callback_gradient_clip."""
+
+    clips_gradients: ClassVar[bool] = True
 
     name: Literal["gradient_clip"] = "gradient_clip"
     max_norm: Positive | None = None
@@ -75,14 +94,14 @@ class GradientClipSpec(Spec):
         return self
 
 
-class TimeLimitSpec(Spec):
+class TimeLimitSpec(CallbackBase):
     """Stop after so many seconds of training, counted over all attempts; the job succeeds with what it has learnt."""
 
     name: Literal["time_limit"] = "time_limit"
     seconds: Positive
 
 
-class FreezeSpec(Spec):
+class FreezeSpec(CallbackBase):
     """Keep weights as they are for some epochs, such as a network's body until its new head has learnt."""
 
     name: Literal["freeze"] = "freeze"
@@ -98,62 +117,79 @@ class FreezeSpec(Spec):
         return self
 
 
-class EmaSpec(Spec):
+class EmaSpec(CallbackBase):
     """Validate and register an exponential mean of the weights. Source: Polyak and Juditsky, 1992."""
+
+    exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["ema"] = "ema"
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
 
 
-class SwaSpec(Spec):
+class SwaSpec(CallbackBase):
     """Register the mean of the weights at the ends of the last epochs; batch norm is measured anew for it.
 
     Curves are those of the weights that are trained. Source: Izmailov et al., 2018.
     """
 
+    exclusive_group: ClassVar[str | None] = "average weights"
+    averages_after_training: ClassVar[bool] = True
+
     name: Literal["swa"] = "swa"
     start: Share = Field(default=0.75, description="Share of the epochs after which averaging begins.")
 
 
-class LookaheadSpec(Spec):
+class LookaheadSpec(CallbackBase):
     """Every `k` steps go back to slow weights that went `alpha` of the way; they are validated and registered.
 
     Source: Zhang et al., "Lookahead Optimizer", 2019.
     """
+
+    exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["lookahead"] = "lookahead"
     k: Annotated[int, Field(ge=2, le=1000)] = 5
     alpha: Share = 0.5
 
 
-class MixupSpec(Spec):
+class MixupSpec(CallbackBase):
     """Blend each training picture with another; watch losses, as training accuracy means little then.
 
     Each keeps the share max(w, 1 - w) of w ~ Beta(alpha, alpha). Source: Zhang et al., 2017; luz_callback_mixup.
     """
 
+    exclusive_group: ClassVar[str | None] = "mix images"
+    requires_images: ClassVar[bool] = True
+
     name: Literal["mixup"] = "mixup"
     alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 0.4
 
 
-class CutmixSpec(Spec):
+class CutmixSpec(CallbackBase):
     """Put a box of another training picture into each, of 1 - w of its area with w ~ Beta(alpha, alpha).
 
     Source: Yun et al., 2019.
     """
 
+    exclusive_group: ClassVar[str | None] = "mix images"
+    requires_images: ClassVar[bool] = True
+
     name: Literal["cutmix"] = "cutmix"
     alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
 
 
-class CsvLoggerSpec(Spec):
+class CsvLoggerSpec(CallbackBase):
     """Leave `metrics.csv`: every epoch's metrics, one row a set. Source: luz_callback_csv_logger."""
+
+    exclusive_group: ClassVar[str | None] = "write metrics.csv"
 
     name: Literal["csv_logger"] = "csv_logger"
 
 
-class TensorBoardSpec(Spec):
+class TensorBoardSpec(CallbackBase):
     """Leave an event file for TensorBoard: every epoch's metrics, by epoch. Source: luz_callback_tfevents."""
+
+    exclusive_group: ClassVar[str | None] = "write an event file"
 
     name: Literal["tensorboard"] = "tensorboard"
     histograms: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=100)] = Field(
@@ -161,37 +197,42 @@ class TensorBoardSpec(Spec):
     )
 
 
-class ConfusionMatrixCallbackSpec(Spec):
+class ConfusionMatrixCallbackSpec(CallbackBase):
     """Leave the confusion matrix of the last epoch's validation: `confusion_matrix.csv` and `.png`."""
+
+    exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
+    max_classes: ClassVar[int | None] = 1000
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
 
 
-class WorstSamplesSpec(Spec):
+class WorstSamplesSpec(CallbackBase):
     """Leave the samples with the highest losses of the last epoch's validation: `worst_samples.csv` and `.png`.
 
     Their names and places in the dataset, what they are, what they were taken for, their pictures.
     """
 
+    exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
+
     name: Literal["worst_samples"] = "worst_samples"
     count: Annotated[int, Field(ge=1, le=100)] = 25
 
 
-class BatchSizeFinderSpec(Spec):
+class BatchSizeFinderSpec(CallbackBase):
     """Before the training try batch sizes, `batch_size` first and then each twice the last, and train with the best.
 
     The quickest is the smallest that makes about as many samples a second as any; the learning rate stays as it is.
     Source: Lightning's BatchSizeFinder.
     """
 
+    exclusive_group: ClassVar[str | None] = "find the batch size"
+    requires_single_process: ClassVar[bool] = True
+
     name: Literal["batch_size_finder"] = "batch_size_finder"
     max_size: Annotated[int, Field(ge=1, le=65_536)] = 1024
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="Of each size, after a first one.")
     choose: Literal["quickest", "largest"] = Field(default="quickest", description="`largest`: that fits into memory.")
 
-
-UNIQUE_CALLBACKS = (CsvLoggerSpec, TensorBoardSpec, ConfusionMatrixCallbackSpec, WorstSamplesSpec, BatchSizeFinderSpec)
-"""What is asked for once: most of it leaves files of fixed names."""
 
 CallbackSpec = Annotated[
     EarlyStoppingSpec

@@ -108,7 +108,15 @@ AnyJobSpec = Annotated[
     Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
     BeforeValidator(_with_kind),
 ]
-KINDS = ("train", "lr_find", "evaluate", "predict", "variant", "predict_archive")
+SPEC_BY_KIND: dict[str, type[Spec]] = {
+    "train": JobSpec,
+    "lr_find": LrFindSpec,
+    "evaluate": EvaluateSpec,
+    "predict": PredictSpec,
+    "variant": VariantSpec,
+    "predict_archive": PredictArchiveSpec,
+}
+KINDS = tuple(SPEC_BY_KIND)
 ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec] = (
     TypeAdapter(AnyJobSpec)
 )

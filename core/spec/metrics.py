@@ -1,10 +1,11 @@
 """The metrics a job may ask for; a plain string such as `"accuracy"` stands for the metric with its defaults."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from core.spec.base import Probability, Spec
+from core.spec.base import FieldError, Probability, Spec
 
 Average = Literal["macro", "micro", "weighted"]
 
@@ -29,6 +30,10 @@ class _Metric(Spec):
         """Whether it is measured on that set in a training."""
         return self.on in ("both", split)
 
+    def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
+        """Yield what does not fit a dataset of this task and number of classes."""
+        yield from ()
+
 
 class AccuracySpec(_Metric):
     """Share of samples whose most probable class is the target; for several labels, of labels right at `threshold`."""
@@ -46,6 +51,11 @@ class TopKSpec(_Metric):
     @property
     def key(self) -> str:
         return f"top_{self.k}_accuracy"
+
+    def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
+        """Yield an error where `k` is larger than the number of classes."""
+        if self.k > num_classes:
+            yield "/k", f"must be at most {num_classes}, the number of classes; got {self.k}"
 
 
 class PrecisionSpec(_Metric):
@@ -89,6 +99,11 @@ class AurocSpec(_Metric):
     @property
     def is_curve(self) -> bool:
         return self.average != "none"
+
+    def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
+        """Yield an error for an average over classes where the task has one curve."""
+        if task == "binary" and self.average in ("micro", "none"):
+            yield "/average", f"{self.average!r} requires several classes; a binary task has one curve"
 
 
 class MaeSpec(_Metric):

@@ -1,6 +1,6 @@
 """The optimizers a job may ask for, with torch's own names and defaults."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,7 +21,16 @@ class GroupSpec(Spec):
     weight_decay: NonNegative | None = Field(default=None, description="The optimizer's, unless given.")
 
 
-class GroupedSpec(Spec):
+class OptimizerBase(Spec):
+    """Properties of an optimizer that validation reads; an optimizer sets those that apply to it."""
+
+    has_momentum: ClassVar[bool] = False
+    """Whether a schedule can change its momentum, or the first of its `betas`."""
+    requires_closure: ClassVar[bool] = False
+    """Whether it evaluates the loss several times per step, as torch does with a closure."""
+
+
+class GroupedSpec(OptimizerBase):
     """An optimizer whose parameters may be treated differently."""
 
     groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = ()
@@ -30,6 +39,8 @@ class GroupedSpec(Spec):
 
 class SgdSpec(GroupedSpec):
     """Stochastic gradient descent. Source: `torch.optim.SGD`."""
+
+    has_momentum: ClassVar[bool] = True
 
     name: Literal["sgd"] = "sgd"
     lr: Positive = 1e-2
@@ -48,6 +59,8 @@ class SgdSpec(GroupedSpec):
 class AdamSpec(GroupedSpec):
     """Adam. Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2014; `torch.optim.Adam`."""
 
+    has_momentum: ClassVar[bool] = True
+
     name: Literal["adam"] = "adam"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -58,6 +71,8 @@ class AdamSpec(GroupedSpec):
 
 class AdamWSpec(GroupedSpec):
     """Adam with decoupled weight decay. Source: Loshchilov and Hutter, 2017; `torch.optim.AdamW`."""
+
+    has_momentum: ClassVar[bool] = True
 
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
@@ -71,6 +86,8 @@ class AdamWSpec(GroupedSpec):
 class NAdamSpec(GroupedSpec):
     """Adam with Nesterov momentum. Source: Dozat, 2016; `torch.optim.NAdam`."""
 
+    has_momentum: ClassVar[bool] = True
+
     name: Literal["nadam"] = "nadam"
     lr: Positive = 2e-3
     betas: Betas = (0.9, 0.999)
@@ -83,6 +100,8 @@ class NAdamSpec(GroupedSpec):
 class RAdamSpec(GroupedSpec):
     """Adam that rectifies the variance of its first steps. Source: Liu et al., 2019; `torch.optim.RAdam`."""
 
+    has_momentum: ClassVar[bool] = True
+
     name: Literal["radam"] = "radam"
     lr: Positive = 1e-3
     betas: Betas = (0.9, 0.999)
@@ -93,6 +112,8 @@ class RAdamSpec(GroupedSpec):
 
 class AdamaxSpec(GroupedSpec):
     """Adam by the infinity norm. Source: Kingma and Ba, 2014, section 7; `torch.optim.Adamax`."""
+
+    has_momentum: ClassVar[bool] = True
 
     name: Literal["adamax"] = "adamax"
     lr: Positive = 2e-3
@@ -131,6 +152,8 @@ class MuonSpec(GroupedSpec):
 
 class RmspropSpec(GroupedSpec):
     """RMSprop. Source: Hinton's lecture 6e, 2012; `torch.optim.RMSprop`."""
+
+    has_momentum: ClassVar[bool] = True
 
     name: Literal["rmsprop"] = "rmsprop"
     lr: Positive = 1e-2
@@ -173,7 +196,7 @@ class AsgdSpec(GroupedSpec):
     weight_decay: NonNegative = 0.0
 
 
-class RpropSpec(Spec):
+class RpropSpec(OptimizerBase):
     """Resilient propagation: the signs of gradients alone. Source: Riedmiller and Braun, 1993; `torch.optim.Rprop`."""
 
     name: Literal["rprop"] = "rprop"
@@ -182,11 +205,13 @@ class RpropSpec(Spec):
     step_sizes: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1e-6, 50.0)
 
 
-class LbfgsSpec(Spec):
+class LbfgsSpec(OptimizerBase):
     """L-BFGS: several evaluations of the loss a step; made for few, large batches and fp32.
 
     Source: Nocedal and Wright, "Numerical Optimization", 2006; `torch.optim.LBFGS`.
     """
+
+    requires_closure: ClassVar[bool] = True
 
     name: Literal["lbfgs"] = "lbfgs"
     lr: Positive = 1.0

@@ -1,10 +1,11 @@
 """The learning-rate schedules a job may ask for, each with the breakpoint at which it steps."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import OF_SEVERAL, Count, NonNegative, Positive, Probability, Spec
+from core.spec.base import OF_SEVERAL, Count, FieldError, NonNegative, Positive, Probability, Spec
 
 Breakpoint = Literal["epoch_end", "train_batch_end"]
 Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
@@ -12,7 +13,15 @@ Factor = Annotated[float, Field(gt=0.0, le=1.0)]
 Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
 
 
-class StepSpec(Spec):
+class ScheduleBase(Spec):
+    """The checks of a schedule that validation calls; a schedule overrides those that apply to it."""
+
+    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
+        """Yield what does not fit a run of `num_steps` optimizer steps."""
+        yield from ()
+
+
+class StepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` every `step_size` steps of the schedule. Source: `StepLR`."""
 
     name: Literal["step"] = "step"
@@ -21,7 +30,7 @@ class StepSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class MultiStepSpec(Spec):
+class MultiStepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at each milestone. Source: `MultiStepLR`."""
 
     name: Literal["multi_step"] = "multi_step"
@@ -29,8 +38,13 @@ class MultiStepSpec(Spec):
     gamma: Positive = 0.1
     call_on: Breakpoint = "epoch_end"
 
+    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
+        """Yield an error for milestones that do not increase."""
+        if list(self.milestones) != sorted(set(self.milestones)):
+            yield "/milestones", "must increase"
 
-class ExponentialSpec(Spec):
+
+class ExponentialSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at every step of the schedule. Source: `ExponentialLR`."""
 
     name: Literal["exponential"] = "exponential"
@@ -38,7 +52,7 @@ class ExponentialSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class ConstantSpec(Spec):
+class ConstantSpec(ScheduleBase):
     """Take `factor` of the learning rate for `total_iters` steps, then all of it. Source: `ConstantLR`."""
 
     name: Literal["constant"] = "constant"
@@ -47,7 +61,7 @@ class ConstantSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class LambdaSpec(Spec):
+class LambdaSpec(ScheduleBase):
     """Take one factor of the learning rate a step of the schedule, any numbers; the last one stays.
 
     Source: `LambdaLR`, with a table in the place of a function.
@@ -58,7 +72,7 @@ class LambdaSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class MultiplicativeSpec(Spec):
+class MultiplicativeSpec(ScheduleBase):
     """Multiply the learning rate by one factor after another, a step each; the last one again and again.
 
     Source: `MultiplicativeLR`, with a table in the place of a function.
@@ -69,7 +83,7 @@ class MultiplicativeSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class LinearSpec(Spec):
+class LinearSpec(ScheduleBase):
     """Go from `start_factor` to `end_factor` of the learning rate in `total_iters` steps. Source: `LinearLR`."""
 
     name: Literal["linear"] = "linear"
@@ -79,7 +93,7 @@ class LinearSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class PolynomialSpec(Spec):
+class PolynomialSpec(ScheduleBase):
     """Decay the learning rate to zero as a polynomial of `power`. Source: `PolynomialLR`."""
 
     name: Literal["polynomial"] = "polynomial"
@@ -88,7 +102,7 @@ class PolynomialSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class CosineSpec(Spec):
+class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
 
     name: Literal["cosine"] = "cosine"
@@ -97,7 +111,7 @@ class CosineSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class CosineWarmRestartsSpec(Spec):
+class CosineWarmRestartsSpec(ScheduleBase):
     """Cosine annealing restarted every `t_0` steps, each cycle `t_mult` times longer.
 
     Source: `CosineAnnealingWarmRestarts`.
@@ -110,7 +124,7 @@ class CosineWarmRestartsSpec(Spec):
     call_on: Breakpoint = "epoch_end"
 
 
-class CyclicSpec(Spec):
+class CyclicSpec(ScheduleBase):
     """Cycle between `base_lr` and `max_lr`, a step every batch. Source: Smith, 2015; `CyclicLR`."""
 
     name: Literal["cyclic"] = "cyclic"
@@ -122,8 +136,13 @@ class CyclicSpec(Spec):
     gamma: Positive = 1.0
     call_on: Literal["train_batch_end"] = "train_batch_end"
 
+    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
+        """Yield an error where the lower learning rate is above the upper one."""
+        if self.base_lr > self.max_lr:
+            yield "/base_lr", f"must be at most max_lr, {self.max_lr:g}; got {self.base_lr:g}"
 
-class OneCycleSpec(Spec):
+
+class OneCycleSpec(ScheduleBase):
     """One cycle over the whole run, a step every batch; it moves momentum too.
 
     Source: Smith and Topin, 2017; `OneCycleLR`.
@@ -142,8 +161,13 @@ class OneCycleSpec(Spec):
     final_div_factor: Positive = 1e4
     call_on: Literal["train_batch_end"] = "train_batch_end"
 
+    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
+        """Yield an error where the warm-up is a single step, which `OneCycleLR` cannot divide by."""
+        if self.pct_start * num_steps == 1:
+            yield "/pct_start", "the warm-up would be one step; set 0, or a larger share"
 
-class PlateauSpec(Spec):
+
+class PlateauSpec(ScheduleBase):
     """Multiply the learning rate by `factor` when the epoch mean of `monitor` has stopped improving.
 
     Source: `ReduceLROnPlateau`.
@@ -177,7 +201,7 @@ PartSpec = Annotated[
 ]
 
 
-class SequentialSpec(Spec):
+class SequentialSpec(ScheduleBase):
     """One schedule after another, such as a linear rise before a cosine; each begins at its milestone.
 
     What a part leaves open, such as a cosine's `t_max`, is the time until the next milestone or the end. The parts step

@@ -1,10 +1,11 @@
 """What may change training pictures; parameters are drawn for each picture, never for a whole batch."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Positive, Probability, Spec
+from core.spec.base import FieldError, Positive, Probability, Spec
 
 Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
 Stds = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
@@ -12,21 +13,31 @@ Area = Annotated[float, Field(gt=0.0, le=1.0)]
 Ratio = Annotated[float, Field(gt=0.0, le=100.0)]
 
 
-class HorizontalFlipSpec(Spec):
+class TransformBase(Spec):
+    """Properties of a transform that validation reads; a transform overrides those that apply to it."""
+
+    is_once_only: ClassVar[bool] = False
+
+    def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
+        """Yield what does not fit images of this shape."""
+        yield from ()
+
+
+class HorizontalFlipSpec(TransformBase):
     """Mirror left and right with probability `p`."""
 
     name: Literal["horizontal_flip"] = "horizontal_flip"
     p: Probability = 0.5
 
 
-class VerticalFlipSpec(Spec):
+class VerticalFlipSpec(TransformBase):
     """Mirror top and bottom with probability `p`."""
 
     name: Literal["vertical_flip"] = "vertical_flip"
     p: Probability = 0.5
 
 
-class AffineSpec(Spec):
+class AffineSpec(TransformBase):
     """Rotate by up to `degrees`, shift by up to `translate` of the size, scale within `scale`; the border is black."""
 
     name: Literal["affine"] = "affine"
@@ -43,15 +54,21 @@ class AffineSpec(Spec):
         return self
 
 
-class RandomCropSpec(Spec):
+class RandomCropSpec(TransformBase):
     """Pad by `padding` pixels on every side, then crop back to the picture's size at a random place."""
 
     name: Literal["random_crop"] = "random_crop"
     padding: Annotated[int, Field(ge=1, le=1024)] = 4
     mode: Literal["constant", "reflect"] = "constant"
 
+    def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
+        """Yield an error where a reflection is larger than the image."""
+        smallest = min(height, width)
+        if self.mode == "reflect" and self.padding >= smallest:
+            yield "/padding", f"must be below the image size, {smallest}, when mode is 'reflect'"
 
-class RotationSpec(Spec):
+
+class RotationSpec(TransformBase):
     """Rotate by up to `degrees`, either way; the border is black."""
 
     name: Literal["rotation"] = "rotation"
@@ -59,7 +76,7 @@ class RotationSpec(Spec):
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
 
-class _BoxSpec(Spec):
+class _BoxSpec(TransformBase):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         for name in ("scale", "ratio"):
@@ -89,7 +106,7 @@ class RandomErasingSpec(_BoxSpec):
     ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (0.3, 3.3)
 
 
-class ColorJitterSpec(Spec):
+class ColorJitterSpec(TransformBase):
     """Multiply brightness, contrast and saturation by 1 - x to 1 + x, and turn the hue by up to a share of a turn."""
 
     name: Literal["color_jitter"] = "color_jitter"
@@ -98,8 +115,13 @@ class ColorJitterSpec(Spec):
     saturation: Probability = 0.0
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
 
+    def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
+        """Yield an error where images have no colors."""
+        if channels != 3 and (self.saturation or self.hue):
+            yield "", f"images of {channels} channels have neither saturation nor hue; set both to 0"
 
-class RandomPerspectiveSpec(Spec):
+
+class RandomPerspectiveSpec(TransformBase):
     """Move each corner inwards by up to `distortion` of half the side, with probability `p`; the border is black."""
 
     name: Literal["random_perspective"] = "random_perspective"
@@ -108,14 +130,19 @@ class RandomPerspectiveSpec(Spec):
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
 
-class RandomGrayscaleSpec(Spec):
+class RandomGrayscaleSpec(TransformBase):
     """Take the colours out with probability `p`."""
 
     name: Literal["random_grayscale"] = "random_grayscale"
     p: Probability = 0.1
 
+    def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
+        """Yield an error where images have no colors."""
+        if channels != 3:
+            yield "", f"images of {channels} channels have no colors to remove"
 
-class RandAugmentSpec(Spec):
+
+class RandAugmentSpec(TransformBase):
     """Make `num_ops` of fourteen changes to each picture, all of one `magnitude`. Source: Cubuk et al., 2019."""
 
     name: Literal["rand_augment"] = "rand_augment"
@@ -123,16 +150,24 @@ class RandAugmentSpec(Spec):
     magnitude: Annotated[float, Field(ge=0.0, le=10.0)] = 5.0
 
 
-class NormalizeSpec(Spec):
+class NormalizeSpec(TransformBase):
     """Subtract `mean` and divide by `std`, of pixels in 0..1, a value a channel.
 
     It applies to all splits and to predictions. Without this transform the mean and deviation of the
     training split are used.
     """
 
+    is_once_only: ClassVar[bool] = True
+
     name: Literal["normalize"] = "normalize"
     mean: Channels
     std: Stds
+
+    def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
+        """Yield an error for values that are not one per channel."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != channels:
+                yield f"/{name}", f"has {len(values)} values; one per channel is required, here {channels}"
 
 
 PartSpec = Annotated[
@@ -152,7 +187,7 @@ PartSpec = Annotated[
 Parts = Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=1, max_length=16)]
 
 
-class RandomApplySpec(Spec):
+class RandomApplySpec(TransformBase):
     """Make all of some changes, or none, with probability `p` for each picture."""
 
     name: Literal["random_apply"] = "random_apply"
@@ -160,21 +195,19 @@ class RandomApplySpec(Spec):
     p: Probability = 0.5
 
 
-class RandomChoiceSpec(Spec):
+class RandomChoiceSpec(TransformBase):
     """Make one of some changes, each of them as often."""
 
     name: Literal["random_choice"] = "random_choice"
     transforms: Parts
 
 
-class RandomOrderSpec(Spec):
+class RandomOrderSpec(TransformBase):
     """Make all of some changes, in another order for each picture."""
 
     name: Literal["random_order"] = "random_order"
     transforms: Parts
 
-
-COMBINED = (RandomApplySpec, RandomChoiceSpec, RandomOrderSpec)
 
 TransformSpec = Annotated[
     HorizontalFlipSpec
