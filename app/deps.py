@@ -1,211 +1,195 @@
-"""What an endpoint may ask for, by type; and what lives as long as the process."""
+"""The dependencies of endpoints: sessions and services, declared as annotated types."""
 
 from collections.abc import Iterator
-from typing import Annotated, TypedDict, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.services.batch_predictions import ArchiveService
+from app.services.batch_predictions import BatchPredictionService
 from app.services.datasets import DatasetService
 from app.services.event_stream import EventStreams
 from app.services.jobs import JobService
 from app.services.models import ModelService
-from app.services.prediction.checkpoints import CheckpointPredictions
-from app.services.prediction.explanations import InsightService
+from app.services.prediction.checkpoints import CheckpointPredictionService
+from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
-from app.services.readiness import Readiness
+from app.services.readiness import ReadinessProbe
 from app.services.results import ResultService
 from app.services.system import SystemService
 from app.services.variants import VariantService
 from app.serving.backend import Architectures
-from app.serving.model_server import ModelServer
-from core.bus import Bus
-from core.datasets.archives.limits import limits_of
+from app.state import State, get_state
+from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.repos.jobs import JobRepo
-from core.db.session import SessionFactory, transaction
-from core.outbox import OutboxRelay
-from core.queue import Queue
+from core.db.session import transaction
 from core.settings import Settings
 from core.storage import Storage
 from core.tracing import traceparent_of
 
+NUM_MISSED_HEARTBEATS = 3  # a worker that missed as many counts as lost
+NUM_CANARY_ROUNDS = 12  # each round sends a canary message per worker, but a worker may take several of them
 
-class State(TypedDict):
-    """What lives as long as the process; `create_app` builds it, tests bring their own."""
-
-    settings: Settings
-    sessions: SessionFactory
-    queue: Queue
-    dispatcher: OutboxRelay
-    bus: Bus
-    storage: Storage
-    predictors: ModelServer
+StateDep = Annotated[State, Depends(get_state)]
 
 
-def _state(request: Request) -> State:
-    return cast("State", request.scope["state"])
-
-
-StateDep = Annotated[State, Depends(_state)]
-
-
-def _session(state: StateDep) -> Iterator[Session]:
-    with transaction(state["sessions"]) as session:
+def _open_session(state: StateDep) -> Iterator[Session]:
+    with transaction(state.sessions) as session:
         yield session
 
 
-def _read_session(state: StateDep) -> Iterator[Session]:
-    with transaction(state["sessions"], read_only=True) as session:
+def _open_read_session(state: StateDep) -> Iterator[Session]:
+    with transaction(state.sessions, read_only=True) as session:
         yield session
 
 
-# "function": the commit comes before the answer, so that a failed commit is a failed request.
-SessionDep = Annotated[Session, Depends(_session, scope="function")]
-ReadSessionDep = Annotated[Session, Depends(_read_session, scope="function")]
+# scope="function": the commit precedes the response, so that a failed commit is a failed request.
+SessionDep = Annotated[Session, Depends(_open_session, scope="function")]
+ReadSessionDep = Annotated[Session, Depends(_open_read_session, scope="function")]
 
 
-def _settings(state: StateDep) -> Settings:
-    return state["settings"]
+def _get_settings(state: StateDep) -> Settings:
+    return state.settings
 
 
-def _storage(state: StateDep) -> Storage:
-    return state["storage"]
+def _get_storage(state: StateDep) -> Storage:
+    return state.storage
 
 
-SettingsDep = Annotated[Settings, Depends(_settings)]
-StorageDep = Annotated[Storage, Depends(_storage)]
+SettingsDep = Annotated[Settings, Depends(_get_settings)]
+StorageDep = Annotated[Storage, Depends(_get_storage)]
 
 
-CANARY_ROUNDS = 12  # every round has a message for every worker; they take turns, but nobody makes them
+def get_worker_silence_s(settings: Settings) -> float:
+    """Return the seconds without a heartbeat after which a worker counts as lost."""
+    return NUM_MISSED_HEARTBEATS * settings.heartbeat_s
 
 
-def worker_silence_s(settings: Settings) -> float:
-    """A worker that missed three heartbeats does not count as living."""
-    return 3 * settings.heartbeat_s
+def build_dataset_service(session: Session, state: State) -> DatasetService:
+    """Return a dataset service on an open session."""
+    settings = state.settings
+    return DatasetService(
+        session, state.storage, settings.datasets_dir, wake=state.relay.kick, limits=build_upload_limits(settings)
+    )
 
 
-def _dataset_service(session: Session, state: State) -> DatasetService:
-    settings, kick = state["settings"], state["dispatcher"].kick
-    return DatasetService(session, state["storage"], settings.datasets_dir, kick=kick, limits=limits_of(settings))
-
-
-def _datasets(session: SessionDep, state: StateDep) -> DatasetService:
-    return _dataset_service(session, state)
-
-
-def _dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
-    return _dataset_service(session, state)
-
-
-def _job_service(session: Session, state: State, request: Request | None = None) -> JobService:
+def build_job_service(session: Session, state: State, request: Request | None = None) -> JobService:
+    """Return a job service on an open session. Jobs that it stores continue the trace of `request`."""
     return JobService(
         session,
-        _dataset_service(session, state),
-        state["storage"],
-        state["predictors"].networks,
-        kick=state["dispatcher"].kick,
-        worker_silence_s=worker_silence_s(state["settings"]),
+        build_dataset_service(session, state),
+        state.storage,
+        state.model_server.networks,
+        wake=state.relay.kick,
+        worker_silence_s=get_worker_silence_s(state.settings),
         traceparent=traceparent_of(request.headers.get("traceparent")) if request is not None else None,
     )
 
 
-def resolve_waiting(state: State) -> None:
-    """One look at jobs that waited for their dataset, in a transaction of its own; most often there are none."""
-    with transaction(state["sessions"], read_only=True) as session:
-        if not JobRepo(session).unresolved(limit=1):
+def resolve_waiting_jobs(state: State) -> None:
+    """Resolve the jobs whose dataset was imported since they were submitted, in a separate transaction."""
+    with transaction(state.sessions, read_only=True) as session:
+        if not JobRepo(session).unresolved(limit=1):  # nearly always; no write transaction is opened then
             return
-    with transaction(state["sessions"]) as session:
-        _job_service(session, state).resolve_waiting()
+    with transaction(state.sessions) as session:
+        build_job_service(session, state).resolve_waiting_jobs()
 
 
-def _jobs(request: Request, session: SessionDep, state: StateDep) -> JobService:
-    return _job_service(session, state, request)
+def _get_datasets(session: SessionDep, state: StateDep) -> DatasetService:
+    return build_dataset_service(session, state)
 
 
-def _job_reader(session: ReadSessionDep, state: StateDep) -> JobService:
-    return _job_service(session, state)
+def _get_dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
+    return build_dataset_service(session, state)
 
 
-def _results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
+def _get_jobs(request: Request, session: SessionDep, state: StateDep) -> JobService:
+    return build_job_service(session, state, request)
+
+
+def _get_job_reader(session: ReadSessionDep, state: StateDep) -> JobService:
+    return build_job_service(session, state)
+
+
+def _get_results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
     return ResultService(session, storage)
 
 
-def _models(request: Request, session: SessionDep, storage: StorageDep) -> ModelService:
-    return ModelService(session, storage, moved=request.scope["state"]["lookup"].forget)
+def _get_models(session: SessionDep, state: StateDep) -> ModelService:
+    return ModelService(session, state.storage, on_alias_changed=state.version_cache.invalidate)
 
 
-def _model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
+def _get_model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelService:
     return ModelService(session, storage)
 
 
-def _archives(request: Request, session: SessionDep, state: StateDep) -> ArchiveService:
-    jobs, limits = _job_service(session, state, request), limits_of(state["settings"])
-    return ArchiveService(session, state["storage"], jobs, limits)
+def _get_batch_predictions(request: Request, session: SessionDep, state: StateDep) -> BatchPredictionService:
+    jobs, limits = build_job_service(session, state, request), build_upload_limits(state.settings)
+    return BatchPredictionService(session, state.storage, jobs, limits)
 
 
-def _variants(request: Request, session: SessionDep, state: StateDep) -> VariantService:
-    return VariantService(session, state["storage"], _job_service(session, state, request))
+def _get_variants(request: Request, session: SessionDep, state: StateDep) -> VariantService:
+    return VariantService(session, state.storage, build_job_service(session, state, request))
 
 
-def _variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:
-    return VariantService(session, state["storage"], _job_service(session, state))
+def _get_variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:
+    return VariantService(session, state.storage, build_job_service(session, state))
 
 
-def _system(session: ReadSessionDep, state: StateDep) -> SystemService:
-    settings = state["settings"]
+def _get_system(session: ReadSessionDep, state: StateDep) -> SystemService:
+    settings = state.settings
     return SystemService(
         session,
-        state["predictors"].networks,
-        worker_silence_s=worker_silence_s(settings),
-        canary_silence_s=CANARY_ROUNDS * settings.sweep_s,
+        state.model_server.networks,
+        worker_silence_s=get_worker_silence_s(settings),
+        canary_silence_s=NUM_CANARY_ROUNDS * settings.sweep_s,
     )
 
 
-def _architectures(state: StateDep) -> Architectures:
-    return state["predictors"].networks
+def _get_architectures(state: StateDep) -> Architectures:
+    return state.model_server.networks
 
 
-def _streams(request: Request) -> EventStreams:
-    return cast("EventStreams", request.scope["state"]["streams"])
+def _get_event_streams(state: StateDep) -> EventStreams:
+    return state.event_streams
 
 
-def _predictions(request: Request) -> PredictionService:
-    return cast("PredictionService", request.scope["state"]["predictions"])
+def _get_predictions(state: StateDep) -> PredictionService:
+    return state.predictions
 
 
-def _checkpoint_predictions(request: Request, state: StateDep) -> CheckpointPredictions:
-    return CheckpointPredictions(state["sessions"], _predictions(request))
+def _get_checkpoint_predictions(state: StateDep) -> CheckpointPredictionService:
+    return CheckpointPredictionService(state.sessions, state.predictions)
 
 
-def _insights(request: Request) -> InsightService:
-    return cast("InsightService", request.scope["state"]["insights"])
+def _get_explanations(state: StateDep) -> ExplanationService:
+    return state.explanations
 
 
-def _inference(request: Request) -> InferenceService:
-    return cast("InferenceService", request.scope["state"]["inference"])
+def _get_inference(state: StateDep) -> InferenceService:
+    return state.inference
 
 
-def _readiness(request: Request) -> Readiness:
-    return cast("Readiness", request.scope["state"]["readiness"])
+def _get_readiness(state: StateDep) -> ReadinessProbe:
+    return state.readiness
 
 
-DatasetsDep = Annotated[DatasetService, Depends(_datasets)]
-DatasetReaderDep = Annotated[DatasetService, Depends(_dataset_reader)]
-JobsDep = Annotated[JobService, Depends(_jobs)]
-JobReaderDep = Annotated[JobService, Depends(_job_reader)]
-ResultsDep = Annotated[ResultService, Depends(_results)]
-ModelsDep = Annotated[ModelService, Depends(_models)]
-ModelReaderDep = Annotated[ModelService, Depends(_model_reader)]
-ArchivesDep = Annotated[ArchiveService, Depends(_archives)]
-VariantsDep = Annotated[VariantService, Depends(_variants)]
-VariantReaderDep = Annotated[VariantService, Depends(_variant_reader)]
-ArchitecturesDep = Annotated[Architectures, Depends(_architectures)]
-SystemDep = Annotated[SystemService, Depends(_system)]
-PredictionsDep = Annotated[PredictionService, Depends(_predictions)]
-CheckpointPredictionsDep = Annotated[CheckpointPredictions, Depends(_checkpoint_predictions)]
-InsightsDep = Annotated[InsightService, Depends(_insights)]
-InferenceDep = Annotated[InferenceService, Depends(_inference)]
-StreamsDep = Annotated[EventStreams, Depends(_streams)]
-ReadinessDep = Annotated[Readiness, Depends(_readiness)]
+DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
+DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
+JobsDep = Annotated[JobService, Depends(_get_jobs)]
+JobReaderDep = Annotated[JobService, Depends(_get_job_reader)]
+ResultsDep = Annotated[ResultService, Depends(_get_results)]
+ModelsDep = Annotated[ModelService, Depends(_get_models)]
+ModelReaderDep = Annotated[ModelService, Depends(_get_model_reader)]
+BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]
+VariantsDep = Annotated[VariantService, Depends(_get_variants)]
+VariantReaderDep = Annotated[VariantService, Depends(_get_variant_reader)]
+ArchitecturesDep = Annotated[Architectures, Depends(_get_architectures)]
+SystemDep = Annotated[SystemService, Depends(_get_system)]
+PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]
+CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_checkpoint_predictions)]
+ExplanationsDep = Annotated[ExplanationService, Depends(_get_explanations)]
+InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
+EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
+ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]

@@ -8,10 +8,10 @@ from app.main import create_app
 from core.settings import Settings
 
 
-def document() -> str:
+def render_document() -> str:
     """The document as it is committed."""
     return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(document(), encoding="utf-8")
+    Path(sys.argv[1]).write_text(render_document(), encoding="utf-8")

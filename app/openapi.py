@@ -9,9 +9,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from app.http.middleware import is_open
+from app.http.middleware import is_public_path
 from app.schemas.predictions import PredictIn
-from app.schemas.problems import ProblemOut, problems
+from app.schemas.problems import ProblemOut, problem_responses
 from core.datasets.ingest.inline import InlineIn
 
 DESCRIPTION = """Train convolutional networks over HTTP, and serve them.
@@ -31,17 +31,17 @@ METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 KEY = "key"
 
 
-def operation_id(route: APIRoute) -> str:
+def get_operation_id(route: APIRoute) -> str:
     """The endpoint's name: `submit_job`."""
     return route.name
 
 
-def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def build_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """A replacement for `app.openapi`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(
+            app.openapi_schema = _complete_document(
                 get_openapi(
                     title=app.title,
                     version=app.version,
@@ -55,7 +55,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
     return openapi
 
 
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
+def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
     _, definitions = models_json_schema(
         [(ProblemOut, "serialization"), (PredictIn, "validation"), (InlineIn, "validation")],
         ref_template="#/components/schemas/{model}",
@@ -67,13 +67,13 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     document["components"]["securitySchemes"] = {
         KEY: {"type": "http", "scheme": "bearer", "description": "One of the service's keys, where it has any."}
     }
-    for path, operation in operations(document):
+    for path, operation in iterate_operations(document):
         _complete_operation(path, operation)
-    _suit_generators(document)
+    _adapt_to_generators(document)
     return _name_specs(document)
 
 
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(path, operation) of every operation."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -84,19 +84,19 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
     operation["summary"] = operation["description"].partition("\n")[0].partition(". ")[0].rstrip(".")
     answers: dict[str, Any] = operation["responses"]
-    if not is_open(path):
+    if not is_public_path(path):
         operation["security"] = [{KEY: []}, {}]
-        answers |= _by_text(problems(401, 429))
-    answers |= _by_text(problems(500, 503))
+        answers |= _convert_keys(problem_responses(401, 429))
+    answers |= _convert_keys(problem_responses(500, 503))
     refusal = answers.get("422", {}).get("content", {})
     if "application/json" in refusal:  # FastAPI's own description of a shape that is never sent
         if operation.get("parameters") or "requestBody" in operation:
-            answers |= _by_text(problems(422))
+            answers |= _convert_keys(problem_responses(422))
         else:
             del answers["422"]
 
 
-def _by_text(found: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+def _convert_keys(found: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
     return {str(status): answer for status, answer in found.items()}
 
 
@@ -112,7 +112,7 @@ def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _suit_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document
+def _adapt_to_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document
     """Say in other words, of the same meaning, what generators of clients stumble over.
 
     A file must say `format: binary` too; an object is no default; a constant that is a number, or one kind of
@@ -127,7 +127,7 @@ def _suit_generators(node: Any) -> None:  # noqa: ANN401 - any part of the docum
             if "const" in constant and (constant is not node or isinstance(node["const"], int)):
                 constant["enum"] = [constant.pop("const")]
         for child in node.values():
-            _suit_generators(child)
+            _adapt_to_generators(child)
     elif isinstance(node, list):
         for child in node:
-            _suit_generators(child)
+            _adapt_to_generators(child)

@@ -15,7 +15,7 @@ def main() -> None:
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
-        http="app.http.uvicorn_protocol:Protocol",
+        http="app.http.uvicorn_protocol:CoalescingHttpProtocol",
         access_log=False,
         log_config=None,
         server_header=False,

@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from app.api.strict_route import StrictRoute
 from app.deps import ArchitecturesDep
 from app.schemas.catalog import CatalogOut
-from app.schemas.problems import problems
-from app.services.catalog import catalog
+from app.schemas.problems import problem_responses
+from app.services.catalog import build_catalog
 
 router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRoute)
 
 
-@router.get("", response_model=CatalogOut, responses=problems(503))
+@router.get("", response_model=CatalogOut, responses=problem_responses(503))
 def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - entries by part, read by the response model
     """List architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets."""
-    return catalog(architectures.known())
+    return build_catalog(architectures.known())

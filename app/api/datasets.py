@@ -8,16 +8,16 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
-from app.api.inline_request import INLINE_BODY, at_once, pointing_into_body, read_inline
-from app.api.multipart_stream import boundary_of, only_file
+from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inline_dataset, stream_bytes
+from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
 from app.api.table_params import TableQueryDep
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
-from app.http.asgi import media_type
+from app.http.asgi import get_media_type
 from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
-from app.schemas.problems import problems
-from app.services.datasets import refuse_builtin
+from app.schemas.problems import problem_responses
+from app.services.datasets import refuse_built_in
 from app.services.uploads import save_upload
 from core.datasets.ingest.archive import IMAGE_SIZE
 from core.spec.base import NAME_PATTERN
@@ -47,17 +47,17 @@ PNG: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", responses=problems(422))
+@router.get("", responses=problem_responses(422))
 def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DatasetOut]:
     """List datasets in alphabetical order, the built-in ones among them."""
-    views, next_cursor = datasets.page(after=cursor or "", limit=limit)
-    return Page(items=[DatasetOut.of(*view) for view in views], next_cursor=next_cursor)
+    views, next_cursor = datasets.list_datasets(after=cursor or "", limit=limit)
+    return Page(items=[DatasetOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
 
 @router.post(
     "",
     status_code=202,
-    responses=problems(400, 409, 413, 415, 422, 507),
+    responses=problem_responses(400, 409, 413, 415, 422, 507),
     openapi_extra=INLINE_BODY,
 )
 async def create_dataset(
@@ -69,25 +69,25 @@ async def create_dataset(
     first. A row's numbers are read as those of a CSV file; `null` is a missing one where `missing` says what becomes
     of it. For anything large, upload a file to `/v1/datasets/{name}/versions`.
     """
-    name, file = await read_inline(request)
-    refuse_builtin(name)
-    async with save_upload(storage, at_once(file.body)) as path:
-        with pointing_into_body():
-            row = await run_sync(datasets.accept, name, path, file.options)
+    name, file = await parse_inline_dataset(request)
+    refuse_built_in(name)
+    async with save_upload(storage, stream_bytes(file.body)) as path:
+        with move_pointers_to_body():
+            row = await run_sync(datasets.accept_upload, name, path, file.options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
-    return DatasetVersionOut.of(row)
+    return DatasetVersionOut.from_row(row)
 
 
-@router.get("/{name}", responses=problems(404, 422))
+@router.get("/{name}", responses=problem_responses(404, 422))
 def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
     """Show a dataset and its versions, newest first."""
-    return DatasetOut.of(*datasets.show(name))
+    return DatasetOut.from_versions(*datasets.get_dataset(name))
 
 
 @router.post(
     "/{name}/versions",
     status_code=202,
-    responses=problems(400, 409, 413, 422, 507),
+    responses=problem_responses(400, 409, 413, 422, 507),
     openapi_extra=UPLOAD_BODY,
 )
 async def upload_dataset(
@@ -116,23 +116,23 @@ async def upload_dataset(
     are JPEG, PNG or WEBP. A table of a single column is known by `text/csv` alone. The version is `importing` at first;
     look at it again until it is `ready` or `failed`. Nested lists of numbers are sent to `/v1/datasets`, as JSON.
     """
-    refuse_builtin(name)
+    refuse_built_in(name)
     of_images = {"image_size": image_size, "resize": resize}
     options = of_table | {option: value for option, value in of_images.items() if value is not None}
-    options["is_table"] = media_type(request.scope) == _CSV
-    async with save_upload(storage, content(request)) as archive:
-        row = await run_sync(datasets.accept, name, archive, options)
+    options["is_table"] = get_media_type(request.scope) == _CSV
+    async with save_upload(storage, stream_upload(request)) as archive:
+        row = await run_sync(datasets.accept_upload, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
-    return DatasetVersionOut.of(row)
+    return DatasetVersionOut.from_row(row)
 
 
-def content(request: Request) -> AsyncIterator[bytes]:
+def stream_upload(request: Request) -> AsyncIterator[bytes]:
     """The one file of a request, as it is or as multipart."""
-    boundary = boundary_of(request.headers.get("content-type", ""))
-    return only_file(_pieces(request), boundary, "file") if boundary else _pieces(request)
+    boundary = parse_boundary(request.headers.get("content-type", ""))
+    return stream_file(_stream_body(request), boundary, "file") if boundary else _stream_body(request)
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
+async def _stream_body(request: Request) -> AsyncIterator[bytes]:
     try:
         async for piece in request.stream():
             yield piece
@@ -140,27 +140,27 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         raise HTTPException(400, "The body ended too early.") from None
 
 
-@router.get("/{name}/versions/{version}", responses=problems(404, 422))
+@router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
     """Show one version of a dataset."""
-    return DatasetVersionOut.of(datasets.version(name, version))
+    return DatasetVersionOut.from_row(datasets.get_version(name, version))
 
 
-@router.get("/{name}/versions/{version}/report", responses=problems(404, 409, 422))
+@router.get("/{name}/versions/{version}/report", responses=problem_responses(404, 409, 422))
 def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> ReportOut:
     """Report what an import found: counts, unreadable files, duplicates, leaks across splits, means and deviations."""
-    return ReportOut.of(datasets.report(name, version))
+    return ReportOut.from_report(datasets.get_report(name, version))
 
 
 @router.get(
-    "/{name}/versions/{version}/preview", response_class=FileResponse, responses={**PNG, **problems(404, 409, 422)}
+    "/{name}/versions/{version}/preview", response_class=FileResponse, responses={**PNG, **problem_responses(404, 409, 422)}
 )
 def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> FileResponse:
     """Show a contact sheet: a few training pictures of every class under its name, as PNG."""
-    return FileResponse(datasets.preview(name, version), media_type="image/png")
+    return FileResponse(datasets.fetch_preview(name, version), media_type="image/png")
 
 
-@router.delete("/{name}/versions/{version}", status_code=204, responses=problems(404, 409, 422))
+@router.delete("/{name}/versions/{version}", status_code=204, responses=problem_responses(404, 409, 422))
 def delete_dataset_version(name: DatasetName, version: Version, datasets: DatasetsDep) -> None:
     """Delete a version with its files; 409 while jobs refer to it, finished or not. Models trained on it stay."""
-    datasets.delete(name, version)
+    datasets.delete_version(name, version)

@@ -13,13 +13,13 @@ STATIC_URL = "/static-offline-docs"
 router = APIRouter(include_in_schema=False)
 
 
-def static_files() -> StaticFiles:
+def build_static_files() -> StaticFiles:
     """Swagger UI's own files, as the package `fastapi-offline` carries them."""
     return StaticFiles(directory=Path(str(files(fastapi_offline) / "static")))
 
 
 @router.get("/")
-def home() -> RedirectResponse:
+def redirect_to_docs() -> RedirectResponse:
     """Send a browser to the documentation."""
     return RedirectResponse("/docs")
 

@@ -20,7 +20,7 @@ class StoredFile(Protocol):
     def name(self) -> str: ...
 
 
-def file_response(request: Request, file: StoredFile) -> Response:
+def build_file_response(request: Request, file: StoredFile) -> Response:
     """The file, the part of it that is asked for, or 304."""
     etag = f'"{file.sha256}"'
     if etag in request.headers.get("if-none-match", "") or request.headers.get("if-none-match") == "*":

@@ -10,8 +10,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
-from app.deps import StreamsDep
-from app.schemas.problems import problems
+from app.deps import EventStreamsDep
+from app.schemas.problems import problem_responses
 from core.events import Event
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
@@ -32,12 +32,12 @@ STREAM = {
     responses={
         200: {"description": "`state`, `metrics`, `checkpoint`, `log`, `end`; the last closes it.", "content": STREAM},
         204: {"description": "Nothing comes behind `Last-Event-ID`: the job has ended."},
-        **problems(404, 422, 503),
+        **problem_responses(404, 422, 503),
     },
 )
 async def stream_events(
     job_id: JobId,
-    streams: StreamsDep,
+    streams: EventStreamsDep,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**31 - 1, description="Continue behind this id; from the beginning without it.")
     ] = None,
@@ -47,13 +47,13 @@ async def stream_events(
     if not await streams.has_more(job_id, after):
         return Response(status_code=204)  # an EventSource takes it as: do not come back
     return EventSourceResponse(
-        _messages(streams.follow(job_id, after)),
+        _convert_events(streams.stream_events(job_id, after)),
         ping=KEEP_ALIVE_S,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _messages(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
+async def _convert_events(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
         told = {"seq": event.seq, "type": event.type, "at": event.at.isoformat(), "payload": event.payload}
         yield ServerSentEvent(json.dumps(told, allow_nan=False), event=event.type, id=str(event.seq))

@@ -9,14 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.requests import Request
 
-from app.api.heatmap import heat_map
+from app.api.heatmap import render_heatmap
 from app.api.predict_request import REQUEST_BODY, parse_predict_body
 from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
-from app.deps import InsightsDep
-from app.http.cancellation import TIMEOUT_HEADER, cancel_on_disconnect, parse_deadline
+from app.deps import ExplanationsDep
+from app.http.cancellation import TIMEOUT_PARAMETER, cancel_on_disconnect, parse_deadline
 from app.schemas.insights import EmbeddingsOut, ExplanationOut
-from app.schemas.problems import problems
+from app.schemas.problems import problem_responses
 from app.services.prediction.explanations import ExplanationResult
 from app.services.prediction.version_cache import ServedModel
 from core.errors import ServiceError
@@ -30,18 +30,18 @@ PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
 @router.post(
     "/{ref}/embed",
     response_model=EmbeddingsOut,
-    responses=problems(400, 404, 413, 415, 422, 502, 503, 504),
-    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+    responses=problem_responses(400, 404, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
-async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Response:
+async def embed(ref: ModelRef, request: Request, explanations: ExplanationsDep) -> Response:
     """Read the vector that a network's last layer sees of each picture: what is alike lies near."""
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
-    embedded = await cancel_on_disconnect(request, insights.embed(ref, body.sent, deadline))
+    embedded = await cancel_on_disconnect(request, explanations.embed(ref, body.instances, deadline))
     vectors = [
         {"error": {"code": one.slug, "detail": one.detail}} if isinstance(one, ServiceError) else {"vector": one}
         for one in embedded.vectors
     ]
-    told = {"model": _version(embedded.served), "embeddings": vectors}
+    told = {"model": _render_version(embedded.model), "embeddings": vectors}
     return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
@@ -55,14 +55,14 @@ async def embed(ref: ModelRef, request: Request, insights: InsightsDep) -> Respo
             "description": "The picture under its heat; with `Accept: application/json` the numbers.",
             "content": PNG,
         },
-        **problems(400, 404, 413, 415, 422, 502, 503, 504),
+        **problem_responses(400, 404, 413, 415, 422, 502, 503, 504),
     },
-    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
 async def explain(
     ref: ModelRef,
     request: Request,
-    insights: InsightsDep,
+    explanations: ExplanationsDep,
     label: Annotated[
         str | None, Query(max_length=256, description="Of this class; of the most probable one unless given.")
     ] = None,
@@ -74,31 +74,31 @@ async def explain(
     `Candela-Probability` say of which class it is.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
-    if len(body.sent) != 1:
+    if len(body.instances) != 1:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "should be one picture"}])
-    explained = await cancel_on_disconnect(request, insights.explain(ref, body.sent[0], label, deadline))
+    explained = await cancel_on_disconnect(request, explanations.explain(ref, body.instances[0], label, deadline))
     if "application/json" in accept.lower():
-        told = _told(explained)
+        told = _render_explanation(explained)
         return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
-    png = await run_sync(heat_map, explained.image, explained.heat)
-    return Response(png, media_type="image/png", headers=_headers(explained))
+    png = await run_sync(render_heatmap, explained.image, explained.heatmap)
+    return Response(png, media_type="image/png", headers=_build_headers(explained))
 
 
-def _version(served: ServedModel) -> dict[str, Any]:
+def _render_version(served: ServedModel) -> dict[str, Any]:
     return {"name": served.name, "version": served.version}
 
 
-def _told(explained: ExplanationResult) -> dict[str, Any]:
+def _render_explanation(explained: ExplanationResult) -> dict[str, Any]:
     return {
-        "model": _version(explained.served),
+        "model": _render_version(explained.model),
         "label": explained.label,
         "index": explained.number,
         "probability": explained.probability,
-        "heat": explained.heat,
+        "heat": explained.heatmap,
     }
 
 
-def _headers(explained: ExplanationResult) -> dict[str, str]:
+def _build_headers(explained: ExplanationResult) -> dict[str, str]:
     """RFC 8187 is for parameters alone: a label that is not ASCII is written as in JSON."""
     label = orjson.dumps(explained.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
     probability = {} if explained.probability is None else {"Candela-Probability": f"{explained.probability:.6f}"}

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from app.api.strict_route import StrictRoute
 from app.deps import ReadinessDep, SystemDep
 from app.http import metrics
-from app.schemas.problems import problems
+from app.schemas.problems import problem_responses
 from app.schemas.system import LiveOut, ReadyOut
 from core.errors import Unavailable
 
@@ -22,10 +22,10 @@ def is_live() -> LiveOut:
     return LiveOut(status="live")
 
 
-@router.get("/health/ready", responses=problems(503))
+@router.get("/health/ready", responses=problem_responses(503))
 def is_ready(readiness: ReadinessDep) -> ReadyOut:
     """Say whether database, schema, storage and queue can be used; send no requests here while they cannot."""
-    if reasons := readiness.reasons():
+    if reasons := readiness.collect_reasons():
         raise Unavailable("; ".join(f"{part}: {reason}" for part, reason in reasons.items()), reasons=reasons)
     return ReadyOut(status="ready")
 
@@ -35,6 +35,6 @@ def is_ready(readiness: ReadinessDep) -> ReadyOut:
 )
 def show_prometheus_metrics(system: SystemDep) -> Response:
     """Give jobs by state, queue depth, requests and latencies to Prometheus."""
-    for state, count in system.jobs().items():
+    for state, count in system.count_jobs().items():
         metrics.JOBS.labels(state).set(count)
-    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(metrics.render_exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -8,7 +8,7 @@ SHORTEST_SIDE = 224
 OPACITY = 0.7  # where it is hottest; places without heat show the picture as it is
 
 
-def heat_map(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
+def render_heatmap(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
     """A PNG of the picture, uint8 (H, W, C), under its heat, (H, W), 0..1; small ones are shown larger."""
     height, width, channels = image.shape
     scale = max(1, round(SHORTEST_SIDE / min(height, width)))

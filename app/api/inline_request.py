@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from app.api.strict_route import parse, refuse_other_media_types
-from core.datasets.ingest.inline import File, InlineIn, file_of
+from app.api.strict_route import parse_json, require_json
+from core.datasets.ingest.inline import InlineIn, InlineUpload, build_upload
 from core.errors import InvalidSpec
 
 INLINE_BODY: dict[str, Any] = {
@@ -56,7 +56,7 @@ INLINE_BODY: dict[str, Any] = {
 }
 
 
-async def read_inline(request: Request) -> tuple[str, File]:
+async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
     """The name of a dataset, and the file that an upload of it would be.
 
     Raises:
@@ -65,31 +65,31 @@ async def read_inline(request: Request) -> tuple[str, File]:
         HTTPException: 400 for what cannot be read, 415 for another media type.
     """
     try:
-        await refuse_other_media_types(request)
+        await require_json(request)
         body = await request.body()
     except ClientDisconnect:  # nobody reads the answer; it is no bug of ours either
         raise HTTPException(400, "The body ended too early.") from None
-    return await run_sync(_read, body)
+    return await run_sync(_parse_body, body)
 
 
-def _read(body: bytes) -> tuple[str, File]:
+def _parse_body(body: bytes) -> tuple[str, InlineUpload]:
     try:
-        said = InlineIn.model_validate(parse(body))
+        said = InlineIn.model_validate(parse_json(body))
     except ValidationError as error:
         found = error.errors(include_url=False)
         refusal = RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found])
         refusal.schema = InlineIn.model_json_schema()  # type: ignore[attr-defined]  # FastAPI knows no body field here
         raise refusal from None
-    return said.name, file_of(said)
+    return said.name, build_upload(said)
 
 
-async def at_once(body: bytes) -> AsyncIterator[bytes]:
+async def stream_bytes(body: bytes) -> AsyncIterator[bytes]:
     """Bytes as an upload of one piece."""
     yield body
 
 
 @contextmanager
-def pointing_into_body() -> Iterator[None]:
+def move_pointers_to_body() -> Iterator[None]:
     """An option that is refused is one of the body here, where an upload has it in the query."""
     try:
         yield

@@ -14,7 +14,7 @@ from app.api.strict_route import StrictRoute
 from app.deps import ModelReaderDep, ModelsDep
 from app.pagination import Cursor, Limit, Page
 from app.schemas.models import AliasIn, ModelOut, ModelVersionOut
-from app.schemas.problems import problems
+from app.schemas.problems import problem_responses
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
@@ -26,24 +26,24 @@ CHUNK = 2**20
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 
 
-@router.get("", responses=problems(422))
+@router.get("", responses=problem_responses(422))
 def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelOut]:
     """List models in alphabetical order, with their versions and aliases."""
-    views, next_cursor = models.page(after=cursor, limit=limit)
-    return Page(items=[ModelOut.of(*view) for view in views], next_cursor=next_cursor)
+    views, next_cursor = models.list_models(after=cursor, limit=limit)
+    return Page(items=[ModelOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
 
-@router.get("/{name}", responses=problems(404, 422))
+@router.get("/{name}", responses=problem_responses(404, 422))
 def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
     """Show a model's versions and aliases."""
-    return ModelOut.of(*models.show(name))
+    return ModelOut.from_versions(*models.get_model(name))
 
 
-@router.get("/{name}/versions/{version}", responses=problems(404, 422))
+@router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
     """Show a version with its lineage: job, dataset, spec, metrics, hash of the weights."""
-    row = models.version(name, version)
-    return ModelVersionOut.of(row, models.aliases_of(row), models.variants_of(row))
+    row = models.get_version(name, version)
+    return ModelVersionOut.from_row(row, models.list_version_aliases(row), models.list_version_variants(row))
 
 
 @router.get(
@@ -51,23 +51,23 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
     response_class=StreamingResponse,
     responses={
         200: {"description": "A zip of `weights.safetensors` and `bundle.json`.", "content": ZIP},
-        **problems(404, 422),
+        **problem_responses(404, 422),
     },
 )
 def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -> StreamingResponse:
     """Download a version: the weights, and what rebuilds the network and prepares its pictures."""
-    files = models.bundle(name, version)
+    files = models.fetch_bundle(name, version)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
-    return StreamingResponse(zipped(files), media_type="application/zip", headers=headers)
+    return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
 
 
-@router.put("/{name}/aliases/{alias}", responses=problems(400, 404, 413, 415, 422))
+@router.put("/{name}/aliases/{alias}", responses=problem_responses(400, 404, 413, 415, 422))
 def set_alias(name: ModelName, alias: Alias, to: AliasIn, models: ModelsDep) -> ModelOut:
     """Let an alias stand for a version, or for a variant of it; the switch loses no request."""
-    return ModelOut.of(*models.set_alias(name, alias, to.version, to.variant))
+    return ModelOut.from_versions(*models.set_alias(name, alias, to.version, to.variant))
 
 
-class _Pipe(io.RawIOBase):
+class _ChunkBuffer(io.RawIOBase):
     """What the zip writer writes to; nothing is ever kept but the chunk that is on its way."""
 
     def __init__(self) -> None:
@@ -85,9 +85,9 @@ class _Pipe(io.RawIOBase):
         return chunk
 
 
-def zipped(files: list[FilePath]) -> Iterator[bytes]:
+def stream_zip(files: list[FilePath]) -> Iterator[bytes]:
     """A zip as it grows; stored, since weights hardly shrink; equal files give equal bytes."""
-    pipe = _Pipe()
+    pipe = _ChunkBuffer()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidSpec
 
 
-def boundary_of(content_type: str) -> bytes | None:
+def parse_boundary(content_type: str) -> bytes | None:
     """The boundary of a multipart body; None for any other body.
 
     Raises:
@@ -25,7 +25,7 @@ def boundary_of(content_type: str) -> bytes | None:
     return boundary
 
 
-async def only_file(pieces: AsyncIterator[bytes], boundary: bytes, field: str) -> AsyncIterator[bytes]:
+async def stream_file(pieces: AsyncIterator[bytes], boundary: bytes, field: str) -> AsyncIterator[bytes]:
     """The content of the one part that there is, which must be named `field`.
 
     Raises:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.multipart_fast import parse_simple_multipart
-from app.http.asgi import header, media_type, read_body, replay_body
+from app.http.asgi import get_header, get_media_type, read_body, replay_body
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import PixelValues, Sent
 from app.serving.table_input import Row
@@ -75,14 +75,14 @@ REQUEST_BODY: dict[str, Any] = {
 }
 
 
-class Body(NamedTuple):
+class PredictBody(NamedTuple):
     """The pictures, windows or rows, and `top_k` where the body says it."""
 
-    sent: Sequence[Sent | Row]
+    instances: Sequence[Sent | Row]
     top_k: int | None
 
 
-async def parse_predict_body(request: Request) -> Body:
+async def parse_predict_body(request: Request) -> PredictBody:
     """The pictures of a request.
 
     Raises:
@@ -91,49 +91,49 @@ async def parse_predict_body(request: Request) -> Body:
         HTTPException: 400 for what cannot be read, 415 for another media type.
     """
     try:
-        return await _read(request)
+        return await _read_body(request)
     except ClientDisconnect:  # nobody reads the answer; it is no bug of ours either
         raise HTTPException(400, "The body ended early.") from None
 
 
-async def _read(request: Request) -> Body:
-    sent_as = media_type(request.scope)
+async def _read_body(request: Request) -> PredictBody:
+    sent_as = get_media_type(request.scope)
     if sent_as.startswith("image/") or sent_as in {"", "application/octet-stream"}:
-        return Body([await read_body(request)], None)
+        return PredictBody([await read_body(request)], None)
     if sent_as == "multipart/form-data":
-        return Body(await _files(request), None)
+        return PredictBody(await _read_files(request), None)
     if sent_as == "application/json":
         body = await read_body(request)
-        return await asyncio.to_thread(_instances, body) if len(body) > LARGE else _instances(body)
+        return await asyncio.to_thread(_parse_instances, body) if len(body) > LARGE else _parse_instances(body)
     raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
 
 
-async def _files(request: Request) -> list[Sent]:
+async def _read_files(request: Request) -> list[Sent]:
     scope = request.scope
-    if int(header(scope, b"content-length") or PLAIN_FORM_BYTES) < PLAIN_FORM_BYTES:
+    if int(get_header(scope, b"content-length") or PLAIN_FORM_BYTES) < PLAIN_FORM_BYTES:
         body = await read_body(request)
-        plain = parse_simple_multipart(body, header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
+        plain = parse_simple_multipart(body, get_header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if plain is not None:
             return list(plain)
         request = replay_body(request, body)  # for Starlette's parser, which writes large files aside
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:
-                raise _refused((name,), "extra_forbidden", "")
+                raise _build_form_error((name,), "extra_forbidden", "")
             if not isinstance(value, UploadFile):
-                raise _refused((FIELD,), "file", "should be files: give each a file name")
+                raise _build_form_error((FIELD,), "file", "should be files: give each a file name")
         files = [await file.read() for file in form.getlist(FIELD) if isinstance(file, UploadFile)]
     if not files:
-        raise _refused((FIELD,), "missing", "is missing")
+        raise _build_form_error((FIELD,), "missing", "is missing")
     return list(files)
 
 
-def _instances(body: bytes) -> Body:
+def _parse_instances(body: bytes) -> PredictBody:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is not JSON: {error}") from None
-    _check_number(document)
+    _check_count(document)
     try:
         said = PredictIn.model_validate(document)
     except ValidationError as error:
@@ -142,11 +142,11 @@ def _instances(body: bytes) -> Body:
         refusal.schema = PredictIn.model_json_schema()  # type: ignore[attr-defined]  # FastAPI knows no body field here
         raise refusal from None
     if said.rows is not None:
-        return Body([Row(row) for row in said.rows], said.top_k)
-    return Body([_sent(instance) for instance in said.instances or ()], said.top_k)
+        return PredictBody([Row(row) for row in said.rows], said.top_k)
+    return PredictBody([_decode_instance(instance) for instance in said.instances or ()], said.top_k)
 
 
-def _check_number(document: object) -> None:
+def _check_count(document: object) -> None:
     """Refuse a great many pictures before each of them is validated."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
@@ -154,7 +154,7 @@ def _check_number(document: object) -> None:
             raise TooLarge(f"At most {MAX_INSTANCES} {field} are read.", max_pictures=MAX_INSTANCES)
 
 
-def _sent(instance: InstanceIn) -> Sent:
+def _decode_instance(instance: InstanceIn) -> Sent:
     if instance.image is None:
         return PixelValues(instance.values)
     try:
@@ -163,7 +163,7 @@ def _sent(instance: InstanceIn) -> Sent:
         return InvalidImage("The picture is not base64.")
 
 
-def _refused(loc: tuple[str, ...], kind: str, message: str) -> RequestValidationError:
+def _build_form_error(loc: tuple[str, ...], kind: str, message: str) -> RequestValidationError:
     refusal = RequestValidationError([{"type": kind, "loc": ("body", *loc), "msg": message}])
     refusal.schema = {"properties": {FIELD: {}}}  # type: ignore[attr-defined]  # for the nearest valid name
     return refusal

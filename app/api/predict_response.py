@@ -4,26 +4,26 @@ from typing import Any
 
 import orjson
 
-from app.services.prediction.checkpoints import CheckpointPredicted
+from app.services.prediction.checkpoints import CheckpointPredictionResult
 from app.services.prediction.predictions import Classification, ClassScore, Prediction, PredictionResult, Regression
 
 
-def render(predicted: PredictionResult) -> bytes:
+def render_predictions(predicted: PredictionResult) -> bytes:
     """A `PredictionsOut` as JSON."""
     model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
-    return orjson.dumps({"model": model, "predictions": [_rendered(one) for one in predicted.predictions]})
+    return orjson.dumps({"model": model, "predictions": [_convert_prediction(one) for one in predicted.predictions]})
 
 
-def render_by_checkpoint(told: CheckpointPredicted) -> bytes:
+def render_checkpoint_predictions(told: CheckpointPredictionResult) -> bytes:
     """A `CheckpointPredictionsOut` as JSON."""
-    predictions = [_rendered(one) for one in told.predictions]
+    predictions = [_convert_prediction(one) for one in told.predictions]
     return orjson.dumps({"checkpoint": told.checkpoint._asdict(), "predictions": predictions})
 
 
-def _rendered(prediction: Prediction) -> dict[str, Any]:
+def _convert_prediction(prediction: Prediction) -> dict[str, Any]:
     match prediction:
         case Classification(candidates):
-            top_k = [_candidate(candidate) for candidate in candidates]
+            top_k = [_convert_candidate(candidate) for candidate in candidates]
             return {**top_k[0], "top_k": top_k}
         case Regression(values):
             return {"values": values}
@@ -31,5 +31,5 @@ def _rendered(prediction: Prediction) -> dict[str, Any]:
             return {"error": {"code": error.slug, "detail": error.detail}}
 
 
-def _candidate(candidate: ClassScore) -> dict[str, Any]:
+def _convert_candidate(candidate: ClassScore) -> dict[str, Any]:
     return {"label": candidate.label, "index": candidate.number, "probability": candidate.probability}

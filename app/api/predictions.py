@@ -9,12 +9,12 @@ from starlette.requests import Request
 
 from app.api.jobs import JobId
 from app.api.predict_request import REQUEST_BODY, parse_predict_body
-from app.api.predict_response import render, render_by_checkpoint
+from app.api.predict_response import render_checkpoint_predictions, render_predictions
 from app.api.strict_route import StrictRoute
 from app.deps import CheckpointPredictionsDep, PredictionsDep
-from app.http.cancellation import TIMEOUT_HEADER, cancel_on_disconnect, parse_deadline
-from app.schemas.predictions import MAX_TOP_K, TOP_K_TEXT, CheckpointPredictionsOut, PredictionsOut, top_k_of_text
-from app.schemas.problems import problems
+from app.http.cancellation import TIMEOUT_PARAMETER, cancel_on_disconnect, parse_deadline
+from app.schemas.predictions import MAX_TOP_K, TOP_K_DESCRIPTION, CheckpointPredictionsOut, PredictionsOut, parse_top_k
+from app.schemas.problems import problem_responses
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
@@ -23,7 +23,7 @@ ModelRef = Annotated[
     str, Path(pattern=REF_PATTERN, description="`name`, `name@3` or `name@alias`.", examples=["digits"])
 ]
 TopK = Annotated[
-    int | None, BeforeValidator(top_k_of_text), Query(ge=1, le=MAX_TOP_K, description=TOP_K_TEXT, examples=[3])
+    int | None, BeforeValidator(parse_top_k), Query(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION, examples=[3])
 ]
 
 Variant = Annotated[
@@ -36,25 +36,25 @@ Variant = Annotated[
     "/models/{ref}/predict",
     tags=["models"],
     response_model=PredictionsOut,
-    responses=problems(400, 404, 413, 415, 422, 502, 503, 504),
-    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+    responses=problem_responses(400, 404, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
 async def predict(
     ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
 ) -> Response:
     """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
-    work = predictions.predict(ref, body.sent, top_k or body.top_k, variant, deadline)
+    work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline)
     predicted = await cancel_on_disconnect(request, work)
-    return Response(render(predicted), media_type="application/json")
+    return Response(render_predictions(predicted), media_type="application/json")
 
 
 @router.post(
     "/jobs/{job_id}/predict",
     tags=["jobs"],
     response_model=CheckpointPredictionsOut,
-    responses=problems(400, 404, 409, 413, 415, 422, 502, 503, 504),
-    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_HEADER]},
+    responses=problem_responses(400, 404, 409, 413, 415, 422, 502, 503, 504),
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
 async def predict_with_checkpoint(
     job_id: JobId,
@@ -69,6 +69,6 @@ async def predict_with_checkpoint(
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     told = await cancel_on_disconnect(
-        request, predictions.predict(job_id, checkpoint, body.sent, top_k or body.top_k, deadline)
+        request, predictions.predict(job_id, checkpoint, body.instances, top_k or body.top_k, deadline)
     )
-    return Response(render_by_checkpoint(told), media_type="application/json")
+    return Response(render_checkpoint_predictions(told), media_type="application/json")

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
-from app.api.downloads import file_response
+from app.api.downloads import build_file_response
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
 from app.deps import ResultsDep
 from app.pagination import Page
-from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, as_csv
-from app.schemas.problems import problems
+from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, format_csv
+from app.schemas.problems import problem_responses
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
@@ -21,7 +21,7 @@ Accept = Annotated[str, Header(include_in_schema=False)]
 CSV = {"text/csv": {"schema": {"type": "string"}, "example": "split,name,step,epoch,value\ntrain,loss,1,1,2.3\n"}}
 
 
-@router.get("/metrics", response_model=MetricsOut, responses={200: {"content": CSV}, **problems(404, 422)})
+@router.get("/metrics", response_model=MetricsOut, responses={200: {"content": CSV}, **problem_responses(404, 422)})
 def show_metrics(
     job_id: JobId,
     results: ResultsDep,
@@ -36,10 +36,10 @@ def show_metrics(
     accept: Accept = "*/*",
 ) -> Any:  # noqa: ANN401 - one of two forms
     """Read the curves of a job, as JSON or, with `Accept: text/csv`, as CSV."""
-    series = results.metrics(job_id, name=name, split=split, since_step=since_step, max_points=max_points)
+    series = results.list_metrics(job_id, name=name, split=split, since_step=since_step, max_points=max_points)
     if "text/csv" in accept.lower():
-        return StreamingResponse(as_csv(series), media_type="text/csv")
-    return MetricsOut.of(series)
+        return StreamingResponse(format_csv(series), media_type="text/csv")
+    return MetricsOut.from_series(series)
 
 
 @router.get(
@@ -47,7 +47,7 @@ def show_metrics(
     response_model=LogsOut,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **problems(404, 422),
+        **problem_responses(404, 422),
     },
 )
 def show_logs(
@@ -58,59 +58,59 @@ def show_logs(
     accept: Accept = "*/*",
 ) -> Any:  # noqa: ANN401 - one of two forms
     """Read the trainer's log lines, as text or, with `Accept: application/json`, as JSON."""
-    lines = [LogLineOut.of(event) for event in results.logs(job_id, after=after, limit=limit)]
+    lines = [LogLineOut.from_event(event) for event in results.list_logs(job_id, after=after, limit=limit)]
     if "application/json" in accept.lower():
         return LogsOut(items=lines)
     return PlainTextResponse("".join(f"{line.at.isoformat()} {line.level} {line.message}\n" for line in lines))
 
 
-@router.get("/checkpoints", responses=problems(404, 422))
+@router.get("/checkpoints", responses=problem_responses(404, 422))
 def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
     """List the stored snapshots of a job, oldest first."""
-    return Page(items=[CheckpointOut.of(row) for row in results.checkpoints(job_id)], next_cursor=None)
+    return Page(items=[CheckpointOut.from_row(row) for row in results.list_checkpoints(job_id)], next_cursor=None)
 
 
 FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def file_responses(example: str) -> dict[int | str, dict[str, Any]]:
+def build_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
     """What an endpoint that sends a file may answer."""
     return {
         200: {"description": f"The file, such as `{example}`.", "content": FILE},
         206: {"description": "The part that `Range` asks for.", "content": FILE},
         304: {"description": "`If-None-Match` holds the file's ETag."},
-        **problems(404, 416, 422),
+        **problem_responses(404, 416, 422),
     }
 
 
 @router.get(
     "/files/{name}",
     response_class=FileResponse,
-    responses=file_responses("predictions.csv"),
+    responses=build_file_responses("predictions.csv"),
 )
 def download_file(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
 ) -> Response:
     """Download a file of a job's result; `result.files` names them. `ETag` is its sha256, `Range` goes on."""
-    return file_response(request, results.file(job_id, name))
+    return build_file_response(request, results.fetch_result_file(job_id, name))
 
 
-@router.get("/artifacts", responses=problems(404, 422))
+@router.get("/artifacts", responses=problem_responses(404, 422))
 def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
     """List the files that a job has left so far, by name: what its callbacks write, what was found."""
-    return Page(items=[ArtifactOut.of(row) for row in results.artifacts(job_id)], next_cursor=None)
+    return Page(items=[ArtifactOut.from_file(row) for row in results.list_artifacts(job_id)], next_cursor=None)
 
 
 @router.get(
     "/artifacts/{name}",
     response_class=FileResponse,
-    responses=file_responses("metrics.csv"),
+    responses=build_file_responses("metrics.csv"),
 )
 def download_artifact(
     job_id: JobId, name: Annotated[str, Path(pattern=NAME_PATTERN)], results: ResultsDep, request: Request
 ) -> Response:
     """Download a file that a job has left. `ETag` is its sha256, `Range` goes on."""
-    return file_response(request, results.artifact(job_id, name))
+    return build_file_response(request, results.fetch_artifact(job_id, name))
 
 
 @router.get(
@@ -120,11 +120,11 @@ def download_artifact(
         200: {"description": "A safetensors file.", "content": FILE},
         206: {"description": "The part that `Range` asks for.", "content": FILE},
         304: {"description": "`If-None-Match` holds the file's ETag."},
-        **problems(404, 416, 422),
+        **problem_responses(404, 416, 422),
     },
 )
 def download_weights(
     job_id: JobId, number: Annotated[int, Path(ge=1, le=2**31 - 1)], results: ResultsDep, request: Request
 ) -> Response:
     """Download the weights of a checkpoint as safetensors; `ETag` is their sha256, `Range` goes on."""
-    return file_response(request, results.weights(job_id, number))
+    return build_file_response(request, results.fetch_weights(job_id, number))

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.asgi import media_type
+from app.http.asgi import get_media_type
 from app.problems import InvalidJson
 from core.spec.error_pointers import pointer_of, unknown
 
@@ -25,7 +25,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class StrictRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 - any JSON value
         if not hasattr(self, "_strict"):
-            self._strict = parse(await self.body())
+            self._strict = parse_json(await self.body())
         return self._strict
 
 
@@ -34,26 +34,26 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
-        known = sorted(_query_names(self.dependant))
+        known = sorted(_list_query_names(self.dependant))
         wants_json = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
-            _refuse_unknown_parameters(request, known)
+            _check_parameters(request, known)
             if wants_json:
-                await refuse_other_media_types(request)
+                await require_json(request)
             return await handler(request)
 
         return strict
 
 
-def _query_names(dependant: Dependant) -> Iterator[str]:
+def _list_query_names(dependant: Dependant) -> Iterator[str]:
     yield from (field.alias for field in dependant.query_params)
     for dependency in dependant.dependencies:
-        yield from _query_names(dependency)
+        yield from _list_query_names(dependency)
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """The JSON document in `body`.
 
     Raises:
@@ -61,7 +61,7 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         InvalidJson: 422, a key given twice, a number or text that no field can hold, or too deep.
     """
     try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_build_object)
     except UnicodeDecodeError:
         raise HTTPException(400, "The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -70,11 +70,11 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise InvalidJson("", f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:  # an integer of more than 4300 digits
         raise InvalidJson("", "holds a number with too many digits") from None
-    _refuse_what_no_field_holds(document)
+    _check_values(document)
     return document
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -83,13 +83,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse_what_no_field_holds(document: Any) -> None:  # noqa: ANN401 - any JSON value
+def _check_values(document: Any) -> None:  # noqa: ANN401 - any JSON value
     waiting: list[tuple[Any, tuple[Any, ...]]] = [(document, ())]
     while waiting:
         value, path = waiting.pop()
         if len(path) > MAX_DEPTH:
             raise InvalidJson("", f"is nested deeper than {MAX_DEPTH} levels")
-        if reason := _unstorable(value):
+        if reason := _check_value(value):
             raise InvalidJson(pointer_of(path), reason)
         if isinstance(value, dict):
             waiting += [(key, path) for key in value]
@@ -98,7 +98,7 @@ def _refuse_what_no_field_holds(document: Any) -> None:  # noqa: ANN401 - any JS
             waiting += [(member, (*path, index)) for index, member in enumerate(value)]
 
 
-def _unstorable(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     match value:
         case float() if not math.isfinite(value):
             return "should be a finite number"
@@ -110,16 +110,16 @@ def _unstorable(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
             return None
 
 
-def _refuse_unknown_parameters(request: Request, known: list[str]) -> None:
+def _check_parameters(request: Request, known: list[str]) -> None:
     strange = [name for name in request.query_params if name not in known]
     if strange:
         message = unknown("parameter", strange[0], known)
         raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", strange[0]), "msg": message}])
 
 
-async def refuse_other_media_types(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Raises HTTPException, 415, where a body is said to be anything but JSON."""
-    sent_as = media_type(request.scope)
+    sent_as = get_media_type(request.scope)
     if sent_as == "application/json" or (sent_as.startswith("application/") and sent_as.endswith("+json")):
         return
     if sent_as or await request.body():

@@ -14,4 +14,4 @@ router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute
 @router.get("", response_model=SystemOut)
 def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - read by the response model
     """Show versions, devices, queue depth and workers."""
-    return system.show()
+    return system.get_system()

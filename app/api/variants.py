@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from app.api.downloads import file_response
+from app.api.downloads import build_file_response
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
 from app.api.strict_route import StrictRoute
 from app.deps import VariantReaderDep, VariantsDep
 from app.schemas.examples import VARIANTS
 from app.schemas.jobs import JobOut
-from app.schemas.problems import problems
+from app.schemas.problems import problem_responses
 from app.schemas.variants import VariantIn, VariantOut, VariantsOut
 from core.spec import VariantFormat
 from core.spec.base import NAME_PATTERN
@@ -28,7 +28,7 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/variants", status_code=202, responses=problems(400, 404, 409, 413, 415, 422))
+@router.post("/variants", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
 def make_variant(
     name: ModelName,
     version: Version,
@@ -43,33 +43,33 @@ def make_variant(
     fails with `accuracy_dropped`.
     """
     options = wanted.model_dump(exclude={"format"})
-    view = variants.make(name, version, wanted.format, options, idempotency_key=idempotency_key)
+    view = variants.submit_variant(name, version, wanted.format, options, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)
 
 
-@router.get("/variants", responses=problems(404, 422))
+@router.get("/variants", responses=problem_responses(404, 422))
 def list_variants(name: ModelName, version: Version, variants: VariantReaderDep) -> VariantsOut:
     """List the variants of a version with what was measured of them."""
-    return VariantsOut(items=[VariantOut.of(row) for row in variants.all(name, version)])
+    return VariantsOut(items=[VariantOut.from_row(row) for row in variants.list_variants(name, version)])
 
 
-@router.get("/variants/{format}", responses=problems(404, 422))
+@router.get("/variants/{format}", responses=problem_responses(404, 422))
 def show_variant(name: ModelName, version: Version, format: Format, variants: VariantReaderDep) -> VariantOut:
     """Show a variant."""
-    return VariantOut.of(variants.get(name, version, format))
+    return VariantOut.from_row(variants.get_variant(name, version, format))
 
 
-@router.delete("/variants/{format}", status_code=204, responses=problems(404, 409, 422))
+@router.delete("/variants/{format}", status_code=204, responses=problem_responses(404, 409, 422))
 def delete_variant(name: ModelName, version: Version, format: Format, variants: VariantsDep) -> None:
     """Delete a variant; 409 while an alias stands for it."""
-    variants.delete(name, version, format)
+    variants.delete_variant(name, version, format)
 
 
 @router.get(
     "/variants/{format}/files/{file}",
     response_class=FileResponse,
-    responses={**FILE, **problems(404, 416, 422)},
+    responses={**FILE, **problem_responses(404, 416, 422)},
 )
 def download_variant_file(
     name: ModelName,
@@ -80,10 +80,10 @@ def download_variant_file(
     request: Request,
 ) -> Response:
     """Download a file of a variant; `files` names them. `ETag` is its sha256, `Range` goes on."""
-    return file_response(request, variants.file(name, version, format, file))
+    return build_file_response(request, variants.fetch_file(name, version, format, file))
 
 
-@router.get("/export", response_class=FileResponse, responses={**FILE, **problems(404, 416, 422)})
+@router.get("/export", response_class=FileResponse, responses={**FILE, **problem_responses(404, 416, 422)})
 def export_model(
     name: ModelName,
     version: Version,
@@ -95,4 +95,4 @@ def export_model(
 
     A job makes the file first: `POST …/variants` with the same format.
     """
-    return file_response(request, variants.file(name, version, format))
+    return build_file_response(request, variants.fetch_file(name, version, format))

@@ -1,40 +1,40 @@
-"""What a request brings, read without ceremony: one header, or a body that is short enough to be held whole."""
+"""Readers of raw ASGI requests: one header, or a body that is short enough to be held in memory."""
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Scope
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """The first header of that name, which is lower-case as all are in a scope; None where there is none."""
-    for one, value in scope["headers"]:
-        if one == name:
+def get_header(scope: Scope, name: bytes) -> str | None:
+    """Return the first header with this name, which must be in lower case, or None."""
+    for key, value in scope["headers"]:
+        if key == name:
             return str(value, "latin-1")
     return None
 
 
-def media_type(scope: Scope) -> str:
-    """The content type without its parameters, lower-case; empty where there is none."""
-    return (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+def get_media_type(scope: Scope) -> str:
+    """Return the content type without its parameters, in lower case; empty if there is none."""
+    return (get_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request) -> bytes:
-    """What `Request.body` returns, for whoever reads it once: no generator, and nothing kept.
+    """Return the body as `Request.body` does, but without a generator and without caching it. Call it once.
 
     Raises:
-        ClientDisconnect: before it was all there.
+        ClientDisconnect: the client disconnected before the end of the body.
     """
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        pieces.append(message.get("body", b""))
+        chunks.append(message.get("body", b""))
         if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def replay_body(request: Request, body: bytes) -> Request:
-    """The request as if its body, which has been read, were still to come."""
+    """Return a request whose body can be read again, after `read_body` has consumed it."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}

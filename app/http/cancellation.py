@@ -1,4 +1,4 @@
-"""Those who wait for a prediction: how long they do, and whether they still are there."""
+"""Deadlines of predictions, and their cancellation when the client disconnects."""
 
 import asyncio
 import math
@@ -10,92 +10,92 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Scope
 
-from app.http.asgi import header
+from app.http.asgi import get_header
 from app.problems import InvalidJson
 
-Found = TypeVar("Found")
-TIMEOUT = "X-Request-Timeout"
-_TIMEOUT = TIMEOUT.lower().encode()
-LONGEST_S = 3600.0
-TIMEOUT_HEADER: dict[str, Any] = {
-    "name": TIMEOUT,
+Result = TypeVar("Result")
+TIMEOUT_HEADER = "X-Request-Timeout"
+_TIMEOUT_KEY = TIMEOUT_HEADER.lower().encode()
+MAX_TIMEOUT_S = 3600.0
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
     "in": "header",
     "required": False,
-    "description": "Seconds, a number above 0; what cannot be answered by then is not computed: 504.",
-    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+    "description": "Timeout in seconds, a number above 0. A request that would take longer is not computed: 504.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
     "example": 30,
 }
-WATCH_AFTER_S = 0.02  # most answers are there before: they cost no second task
-CLIENT_LEFT = 499  # nobody reads it; nginx' word for it, in the log and the metrics
+WATCH_AFTER_S = 0.02  # most responses are ready before: they need no second task
+CLIENT_CLOSED_REQUEST = 499  # nginx's status; only the log and the metrics show it
 
 
 def parse_timeout(scope: Scope) -> float | None:
-    """How many seconds a caller waits; None where it does not say.
+    """Return the timeout of the request in seconds, or None if it has none.
 
     Raises:
-        InvalidJson: 422: no number, or none that makes sense.
+        InvalidJson: 422: the timeout is not a number, or out of range.
     """
-    given = header(scope, _TIMEOUT)
-    if given is None:
+    value = get_header(scope, _TIMEOUT_KEY)
+    if value is None:
         return None
     try:
-        seconds = float(given)
+        seconds = float(value)
     except ValueError:
         seconds = math.nan
-    if 0 < seconds <= LONGEST_S:
+    if 0 < seconds <= MAX_TIMEOUT_S:
         return seconds
-    raise InvalidJson(f"{TIMEOUT}:", f"should be seconds, above 0 and at most {LONGEST_S:g}")
+    raise InvalidJson(f"{TIMEOUT_HEADER}:", f"must be a number of seconds above 0 and at most {MAX_TIMEOUT_S:g}")
 
 
 def parse_deadline(scope: Scope) -> float | None:
-    """Until when a caller that came just now waits, by the monotonic clock. Raises as `timeout_of`."""
+    """Return the monotonic time at which the request's timeout ends. Raises as `parse_timeout` does."""
     seconds = parse_timeout(scope)
     return None if seconds is None else time.monotonic() + seconds
 
 
-async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
-    """What `work` finds; it is stopped when the client leaves. The request's body has been read.
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of `work`, which is cancelled if the client disconnects. Read the request's body before.
 
-    What `asyncio.timeout` does for whoever is late, with less to do for the many who are not.
+    It works as `asyncio.timeout` does, but requests that end within `WATCH_AFTER_S` start no second task.
 
     Raises:
-        HTTPException: the client has left.
+        HTTPException: 499, the client disconnected.
     """
     loop = asyncio.get_running_loop()
     task = cast("asyncio.Task[Any]", asyncio.current_task(loop))
     num_cancels = task.cancelling()
-    watch = _Watch(request, task)
-    timer = loop.call_later(WATCH_AFTER_S, watch.begin)
+    watcher = _DisconnectWatcher(request, task)
+    timer = loop.call_later(WATCH_AFTER_S, watcher.start)
     try:
         return await work
     except asyncio.CancelledError:
-        if watch.has_seen_it_leave and task.uncancel() <= num_cancels:  # else somebody else has cancelled it, too
-            raise HTTPException(CLIENT_LEFT, "The client has left.") from None
+        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # otherwise another caller cancelled it, too
+            raise HTTPException(CLIENT_CLOSED_REQUEST, "The client disconnected.") from None
         raise
     finally:
         timer.cancel()
-        watch.end()
+        watcher.stop()
 
 
-class _Watch:
-    """Cancels a task, once it has begun, when the client leaves."""
+class _DisconnectWatcher:
+    """Cancels a task when the client disconnects."""
 
-    def __init__(self, request: Request, watched: asyncio.Task[Any]) -> None:
-        self.has_seen_it_leave = False
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self.is_disconnected = False
         self._request = request
-        self._watched = watched
+        self._watched = task
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
-    def end(self) -> None:
-        task, self._task = self._task, None  # its traceback leads here: kept, all of it would be the collector's
+    def stop(self) -> None:
+        task, self._task = self._task, None  # breaks the reference cycle through the task's traceback
         if task is not None:
             task.cancel()
 
     async def _run(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self.has_seen_it_leave = True
+        self.is_disconnected = True
         self._watched.cancel()

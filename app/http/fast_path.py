@@ -1,4 +1,4 @@
-"""Predictions before any router is looked at: the documented endpoints without the cost of a route."""
+"""Dispatches predictions before the router: the documented endpoints without the cost of a FastAPI route."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,51 +10,51 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class FastRoute(NamedTuple):
-    """An endpoint that is found first.
+    """A route that is matched before all others.
 
     Attributes:
-        path: its template, as the documented route has it; logs and metrics name it.
-        pattern: of the whole path, with its parameters as named groups.
-        answer: the endpoint.
-        explain: the answer to an error; None for a bug.
+        path: the path template of the documented route, for logs and metrics.
+        pattern: matches the whole path; its named groups are the path parameters.
+        endpoint: handles the request.
+        handle_error: converts an exception to a response; returns None for an unexpected one.
     """
 
     path: str
     pattern: re.Pattern[str]
-    answer: Callable[[Request], Awaitable[Response]]
-    explain: Callable[[Request, Exception], Response | None]
+    endpoint: Callable[[Request], Awaitable[Response]]
+    handle_error: Callable[[Request, Exception], Response | None]
 
 
 class FastPathMiddleware:
-    """Answers what needs no validation; a query, another method or a strange name is left to the documented route."""
+    """Handles requests that match a fast route. Others, and all with a query, continue to the documented route."""
 
-    def __init__(self, app: ASGIApp, endpoints: Sequence[FastRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         self._app = app
-        self._endpoints = tuple(endpoints)
+        self._routes = tuple(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self.find(scope)
-        if found is None:
+        route = self.match_route(scope)
+        if route is None:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         try:
-            response = await found.answer(request)
-        except Exception as error:  # whatever it is: what no handler knows goes on
-            explained = found.explain(request, error)
-            if explained is None:
+            response = await route.endpoint(request)
+        except Exception as error:  # the route's own handlers decide; what they do not handle is raised again
+            error_response = route.handle_error(request, error)
+            if error_response is None:
                 raise
-            response = explained
+            response = error_response
         await response(scope, receive, send)
 
-    def find(self, scope: Scope) -> FastRoute | None:
-        """The endpoint of a request, which then stands in its scope as its route."""
+    def match_route(self, scope: Scope) -> FastRoute | None:
+        """Return the route of a request and store it, with its path parameters, in the scope."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
             return None
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
-        for endpoint in self._endpoints:
-            match = endpoint.pattern.fullmatch(path)
+        for route in self._routes:
+            match = route.pattern.fullmatch(path)
             if match is not None:
-                scope["route"], scope["path_params"] = endpoint, match.groupdict()
-                return endpoint
+                scope["route"], scope["path_params"] = route, match.groupdict()
+                return route
         return None

@@ -1,4 +1,4 @@
-"""What Prometheus may ask of this process; counters that any part of it may raise."""
+"""The Prometheus metrics of the HTTP service, and their exposition over all its processes."""
 
 import os
 from contextlib import suppress
@@ -7,33 +7,34 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Prometheus' own variable: where processes that answer for each other keep their counts."""
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable of prometheus_client that names the folder which the HTTP processes share."""
 
-REQUESTS = Counter("candela_http_requests_total", "Requests answered.", ["method", "route", "status"])
+REQUESTS = Counter("candela_http_requests_total", "HTTP requests.", ["method", "route", "status"])
 LATENCY = Histogram(
     "candela_http_request_seconds",
-    "Time from a request's first byte to its answer's last.",
+    "Seconds from the first byte of a request to the last byte of its response.",
     ["method", "route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue's depth.", ["state"], multiprocess_mode="mostrecent")
+JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue depth.", ["state"], multiprocess_mode="mostrecent")
 
 
-def exposition() -> bytes:
-    """Everything as Prometheus reads it: of all HTTP processes of this machine, where they share a folder for it."""
+def render_exposition() -> bytes:
+    """Return all metrics in Prometheus' text format, summed over the HTTP processes that share a folder."""
     shared = CollectorRegistry()
     try:
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-    except ValueError:  # there is no such folder
+    except ValueError:  # the variable is not set, or the folder does not exist
         return generate_latest(REGISTRY)
-    _forget_dead()
+    _remove_dead_processes()
     return generate_latest(shared)
 
 
-def _forget_dead() -> None:
-    """What a process that was killed had just then is not there any more; what it had counted still counts."""
-    for pid in {int(path.stem.rpartition("_")[2]) for path in Path(os.environ[FOLDER]).glob("gauge_live*.db")}:
+def _remove_dead_processes() -> None:
+    """Remove the live gauges of processes that were killed. Their counters stay."""
+    files = Path(os.environ[MULTIPROCESS_DIR]).glob("gauge_live*.db")
+    for pid in {int(path.stem.rpartition("_")[2]) for path in files}:
         if not _is_alive(pid):
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 

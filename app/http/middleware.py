@@ -1,4 +1,4 @@
-"""What happens to every request before a route is looked up: id, log, measure, host, key and size of the body."""
+"""Middleware of every request: request id, access log, metrics, Host, API key and body size."""
 
 import hmac
 import itertools
@@ -16,19 +16,19 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import metrics
-from app.http.asgi import header
-from app.problems import problem_response
+from app.http.asgi import get_header
+from app.problems import build_problem
 from core import errors
 from core.logging import REQUEST, write_info
+from core.tracing import log_fields
 
 log = structlog.get_logger(__name__)
 
-TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-OPEN_PATHS = frozenset(
+PUBLIC_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 )
-OPEN_PREFIXES = ("/static-offline-docs/",)
+PUBLIC_PREFIXES = ("/static-offline-docs/",)
 HTML_HEADERS = [
     (
         b"content-security-policy",
@@ -38,11 +38,11 @@ HTML_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 ]
-_OF_PROCESS, _NUMBERS = secrets.token_hex(12), itertools.count()
+_PROCESS_PREFIX, _REQUEST_NUMBERS = secrets.token_hex(12), itertools.count()
 
 
 class RequestContextMiddleware:
-    """Give the request an id, log one line when it was answered, and count it."""
+    """Assigns the request id, writes the access log, and counts requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -51,36 +51,29 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = header(scope, b"x-request-id")
-        request_id = given if given and REQUEST_ID.fullmatch(given) else new_request_id()
+        client_id = get_header(scope, b"x-request-id")
+        request_id = client_id if client_id and REQUEST_ID.fullmatch(client_id) else new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
-        status, started = 500, time.perf_counter()
+        status, started_at = 500, time.perf_counter()
 
-        async def answer(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(message, request_id)
             await send(message)
 
-        trace = trace_of(header(scope, b"traceparent"))
-        before = REQUEST.set({"request_id": request_id, **trace})
+        token = REQUEST.set({"request_id": request_id, **log_fields(get_header(scope, b"traceparent"))})
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_headers)
         finally:
-            _record(scope, status, time.perf_counter() - started)
-            REQUEST.reset(before)
+            _record_request(scope, status, time.perf_counter() - started_at)
+            REQUEST.reset(token)
 
 
 def new_request_id() -> str:
-    """32 hexadecimal digits that no other request has: the process's own, and a number."""
-    return f"{_OF_PROCESS}{next(_NUMBERS):08x}"
-
-
-def trace_of(traceparent: str | None) -> dict[str, str]:
-    """The caller's trace and span, for every line of the log; nothing of a header that is none. Source: W3C."""
-    match = TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    return {"trace_id": match[1], "parent_span_id": match[2]} if match else {}
+    """Return 32 hexadecimal digits: a random prefix of this process and a counter."""
+    return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):08x}"
 
 
 def _add_headers(message: Message, request_id: str) -> None:
@@ -91,9 +84,9 @@ def _add_headers(message: Message, request_id: str) -> None:
     message["headers"] = headers + added
 
 
-def _record(scope: Scope, status: int, seconds: float) -> None:
-    template = route_template(scope)
-    requests, latency = _meters(scope["method"], template, str(status))
+def _record_request(scope: Scope, status: int, seconds: float) -> None:
+    template = get_route_template(scope)
+    requests, latency = _get_meters(scope["method"], template, str(status))
     requests.inc()
     latency.observe(seconds)
     if not scope["path"].startswith(("/health/", "/metrics")):
@@ -105,102 +98,101 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
             "milliseconds": round(seconds * 1e3, 1),
             "client": (scope.get("client") or ("", 0))[0],
         }
-        write_info(log, "http.answered", fields)
+        write_info(log, "request.completed", fields)
 
 
-@cache  # as many as there are series: methods, templates and statuses are few
-def _meters(method: str, template: str, status: str) -> tuple[Counter, Histogram]:
+@cache  # bounded by the number of methods, templates and statuses
+def _get_meters(method: str, template: str, status: str) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(method, template, status), metrics.LATENCY.labels(method, template)
 
 
-def route_template(scope: Scope) -> str:
-    """`/v1/jobs/{job_id}`: never the path itself, of which there is no end."""
+def get_route_template(scope: Scope) -> str:
+    """Return the path template, such as `/v1/jobs/{job_id}`. As a label, unlike paths, it has few values."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class RequireHostMiddleware:
-    """Refuse what no HTTP/1.1 client sends: a request without a Host."""
+    """Rejects requests without a Host header, which HTTP/1.1 requires."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not header(scope, b"host"):
-            refusal = problem_response(
-                Request(scope), 400, "malformed-request", "The request cannot be read", "Host is missing."
+        if scope["type"] == "http" and not get_header(scope, b"host"):
+            problem = build_problem(
+                Request(scope), 400, "malformed-request", "Malformed request", "The Host header is missing."
             )
-            await refusal(scope, receive, send)
+            await problem(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 class ApiKeyMiddleware:
-    """Refuse whoever has no key, before a byte of the body is read; without keys everybody is let in."""
+    """Rejects requests without a valid API key before their body is read. Without configured keys, it accepts all."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._keys or is_open(scope["path"]) or self._has_key(scope):
+        if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
         error = errors.Unauthorized
-        detail = "Send one of the service's keys as `Authorization: Bearer <key>`."
+        detail = "Send an API key of the service as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
-        await problem_response(Request(scope), 401, error.slug, error.title, detail, headers=headers)(
-            scope, receive, send
-        )
+        problem = build_problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)
+        await problem(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
-        scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
-        sent = given.strip().encode("latin-1", "replace")
-        # All keys are compared, in constant time: the answer's delay tells nothing of them.
-        matches = [hmac.compare_digest(sent, key) for key in self._keys]
+        scheme, _, credentials = (get_header(scope, b"authorization") or "").partition(" ")
+        candidate = credentials.strip().encode("latin-1", "replace")
+        # Compare with every key, in constant time: the duration does not depend on which key is close.
+        matches = [hmac.compare_digest(candidate, key) for key in self._keys]
         return scheme.lower() == "bearer" and any(matches)
 
 
-def is_open(path: str) -> bool:
-    """Whether a path needs no key: health and the documentation."""
-    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
+def is_public_path(path: str) -> bool:
+    """Return whether a path requires no key: health and documentation."""
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
 class BodySizeLimitMiddleware:
-    """Count the bytes of a body as they come and stop at the limit of its path, declared or not."""
+    """Rejects bodies that are larger than the limit of their path, by Content-Length and by counting received bytes."""
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+    def __init__(self, app: ASGIApp, get_limit: Callable[[str], int]) -> None:
         self._app = app
-        self._limit_of = limit_of
+        self._get_limit = get_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit_of(scope["path"])
-        declared = header(scope, b"content-length") or "0"
-        if not declared.isascii() or not declared.isdigit() or int(declared[:20]) > limit:
-            await self._refuse(scope, limit)(scope, receive, send)
+        limit = self._get_limit(scope["path"])
+        length = get_header(scope, b"content-length") or "0"
+        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+            await self._build_refusal(scope, limit)(scope, receive, send)
             return
-        received = 0
+        num_received = 0
 
-        async def counted() -> Message:
-            nonlocal received
+        async def receive_within_limit() -> Message:
+            nonlocal num_received
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                # An HTTPException passes through FastAPI's reading of the body; all else would become a 400.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(limit), {"Connection": "close"})
+            num_received += len(message.get("body", b""))
+            if num_received > limit:
+                # FastAPI re-raises an HTTPException while it reads a body; it turns any other exception into a 400.
+                detail = format_size_limit(limit)
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_within_limit, send)
 
-    def _refuse(self, scope: Scope, limit: int) -> ASGIApp:
-        error = errors.TooLarge
-        facts = {"limit_bytes": limit}
-        return problem_response(
-            Request(scope), 413, error.slug, error.title, too_large(limit), facts=facts, headers={"Connection": "close"}
-        )
+    def _build_refusal(self, scope: Scope, limit: int) -> ASGIApp:
+        error, detail, extra = errors.TooLarge, format_size_limit(limit), {"limit_bytes": limit}
+        headers = {"Connection": "close"}
+        return build_problem(Request(scope), 413, error.slug, error.title, detail, extra=extra, headers=headers)
 
 
-def too_large(limit: int) -> str:
-    return f"A body of this path has at most {limit} bytes."
+def format_size_limit(limit: int) -> str:
+    """Return the detail of a 413."""
+    return f"The body may have at most {limit} bytes at this path."

@@ -1,4 +1,4 @@
-"""How many requests one key may make, and how many wrong keys one address may try, before it is asked to wait."""
+"""Rate limits: requests per API key or client address, and wrong API keys per address."""
 
 import math
 import time
@@ -10,25 +10,25 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.asgi import header
-from app.http.middleware import is_open
-from app.problems import problem_response, status_of
+from app.http.asgi import get_header
+from app.http.middleware import is_public_path
+from app.problems import build_problem, get_status
 from core.errors import TooManyRequests
 from core.settings import Settings
 
 Name = TypeVar("Name")
 Clock = Callable[[], float]
 
-MAX_NAMES = 10_000
+MAX_BUCKETS = 10_000
 UNLIMITED = 0.0
 ROUNDING_S = 1e-6
 
 
 class TokenBuckets(Generic[Name]):
-    """A token bucket for every name: `burst` at once, `per_s` a second in the long run.
+    """A token bucket per name: a burst of `burst` requests, and `per_s` requests per second on average.
 
-    What is stored is not the tokens but when a bucket will be full again, one number a name, so that one that was left
-    alone need not be remembered. Source: the generic cell rate algorithm, ITU-T I.371, 5.4.1.1.
+    It stores one number per name, the time at which its bucket is full again. Full buckets need not be stored.
+    Source: the generic cell rate algorithm, ITU-T I.371, 5.4.1.1.
     """
 
     def __init__(self, per_s: float, burst: int, clock: Clock = time.monotonic) -> None:
@@ -38,42 +38,43 @@ class TokenBuckets(Generic[Name]):
         self._full_at: dict[Name, float] = {}
 
     def take(self, name: Name) -> float:
-        """Take one; 0 where it was there, else the seconds until one will be, and none is taken."""
+        """Take a token and return 0. If there is none, return the seconds until there is one."""
         now = self._clock()
         full_at = max(self._full_at.get(name, now), now)
         wait_s = full_at - now - self._slack_s
         if wait_s > ROUNDING_S:
             return wait_s
         self._full_at[name] = full_at + self._spacing_s
-        if len(self._full_at) > MAX_NAMES:
-            self._forget(now)
+        if len(self._full_at) > MAX_BUCKETS:
+            self._evict_buckets(now)
         return 0.0
 
-    def wait_s(self, name: Name) -> float:
-        """What `take` would answer."""
+    def get_wait_s(self, name: Name) -> float:
+        """Return what `take` would return, without taking a token."""
         now = self._clock()
         wait_s = self._full_at.get(name, now) - now - self._slack_s
         return wait_s if wait_s > ROUNDING_S else 0.0
 
-    def _forget(self, now: float) -> None:
-        """Whoever has a full bucket; the older half where that is nobody: many names cost neither memory nor time."""
-        kept = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
-        self._full_at = dict(islice(kept.items(), len(kept) // 2, None)) if len(kept) > MAX_NAMES // 2 else kept
+    def _evict_buckets(self, now: float) -> None:
+        """Remove the full buckets, and the older half if most are not full, to bound memory and time."""
+        filling = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
+        is_crowded = len(filling) > MAX_BUCKETS // 2
+        self._full_at = dict(islice(filling.items(), len(filling) // 2, None)) if is_crowded else filling
 
 
 class RateLimitMiddleware:
-    """Answer 429 to a key that floods, without keys to an address, and to an address that tries keys.
+    """Answers 429 to a key, or without keys to an address, with too many requests, and to an address that guesses keys.
 
-    An address that tried too many wrong keys is not told whether the next one is right: but a key that came from there
-    before goes on, since everybody behind one proxy may have the same address.
+    An address with too many wrong keys gets 429 for new keys, valid or not, so that guesses yield nothing. Keys that
+    were valid from this address before still work, since clients behind one proxy share an address.
 
     Args:
-        app: what is asked otherwise.
-        keys: those that are right; none where nobody is asked for one.
-        per_s: requests of a key in a second, in the long run; 0 for no limit.
+        app: the next application.
+        keys: the valid API keys; empty if the service requires none.
+        per_s: requests per second of a key on average; 0: no limit.
         burst: requests of a key at once.
-        wrong_per_min: wrong keys of an address in a minute, at once or in the long run.
-        clock: seconds that only grow.
+        wrong_per_min: wrong keys per minute of an address, at once or on average.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -93,40 +94,40 @@ class RateLimitMiddleware:
         self._proven: set[tuple[str, bytes]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not is_open(scope["path"]):
-            wait_s, reason = self._judge(scope)
+        if scope["type"] == "http" and not is_public_path(scope["path"]):
+            wait_s, reason = self._check_limits(scope)
             if wait_s:
-                await _refusal(scope, wait_s, reason)(scope, receive, send)
+                await _build_refusal(scope, wait_s, reason)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _judge(self, scope: Scope) -> tuple[float, str]:
-        """How many seconds too early the request comes, 0 for none, and why."""
+    def _check_limits(self, scope: Scope) -> tuple[float, str]:
+        """Return the seconds to wait before the request is accepted, 0 for none, and the exceeded limit."""
         address = (scope.get("client") or ("", 0))[0]
         if not self._keys:
-            return self._take(address), "by this address"
-        key = key_of(scope)
-        if key not in self._keys:  # without any it is no guess; it is refused behind us
-            return self._guesses.take(address) if key else 0.0, "with wrong keys by this address"
+            return self._take_token(address), "requests from this address"
+        key = get_api_key(scope)
+        if key not in self._keys:  # a request without a key is not a guess; ApiKeyMiddleware rejects it
+            return self._guesses.take(address) if key else 0.0, "wrong keys from this address"
         if (address, key) not in self._proven:
-            if wait_s := self._guesses.wait_s(address):
-                return wait_s, "with wrong keys by this address"
-            if len(self._proven) >= MAX_NAMES:
+            if wait_s := self._guesses.get_wait_s(address):
+                return wait_s, "wrong keys from this address"
+            if len(self._proven) >= MAX_BUCKETS:
                 self._proven.clear()
             self._proven.add((address, key))
-        return self._take(key), "with this key"
+        return self._take_token(key), "requests with this key"
 
-    def _take(self, name: bytes | str) -> float:
+    def _take_token(self, name: bytes | str) -> float:
         return 0.0 if self._requests is None else self._requests.take(name)
 
 
-def key_of(scope: Scope) -> bytes:
-    """The key that a request brings, empty for none."""
-    return (header(scope, b"authorization") or "").partition(" ")[2].strip().encode("latin-1")
+def get_api_key(scope: Scope) -> bytes:
+    """Return the API key of a request; empty if it has none."""
+    return (get_header(scope, b"authorization") or "").partition(" ")[2].strip().encode("latin-1")
 
 
-def add(app: FastAPI, settings: Settings) -> None:
-    """Limit requests as configured; where there is nothing to limit, requests are not even looked at."""
+def add_rate_limit(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware with the limits of the settings, if there are any."""
     if settings.api_keys or settings.max_requests_per_s:
         app.add_middleware(
             RateLimitMiddleware,
@@ -137,14 +138,14 @@ def add(app: FastAPI, settings: Settings) -> None:
         )
 
 
-def _refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
+def _build_refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
     error, retry_after_s = TooManyRequests, math.ceil(wait_s)
-    return problem_response(
+    return build_problem(
         Request(scope),
-        status_of(error),
+        get_status(error),
         error.slug,
         error.title,
-        f"Too many requests {reason}; come back in {retry_after_s} s.",
-        facts={"retry_after_s": retry_after_s},
+        f"Too many {reason}; try again in {retry_after_s} s.",
+        extra={"retry_after_s": retry_after_s},
         headers={"Retry-After": str(retry_after_s)},
     )

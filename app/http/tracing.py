@@ -1,227 +1,157 @@
-"""What a trace shows of a request: its decoding, its wait for a network, the computing; where anybody wants traces.
+"""OpenTelemetry spans of requests: the request itself, decoding, waiting in the queue and computing.
 
-Nothing here is part of an application that exports none: no middleware, nothing around the decoder or the networks.
+An application that exports no traces has neither the middleware nor the wrappers of this module.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from opentelemetry import trace  # the interface alone, which FastAPI brings
+from opentelemetry import trace  # the API package alone, which FastAPI requires
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.middleware import route_template
-from app.inference.types import DEFAULT_LEVEL, BatchStats
-from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, LoadedModel, LoadOptions, ModelBackend
+from app.http.middleware import get_route_template
 from app.serving.decoding import Decoder, ImageShape, Sent
-from app.serving.types import BundleRef, Outcome, Pixels
+from app.serving.types import BundleRef, Pixels
 from core.errors import ServiceError
 from core.tracing import close, provider_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-NOTHING: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-PROBES = ("/health/", "/v2/health/", "/metrics")
-NANO = 1_000_000_000
+DISABLED_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+PROBE_PATHS = ("/health/", "/v2/health/", "/metrics")
+NS_PER_S = 1_000_000_000
 
 
 class Tracing:
-    """One for an application that exports spans. FastAPI makes that of a request."""
+    """The tracing of one application. FastAPI creates the span of each request."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("candela")
 
     @classmethod
-    def configured(cls) -> "Tracing | None":
-        """As OpenTelemetry's variables say; None where they ask for nothing."""
+    def from_environment(cls) -> "Tracing | None":
+        """Return the tracing that OpenTelemetry's environment variables configure, or None."""
         provider = provider_of("api")
         return None if provider is None else cls(provider)
 
     @property
     def telemetry(self) -> TelemetryConfig:
-        """What FastAPI is told: a span for every request but those of probes."""
+        """FastAPI's configuration: a span for every request except those of probes."""
         return {
-            **NOTHING,
+            **DISABLED_TELEMETRY,
             "tracing": True,
             "tracer_provider": self._provider,
             "operation_spans": False,
-            "exclude": lambda scope: str(scope["path"]).startswith(PROBES),
+            "exclude": lambda scope: str(scope["path"]).startswith(PROBE_PATHS),
         }
 
-    def add(self, app: FastAPI) -> None:
-        """See requests before anything else does; to be called when everything else is there."""
+    def add_middleware(self, app: FastAPI) -> None:
+        """Add the tracing middleware. Call this last, so that it handles requests first."""
         app.add_middleware(TraceContextMiddleware)
 
-    def decoder(self, inner: Decoder) -> Decoder:
-        return TracedDecoder(inner, self._tracer)
+    def wrap_decoder(self, decoder: Decoder) -> Decoder:
+        """Return a decoder that records a span around every call of `decoder`."""
+        return TracedDecoder(decoder, self._tracer)
 
-    def networks(self, inner: ModelBackend) -> ModelBackend:
-        return TracedNetworks(inner, self._tracer)
+    def build_observer(self) -> "PredictionTracer":
+        """Return an observer that records the spans of predictions."""
+        return PredictionTracer(self._tracer)
 
     async def close(self) -> None:
-        """Export what is left."""
+        """Export the remaining spans."""
         await asyncio.to_thread(close, self._provider)
 
 
 class TraceContextMiddleware:
-    """Let the rest of the service, its log and the jobs that are posted, go on from the request's own span."""
+    """Makes the span of the request the parent of log lines and jobs, by replacing the `traceparent` header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         span = trace.get_current_span()
-        here = span.get_span_context()
-        if scope["type"] != "http" or not here.is_valid or not scope.get("fastapi.telemetry"):
+        context = span.get_span_context()
+        if scope["type"] != "http" or not context.is_valid or not scope.get("fastapi.telemetry"):
             await self._app(scope, receive, send)
             return
-        traceparent = f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}".encode()
+        traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}".encode()
         others = [(name, value) for name, value in scope["headers"] if name != b"traceparent"]
         scope["headers"] = [*others, (b"traceparent", traceparent)]
 
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":  # the span ends with the last byte
-                route = route_template(scope)
+        async def send_and_name_span(message: Message) -> None:
+            if message["type"] == "http.response.start":  # the span ends after the last byte
+                route = get_route_template(scope)
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
             await send(message)
 
-        await self._app(scope, receive, answer)
+        await self._app(scope, receive, send_and_name_span)
 
 
 class TracedDecoder(Decoder):
-    """Decodes as another one does, in a span."""
+    """A decoder that records a `decode` span around every call of another decoder."""
 
     def __init__(self, inner: Decoder, tracer: trace.Tracer) -> None:
         self._inner = inner
         self._tracer = tracer
 
     async def decode(self, sent: Sequence[Sent], image_shape: ImageShape, resize: str) -> list[Pixels | ServiceError]:
-        with self._tracer.start_as_current_span("decode", attributes={"candela.pictures": len(sent)}) as span:
+        with self._tracer.start_as_current_span("decode", attributes={"candela.images": len(sent)}) as span:
             decoded = await self._inner.decode(sent, image_shape, resize)
-            refused = sum(isinstance(one, ServiceError) for one in decoded)
-            span.set_attribute("candela.pictures_refused", refused)
+            num_invalid = sum(isinstance(image, ServiceError) for image in decoded)
+            span.set_attribute("candela.images_invalid", num_invalid)
             return decoded
 
     def close(self) -> None:
         self._inner.close()
 
 
-class TracedNetworks:
-    """Networks as others have them, which tell how long was waited for them and how long they took."""
-
-    def __init__(self, inner: ModelBackend, tracer: trace.Tracer) -> None:
-        self._inner = inner
-        self._tracer = tracer
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._inner.start(back, lost)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    def check_ready(self) -> None:
-        self._inner.check_ready()
-
-    def facts(self) -> list[dict[str, Any]]:
-        return self._inner.facts()
-
-    def known(self) -> Mapping[str, Architecture]:
-        return self._inner.known()
-
-    def check(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        num_outputs: int,
-        cardinalities: tuple[int, ...] = (),
-    ) -> ArchitectureSummary:
-        return self._inner.check(name, options, shape, num_outputs, cardinalities)
-
-    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> LoadedModel:
-        last = _LastBatch()
-
-        def also_heard(facts: BatchStats, waited_s: Sequence[float], /) -> None:
-            if facts.size and self._loop is not None:
-                # Before those are woken whom it answers: each finds the batch that it was in.
-                self._loop.call_soon_threadsafe(last.set, Batch(facts.size, facts.seconds, time.time_ns()))
-            heard(facts, waited_s)
-
-        return TracedNetwork(self._inner.open(ref, folder, allowed, also_heard), ref, last, self._tracer)
-
-
 class Batch(NamedTuple):
-    """Pictures, the seconds that they took, and when they were done, in nanoseconds of the wall clock."""
+    """A computed batch: its size, its duration, and its end in nanoseconds of the wall clock."""
 
     size: int
     seconds: float
     ended_ns: int
 
 
-class _LastBatch:
-    def __init__(self) -> None:
-        self.batch: Batch | None = None
+class PredictionTracer:
+    """Records two spans per prediction: `queue`, until its last batch starts, and `compute`, that batch."""
 
-    def set(self, batch: Batch) -> None:
-        self.batch = batch
-
-
-class TracedNetwork:
-    """A network whose callers have two spans: `queue` till their last batch began, and `compute`, that batch."""
-
-    def __init__(self, inner: LoadedModel, ref: BundleRef, last: _LastBatch, tracer: trace.Tracer) -> None:
-        self._inner = inner
-        self._last = last
+    def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
-        self._whose = {"candela.model": ref.model, "candela.version": ref.version}
-        self.join = inner.join
-        self.close = inner.close
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last_batches: dict[str, Batch] = {}
 
-    @property
-    def num_waiting(self) -> int:
-        return self._inner.num_waiting
+    def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
+        """Remember the batch. The event loop stores it before it resumes the batch's callers, so each finds its own."""
+        if self._loop is not None:
+            batch = Batch(size, seconds, time.time_ns())
+            self._loop.call_soon_threadsafe(self._last_batches.__setitem__, bundle.key, batch)
 
-    @property
-    def num_bytes(self) -> int:
-        return self._inner.num_bytes
-
-    @property
-    def device(self) -> str:
-        return self._inner.device
-
-    @property
-    def is_lost(self) -> bool:
-        return self._inner.is_lost
-
-    @property
-    def costs(self) -> list[tuple[int, float]]:
-        return self._inner.costs
-
-    async def submit(
-        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
-    ) -> list[Outcome]:
-        began_ns = time.time_ns()
-        queue = self._tracer.start_span("queue", start_time=began_ns, attributes=self._whose)
+    @contextmanager
+    def observe_prediction(self, bundle: BundleRef, num_samples: int) -> Iterator[None]:
+        """Record the spans of a prediction; the `queue` span alone if it fails."""
+        self._loop = asyncio.get_running_loop()
+        labels = {"candela.model": bundle.model, "candela.version": bundle.version}
+        started_ns = time.time_ns()
+        queue_span = self._tracer.start_span("queue", start_time=started_ns, attributes=labels)
         try:
-            outcomes = await self._inner.submit(images, deadline, level)
+            yield
         except BaseException as error:
-            queue.record_exception(error)
-            queue.set_status(trace.StatusCode.ERROR, type(error).__name__)
-            queue.end()
+            queue_span.record_exception(error)
+            queue_span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            queue_span.end()
             raise
-        batch = self._last.batch or Batch(0, 0.0, time.time_ns())
-        computing_ns = max(began_ns, batch.ended_ns - int(batch.seconds * NANO))
-        queue.end(computing_ns)
-        sizes = {"candela.pictures": len(images), "candela.batch_size": batch.size}
-        compute = self._tracer.start_span("compute", start_time=computing_ns, attributes={**self._whose, **sizes})
-        compute.end(batch.ended_ns)
-        return outcomes
+        batch = self._last_batches.get(bundle.key) or Batch(0, 0.0, time.time_ns())
+        compute_ns = max(started_ns, batch.ended_ns - int(batch.seconds * NS_PER_S))
+        queue_span.end(compute_ns)
+        sizes = {"candela.images": num_samples, "candela.batch_size": batch.size}
+        compute_span = self._tracer.start_span("compute", start_time=compute_ns, attributes={**labels, **sizes})
+        compute_span.end(batch.ended_ns)

@@ -1,4 +1,4 @@
-"""How answers leave: head and body in one packet, where uvicorn writes them one after the other."""
+"""A uvicorn protocol that writes the head and the body of a response with one system call."""
 
 import asyncio
 from typing import Any, cast
@@ -7,22 +7,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class CoalescingTransport:
-    """A transport that holds what is written until more comes, or until the event loop turns to something else.
+    """A transport that buffers one write until the next write or the next iteration of the event loop.
 
-    A write is a call of the kernel, and often a client that wakes up for nothing but a head.
+    uvicorn writes head and body separately. Each write is a system call and may wake the client for the head alone.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._held = b""
+        self._buffer = b""
 
-    def write(self, piece: bytes) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held + piece)
-        elif piece:
-            self._held = piece
+    def write(self, chunk: bytes) -> None:
+        if self._buffer:
+            buffered, self._buffer = self._buffer, b""
+            self._transport.write(buffered + chunk)
+        elif chunk:
+            self._buffer = chunk
             self._loop.call_soon(self._flush)
 
     def close(self) -> None:
@@ -30,16 +30,16 @@ class CoalescingTransport:
         self._transport.close()
 
     def _flush(self) -> None:
-        held, self._held = self._held, b""
-        if held and not self._transport.is_closing():  # the client may have left since
-            self._transport.write(held)
+        buffered, self._buffer = self._buffer, b""
+        if buffered and not self._transport.is_closing():  # the client may have disconnected
+            self._transport.write(buffered)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the transport's own
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - delegates all other attributes to the transport
         return getattr(self._transport, name)
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's own, whose answers leave in one packet."""
+class CoalescingHttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol on a coalescing transport."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport, self.loop)))

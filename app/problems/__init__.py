@@ -1,7 +1,15 @@
-"""From an error to an RFC 9457 answer: the only place that knows status codes."""
+"""Converts errors to RFC 9457 responses. No other package maps errors to status codes."""
 
-from app.problems.exception_handlers import STATUS, install, status_of, to_response
-from app.problems.response import ProblemResponse, problem_response
+from app.problems.exception_handlers import STATUS, build_error_response, get_status, install_handlers
+from app.problems.response import ProblemResponse, build_problem
 from app.problems.validation import InvalidJson
 
-__all__ = ["STATUS", "InvalidJson", "ProblemResponse", "install", "problem_response", "status_of", "to_response"]
+__all__ = [
+    "STATUS",
+    "InvalidJson",
+    "ProblemResponse",
+    "build_error_response",
+    "build_problem",
+    "get_status",
+    "install_handlers",
+]

@@ -1,4 +1,4 @@
-"""The body of a problem, and the response that carries it."""
+"""The response of a problem, and its body."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ MAX_ERRORS = 50
 
 
 class ProblemResponse(Response):
-    """`application/problem+json`, in ASCII: a lone surrogate that a client sent cannot break its own answer."""
+    """A response of type `application/problem+json`, in ASCII: UTF-8 cannot encode a lone surrogate from a client."""
 
     media_type = "application/problem+json"
 
@@ -21,13 +21,13 @@ class ProblemResponse(Response):
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str).encode()
 
 
-class OipError(ProblemResponse):
-    """What is refused before `/v2` is reached: no key, no host, too large."""
+class OipErrorResponse(ProblemResponse):
+    """An error of the Open Inference Protocol that a middleware raises before `/v2` is reached, such as a 401."""
 
     media_type = "application/json"
 
 
-def problem_response(
+def build_problem(
     request: Request,
     status: int,
     slug: str,
@@ -35,30 +35,43 @@ def problem_response(
     detail: str,
     *,
     errors: Sequence[tuple[str, str]] = (),
-    facts: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemResponse:
-    """The answer for one problem; `errors` are (JSON pointer, detail) pairs."""
+    """Return the response of a problem.
+
+    Args:
+        request: the request that failed.
+        status: the HTTP status.
+        slug: the stable identifier of the problem.
+        title: the summary of all problems of this kind.
+        detail: what is wrong with this request.
+        errors: pairs of JSON pointer and detail.
+        extra: JSON values for programs; the field `facts` of the body.
+        headers: additional headers.
+    """
     body = {
         "type": f"/problems/{slug}",
         "title": title,
         "status": status,
-        "detail": shorten(detail),
-        "instance": shorten(request.scope.get("path", "")),
-        "errors": [{"pointer": shorten(at), "detail": shorten(why)} for at, why in errors[:MAX_ERRORS]],
-        "facts": dict(facts or {}),
+        "detail": truncate(detail),
+        "instance": truncate(request.scope.get("path", "")),
+        "errors": [
+            {"pointer": truncate(pointer), "detail": truncate(reason)} for pointer, reason in errors[:MAX_ERRORS]
+        ],
+        "facts": dict(extra or {}),
     }
-    if speaks_oip(request.scope):
-        return OipError({"error": body["detail"]}, status, headers=dict(headers or {}))
+    if is_oip_path(request.scope):
+        return OipErrorResponse({"error": body["detail"]}, status, headers=dict(headers or {}))
     return ProblemResponse(body, status, headers=dict(headers or {}))
 
 
-def speaks_oip(scope: Scope) -> bool:
-    """Whether the path is the Open Inference Protocol's, whose clients read `{"error": …}` and nothing else."""
+def is_oip_path(scope: Scope) -> bool:
+    """Return whether the path belongs to the Open Inference Protocol, whose errors have the form `{"error": …}`."""
     path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
     return path == "/v2" or path.startswith("/v2/")
 
 
-def shorten(text: str, limit: int = MAX_TEXT) -> str:
-    """At most `limit` characters: an answer is not an echo of a megabyte."""
+def truncate(text: str, limit: int = MAX_TEXT) -> str:
+    """Return at most `limit` characters of a text, which may contain megabytes from the client."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,7 +1,7 @@
-"""What is wrong with a request that FastAPI refused: pointers and reasons."""
+"""Converts FastAPI's validation errors to JSON pointers and reasons."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
@@ -12,47 +12,54 @@ from core.spec.error_pointers import format_reason, to_pointers
 
 
 class InvalidJson(HTTPException):
-    """A body that is JSON to a lenient reader only. An HTTPException, since FastAPI turns all else into a bare 400."""
+    """A body that a strict JSON parser rejects. An HTTPException, since FastAPI converts other exceptions to a 400."""
 
     def __init__(self, pointer: str, reason: str) -> None:
         super().__init__(422, reason)
         self.pointer = pointer
 
 
-Explained = tuple[int, str, str, list[tuple[str, str]]]
+class ParsedError(NamedTuple):
+    """A validation error as a problem. `errors` are pairs of JSON pointer and reason."""
+
+    status: int
+    slug: str
+    title: str
+    detail: str
+    errors: list[tuple[str, str]]
 
 
-def explain_request(request: Request, error: RequestValidationError) -> Explained:
-    """The status, slug, detail, and (JSON pointer, reason) pairs."""
-    found = error.errors()
-    if any(entry["type"] == "json_invalid" for entry in found):
-        return 400, "malformed-request", "The body is not JSON.", []
-    body = [entry for entry in found if entry["loc"][0] == "body"]
-    pairs = to_pointers(
-        [{**entry, "loc": entry["loc"][1:]} for entry in body], getattr(error, "schema", None) or _body_schema(request)
-    )
-    pairs += [(_parameter(entry["loc"]), format_reason(entry)) for entry in found if entry["loc"][0] != "body"]
-    return 422, "invalid-request", _detail(pairs), pairs
+def parse_validation_error(request: Request, error: RequestValidationError) -> ParsedError:
+    """Return the problem for a validation error."""
+    entries = error.errors()
+    if any(entry["type"] == "json_invalid" for entry in entries):
+        return ParsedError(400, "malformed-request", "Malformed request", "The body is not valid JSON.", [])
+    body = [{**entry, "loc": entry["loc"][1:]} for entry in entries if entry["loc"][0] == "body"]
+    errors = to_pointers(body, getattr(error, "schema", None) or _get_body_schema(request))
+    errors += [
+        (_format_parameter(entry["loc"]), format_reason(entry)) for entry in entries if entry["loc"][0] != "body"
+    ]
+    return ParsedError(422, "invalid-request", "Invalid request", _format_detail(errors), errors)
 
 
-def _detail(pairs: list[tuple[str, str]]) -> str:
-    at, why = pairs[0]
-    more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
-    return f"{at or 'The body'}: {why}{more}"
+def _format_detail(errors: list[tuple[str, str]]) -> str:
+    pointer, reason = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{pointer or 'The body'}: {reason}{more}"
 
 
-def _parameter(loc: tuple[Any, ...]) -> str:
-    """Parameters have no JSON pointer; `?name` marks one of the query, `{name}` of the path, `name:` a header."""
-    where, name = str(loc[0]), ".".join(str(part) for part in loc[1:2])
-    return {"query": f"?{name}", "path": f"{{{name}}}"}.get(where, f"{name}:")
+def _format_parameter(loc: tuple[Any, ...]) -> str:
+    """Return `?name` for a query parameter, `{name}` for a path parameter and `name:` for a header."""
+    source, name = str(loc[0]), ".".join(str(part) for part in loc[1:2])
+    return {"query": f"?{name}", "path": f"{{{name}}}"}.get(source, f"{name}:")
 
 
-def _body_schema(request: Request) -> dict[str, Any]:
-    """The JSON Schema of the body that the matched route asks for."""
+def _get_body_schema(request: Request) -> dict[str, Any]:
+    """Return the JSON Schema of the body that the matched route declares; empty if it declares none."""
     field = getattr(request.scope.get("route"), "body_field", None)
-    return _schema_of(field.field_info.annotation) if field is not None else {}
+    return _build_schema(field.field_info.annotation) if field is not None else {}
 
 
 @lru_cache(maxsize=64)
-def _schema_of(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - any type
+def _build_schema(annotation: Any) -> dict[str, Any]:  # noqa: ANN401 - any type
     return TypeAdapter(annotation).json_schema(mode="validation")

@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from core.datasets import builtin
-from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
+from core.datasets.tables.columns import Table
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
 
@@ -38,7 +38,7 @@ class TableOut(BaseModel):
     horizon: int
 
     @classmethod
-    def of(cls, table: Table) -> Self:
+    def from_table(cls, table: Table) -> Self:
         return cls.model_validate(table.model_dump(mode="json"))
 
 
@@ -66,7 +66,7 @@ class DatasetVersionOut(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, row: DatasetVersionRow) -> Self:
+    def from_row(cls, row: DatasetVersionRow) -> Self:
         meta = PackedMeta.model_validate(row.meta) if row.meta else None
         failure = row.failure or {}
         return cls(
@@ -81,7 +81,7 @@ class DatasetVersionOut(BaseModel):
             image_shape=list(meta.image_shape) if meta else None,
             splits=meta.splits if meta else None,
             weighted=meta.weighted if meta else None,
-            table=TableOut.of(meta.table) if meta and meta.table else None,
+            table=TableOut.from_table(meta.table) if meta and meta.table else None,
             failure=ImportFailureOut.model_validate(failure) if failure else None,
             created_at=row.created_at,
             finished_at=row.finished_at,
@@ -96,9 +96,9 @@ class DatasetOut(BaseModel):
     versions: list[DatasetVersionOut]
 
     @classmethod
-    def of(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
-        summary = builtin.get(name).summary if name in builtin.names() else None
-        return cls(name=name, summary=summary, versions=[DatasetVersionOut.of(row) for row in versions])
+    def from_versions(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
+        summary = builtin.get_dataset(name).summary if name in builtin.list_names() else None
+        return cls(name=name, summary=summary, versions=[DatasetVersionOut.from_row(row) for row in versions])
 
 
 class SplitReportOut(BaseModel):
@@ -179,5 +179,5 @@ class ReportOut(BaseModel):
     num_dropped: int | None = Field(description="Rows of a table that were left out, since something is missing.")
 
     @classmethod
-    def of(cls, found: dict[str, Any]) -> Self:
+    def from_report(cls, found: dict[str, Any]) -> Self:
         return cls.model_validate(dict.fromkeys(cls.model_fields) | found)

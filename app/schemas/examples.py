@@ -73,7 +73,7 @@ JOBS: dict[str, Any] = {
     },
 }
 
-OF_A_MODEL: dict[str, Any] = {  # a test trains `digits@1` first
+MODEL_JOBS: dict[str, Any] = {  # a test trains `digits@1` first
     "evaluate": {
         "summary": "Measure a registered model on what its training held out",
         "value": {"kind": "evaluate", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid"},

@@ -84,8 +84,8 @@ class JobSummaryOut(BaseModel):
     parent_id: str | None = Field(description="The job it was cloned from.")
 
     @classmethod
-    def of(cls, job: JobRow) -> Self:
-        return cls.model_validate(_fields(job))
+    def from_row(cls, job: JobRow) -> Self:
+        return cls.model_validate(_build_summary(job))
 
 
 class JobOut(JobSummaryOut):
@@ -123,7 +123,7 @@ class JobOut(JobSummaryOut):
         """A row with what else is told of it."""
         return cls.model_validate(
             {
-                **_fields(job),
+                **_build_summary(job),
                 "spec": job.spec,
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,
@@ -136,7 +136,7 @@ class JobOut(JobSummaryOut):
         )
 
 
-def _fields(job: JobRow) -> dict[str, Any]:
+def _build_summary(job: JobRow) -> dict[str, Any]:
     version = job.model_version
     return {
         "id": job.id,
@@ -150,14 +150,14 @@ def _fields(job: JobRow) -> dict[str, Any]:
         "priority": job.priority,
         "progress": {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress},
         "metrics": job.metrics,
-        "failure": _failure(job.failure),
+        "failure": _build_failure(job.failure),
         "stop_reason": job.stop_reason,
         "model": None if version is None else {"name": job.model_name, "version": version},
         "parent_id": job.parent_id,
     }
 
 
-def _failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
+def _build_failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     said = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
@@ -209,7 +209,7 @@ class MetricsOut(BaseModel):
     series: list[SeriesOut]
 
     @classmethod
-    def of(cls, series: Sequence[MetricSeries]) -> Self:
+    def from_series(cls, series: Sequence[MetricSeries]) -> Self:
         return cls.model_validate(
             {
                 "series": [
@@ -217,7 +217,7 @@ class MetricsOut(BaseModel):
                         "name": curve.name,
                         "split": curve.split,
                         "points": [
-                            {"step": point.step, "epoch": point.epoch, "value": value_of(point)}
+                            {"step": point.step, "epoch": point.epoch, "value": get_point_value(point)}
                             for point in curve.points
                         ],
                     }
@@ -227,17 +227,17 @@ class MetricsOut(BaseModel):
         )
 
 
-def value_of(point: MetricPoint) -> float | str | None:
+def get_point_value(point: MetricPoint) -> float | str | None:
     """A number, or the word for one that JSON does not know."""
     return point.special if point.value is None else point.value
 
 
-def as_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
+def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
     """The curves as lines of CSV with a head."""
     yield "split,name,step,epoch,value\n"
     for curve in series:
         for point in curve.points:
-            yield f"{curve.split},{curve.name},{point.step},{point.epoch},{value_of(point)}\n"
+            yield f"{curve.split},{curve.name},{point.step},{point.epoch},{get_point_value(point)}\n"
 
 
 class LogLineOut(BaseModel):
@@ -249,7 +249,7 @@ class LogLineOut(BaseModel):
     message: str
 
     @classmethod
-    def of(cls, event: Event) -> Self:
+    def from_event(cls, event: Event) -> Self:
         return cls.model_validate({"level": "info", "message": "", **event.payload, "seq": event.seq, "at": event.at})
 
 
@@ -272,7 +272,7 @@ class CheckpointOut(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, row: CheckpointRow) -> Self:
+    def from_row(cls, row: CheckpointRow) -> Self:
         return cls.model_validate(row, from_attributes=True)
 
 
@@ -286,6 +286,6 @@ class ArtifactOut(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, file: object) -> Self:
+    def from_file(cls, file: object) -> Self:
         """`file` has all of these as attributes."""
         return cls.model_validate(file, from_attributes=True)

@@ -33,7 +33,7 @@ class ModelOut(BaseModel):
     alias_variants: dict[str, VariantFormat] = Field(description="Which variant, of those that stand for one.")
 
     @classmethod
-    def of(
+    def from_versions(
         cls, name: str, versions: Sequence[ModelVersionRow], aliases: dict[str, int], alias_variants: Mapping[str, str]
     ) -> Self:
         summaries = [ModelVersionSummaryOut.model_validate(row, from_attributes=True) for row in versions]
@@ -82,12 +82,12 @@ class ModelVersionOut(BaseModel):
     input: ModelInputOut
 
     @classmethod
-    def of(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
+    def from_row(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
         bundle: dict[str, Any] = row.bundle
         said = {key: bundle[key] for key in ("task", "classes", "architecture")}
         columns = ("name", "version", "created_at", "job_id", "dataset", "spec", "metrics", "sha256", "size_bytes")
         told = {column: getattr(row, column) for column in (*columns, "num_parameters")}
-        others = [VariantOut.of(variant) for variant in variants]
+        others = [VariantOut.from_row(variant) for variant in variants]
         return cls.model_validate(
             {**told, **said, "aliases": list(aliases), "variants": others, "input": {"table": None} | bundle}
         )

@@ -11,20 +11,20 @@ MAX_TOP_K = 10_000
 MAX_INSTANCES = 10_000
 
 
-def _top_k(value: object) -> object:
+def _validate_top_k(value: object) -> object:
     """Say in one sentence what is accepted, whatever came."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
     raise PydanticCustomError("top_k", f"should be an integer from 1 to {MAX_TOP_K}")
 
 
-def top_k_of_text(text: object) -> object:
+def parse_top_k(text: object) -> object:
     """The same for a query parameter."""
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10
-    return _top_k(int(str(text)) if is_number else text)
+    return _validate_top_k(int(str(text)) if is_number else text)
 
 
-TOP_K_TEXT = "How many classes to name for each picture; all of them where there are fewer. 5 unless given."
+TOP_K_DESCRIPTION = "How many classes to name for each picture; all of them where there are fewer. 5 unless given."
 
 
 class InstanceIn(Spec):
@@ -38,7 +38,7 @@ class InstanceIn(Spec):
     )
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _check_exactly_one(self) -> Self:
         if (self.image is None) == (self.values is None):
             raise ValueError("give image or values, one of both")
         return self
@@ -63,11 +63,11 @@ class PredictIn(Spec):
         )
     )
     top_k: Annotated[
-        Annotated[int, Field(ge=1, le=MAX_TOP_K, description=TOP_K_TEXT)] | None, BeforeValidator(_top_k)
+        Annotated[int, Field(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION)] | None, BeforeValidator(_validate_top_k)
     ] = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _check_exactly_one(self) -> Self:
         if (self.instances is None) == (self.rows is None):
             raise ValueError("give instances or rows, one of both")
         return self

@@ -46,7 +46,7 @@ MEANINGS = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of an operation that may answer with these statuses, each a problem."""
     return {
         status: {

@@ -61,7 +61,7 @@ class VariantOut(BaseModel):
     files: dict[str, VariantFileOut]
 
     @classmethod
-    def of(cls, row: ModelVariantRow) -> Self:
+    def from_row(cls, row: ModelVariantRow) -> Self:
         columns = ("format", "job_id", "created_at", "size_bytes", "files")
         told: dict[str, Any] = {column: getattr(row, column) for column in columns}
         return cls.model_validate({**row.measured, **told})

@@ -13,6 +13,7 @@ from app.serving import metrics
 from app.serving.admission import AdmissionController
 from app.serving.backend import BatchListener, LoadedModel, LoadOptions, ModelBackend
 from app.serving.model_cache import ModelCache
+from app.serving.observer import PredictionObserver
 from app.serving.statistics import InferenceStatistics
 from app.serving.types import BundleRef, Outcome, Pixels
 from core.errors import DeadlineExceeded, Overloaded, ServiceError
@@ -37,6 +38,7 @@ class ModelServer:
         pinned: Collection[str] = (),
         precision: str = "fp32",
         num_askers: int = 1,
+        observer: PredictionObserver | None = None,
     ) -> None:
         """Load nothing yet.
 
@@ -50,6 +52,7 @@ class ModelServer:
             pinned: models that stay in memory once they are there.
             precision: `fp32`, `bf16`, or `auto`: bf16 where it is quicker and says the same.
             num_askers: processes like this one that share the networks.
+            observer: observes predictions and batches, for tracing.
             max_wait_s: who would wait longer for an answer is refused.
         """
         self.networks = networks
@@ -57,6 +60,7 @@ class ModelServer:
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
+        self._observer = observer
         self._tallies: dict[str, InferenceStatistics] = {}
         self._admissions: dict[str, AdmissionController] = {}
         self._pool = ModelCache(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
@@ -172,7 +176,10 @@ class ModelServer:
         while True:
             network = await self._pool.get(bundle)
             try:
-                return await network.submit(images, deadline, level)
+                if self._observer is None:
+                    return await network.submit(images, deadline, level)
+                with self._observer.observe_prediction(bundle, len(images)):
+                    return await network.submit(images, deadline, level)
             except BatcherClosed:  # it left memory between these two lines
                 continue
 
@@ -199,10 +206,13 @@ class ModelServer:
         sizes, seconds = metrics.BATCH_SIZE.labels(*whose), metrics.BATCH_SECONDS.labels(*whose)
         failed, answered = (metrics.PREDICTIONS.labels(*whose, outcome) for outcome in ("failed", "answered"))
         dropped, waited = metrics.DROPPED.labels(*whose), metrics.QUEUE_SECONDS.labels(*whose)
+        observer = self._observer
 
         def heard(facts: BatchStats, waited_s: Sequence[float]) -> None:
             admission.set_remote_queue_length(facts.num_others)
             if facts.size:
+                if observer is not None:
+                    observer.record_batch(ref, facts.size, facts.seconds)
                 tally.count_batch(facts.size, facts.seconds)
                 admission.learn(facts.size, facts.seconds)
                 sizes.observe(facts.size)

@@ -31,7 +31,7 @@ from app.api import predict_request
 from app.api.fast_path import PREDICT
 from app.http.asgi import header, read_body
 from app.http.fast_path import FastPathMiddleware, FastRoute
-from app.http.uvicorn_protocol import Protocol
+from app.http.uvicorn_protocol import CoalescingHttpProtocol
 from app.main import create_app
 from app.oip.fast_path import INFER, INFER_VERSION
 from benchmarks.serving import models
@@ -108,9 +108,9 @@ class Part:
 
 PARTS = {
     "control": Part(lambda: None),
-    "png": Part(lambda: replace_everywhere(png_fast.decode, lambda _body, _max_pixels: None)),
+    "png": Part(lambda: replace_everywhere(png_fast.decode_simple_png, lambda _body, _max_pixels: None)),
     "form": Part(use_starlette_form, ("form",)),
-    "packet": Part(lambda: replace_everywhere(Protocol, HttpToolsProtocol)),
+    "packet": Part(lambda: replace_everywhere(CoalescingHttpProtocol, HttpToolsProtocol)),
     "log": Part(lambda: replace_everywhere(write_info, lambda log, event, fields: log.info(event, **fields))),
     "headers": Part(lambda: replace_everywhere(header, get_header), ("picture", "base64")),
     "body": Part(lambda: replace_everywhere(read_body, Request.body)),

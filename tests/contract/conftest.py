@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.main import create_app
+from app.state import State
 from tests.support.http_service import service_state
 
 

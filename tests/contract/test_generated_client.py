@@ -14,7 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.deps import State
+from app.state import State
 from tests.support.finished import finish_job
 from tests.support.http_service import SMALL
 
@@ -100,4 +100,4 @@ def test_it_predicts_an_image(generated: Any, api: Any, client: TestClient, stat
     (prediction,) = predictions.predictions
     assert len(prediction.top_k) == 3
     assert client.portal is not None
-    client.portal.call(state["predictors"].close)
+    client.portal.call(state.model_server.close)

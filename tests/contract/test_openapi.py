@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.export_openapi import render_document
 from app.main import create_app
 from app.openapi import iterate_operations
+from app.state import State
 from core.settings import Settings
 from tests.support.finished import finish_job
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.problems import STATUS, get_status
-from app.problems.exception_handlers import HTTP_SLUGS
+from app.problems.exception_handlers import HTTP_PROBLEMS
 from core import errors
 from core.errors import ServiceError
 
@@ -33,7 +33,7 @@ def test_every_error_is_explained_with_its_status(kind: type[ServiceError]) -> N
     assert explained()[kind.slug] == get_status(kind)
 
 
-@pytest.mark.parametrize(("status", "slug"), [(status, slug) for status, (slug, _) in HTTP_SLUGS.items()])
+@pytest.mark.parametrize(("status", "slug"), [(status, slug) for status, (slug, _) in HTTP_PROBLEMS.items()])
 def test_every_refusal_of_http_is_explained_with_its_status(status: int, slug: str) -> None:
     assert explained()[slug] == status
 
@@ -41,7 +41,7 @@ def test_every_refusal_of_http_is_explained_with_its_status(status: int, slug: s
 def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
     slugs = [kind.slug for kind in kinds() if kind.__module__ == errors.__name__]
     assert len(slugs) == len(set(slugs))
-    assert set(explained()) == {*slugs, *(slug for slug, _ in HTTP_SLUGS.values())}
+    assert set(explained()) == {*slugs, *(slug for slug, _ in HTTP_PROBLEMS.values())}
 
 
 def test_the_nearest_ancestor_with_a_status_wins() -> None:

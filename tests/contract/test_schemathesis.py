@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app.deps import State
 from app.main import create_app
+from app.state import State
 from core.settings import Settings
 from tests.support.finished import finish_job
 from tests.support.http_service import SMALL, service_state

@@ -29,11 +29,11 @@ from starlette.types import ASGIApp
 from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from app.deps import State
 from app.main import create_app
 from app.serving.backend import ModelBackend
 from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
+from app.state import State, build_decoder
 from core.bus import RedisBus
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.outbox import OutboxRelay
@@ -71,7 +71,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valke
     """Model `cats` with versions 1 (also `champion`) and 2; `ages`, a regression; `broken`, without files."""
     home = tmp_path_factory.mktemp("oip")
     with state_of(home, sqlite_template, valkey.url, InferenceProcessPool("cpu")) as state:
-        sessions, storage = state["sessions"], state["storage"]
+        sessions, storage = state.sessions, state.storage
         cats = [register(sessions, storage, "cats", version) for version in (1, 2)]
         set_alias(sessions, "cats", "champion", 1)
         register(sessions, storage, "ages", 1, task="regression", classes=[], num_outputs=1)
@@ -100,10 +100,11 @@ def state_of(
         settings=known,
         sessions=sessions,
         queue=queue,
-        dispatcher=OutboxRelay(sessions, queue),
+        relay=OutboxRelay(sessions, queue),
         bus=RedisBus(redis_url),
         storage=storage,
-        predictors=ModelServer(storage, networks, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
+        model_server=ModelServer(storage, networks, max_batch_size=MAX_BATCH, max_waiting=256, max_loaded=4),
+        decoder=build_decoder(known),
     )
     storage.close()
     engine.dispose()
@@ -472,7 +473,7 @@ def test_a_timeout_that_has_passed_costs_no_execution(client: Any) -> None:
 @contextmanager
 def held(house: House, model: str, num_images: int) -> Iterator[None]:
     """The networks stand still until so many pictures wait for a model: how quick a client is does not matter."""
-    networks = house.state["predictors"].networks
+    networks = house.state.model_server.networks
     assert isinstance(networks, InferenceProcessPool)
     [pid] = networks.pids
 
@@ -506,13 +507,13 @@ def test_parallel_requests_share_executions(client: Any, house: House) -> None:
 
 
 def test_an_alias_is_a_version_and_moves(client: Any, house: House) -> None:
-    set_alias(house.state["sessions"], "cats", "moving", 1)
+    set_alias(house.state.sessions, "cats", "moving", 1)
     assert client.infer("cats", [image(IMAGES, "UINT8")], "moving").get_response()["model_version"] == "1"
-    set_alias(house.state["sessions"], "cats", "default", 1)
+    set_alias(house.state.sessions, "cats", "default", 1)
     try:
         assert client.infer("cats", [image(IMAGES, "UINT8")], "default").get_response()["model_version"] == "1"
     finally:
-        set_alias(house.state["sessions"], "cats", "default", 2)
+        set_alias(house.state.sessions, "cats", "default", 2)
 
 
 # -- raw bodies, as curl and other servers' clients send them -------------------------------------------------------
@@ -664,7 +665,7 @@ def test_a_body_that_is_too_large_is_refused_in_the_protocols_form_declared_or_n
 @pytest.fixture
 def locked(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
     with state_of(tmp_path, sqlite_template, valkey.url, LocalNetworks(), api_keys=(SecretStr("secret"),)) as state:
-        register(state["sessions"], state["storage"], "cats", 1)
+        register(state.sessions, state.storage, "cats", 1)
         yield state
 
 

@@ -46,7 +46,7 @@ def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children
     assert times == sorted(times), "one after the other"
     assert request.start <= times[0]
     assert times[-1] <= request.end
-    wanted = {"candela.model": "small", "candela.version": "2", "candela.batch_size": "1", "candela.pictures": "1"}
+    wanted = {"candela.model": "small", "candela.version": "2", "candela.batch_size": "1", "candela.images": "1"}
     assert found["compute"].attributes == wanted
 
 
@@ -66,7 +66,7 @@ def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log
 
     def logged() -> list[Any]:
         lines = [json.loads(line) for line in (api.home / "api.log").read_text().splitlines() if "find-me" in line]
-        return [line for line in lines if line["event"] == "http.answered"]
+        return [line for line in lines if line["event"] == "request.completed"]
 
     (line,) = wait_for(logged, "its line, which is written after the answer")
     (span,) = spans.of(line["trace_id"], 1).values()
@@ -93,5 +93,5 @@ def test_probes_leave_no_trace(api: House, spans: Collector) -> None:
 def test_a_bad_image_is_seen_in_its_span(api: House, spans: Collector) -> None:
     assert api.predict(content=b"no picture", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
     found = spans.of("5" * 32, 2)
-    assert found["decode"].attributes["candela.pictures_refused"] == "1"
+    assert found["decode"].attributes["candela.images_invalid"] == "1"
     assert found["POST /v1/models/{ref}/predict"].attributes["http.response.status_code"] == "422"

@@ -53,7 +53,7 @@ class House(NamedTuple):
 def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[House]:
     home = tmp_path_factory.mktemp("home")
     with service_state(home, sqlite_template, api_keys=(SecretStr("secret"),)) as state:
-        sessions, storage = state["sessions"], state["storage"]
+        sessions, storage = state.sessions, state.storage
         champion, cats = (register(sessions, storage, "cats", version) for version in (1, 2))
         bundles.set_alias(sessions, "cats", "champion", 1)
         bundles.register(sessions, storage, "penguins", 1, **PENGUINS)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from app.deps import State
+from app.state import State
+from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedMeta
-from core.datasets.preview import PREVIEW
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -21,7 +21,7 @@ from core.events import EventType
 from core.jobs import DatasetState
 from core.spec import JobSpec
 from models import bundle, registry
-from tests.support.images import png
+from tests.support.images import random_png
 
 OPTIONS: dict[str, Any] = {"hidden": [8]}
 SHAPE = (1, 8, 8)
@@ -40,11 +40,11 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
     torch.manual_seed(0)
     network = registry.build("mlp", OPTIONS, SHAPE, 10)
     files = _publish(state, job_id, network)
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         for version in session.query(DatasetVersionRow):
             version.state, version.content_hash, version.meta = DatasetState.READY, "c" * 64, _META | _preview(state)
             version.packed_key = PACKED_KEY
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         attempts = AttemptRepo(session)
         claimed = attempts.claim(job_id, "worker-1", 30)
         assert claimed is not None
@@ -74,31 +74,31 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
         )
         model = ModelRepo(session).register(_version(job_id, name, files, JobRepo(session).get(job_id).spec), token)
         attempts.finish(job_id, token, model.version, metrics, None)
-    path = state["storage"].path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
+    path = state.storage.path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
     return Finished(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
 
 
 def _preview(state: State) -> dict[str, Any]:
     """Publish a contact sheet, once."""
-    body = png()
-    if next(state["storage"].keys(PACKED_KEY), None) is None:
-        folder = state["storage"].scratch() / "packed"
+    body = random_png()
+    if next(state.storage.keys(PACKED_KEY), None) is None:
+        folder = state.storage.scratch() / "packed"
         folder.mkdir()
-        (folder / PREVIEW).write_bytes(body)
-        state["storage"].publish(folder, PACKED_KEY)
-    return {"files": {PREVIEW: {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}}}
+        (folder / PREVIEW_FILE).write_bytes(body)
+        state.storage.publish(folder, PACKED_KEY)
+    return {"files": {PREVIEW_FILE: {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}}}
 
 
 def _publish(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for key in ("c1", "bundle"):
-        folder = state["storage"].scratch() / "bundle"
+        folder = state.storage.scratch() / "bundle"
         folder.mkdir()
         files = {
             name: {"sha256": sha, "size_bytes": size}
             for name, (sha, size) in bundle.save(folder, network, _DESCRIPTION).items()
         }
-        state["storage"].publish(folder, f"jobs/{job_id}/{key}")
+        state.storage.publish(folder, f"jobs/{job_id}/{key}")
     return files
 
 

@@ -1,4 +1,4 @@
-"""The HTTP service in this process: a real database on SQLite, real local files, a queue that remembers."""
+"""The state of an HTTP service in this process: SQLite, local files, and a queue and a bus in memory."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.deps import State
 from app.serving.model_server import ModelServer
+from app.state import State, build_decoder
 from core.db.session import make_engine, make_sessions
 from core.outbox import OutboxRelay
 from core.settings import Settings
@@ -20,20 +20,24 @@ SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name":
 
 
 @contextmanager
-def service_state(home: Path, sqlite_template: Path, **settings: Any) -> Iterator[State]:
-    """What the process would own; the dispatcher's thread is not started."""
+def service_state(home: Path, sqlite_template: Path, **options: Any) -> Iterator[State]:
+    """Open a state with the given settings. The thread of the outbox relay is not started."""
+    settings = Settings(home=home, datasets=home / "no-datasets", **options)
     bus, queue = MemoryBus(), MemoryQueue()
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'service.db')}")
     sessions = make_sessions(engine, bus.publish)
     storage = LocalStorage.at(str(home / "service-store"))
+    decoder = build_decoder(settings)
     yield State(
-        settings=Settings(home=home, datasets=home / "no-datasets", **settings),
+        settings=settings,
         sessions=sessions,
         queue=queue,
-        dispatcher=OutboxRelay(sessions, queue),
+        relay=OutboxRelay(sessions, queue),
         bus=bus,
         storage=storage,
-        predictors=ModelServer(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
+        model_server=ModelServer(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
+        decoder=decoder,
     )
+    decoder.close()
     storage.close()
     engine.dispose()

@@ -16,7 +16,7 @@ import httpx
 from core.db.session import SessionFactory, make_engine, make_sessions
 from core.storage import LocalStorage
 from tests.support import bundles
-from tests.support.images import png
+from tests.support.images import random_png
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ SLOW: dict[str, Any] = {  # a picture takes long enough for others to wait for i
     "architecture": {"name": "convnet", "options": {"channels": [192, 192], "kernel": 7}},
     "image_shape": (1, 128, 128),
 }
-IMAGE = png(1, height=8, width=8)
+IMAGE = random_png(1, height=8, width=8)
 
 
 class House:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.main import create_app
+from app.state import State
 from tests.support.http_service import SMALL, service_state
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.deps import State
-from app.http.middleware import is_open, trace_of
+from app.http.middleware import is_public_path, trace_of
 from app.main import create_app
+from app.state import State
 from core.errors import ConfigurationError, DatasetNotReady, NotReady
 from core.settings import Settings
 from tests.support.http_service import SMALL, service_state
@@ -50,7 +50,7 @@ def test_every_path_but_the_open_ones_needs_a_key(locked: TestClient) -> None:
     for path, item in document["paths"].items():
         for method in item:
             answer = locked.request(method.upper(), re.sub(r"\{\w+\}", "1", path))
-            if is_open(path):
+            if is_public_path(path):
                 assert answer.status_code != 401, path
             else:
                 assert answer.status_code == 401, path
@@ -184,7 +184,7 @@ def test_errors_say_when_to_try_again_where_that_helps(broken: tuple[FastAPI, Te
 def test_a_locked_sqlite_file_is_a_503(state: State, client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "service.db").unlink()
     (tmp_path / "service.db").mkdir()
-    state["sessions"].kw["bind"].dispose()
+    state.sessions.kw["bind"].dispose()
     answer = client.post("/v1/jobs", json=SMALL)
     assert answer.status_code == 503
     assert answer.json()["type"] == "/problems/unavailable"
@@ -196,7 +196,7 @@ def test_a_commit_that_fails_is_no_success(state: State, broken: tuple[FastAPI, 
 
     _, client = broken
     assert client.post("/v1/jobs", json=SMALL).status_code == 202  # the dataset's version is there from now on
-    listening = state["sessions"].class_
+    listening = state.sessions.class_
     event.listen(listening, "before_commit", refuse)
     try:
         answer = client.post("/v1/jobs", json=SMALL)

@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
-from app.deps import State
 from app.main import create_app
+from app.state import State
 from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.http_service import service_state
@@ -30,7 +30,7 @@ GREY = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
 @pytest.fixture
 def state(tmp_path: Path, sqlite_template: Path) -> Iterator[State]:
     with service_state(tmp_path, sqlite_template, max_picture_bytes=600_000) as state:
-        bundles.register(state["sessions"], state["storage"], "shapes", 1)
+        bundles.register(state.sessions, state.storage, "shapes", 1)
         yield state
 
 
@@ -39,7 +39,7 @@ def client(state: State) -> Iterator[TestClient]:
     with TestClient(create_app(state=state)) as client:
         yield client
         assert client.portal is not None
-        client.portal.call(state["predictors"].close)
+        client.portal.call(state.model_server.close)
 
 
 @pytest.fixture
@@ -319,8 +319,8 @@ def test_an_unknown_parameter_is_told_the_nearest(predict: Callable[..., Respons
 def test_versions_and_aliases_are_answered_by_what_they_stand_for(
     state: State, predict: Callable[..., Response]
 ) -> None:
-    bundles.register(state["sessions"], state["storage"], "shapes", 2, seed=1)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    bundles.register(state.sessions, state.storage, "shapes", 2, seed=1)
+    bundles.set_alias(state.sessions, "shapes", "champion", 1)
     versions = [
         predict(encoded(GREY), ref=ref).json()["model"]["version"] for ref in ("shapes", "shapes@1", "shapes@2")
     ]
@@ -329,7 +329,7 @@ def test_versions_and_aliases_are_answered_by_what_they_stand_for(
 
 
 def test_a_regression_answers_values(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state["sessions"], state["storage"], "size", 1, task="regression", classes=[])
+    bundles.register(state.sessions, state.storage, "size", 1, task="regression", classes=[])
     (prediction,) = predict(encoded(GREY), ref="size").json()["predictions"]
     assert prediction.keys() == {"values"}
     assert len(prediction["values"]) == 3
@@ -337,28 +337,28 @@ def test_a_regression_answers_values(state: State, predict: Callable[..., Respon
 
 def test_a_network_of_one_output_tells_both_classes(state: State, predict: Callable[..., Response]) -> None:
     words = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
-    bundles.register(state["sessions"], state["storage"], "yes", 1, **words)
+    bundles.register(state.sessions, state.storage, "yes", 1, **words)
     (prediction,) = predict(encoded(GREY), ref="yes").json()["predictions"]
     assert {one["label"] for one in prediction["top_k"]} == {"no", "yes"}
     assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
 
 
 def test_scores_that_are_not_finite_never_reach_a_client(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state["sessions"], state["storage"], "mad", 1, mean=[-3e38], std=[1e-5])
+    bundles.register(state.sessions, state.storage, "mad", 1, mean=[-3e38], std=[1e-5])
     problem(predict(encoded(GREY), ref="mad"), 502, "prediction-failed")
     answer = predict(as_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
     assert [one["error"]["code"] for one in answer.json()["predictions"]] == ["prediction-failed"] * 2
 
 
 def test_a_damaged_bundle_is_a_problem_and_others_go_on(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state["sessions"], state["storage"], "broken", 1)
-    state["storage"].path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
+    bundles.register(state.sessions, state.storage, "broken", 1)
+    state.storage.path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
     problem(predict(encoded(GREY), ref="broken"), 500, "corrupt")
     assert predict(encoded(GREY)).status_code == 200
 
 
 def test_more_images_than_may_ever_wait_are_too_many(state: State, predict: Callable[..., Response]) -> None:
-    most = state["settings"].max_waiting_predictions
+    most = state.settings.max_waiting_predictions
     answer = predict(as_json(*[{"values": [0]}] * (most + 1)), JSON)
     assert problem(answer, 413, "too-large")["facts"]["max_pictures"] <= most
 

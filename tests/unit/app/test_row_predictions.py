@@ -9,8 +9,8 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.main import create_app
+from app.state import State
 from tests.support import bundles
 from tests.support.http_service import service_state
 
@@ -56,7 +56,7 @@ ROW = {"length": 39.1, "mass": 3750, "island": "Dream"}
 def state(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[State]:
     with service_state(tmp_path_factory.mktemp("home"), sqlite_template) as state:
         for name, words in {"penguins": PENGUINS, "weight": WEIGHT, "demand": DEMAND, "shapes": {}}.items():
-            bundles.register(state["sessions"], state["storage"], name, 1, **words)
+            bundles.register(state.sessions, state.storage, name, 1, **words)
         yield state
 
 
@@ -65,7 +65,7 @@ def client(state: State) -> Iterator[TestClient]:
     with TestClient(create_app(state=state)) as client:
         yield client
         assert client.portal is not None
-        client.portal.call(state["predictors"].close)
+        client.portal.call(state.model_server.close)
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.deps import State
-from core.datasets.archives.entries import Limits
+from app.state import State
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.archive import pack_archive
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.spec import ANY_JOB, EvaluateSpec
 from models import bundle
 from models.preprocess import Preprocess
 from tests.support import bundles
-from tests.support.images import encoded, pixels, zip_of
+from tests.support.images import encode_image, random_pixels, write_zip
 from tests.support.trainer import start
 from tests.support.training import Memory, cpu, job
 from worker.builders.evaluation import build_evaluation
@@ -36,9 +36,9 @@ KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
 def sent(number: int) -> bytes:
     """A picture of a size, kind and mode of its own; every fifth is grey."""
     kind, options = KINDS[number % len(KINDS)]
-    array = pixels(number, height=9 + number % 7, width=16 - number % 5)
+    array = random_pixels(number, height=9 + number % 7, width=16 - number % 5)
     picture = Image.fromarray(array)
-    return encoded(picture.convert("L") if number % 5 == 0 else picture, kind, **options)
+    return encode_image(picture.convert("L") if number % 5 == 0 else picture, kind, **options)
 
 
 @pytest.fixture
@@ -47,21 +47,21 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def packed(tmp_path: Path, files: dict[str, bytes]) -> Packed:
+def packed(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
     named = {f"{name}.png": body for name, body in files.items()}  # what a picture is, its bytes decide
-    archive = zip_of(tmp_path / "pictures.zip", named)
+    archive = write_zip(tmp_path / "pictures.zip", named)
     out = tmp_path / "packed"
     out.mkdir()
-    pack_archive(archive, out, Limits(), {"image_size": "12"})
-    return Packed.open(out)
+    pack_archive(archive, out, UploadLimits(), {"image_size": "12"})
+    return PackedDataset.open(out)
 
 
 def test_an_image_over_http_has_the_scores_of_the_packed_one(
-    state: State, client: TestClient, files: dict[str, bytes], packed: Packed
+    state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset
 ) -> None:
-    meta, train = packed.meta, packed.split("train")
+    meta, train = packed.meta, packed.read_split("train")
     changes = {"image_shape": meta.image_shape, "mean": list(meta.mean), "std": list(meta.std), "resize": meta.resize}
-    bundles.register(state["sessions"], state["storage"], "shapes", 1, **changes)
+    bundles.register(state.sessions, state.storage, "shapes", 1, **changes)
     words = bundles.description(**changes)
     with torch.inference_mode():
         images = Preprocess(words.mean, words.std)(torch.from_numpy(np.array(train.images)))
@@ -77,7 +77,7 @@ def test_an_image_over_http_has_the_scores_of_the_packed_one(
 
 
 @pytest.fixture
-def trained(packed: Packed, tmp_path: Path) -> Finished:
+def trained(packed: PackedDataset, tmp_path: Path) -> Finished:
     """The last word of a job that was trained on them."""
     spec = job(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
     channel = Memory()
@@ -87,17 +87,17 @@ def trained(packed: Packed, tmp_path: Path) -> Finished:
 
 
 def test_every_validation_image_of_a_trained_job_has_the_scores_of_its_own_evaluation(
-    state: State, client: TestClient, files: dict[str, bytes], packed: Packed, trained: Finished
+    state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset, trained: Finished
 ) -> None:
     folder = Path(trained.dir)
     _, words = bundle.load(folder)
     stored = {name: (file.sha256, file.size_bytes) for name, file in trained.files.items()}
-    ref = bundles.publish(state["storage"], "jobs/trained/bundle", folder, stored)
-    bundles.enter(state["sessions"], "trained", 1, ref, words)
+    ref = bundles.publish(state.storage, "jobs/trained/bundle", folder, stored)
+    bundles.enter(state.sessions, "trained", 1, ref, words)
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)
-    evaluation = build_evaluation(spec, (), packed, state["storage"].fetch(ref.key, dict(ref.files)), cpu())
+    evaluation = build_evaluation(spec, (), packed, state.storage.fetch(ref.key, dict(ref.files)), cpu())
     scores, targets = [], []
     for batch in evaluation.batches.epoch(0):
         scores.append(evaluation.pred(batch.images))

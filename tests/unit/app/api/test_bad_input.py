@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow, OutboxRow
 from tests.support.http_service import SMALL
@@ -25,7 +25,7 @@ def part(optimizer: dict[str, Any], match: str = "*") -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _nothing_is_half_stored(state: State) -> Iterator[None]:
     yield
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         assert [session.query(table).count() for table in (JobRow, OutboxRow, DatasetVersionRow)] == [0, 0, 0]
 
 
@@ -193,7 +193,7 @@ def test_all_that_does_not_fit_is_told_at_once(client: TestClient) -> None:
 def test_a_dataset_whose_files_are_missing_says_which_and_where(client: TestClient, state: State) -> None:
     found = refused(client, SMALL | {"dataset": {"name": "fashion_mnist"}})
     assert "idx" in found["/dataset/name"]
-    assert str(state["settings"].datasets_dir) in found["/dataset/name"]
+    assert str(state.settings.datasets_dir) in found["/dataset/name"]
 
 
 @pytest.mark.parametrize("missing", ["dataset", "architecture"])
@@ -251,7 +251,7 @@ def test_a_long_key_does_not_come_back(client: TestClient) -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_over_the_limit_is_refused(client: TestClient, state: State, declared: bool) -> None:
-    body = b" " * (state["settings"].max_json_bytes + 1)
+    body = b" " * (state.settings.max_json_bytes + 1)
     content = body if declared else iter([body[:1000], body[1000:]])
     answer = client.post("/v1/jobs", content=content, headers=JSON)
     assert answer.status_code == 413

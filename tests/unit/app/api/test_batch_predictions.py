@@ -9,13 +9,13 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import update
 
-from app.deps import State
+from app.state import State
 from core.db.session import transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
 from tests.support.finished import finish_job
-from tests.support.images import png
-from worker.maintenance.orphaned_files import orphans
+from tests.support.images import random_png
+from worker.maintenance.orphaned_files import find_orphaned_files
 
 URL = "/v1/models/digits/predictions"
 ZIP = {"Content-Type": "application/zip"}
@@ -36,22 +36,22 @@ def archive(**entries: bytes) -> bytes:
 
 @pytest.mark.usefixtures("trained")
 def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
-    answer = client.post(URL, content=archive(a_png=png(), b__c_png=png()), params={"top_k": 3}, headers=ZIP)
+    answer = client.post(URL, content=archive(a_png=random_png(), b__c_png=random_png()), params={"top_k": 3}, headers=ZIP)
     assert answer.status_code == 202, answer.text
     job = answer.json()
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["kind"], job["spec"]["model"], job["spec"]["top_k"]) == ("predict_archive", "digits@1", 3)
     stored = f"uploads/{job['spec']['archive']}"
-    assert list(state["storage"].keys("uploads")) == [stored]
-    assert stored not in orphans(state["sessions"], state["storage"], 0.0)
-    with transaction(state["sessions"]) as session:
+    assert list(state.storage.keys("uploads")) == [stored]
+    assert stored not in find_orphaned_files(state.sessions, state.storage, 0.0)
+    with transaction(state.sessions) as session:
         session.execute(update(JobRow).where(JobRow.id == job["id"]).values(state=JobState.SUCCEEDED))
-    assert stored in orphans(state["sessions"], state["storage"], 0.0)
+    assert stored in find_orphaned_files(state.sessions, state.storage, 0.0)
 
 
 @pytest.mark.usefixtures("trained")
 def test_a_form_is_taken_too(client: TestClient) -> None:
-    assert client.post(URL, files={"file": ("x.zip", archive(a_png=png()))}).status_code == 202
+    assert client.post(URL, files={"file": ("x.zip", archive(a_png=random_png()))}).status_code == 202
 
 
 @pytest.mark.usefixtures("trained")
@@ -63,15 +63,15 @@ def test_what_is_no_archive_is_refused_and_not_kept(client: TestClient, state: S
     answer = client.post(URL, content=body, headers=ZIP)
     assert answer.status_code == 422
     assert word in answer.json()["detail"]
-    assert list(state["storage"].keys("uploads")) == []
+    assert list(state.storage.keys("uploads")) == []
 
 
 def test_there_must_be_such_a_model(client: TestClient, state: State) -> None:
-    assert client.post(URL, content=archive(a_png=png()), headers=ZIP).status_code == 404
-    assert list(state["storage"].keys("uploads")) == []
+    assert client.post(URL, content=archive(a_png=random_png()), headers=ZIP).status_code == 404
+    assert list(state.storage.keys("uploads")) == []
 
 
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("query", [{"top_k": 0}, {"batch_size": 0}, {"topk": 3}])
 def test_wrong_parameters_are_refused(client: TestClient, query: dict[str, int]) -> None:
-    assert client.post(URL, content=archive(a_png=png()), params=query, headers=ZIP).status_code == 422
+    assert client.post(URL, content=archive(a_png=random_png()), params=query, headers=ZIP).status_code == 422

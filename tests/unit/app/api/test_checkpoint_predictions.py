@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.session import transaction
@@ -33,20 +33,20 @@ class Running:
 
     def __init__(self, state: State, job_id: str) -> None:
         self.state, self.job_id = state, job_id
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             for version in session.query(DatasetVersionRow):
                 version.state, version.meta = DatasetState.READY, META
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             claimed = AttemptRepo(session).claim(job_id, "worker-1", 30)
             assert claimed is not None
             self.token = claimed.token
 
     def add(self, number: int, *tags: str, files: tuple[str, ...] | None = None) -> None:
         key = f"jobs/{self.job_id}/t{self.token}/checkpoints/{number}"
-        ref = bundles.store(self.state["storage"], key, seed=number)
+        ref = bundles.store(self.state.storage, key, seed=number)
         stored = {name: {"sha256": sha256, "size_bytes": 1} for name, sha256 in ref.files if not files or name in files}
         words: dict[str, Any] = {"epoch": number, "step": 10 * number, "metrics": {}, "tags": tags, "key": key}
-        with transaction(self.state["sessions"]) as session:
+        with transaction(self.state.sessions) as session:
             CheckpointRepo(session).add(self.job_id, self.token, number=number, files=stored, **words)
 
 
@@ -81,7 +81,7 @@ def test_the_checkpoint_that_is_meant_answers(client: TestClient, running: Runni
     assert answer.status_code == 200, answer.text
     told = answer.json()["checkpoint"]
     assert (told["job_id"], told["checkpoint"], told["step"]) == (running.job_id, number, 10 * number)
-    with transaction(running.state["sessions"], read_only=True) as session:
+    with transaction(running.state.sessions, read_only=True) as session:
         row = session.get(CheckpointRow, (running.job_id, number))
         assert row is not None
         assert told["sha256"] == row.files[bundle.WEIGHTS]["sha256"]
@@ -114,7 +114,7 @@ def test_a_checkpoint_of_before_is_refused_with_a_reason(client: TestClient, run
 
 def test_damage_is_found(client: TestClient, running: Running) -> None:
     running.add(1)
-    path = running.state["storage"].path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
+    path = running.state.storage.path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     assert ask(client, running.job_id).status_code == 500
 

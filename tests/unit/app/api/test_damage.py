@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from models.bundle import DESCRIPTION, WEIGHTS
 from tests.support.finished import Finished, finish_job
-from tests.support.images import png
+from tests.support.images import random_png
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_damaged_weights_are_not_sent(
     client: TestClient, state: State, finished: Finished, damage: str, range_: str | None
 ) -> None:
-    DAMAGES[damage](state["storage"].path(f"jobs/{finished.job_id}/c1/{WEIGHTS}"))
+    DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/c1/{WEIGHTS}"))
     headers = {} if range_ is None else {"Range": range_}
     answer = client.get(f"/v1/jobs/{finished.job_id}/checkpoints/1/weights", headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/corrupt")
@@ -49,11 +49,11 @@ def test_damaged_weights_are_not_sent(
 def test_a_damaged_bundle_is_not_sent_and_answers_nothing(
     client: TestClient, state: State, finished: Finished, damage: str, file: str
 ) -> None:
-    DAMAGES[damage](state["storage"].path(f"jobs/{finished.job_id}/bundle/{file}"))
+    DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/bundle/{file}"))
     sent = client.get("/v1/models/digits/versions/1/bundle")
     assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
     asked = client.post(
-        "/v1/models/digits/predict", content=png(height=8, width=8, channels=1), headers={"Content-Type": "image/png"}
+        "/v1/models/digits/predict", content=random_png(height=8, width=8, channels=1), headers={"Content-Type": "image/png"}
     )
     assert (asked.status_code, asked.json()["type"]) == (500, "/problems/corrupt")
 
@@ -61,8 +61,8 @@ def test_a_damaged_bundle_is_not_sent_and_answers_nothing(
 def test_files_that_were_swapped_are_not_sent(
     client: TestClient, state: State, finished: Finished, tmp_path: Path
 ) -> None:
-    weights = state["storage"].path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
-    words = state["storage"].path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
+    weights = state.storage.path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
+    words = state.storage.path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
     weights.rename(tmp_path / "swapped")
     words.rename(weights)
     (tmp_path / "swapped").rename(words)

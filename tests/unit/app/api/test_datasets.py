@@ -4,6 +4,7 @@ import asyncio
 import errno
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.deps import State
 from app.main import create_app
-from core.datasets.builtin import names
+from app.state import STATE_KEY, State
+from core.datasets.builtin import list_names
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
-from tests.support.images import classes, tar_of, zip_of
+from tests.support.images import class_images, write_tar, write_zip
 from worker.importing.importer import Importer
 
 Upload = Callable[..., Any]
@@ -24,7 +25,7 @@ Upload = Callable[..., Any]
 
 @pytest.fixture
 def archive(tmp_path: Path) -> bytes:
-    return zip_of(tmp_path / "pets.zip", classes(3, 4)).read_bytes()
+    return write_zip(tmp_path / "pets.zip", class_images(3, 4)).read_bytes()
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def run_imports(state: State) -> Callable[[], None]:
     """Do what the queue was asked to have done."""
 
     def run() -> None:
-        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
-        with transaction(state["sessions"]) as session:
+        importer = Importer(state.settings, state.sessions, state.storage, owner="test")
+        with transaction(state.sessions) as session:
             waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
@@ -46,18 +47,18 @@ def post(client: TestClient, body: bytes, name: str = "pets", **options: Any) ->
 
 
 def stored(state: State) -> list[str]:
-    return list(state["storage"].keys(""))
+    return list(state.storage.keys(""))
 
 
 def leftovers(state: State) -> list[str]:
     """Whatever an upload that was refused has left, published or not."""
-    own = state["storage"].scratch().parent
+    own = state.storage.scratch().parent
     return [*stored(state), *(str(path) for path in own.glob("*/*"))]
 
 
 def test_built_in_datasets_are_listed_before_their_first_use(client: TestClient) -> None:
     page = client.get("/v1/datasets").json()
-    assert [item["name"] for item in page["items"]] == names()
+    assert [item["name"] for item in page["items"]] == list_names()
     assert all(item["versions"] == [] and item["summary"] for item in page["items"])
     assert page["next_cursor"] is None
 
@@ -72,7 +73,7 @@ def test_pages_go_on_where_they_ended(client: TestClient, archive: bytes) -> Non
         cursor = page["next_cursor"]
         if cursor is None:
             break
-    assert seen == sorted([*names(), "a-pets", "zoo"])
+    assert seen == sorted([*list_names(), "a-pets", "zoo"])
 
 
 def test_a_cursor_that_is_none_is_refused(client: TestClient) -> None:
@@ -113,7 +114,7 @@ def test_every_way_of_sending_gives_the_same_content(
         answer = client.post("/v1/datasets/pets/versions", files={"file": ("x.zip", archive, "application/zip")})
     else:
         mode = "w:gz" if kind == "tar.gz" else "w"
-        answer = post(client, tar_of(tmp_path / "x", classes(3, 4), mode).read_bytes())
+        answer = post(client, write_tar(tmp_path / "x", class_images(3, 4), mode).read_bytes())
     assert answer.status_code == 202
     run_imports()
     first, second = client.get("/v1/datasets/pets").json()["versions"]
@@ -150,16 +151,16 @@ def test_no_archive_is_refused_at_once_and_nothing_kept(
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a\\b.png"])
 def test_an_unsafe_entry_is_refused_at_once(name: str, client: TestClient, state: State, tmp_path: Path) -> None:
-    answer = post(client, zip_of(tmp_path / "x.zip", classes(2, 2) | {name: b"x"}).read_bytes())
+    answer = post(client, write_zip(tmp_path / "x.zip", class_images(2, 2) | {name: b"x"}).read_bytes())
     assert answer.status_code == 422
     assert answer.json()["facts"]["code"] == "archive_unsafe_entry"
     assert leftovers(state) == []
 
 
 def test_a_failed_import_tells_why(client: TestClient, run_imports: Callable[[], None], tmp_path: Path) -> None:
-    files = classes(2, 5)
+    files = class_images(2, 5)
     files["class_0/01.png"] = files["class_0/01.png"][:80]
-    post(client, zip_of(tmp_path / "x.zip", files).read_bytes())
+    post(client, write_zip(tmp_path / "x.zip", files).read_bytes())
     run_imports()
     [version] = client.get("/v1/datasets/pets").json()["versions"]
     assert version["state"] == "failed"
@@ -251,8 +252,8 @@ def test_one_file_at_a_time(client: TestClient, archive: bytes) -> None:
 
 
 def test_too_many_bytes_are_413_and_leave_nothing(client: TestClient, state: State, archive: bytes) -> None:
-    small = state["settings"].model_copy(update={"max_upload_bytes": 1000})
-    with TestClient(create_app(state=State(**state | {"settings": small}))) as limited:
+    small = state.settings.model_copy(update={"max_upload_bytes": 1000})
+    with TestClient(create_app(state=replace(state, settings=small))) as limited:
         declared = post(limited, archive)
         chunked = limited.post("/v1/datasets/pets/versions", content=iter([archive[:700], archive[700:]]))
     assert (declared.status_code, chunked.status_code) == (413, 413)
@@ -305,7 +306,7 @@ def test_a_cut_upload_leaves_nothing(state: State, archive: bytes) -> None:
         "headers": [(b"host", b"testserver")],
         "client": ("127.0.0.1", 1),
         "server": ("testserver", 80),
-        "state": dict(state),
+        "state": {STATE_KEY: state},
     }
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 400

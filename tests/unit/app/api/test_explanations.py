@@ -11,10 +11,10 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.api.heatmap import heat_map
-from app.deps import State
+from app.api.heatmap import render_heatmap
 from app.inference.types import class_of, key_of, split_key, with_class
-from app.main import body_limits
+from app.main import build_body_limits
+from app.state import State
 from models.explanations import embed, grad_cam
 from tests.support import bundles
 
@@ -29,7 +29,7 @@ def png(pixels: np.ndarray = PIXELS) -> bytes:
 
 @pytest.fixture
 def shapes(state: State) -> str:
-    bundles.register(state["sessions"], state["storage"], "shapes", 1)
+    bundles.register(state.sessions, state.storage, "shapes", 1)
     return "/v1/models/shapes"
 
 
@@ -90,7 +90,7 @@ def test_heat_is_shown_as_a_png(client: TestClient, shapes: str) -> None:
 def test_places_without_heat_show_the_image_as_it_is() -> None:
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1.0
-    shown = np.asarray(Image.open(io.BytesIO(heat_map(PIXELS[..., None], heat))))
+    shown = np.asarray(Image.open(io.BytesIO(render_heatmap(PIXELS[..., None], heat))))
     np.testing.assert_array_equal(shown[14 + 4 * 28 :: 28, 14::28], np.repeat(PIXELS[4:, :, None], 3, axis=2))
     assert (shown[14, 14] != PIXELS[0, 0]).any()
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state:
     two = {"instances": [{"image": base64.b64encode(png()).decode()}] * 2}
     assert client.post(f"{shapes}/explain", json=two).status_code == 422
     flat = {"architecture": {"name": "mlp", "options": {"hidden": [4]}}}
-    bundles.register(state["sessions"], state["storage"], "flat", 1, **flat)
+    bundles.register(state.sessions, state.storage, "flat", 1, **flat)
     answer = ask(client, "/v1/models/flat/explain")
     assert (answer.status_code, "feature maps" in answer.json()["detail"]) == (422, True)
     assert ask(client, "/v1/models/flat/embed").status_code == 200
@@ -110,7 +110,7 @@ def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state:
 
 @pytest.mark.parametrize("ref", ["shapes", "shapes@1", "shapes@champion"])
 def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
-    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
+    bundles.set_alias(state.sessions, "shapes", "champion", 1)
     for verb in ("embed", "explain"):
         with_slash, with_colon = (ask(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
         assert with_colon.status_code == 200, with_colon.text
@@ -123,15 +123,15 @@ def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: S
 
 @pytest.mark.parametrize("verb", ["/embed", ":embed", "/explain", ":explain"])
 def test_images_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
-    settings = state["settings"]
+    settings = state.settings
     assert settings.max_predict_bytes > settings.max_json_bytes
-    assert body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
-    assert body_limits(settings)(f"/v1/models/shapes{verb}s") == settings.max_json_bytes
+    assert build_body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
+    assert build_body_limits(settings)(f"/v1/models/shapes{verb}s") == settings.max_json_bytes
 
 
 def test_of_two_classes_with_one_output_the_second_is_shown(client: TestClient, state: State) -> None:
     binary = {"num_outputs": 1, "task": "binary", "classes": ["no", "yes"]}
-    bundles.register(state["sessions"], state["storage"], "it", 1, **binary)
+    bundles.register(state.sessions, state.storage, "it", 1, **binary)
     told = ask(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
     assert (told["label"], told["index"]) == ("yes", 1)
     assert pointers(ask(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]

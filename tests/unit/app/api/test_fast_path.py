@@ -13,21 +13,21 @@ from app.main import create_app
 from app.oip.fast_path import INFER, INFER_VERSION
 from tests.support import bundles
 from tests.support.http_service import service_state
-from tests.support.images import png
+from tests.support.images import random_png
 
 PNG = {"Content-Type": "image/png"}
-IMAGE = png(height=8, width=8, channels=1)
+IMAGE = random_png(height=8, width=8, channels=1)
 RAW = {"Inference-Header-Content-Length": "0"}
 
 
 @pytest.fixture
 def client(tmp_path: Path, sqlite_template: Path) -> Iterator[TestClient]:
     with service_state(tmp_path, sqlite_template) as state:
-        bundles.register(state["sessions"], state["storage"], "shapes", 1)
+        bundles.register(state.sessions, state.storage, "shapes", 1)
         with TestClient(create_app(state=state)) as client:
             yield client
             assert client.portal is not None
-            client.portal.call(state["predictors"].close)
+            client.portal.call(state.model_server.close)
 
 
 async def nowhere(*_: Any) -> None:
@@ -52,7 +52,7 @@ async def nowhere(*_: Any) -> None:
 )
 def test_only_what_needs_no_validation_is_found_first(method: str, path: str, query: bytes, found: object) -> None:
     scope = {"type": "http", "method": method, "path": f"/base{path}", "query_string": query, "root_path": "/base"}
-    assert FastPathMiddleware(nowhere, (PREDICT, INFER, INFER_VERSION)).find(scope) is found
+    assert FastPathMiddleware(nowhere, (PREDICT, INFER, INFER_VERSION)).match_route(scope) is found
 
 
 def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,15 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.main import create_app
-from core.datasets.packed import Packed
+from app.state import State
+from core.datasets.packed import PackedDataset
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.spec import JobSpec
-from tests.support.images import encoded, zip_of
+from tests.support.images import encode_image, write_zip
 from tests.support.trainer import start
 from tests.support.training import Memory
 from worker.importing.importer import Importer
@@ -35,8 +36,8 @@ def imported(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]
 
     def run(answer: Any) -> dict[str, Any]:
         assert answer.status_code == 202, answer.text
-        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
-        with transaction(state["sessions"]) as session:
+        importer = Importer(state.settings, state.sessions, state.storage, owner="test")
+        with transaction(state.sessions) as session:
             waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
@@ -53,10 +54,10 @@ def create(client: TestClient, **said: Any) -> Any:
 
 def packed(state: State, name: str, version: int) -> Path:
     """The folder that an import has left."""
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         row = DatasetRepo(session).get_version(name, version)
         files = {file: told["sha256"] for file, told in (row.meta or {})["files"].items()}
-        return state["storage"].fetch(row.packed_key or "", files)
+        return state.storage.fetch(row.packed_key or "", files)
 
 
 def csv_of(header: str, rows: list[list[Any]]) -> bytes:
@@ -107,7 +108,7 @@ def test_values_are_kept_as_float32(client: TestClient, state: State, imported: 
     rng = np.random.default_rng(1)
     rows = rng.normal(0, 1e3, (50, 4)).astype(np.float32)
     imported(create(client, inputs=rows.tolist(), targets=rng.normal(size=50).tolist()))
-    np.testing.assert_array_equal(Packed.open(packed(state, "toy", 1)).split("train").images, rows)
+    np.testing.assert_array_equal(PackedDataset.open(packed(state, "toy", 1)).read_split("train").images, rows)
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3])
@@ -117,14 +118,14 @@ def test_images_are_those_of_the_same_archive(
     pictures = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
     inline = imported(create(client, inputs=pictures.tolist(), targets=["b", "a", "C:", "a", "b", "C:"]))
     files = {
-        f"train/{label}/{index}.png": encoded(pictures[index].squeeze())
+        f"train/{label}/{index}.png": encode_image(pictures[index].squeeze())
         for index, label in enumerate(["b", "a", "C:", "a", "b", "C:"])
     }
-    body = zip_of(tmp_path / "pictures.zip", files).read_bytes()
+    body = write_zip(tmp_path / "pictures.zip", files).read_bytes()
     uploaded = imported(client.post("/v1/datasets/zipped/versions", content=body))
     assert inline["content_hash"] == uploaded["content_hash"]
     assert (inline["classes"], inline["image_shape"]) == (["C:", "a", "b"], [max(channels, 1), 5, 4])
-    images = Packed.open(packed(state, "toy", 1)).split("train").images
+    images = PackedDataset.open(packed(state, "toy", 1)).read_split("train").images
     np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), pictures[2].squeeze())
 
 
@@ -238,14 +239,14 @@ def refused(answer: Any, pointer: str, told: str, state: State) -> None:
     assert error["pointer"] == pointer
     assert told in error["detail"]
     assert told.partition("'")[0] in answer.json()["detail"]
-    own = state["storage"].scratch().parent
-    assert [*state["storage"].keys(""), *own.glob("*/*")] == []
+    own = state.storage.scratch().parent
+    assert [*state.storage.keys(""), *own.glob("*/*")] == []
 
 
 def test_a_body_is_bounded_as_configured(state: State) -> None:
     for limit in ("max_inline_bytes", "max_upload_bytes"):
-        small = state["settings"].model_copy(update={limit: 500})
-        with TestClient(create_app(state=State(**state | {"settings": small}))) as limited:
+        small = state.settings.model_copy(update={limit: 500})
+        with TestClient(create_app(state=replace(state, settings=small))) as limited:
             assert create(limited, inputs=ROWS, targets=NUMBERS).status_code == 413
 
 
@@ -286,7 +287,7 @@ def test_a_network_from_scratch_learns_from_data_in_the_request(
     }
     answer = client.post("/v1/jobs", json=body)
     assert answer.status_code == 202, answer.text
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         spec = JobSpec.model_validate(JobRepo(session).get(answer.json()["id"]).spec)
     channel = Memory()
     assert trainer.run_job(start(spec, packed(state, "toy", 1), tmp_path / "work"), channel) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
@@ -24,7 +24,7 @@ def set_state(state: State) -> Callable[..., None]:
     """Put a job where a worker would have brought it."""
 
     def set_(job_id: str, to: JobState, **values: Any) -> None:
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             row = session.get_one(JobRow, job_id)
             row.state = to
             for column, value in values.items():
@@ -34,7 +34,7 @@ def set_state(state: State) -> Callable[..., None]:
 
 
 def outbox(state: State) -> list[tuple[str, str]]:
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         return [(row.topic, row.subject_id) for row in OutboxRepo(session).oldest()]
 
 
@@ -70,7 +70,7 @@ def test_a_dry_run_tells_what_the_job_would_be_and_stores_nothing(client: TestCl
     assert told["spec"]["optimizer"]["name"] == "adam"
     assert client.get("/v1/jobs").json()["items"] == []
     assert outbox(state) == []
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         assert session.query(DatasetVersionRow).count() == 0
 
 
@@ -263,10 +263,10 @@ def test_only_a_finished_job_is_deleted(client: TestClient, post_job: Post) -> N
 
 def test_what_a_worker_reached_is_shown(client: TestClient, post_job: Post, state: State) -> None:
     job = post_job()
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         version = session.query(DatasetVersionRow).one()
         version.state = DatasetState.READY
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "w1", 30)
         assert claimed is not None
         AttemptRepo(session).describe(job["id"], claimed.token, {"device": "cpu"})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import result_key
 from core.db.session import transaction
@@ -138,7 +138,7 @@ def test_only_a_training_has_epochs(client: TestClient, trained: str, call: str)
 
 def test_a_result_is_shown(client: TestClient, trained: str, state: State) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
         AttemptRepo(session).complete(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
@@ -163,15 +163,15 @@ def test_a_clone_of_no_kind_is_refused(client: TestClient, trained: str) -> None
 
 def test_a_file_of_a_result_is_downloaded(client: TestClient, trained: str, state: State) -> None:
     job = client.post("/v1/jobs", json=PREDICT).json()
-    folder = state["storage"].scratch() / "answer"
+    folder = state.storage.scratch() / "answer"
     folder.mkdir()
     (folder / "predictions.csv").write_text("name,label\n")
     sha256 = hashlib.sha256(b"name,label\n").hexdigest()
     files = {"predictions.csv": {"sha256": sha256, "size_bytes": 11}}
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
-        state["storage"].publish(folder, result_key(claimed))
+        state.storage.publish(folder, result_key(claimed))
         AttemptRepo(session).complete(job["id"], claimed.token, {"files": files}, {})
     answer = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (answer.status_code, answer.text, answer.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.session import transaction
@@ -118,7 +118,7 @@ def test_deleting_a_job_deletes_its_checkpoints_and_keeps_its_model(
     client: TestClient, url: str, finished: Finished, state: State
 ) -> None:
     assert client.delete(url).status_code == 204
-    assert list(state["storage"].keys(f"jobs/{finished.job_id}/c1")) == []
+    assert list(state.storage.keys(f"jobs/{finished.job_id}/c1")) == []
     assert client.get(f"{url}/metrics").status_code == 404
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
@@ -128,12 +128,12 @@ def test_files_that_a_job_left_are_listed_downloaded_and_deleted_with_it(
 ) -> None:
     job_id, content = post_job()["id"], b"<script>epoch,set</script>"
     sha256 = hashlib.sha256(content).hexdigest()
-    folder = state["storage"].scratch() / "files"
+    folder = state.storage.scratch() / "files"
     folder.mkdir()
     (folder / "metrics.csv").write_bytes(content)
     key = f"jobs/{job_id}/t1/artifacts/a"
-    state["storage"].publish(folder, key)
-    with transaction(state["sessions"]) as session:
+    state.storage.publish(folder, key)
+    with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job_id, "worker-1", 30)
         assert claimed is not None
         file = {"media_type": "text/html", "key": key, "sha256": sha256, "size_bytes": len(content)}
@@ -153,4 +153,4 @@ def test_files_that_a_job_left_are_listed_downloaded_and_deleted_with_it(
     assert client.get(f"/v1/jobs/{'0' * 32}/artifacts").status_code == 404
     assert client.post(f"/v1/jobs/{job_id}/cancel", params={"force": True}).status_code == 202
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
-    assert list(state["storage"].keys(f"jobs/{job_id}")) == []
+    assert list(state.storage.keys(f"jobs/{job_id}")) == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.session import transaction
@@ -26,7 +26,7 @@ def trained(post_job: PostJob, state: State) -> str:
     """The id of a job of two epochs of ten steps, with the checkpoints 1, best, after 20 steps, and 2 after 15."""
     job_id = str(post_job(**SPEC, epochs=2)["id"])
     finish_job(state, job_id)
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         (row,) = CheckpointRepo(session).all(job_id)
         row.tags = ["best"]
         values = {"job_id": job_id, "number": 2, "token": row.token, "epoch": 2, "step": 15, "tags": ["latest"]}
@@ -170,7 +170,7 @@ def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
     refused = client.delete(f"/v1/jobs/{trained}")
     assert refused.status_code == 409
     assert refused.json()["facts"] == {"dependents": [begun], "kind": "job"}
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(begun, "worker-1", 30)
         assert claimed is not None
         (row, _) = CheckpointRepo(session).all(trained)

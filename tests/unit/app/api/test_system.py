@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.workers import WorkerRepo
@@ -26,7 +26,7 @@ def test_the_service_is_live_and_ready(client: TestClient) -> None:
 
 
 def test_without_its_queue_it_is_live_but_not_ready(client: TestClient, state: State) -> None:
-    queue = state["queue"]
+    queue = state.queue
     assert isinstance(queue, MemoryQueue)
     queue.is_away = True
     assert client.get("/health/live").status_code == 200
@@ -39,17 +39,17 @@ def test_without_its_queue_it_is_live_but_not_ready(client: TestClient, state: S
 def test_without_its_database_or_with_another_schema_it_is_not_ready(
     client: TestClient, state: State, tmp_path: Path
 ) -> None:
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = 'future'")
     assert "newer" in client.get("/health/ready").json()["facts"]["reasons"]["database"]
-    state["sessions"].kw["bind"].dispose()
+    state.sessions.kw["bind"].dispose()
     (tmp_path / "service.db").unlink()
     (tmp_path / "service.db").mkdir()
     assert list(client.get("/health/ready").json()["facts"]["reasons"]) == ["database"]
 
 
 def test_without_its_storage_it_is_not_ready(client: TestClient, state: State, tmp_path: Path) -> None:
-    assert isinstance(state["storage"], LocalStorage)
+    assert isinstance(state.storage, LocalStorage)
     shutil.rmtree(tmp_path / "service-store")
     answer = client.get("/health/ready")
     assert answer.status_code == 503
@@ -69,7 +69,7 @@ def test_workers_that_live_are_shown_and_their_devices_may_be_asked_for(client: 
     gpu_job = SMALL | {"device": "cuda", "precision": "fp16"}
     assert client.post("/v1/jobs", json=gpu_job).status_code == 422
     devices: list[Any] = [{"name": "cpu"}, {"name": "cuda:0", "kind": "NVIDIA H200"}]
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         WorkerRepo(session).register("w1", "host", 2, devices, {"torch": "2.14.1"})
     client.post("/v1/jobs", json=SMALL)
     system = client.get("/v1/system").json()
@@ -84,24 +84,24 @@ def test_workers_that_live_are_shown_and_their_devices_may_be_asked_for(client: 
 def test_a_job_says_why_nobody_takes_it(client: TestClient, state: State) -> None:
     on_two = SMALL | {"resources": {"devices": 2}}
     assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] == "No worker is alive."
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         WorkerRepo(session).register("w1", "host", 1, [{"name": "cpu"}], {})
     refused = client.post("/v1/jobs", json=on_two)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/resources/devices")
     assert "no worker has 2 slots; the largest has 1 slots" in refused.json()["errors"][0]["detail"]
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         WorkerRepo(session).register("w2", "host", 2, [{"name": "cpu"}, {"name": "cuda:0"}], {})
     assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] is None
     on_gpu = client.post("/v1/jobs", json=SMALL | {"device": "cuda"}).json()
     assert on_gpu["queue_reason"] is None
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         WorkerRepo(session).leave("w2")
     assert client.get(f"/v1/jobs/{on_gpu['id']}").json()["queue_reason"] == "No living worker has the device 'cuda'."
 
 
 def test_a_worker_that_lives_but_takes_nothing_is_seen(client: TestClient, state: State) -> None:
     cpu: list[Any] = [{"name": "cpu"}]
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         workers = WorkerRepo(session)
         for name, took_s_ago in (("new", None), ("busy", 1.0), ("deaf", 3600.0)):
             workers.register(name, "host", 1, cpu, {})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
+from app.state import State
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from worker.importing.importer import Importer
@@ -23,8 +23,8 @@ def run_imports(state: State) -> Callable[[], None]:
     """Do what the queue was asked to have done."""
 
     def run() -> None:
-        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
-        with transaction(state["sessions"]) as session:
+        importer = Importer(state.settings, state.sessions, state.storage, owner="test")
+        with transaction(state.sessions) as session:
             waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)

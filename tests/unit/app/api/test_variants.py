@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from app.deps import State
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo, result_key
 from core.db.session import transaction
@@ -19,8 +19,8 @@ from core.db.tables import JobRow
 from models import bundle, variants
 from tests.support.finished import finish_job
 from worker.control.recorder import Recorder
-from worker.maintenance.orphaned_files import orphans
-from worker.protocol import Answered, StoredFile
+from worker.maintenance.orphaned_files import find_orphaned_files
+from worker.protocol import Completed, FileDigest
 
 VERSION = "/v1/models/digits/versions/1"
 MEASURED: dict[str, Any] = {
@@ -58,20 +58,20 @@ def ask(client: TestClient, **body: Any) -> Any:
 def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -> JobRow:
     """Let a worker's recorder end the job, with real files of the network `digits@1`."""
     job_id = ask(client, format=kind).json()["id"]
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         job = AttemptRepo(session).claim(job_id, "worker-1", 30)
     assert job is not None
-    folder = state["storage"].scratch() / "answer"
+    folder = state.storage.scratch() / "answer"
     folder.mkdir()
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         whole = JobRepo(session).get(job_id)
-    stored = state["storage"].path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
+    stored = state.storage.path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
     network, description = bundle.load(stored)
     facts = variants.write(folder, network, description, kind)  # type: ignore[arg-type]  # a format
-    files = {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
+    files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
     measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
-    recorder = Recorder(state["sessions"], state["storage"], whole, lambda: False)
-    recorder.complete(Answered(result=measured, metrics={}, dir=str(folder), files=files))
+    recorder = Recorder(state.sessions, state.storage, whole, lambda: False)
+    recorder.complete(Completed(result=measured, metrics={}, dir=str(folder), files=files))
     return whole
 
 
@@ -212,7 +212,7 @@ def test_a_variant_outlives_its_job(client: TestClient, state: State) -> None:
     job = make(client, state)
     assert client.delete(f"/v1/jobs/{job.id}").status_code == 204
     assert client.get(f"{VERSION}/export", params={"format": "onnx"}).status_code == 200
-    lost = set(orphans(state["sessions"], state["storage"], 0.0))
+    lost = set(find_orphaned_files(state.sessions, state.storage, 0.0))
     assert not any(unit.startswith(f"jobs/{job.id}/") for unit in lost)
     client.delete(f"{VERSION}/variants/onnx")
-    assert result_key(job) in orphans(state["sessions"], state["storage"], 0.0)
+    assert result_key(job) in find_orphaned_files(state.sessions, state.storage, 0.0)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State, resolve_waiting
+from app.deps import resolve_waiting_jobs
+from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
-from tests.support.images import classes, zip_of
+from tests.support.images import class_images, write_zip
 from worker.importing.importer import Importer
 
 PETS: dict[str, Any] = {"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}, "batch_size": 4}
@@ -23,15 +24,15 @@ def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Ca
     """Upload pictures, damaged ones if asked; the answer imports them."""
 
     def upload(*, damaged: bool = False) -> Callable[[], bool]:
-        files = classes(3, 4)
+        files = class_images(3, 4)
         if damaged:
             files["class_0/01.png"] = files["class_0/01.png"][:80]
-        archive = zip_of(tmp_path / "pets.zip", files).read_bytes()
+        archive = write_zip(tmp_path / "pets.zip", files).read_bytes()
         version = client.post("/v1/datasets/pets/versions", content=archive)
         assert version.status_code == 202
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             version_id = next(row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import")
-        importer = Importer(state["settings"], state["sessions"], state["storage"], owner="test")
+        importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         return lambda: importer.run(version_id)
 
     return upload
@@ -44,7 +45,7 @@ def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
 
 
 def is_taken(state: State, job_id: str) -> bool:
-    with transaction(state["sessions"]) as session:
+    with transaction(state.sessions) as session:
         JobRepo(session).next_queued()
         return AttemptRepo(session).claim(job_id, "w", 30.0) is not None
 
@@ -55,12 +56,12 @@ def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
     finish_import = upload()
     job = submit(client, name="early", loss={"name": "nll"})
     assert (job["state"], job["waits_for"]) == ("queued", {"name": "pets", "version": 1})
-    resolve_waiting(state)
+    resolve_waiting_jobs(state)
     assert not is_taken(state, job["id"])
     finish_import()
     assert not is_taken(state, job["id"])  # nobody has checked it yet
-    resolve_waiting(state)
-    resolve_waiting(state)  # as another replica of the service would
+    resolve_waiting_jobs(state)
+    resolve_waiting_jobs(state)  # as another replica of the service would
     early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early", loss={"name": "nll"})
     assert early["waits_for"] is None
     assert early["warnings"] == late["warnings"] != []
@@ -74,7 +75,7 @@ def test_a_job_that_its_dataset_does_not_suit_fails_when_it_is_there(
     finish_import = upload()
     job = submit(client, batch_size=5000)
     finish_import()
-    resolve_waiting(state)
+    resolve_waiting_jobs(state)
     told = client.get(f"/v1/jobs/{job['id']}").json()
     assert (told["state"], told["failure"]["code"], told["failure"]["kind"]) == ("failed", "invalid_spec", "request")
     assert told["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
@@ -99,9 +100,9 @@ def test_a_job_that_was_paused_or_cancelled_while_it_waited_stays_so(
     client.post(f"/v1/jobs/{paused}/pause")
     client.post(f"/v1/jobs/{cancelled}/cancel")
     finish_import()
-    resolve_waiting(state)
+    resolve_waiting_jobs(state)
     assert client.get(f"/v1/jobs/{cancelled}").json()["state"] == "cancelled"
     assert client.get(f"/v1/jobs/{paused}").json()["state"] == "paused"
     client.post(f"/v1/jobs/{paused}/resume")
-    resolve_waiting(state)
+    resolve_waiting_jobs(state)
     assert is_taken(state, paused)

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Scope
 
-from app.http.asgi import header, media_type, read_body, replay_body
+from app.http.asgi import get_header, get_media_type, read_body, replay_body
 
 SCOPE: Scope = {
     "type": "http",
@@ -32,13 +32,13 @@ def pieces(*bodies: bytes) -> list[Message]:
 
 def test_a_header_is_the_first_of_its_name() -> None:
     for name in ("host", "x", "missing"):
-        assert header(SCOPE, name.encode()) == Headers(scope=SCOPE).get(name)
-    assert header(SCOPE, b"x") == "é"
+        assert get_header(SCOPE, name.encode()) == Headers(scope=SCOPE).get(name)
+    assert get_header(SCOPE, b"x") == "é"
 
 
 def test_a_media_type_has_no_parameters() -> None:
-    assert media_type(SCOPE) == "text/csv"
-    assert media_type({"headers": []}) == ""
+    assert get_media_type(SCOPE) == "text/csv"
+    assert get_media_type({"headers": []}) == ""
 
 
 @pytest.mark.parametrize(

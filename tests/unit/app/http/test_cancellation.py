@@ -71,7 +71,7 @@ async def test_whoever_was_watched_leaves_nothing_to_the_garbage_collector() -> 
     """Thousands a second would: looking for what they leave would hold all others up for a tenth of a second."""
 
     def watches() -> int:
-        return sum(type(each) is callers._Watch for each in gc.get_objects())
+        return sum(type(each) is callers._DisconnectWatcher for each in gc.get_objects())
 
     gc.collect()
     gc.disable()

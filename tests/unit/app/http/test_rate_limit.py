@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.http import rate_limit as limits
 from app.http.middleware import ApiKeyMiddleware
-from app.http.rate_limit import MAX_NAMES, RateLimitMiddleware, TokenBuckets
+from app.http.rate_limit import MAX_BUCKETS, RateLimitMiddleware, TokenBuckets
 from app.main import create_app
 from core.settings import Settings
 from tests.support.fakes import Clock
@@ -68,7 +68,7 @@ def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, bu
     assert [bucket.take("key") for _ in range(burst)] == [0.0] * burst
     wait_s = bucket.take("key")
     assert wait_s == pytest.approx(1 / per_s)
-    assert bucket.wait_s("key") == wait_s
+    assert bucket.get_wait_s("key") == wait_s
     clock.now += wait_s * 0.9
     assert bucket.take("key") > 0
     clock.now += wait_s * 0.11
@@ -77,10 +77,10 @@ def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, bu
 
 def test_any_number_of_names_takes_a_bounded_place(clock: Clock) -> None:
     bucket = TokenBuckets[int](0.001, 1, clock)
-    for name in range(3 * MAX_NAMES):
+    for name in range(3 * MAX_BUCKETS):
         assert bucket.take(name) == 0.0
-    assert len(bucket._full_at) <= MAX_NAMES
-    assert bucket.take(3 * MAX_NAMES - 1) > 0, "the last ones are remembered"
+    assert len(bucket._full_at) <= MAX_BUCKETS
+    assert bucket.take(3 * MAX_BUCKETS - 1) > 0, "the last ones are remembered"
 
 
 # -- requests --------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_no_key_is_no_guess(clock: Clock) -> None:
 
 def layers(**settings: Any) -> list[Any]:
     app = FastAPI()
-    limits.add(app, Settings(**settings))
+    limits.add_rate_limit(app, Settings(**settings))
     return [layer.cls for layer in app.user_middleware]
 
 

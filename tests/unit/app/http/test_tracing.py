@@ -57,7 +57,7 @@ def posted(tmp_path: Path, template: Path, headers: dict[str, str]) -> str | Non
         answer = client.post("/v1/jobs", json=SMALL, headers=headers)
         assert answer.status_code == 202, answer.text
         clone = client.post(f"/v1/jobs/{answer.json()['id']}/clone", json={"epochs": 2}, headers=headers)
-        with transaction(state["sessions"], read_only=True) as session:
+        with transaction(state.sessions, read_only=True) as session:
             stored = {session.get_one(JobRow, one.json()["id"]).traceparent for one in (answer, clone)}
             assert len(stored) == 1 or all(stored)
             return stored.pop()

@@ -3,10 +3,10 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.inference.batcher import Batcher
 from app.inference.types import Request
 from app.oip.infer import get_priority_level
+from app.state import State
 from tests.support.bundles import register
 
 
@@ -18,7 +18,7 @@ def test_a_priority_is_one_of_three_levels_or_the_default_one(priority: int, lev
 def test_a_requests_priority_reaches_the_queue_of_its_network(
     client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(state["sessions"], state["storage"], "shapes", 1)
+    register(state.sessions, state.storage, "shapes", 1)
     levels, put = [], Batcher.put
 
     def remember(batcher: Batcher, request: Request) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.deps import State
 from app.services.prediction.version_cache import VersionCache
+from app.state import State
 from tests.support import bundles
 from tests.support.fakes import Clock
 
@@ -11,6 +11,6 @@ from tests.support.fakes import Clock
 @pytest.fixture
 def lookup(state: State, clock: Clock) -> VersionCache:
     for version in (1, 2):
-        bundles.register(state["sessions"], state["storage"], "shapes", version, seed=version)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 1)
-    return VersionCache(state["sessions"], clock=clock)
+        bundles.register(state.sessions, state.storage, "shapes", version, seed=version)
+    bundles.set_alias(state.sessions, "shapes", "champion", 1)
+    return VersionCache(state.sessions, clock=clock)

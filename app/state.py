@@ -1,0 +1,150 @@
+"""The state of the HTTP process: connections, caches and the services that endpoints share."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from starlette.requests import Request
+
+from app.http.tracing import Tracing
+from app.services.event_stream import EventStreams
+from app.services.prediction.explanations import ExplanationService
+from app.services.prediction.inference import InferenceService
+from app.services.prediction.predictions import PredictionService
+from app.services.prediction.version_cache import VersionCache
+from app.services.readiness import ReadinessProbe, build_checks
+from app.serving.decoding import Decoder
+from app.serving.model_server import ModelServer
+from app.serving.process_pool import InferenceProcessPool
+from app.serving.unload_state import UnloadedFiles
+from core.bus import Bus, RedisBus
+from core.db.schema import check_schema
+from core.db.session import SessionFactory, make_engine, make_sessions
+from core.logging import configure_logging
+from core.outbox import OutboxRelay
+from core.queue import CeleryQueue, Queue
+from core.settings import Settings
+from core.storage import Storage, open_storage
+
+log = structlog.get_logger(__name__)
+
+STATE_KEY = "candela"
+"""The key of the state in the ASGI scope's `state`."""
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that lives as long as the process. `open_state` builds it from settings; tests build their own.
+
+    Attributes:
+        relay: sends the messages of the outbox table to the queue.
+        model_server: loads models and batches predictions.
+        version_cache: maps a reference such as `digits@champion` to a version.
+    """
+
+    settings: Settings
+    sessions: SessionFactory
+    queue: Queue
+    relay: OutboxRelay
+    bus: Bus
+    storage: Storage
+    model_server: ModelServer
+    decoder: Decoder
+    version_cache: VersionCache = field(init=False)
+    event_streams: EventStreams = field(init=False)
+    predictions: PredictionService = field(init=False)
+    explanations: ExplanationService = field(init=False)
+    inference: InferenceService = field(init=False)
+    readiness: ReadinessProbe = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings, sessions, decoder, model_server = self.settings, self.sessions, self.decoder, self.model_server
+        self.version_cache = VersionCache(sessions)
+        self.event_streams = EventStreams(sessions, self.bus)
+        self.predictions = PredictionService(self.version_cache, decoder, model_server)
+        self.explanations = ExplanationService(self.version_cache, decoder, model_server)
+        self.inference = InferenceService(
+            sessions,
+            self.version_cache,
+            decoder,
+            model_server,
+            max_batch_size=settings.max_batch_size,
+            unloaded=UnloadedFiles(settings.meeting / "unloaded") if settings.meeting else None,
+        )
+        self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.networks))
+
+
+def get_state(request: Request) -> State:
+    """Return the state of the process that handles the request."""
+    state: State = request.scope["state"][STATE_KEY]
+    return state
+
+
+async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing | None) -> State:
+    """Open every connection and start the background threads. Closing `stack` stops them in reverse order."""
+    configure_logging(settings.log_level)
+    engine = make_engine(settings.sqlalchemy_url)
+    stack.callback(engine.dispose)
+    require_current_schema(engine)
+    bus = RedisBus(settings.redis_url)
+    stack.push_async_callback(bus.aclose)
+    sessions = make_sessions(engine, bus.publish)
+    queue = CeleryQueue(settings.redis_url)
+    relay = OutboxRelay(sessions, queue)
+    relay.start()
+    stack.callback(relay.close)
+    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    model_server = build_model_server(settings, storage, tracing)
+    stack.push_async_callback(model_server.close)
+    decoder = build_decoder(settings)
+    stack.callback(decoder.close)
+    return State(
+        settings=settings,
+        sessions=sessions,
+        queue=queue,
+        relay=relay,
+        bus=bus,
+        storage=storage,
+        model_server=model_server,
+        decoder=decoder if tracing is None else tracing.wrap_decoder(decoder),
+    )
+
+
+def build_decoder(settings: Settings) -> Decoder:
+    """Return an image decoder with the limits of the settings."""
+    return Decoder(
+        max_waiting=settings.max_waiting_predictions,
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+    )
+
+
+def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | None) -> ModelServer:
+    """Return a model server whose networks run in inference processes, which are not started yet."""
+    return ModelServer(
+        storage,
+        InferenceProcessPool(settings.predict_devices, settings.meeting),
+        max_batch_size=settings.max_batch_size,
+        max_waiting=settings.max_waiting_predictions,
+        max_loaded=settings.max_loaded_models,
+        max_wait_s=settings.max_predict_wait_s,
+        max_bytes=settings.max_model_bytes,
+        pinned=settings.pinned_models,
+        precision=settings.predict_precision,
+        num_askers=settings.http_processes,
+        observer=None if tracing is None else tracing.build_observer(),
+    )
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Check that the database has this version's schema. Continue with a warning while it is unreachable.
+
+    Raises:
+        ConfigurationError: the schema is older or newer.
+    """
+    try:
+        check_schema(engine)
+    except DBAPIError as error:
+        log.warning("database.connection_failed", error=str(error.orig))
