@@ -32,17 +32,17 @@ from core.errors import InvalidImage, TooLarge, UnsupportedImage
 
 Pixels = NDArray[np.uint8]
 MAX_PIXELS = 25_000_000
-RESIZES = ("stretch", "crop")
+RESIZE_MODES = ("stretch", "crop")
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 # Built directly, not by Image.open: no other decoder can run, and the size has been checked before.
-_OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+_PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
 }
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-_FOREIGN = {
+_UNSUPPORTED_SIGNATURES = {
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"II*\0": "TIFF",
@@ -65,7 +65,7 @@ class ImageSize(NamedTuple):
     channels: int
 
 
-def read(
+def decode_image(
     body: bytes, image_shape: tuple[int, int, int], *, resize: str = "stretch", max_pixels: int = MAX_PIXELS
 ) -> Pixels:
     """Return the picture as uint8 (H, W, C), C-contiguous.
@@ -84,27 +84,27 @@ def read(
     channels, height, width = image_shape
     if channels not in (1, 3):
         raise ValueError(f"pictures have 1 or 3 channels, not {channels}")
-    pixels = _decode(body, channels, max_pixels)
-    return np.ascontiguousarray(_resized(pixels, height, width, resize).reshape(height, width, channels))
+    pixels = _decode_pixels(body, channels, max_pixels)
+    return np.ascontiguousarray(_resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
 
 
-def probe(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
+def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
     """Return the size without decoding. Raises what `read` does, except for damage behind the header."""
-    kind = format_of(body)
-    header = _jpeg_header(body) if kind == "jpeg" else None
+    kind = detect_format(body)
+    header = _read_jpeg_header(body) if kind == "jpeg" else None
     if header:
         height, width, colour = header
         _check_size(height, width, max_pixels)
-        swapped = _jpeg_orientation(body) >= 5
+        is_rotated = _read_jpeg_orientation(body) >= 5
         size = ImageSize(height, width, 1 if colour == "Gray" else 3)
     else:
-        with _open(body, kind, max_pixels) as image:
-            swapped = _orientation(image) >= 5
+        with _open_with_pillow(body, kind, max_pixels) as image:
+            is_rotated = _read_orientation(image) >= 5
             size = ImageSize(image.height, image.width, 1 if _is_grey(image) else 3)
-    return size._replace(height=size.width, width=size.height) if swapped else size
+    return size._replace(height=size.width, width=size.height) if is_rotated else size
 
 
-def format_of(body: bytes) -> str:
+def detect_format(body: bytes) -> str:
     """Return "jpeg", "png" or "webp", by content.
 
     Raises `UnsupportedPicture` for formats that are known but not read, `InvalidPicture` for everything else.
@@ -117,31 +117,31 @@ def format_of(body: bytes) -> str:
         return "webp"
     if body[4:8] == b"ftyp":
         raise UnsupportedImage("HEIF and AVIF pictures are not read; send JPEG, PNG or WEBP.")
-    for start, name in _FOREIGN.items():
-        if body.startswith(start):
+    for signature, name in _UNSUPPORTED_SIGNATURES.items():
+        if body.startswith(signature):
             raise UnsupportedImage(f"{name} pictures are not read; send JPEG, PNG or WEBP.", format=name)
     raise InvalidImage("This is not a JPEG, PNG or WEBP picture." if body else "The picture is empty.")
 
 
-def _decode(body: bytes, channels: int, max_pixels: int) -> Pixels:
-    kind = format_of(body)
-    if kind == "png" and (plain := png_fast.decode(body, max_pixels)) is not None:
-        return plain if (plain.ndim == 2) == (channels == 1) else _converted(Image.fromarray(plain), channels)
-    header = _jpeg_header(body) if kind == "jpeg" else None
+def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
+    kind = detect_format(body)
+    if kind == "png" and (simple := png_fast.decode_simple_png(body, max_pixels)) is not None:
+        return simple if (simple.ndim == 2) == (channels == 1) else _convert_channels(Image.fromarray(simple), channels)
+    header = _read_jpeg_header(body) if kind == "jpeg" else None
     if header and header[2] in ("Gray", "YCbCr", "RGB"):
         _check_size(header[0], header[1], max_pixels)
         return _decode_jpeg(body, channels)
-    with _open(body, kind, max_pixels) as image:
+    with _open_with_pillow(body, kind, max_pixels) as image:
         try:
             image.load()
-            return _upright(_converted(image, channels), _orientation(image))
+            return _apply_orientation(_convert_channels(image, channels), _read_orientation(image))
         except MemoryError:
             raise
         except Exception as error:
-            raise _invalid(error) from error
+            raise _make_damaged_error(error) from error
 
 
-def _jpeg_header(body: bytes) -> tuple[int, int, str] | None:
+def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
     """Return (height, width, colour space), or None where only Pillow may know how to read it."""
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
@@ -154,28 +154,28 @@ def _decode_jpeg(body: bytes, channels: int) -> Pixels:
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(body, "GRAY" if channels == 1 else "RGB", strict=True)
     except ValueError as error:
-        raise _invalid(error) from error
-    return _upright(pixels, _jpeg_orientation(body))
+        raise _make_damaged_error(error) from error
+    return _apply_orientation(pixels, _read_jpeg_orientation(body))
 
 
-def _jpeg_orientation(body: bytes) -> int:
+def _read_jpeg_orientation(body: bytes) -> int:
     if b"Exif\0\0" not in body[: 2**16]:
         return 1
     try:
         with JpegImageFile(io.BytesIO(body)) as image:
-            return _orientation(image)
+            return _read_orientation(image)
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
         return 1
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
         return 1
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
     match orientation:
         case 2:
@@ -196,19 +196,19 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
             return pixels
 
 
-def _open(body: bytes, kind: str, max_pixels: int) -> Image.Image:
-    declared = _declared_size(body, kind)
-    if declared:
-        _check_size(*declared, max_pixels)
+def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> Image.Image:
+    declared_size = _read_declared_size(body, kind)
+    if declared_size:
+        _check_size(*declared_size, max_pixels)
     try:
-        image = _OPENERS[kind](io.BytesIO(body))
+        image = _PILLOW_READERS[kind](io.BytesIO(body))
     except Exception as error:
-        raise _invalid(error) from error
+        raise _make_damaged_error(error) from error
     _check_size(image.height, image.width, max_pixels)
     return image
 
 
-def _declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
+def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
     """Return (height, width) from the first bytes, before any decoder allocates for them."""
     if kind == "png" and len(body) >= 24:
         width, height = struct.unpack(">II", body[16:24])
@@ -234,7 +234,7 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES
 
 
-def _converted(image: Image.Image, channels: int) -> Pixels:
+def _convert_channels(image: Image.Image, channels: int) -> Pixels:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8))
     if image.has_transparency_data:
@@ -243,19 +243,19 @@ def _converted(image: Image.Image, channels: int) -> Pixels:
     return np.asarray(image.convert("L" if channels == 1 else "RGB"))
 
 
-def _resized(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
+def _resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
     if pixels.shape[:2] == (height, width):
         return pixels
     if resize == "crop":
-        pixels = _middle(pixels, height / width)
+        pixels = _crop_center(pixels, height / width)
     elif resize != "stretch":
         raise ValueError(f"unknown resize {resize!r}")
-    shrinks = pixels.shape[0] > height or pixels.shape[1] > width
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
+    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
 
 
-def _middle(pixels: Pixels, proportion: float) -> Pixels:
+def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
     """Cut the largest middle part whose height over width is `proportion`."""
     height, width = pixels.shape[:2]
     new_height = min(height, max(1, round(width * proportion)))
@@ -264,5 +264,5 @@ def _middle(pixels: Pixels, proportion: float) -> Pixels:
     return pixels[top : top + new_height, left : left + new_width]
 
 
-def _invalid(error: Exception) -> InvalidImage:
+def _make_damaged_error(error: Exception) -> InvalidImage:
     return InvalidImage(f"The picture is damaged: {error}", code="image_invalid")

@@ -11,7 +11,7 @@ from core.datasets.tables.writer import TableSplit
 from core.spec.base import Spec
 
 
-class DatasetFacts(NamedTuple):
+class DatasetInfo(NamedTuple):
     """All that a job's validation needs to know of a dataset; `splits` maps a split to its number of samples."""
 
     task: Task
@@ -29,7 +29,7 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-class Chunk(NamedTuple):
+class SampleChunk(NamedTuple):
     """Some samples of one split: uint8 images (B, H, W, C) or rows, targets and names, and what could not be read.
 
     Weights are float32 (B,), where the dataset has any.
@@ -48,7 +48,7 @@ class NoOptions(Spec):
 
 
 @dataclass(frozen=True)
-class BuiltIn:
+class BuiltinDataset:
     """A dataset known by name.
 
     `folder` is always the one that holds all datasets (`CANDELA_DATASETS`).
@@ -67,23 +67,23 @@ class BuiltIn:
     source: str
     licence: str
     options: type[Spec]
-    describe: Callable[[Any, Path | None], DatasetFacts]
-    chunks: Callable[[Path, Any], Iterator[Chunk]] = lambda _folder, _options: iter(())
-    rows: Callable[[Path, Any], Mapping[str, TableSplit]] | None = None
+    build_info: Callable[[Any, Path | None], DatasetInfo]
+    read_chunks: Callable[[Path, Any], Iterator[SampleChunk]] = lambda _folder, _options: iter(())
+    read_rows: Callable[[Path, Any], Mapping[str, TableSplit]] | None = None
     find_missing: Callable[[Path, Any], list[str]] = lambda _folder, _options: []
     help_text: str = ""
 
-    def parse(self, options: Mapping[str, Any]) -> Spec:
+    def parse_options(self, options: Mapping[str, Any]) -> Spec:
         """Raises `pydantic.ValidationError`."""
         return self.options.model_validate(dict(options))
 
-    def facts(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetFacts:
+    def get_info(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetInfo:
         """Return the facts; with a folder, sizes are those of the files there, where that is quick to see."""
-        return self.describe(self._parsed(options), folder)
+        return self.build_info(self._resolve_options(options), folder)
 
-    def missing_files(self, folder: Path, options: Spec | Mapping[str, Any]) -> list[str]:
+    def list_missing_files(self, folder: Path, options: Spec | Mapping[str, Any]) -> list[str]:
         """Return which files are missing, relative to `folder`."""
-        return self.find_missing(folder, self._parsed(options))
+        return self.find_missing(folder, self._resolve_options(options))
 
-    def _parsed(self, options: Spec | Mapping[str, Any]) -> Spec:
-        return options if isinstance(options, Spec) else self.parse(options)
+    def _resolve_options(self, options: Spec | Mapping[str, Any]) -> Spec:
+        return options if isinstance(options, Spec) else self.parse_options(options)

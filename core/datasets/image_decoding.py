@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.datasets.definition import Chunk, Unreadable
+from core.datasets.definition import SampleChunk, Unreadable
 from core.errors import ServiceError
-from core.images import MAX_PIXELS, read
+from core.images import MAX_PIXELS, decode_image
 
-_BATCH = 256
+_BATCH_SIZE = 256
 
 
-class Encoded(NamedTuple):
+class EncodedImage(NamedTuple):
     """A picture as it lies in its file; `target` is its class."""
 
     split: str
@@ -25,52 +25,54 @@ class Encoded(NamedTuple):
     body: bytes
 
 
-def decode(
-    entries: Iterable[Encoded],
+def decode_images(
+    entries: Iterable[EncodedImage],
     image_shape: tuple[int, ...],
     *,
     resize: str = "stretch",
     max_pixels: int = MAX_PIXELS,
     num_threads: int | None = None,
-) -> Iterator[Chunk]:
+) -> Iterator[SampleChunk]:
     """Yield decoded chunks; what cannot be read is named in its chunk, never raised.
 
     Threads suffice, since the decoders release the interpreter's lock. Memory is bounded by a few batches.
     """
     threads = num_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        waiting: deque[Future[Chunk]] = deque()
-        for batch in _batches(entries):
-            waiting.append(pool.submit(_decode_batch, batch, image_shape, resize, max_pixels))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        pending: deque[Future[SampleChunk]] = deque()
+        for batch in _group_batches(entries):
+            pending.append(pool.submit(_decode_batch, batch, image_shape, resize, max_pixels))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def _batches(entries: Iterable[Encoded]) -> Iterator[list[Encoded]]:
+def _group_batches(entries: Iterable[EncodedImage]) -> Iterator[list[EncodedImage]]:
     for _, group in groupby(entries, key=lambda entry: entry.split):
-        batch: list[Encoded] = []
+        batch: list[EncodedImage] = []
         for entry in group:
             batch.append(entry)
-            if len(batch) == _BATCH:
+            if len(batch) == _BATCH_SIZE:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
 
-def _decode_batch(batch: list[Encoded], image_shape: tuple[int, ...], resize: str, max_pixels: int) -> Chunk:
+def _decode_batch(batch: list[EncodedImage], image_shape: tuple[int, ...], resize: str, max_pixels: int) -> SampleChunk:
     channels, height, width = image_shape
     images = np.empty((len(batch), height, width, channels), np.uint8)
-    good: list[Encoded] = []
+    decoded: list[EncodedImage] = []
     unreadable: list[Unreadable] = []
     for entry in batch:
         try:
-            images[len(good)] = read(entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels)
+            images[len(decoded)] = decode_image(
+                entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels
+            )
         except ServiceError as error:
             unreadable.append(Unreadable(entry.name, error.detail))
         else:
-            good.append(entry)
-    targets = np.asarray([entry.target for entry in good], np.int64)
-    return Chunk(batch[0].split, images[: len(good)], targets, [entry.name for entry in good], unreadable)
+            decoded.append(entry)
+    targets = np.asarray([entry.target for entry in decoded], np.int64)
+    return SampleChunk(batch[0].split, images[: len(decoded)], targets, [entry.name for entry in decoded], unreadable)

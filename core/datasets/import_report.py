@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets.definition import Chunk, Unreadable
+from core.datasets.definition import SampleChunk, Unreadable
 from core.datasets.packed import PackedMeta, Task
 
-_LISTED = 100  # of every list; the numbers beside them are whole
+_MAX_LISTED = 100  # of every list; the numbers beside them are whole
 
 
 class ReportBuilder:
@@ -23,12 +23,12 @@ class ReportBuilder:
         self._seen: dict[bytes, list[tuple[str, str, int | None]]] = {}
         self.unreadable: list[Unreadable] = []
 
-    def add(self, chunk: Chunk) -> None:
+    def add_chunk(self, chunk: SampleChunk) -> None:
         """Note one chunk."""
         self.unreadable.extend(chunk.unreadable)
         self._num_samples[chunk.split] += len(chunk.names)
         counts = self._counts.setdefault(chunk.split, Counter())
-        labels = self._labels(chunk)
+        labels = self._get_labels(chunk)
         counts.update(label for label in labels if label is not None)
         for pixels, name, label in zip(np.ascontiguousarray(chunk.images), chunk.names, labels, strict=True):
             digest = hashlib.sha256(pixels.data).digest()[:16]
@@ -36,7 +36,7 @@ class ReportBuilder:
         if self._task == "multilabel":
             counts.update(dict(enumerate(chunk.targets.sum(axis=0).astype(int).tolist())))
 
-    def _labels(self, chunk: Chunk) -> list[int | None]:
+    def _get_labels(self, chunk: SampleChunk) -> list[int | None]:
         if self._task == "classification":
             return [int(target) for target in chunk.targets]
         if self._task == "binary":
@@ -47,32 +47,34 @@ class ReportBuilder:
     def num_read(self) -> int:
         return self._num_samples.total()
 
-    def finish(self, meta: PackedMeta | None, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    def build_report(self, meta: PackedMeta | None, **extra: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
         """Return the report as JSON values; without a meta, of an import that failed."""
-        repeated = [places for places in self._seen.values() if len(places) > 1]
-        leaks = [places for places in repeated if len({split for split, _, _ in places}) > 1]
-        conflicts = [places for places in repeated if len({label for _, _, label in places}) > 1]
-        head = (
+        duplicates = [places for places in self._seen.values() if len(places) > 1]
+        leaks = [places for places in duplicates if len({split for split, _, _ in places}) > 1]
+        conflicts = [places for places in duplicates if len({label for _, _, label in places}) > 1]
+        statistics = (
             {"mean": meta.mean, "std": meta.std, "image_shape": meta.image_shape, "resize": meta.resize} if meta else {}
         )
         return {
-            "splits": {split: self._split(split) for split in self._num_samples},
+            "splits": {split: self._summarize_split(split) for split in self._num_samples},
             "num_unreadable": len(self.unreadable),
-            "unreadable": [entry._asdict() for entry in self.unreadable[:_LISTED]],
-            "duplicates": _listed(repeated),
-            "leaks": _listed(leaks),
-            "label_conflicts": _listed(conflicts),
-            **head,
-            **more,
+            "unreadable": [entry._asdict() for entry in self.unreadable[:_MAX_LISTED]],
+            "duplicates": _format_groups(duplicates),
+            "leaks": _format_groups(leaks),
+            "label_conflicts": _format_groups(conflicts),
+            **statistics,
+            **extra,
         }
 
-    def _split(self, split: str) -> dict[str, Any]:
+    def _summarize_split(self, split: str) -> dict[str, Any]:
         counts = self._counts[split]
         by_class = {} if self._task == "regression" else {n: counts[i] for i, n in enumerate(self._classes)}
         return {"num_samples": self._num_samples[split], "classes": by_class}
 
 
-def _listed(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
+def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
     """Exact duplicates: groups of pictures whose pixels, as packed, are all equal."""
-    items = [[{"split": split, "name": name} for split, name, _ in group[:_LISTED]] for group in groups[:_LISTED]]
+    items = [
+        [{"split": split, "name": name} for split, name, _ in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
+    ]
     return {"num_groups": len(groups), "items": items}

@@ -20,8 +20,8 @@ Weights = NDArray[np.float32]
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
-META = "meta.json"
-WEIGHTS = "weights.npy"
+META_FILE = "meta.json"
+WEIGHTS_SUFFIX = "weights.npy"
 
 
 class PackedMeta(BaseModel):
@@ -67,7 +67,7 @@ class PackedSplit(NamedTuple):
     weights: Weights | None = None
 
 
-class Packed:
+class PackedDataset:
     """A packed folder, open for reading."""
 
     def __init__(self, folder: Path, meta: PackedMeta) -> None:
@@ -75,24 +75,24 @@ class Packed:
         self.meta = meta
 
     @classmethod
-    def open(cls, folder: Path) -> "Packed":
+    def open(cls, folder: Path) -> "PackedDataset":
         """Raises `Corrupt` where the folder is not one of ours, or damaged."""
         try:
-            return cls(folder, PackedMeta.model_validate_json((folder / META).read_bytes()))
+            return cls(folder, PackedMeta.model_validate_json((folder / META_FILE).read_bytes()))
         except (OSError, ValidationError) as error:
             raise CorruptFile(f"{folder.name} holds no packed dataset: {error}") from error
 
-    def split(self, name: str) -> PackedSplit:
+    def read_split(self, name: str) -> PackedSplit:
         """Raises `Corrupt` where the files disagree with `meta.json`, KeyError for a split that is not there."""
         count = self.meta.splits[name]
         try:
-            images = self._samples(name, count)
+            images = self._load_samples(name, count)
             targets = np.load(self._folder / f"{name}_targets.npy", allow_pickle=False)
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
-            weights = self._weights(name)
+            weights = self._load_weights(name)
         except (OSError, ValueError) as error:
             raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
-        if images.shape != (count, *_stored_shape(self.meta)) or len(targets) != count or len(names) != count:
+        if images.shape != (count, *_get_array_shape(self.meta)) or len(targets) != count or len(names) != count:
             raise CorruptFile(
                 f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count
             )
@@ -100,24 +100,24 @@ class Packed:
             raise CorruptFile(f"The weights of the split {name!r} are not what meta.json says.", expected=count)
         return PackedSplit(images, targets, names, weights)
 
-    def _weights(self, name: str) -> Weights | None:
-        return np.load(self._folder / f"{name}_{WEIGHTS}", allow_pickle=False) if self.meta.weighted else None
+    def _load_weights(self, name: str) -> Weights | None:
+        return np.load(self._folder / f"{name}_{WEIGHTS_SUFFIX}", allow_pickle=False) if self.meta.weighted else None
 
-    def _samples(self, name: str, count: int) -> Samples:
+    def _load_samples(self, name: str, count: int) -> Samples:
         path = self._folder / f"{name}_{'images' if self.meta.table is None else 'rows'}.npy"
-        stored: Samples = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
+        array: Samples = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
         window = None if self.meta.table is None else self.meta.table.window
         if window is None:
-            return stored
-        return sliding_window_view(stored, window, axis=0)[:count].swapaxes(1, 2)
+            return array
+        return sliding_window_view(array, window, axis=0)[:count].swapaxes(1, 2)
 
 
-def _stored_shape(meta: PackedMeta) -> tuple[int, ...]:
+def _get_array_shape(meta: PackedMeta) -> tuple[int, ...]:
     """Of a sample: the channels of a picture lie last."""
     return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
 
 
-def file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
+def list_file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
     """All files of a packed folder of pictures with these splits."""
-    parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS] if weighted else []))
-    return [META, *(f"{split}_{part}" for split in splits for part in parts)]
+    parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS_SUFFIX] if weighted else []))
+    return [META_FILE, *(f"{split}_{part}" for split in splits for part in parts)]

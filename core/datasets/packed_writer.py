@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import META, SPLITS, WEIGHTS, Images, PackedMeta, Targets, Task, Weights
+from core.datasets.packed import META_FILE, SPLITS, WEIGHTS_SUFFIX, Images, PackedMeta, Targets, Task, Weights
 
 
 class PackedWriter:
@@ -32,7 +32,7 @@ class PackedWriter:
         """`weighted`: every sample comes with a weight."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._head: dict[str, Any] = {
+        self._metadata: dict[str, Any] = {
             "task": task,
             "classes": list(classes),
             "num_outputs": num_outputs,
@@ -41,7 +41,7 @@ class PackedWriter:
         self._resize, self._weighted = resize, weighted
         self._splits: dict[str, _SplitWriter] = {}
 
-    def append(
+    def append_chunk(
         self,
         split: str,
         images_bhwc: Images,
@@ -58,7 +58,7 @@ class PackedWriter:
             names: one a picture, for reports and galleries.
             weights: float32 (B,), where the dataset is weighted.
         """
-        channels, height, width = self._head["image_shape"]
+        channels, height, width = self._metadata["image_shape"]
         if images_bhwc.dtype != np.uint8 or images_bhwc.shape[1:] != (height, width, channels):
             raise ValueError(f"{images_bhwc.dtype} {images_bhwc.shape} does not fit {(height, width, channels)}")
         if not len(images_bhwc) == len(targets) == len(names):
@@ -67,37 +67,37 @@ class PackedWriter:
             raise ValueError(f"{len(names)} pictures need as many weights if, and only if, the dataset is weighted")
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
-        self._splits[split].append(images_bhwc, self._typed(targets), names, weights)
+        self._splits[split].append_chunk(images_bhwc, self._cast_targets(targets), names, weights)
 
-    def _typed(self, targets: Targets) -> Targets:
-        if self._head["task"] == "classification":
+    def _cast_targets(self, targets: Targets) -> Targets:
+        if self._metadata["task"] == "classification":
             return np.ascontiguousarray(targets, np.int64)
-        return np.ascontiguousarray(targets, np.float32).reshape(len(targets), self._head["num_outputs"])
+        return np.ascontiguousarray(targets, np.float32).reshape(len(targets), self._metadata["num_outputs"])
 
-    def finish(self) -> PackedMeta:
+    def finish_dataset(self) -> PackedMeta:
         """Close every file, on disk for good. Raises ValueError where train is empty."""
         if "train" not in self._splits:
             raise ValueError("a dataset needs pictures in its split 'train'")
         splits = {name: self._splits[name] for name in SPLITS if name in self._splits}
-        digests = {name: split.finish() for name, split in splits.items()}
-        mean, std = splits["train"].moments()
+        digests = {name: split.finish_files() for name, split in splits.items()}
+        mean, std = splits["train"].compute_moments()
         meta = PackedMeta(
-            **self._head,
+            **self._metadata,
             splits={name: split.count for name, split in splits.items()},
             mean=mean,
             std=std,
             resize=self._resize,
             weighted=self._weighted,
-            content_hash=hash_of({**self._head, "splits": digests}),
+            content_hash=hash_json({**self._metadata, "splits": digests}),
         )
-        write_file(self._folder / META, meta.model_dump_json(indent=2).encode())
+        write_file(self._folder / META_FILE, meta.model_dump_json(indent=2).encode())
         sync_folder(self._folder)
         return meta
 
-    def abort(self) -> None:
+    def close_files(self) -> None:
         """Close the files of a pack that will not be finished."""
         for split in self._splits.values():
-            split.close()
+            split.close_file()
 
 
 class _SplitWriter:
@@ -117,7 +117,9 @@ class _SplitWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
         return self._file.tell()
 
-    def append(self, images_bhwc: Images, targets: Targets, names: Sequence[str], weights: Weights | None) -> None:
+    def append_chunk(
+        self, images_bhwc: Images, targets: Targets, names: Sequence[str], weights: Weights | None
+    ) -> None:
         pixels = np.ascontiguousarray(images_bhwc)
         self._file.write(pixels.data)
         self._digest.update(pixels.data)
@@ -137,24 +139,24 @@ class _SplitWriter:
                 counts = cv2.calcHist([block], [channel], None, [256], [0, 256])
                 self._histogram[channel] += counts.reshape(-1).astype(np.int64)
 
-    def finish(self) -> dict[str, Any]:
+    def finish_files(self) -> dict[str, Any]:
         self._file.seek(0)
         if self._write_header() != self._header_size:  # numpy leaves room for 21 digits of the first axis
             raise RuntimeError("the header of a .npy file changed its size")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.close()
+        self.close_file()
         targets = np.concatenate(self._targets)
-        write_file(self._folder / f"{self._split}_targets.npy", as_npy(targets))
+        write_file(self._folder / f"{self._split}_targets.npy", encode_npy(targets))
         write_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
         targets_sha256 = hashlib.sha256(targets.data).hexdigest()
         weights = write_weights(self._folder, self._split, np.concatenate(self._weights) if self._weights else None)
         return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256, **weights}
 
-    def close(self) -> None:
+    def close_file(self) -> None:
         self._file.close()
 
-    def moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def compute_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation a channel, of pixels in 0..1."""
         num_pixels = self.count * self._shape[0] * self._shape[1]
         values = np.arange(256)
@@ -169,18 +171,18 @@ def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)
-    write_file(folder / f"{split}_{WEIGHTS}", as_npy(stored))
+    write_file(folder / f"{split}_{WEIGHTS_SUFFIX}", encode_npy(stored))
     return {"weights": hashlib.sha256(stored.data).hexdigest()}
 
 
-def as_npy(array: NDArray[Any]) -> bytes:
+def encode_npy(array: NDArray[Any]) -> bytes:
     """A `.npy` file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
-def hash_of(content: dict[str, Any]) -> str:
+def hash_json(content: dict[str, Any]) -> str:
     """The sha256 of JSON values."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

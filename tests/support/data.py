@@ -9,11 +9,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PLACES = (_ROOT.parent / "shared" / "data", Path("/usr/share/datasets"))
 
 
-def datasets_dir(pattern: str) -> Path:
+def find_datasets_dir(pattern: str) -> Path:
     """The first datasets folder with a match for `pattern`: `CANDELA_DATASETS`, `../shared/data`, Debian's own."""
-    named = os.environ.get("CANDELA_DATASETS")
-    places = [*([Path(named)] if named else []), *_PLACES]
-    found = next((place for place in places if any(place.glob(pattern))), None)
-    if found is None:
+    configured = os.environ.get("CANDELA_DATASETS")
+    folders = [*([Path(configured)] if configured else []), *_PLACES]
+    folder = next((place for place in folders if any(place.glob(pattern))), None)
+    if folder is None:
         pytest.skip(f"no {pattern} in CANDELA_DATASETS, ../shared/data or /usr/share/datasets")
-    return found
+    return folder

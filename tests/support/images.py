@@ -14,55 +14,55 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def pixels(seed: int = 0, height: int = 12, width: int = 10, channels: int = 3) -> NDArray[np.uint8]:
+def random_pixels(seed: int = 0, height: int = 12, width: int = 10, channels: int = 3) -> NDArray[np.uint8]:
     """Noise, uint8 (H, W, C), or (H, W) where channels is 1."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def encoded(array: NDArray[Any] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encode_image(array: NDArray[Any] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """The picture as a file of that kind."""
-    picture = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def png(seed: int = 0, **options: int) -> bytes:
+def random_png(seed: int = 0, **options: int) -> bytes:
     """Noise as PNG."""
-    return encoded(pixels(seed, **options))
+    return encode_image(random_pixels(seed, **options))
 
 
-def classes(count: int = 3, each: int = 4, prefix: str = "", first: int = 0, **options: int) -> dict[str, bytes]:
+def class_images(count: int = 3, each: int = 4, prefix: str = "", first: int = 0, **options: int) -> dict[str, bytes]:
     """`{prefix}class_0/00.png` and so on: all different, and different for another `first`."""
     return {
-        f"{prefix}class_{label}/{number:02d}.png": png(first + 1000 * label + number, **options)
+        f"{prefix}class_{label}/{number:02d}.png": random_png(first + 1000 * label + number, **options)
         for label in range(count)
         for number in range(each)
     }
 
 
-def zip_of(path: Path, files: Mapping[str, bytes]) -> Path:
+def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, body in files.items():
             archive.writestr(name, body)
     return path
 
 
-def tar_of(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]  # a mode is a literal
         for name, body in files.items():
-            add_file(archive, name, body)
+            add_tar_file(archive, name, body)
     return path
 
 
-def add_file(archive: tarfile.TarFile, name: str, body: bytes = b"") -> None:
+def add_tar_file(archive: tarfile.TarFile, name: str, body: bytes = b"") -> None:
     member = tarfile.TarInfo(name)
     member.size = len(body)
     archive.addfile(member, io.BytesIO(body))
 
 
-def png_header(width: int, height: int) -> bytes:
+def oversized_png(width: int, height: int) -> bytes:
     """A PNG that declares a size and has next to nothing in it."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 1000))]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in [*chunks, (b"IEND", b"")])
@@ -72,6 +72,6 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def big_png(side: int) -> bytes:
+def black_png(side: int) -> bytes:
     """A sound, black PNG of side x side, small as a file."""
-    return encoded(Image.new("1", (side, side)), "PNG", optimize=False)
+    return encode_image(Image.new("1", (side, side)), "PNG", optimize=False)

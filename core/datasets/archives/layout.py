@@ -9,7 +9,7 @@ from core.errors import InvalidArchive
 
 Parts = tuple[str, ...]
 
-_SPLIT_OF = {
+_SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "valid": "valid",
@@ -28,19 +28,19 @@ class SamplePlacement(NamedTuple):
     label: str
 
 
-class Layout(NamedTuple):
+class ArchiveLayout(NamedTuple):
     """`places` has one entry a picture, None for those in no class folder. Classes are sorted by name.
 
     `root` is the folder that holds everything: the archive itself, or one that wraps all.
     """
 
     classes: tuple[str, ...]
-    places: list[SamplePlacement | None]
+    placements: list[SamplePlacement | None]
     empty_classes: tuple[str, ...]
     root: Parts = ()
 
 
-def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
+def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
     """Read `class/picture`, or `train/class/picture` with `valid/…` and `test/…`, below one more folder perhaps.
 
     Args:
@@ -50,56 +50,64 @@ def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> Layout:
     Raises:
         InvalidArchive: no picture lies in a class folder, or validation has classes that training lacks.
     """
-    depth = _wrapping(images)
-    inner = [parts[depth:] for parts in images]
-    has_splits = _has_splits(inner)
-    places = [_place(parts, has_splits=has_splits) for parts in inner]
-    found = Counter(place for place in places if place)
-    if not found:
+    depth = _count_wrapping_folders(images)
+    relative_parts = [parts[depth:] for parts in images]
+    has_splits = _has_splits(relative_parts)
+    placements = [_get_placement(parts, has_splits=has_splits) for parts in relative_parts]
+    counts = Counter(place for place in placements if place)
+    if not counts:
         raise InvalidArchive(
             "There is no picture in a class folder.",
             code="archive_empty",
             hint="Put the pictures into one folder a class: class/picture.jpg, or train/class/picture.jpg.",
         )
-    classes = {place.label for place in found if place.split == "train"}
-    strange = sorted({place.label for place in found} - classes)
-    if strange:
+    classes = {place.label for place in counts if place.split == "train"}
+    unknown_classes = sorted({place.label for place in counts} - classes)
+    if unknown_classes:
         raise InvalidArchive(
-            f"Classes that training lacks: {', '.join(strange[:10])}.",
+            f"Classes that training lacks: {', '.join(unknown_classes[:10])}.",
             code="dataset_unknown_class",
             hint="Every class of valid/ and test/ needs pictures in train/ too.",
-            classes=strange[:100],
+            classes=unknown_classes[:100],
         )
-    empty = {_label(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth} - classes - {None}
+    empty_classes = (
+        {_parse_class_folder(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth}
+        - classes
+        - {None}
+    )
     root = images[0][:depth]
-    return Layout(tuple(sorted(classes)), places, tuple(sorted(name for name in empty if name)), root)
+    return ArchiveLayout(
+        tuple(sorted(classes)), placements, tuple(sorted(name for name in empty_classes if name)), root
+    )
 
 
-def in_order(places: Sequence[SamplePlacement | None], names: Sequence[str]) -> list[int]:
+def sort_placements(placements: Sequence[SamplePlacement | None], names: Sequence[str]) -> list[int]:
     """Return the indices of placed pictures by split, class and name: the order does not depend on the archive's."""
-    placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(places) if place]
+    placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(placements) if place]
     return [index for *_, index in sorted(placed)]
 
 
-def _wrapping(images: Sequence[Parts]) -> int:
+def _count_wrapping_folders(images: Sequence[Parts]) -> int:
     """Return 1 where one folder, which is no split, holds everything and class folders lie in it."""
     tops = {parts[0] for parts in images}
-    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_OF) and all(len(parts) > 2 for parts in images)
+    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_NAMES) and all(len(parts) > 2 for parts in images)
     return int(is_wrapped)
 
 
 def _has_splits(images: Sequence[Parts]) -> bool:
-    tops = {_SPLIT_OF.get(parts[0].lower()) for parts in images if len(parts) > 1}
+    tops = {_SPLIT_NAMES.get(parts[0].lower()) for parts in images if len(parts) > 1}
     return "train" in tops and None not in tops and any(len(parts) > 2 for parts in images)
 
 
-def _place(parts: Parts, *, has_splits: bool) -> SamplePlacement | None:
+def _get_placement(parts: Parts, *, has_splits: bool) -> SamplePlacement | None:
     if len(parts) < 2 + has_splits:
         return None
-    return SamplePlacement(_SPLIT_OF[parts[0].lower()], parts[1]) if has_splits else SamplePlacement("train", parts[0])
+    return (
+        SamplePlacement(_SPLIT_NAMES[parts[0].lower()], parts[1]) if has_splits else SamplePlacement("train", parts[0])
+    )
 
 
-def _label(folder: Parts, *, has_splits: bool) -> str | None:
+def _parse_class_folder(folder: Parts, *, has_splits: bool) -> str | None:
     if has_splits:
-        return folder[1] if len(folder) == 2 and _SPLIT_OF.get(folder[0].lower()) else None
+        return folder[1] if len(folder) == 2 and _SPLIT_NAMES.get(folder[0].lower()) else None
     return folder[0] if len(folder) == 1 else None

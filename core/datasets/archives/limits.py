@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Limits(NamedTuple):
+class UploadLimits(NamedTuple):
     """What an upload may hold. Bytes are counted as they are read, whatever the archive says of itself.
 
     Attributes:

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core import images
-from core.datasets.archives.entries import Entry, Readable, read_whole, too_large
-from core.datasets.archives.limits import Limits
+from core.datasets.archives.entries import ArchiveEntry, Readable, make_too_large_error, read_entry
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.definition import Unreadable
 from core.datasets.tables import sample_weights
 from core.errors import InvalidImage, ServiceError
@@ -16,13 +16,13 @@ from core.images import ImageSize
 _SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".ppm"}
 )
-_HIDDEN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-_LISTED = 100
+_HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_DEPTH_OF_WEIGHTS = 2  # beside the class folders, which one folder may wrap
+_MAX_WEIGHTS_DEPTH = 2  # beside the class folders, which one folder may wrap
 
 
-class Spooled(NamedTuple):
+class SpooledImage(NamedTuple):
     """A picture's bytes in the spool, and its size as its header says."""
 
     parts: tuple[str, ...]
@@ -37,34 +37,34 @@ class Spooled(NamedTuple):
 
 def is_hidden(parts: tuple[str, ...]) -> bool:
     """Whether an entry is nobody's picture: what systems leave beside files."""
-    return any(part.startswith(".") or part in _HIDDEN for part in parts)
+    return any(part.startswith(".") or part in _HIDDEN_NAMES for part in parts)
 
 
-def is_named_as_image(parts: tuple[str, ...]) -> bool:
+def has_image_suffix(parts: tuple[str, ...]) -> bool:
     """Whether whoever made the archive took the entry for a picture, of whatever format."""
     return PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
 
 
-class Spool:
+class ImageSpool:
     """What `fill` found; `ignored` are files that are no pictures.
 
     Attributes:
         tables: files that may tell the pictures' weights, by their names in the archive.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: UploadLimits) -> None:
         self._path = path
         self._file = path.open("x+b")
         self._limits = limits
-        self.tables: dict[tuple[str, ...], Path] = {}
-        self.pictures: list[Spooled] = []
+        self.weights_files: dict[tuple[str, ...], Path] = {}
+        self.spooled_images: list[SpooledImage] = []
         self.folders: list[tuple[str, ...]] = []
         self.unreadable: list[Unreadable] = []
         self.unreadable_parts: list[tuple[str, ...]] = []
         self.num_ignored = 0
         self.ignored: list[str] = []
 
-    def extract(self, entries: Iterable[Entry]) -> None:
+    def extract_images(self, entries: Iterable[ArchiveEntry]) -> None:
         """Take out all pictures. Raises `InvalidArchive`."""
         for parts, body in entries:
             if is_hidden(parts):
@@ -72,50 +72,50 @@ class Spool:
             if body is None:
                 self.folders.append(parts)
             else:
-                self._take(parts, body)
+                self._extract_file(parts, body)
         self._file.flush()
 
-    def _take(self, parts: tuple[str, ...], body: Readable) -> None:
-        if parts[-1] == sample_weights.FILE and len(parts) <= _MAX_DEPTH_OF_WEIGHTS:
-            self._lay_aside(parts, body)
+    def _extract_file(self, parts: tuple[str, ...], body: Readable) -> None:
+        if parts[-1] == sample_weights.WEIGHTS_FILE and len(parts) <= _MAX_WEIGHTS_DEPTH:
+            self._extract_weights(parts, body)
             return
-        whole = read_whole(body, self._limits.max_image_bytes)
-        is_named_so = is_named_as_image(parts)
+        content = read_entry(body, self._limits.max_image_bytes)
+        has_suffix = has_image_suffix(parts)
         try:
-            if whole is None:
+            if content is None:
                 raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
-            size = images.probe(whole, max_pixels=self._limits.max_pixels)
+            size = images.read_image_size(content, max_pixels=self._limits.max_pixels)
         except ServiceError as error:
-            self._leave(parts, error.detail, is_named_so=is_named_so)
+            self._record_failure(parts, error.detail, has_suffix=has_suffix)
         else:
-            self.pictures.append(Spooled(parts, self._file.tell(), len(whole), size))
-            self._file.write(whole)
+            self.spooled_images.append(SpooledImage(parts, self._file.tell(), len(content), size))
+            self._file.write(content)
 
-    def _leave(self, parts: tuple[str, ...], reason: str, *, is_named_so: bool) -> None:
-        if is_named_so:
+    def _record_failure(self, parts: tuple[str, ...], reason: str, *, has_suffix: bool) -> None:
+        if has_suffix:
             self.unreadable.append(Unreadable("/".join(parts), reason))
             self.unreadable_parts.append(parts)
             return
-        self.ignore(parts)
+        self.ignore_file(parts)
 
-    def _lay_aside(self, parts: tuple[str, ...], body: Readable) -> None:
-        whole = read_whole(body, _MAX_WEIGHTS_BYTES)
-        if whole is None:
-            raise too_large(f"{'/'.join(parts)} has more than {_MAX_WEIGHTS_BYTES} bytes", "max_bytes")
-        if len(self.tables) < _LISTED:
-            self.tables[parts] = self._path.with_name(f"{self._path.name}-{len(self.tables)}")
-            self.tables[parts].write_bytes(whole)
+    def _extract_weights(self, parts: tuple[str, ...], body: Readable) -> None:
+        content = read_entry(body, _MAX_WEIGHTS_BYTES)
+        if content is None:
+            raise make_too_large_error(f"{'/'.join(parts)} has more than {_MAX_WEIGHTS_BYTES} bytes", "max_bytes")
+        if len(self.weights_files) < _MAX_LISTED:
+            self.weights_files[parts] = self._path.with_name(f"{self._path.name}-{len(self.weights_files)}")
+            self.weights_files[parts].write_bytes(content)
 
-    def ignore(self, parts: tuple[str, ...]) -> None:
+    def ignore_file(self, parts: tuple[str, ...]) -> None:
         """Count a file among those that are no pictures."""
         self.num_ignored += 1
-        if len(self.ignored) < _LISTED:
+        if len(self.ignored) < _MAX_LISTED:
             self.ignored.append("/".join(parts))
 
-    def read(self, image: Spooled) -> bytes:
+    def read_image(self, image: SpooledImage) -> bytes:
         return os.pread(self._file.fileno(), image.length, image.offset)
 
     def close(self) -> None:
         self._file.close()
-        for table in self.tables.values():
+        for table in self.weights_files.values():
             table.unlink()

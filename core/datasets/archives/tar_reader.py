@@ -7,35 +7,34 @@ from pathlib import Path
 from typing import BinaryIO, Self, cast
 
 from core.datasets.archives.entries import (
+    ArchiveEntry,
     ByteBudget,
     CountingReader,
-    Entry,
     EntryValidator,
     Readable,
-    corrupt,
-    reading,
-    refuse_kind,
-    size_of,
-    unsafe,
+    check_file_type,
+    make_corrupt_error,
+    make_unsafe_error,
+    translate_archive_errors,
 )
-from core.datasets.archives.limits import Limits
+from core.datasets.archives.limits import UploadLimits
 
 _MAX_HEADER_BYTES = 2**16
-_EXTENSIONS = (
+_EXTENSION_TYPES = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-_KINDS = {
+_TYPE_NAMES = {
     tarfile.SYMTYPE: "link",
     tarfile.LNKTYPE: "hard link",
     tarfile.CHRTYPE: "device",
     tarfile.BLKTYPE: "device",
     tarfile.FIFOTYPE: "FIFO",
 }
-_PIECE = 2**16
+_CHUNK_BYTES = 2**16
 
 
 class _StrictTarInfo(tarfile.TarInfo):
@@ -49,16 +48,16 @@ class _StrictTarInfo(tarfile.TarInfo):
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
-        if header.size < 0 or (header.type in _EXTENSIONS and header.size > _MAX_HEADER_BYTES):
+        if header.size < 0 or (header.type in _EXTENSION_TYPES and header.size > _MAX_HEADER_BYTES):
             raise tarfile.ReadError(f"a header with a size of {header.size}")
         return header
 
 
-def entries(path: Path, limits: Limits, *, is_gzip: bool) -> Iterator[Entry]:
+def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iterator[ArchiveEntry]:
     """Yield the entries. Raises `InvalidArchive`."""
-    gate = EntryValidator(limits)
-    with reading(), _opened(path, is_gzip=is_gzip) as file:
-        stream = CountingReader(file, ByteBudget(size_of(path), limits))
+    validator = EntryValidator(limits)
+    with translate_archive_errors(), _open_file(path, is_gzip=is_gzip) as file:
+        stream = CountingReader(file, ByteBudget(path.stat().st_size, limits))
         archive = tarfile.open(  # noqa: SIM115 - there is nothing of its own to close
             fileobj=cast("BinaryIO", stream),
             mode="r|",
@@ -68,27 +67,27 @@ def entries(path: Path, limits: Limits, *, is_gzip: bool) -> Iterator[Entry]:
         )
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # unless forgotten, a million of them are kept
-            _refuse(member)
-            parts = gate.validate(member.name, is_folder=member.isdir())
+            _check_member(member)
+            parts = validator.validate_name(member.name, is_folder=member.isdir())
             if parts:
-                yield Entry(parts, cast("Readable", archive.extractfile(member)) if member.isfile() else None)
-        _read_to_end(cast("Readable", archive.fileobj), stream)
+                yield ArchiveEntry(parts, cast("Readable", archive.extractfile(member)) if member.isfile() else None)
+        _check_end(cast("Readable", archive.fileobj), stream)
 
 
-def _opened(path: Path, *, is_gzip: bool) -> BinaryIO:
+def _open_file(path: Path, *, is_gzip: bool) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path)) if is_gzip else path.open("rb")
 
 
-def _refuse(member: tarfile.TarInfo) -> None:
+def _check_member(member: tarfile.TarInfo) -> None:
     if member.issparse() or not (member.isfile() or member.isdir()):
-        raise unsafe(member.name, f"is a {_KINDS.get(member.type, 'special file')}")
-    refuse_kind(member.name, member.mode)
+        raise make_unsafe_error(member.name, f"is a {_TYPE_NAMES.get(member.type, 'special file')}")
+    check_file_type(member.name, member.mode)
 
 
-def _read_to_end(rest: Readable, stream: CountingReader) -> None:
+def _check_end(remainder: Readable, stream: CountingReader) -> None:
     """See that nothing but zeros follows, and that the end is there: else it was cut, or the checksum never checked."""
-    while piece := rest.read(_PIECE):
-        if any(piece):
-            raise corrupt("something lies behind its end")
+    while chunk := remainder.read(_CHUNK_BYTES):
+        if any(chunk):
+            raise make_corrupt_error("something lies behind its end")
     if len(stream.last_block) < tarfile.BLOCKSIZE or any(stream.last_block):
-        raise corrupt("its end is missing")
+        raise make_corrupt_error("its end is missing")

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core.datasets.archives.entries import (
+    ArchiveEntry,
     ByteBudget,
     CountingReader,
-    Entry,
     EntryValidator,
-    corrupt,
-    reading,
-    refuse_kind,
-    size_of,
-    too_large,
-    unsafe,
+    check_file_type,
+    make_corrupt_error,
+    make_too_large_error,
+    make_unsafe_error,
+    translate_archive_errors,
 )
-from core.datasets.archives.limits import Limits
+from core.datasets.archives.limits import UploadLimits
 
 _END = b"PK\5\6"  # end of central directory; source: PKWARE APPNOTE 6.3.10, section 4.3
 _END64 = b"PK\6\6"
@@ -30,74 +29,77 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def entries(path: Path, limits: Limits) -> Iterator[Entry]:
+def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
     """Yield the entries. Raises `InvalidArchive`."""
-    check_list(path, limits)
-    with reading(), zipfile.ZipFile(path) as archive:
-        gate = EntryValidator(limits)
-        admitted = [(member, gate.validate(_name(member), is_folder=member.is_dir())) for member in archive.infolist()]
-        for member, _ in admitted:
-            _refuse(member)
-        counter = ByteBudget(size_of(path), limits)
-        for member, parts in admitted:
+    count_entries(path, limits)
+    with translate_archive_errors(), zipfile.ZipFile(path) as archive:
+        validator = EntryValidator(limits)
+        members = [
+            (member, validator.validate_name(_decode_name(member), is_folder=member.is_dir()))
+            for member in archive.infolist()
+        ]
+        for member, _ in members:
+            _check_member(member)
+        budget = ByteBudget(path.stat().st_size, limits)
+        for member, parts in members:
             if member.is_dir():
-                yield Entry(parts, None)
+                yield ArchiveEntry(parts, None)
             else:
                 with archive.open(member) as body:
-                    yield Entry(parts, CountingReader(body, counter))
+                    yield ArchiveEntry(parts, CountingReader(body, budget))
 
 
-def _name(member: zipfile.ZipInfo) -> str:
+def _decode_name(member: zipfile.ZipInfo) -> str:
     """Return the name whole: `zipfile` cuts it at a NUL. Bytes not said to be UTF-8 must be it all the same."""
     if member.flag_bits & _UTF8:
         return member.orig_filename
     try:
         return member.orig_filename.encode("cp437").decode()
     except UnicodeError:
-        raise unsafe(member.orig_filename, "has a name that is not UTF-8") from None
+        raise make_unsafe_error(member.orig_filename, "has a name that is not UTF-8") from None
 
 
-def _refuse(member: zipfile.ZipInfo) -> None:
-    refuse_kind(member.filename, member.external_attr >> 16)
+def _check_member(member: zipfile.ZipInfo) -> None:
+    check_file_type(member.filename, member.external_attr >> 16)
     if member.flag_bits & _ENCRYPTED:
-        raise unsafe(member.filename, "is encrypted")
+        raise make_unsafe_error(member.filename, "is encrypted")
     if member.compress_type not in _METHODS:
-        raise unsafe(member.filename, "is packed in another way than stored or deflated")
+        raise make_unsafe_error(member.filename, "is packed in another way than stored or deflated")
 
 
-def check_list(path: Path, limits: Limits) -> int:
+def count_entries(path: Path, limits: UploadLimits) -> int:
     """Return the number of entries, at most `limits.max_entries`; memory stays flat. Raises `InvalidArchive`."""
-    with path.open("rb") as file, reading():
-        start, size = _list_place(file, size_of(path))
+    with path.open("rb") as file, translate_archive_errors():
+        start, size = _find_directory(file, path.stat().st_size)
         file.seek(start)
         count = 0
         while size > 0:
-            head = file.read(_ENTRY_SIZE)
-            if head[:4] != _ENTRY:
-                raise corrupt("its list of entries is not what its end says")
-            lengths = struct.unpack_from("<3H", head, 28)  # name, extra field, comment
+            header = file.read(_ENTRY_SIZE)
+            if header[:4] != _ENTRY:
+                raise make_corrupt_error("its list of entries is not what its end says")
+            lengths = struct.unpack_from("<3H", header, 28)  # name, extra field, comment
             file.seek(sum(lengths), 1)
             size -= _ENTRY_SIZE + sum(lengths)
             count += 1
             if count > limits.max_entries:
-                raise too_large(f"more than {limits.max_entries} entries")
+                raise make_too_large_error(f"more than {limits.max_entries} entries")
         return count
 
 
-def _list_place(file: BinaryIO, file_size: int) -> tuple[int, int]:
+def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:
     """Return where the central directory starts and how long it is, found just as `zipfile` finds it."""
     file.seek(max(0, file_size - _END_SIZE - _MAX_COMMENT))
     tail = file.read()
     has_no_comment = tail[-_END_SIZE:][:4] == _END and tail[-2:] == b"\0\0"
-    at = len(tail) - _END_SIZE if has_no_comment else tail.rfind(_END)
-    if at < 0:
-        raise corrupt("it has no end record")
-    (size,) = struct.unpack_from("<L", tail, at + 12)
-    end = file_size - len(tail) + at
-    before = max(0, at - _LOCATOR_SIZE - _END64_SIZE)
-    if tail[max(0, at - _LOCATOR_SIZE) :][:4] == _END64_LOCATOR and tail[before:][:4] == _END64:
-        (size,) = struct.unpack_from("<Q", tail, before + 40)
-        end = file_size - len(tail) + before
+    end_record = len(tail) - _END_SIZE if has_no_comment else tail.rfind(_END)
+    if end_record < 0:
+        raise make_corrupt_error("it has no end record")
+    (size,) = struct.unpack_from("<L", tail, end_record + 12)
+    end = file_size - len(tail) + end_record
+    zip64_record = max(0, end_record - _LOCATOR_SIZE - _END64_SIZE)
+    if tail[max(0, end_record - _LOCATOR_SIZE) :][:4] == _END64_LOCATOR and tail[zip64_record:][:4] == _END64:
+        (size,) = struct.unpack_from("<Q", tail, zip64_record + 40)
+        end = file_size - len(tail) + zip64_record
     if size > end:
-        raise corrupt("its list of entries is longer than itself")
+        raise make_corrupt_error("its list of entries is longer than itself")
     return end - size, size

@@ -8,13 +8,13 @@ from core.datasets.builtin.palmerpenguins import PALMERPENGUINS
 from core.datasets.builtin.synthetic import SYNTHETIC
 from core.datasets.builtin.timeseries import TIMESERIES
 from core.datasets.builtin.tiny_imagenet import TINY_IMAGENET
-from core.datasets.definition import BuiltIn
+from core.datasets.definition import BuiltinDataset
 
-__all__ = ["UnknownDataset", "get", "names"]
+__all__ = ["UnknownDataset", "get_dataset", "list_names"]
 
 _IMAGES = (DIGITS, FASHION_MNIST, MNIST, CIFAR10, CIFAR100, TINY_IMAGENET, SYNTHETIC)
 _TABLES = (PALMERPENGUINS, TIMESERIES)
-_BUILT_IN = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
+_DATASETS = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):
@@ -22,17 +22,17 @@ class UnknownDataset(LookupError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no built-in dataset {name!r}")
-        self.known = names()
+        self.available = list_names()
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """Return the names, sorted."""
-    return sorted(_BUILT_IN)
+    return sorted(_DATASETS)
 
 
-def get(name: str) -> BuiltIn:
+def get_dataset(name: str) -> BuiltinDataset:
     """Raises `UnknownDataset`."""
     try:
-        return _BUILT_IN[name]
+        return _DATASETS[name]
     except KeyError:
         raise UnknownDataset(name) from None

@@ -1,6 +1,6 @@
 """Fashion-MNIST: 70,000 pictures of clothes, a drop-in for MNIST."""
 
-from core.datasets.builtin.idx import idx_dataset
+from core.datasets.builtin.idx import build_idx_dataset
 
 _CLASSES = (
     "T-shirt/top",
@@ -15,7 +15,7 @@ _CLASSES = (
     "Ankle boot",
 )
 
-FASHION_MNIST = idx_dataset(
+FASHION_MNIST = build_idx_dataset(
     name="fashion_mnist",
     summary="70,000 pictures of clothes, 28 x 28 grey, 10 classes.",
     source='Xiao, Rasul and Vollgraf, "Fashion-MNIST", 2017, https://github.com/zalandoresearch/fashion-mnist; '

@@ -8,91 +8,91 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets.definition import BuiltIn, Chunk, DatasetFacts, NoOptions
+from core.datasets.definition import BuiltinDataset, DatasetInfo, NoOptions, SampleChunk
 from core.datasets.packed import Images
 from core.errors import CorruptFile
 
-_STEMS = {"train": "train", "test": "t10k"}
+_FILE_PREFIXES = {"train": "train", "test": "t10k"}
 _IMAGES, _LABELS = 0x803, 0x801  # unsigned bytes, 3 and 1 dimensions
 _MAX_BYTES = 2**30
 _ROWS = 4096
 
 
-def idx_dataset(
+def build_idx_dataset(
     *, name: str, summary: str, source: str, licence: str, classes: Sequence[str], folders: Sequence[str]
-) -> BuiltIn:
+) -> BuiltinDataset:
     """Make a built-in dataset of four IDX files, looked for in `folders` in that order; the first is ours."""
 
-    def facts(_options: NoOptions, _folder: Path | None) -> DatasetFacts:
+    def build_info(_options: NoOptions, _folder: Path | None) -> DatasetInfo:
         splits = {"train": 60_000, "test": 10_000}
-        return DatasetFacts("classification", tuple(classes), len(classes), (1, 28, 28), splits)
+        return DatasetInfo("classification", tuple(classes), len(classes), (1, 28, 28), splits)
 
-    def missing(folder: Path, _options: NoOptions) -> list[str]:
-        return _missing(folder, folders)
+    def find_missing(folder: Path, _options: NoOptions) -> list[str]:
+        return _list_missing(folder, folders)
 
-    def chunks(folder: Path, _options: NoOptions) -> Iterator[Chunk]:
-        home = folder / _home(folder, folders)
-        for split, stem in _STEMS.items():
+    def read_chunks(folder: Path, _options: NoOptions) -> Iterator[SampleChunk]:
+        home = folder / _find_home(folder, folders)
+        for split, stem in _FILE_PREFIXES.items():
             yield from _read_split(home, split, stem, len(classes))
 
-    return BuiltIn(
+    return BuiltinDataset(
         name=name,
         summary=summary,
         source=source,
         licence=licence,
         options=NoOptions,
-        describe=facts,
-        find_missing=missing,
-        chunks=chunks,
+        build_info=build_info,
+        find_missing=find_missing,
+        read_chunks=read_chunks,
         help_text=f"Put the four IDX files, plain or .gz, into {folders[0]}/ of the datasets folder.",
     )
 
 
-def _missing(folder: Path, folders: Sequence[str]) -> list[str]:
-    home = _home(folder, folders)
-    return [f"{home}/{name}.gz" for name in _file_names() if _find(folder / home, name) is None]
+def _list_missing(folder: Path, folders: Sequence[str]) -> list[str]:
+    home = _find_home(folder, folders)
+    return [f"{home}/{name}.gz" for name in _list_file_names() if _find_file(folder / home, name) is None]
 
 
-def _home(folder: Path, folders: Sequence[str]) -> str:
+def _find_home(folder: Path, folders: Sequence[str]) -> str:
     """Return the folder that has most of the files."""
 
-    def present(home: str) -> int:
-        return sum(_find(folder / home, name) is not None for name in _file_names())
+    def count_files(home: str) -> int:
+        return sum(_find_file(folder / home, name) is not None for name in _list_file_names())
 
-    return max(folders, key=present)
-
-
-def _file_names() -> list[str]:
-    return [f"{stem}-{part}" for stem in _STEMS.values() for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    return max(folders, key=count_files)
 
 
-def _find(home: Path, name: str) -> Path | None:
+def _list_file_names() -> list[str]:
+    return [f"{stem}-{part}" for stem in _FILE_PREFIXES.values() for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+
+
+def _find_file(home: Path, name: str) -> Path | None:
     spellings = (name, name.replace("-idx", ".idx"))
     candidates = (home / f"{spelling}{suffix}" for spelling in spellings for suffix in ("", ".gz"))
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_split(home: Path, split: str, stem: str, num_classes: int) -> Iterator[Chunk]:
-    images = _read(home, f"{stem}-images-idx3-ubyte", _IMAGES)[..., np.newaxis]
-    labels = _read(home, f"{stem}-labels-idx1-ubyte", _LABELS).astype(np.int64)
+def _read_split(home: Path, split: str, stem: str, num_classes: int) -> Iterator[SampleChunk]:
+    images = _read_array(home, f"{stem}-images-idx3-ubyte", _IMAGES)[..., np.newaxis]
+    labels = _read_array(home, f"{stem}-labels-idx1-ubyte", _LABELS).astype(np.int64)
     if len(images) != len(labels) or not len(images) or labels.max() >= num_classes:
         raise CorruptFile(f"The {split} files in {home} do not fit each other.", images=len(images), labels=len(labels))
     for start in range(0, len(images), _ROWS):
         stop = min(start + _ROWS, len(images))
         names = [f"{split}/{i:05d}" for i in range(start, stop)]
-        yield Chunk(split, images[start:stop], labels[start:stop], names)
+        yield SampleChunk(split, images[start:stop], labels[start:stop], names)
 
 
-def _read(home: Path, name: str, magic: int) -> Images:
+def _read_array(home: Path, name: str, magic: int) -> Images:
     """Raises `Corrupt` where the file is cut, damaged, or of another kind."""
-    path = _find(home, name)
+    path = _find_file(home, name)
     if path is None:
         raise CorruptFile(f"{home / name} is gone.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             body: Any = file.read(_MAX_BYTES)
-        (found,) = struct.unpack_from(">I", body)
-        shape = struct.unpack_from(f">{found & 0xFF}I", body, 4) if found == magic else ()
+        (file_magic,) = struct.unpack_from(">I", body)
+        shape = struct.unpack_from(f">{file_magic & 0xFF}I", body, 4) if file_magic == magic else ()
         return np.frombuffer(body, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
         raise CorruptFile(f"{path.name} is no IDX file of the expected kind, or it is damaged: {error}") from error

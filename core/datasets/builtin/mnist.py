@@ -1,8 +1,8 @@
 """MNIST: 70,000 handwritten digits."""
 
-from core.datasets.builtin.idx import idx_dataset
+from core.datasets.builtin.idx import build_idx_dataset
 
-MNIST = idx_dataset(
+MNIST = build_idx_dataset(
     name="mnist",
     summary="70,000 handwritten digits, 28 x 28 grey, 10 classes.",
     source="LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",

@@ -9,98 +9,111 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from core.datasets.definition import BuiltIn, DatasetFacts
-from core.datasets.tables.columns import Column, Table, is_missing, number_of
+from core.datasets.definition import BuiltinDataset, DatasetInfo
+from core.datasets.tables.columns import Column, Table, encode_category, is_missing
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.writer import TableSplit
 from core.errors import CorruptFile
 from core.spec.base import Spec
 
-_NUM_ROWS, _NUM_WHOLE = 344, 333
+_NUM_ROWS, _NUM_COMPLETE = 344, 333
 _CATEGORIES = {
     "species": ("Adelie", "Chinstrap", "Gentoo"),
     "island": ("Biscoe", "Dream", "Torgersen"),
     "sex": ("female", "male"),
 }
 _NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # of the others, 2
-Name = Literal["species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"]
-_USUAL: tuple[Name, ...] = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "island", "sex")
+PenguinColumn = Literal[
+    "species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"
+]
+_DEFAULT_COLUMNS: tuple[PenguinColumn, ...] = (
+    "bill_length_mm",
+    "bill_depth_mm",
+    "flipper_length_mm",
+    "body_mass_g",
+    "island",
+    "sex",
+)
 
 
 class PenguinOptions(Spec):
     """What is predicted from what; with `missing: drop`, from the penguins of which everything is known, 333 of 344."""
 
-    target: Name = "species"
-    columns: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = Field(
+    target: PenguinColumn = "species"
+    columns: Annotated[tuple[PenguinColumn, ...], Field(strict=False, min_length=1)] | None = Field(
         default=None, description="Four measures, the island and the sex, but for the target, unless given."
     )
     missing: Literal["drop", "impute"] = "drop"
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_columns(self) -> Self:
         if self.target in (self.columns or ()):
             raise ValueError(f"{self.target!r} cannot be predicted from itself")
-        if len({*self.read}) != len(self.read):
+        if len({*self.input_columns}) != len(self.input_columns):
             raise ValueError("a column is named twice")
         return self
 
     @property
-    def read(self) -> tuple[Name, ...]:
-        return self.columns or tuple(name for name in _USUAL if name != self.target)
+    def input_columns(self) -> tuple[PenguinColumn, ...]:
+        return self.columns or tuple(name for name in _DEFAULT_COLUMNS if name != self.target)
 
 
-def _facts(options: PenguinOptions, _folder: Path | None) -> DatasetFacts:
-    columns = tuple(Column(name=name, categories=_CATEGORIES.get(name)) for name in options.read)
+def _build_info(options: PenguinOptions, _folder: Path | None) -> DatasetInfo:
+    columns = tuple(Column(name=name, categories=_CATEGORIES.get(name)) for name in options.input_columns)
     table = Table(columns=columns, targets=(options.target,), missing=options.missing)
-    whole = _NUM_WHOLE if options.missing == "drop" else _NUM_ROWS - _NUM_MISSING.get(options.target, 2)
+    num_rows = _NUM_COMPLETE if options.missing == "drop" else _NUM_ROWS - _NUM_MISSING.get(options.target, 2)
     classes = _CATEGORIES.get(options.target)
     if classes is None:
-        return DatasetFacts("regression", (options.target,), 1, table.sample_shape, {"train": whole}, table)
-    return DatasetFacts("classification", classes, len(classes), table.sample_shape, {"train": whole}, table)
+        return DatasetInfo("regression", (options.target,), 1, table.sample_shape, {"train": num_rows}, table)
+    return DatasetInfo("classification", classes, len(classes), table.sample_shape, {"train": num_rows}, table)
 
 
 @lru_cache(maxsize=1)
-def _penguins() -> tuple[dict[str, str], ...]:
+def _load_penguins() -> tuple[dict[str, str], ...]:
     """Return the rows of the package's file; the package itself is not imported, as that imports pandas."""
-    found = importlib.util.find_spec("palmerpenguins")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("palmerpenguins")
+    if package is None or not package.submodule_search_locations:
         raise CorruptFile("The package palmerpenguins is not installed.")
-    file = CsvFile(Path(found.submodule_search_locations[0]) / "data" / "penguins.csv")
+    file = CsvFile(Path(package.submodule_search_locations[0]) / "data" / "penguins.csv")
     return tuple(
-        dict(zip(file.header, row, strict=True)) for block in file.blocks() for row in zip(*block.columns, strict=True)
+        dict(zip(file.header, row, strict=True))
+        for block in file.read_blocks()
+        for row in zip(*block.columns, strict=True)
     )
 
 
-def _rows(_folder: Path, options: PenguinOptions) -> Mapping[str, TableSplit]:
-    facts = _facts(options, None)
-    needed = None if options.missing == "drop" else {options.target}
-    kept = [
+def _read_rows(_folder: Path, options: PenguinOptions) -> Mapping[str, TableSplit]:
+    info = _build_info(options, None)
+    required = None if options.missing == "drop" else {options.target}
+    retained = [
         (str(number), row)
-        for number, row in enumerate(_penguins(), start=1)
-        if not any(is_missing(value) for name, value in row.items() if needed is None or name in needed)
+        for number, row in enumerate(_load_penguins(), start=1)
+        if not any(is_missing(value) for name, value in row.items() if required is None or name in required)
     ]
-    if len(kept) != facts.splits["train"]:
-        raise CorruptFile(f"penguins.csv is another file than expected: {len(kept)} rows, not {facts.splits['train']}.")
-    numbers = [[_number(name, row[name]) for name in options.read] for _, row in kept]
-    targets = np.asarray([_number(options.target, row[options.target]) for _, row in kept])
-    is_class = facts.task == "classification"
-    typed = (targets - 1).astype(np.int64) if is_class else targets.astype(np.float32)[:, np.newaxis]
-    return {"train": TableSplit(np.asarray(numbers, np.float32), typed, [name for name, _ in kept])}
+    if len(retained) != info.splits["train"]:
+        raise CorruptFile(
+            f"penguins.csv is another file than expected: {len(retained)} rows, not {info.splits['train']}."
+        )
+    numbers = [[_encode_value(name, row[name]) for name in options.input_columns] for _, row in retained]
+    targets = np.asarray([_encode_value(options.target, row[options.target]) for _, row in retained])
+    is_class = info.task == "classification"
+    cast_targets = (targets - 1).astype(np.int64) if is_class else targets.astype(np.float32)[:, np.newaxis]
+    return {"train": TableSplit(np.asarray(numbers, np.float32), cast_targets, [name for name, _ in retained])}
 
 
-def _number(name: str, text: str) -> float:
+def _encode_value(name: str, text: str) -> float:
     categories = _CATEGORIES.get(name)
     if categories is not None:
-        return number_of(categories, text)
+        return encode_category(categories, text)
     return np.nan if is_missing(text) else float(text)
 
 
-PALMERPENGUINS = BuiltIn(
+PALMERPENGUINS = BuiltinDataset(
     name="palmerpenguins",
     summary="344 penguins of three species, by four measures, island and sex; needs no files.",
     source="Horst, Hill and Gorman, palmerpenguins, 2020; data of Gorman, Williams and Fraser, 2014",
     licence="CC0",
     options=PenguinOptions,
-    describe=_facts,
-    rows=_rows,
+    build_info=_build_info,
+    read_rows=_read_rows,
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from core.datasets.definition import BuiltIn, Chunk, DatasetFacts
+from core.datasets.definition import BuiltinDataset, DatasetInfo, SampleChunk
 from core.datasets.packed import Targets
 from core.spec.base import Spec
 
@@ -34,55 +34,55 @@ class SyntheticOptions(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_number(cls, value: object) -> object:
+    def _set_default_num_classes(cls, value: object) -> object:
         if isinstance(value, dict) and value.get("num_classes") is None:
-            usual = {"regression": 1, "binary": 2}.get(str(value.get("task")), 10)
-            return {**value, "num_classes": usual}
+            default = {"regression": 1, "binary": 2}.get(str(value.get("task")), 10)
+            return {**value, "num_classes": default}
         return value
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.task == "classification" and self.count < 2:
+    def _check_size(self) -> Self:
+        if self.task == "classification" and self.num_targets < 2:
             raise ValueError("a classification needs at least 2 classes")
-        if self.task == "binary" and self.count != len(_BINARY_NAMES):
+        if self.task == "binary" and self.num_targets != len(_BINARY_NAMES):
             raise ValueError("a binary task has exactly 2 classes")
-        if self.task == "classification" and self.count > self.num_samples:
-            raise ValueError(f"{self.count} classes need at least as many samples")
+        if self.task == "classification" and self.num_targets > self.num_samples:
+            raise ValueError(f"{self.num_targets} classes need at least as many samples")
         if self.num_samples * int(np.prod(self.image_shape)) > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes of pictures")
         return self
 
     @property
-    def count(self) -> int:
+    def num_targets(self) -> int:
         return self.num_classes or 1
 
 
-def _facts(options: SyntheticOptions, _folder: Path | None) -> DatasetFacts:
+def _build_info(options: SyntheticOptions, _folder: Path | None) -> DatasetInfo:
     splits = {"train": options.num_samples}
     if options.task == "binary":
-        return DatasetFacts("binary", _BINARY_NAMES, 1, options.image_shape, splits)
+        return DatasetInfo("binary", _BINARY_NAMES, 1, options.image_shape, splits)
     stem = "value" if options.task == "regression" else "class"
-    names = tuple(f"{stem}_{i}" for i in range(options.count))
-    return DatasetFacts(options.task, names, options.count, options.image_shape, splits)
+    names = tuple(f"{stem}_{i}" for i in range(options.num_targets))
+    return DatasetInfo(options.task, names, options.num_targets, options.image_shape, splits)
 
 
-def _chunks(_folder: Path, options: SyntheticOptions) -> Iterator[Chunk]:
-    patterns_khwc = _patterns(options)
+def _generate_chunks(_folder: Path, options: SyntheticOptions) -> Iterator[SampleChunk]:
+    patterns_khwc = _generate_patterns(options)
     rows = max(1, min(_CHUNK, 2**26 // int(np.prod(options.image_shape))))
     for start in range(0, options.num_samples, rows):
         index = np.arange(start, min(start + rows, options.num_samples))
         rng = np.random.default_rng([options.seed, 1, start])
-        targets, weights_nk = _targets(options, index, rng)
+        targets, weights_nk = _generate_targets(options, index, rng)
         signal = np.tensordot(weights_nk, patterns_khwc, axes=1)
         pixels = 0.5 + _CONTRAST * signal + _NOISE * rng.standard_normal(signal.shape, np.float32)
         images = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
-        yield Chunk("train", images, targets, [f"{i:07d}" for i in index])
+        yield SampleChunk("train", images, targets, [f"{i:07d}" for i in index])
 
 
-def _patterns(options: SyntheticOptions) -> NDArray[np.float32]:
+def _generate_patterns(options: SyntheticOptions) -> NDArray[np.float32]:
     """Return one pattern a class, float32 (K, H, W, C) in -1..1: a coarse random grid, smoothly enlarged."""
     channels, height, width = options.image_shape
-    num_patterns = 1 if options.task == "binary" else options.count
+    num_patterns = 1 if options.task == "binary" else options.num_targets
     rng = np.random.default_rng([options.seed, 0])
     coarse = rng.uniform(-1, 1, (num_patterns, channels, min(4, height), min(4, width))).astype(np.float32)
     planes = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for grid in coarse for plane in grid]
@@ -90,11 +90,11 @@ def _patterns(options: SyntheticOptions) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(patterns, 1, -1))
 
 
-def _targets(
+def _generate_targets(
     options: SyntheticOptions, index: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Targets, NDArray[np.float32]]:
     """Return the targets and how strongly each pattern shows: float32 (B, K)."""
-    count, shape = options.count, (len(index), options.count)
+    count, shape = options.num_targets, (len(index), options.num_targets)
     match options.task:
         case "classification":
             classes = index % count
@@ -110,12 +110,12 @@ def _targets(
             return values, values * np.float32(count**-0.5)
 
 
-SYNTHETIC = BuiltIn(
+SYNTHETIC = BuiltinDataset(
     name="synthetic",
     summary="Seeded pictures of any shape, size and task; needs no files.",
     source="made by Candela: a smooth random pattern a class, with noise",
     licence="none needed",
     options=SyntheticOptions,
-    describe=_facts,
-    chunks=_chunks,
+    build_info=_build_info,
+    read_chunks=_generate_chunks,
 )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from core.datasets.definition import BuiltIn, DatasetFacts
+from core.datasets.definition import BuiltinDataset, DatasetInfo
 from core.datasets.tables.columns import Column, Table
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit
@@ -29,8 +29,8 @@ class SeriesOptions(Spec):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        lengths = self.lengths
+    def _check_lengths(self) -> Self:
+        lengths = self.split_lengths
         if min(length for length in lengths if length or lengths.index(length) < 2) < self.window + self.horizon:
             raise ValueError(
                 f"of {self.num_hours} hours, {lengths[0]} are for training, {lengths[1]} for validation and "
@@ -39,13 +39,13 @@ class SeriesOptions(Spec):
         return self
 
     @property
-    def lengths(self) -> tuple[int, int, int]:
+    def split_lengths(self) -> tuple[int, int, int]:
         """Hours of train, valid and test."""
         num_valid, num_test = round(self.num_hours * self.valid_share), round(self.num_hours * self.test_share)
         return self.num_hours - num_valid - num_test, num_valid, num_test
 
 
-def _facts(options: SeriesOptions, _folder: Path | None) -> DatasetFacts:
+def _build_info(options: SeriesOptions, _folder: Path | None) -> DatasetInfo:
     table = Table(
         columns=tuple(Column(name=name) for name in _NAMES),
         targets=_NAMES[:1],
@@ -54,11 +54,11 @@ def _facts(options: SeriesOptions, _folder: Path | None) -> DatasetFacts:
     )
     classes = tuple(f"{_NAMES[0]}+{step}" for step in range(1, options.horizon + 1))
     unused = options.window + options.horizon - 1
-    splits = {name: n - unused for name, n in zip(("train", "valid", "test"), options.lengths, strict=True) if n}
-    return DatasetFacts("regression", classes, options.horizon, table.sample_shape, splits, table)
+    splits = {name: n - unused for name, n in zip(("train", "valid", "test"), options.split_lengths, strict=True) if n}
+    return DatasetInfo("regression", classes, options.horizon, table.sample_shape, splits, table)
 
 
-def series(num_hours: int, seed: int) -> NDArray[np.float64]:
+def generate_series(num_hours: int, seed: int) -> NDArray[np.float64]:
     """Return demand in MW and temperature in degrees Celsius, (num_hours, 2)."""
     rng = np.random.default_rng([seed, 2])
     hour = np.arange(num_hours)
@@ -73,20 +73,20 @@ def series(num_hours: int, seed: int) -> NDArray[np.float64]:
     return np.stack([demand + rng.normal(0.0, _NOISE_MW, num_hours), temperature], axis=1)
 
 
-def _rows(_folder: Path, options: SeriesOptions) -> Mapping[str, TableSplit]:
-    table = _facts(options, None).table
+def _generate_windows(_folder: Path, options: SeriesOptions) -> Mapping[str, TableSplit]:
+    table = _build_info(options, None).table
     assert table is not None  # noqa: S101 - the line above
-    values = series(options.num_hours, options.seed)
+    values = generate_series(options.num_hours, options.seed)
     shares = (options.valid_share, options.test_share)
     return make_windows(table, values.astype(np.float32), values[:, :1], np.arange(options.num_hours), shares)
 
 
-TIMESERIES = BuiltIn(
+TIMESERIES = BuiltinDataset(
     name="timeseries",
     summary="A seeded series like an electricity demand by the hour, as windows; needs no files.",
     source="made by Candela: daily and weekly cycles, a temperature, and noise",
     licence="none needed",
     options=SeriesOptions,
-    describe=_facts,
-    rows=_rows,
+    build_info=_build_info,
+    read_rows=_generate_windows,
 )

@@ -10,15 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.datasets.archives import uploads
-from core.datasets.archives.layout import Layout, in_order, infer_layout
-from core.datasets.archives.limits import Limits
-from core.datasets.archives.spool import Spool
-from core.datasets.definition import Chunk, DatasetFacts
-from core.datasets.image_decoding import Encoded, decode
-from core.datasets.image_preview import write_preview
+from core.datasets.archives.layout import ArchiveLayout, infer_layout, sort_placements
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.spool import ImageSpool
+from core.datasets.definition import DatasetInfo, SampleChunk
+from core.datasets.image_decoding import EncodedImage, decode_images
+from core.datasets.image_preview import write_image_preview
 from core.datasets.import_report import ReportBuilder
-from core.datasets.ingest.builtin import write
-from core.datasets.packed import Packed, PackedMeta
+from core.datasets.ingest.builtin import write_chunks
+from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables import sample_weights as weights
 from core.errors import InvalidArchive
 from core.images import ImageSize
@@ -28,7 +28,7 @@ Resize = Literal["stretch", "crop"]
 IMAGE_SIZE = r"^[1-9][0-9]{0,2}(x[1-9][0-9]{0,2})?$"
 _MAX_SIDE = 224
 _MAX_UNREADABLE = 0.01
-_SIZES_LISTED = 20
+_MAX_LISTED_SIZES = 20
 
 
 class UploadOptions(Spec):
@@ -51,7 +51,7 @@ class InvalidDataset(InvalidArchive):
 
 
 def pack_archive(
-    archive: Path, out: Path, limits: Limits, options: Mapping[str, Any]
+    archive: Path, out: Path, limits: UploadLimits, options: Mapping[str, Any]
 ) -> tuple[PackedMeta, dict[str, Any]]:
     """Pack an archive into the fresh folder `out`; returns its meta and the report.
 
@@ -65,146 +65,155 @@ def pack_archive(
     parsed = UploadOptions.model_validate(dict(options))
     spool_path = out.parent / f"{out.name}.spool"
     try:
-        with closing(Spool(spool_path, limits)) as spool:
-            spool.extract(uploads.entries(archive, limits))
-            return _pack(spool, out, limits, parsed)
+        with closing(ImageSpool(spool_path, limits)) as spool:
+            spool.extract_images(uploads.read_entries(archive, limits))
+            return _pack_spool(spool, out, limits, parsed)
     finally:
         spool_path.unlink(missing_ok=True)
 
 
-def _pack(spool: Spool, out: Path, limits: Limits, options: UploadOptions) -> tuple[PackedMeta, dict[str, Any]]:
-    found = [image.parts for image in spool.pictures]
-    layout = infer_layout([*found, *spool.unreadable_parts], spool.folders)
-    sizes = [picture.size for picture in spool.pictures]
+def _pack_spool(
+    spool: ImageSpool, out: Path, limits: UploadLimits, options: UploadOptions
+) -> tuple[PackedMeta, dict[str, Any]]:
+    image_parts = [image.parts for image in spool.spooled_images]
+    layout = infer_layout([*image_parts, *spool.unreadable_parts], spool.folders)
+    sizes = [image.size for image in spool.spooled_images]
     report = ReportBuilder("classification", layout.classes)
     report.unreadable.extend(spool.unreadable)
-    told = _weights(spool, layout)
-    more = _more(spool, layout, sizes)
-    _check_classes(layout, report, more)
-    _check_unreadable(report, len(sizes), more)
-    facts = _facts(layout, sizes, options)
-    _check_room(facts, len(sizes), limits, report, more)
-    chunks = decode(_encoded(spool, layout), facts.image_shape, resize=options.resize, max_pixels=limits.max_pixels)
-    if told is not None:
-        chunks = _weighted(chunks, told)
-    meta = write(out, facts, chunks, report, resize=options.resize, weighted=told is not None)
-    _check_unreadable(report, report.num_read, more)
-    if told is not None:
-        more["weights"] = _told_weights(out, report, more)
-    write_preview(out)
-    return meta, report.finish(meta, **more)
+    weights_by_name = _read_weights(spool, layout)
+    extra = _summarize_spool(spool, layout, sizes)
+    _check_classes(layout, report, extra)
+    _check_unreadable(report, len(sizes), extra)
+    info = _build_info(layout, sizes, options)
+    _check_packed_size(info, len(sizes), limits, report, extra)
+    chunks = decode_images(
+        _read_encoded_images(spool, layout), info.image_shape, resize=options.resize, max_pixels=limits.max_pixels
+    )
+    if weights_by_name is not None:
+        chunks = _add_weights(chunks, weights_by_name)
+    meta = write_chunks(out, info, chunks, report, resize=options.resize, weighted=weights_by_name is not None)
+    _check_unreadable(report, report.num_read, extra)
+    if weights_by_name is not None:
+        extra["weights"] = _summarize_weights(out, report, extra)
+    write_image_preview(out)
+    return meta, report.build_report(meta, **extra)
 
 
-def _encoded(spool: Spool, layout: Layout) -> Iterator[Encoded]:
+def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[EncodedImage]:
     index = {label: i for i, label in enumerate(layout.classes)}
-    for at in in_order(layout.places[: len(spool.pictures)], [image.name for image in spool.pictures]):
-        picture, place = spool.pictures[at], layout.places[at]
+    for at in sort_placements(
+        layout.placements[: len(spool.spooled_images)], [image.name for image in spool.spooled_images]
+    ):
+        image, place = spool.spooled_images[at], layout.placements[at]
         if place:
-            yield Encoded(place.split, picture.name, index[place.label], spool.read(picture))
+            yield EncodedImage(place.split, image.name, index[place.label], spool.read_image(image))
 
 
-def _weights(spool: Spool, layout: Layout) -> dict[str, float] | None:
+def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
     """The pictures' weights, if the archive tells any: beside the class folders, or beside what wraps them."""
-    chosen = next((parts for folder in (layout.root, ()) if (parts := (*folder, weights.FILE)) in spool.tables), None)
-    for parts in spool.tables:
-        if parts != chosen:
-            spool.ignore(parts)
-    if chosen is None:
+    selected = next(
+        (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
+        None,
+    )
+    for parts in spool.weights_files:
+        if parts != selected:
+            spool.ignore_file(parts)
+    if selected is None:
         return None
-    names = {image.name for image in spool.pictures} | {"/".join(parts) for parts in spool.unreadable_parts}
-    return weights.read(spool.tables[chosen], chosen[:-1], names)
+    names = {image.name for image in spool.spooled_images} | {"/".join(parts) for parts in spool.unreadable_parts}
+    return weights.read_weights(spool.weights_files[selected], selected[:-1], names)
 
 
-def _weighted(chunks: Iterable[Chunk], told: Mapping[str, float]) -> Iterator[Chunk]:
+def _add_weights(chunks: Iterable[SampleChunk], weights_by_name: Mapping[str, float]) -> Iterator[SampleChunk]:
     for chunk in chunks:
-        yield chunk._replace(weights=weights.of(chunk.names, told))
+        yield chunk._replace(weights=weights.align_weights(chunk.names, weights_by_name))
 
 
-def _told_weights(out: Path, report: ReportBuilder, more: Mapping[str, Any]) -> dict[str, Any]:
-    found = Packed.open(out).split("train").weights
-    assert found is not None  # noqa: S101 - they were just written
-    if not found.any():
+def _summarize_weights(out: Path, report: ReportBuilder, extra: Mapping[str, Any]) -> dict[str, Any]:
+    train_weights = PackedDataset.open(out).read_split("train").weights
+    assert train_weights is not None  # noqa: S101 - they were just written
+    if not train_weights.any():
         raise InvalidDataset(
-            f"{weights.FILE} gives every training picture a weight of 0.",
+            f"{weights.WEIGHTS_FILE} gives every training picture a weight of 0.",
             code="dataset_bad_weights",
             hint="Give those that are to be learnt from a weight above 0.",
-            report=report.finish(None, **more),
+            report=report.build_report(None, **extra),
         )
-    return weights.to_json(found)
+    return weights.summarize_weights(train_weights)
 
 
-def _more(spool: Spool, layout: Layout, sizes: Sequence[ImageSize]) -> dict[str, Any]:
-    misplaced = [p.name for p, place in zip(spool.pictures, layout.places, strict=False) if place is None]
-    seen = Counter((size.height, size.width) for size in sizes).most_common()
+def _summarize_spool(spool: ImageSpool, layout: ArchiveLayout, sizes: Sequence[ImageSize]) -> dict[str, Any]:
+    misplaced = [p.name for p, place in zip(spool.spooled_images, layout.placements, strict=False) if place is None]
+    common_sizes = Counter((size.height, size.width) for size in sizes).most_common()
     return {
         "num_ignored": spool.num_ignored + len(misplaced),
         "ignored": [*spool.ignored, *misplaced][:100],
         "empty_classes": list(layout.empty_classes),
-        "num_sizes": len(seen),
-        "sizes": [{"height": h, "width": w, "count": count} for (h, w), count in seen[:_SIZES_LISTED]],
+        "num_sizes": len(common_sizes),
+        "sizes": [{"height": h, "width": w, "count": count} for (h, w), count in common_sizes[:_MAX_LISTED_SIZES]],
     }
 
 
-def _check_classes(layout: Layout, report: ReportBuilder, more: Mapping[str, Any]) -> None:
+def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[str, Any]) -> None:
     num_classes = len(layout.classes) + len(layout.empty_classes)
-    num_train = sum(place is not None and place.split == "train" for place in layout.places)
+    num_train = sum(place is not None and place.split == "train" for place in layout.placements)
     if num_classes > num_train:
         raise InvalidDataset(
             f"There are {num_classes} class folders, but only {num_train} training pictures.",
             code="dataset_more_classes_than_samples",
             hint="Every class needs pictures; leave out the empty folders.",
-            report=report.finish(None, **more),
+            report=report.build_report(None, **extra),
         )
     if len(layout.classes) < 2:
         raise InvalidDataset(
             f"There is one class only: {layout.classes[0]!r}.",
             code="dataset_too_few_classes",
             hint="A classification needs two class folders or more: class/picture.jpg.",
-            report=report.finish(None, **more),
+            report=report.build_report(None, **extra),
         )
 
 
-def _check_unreadable(report: ReportBuilder, num_good: int, more: Mapping[str, Any]) -> None:
-    num_bad = len(report.unreadable)
-    if num_bad and num_bad >= _MAX_UNREADABLE * (num_bad + num_good):
+def _check_unreadable(report: ReportBuilder, num_readable: int, extra: Mapping[str, Any]) -> None:
+    num_unreadable = len(report.unreadable)
+    if num_unreadable and num_unreadable >= _MAX_UNREADABLE * (num_unreadable + num_readable):
         first = ", ".join(entry.name for entry in report.unreadable[:5])
         raise InvalidDataset(
-            f"{num_bad} of {num_bad + num_good} pictures cannot be read: {first}{', …' if num_bad > 5 else ''}.",
+            f"{num_unreadable} of {num_unreadable + num_readable} pictures cannot be read: {first}{', …' if num_unreadable > 5 else ''}.",
             code="dataset_unreadable_pictures",
             hint="Repair or leave out the pictures that the report names; under 1 % would be skipped.",
-            report=report.finish(None, **more),
+            report=report.build_report(None, **extra),
         )
 
 
-def _check_room(
-    facts: DatasetFacts, num_images: int, limits: Limits, report: ReportBuilder, more: Mapping[str, Any]
+def _check_packed_size(
+    info: DatasetInfo, num_images: int, limits: UploadLimits, report: ReportBuilder, extra: Mapping[str, Any]
 ) -> None:
-    channels, height, width = facts.image_shape
+    channels, height, width = info.image_shape
     if num_images * channels * height * width > limits.max_packed_bytes:
         raise InvalidDataset(
             f"{num_images} pictures of {channels} x {height} x {width} take over {limits.max_packed_bytes} bytes.",
             code="dataset_too_large",
             hint="Ask for a smaller image_size, or upload fewer pictures.",
-            report=report.finish(None, **more),
+            report=report.build_report(None, **extra),
         )
 
 
-def _facts(layout: Layout, sizes: Sequence[ImageSize], options: UploadOptions) -> DatasetFacts:
-    height, width = _requested_stop(options.image_size) if options.image_size else _usual(sizes)
+def _build_info(layout: ArchiveLayout, sizes: Sequence[ImageSize], options: UploadOptions) -> DatasetInfo:
+    height, width = _parse_image_size(options.image_size) if options.image_size else _choose_image_size(sizes)
     channels = max((size.channels for size in sizes), default=1)
-    return DatasetFacts("classification", layout.classes, len(layout.classes), (channels, height, width), {})
+    return DatasetInfo("classification", layout.classes, len(layout.classes), (channels, height, width), {})
 
 
-def _requested_stop(image_size: str) -> tuple[int, int]:
+def _parse_image_size(image_size: str) -> tuple[int, int]:
     height, _, width = image_size.partition("x")
     return int(height), int(width or height)
 
 
-def _usual(sizes: Sequence[ImageSize]) -> tuple[int, int]:
+def _choose_image_size(sizes: Sequence[ImageSize]) -> tuple[int, int]:
     """Return the size that at least half of the pictures have, else a square of the median shorter side."""
-    (commonest, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
+    (most_common, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
     if 2 * count >= len(sizes):
-        scale = min(1.0, _MAX_SIDE / max(commonest))
-        return max(1, round(commonest[0] * scale)), max(1, round(commonest[1] * scale))
+        scale = min(1.0, _MAX_SIDE / max(most_common))
+        return max(1, round(most_common[0] * scale)), max(1, round(most_common[1] * scale))
     side = min(_MAX_SIDE, int(statistics.median_low(min(size.height, size.width) for size in sizes)))
     return side, side

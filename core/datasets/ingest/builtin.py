@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from core.datasets import builtin
-from core.datasets.definition import Chunk, DatasetFacts
-from core.datasets.image_preview import write_preview
+from core.datasets.definition import DatasetInfo, SampleChunk
+from core.datasets.image_preview import write_image_preview
 from core.datasets.import_report import ReportBuilder
 from core.datasets.packed import PackedMeta
 from core.datasets.packed_writer import PackedWriter
@@ -28,27 +28,27 @@ def pack_builtin(
         pydantic.ValidationError: the options are wrong.
         Corrupt: its files are missing or damaged.
     """
-    dataset = builtin.get(name)
-    parsed = dataset.parse(options)
-    if missing := dataset.missing_files(datasets_dir, parsed):
+    dataset = builtin.get_dataset(name)
+    parsed = dataset.parse_options(options)
+    if missing := dataset.list_missing_files(datasets_dir, parsed):
         raise CorruptFile(f"Files of {name} are missing: {', '.join(missing)}. {dataset.help_text}", missing=missing)
-    facts = dataset.facts(parsed, datasets_dir)
-    report = ReportBuilder(facts.task, facts.classes)
-    if dataset.rows is not None and facts.table is not None:
-        splits = dataset.rows(datasets_dir, parsed)
-        meta = write_table(out, facts.table, facts.task, facts.classes, facts.num_outputs, splits)
-        add_rows(report, facts.table, splits)
+    info = dataset.get_info(parsed, datasets_dir)
+    report = ReportBuilder(info.task, info.classes)
+    if dataset.read_rows is not None and info.table is not None:
+        splits = dataset.read_rows(datasets_dir, parsed)
+        meta = write_table(out, info.table, info.task, info.classes, info.num_outputs, splits)
+        add_rows_to_report(report, info.table, splits)
         write_table_preview(out)
-        return meta, report.finish(meta)
-    meta = write(out, facts, dataset.chunks(datasets_dir, parsed), report)
-    write_preview(out)
-    return meta, report.finish(meta)
+        return meta, report.build_report(meta)
+    meta = write_chunks(out, info, dataset.read_chunks(datasets_dir, parsed), report)
+    write_image_preview(out)
+    return meta, report.build_report(meta)
 
 
-def write(
+def write_chunks(
     out: Path,
-    facts: DatasetFacts,
-    chunks: Iterable[Chunk],
+    info: DatasetInfo,
+    chunks: Iterable[SampleChunk],
     report: ReportBuilder,
     *,
     resize: str = "stretch",
@@ -57,29 +57,29 @@ def write(
     """Write chunks into the fresh folder `out`, told to `report` as they pass; if `weighted`, all have weights."""
     writer = PackedWriter(
         out,
-        task=facts.task,
-        classes=facts.classes,
-        num_outputs=facts.num_outputs,
-        image_shape=facts.image_shape,
+        task=info.task,
+        classes=info.classes,
+        num_outputs=info.num_outputs,
+        image_shape=info.image_shape,
         resize=resize,
         weighted=weighted,
     )
     try:
         for chunk in chunks:
-            report.add(chunk)
+            report.add_chunk(chunk)
             if len(chunk.names):
-                writer.append(chunk.split, chunk.images, chunk.targets, chunk.names, chunk.weights)
-        return writer.finish()
+                writer.append_chunk(chunk.split, chunk.images, chunk.targets, chunk.names, chunk.weights)
+        return writer.finish_dataset()
     except BaseException:
-        writer.abort()
+        writer.close_files()
         raise
 
 
-def add_rows(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
+def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
     """Tell a report of a table's rows; of windows, which overlap anyhow, only the number."""
     num_before = 0
     for name, split in splits.items():
         count = len(split.targets)
         seen = split.rows if table.window is None else np.arange(num_before, num_before + count)
-        report.add(Chunk(name, seen, split.targets, split.names))
+        report.add_chunk(SampleChunk(name, seen, split.targets, split.names))
         num_before += count

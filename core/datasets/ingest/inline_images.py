@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.datasets.archives.spool import is_hidden
-from core.datasets.ingest.nested_lists import Path, innermost, refuse
+from core.datasets.ingest.nested_lists import JsonPath, iterate_rows, raise_invalid_value
 from core.spec.error_pointers import shorten
 
 MAX_IMAGES = 65_536
 MAX_SIDE = 999  # what `image_size` can say
 MAX_CLASS = 200  # characters
-_FOLDER = "should be a name that a folder can have"
+_NAME_RULE = "should be a name that a folder can have"
 
 
 def check_shape(shape: Sequence[int]) -> None:
     """Raises InvalidSpec for pictures of a size, or of channels, that is not taken. `shape` is (N, H, W[, C])."""
     if max(shape[1:3]) > MAX_SIDE:
-        refuse(
+        raise_invalid_value(
             ("inputs",), f"has pictures of {shape[1]} x {shape[2]}; at most {MAX_SIDE} x {MAX_SIDE} are taken inline"
         )
     if len(shape) == 4 and shape[3] not in (1, 3):
-        refuse(("inputs",), f"has {shape[3]} channels, the last dimension; pictures have 1 or 3: (N, H, W, C)")
+        raise_invalid_value(
+            ("inputs",), f"has {shape[3]} channels, the last dimension; pictures have 1 or 3: (N, H, W, C)"
+        )
 
 
-def zip_of(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int]) -> bytes:
+def build_zip(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int]) -> bytes:
     """A zip of `train/class/number.png`.
 
     Args:
@@ -41,40 +43,40 @@ def zip_of(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int]) 
     Raises:
         InvalidSpec: a picture is ragged or has another value; or a target cannot name a class.
     """
-    labels = [_label(target, ("targets", index)) for index, target in enumerate(targets)]
+    labels = [_parse_class_name(target, ("targets", index)) for index, target in enumerate(targets)]
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_STORED) as archive:
         for index, (image, label) in enumerate(zip(inputs, labels, strict=True)):
-            pixels = _pixels(image, shape[1:], ("inputs", index))
-            archive.writestr(f"train/{label}/{index:06d}.png", _png(pixels))
+            pixels = _parse_pixels(image, shape[1:], ("inputs", index))
+            archive.writestr(f"train/{label}/{index:06d}.png", _encode_png(pixels))
     return body.getvalue()
 
 
-def _pixels(image: Any, shape: Sequence[int], path: Path) -> NDArray[np.uint8]:  # noqa: ANN401 - any JSON value
+def _parse_pixels(image: Any, shape: Sequence[int], path: JsonPath) -> NDArray[np.uint8]:  # noqa: ANN401 - any JSON value
     values = []
-    for at, row in innermost(image, shape, path):
+    for at, row in iterate_rows(image, shape, path):
         for index, value in enumerate(row):
             if type(value) is not int or not 0 <= value <= 255:  # a bool is an int to `isinstance`
-                refuse((*at, index), f"should be an integer from 0 to 255, not {shorten(value)}")
+                raise_invalid_value((*at, index), f"should be an integer from 0 to 255, not {shorten(value)}")
         values.append(row)
     pixels = np.asarray(values, np.uint8).reshape(shape)
     return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
     Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
     return file.getvalue()
 
 
-def _label(target: Any, path: Path) -> str:  # noqa: ANN401 - any JSON value
+def _parse_class_name(target: Any, path: JsonPath) -> str:  # noqa: ANN401 - any JSON value
     if type(target) is int:
         return str(target)
     if not isinstance(target, str):
-        refuse(path, f"should be an integer or a text, the class of a picture, not {shorten(target)}")
+        raise_invalid_value(path, f"should be an integer or a text, the class of a picture, not {shorten(target)}")
     if not 0 < len(target) <= MAX_CLASS:
-        refuse(path, f"should have from 1 to {MAX_CLASS} characters, not {len(target)}")
+        raise_invalid_value(path, f"should have from 1 to {MAX_CLASS} characters, not {len(target)}")
     if set(target) & {"/", "\\"} or any(unicodedata.category(character) == "Cc" for character in target):
-        refuse(path, f"{_FOLDER}, without slashes and control characters, not {shorten(target)}")
+        raise_invalid_value(path, f"{_NAME_RULE}, without slashes and control characters, not {shorten(target)}")
     if is_hidden((target,)):
-        refuse(path, f"{_FOLDER} that is not hidden, not {shorten(target)}")
+        raise_invalid_value(path, f"{_NAME_RULE} that is not hidden, not {shorten(target)}")
     return target

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets.archives import uploads
-from core.datasets.archives.limits import Limits
-from core.datasets.archives.uploads import Kind
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.uploads import UploadKind
 from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.archive import UploadOptions
-from core.datasets.ingest.builtin import add_rows
+from core.datasets.ingest.builtin import add_rows_to_report
 from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.tables import sample_weights
-from core.datasets.tables.column_profile import Profile, profile_columns, to_number
-from core.datasets.tables.column_roles import TableOptions, TableSchema, check_names, read_roles
-from core.datasets.tables.columns import LARGEST, UNKNOWN, Column, Rows, canonical, is_missing
-from core.datasets.tables.csv_file import Block, CsvFile
+from core.datasets.tables.column_profile import ColumnProfile, parse_number, profile_columns
+from core.datasets.tables.column_roles import TableOptions, TableSchema, check_column_names, infer_schema
+from core.datasets.tables.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
+from core.datasets.tables.csv_file import CsvFile, RowBlock
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
@@ -26,7 +26,7 @@ from core.errors import InvalidArchive, InvalidTable
 from core.spec.base import Spec
 
 _NUMBER_BYTES = 4
-_NAMES = ("an archive of pictures", "a table")
+_UPLOAD_NAMES = ("an archive of pictures", "a table")
 
 
 class ParsedRows(NamedTuple):
@@ -42,7 +42,7 @@ class ParsedRows(NamedTuple):
     num_dropped: int
 
 
-def check_upload(path: Path, limits: Limits, options: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -> tuple[UploadKind, dict[str, Any]]:
     """Refuse at the door what a quick look shows; return the kind of the file and its options with every default.
 
     Args:
@@ -54,19 +54,23 @@ def check_upload(path: Path, limits: Limits, options: Mapping[str, Any]) -> tupl
         InvalidArchive: it is neither, or the other of what the options are for.
         InvalidTable: the header of a table does not fit the options.
     """
-    asked = {name: value for name, value in options.items() if name != "is_table"}
-    kind = _kind(path, limits, is_table=bool(options.get("is_table")))
+    requested = {name: value for name, value in options.items() if name != "is_table"}
+    kind = _detect_kind(path, limits, is_table=bool(options.get("is_table")))
     schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
-    wrong = [(f"?{name}", f"is not for {_NAMES[kind == 'table']}") for name in asked if name not in schema.model_fields]
-    if wrong:
-        raise InvalidArchive(f"{wrong[0][0]}: {wrong[0][1]}", code="wrong_options", errors=wrong)
-    parsed = schema.model_validate(asked)
+    errors = [
+        (f"?{name}", f"is not for {_UPLOAD_NAMES[kind == 'table']}")
+        for name in requested
+        if name not in schema.model_fields
+    ]
+    if errors:
+        raise InvalidArchive(f"{errors[0][0]}: {errors[0][1]}", code="wrong_options", errors=errors)
+    parsed = schema.model_validate(requested)
     if isinstance(parsed, TableOptions):
-        check_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
+        check_column_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
     return kind, parsed.model_dump(mode="json")
 
 
-def _kind(path: Path, limits: Limits, *, is_table: bool) -> Kind:
+def _detect_kind(path: Path, limits: UploadLimits, *, is_table: bool) -> UploadKind:
     try:
         return uploads.inspect_upload(path, limits)
     except InvalidArchive as error:
@@ -75,7 +79,9 @@ def _kind(path: Path, limits: Limits, *, is_table: bool) -> Kind:
         raise
 
 
-def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]) -> tuple[PackedMeta, dict[str, Any]]:
+def pack_table(
+    path: Path, out: Path, limits: UploadLimits, options: Mapping[str, Any]
+) -> tuple[PackedMeta, dict[str, Any]]:
     """Pack a CSV file into the fresh folder `out`; returns its meta and the report.
 
     Raises:
@@ -84,76 +90,80 @@ def pack_table(path: Path, out: Path, limits: Limits, options: Mapping[str, Any]
     """
     parsed = TableOptions.model_validate(dict(options))
     file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
-    profiles = profile_columns(file.header, file.blocks())
+    profiles = profile_columns(file.header, file.read_blocks())
     if not profiles[0].num_rows:
         raise InvalidTable("The table has a header and no rows.", code="table_empty")
-    reading = read_roles(profiles, parsed)
-    read = _read(file, reading, max_bytes=limits.max_packed_bytes)
-    if reading.table.window is None:
-        names = [str(line) for line in read.lines]
-        splits = {"train": TableSplit(read.rows, _typed(read.targets, reading), names, _checked(read, reading))}
+    schema = infer_schema(profiles, parsed)
+    parsed_rows = _parse_rows(file, schema, max_bytes=limits.max_packed_bytes)
+    if schema.table.window is None:
+        names = [str(line) for line in parsed_rows.lines]
+        splits = {
+            "train": TableSplit(
+                parsed_rows.rows, _cast_targets(parsed_rows.targets, schema), names, _check_weights(parsed_rows, schema)
+            )
+        }
     else:
         shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
-        splits = make_windows(reading.table, read.rows, read.targets, read.lines, shares)
-    meta = write_table(out, reading.table, reading.task, reading.classes, reading.num_outputs, splits)
+        splits = make_windows(schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, shares)
+    meta = write_table(out, schema.table, schema.task, schema.classes, schema.num_outputs, splits)
     write_table_preview(out)
-    return meta, report_of(meta, splits, profiles, reading, read.num_dropped)
+    return meta, build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
 
 
-def report_of(
+def build_report(
     meta: PackedMeta,
     splits: Mapping[str, TableSplit],
-    profiles: Sequence[Profile],
-    reading: TableSchema,
+    profiles: Sequence[ColumnProfile],
+    schema: TableSchema,
     num_dropped: int,
 ) -> dict[str, Any]:
     """What the import found, as JSON values."""
     builder = ReportBuilder(meta.task, meta.classes)
-    add_rows(builder, reading.table, splits)
-    columns = [_told(profile, reading) for profile in profiles]
-    told = splits["train"].weights
-    summary = {} if told is None else {"weights": sample_weights.to_json(told)}
-    return builder.finish(meta, columns=columns, num_dropped=num_dropped, **summary)
+    add_rows_to_report(builder, schema.table, splits)
+    columns = [_describe_column(profile, schema) for profile in profiles]
+    weights = splits["train"].weights
+    summary = {} if weights is None else {"weights": sample_weights.summarize_weights(weights)}
+    return builder.build_report(meta, columns=columns, num_dropped=num_dropped, **summary)
 
 
-def _checked(read: ParsedRows, reading: TableSchema) -> Weights | None:
-    if reading.weight is None:
+def _check_weights(read: ParsedRows, schema: TableSchema) -> Weights | None:
+    if schema.weight is None:
         return None
     if not read.weights.any():
         raise InvalidTable(
-            f"Column {reading.weight!r}: every weight is 0.",
+            f"Column {schema.weight!r}: every weight is 0.",
             code="table_bad_weight",
-            column=reading.weight,
+            column=schema.weight,
             hint="Give the rows that are to be learnt from a weight above 0.",
         )
     return read.weights
 
 
-def _told(profile: Profile, reading: TableSchema) -> dict[str, Any]:
-    read = next((column for column in reading.table.columns if column.name == profile.name), None)
-    role = "ignored" if read is None else "numeric" if read.categories is None else "categorical"
-    is_weight = profile.name == reading.weight
+def _describe_column(profile: ColumnProfile, schema: TableSchema) -> dict[str, Any]:
+    column = next((column for column in schema.table.columns if column.name == profile.name), None)
+    role = "ignored" if column is None else "numeric" if column.categories is None else "categorical"
+    is_weight = profile.name == schema.weight
     return {
         "name": profile.name,
-        "role": "target" if profile.name in reading.table.targets else "weight" if is_weight else role,
+        "role": "target" if profile.name in schema.table.targets else "weight" if is_weight else role,
         "num_missing": profile.num_missing,
-        "num_categories": 0 if read is None else read.cardinality,
-        "reason": None if is_weight else reading.ignored.get(profile.name),
+        "num_categories": 0 if column is None else column.cardinality,
+        "reason": None if is_weight else schema.ignored.get(profile.name),
     }
 
 
-def _read(file: CsvFile, reading: TableSchema, *, max_bytes: int) -> ParsedRows:
-    is_series = reading.table.window is not None
+def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> ParsedRows:
+    is_series = schema.table.window is not None
     parts: list[ParsedRows] = []
     num_bytes = 0
-    for block in file.blocks():
-        parts.append(_encoded(block, file.header, reading))
+    for block in file.read_blocks():
+        parts.append(_parse_block(block, file.header, schema))
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
             raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
-    rows, targets, lines, told = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    rows, targets, lines, weights = (np.concatenate([part[i] for part in parts]) for i in range(4))
     if is_series:
-        return ParsedRows(*_carried(rows, targets, lines, reading), told, 0)
+        return ParsedRows(*_fill_gaps(rows, targets, lines, schema), weights, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
@@ -161,29 +171,37 @@ def _read(file: CsvFile, reading: TableSchema, *, max_bytes: int) -> ParsedRows:
             code="table_too_few_rows",
             hint="Ask for missing=impute, or ignore columns that are mostly empty.",
         )
-    return ParsedRows(rows, targets, lines, told, num_dropped)
+    return ParsedRows(rows, targets, lines, weights, num_dropped)
 
 
-def _encoded(block: Block, header: Sequence[str], reading: TableSchema) -> ParsedRows:
+def _parse_block(block: RowBlock, header: Sequence[str], schema: TableSchema) -> ParsedRows:
     by_name = dict(zip(header, block.columns, strict=True))
     lines = np.asarray(block.lines, np.int64)
-    columns = [_codes(column, by_name[column.name], block.lines) for column in reading.table.columns]
+    columns = [_parse_column(column, by_name[column.name], block.lines) for column in schema.table.columns]
     rows = np.stack(columns, axis=1)
-    targets = np.stack([_target(name, by_name[name], block.lines, reading) for name in reading.table.targets], axis=1)
-    told = np.ones(len(lines), np.float32)
-    if reading.table.window is not None:
-        return ParsedRows(rows.astype(np.float32), targets, lines, told, 0)
-    if reading.weight is not None:
-        told = _row_weights(reading.weight, by_name[reading.weight], block.lines)
-    kept = ~np.isnan(targets).any(axis=1)
-    if reading.table.missing == "drop":
-        is_category = np.asarray([column.categories is not None for column in reading.table.columns])
-        kept &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN))).any(axis=1)
-    return ParsedRows(rows[kept].astype(np.float32), targets[kept], lines[kept], told[kept], int((~kept).sum()))
+    targets = np.stack(
+        [_parse_target(name, by_name[name], block.lines, schema) for name in schema.table.targets], axis=1
+    )
+    weights = np.ones(len(lines), np.float32)
+    if schema.table.window is not None:
+        return ParsedRows(rows.astype(np.float32), targets, lines, weights, 0)
+    if schema.weight is not None:
+        weights = _parse_weights(schema.weight, by_name[schema.weight], block.lines)
+    is_retained = ~np.isnan(targets).any(axis=1)
+    if schema.table.missing == "drop":
+        is_category = np.asarray([column.categories is not None for column in schema.table.columns])
+        is_retained &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN_CATEGORY))).any(axis=1)
+    return ParsedRows(
+        rows[is_retained].astype(np.float32),
+        targets[is_retained],
+        lines[is_retained],
+        weights[is_retained],
+        int((~is_retained).sum()),
+    )
 
 
-def _row_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weights:
-    faults = {text: why for text in set(texts) if (why := sample_weights.validation_error(text))}
+def _parse_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weights:
+    faults = {text: reason for text in set(texts) if (reason := sample_weights.find_weight_fault(text))}
     if faults:
         line, text = next((line, text) for line, text in zip(lines, texts, strict=True) if text in faults)
         raise InvalidTable(
@@ -196,28 +214,32 @@ def _row_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weigh
     return np.asarray(texts, np.float32)
 
 
-def _codes(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+def _parse_column(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
     if column.categories is None:
-        return _numbers(column.name, values, lines)
+        return _parse_numbers(column.name, values, lines)
     code = {category: number for number, category in enumerate(column.categories, start=1)}
-    of = {text: UNKNOWN if is_missing(text) else code[canonical(text)] for text in set(values)}
-    return np.asarray([of[text] for text in values], np.float64)
+    code_by_text = {
+        text: UNKNOWN_CATEGORY if is_missing(text) else code[normalize_category(text)] for text in set(values)
+    }
+    return np.asarray([code_by_text[text] for text in values], np.float64)
 
 
-def _target(name: str, values: Sequence[str], lines: Sequence[int], reading: TableSchema) -> NDArray[np.float64]:
+def _parse_target(name: str, values: Sequence[str], lines: Sequence[int], schema: TableSchema) -> NDArray[np.float64]:
     """Classes by their place from 0, or numbers; NaN where missing."""
-    if reading.task == "regression":
-        return _numbers(name, values, lines)
-    place = {label: float(number) for number, label in enumerate(reading.classes)}
-    of = {text: np.nan if is_missing(text) else place[canonical(text)] for text in set(values)}
-    return np.asarray([of[text] for text in values], np.float64)
+    if schema.task == "regression":
+        return _parse_numbers(name, values, lines)
+    class_index = {label: float(number) for number, label in enumerate(schema.classes)}
+    index_by_text = {
+        text: np.nan if is_missing(text) else class_index[normalize_category(text)] for text in set(values)
+    }
+    return np.asarray([index_by_text[text] for text in values], np.float64)
 
 
-def _numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
-    read = {text: np.nan if is_missing(text) else to_number(text) for text in set(values)}
-    bad = {text for text, number in read.items() if number is None or abs(number) > LARGEST}
-    if bad:
-        line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in bad)
+def _parse_numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+    number_by_text = {text: np.nan if is_missing(text) else parse_number(text) for text in set(values)}
+    invalid = {text for text, number in number_by_text.items() if number is None or abs(number) > MAX_FLOAT32}
+    if invalid:
+        line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in invalid)
         raise InvalidTable(
             f"Line {line}, column {name!r}: {text[:40]!r} is no finite number of 32 bits.",
             code="table_bad_value",
@@ -225,30 +247,32 @@ def _numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[
             column=name,
             hint="Correct it, leave the field empty, or name the column in `categorical` or `ignore`.",
         )
-    return np.asarray([read[text] for text in values], np.float64)
+    return np.asarray([number_by_text[text] for text in values], np.float64)
 
 
-def _typed(targets: NDArray[np.float64], reading: TableSchema) -> Targets:
-    return targets[:, 0].astype(np.int64) if reading.task == "classification" else targets.astype(np.float32)
+def _cast_targets(targets: NDArray[np.float64], schema: TableSchema) -> Targets:
+    return targets[:, 0].astype(np.int64) if schema.task == "classification" else targets.astype(np.float32)
 
 
-def _carried(
-    rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], reading: TableSchema
+def _fill_gaps(
+    rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], schema: TableSchema
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.int64]]:
     """Fill gaps of a series with the last value before, if asked to; what comes later must not be known earlier."""
-    names = [*reading.table.names, *reading.table.targets]
+    names = [*schema.table.column_names, *schema.table.targets]
     both = np.concatenate([rows.astype(np.float64), targets], axis=1)
     for name, column in zip(names, both.T, strict=True):
         gaps = np.flatnonzero(np.isnan(column))
-        if len(gaps) and reading.table.missing == "drop":
-            raise _gap(name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` takes the value before")
+        if len(gaps) and schema.table.missing == "drop":
+            raise _make_gap_error(
+                name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` takes the value before"
+            )
         if len(gaps) and gaps[0] == 0:
-            raise _gap(name, int(lines[0]), "the series begins with it, and there is no value before")
+            raise _make_gap_error(name, int(lines[0]), "the series begins with it, and there is no value before")
         column[:] = column[np.maximum.accumulate(np.where(np.isnan(column), 0, np.arange(len(column))))]
     return both[:, : rows.shape[1]].astype(np.float32), both[:, rows.shape[1] :], lines
 
 
-def _gap(name: str, line: int, why: str) -> InvalidTable:
+def _make_gap_error(name: str, line: int, reason: str) -> InvalidTable:
     return InvalidTable(
-        f"Line {line}, column {name!r}: the value is missing; {why}.", code="table_gap", line=line, column=name
+        f"Line {line}, column {name!r}: the value is missing; {reason}.", code="table_gap", line=line, column=name
     )

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from core.datasets.tables.columns import is_missing
-from core.datasets.tables.csv_file import Block
+from core.datasets.tables.csv_file import RowBlock
 
 MAX_DISTINCT = 10_000
 
 
-class Profile:
+class ColumnProfile:
     """What was seen of one column.
 
     Attributes:
@@ -21,25 +21,25 @@ class Profile:
     def __init__(self, name: str) -> None:
         self.name = name
         self.num_missing = self.num_numbers = self.num_texts = 0
-        self.is_whole = True
+        self.is_integral = True
         self.counts: Counter[str] | None = Counter()
         self.first_text: tuple[int, str] | None = None
 
-    def add(self, values: Sequence[str], lines: Sequence[int]) -> None:
+    def add_values(self, values: Sequence[str], lines: Sequence[int]) -> None:
         """Look at the values of some rows."""
-        seen = Counter(values)
-        for text, count in seen.items():
+        value_counts = Counter(values)
+        for text, count in value_counts.items():
             if is_missing(text):
                 self.num_missing += count
                 continue
-            number = to_number(text)
+            number = parse_number(text)
             if number is None:
                 self.num_texts += count
                 if self.first_text is None:
                     self.first_text = lines[values.index(text)], text
             else:
                 self.num_numbers += count
-                self.is_whole = self.is_whole and number.is_integer()
+                self.is_integral = self.is_integral and number.is_integer()
             if self.counts is not None:
                 self.counts[text] += count
         if self.counts is not None and len(self.counts) > MAX_DISTINCT:
@@ -60,21 +60,21 @@ class Profile:
         return self.num_values > 0 and self.num_numbers >= 0.9 * self.num_values
 
     @property
-    def is_name(self) -> bool:
+    def is_identifier(self) -> bool:
         """Whether nearly every value is another one: a name, a time, a comment, of which nothing general is learnt."""
         return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
 
 
-def profile_columns(header: Sequence[str], blocks: Iterable[Block]) -> list[Profile]:
+def profile_columns(header: Sequence[str], blocks: Iterable[RowBlock]) -> list[ColumnProfile]:
     """Return the profiles of all columns."""
-    profiles = [Profile(name) for name in header]
+    profiles = [ColumnProfile(name) for name in header]
     for block in blocks:
         for profile, values in zip(profiles, block.columns, strict=True):
-            profile.add(values, block.lines)
+            profile.add_values(values, block.lines)
     return profiles
 
 
-def to_number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """A finite number as tables write it; None for anything else."""
     try:
         number = float(text)

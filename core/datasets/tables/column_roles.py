@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from core.datasets.packed import Task
-from core.datasets.tables.column_profile import MAX_DISTINCT, Profile
-from core.datasets.tables.columns import Column, Table, canonical
+from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
+from core.datasets.tables.columns import Column, Table, normalize_category
 from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec
 from core.spec.error_pointers import unknown
 
-MAX_FEW = 10  # so many whole numbers are classes rather than quantities, unless said otherwise
+MAX_INTEGER_CLASSES = 10  # so many whole numbers are classes rather than quantities, unless said otherwise
 CONTRADICTIONS = (
     ("numeric", "categorical"),
     ("columns", "ignore"),
@@ -24,21 +24,23 @@ CONTRADICTIONS = (
     ("weight", "ignore"),
     ("weight", "categorical"),
 )
-Name = Annotated[str, Field(min_length=1, max_length=1000)]
-Names = Annotated[tuple[Name, ...], Field(strict=False, max_length=MAX_COLUMNS)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=1000)]
+ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=MAX_COLUMNS)]
 
 
-class Roles(Spec):
+class ColumnRoles(Spec):
     """What the columns of a table are for, however it came."""
 
-    target: Names = Field(default=(), description="What is to be predicted; the last column unless given.")
-    columns: Names = Field(
+    target: ColumnNames = Field(default=(), description="What is to be predicted; the last column unless given.")
+    columns: ColumnNames = Field(
         default=(), description="What it is predicted from; all other columns unless given. With `window` also itself."
     )
-    numeric: Names = Field(default=(), description="Columns to be read as numbers, whatever they look like.")
-    categorical: Names = Field(default=(), description="Columns to be read as categories, whatever they look like.")
-    ignore: Names = Field(default=(), description="Columns that are left out.")
-    weight: Name | None = Field(
+    numeric: ColumnNames = Field(default=(), description="Columns to be read as numbers, whatever they look like.")
+    categorical: ColumnNames = Field(
+        default=(), description="Columns to be read as categories, whatever they look like."
+    )
+    ignore: ColumnNames = Field(default=(), description="Columns that are left out.")
+    weight: ColumnName | None = Field(
         default=None, description="How much each row counts in the loss: numbers from 0, not all of them 0."
     )
     missing: Literal["drop", "impute"] = Field(
@@ -65,7 +67,7 @@ class Roles(Spec):
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_window_options(self) -> Self:
         if self.window is None:
             for option in ("horizon", "valid_share", "test_share"):
                 if getattr(self, option) != type(self).model_fields[option].default:
@@ -79,7 +81,7 @@ class Roles(Spec):
         return self
 
 
-class TableOptions(Roles):
+class TableOptions(ColumnRoles):
     """How an uploaded CSV file is read."""
 
     encoding: Encoding | None = Field(default=None, description="UTF-8, or what a byte order mark says, unless given.")
@@ -97,54 +99,54 @@ class TableSchema(NamedTuple):
     weight: str | None = None
 
 
-def check_names(options: TableOptions, header: Sequence[str]) -> None:
+def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
     """Raises `InvalidTable` where an option names a column that there is not, or contradicts another."""
     errors = [
         (f"?{option}", unknown("column", name, list(header)))
         for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
-        for name in _named(options, option)
+        for name in _get_names(options, option)
         if name not in header
     ]
     for one, other in CONTRADICTIONS:
-        both = sorted({*_named(options, one)} & {*_named(options, other)})
+        both = sorted({*_get_names(options, one)} & {*_get_names(options, other)})
         if both and not (other == "columns" and options.window):
             errors.append((f"?{one}", f"{both[0]!r} cannot be both {one} and {other}"))
     if errors:
         raise InvalidTable(f"{errors[0][0]}: {errors[0][1]}", code="table_bad_options", errors=errors)
 
 
-def _named(options: TableOptions, option: str) -> tuple[str, ...]:
+def _get_names(options: TableOptions, option: str) -> tuple[str, ...]:
     names: tuple[str, ...] | str | None = getattr(options, option)
     return (names,) if isinstance(names, str) else names or ()
 
 
-def read_roles(profiles: Sequence[Profile], options: TableOptions) -> TableSchema:
+def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> TableSchema:
     """Decide what every column is for.
 
     Raises:
         InvalidTable: an option does not fit the columns, or there is nothing to predict, or nothing to predict it from.
     """
     by_name = {profile.name: profile for profile in profiles}
-    check_names(options, list(by_name))
-    spoken_for = {*options.ignore, options.weight}
-    targets = options.target or (next((name for name in reversed(by_name) if name not in spoken_for), ""),)
+    check_column_names(options, list(by_name))
+    reserved = {*options.ignore, options.weight}
+    targets = options.target or (next((name for name in reversed(by_name) if name not in reserved), ""),)
     if targets == ("",):
         raise InvalidTable("No column is left to predict.", code="table_no_columns", hint="Name it in `target`.")
-    wanted = options.columns or tuple(name for name in by_name if options.window or name not in targets)
-    ignored = {name: "as asked" for name in by_name if name in options.ignore or name not in {*wanted, *targets}}
+    requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
+    ignored = {name: "as asked" for name in by_name if name in options.ignore or name not in {*requested, *targets}}
     if options.weight is not None:
         ignored[options.weight] = "weights the rows"
     columns = []
-    for name in wanted:
+    for name in requested:
         if name in ignored:
             continue
-        why = _why_left_out(by_name[name], options)
-        if why is None:
-            columns.append(_column(by_name[name], options))
+        reason = _find_exclusion_reason(by_name[name], options)
+        if reason is None:
+            columns.append(_build_column(by_name[name], options))
         elif name in options.columns or name in options.categorical:
-            raise InvalidTable(f"Column {name!r} cannot be read: it {why}.", code="table_bad_column", column=name)
+            raise InvalidTable(f"Column {name!r} cannot be read: it {reason}.", code="table_bad_column", column=name)
         else:
-            ignored[name] = why
+            ignored[name] = reason
     if not columns:
         raise InvalidTable(
             "No column is left to predict from.",
@@ -152,7 +154,7 @@ def read_roles(profiles: Sequence[Profile], options: TableOptions) -> TableSchem
             hint="Name them in `columns`.",
             ignored=ignored,
         )
-    task, classes = _task([by_name[name] for name in targets], options)
+    task, classes = _infer_task([by_name[name] for name in targets], options)
     if options.window is not None:
         classes = tuple(f"{name}+{step}" for step in range(1, options.horizon + 1) for name in targets)
     table = Table(
@@ -165,63 +167,68 @@ def read_roles(profiles: Sequence[Profile], options: TableOptions) -> TableSchem
     return TableSchema(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
 
 
-def _why_left_out(profile: Profile, options: TableOptions) -> str | None:
-    is_number = _is_number(profile, options)
+def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str | None:
+    is_number = _is_numeric(profile, options)
     if not profile.num_values:
         return "has no values"
     if options.window is not None and not is_number:
         return "holds no numbers, of which windows are made"
     if not is_number and profile.counts is None:
         return f"has more than {MAX_DISTINCT} different texts"
-    if not is_number and profile.is_name and profile.name not in {*options.categorical, *options.columns}:
+    if not is_number and profile.is_identifier and profile.name not in {*options.categorical, *options.columns}:
         return "has another text in nearly every row"
     return None
 
 
-def _is_number(profile: Profile, options: TableOptions) -> bool:
+def _is_numeric(profile: ColumnProfile, options: TableOptions) -> bool:
     if profile.name in options.categorical:
         return False
     return profile.name in options.numeric or profile.is_numeric
 
 
-def _column(profile: Profile, options: TableOptions) -> Column:
-    return Column(name=profile.name, categories=None if _is_number(profile, options) else categories_of(profile))
+def _build_column(profile: ColumnProfile, options: TableOptions) -> Column:
+    return Column(name=profile.name, categories=None if _is_numeric(profile, options) else list_categories(profile))
 
 
-def categories_of(profile: Profile) -> tuple[str, ...]:
+def list_categories(profile: ColumnProfile) -> tuple[str, ...]:
     """The categories that came, sorted: numbers by their size."""
-    texts = {canonical(text) for text in profile.counts or ()}
+    texts = {normalize_category(text) for text in profile.counts or ()}
     return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=lambda text: (float(text), text)))
 
 
-def _task(targets: Sequence[Profile], options: TableOptions) -> tuple[Task, tuple[str, ...]]:
+def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tuple[Task, tuple[str, ...]]:
     """Return the task, and the names of its classes or values."""
     names = tuple(profile.name for profile in targets)
     for profile in targets:
         if not profile.num_values:
-            raise _bad_target(profile.name, "has no values")
-        if options.window is not None and not _is_number(profile, options):
-            raise _bad_target(profile.name, "holds no numbers, which is what windows predict")
-    is_number = all(_is_number(profile, options) for profile in targets)
+            raise _make_target_error(profile.name, "has no values")
+        if options.window is not None and not _is_numeric(profile, options):
+            raise _make_target_error(profile.name, "holds no numbers, which is what windows predict")
+    is_number = all(_is_numeric(profile, options) for profile in targets)
     first = targets[0]
-    few = first.counts is not None and 2 <= len(first.counts) <= MAX_FEW and first.is_whole and not first.num_texts
+    has_few_values = (
+        first.counts is not None
+        and 2 <= len(first.counts) <= MAX_INTEGER_CLASSES
+        and first.is_integral
+        and not first.num_texts
+    )
     task: Any = options.task
     if task == "auto":
-        is_counted = is_number and (not few or len(targets) > 1 or options.window is not None)
-        task = "regression" if is_counted and first.name not in options.categorical else "classification"
+        is_quantity = is_number and (not has_few_values or len(targets) > 1 or options.window is not None)
+        task = "regression" if is_quantity and first.name not in options.categorical else "classification"
     if task == "regression":
         return task, names
     if len(targets) > 1:
-        raise _bad_target(names[1], f"is a second target: a {task} has one")
+        raise _make_target_error(names[1], f"is a second target: a {task} has one")
     if first.counts is None:
-        raise _bad_target(first.name, f"has more than {MAX_DISTINCT} different values, too many for classes")
-    classes = categories_of(first)
+        raise _make_target_error(first.name, f"has more than {MAX_DISTINCT} different values, too many for classes")
+    classes = list_categories(first)
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
-        raise _bad_target(
+        raise _make_target_error(
             first.name, f"has {len(classes)} different values; a {task} needs two{' or more' * (task != 'binary')}"
         )
     return task, classes
 
 
-def _bad_target(name: str, why: str) -> InvalidTable:
-    return InvalidTable(f"Column {name!r}, the target, {why}.", code="table_bad_target", column=name)
+def _make_target_error(name: str, reason: str) -> InvalidTable:
+    return InvalidTable(f"Column {name!r}, the target, {reason}.", code="table_bad_target", column=name)

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import InvalidRow
 from core.spec.error_pointers import nearest
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """What stands for a value that is not there, in lower case."""
-UNKNOWN = 0
+UNKNOWN_CATEGORY = 0
 """The number of a category that is missing, or was not there in training; those that were count from 1."""
-LARGEST = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
-_WHOLE = re.compile(r"(-?\d+)\.0+")
+_INTEGRAL = re.compile(r"(-?\d+)\.0+")
 
 Rows = NDArray[np.float32]
 
@@ -54,7 +54,7 @@ class Table(BaseModel):
     horizon: Annotated[int, Field(ge=1)] = 1
 
     @property
-    def names(self) -> list[str]:
+    def column_names(self) -> list[str]:
         return [column.name for column in self.columns]
 
     @property
@@ -67,7 +67,7 @@ class Table(BaseModel):
         """(F,) of a row; (T, F) of a window."""
         return (len(self.columns),) if self.window is None else (self.window, len(self.columns))
 
-    def encode(self, row: Mapping[str, Any]) -> Rows:
+    def encode_row(self, row: Mapping[str, Any]) -> Rows:
         """Return a row as numbers, float32 (F,): categories by their number, and NaN for numbers that are missing.
 
         Args:
@@ -77,15 +77,19 @@ class Table(BaseModel):
         Raises:
             InvalidRow: a column that there is not, a value of the wrong kind, or one that is missing and may not be.
         """
-        names = self.names
-        for given in row:
-            if given not in names and given not in self.targets:
-                near = nearest(given, names)
-                hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(names)}"
-                raise InvalidRow(f"There is no column {given!r}; {hint}", column=given, known=names)
-        return np.asarray([self._number(column, row.get(column.name)) for column in self.columns], np.float32)
+        names = self.column_names
+        for name in row:
+            if name not in names and name not in self.targets:
+                suggestions = nearest(name, names)
+                hint = (
+                    f"did you mean {' or '.join(map(repr, suggestions))}?"
+                    if suggestions
+                    else f"there are {', '.join(names)}"
+                )
+                raise InvalidRow(f"There is no column {name!r}; {hint}", column=name, known=names)
+        return np.asarray([self._encode_value(column, row.get(column.name)) for column in self.columns], np.float32)
 
-    def _number(self, column: Column, value: object) -> float:
+    def _encode_value(self, column: Column, value: object) -> float:
         if is_missing(value):
             if self.missing == "drop":
                 raise InvalidRow(
@@ -93,10 +97,10 @@ class Table(BaseModel):
                     "a version that was imported with `missing=impute`.",
                     column=column.name,
                 )
-            return math.nan if column.categories is None else UNKNOWN
+            return math.nan if column.categories is None else UNKNOWN_CATEGORY
         if column.categories is not None:
-            return number_of(column.categories, text_of(column.name, value))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+            return encode_category(column.categories, format_category(column.name, value))
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_FLOAT32:
             raise InvalidRow(f"{column.name!r} is {value!r}; a finite number is needed", column=column.name)
         return float(value)
 
@@ -104,19 +108,19 @@ class Table(BaseModel):
 def is_missing(value: object) -> bool:
     """Whether it stands for a value that is not there."""
     if isinstance(value, str):
-        return value.strip().lower() in MISSING
+        return value.strip().lower() in MISSING_VALUES
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def number_of(categories: tuple[str, ...], text: str) -> int:
+def encode_category(categories: tuple[str, ...], text: str) -> int:
     """The place of a category, from 1; `UNKNOWN` for any other text."""
     try:
         return categories.index(text) + 1
     except ValueError:
-        return UNKNOWN
+        return UNKNOWN_CATEGORY
 
 
-def text_of(column: str, value: object) -> str:
+def format_category(column: str, value: object) -> str:
     """A category as a table writes it: numbers without needless zeros, `true` and `false` in lower case.
 
     Raises:
@@ -126,21 +130,21 @@ def text_of(column: str, value: object) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return plain(float(value))
+            return format_number(float(value))
         case str():
-            return canonical(value.strip())
+            return normalize_category(value.strip())
         case _:
             raise InvalidRow(f"{column!r} is {value!r}; a text or a number is needed", column=column)
 
 
-def canonical(text: str) -> str:
+def normalize_category(text: str) -> str:
     """A category's text, whoever wrote it: `3.0` is `3`, `True` is `true`."""
     if text.lower() in {"true", "false"}:
         return text.lower()
-    whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    integral = _INTEGRAL.fullmatch(text)
+    return integral[1] if integral else text
 
 
-def plain(number: float) -> str:
+def format_number(number: float) -> str:
     """A number as people write it: 3 rather than 3.0."""
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)

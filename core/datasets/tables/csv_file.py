@@ -11,14 +11,14 @@ Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
 Delimiter = Literal[",", ";", "\t", "|"]
 
 MAX_COLUMNS = 4096
-MAX_FIELD = 131_072  # characters: the limit that Python's reader has unless told otherwise
-_MAX_LINE = 16 * 2**20  # bytes
+MAX_FIELD_CHARACTERS = 131_072  # characters: the limit that Python's reader has unless told otherwise
+_MAX_LINE_BYTES = 16 * 2**20  # bytes
 _DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
-_ROWS = 4096
-_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_BLOCK_ROWS = 4096
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
-class Block(NamedTuple):
+class RowBlock(NamedTuple):
     """Some rows, turned into columns; `lines` are those of the file on which the rows end, from 1."""
 
     lines: list[int]
@@ -37,13 +37,13 @@ class CsvFile:
         """Read the header. Raises `InvalidTable`."""
         self._path = path
         with path.open("rb") as file:
-            self._skip, self._encoding = _encoding(file.read(4), encoding)
-        first = next(self._texts(), "")
+            self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
+        first = next(self._read_lines(), "")
         self._delimiter = delimiter or max(_DELIMITERS, key=first.count)
-        self.header = self._header()
+        self.header = self._read_header()
 
-    def _header(self) -> list[str]:
-        cells = next((cells for _, cells in self._rows()), [])
+    def _read_header(self) -> list[str]:
+        cells = next((cells for _, cells in self._read_rows()), [])
         header = [cell.strip() for cell in cells]
         if not any(header):
             raise InvalidTable("The table is empty: its first line has no names.", code="table_empty")
@@ -51,18 +51,24 @@ class CsvFile:
             raise InvalidTable(
                 f"The table has {len(header)} columns; at most {MAX_COLUMNS} are read.", code="table_too_wide"
             )
-        for place, name in enumerate(header, start=1):
-            if not name or header.index(name) != place - 1:
-                why = "has no name" if not name else f"is called {_shown(name)} like column {header.index(name) + 1}"
-                raise InvalidTable(f"Line 1: column {place} {why}.", code="table_bad_header", line=1, column=place)
+        for position, name in enumerate(header, start=1):
+            if not name or header.index(name) != position - 1:
+                reason = (
+                    "has no name"
+                    if not name
+                    else f"is called {_shorten_name(name)} like column {header.index(name) + 1}"
+                )
+                raise InvalidTable(
+                    f"Line 1: column {position} {reason}.", code="table_bad_header", line=1, column=position
+                )
         return header
 
-    def blocks(self) -> Iterator[Block]:
+    def read_blocks(self) -> Iterator[RowBlock]:
         """Yield the rows below the header, stripped of white space around values. Raises `InvalidTable`."""
         lines: list[int] = []
         rows: list[list[str]] = []
         is_header = True
-        for line, cells in self._rows():
+        for line, cells in self._read_rows():
             if is_header:
                 is_header = False
                 continue
@@ -76,43 +82,47 @@ class CsvFile:
                 )
             lines.append(line)
             rows.append(cells)
-            if len(rows) == _ROWS:
-                yield _block(lines, rows)
+            if len(rows) == _BLOCK_ROWS:
+                yield _transpose_rows(lines, rows)
                 lines, rows = [], []
         if rows:
-            yield _block(lines, rows)
+            yield _transpose_rows(lines, rows)
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield lines and their values; lines with nothing on them are left out."""
-        reader = csv.reader(self._texts(), delimiter=self._delimiter, strict=True, skipinitialspace=True)
+        reader = csv.reader(self._read_lines(), delimiter=self._delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
                 if cells:
                     yield reader.line_num, cells
         except csv.Error as error:
             line = reader.line_num
-            why = f"a value has more than {MAX_FIELD} characters" if "larger than" in str(error) else str(error)
-            raise InvalidTable(f"Line {line}: {why}.", code="table_bad_line", line=line) from None
+            reason = (
+                f"a value has more than {MAX_FIELD_CHARACTERS} characters"
+                if "larger than" in str(error)
+                else str(error)
+            )
+            raise InvalidTable(f"Line {line}: {reason}.", code="table_bad_line", line=line) from None
 
-    def _texts(self) -> Iterator[str]:
+    def _read_lines(self) -> Iterator[str]:
         """Yield lines with their ends."""
-        for number, text in enumerate(self._decoded(), start=1):
+        for number, text in enumerate(self._decode_lines(), start=1):
             if "\0" in text:
-                place = text.count(self._separator, 0, text.index("\0")) + 1
+                column = text.count(self._separator, 0, text.index("\0")) + 1
                 raise InvalidTable(
-                    f"Line {number}, column {place}: there is a NUL character.",
+                    f"Line {number}, column {column}: there is a NUL character.",
                     code="table_bad_line",
                     line=number,
-                    column=place,
+                    column=column,
                 )
             yield text
 
-    def _decoded(self) -> Iterator[str]:
+    def _decode_lines(self) -> Iterator[str]:
         number = 0
         try:
             with self._path.open("rb") as file:
-                file.seek(self._skip)
-                for raw in _lines(file, self._encoding):
+                file.seek(self._bom_size)
+                for raw in _split_lines(file, self._encoding):
                     number += 1
                     yield raw.decode(self._encoding)
         except UnicodeDecodeError as error:
@@ -128,24 +138,26 @@ class CsvFile:
         return getattr(self, "_delimiter", ",")
 
 
-def _encoding(head: bytes, asked: str | None) -> tuple[int, str]:
+def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
     """Return how many bytes to skip, and how to decode the rest."""
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return len(mark), encoding
-    return 0, "utf-16-le" if asked == "utf-16" else asked or "utf-8"
+    return 0, "utf-16-le" if requested == "utf-16" else requested or "utf-8"
 
 
-def _lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+def _split_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
     """Yield the bytes of each line, its end among them. Raises `InvalidTable` for one that is too long to be one."""
     end = "\n".encode(encoding)
     number, line = 1, b""
-    while piece := file.readline(_MAX_LINE):
-        line += piece
-        if encoding == "utf-16-le" and piece.endswith(b"\n"):
+    while chunk := file.readline(_MAX_LINE_BYTES):
+        line += chunk
+        if encoding == "utf-16-le" and chunk.endswith(b"\n"):
             line += file.read(1)  # the other half of what may be the line's end
-        if len(line) >= _MAX_LINE:
-            raise InvalidTable(f"Line {number} has more than {_MAX_LINE} bytes.", code="table_bad_line", line=number)
+        if len(line) >= _MAX_LINE_BYTES:
+            raise InvalidTable(
+                f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
+            )
         if line.endswith(end) and len(line) % len(end) == 0:
             yield line
             number, line = number + 1, b""
@@ -153,9 +165,9 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
         yield line
 
 
-def _block(lines: list[int], rows: list[list[str]]) -> Block:
-    return Block(lines, [tuple(map(str.strip, column)) for column in zip(*rows, strict=True)])
+def _transpose_rows(lines: list[int], rows: list[list[str]]) -> RowBlock:
+    return RowBlock(lines, [tuple(map(str.strip, column)) for column in zip(*rows, strict=True)])
 
 
-def _shown(text: str) -> str:
+def _shorten_name(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.datasets.packed import Weights
-from core.datasets.tables.column_profile import to_number
-from core.datasets.tables.columns import LARGEST
+from core.datasets.tables.column_profile import parse_number
+from core.datasets.tables.columns import MAX_FLOAT32
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidArchive, InvalidTable
 
-FILE = "weights.csv"
-COLUMNS = ("name", "weight")
-TASK_DEFAULTS = 1.0  # of a picture that the file does not name
+WEIGHTS_FILE = "weights.csv"
+WEIGHTS_COLUMNS = ("name", "weight")
+DEFAULT_WEIGHT = 1.0  # of a picture that the file does not name
 
 
 class WeightEntry(NamedTuple):
@@ -24,15 +24,15 @@ class WeightEntry(NamedTuple):
     line: int
 
 
-def validation_error(text: str) -> str | None:
+def find_weight_fault(text: str) -> str | None:
     """What is wrong with a weight as a table writes it, if anything."""
-    number = to_number(text)
-    if number is None or abs(number) > LARGEST:
+    number = parse_number(text)
+    if number is None or abs(number) > MAX_FLOAT32:
         return "is no finite number of 32 bits"
     return "is below 0" if number < 0 else None
 
 
-def read(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str, float]:
+def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str, float]:
     """The weights of pictures by their whole names, from a file of the columns `name` and `weight`.
 
     Args:
@@ -44,39 +44,43 @@ def read(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str,
         InvalidArchive: a line cannot be read, names no picture, or one that was named before.
     """
     try:
-        told = _told(CsvFile(path), folder)
+        entries = _read_entries(CsvFile(path), folder)
     except InvalidTable as error:
-        raise _bad(error.detail, **error.facts) from error
-    for name, (_, line) in told.items():
+        raise _make_weights_error(error.detail, **error.facts) from error
+    for name, (_, line) in entries.items():
         if name not in names:
-            raise _bad(f"Line {line}: there is no picture {name[:200]!r} in the archive.", line=line)
-    return {name: weight for name, (weight, _) in told.items()}
+            raise _make_weights_error(f"Line {line}: there is no picture {name[:200]!r} in the archive.", line=line)
+    return {name: weight for name, (weight, _) in entries.items()}
 
 
-def _told(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry]:
-    missing = [column for column in COLUMNS if column not in file.header]
+def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry]:
+    missing = [column for column in WEIGHTS_COLUMNS if column not in file.header]
     if missing:
-        raise _bad(f"The first line must name the columns {' and '.join(COLUMNS)}.", missing=missing)
-    told: dict[str, WeightEntry] = {}
-    places = [file.header.index(column) for column in COLUMNS]
-    for block in file.blocks():
-        names, weights = (block.columns[place] for place in places)
+        raise _make_weights_error(
+            f"The first line must name the columns {' and '.join(WEIGHTS_COLUMNS)}.", missing=missing
+        )
+    entries: dict[str, WeightEntry] = {}
+    positions = [file.header.index(column) for column in WEIGHTS_COLUMNS]
+    for block in file.read_blocks():
+        names, weights = (block.columns[place] for place in positions)
         for line, name, text in zip(block.lines, names, weights, strict=True):
-            whole = "/".join((*folder, name.removeprefix("./")))
-            if why := validation_error(text):
-                raise _bad(f"Line {line}: the weight {text[:40]!r} {why}.", line=line)
-            if whole in told:
-                raise _bad(f"Line {line}: {name[:200]!r} has a weight already, on line {told[whole].line}.", line=line)
-            told[whole] = WeightEntry(float(text), line)
-    return told
+            full_name = "/".join((*folder, name.removeprefix("./")))
+            if fault := find_weight_fault(text):
+                raise _make_weights_error(f"Line {line}: the weight {text[:40]!r} {fault}.", line=line)
+            if full_name in entries:
+                raise _make_weights_error(
+                    f"Line {line}: {name[:200]!r} has a weight already, on line {entries[full_name].line}.", line=line
+                )
+            entries[full_name] = WeightEntry(float(text), line)
+    return entries
 
 
-def of(names: Sequence[str], told: Mapping[str, float]) -> Weights:
+def align_weights(names: Sequence[str], weights_by_name: Mapping[str, float]) -> Weights:
     """The weights of samples, float32 (N,)."""
-    return np.asarray([told.get(name, TASK_DEFAULTS) for name in names], np.float32)
+    return np.asarray([weights_by_name.get(name, DEFAULT_WEIGHT) for name in names], np.float32)
 
 
-def to_json(weights: Weights) -> dict[str, Any]:
+def summarize_weights(weights: Weights) -> dict[str, Any]:
     """What a report says of them."""
     return {
         "min": float(weights.min()),
@@ -86,5 +90,5 @@ def to_json(weights: Weights) -> dict[str, Any]:
     }
 
 
-def _bad(why: str, **facts: Any) -> InvalidArchive:  # noqa: ANN401 - any JSON value
-    return InvalidArchive(f"{FILE}: {why}", **facts | {"code": "dataset_bad_weights"})
+def _make_weights_error(reason: str, **extra: Any) -> InvalidArchive:  # noqa: ANN401 - any JSON value
+    return InvalidArchive(f"{WEIGHTS_FILE}: {reason}", **extra | {"code": "dataset_bad_weights"})

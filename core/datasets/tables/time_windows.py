@@ -16,7 +16,7 @@ def make_windows(
     table: Table,
     rows: Rows,
     targets: NDArray[np.float64],
-    marks: Sequence[object] | NDArray[np.int64],
+    row_names: Sequence[object] | NDArray[np.int64],
     shares: tuple[float, float],
 ) -> dict[str, TableSplit]:
     """Return the stretches of a series, the first to train on, the next to validate, the last to test.
@@ -36,8 +36,8 @@ def make_windows(
     window, horizon = table.window or 1, table.horizon
     num_valid, num_test = (round(len(rows) * share) for share in shares)
     num_train = len(rows) - num_valid - num_test
-    stretches: dict[str, TableSplit] = {}
-    begin = 0
+    splits: dict[str, TableSplit] = {}
+    start = 0
     for name, length in zip(SPLITS, (num_train, num_valid, num_test), strict=True):
         if name == "test" and not num_test:
             continue
@@ -48,10 +48,10 @@ def make_windows(
                 code="table_too_few_rows",
                 hint="Upload a longer series, or ask for a shorter window, a shorter horizon or another share.",
             )
-        part = slice(begin, begin + length)
-        ahead = sliding_window_view(targets[part][window:], horizon, axis=0).swapaxes(1, 2)  # (N, horizon, K)
-        names = [str(mark) for mark in marks[part][window : window + len(ahead)]]
-        flat = np.ascontiguousarray(ahead.reshape(len(ahead), -1), np.float32)
-        stretches[name] = TableSplit(rows[part], flat, names)
-        begin += length
-    return stretches
+        part = slice(start, start + length)
+        future = sliding_window_view(targets[part][window:], horizon, axis=0).swapaxes(1, 2)  # (N, horizon, K)
+        names = [str(mark) for mark in row_names[part][window : window + len(future)]]
+        flat = np.ascontiguousarray(future.reshape(len(future), -1), np.float32)
+        splits[name] = TableSplit(rows[part], flat, names)
+        start += length
+    return splits

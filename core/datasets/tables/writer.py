@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import META, SPLITS, PackedMeta, Targets, Task, Weights
-from core.datasets.packed_writer import as_npy, hash_of, sync_folder, write_file, write_weights
+from core.datasets.packed import META_FILE, SPLITS, PackedMeta, Targets, Task, Weights
+from core.datasets.packed_writer import encode_npy, hash_json, sync_folder, write_file, write_weights
 from core.datasets.tables.columns import Rows, Table
 
 
@@ -33,7 +33,7 @@ def write_table(
     out.mkdir(parents=True, exist_ok=True)
     ordered = {name: splits[name] for name in SPLITS if name in splits}
     digests = {name: _write_split(out, name, split) for name, split in ordered.items()}
-    head: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "task": task,
         "classes": list(classes),
         "num_outputs": num_outputs,
@@ -42,10 +42,10 @@ def write_table(
     }
     train = splits["train"]
     is_number = np.asarray([cardinality == 0 for cardinality in table.cardinalities])
-    mean, std = _moments(train.rows)
-    target_mean, target_std = _moments(np.asarray(train.targets)) if task == "regression" else ((), ())
+    mean, std = _compute_moments(train.rows)
+    target_mean, target_std = _compute_moments(np.asarray(train.targets)) if task == "regression" else ((), ())
     meta = PackedMeta(
-        **head,
+        **metadata,
         splits={name: len(split.targets) for name, split in ordered.items()},
         mean=tuple(np.where(is_number, mean, 0.0).tolist()),
         std=tuple(np.where(is_number, std, 1.0).tolist()),
@@ -53,28 +53,28 @@ def write_table(
         target_std=target_std,
         resize="none",
         weighted=train.weights is not None,
-        content_hash=hash_of({**head, "splits": digests}),
+        content_hash=hash_json({**metadata, "splits": digests}),
     )
-    write_file(out / META, meta.model_dump_json(indent=2).encode())
+    write_file(out / META_FILE, meta.model_dump_json(indent=2).encode())
     sync_folder(out)
     return meta
 
 
 def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
-    write_file(out / f"{name}_rows.npy", as_npy(split.rows))
-    write_file(out / f"{name}_targets.npy", as_npy(split.targets))
+    write_file(out / f"{name}_rows.npy", encode_npy(split.rows))
+    write_file(out / f"{name}_targets.npy", encode_npy(split.targets))
     write_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
     rows, targets = (hashlib.sha256(np.ascontiguousarray(part).data).hexdigest() for part in split[:2])
     return {"count": len(split.targets), "rows": rows, "targets": targets, **write_weights(out, name, split.weights)}
 
 
-def _moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _compute_moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation a column, of the numbers that are there; the deviation of one that never varies is 1."""
     means, stds = [], []
     for column in values.T:
-        there = column[~np.isnan(column)].astype(np.float64)
-        mean = float(there.mean()) if len(there) else 0.0
-        std = float(there.std()) if len(there) else 0.0
+        present = column[~np.isnan(column)].astype(np.float64)
+        mean = float(present.mean()) if len(present) else 0.0
+        std = float(present.std()) if len(present) else 0.0
         means.append(mean)
         stds.append(std if std > 1e-7 * max(abs(mean), 1e-30) else 1.0)
     return tuple(means), tuple(stds)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from core.png_fast import decode
-from tests.support.images import encoded, pixels
+from core.png_fast import decode_simple_png
+from tests.support.images import encode_image, random_pixels
 
 MOST = 10**6
 
@@ -57,14 +57,14 @@ def flipped(body: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("size", [(1, 1), (28, 28), (64, 3), (300, 200)])
 @pytest.mark.parametrize("level", [0, 9])
 def test_pixels_come_back(channels: int, size: tuple[int, int], level: int) -> None:
-    picture = pixels(1, *size, channels=channels)
-    found = decode(encoded(picture, compress_level=level), MOST)
+    picture = random_pixels(1, *size, channels=channels)
+    found = decode_simple_png(encode_image(picture, compress_level=level), MOST)
     assert found is not None
     assert np.array_equal(found, picture)
 
 
 def test_what_is_not_ordinary_is_left_to_pillow() -> None:
-    grey, colour = Image.fromarray(pixels(channels=1)), Image.fromarray(pixels())
+    grey, colour = Image.fromarray(random_pixels(channels=1)), Image.fromarray(random_pixels())
     for picture in (
         grey.convert("1"),
         grey.convert("LA"),
@@ -72,24 +72,24 @@ def test_what_is_not_ordinary_is_left_to_pillow() -> None:
         colour.convert("P"),
         colour.convert("RGBA"),
     ):
-        assert decode(encoded(picture), MOST) is None
-    assert decode(encoded(grey, dpi=(72, 72)), MOST) is None
-    assert decode(encoded(grey, transparency=3), MOST) is None
-    assert decode(encoded(grey, "JPEG"), MOST) is None
-    assert decode(b"", MOST) is None
+        assert decode_simple_png(encode_image(picture), MOST) is None
+    assert decode_simple_png(encode_image(grey, dpi=(72, 72)), MOST) is None
+    assert decode_simple_png(encode_image(grey, transparency=3), MOST) is None
+    assert decode_simple_png(encode_image(grey, "JPEG"), MOST) is None
+    assert decode_simple_png(b"", MOST) is None
 
 
 def test_too_many_pixels_are_not_decoded() -> None:
-    assert decode(encoded(pixels(height=10, width=10, channels=1)), 99) is None
-    assert decode(encoded(pixels(height=10, width=10, channels=1)), 100) is not None
+    assert decode_simple_png(encode_image(random_pixels(height=10, width=10, channels=1)), 99) is None
+    assert decode_simple_png(encode_image(random_pixels(height=10, width=10, channels=1)), 100) is not None
 
 
 def test_damage_is_never_read_where_pillow_refuses() -> None:
     rng, num_refused, num_read = random.Random(3), 0, 0
     for number in range(2000):
-        picture = pixels(number, 6, 7, channels=rng.choice([1, 3]))
-        body = damaged(encoded(picture, compress_level=rng.choice([0, 6])), number % 5, rng)
-        found, expected = decode(body, MOST), by_pillow(body)
+        picture = random_pixels(number, 6, 7, channels=rng.choice([1, 3]))
+        body = damaged(encode_image(picture, compress_level=rng.choice([0, 6])), number % 5, rng)
+        found, expected = decode_simple_png(body, MOST), by_pillow(body)
         if found is None:
             num_refused += 1
         else:

@@ -15,29 +15,29 @@ from pydantic import ValidationError
 
 from core.datasets import builtin
 from core.datasets.ingest.builtin import pack_builtin
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile
-from tests.support.data import datasets_dir
-from tests.support.images import encoded, pixels
+from tests.support.data import find_datasets_dir
+from tests.support.images import encode_image, random_pixels
 
 NEED_NO_FILES = ["digits", "palmerpenguins", "synthetic", "timeseries"]
 Builder = Callable[[Path], Path]
 
 
-@pytest.mark.parametrize("name", builtin.names())
+@pytest.mark.parametrize("name", builtin.list_names())
 def test_facts_are_known_without_files(name: str) -> None:
-    dataset = builtin.get(name)
-    facts = dataset.facts({})
+    dataset = builtin.get_dataset(name)
+    facts = dataset.get_info({})
     assert facts.task == ("regression" if name == "timeseries" else "classification")
     assert facts.num_outputs == len(facts.classes) == len(set(facts.classes))
     assert facts.splits["train"] > 0
     assert all((dataset.summary, dataset.source, dataset.licence))
 
 
-@pytest.mark.parametrize("name", builtin.names())
+@pytest.mark.parametrize("name", builtin.list_names())
 def test_missing_files_are_named(name: str, tmp_path: Path) -> None:
-    dataset = builtin.get(name)
-    missing = dataset.missing_files(tmp_path, {})
+    dataset = builtin.get_dataset(name)
+    missing = dataset.list_missing_files(tmp_path, {})
     assert bool(missing) == (name not in NEED_NO_FILES)
     assert all(file.startswith(name) for file in missing)
     if missing:
@@ -49,15 +49,15 @@ def test_missing_files_are_named(name: str, tmp_path: Path) -> None:
 
 def test_an_unknown_name_tells_the_known_ones() -> None:
     with pytest.raises(builtin.UnknownDataset) as unknown:
-        builtin.get("imagenet")
-    assert unknown.value.known == builtin.names()
+        builtin.get_dataset("imagenet")
+    assert unknown.value.available == builtin.list_names()
 
 
 def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     meta, report = pack_builtin("digits", {}, tmp_path, tmp_path / "out")
     assert (meta.splits, meta.image_shape) == ({"train": 1797}, (1, 8, 8))
     assert report["splits"]["train"]["classes"]["3"] == 183
-    train = Packed.open(tmp_path / "out").split("train")
+    train = PackedDataset.open(tmp_path / "out").read_split("train")
     assert (train.images.max(), train.targets[:5].tolist()) == (255, [0, 1, 2, 3, 4])
 
 
@@ -72,7 +72,7 @@ def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     ],
 )
 def test_synthetic_is_what_its_facts_say_and_always_the_same(options: dict[str, Any], tmp_path: Path) -> None:
-    facts = builtin.get("synthetic").facts(options)
+    facts = builtin.get_dataset("synthetic").get_info(options)
     meta, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "a")
     again, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "b")
     other, _ = pack_builtin("synthetic", options | {"seed": 1}, tmp_path, tmp_path / "c")
@@ -82,7 +82,7 @@ def test_synthetic_is_what_its_facts_say_and_always_the_same(options: dict[str, 
 
 def test_synthetic_can_be_learnt(tmp_path: Path) -> None:
     pack_builtin("synthetic", {"num_classes": 20, "num_samples": 400}, tmp_path, tmp_path / "out")
-    train = Packed.open(tmp_path / "out").split("train")
+    train = PackedDataset.open(tmp_path / "out").read_split("train")
     flat = train.images.reshape(400, -1).astype(float)
     means = np.stack([flat[:200][train.targets[:200] == label].mean(axis=0) for label in range(20)])
     nearest = np.linalg.norm(flat[200:, None] - means, axis=2).argmin(axis=1)
@@ -103,7 +103,7 @@ def test_synthetic_can_be_learnt(tmp_path: Path) -> None:
 )
 def test_impossible_synthetic_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        builtin.get("synthetic").parse(options)
+        builtin.get_dataset("synthetic").parse_options(options)
 
 
 # ---- IDX
@@ -145,7 +145,7 @@ def test_plain_gzipped_and_dotted_idx_files_are_the_same(tmp_path: Path) -> None
 def test_only_the_missing_idx_files_are_named(tmp_path: Path) -> None:
     mnist_tree(tmp_path / "MNIST/raw")
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
-    assert builtin.get("mnist").missing_files(tmp_path, {}) == ["MNIST/raw/t10k-labels-idx1-ubyte.gz"]
+    assert builtin.get_dataset("mnist").list_missing_files(tmp_path, {}) == ["MNIST/raw/t10k-labels-idx1-ubyte.gz"]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_damaged_idx_file_is_corrupt(body: bytes, tmp_path: Path) -> None:
 
 
 def test_the_real_fashion_mnist(tmp_path: Path) -> None:
-    home = datasets_dir("fashion-mnist/train-images-idx3-ubyte.gz")
+    home = find_datasets_dir("fashion-mnist/train-images-idx3-ubyte.gz")
     meta, report = pack_builtin("fashion_mnist", {}, home, tmp_path / "out")
     assert meta.splits == {"train": 60_000, "test": 10_000}
     assert set(report["splits"]["train"]["classes"].values()) == {6000}
@@ -198,7 +198,7 @@ def test_both_versions_of_cifar_are_the_same(under: str, tmp_path: Path) -> None
         assert meta.splits == {"train": 20, "test": 4}
         hashes.add(meta.content_hash)
     assert len(hashes) == 1
-    first = Packed.open(tmp_path / "out-binary").split("train").images[0]
+    first = PackedDataset.open(tmp_path / "out-binary").read_split("train").images[0]
     np.testing.assert_array_equal(first, cifar_batches()[0][1][0].reshape(3, 32, 32).transpose(1, 2, 0))
 
 
@@ -213,7 +213,7 @@ def test_cifar100_takes_the_fine_labels(tmp_path: Path) -> None:
         (tmp_path / "b/cifar-100-binary" / f"{name}.bin").write_bytes(records.tobytes())
     metas = [pack_builtin("cifar100", {}, tmp_path / part, tmp_path / f"out-{part}")[0] for part in "ab"]
     assert metas[0] == metas[1]
-    assert Packed.open(tmp_path / "out-a").split("train").targets.tolist() == [99, 7]
+    assert PackedDataset.open(tmp_path / "out-a").read_split("train").targets.tolist() == [99, 7]
     assert len(set(metas[0].classes)) == 100
 
 
@@ -245,15 +245,17 @@ def tiny_files(*, sorted_validation: bool) -> dict[str, bytes]:
     lines = []
     for label, wnid in enumerate(WNIDS):
         for number in range(3 + label):  # classes of different sizes
-            body = encoded(pixels(label * 10 + number, 64, 64), "JPEG")
+            body = encode_image(random_pixels(label * 10 + number, 64, 64), "JPEG")
             files[f"train/{wnid}/images/{wnid}_{number}.JPEG"] = body
-        body = encoded(pixels(100 + label, 64, 64, channels=1), "JPEG")  # grey, as some of the real ones are
+        body = encode_image(
+            random_pixels(100 + label, 64, 64, channels=1), "JPEG"
+        )  # grey, as some of the real ones are
         name = f"val_{label}.JPEG"
         files[f"val/{wnid}/{name}" if sorted_validation else f"val/images/{name}"] = body
         lines.append(f"{name}\t{wnid}\t0\t0\t63\t63")
     if not sorted_validation:
         files["val/val_annotations.txt"] = "\n".join(lines).encode()
-    files["test/images/test_0.JPEG"] = encoded(pixels(0, 64, 64), "JPEG")
+    files["test/images/test_0.JPEG"] = encode_image(random_pixels(0, 64, 64), "JPEG")
     return files
 
 
@@ -275,15 +277,15 @@ def as_zip(home: Path, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("sorted_validation", [False, True])
 def test_every_layout_of_tiny_imagenet(lay: Any, sorted_validation: bool, tmp_path: Path) -> None:
     lay(tmp_path / "home", tiny_files(sorted_validation=sorted_validation))
-    facts = builtin.get("tiny_imagenet").facts({}, tmp_path / "home")
+    facts = builtin.get_dataset("tiny_imagenet").get_info({}, tmp_path / "home")
     meta, report = pack_builtin("tiny_imagenet", {}, tmp_path / "home", tmp_path / "out")
     assert meta.splits == facts.splits == {"train": 12, "valid": 3}
     assert meta.classes == facts.classes == ("n01", "n02", "n10")
     assert report["splits"]["train"]["classes"] == {"n01": 4, "n02": 3, "n10": 5}
-    valid = Packed.open(tmp_path / "out").split("valid")
+    valid = PackedDataset.open(tmp_path / "out").read_split("valid")
     assert sorted(valid.targets.tolist()) == [0, 1, 2]
     at = int(np.flatnonzero(valid.targets == 1)[0])
-    np.testing.assert_allclose(valid.images[at].mean(), pixels(100, 64, 64, channels=1).mean(), atol=2)
+    np.testing.assert_allclose(valid.images[at].mean(), random_pixels(100, 64, 64, channels=1).mean(), atol=2)
     np.testing.assert_array_equal(valid.images[at][..., 0], valid.images[at][..., 2])
 
 
@@ -317,7 +319,7 @@ def test_a_damaged_zip_is_corrupt(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_tiny_imagenet(tmp_path: Path) -> None:
-    home = datasets_dir("tiny-imagenet-200*.zip")
+    home = find_datasets_dir("tiny-imagenet-200*.zip")
     meta, report = pack_builtin("tiny_imagenet", {}, home, tmp_path / "out")
     assert (len(meta.classes), meta.splits["valid"], report["num_unreadable"]) == (200, 10_000, 0)
     np.testing.assert_allclose(meta.mean, (0.4802, 0.4481, 0.3975), atol=2e-3)  # of all 100,000 training pictures

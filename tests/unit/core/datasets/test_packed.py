@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.datasets.packed import Packed, PackedMeta, file_names
+from core.datasets.packed import PackedDataset, PackedMeta, list_file_names
 from core.datasets.packed_writer import PackedWriter
 from core.errors import CorruptFile
 
@@ -21,14 +21,14 @@ def written(folder: Path, *, chunk: int = 4, **changes: Any) -> PackedMeta:
     for start in range(0, len(images), chunk):
         part = slice(start, start + chunk)
         names = [str(i) for i in range(start, min(start + chunk, len(images)))]
-        writer.append("train", images[part], targets[part], names)
-    return writer.finish()
+        writer.append_chunk("train", images[part], targets[part], names)
+    return writer.finish_dataset()
 
 
 def test_what_was_written_is_read_and_mapped(tmp_path: Path) -> None:
     meta = written(tmp_path / "a")
-    packed = Packed.open(tmp_path / "a")
-    train = packed.split("train")
+    packed = PackedDataset.open(tmp_path / "a")
+    train = packed.read_split("train")
     assert packed.meta == meta
     assert isinstance(train.images, np.memmap)
     assert not train.images.flags.writeable
@@ -36,7 +36,7 @@ def test_what_was_written_is_read_and_mapped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.targets, TARGETS)
     assert train.targets.dtype == np.int64
     assert train.names == [str(i) for i in range(10)]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(file_names(meta.splits))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(list_file_names(meta.splits))
 
 
 def test_mean_and_deviation_are_those_of_train(tmp_path: Path) -> None:
@@ -70,16 +70,16 @@ def test_the_hash_depends_on_content(tmp_path: Path, changes: dict[str, Any]) ->
 def test_other_tasks_have_float_targets(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 20).reshape(10, 2)
     written(tmp_path / "a", task="regression", classes="ab", num_outputs=2, targets=values)
-    targets = Packed.open(tmp_path / "a").split("train").targets
+    targets = PackedDataset.open(tmp_path / "a").read_split("train").targets
     assert (targets.dtype.name, targets.shape) == ("float32", (10, 2))
 
 
 def test_a_dataset_without_train_is_refused(tmp_path: Path) -> None:
     writer = PackedWriter(tmp_path / "a", task="classification", classes="ab", num_outputs=2, image_shape=(3, 4, 5))
-    writer.append("valid", IMAGES, TARGETS, [""] * 10)
+    writer.append_chunk("valid", IMAGES, TARGETS, [""] * 10)
     with pytest.raises(ValueError, match="train"):
-        writer.finish()
-    writer.abort()
+        writer.finish_dataset()
+    writer.close_files()
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_a_dataset_without_train_is_refused(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path, images: Any, targets: Any) -> None:
     writer = PackedWriter(tmp_path / "a", task="classification", classes="abc", num_outputs=3, image_shape=(3, 4, 5))
     with pytest.raises(ValueError, match=r"fit|targets"):
-        writer.append("train", images, targets, [""] * 10)
+        writer.append_chunk("train", images, targets, [""] * 10)
 
 
 def test_an_unfinished_or_damaged_folder_is_corrupt(tmp_path: Path) -> None:
     with pytest.raises(CorruptFile):
-        Packed.open(tmp_path)
+        PackedDataset.open(tmp_path)
     written(tmp_path / "a")
     images = tmp_path / "a" / "train_images.npy"
     images.write_bytes(images.read_bytes()[:-100])
     with pytest.raises(CorruptFile):
-        Packed.open(tmp_path / "a").split("train")
+        PackedDataset.open(tmp_path / "a").read_split("train")
 
 
 def test_a_pickle_in_place_of_targets_is_refused(tmp_path: Path) -> None:
@@ -106,4 +106,4 @@ def test_a_pickle_in_place_of_targets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a" / "train_targets.npy").unlink()
     np.save(tmp_path / "a" / "train_targets.npy", np.array([{}] * 10, object), allow_pickle=True)
     with pytest.raises(CorruptFile):
-        Packed.open(tmp_path / "a").split("train")
+        PackedDataset.open(tmp_path / "a").read_split("train")

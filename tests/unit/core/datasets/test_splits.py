@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.datasets.packed_writer import PackedWriter
-from core.datasets.splits import SplitPlan, hold_out, plan, resolve
+from core.datasets.splits import SplitPlan, plan_splits, resolve_splits, select_holdout
 from core.spec import DatasetSpec
 
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
@@ -21,65 +21,70 @@ def spec(**changes: Any) -> DatasetSpec:
 
 
 @pytest.fixture
-def packed(tmp_path: Path) -> Packed:
+def packed(tmp_path: Path) -> PackedDataset:
     writer = PackedWriter(tmp_path, task="classification", classes="abcd", num_outputs=4, image_shape=(1, 2, 2))
     for split, count in (("train", 100), ("valid", 12), ("test", 7)):
         images = np.arange(count * 4).astype(np.uint8).reshape(count, 2, 2, 1)
-        writer.append(split, images, np.arange(count) % 4, [f"{split}/{i}" for i in range(count)])
-    writer.finish()
-    return Packed.open(tmp_path)
+        writer.append_chunk(split, images, np.arange(count) % 4, [f"{split}/{i}" for i in range(count)])
+    writer.finish_dataset()
+    return PackedDataset.open(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("splits", "valid", "expected"),
     [
-        ({"train": 100}, None, SplitPlan(90, 10, 0, held_out=True)),
-        ({"train": 100}, 0.25, SplitPlan(75, 25, 0, held_out=True)),
-        ({"train": 100, "valid": 8, "test": 3}, None, SplitPlan(100, 8, 3, held_out=False)),
-        ({"train": 100, "valid": 8}, 0.25, SplitPlan(75, 25, 0, held_out=True)),
-        ({"train": 2}, 0.01, SplitPlan(1, 1, 0, held_out=True)),
-        ({"train": 2}, 0.99, SplitPlan(1, 1, 0, held_out=True)),
+        ({"train": 100}, None, SplitPlan(90, 10, 0, is_valid_from_train=True)),
+        ({"train": 100}, 0.25, SplitPlan(75, 25, 0, is_valid_from_train=True)),
+        ({"train": 100, "valid": 8, "test": 3}, None, SplitPlan(100, 8, 3, is_valid_from_train=False)),
+        ({"train": 100, "valid": 8}, 0.25, SplitPlan(75, 25, 0, is_valid_from_train=True)),
+        ({"train": 2}, 0.01, SplitPlan(1, 1, 0, is_valid_from_train=True)),
+        ({"train": 2}, 0.99, SplitPlan(1, 1, 0, is_valid_from_train=True)),
     ],
 )
 def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, expected: SplitPlan) -> None:
-    assert plan(splits, valid) == expected
+    assert plan_splits(splits, valid) == expected
 
 
 def test_a_single_image_cannot_be_divided() -> None:
     with pytest.raises(ValueError, match="2 training pictures are needed to hold one out"):
-        plan({"train": 1}, None)
+        plan_splits({"train": 1}, None)
     with pytest.raises(ValueError, match="3 training pictures are needed to hold two out"):
-        plan({"train": 2}, None, 0.1)
+        plan_splits({"train": 2}, None, 0.1)
 
 
 @pytest.mark.parametrize(
     ("splits", "valid", "test", "expected"),
     [
-        ({"train": 100}, 0.2, 0.2, SplitPlan(60, 20, 20, held_out=True, test_held_out=True)),
-        ({"train": 100}, None, 0.3, SplitPlan(60, 10, 30, held_out=True, test_held_out=True)),
-        ({"train": 100, "valid": 8}, None, 0.3, SplitPlan(70, 8, 30, held_out=False, test_held_out=True)),
-        ({"train": 3}, 0.01, 0.98, SplitPlan(1, 1, 1, held_out=True, test_held_out=True)),
+        ({"train": 100}, 0.2, 0.2, SplitPlan(60, 20, 20, is_valid_from_train=True, is_test_from_train=True)),
+        ({"train": 100}, None, 0.3, SplitPlan(60, 10, 30, is_valid_from_train=True, is_test_from_train=True)),
+        (
+            {"train": 100, "valid": 8},
+            None,
+            0.3,
+            SplitPlan(70, 8, 30, is_valid_from_train=False, is_test_from_train=True),
+        ),
+        ({"train": 3}, 0.01, 0.98, SplitPlan(1, 1, 1, is_valid_from_train=True, is_test_from_train=True)),
     ],
 )
 def test_a_test_may_be_held_out_too(
     splits: dict[str, int], valid: float | None, test: float, expected: SplitPlan
 ) -> None:
-    assert plan(splits, valid, test) == expected
+    assert plan_splits(splits, valid, test) == expected
 
 
 def test_a_test_is_held_out_where_there_is_none_and_something_is_left() -> None:
     with pytest.raises(ValueError, match="a test split of its own, of 3 samples"):
-        plan({"train": 100, "test": 3}, None, 0.2)
+        plan_splits({"train": 100, "test": 3}, None, 0.2)
     with pytest.raises(ValueError, match=r"0\.5 and 0\.5, leave nothing to train on"):
-        plan({"train": 100}, 0.5, 0.5)
+        plan_splits({"train": 100}, 0.5, 0.5)
 
 
 def test_three_parts_cover_all_and_share_nothing(tmp_path: Path) -> None:
     writer = PackedWriter(tmp_path, task="classification", classes="abcd", num_outputs=4, image_shape=(1, 2, 2))
-    writer.append("train", np.zeros((100, 2, 2, 1), np.uint8), np.arange(100) % 4, [""] * 100)
-    writer.finish()
-    packed = Packed.open(tmp_path)
-    first, again, other = (resolve(packed, spec(valid=0.2, test=0.2), seed=seed) for seed in (5, 5, 6))
+    writer.append_chunk("train", np.zeros((100, 2, 2, 1), np.uint8), np.arange(100) % 4, [""] * 100)
+    writer.finish_dataset()
+    packed = PackedDataset.open(tmp_path)
+    first, again, other = (resolve_splits(packed, spec(valid=0.2, test=0.2), seed=seed) for seed in (5, 5, 6))
     assert first.test is not None
     assert again.test is not None
     assert other.test is not None
@@ -91,39 +96,39 @@ def test_three_parts_cover_all_and_share_nothing(tmp_path: Path) -> None:
     assert first.train_index.tolist() == again.train_index.tolist()
 
 
-def test_its_own_validation_is_used_unless_a_share_is_given(packed: Packed) -> None:
-    own = resolve(packed, spec(), seed=1)
+def test_its_own_validation_is_used_unless_a_share_is_given(packed: PackedDataset) -> None:
+    own = resolve_splits(packed, spec(), seed=1)
     assert len(own.train_index) == 100
     assert own.valid.images.shape[0] == len(own.valid.index) == 12
     assert own.test is not None
     assert len(own.test.index) == 7
-    held = resolve(packed, spec(valid=0.2), seed=1)
+    held = resolve_splits(packed, spec(valid=0.2), seed=1)
     assert (len(held.train_index), len(held.valid.index)) == (80, 20)
     assert np.bincount(held.valid.targets[held.valid.index]).tolist() == [5, 5, 5, 5]
 
 
-def test_train_and_valid_cover_all_and_share_nothing(packed: Packed) -> None:
-    parts = resolve(packed, spec(valid=0.3), seed=5)
+def test_train_and_valid_cover_all_and_share_nothing(packed: PackedDataset) -> None:
+    parts = resolve_splits(packed, spec(valid=0.3), seed=5)
     both = np.concatenate([parts.train_index, parts.valid.index])
     assert sorted(both.tolist()) == list(range(100))
 
 
-def test_the_seed_decides(packed: Packed) -> None:
-    first, again, other = (resolve(packed, spec(valid=0.2), seed=seed).valid.index for seed in (1, 1, 2))
+def test_the_seed_decides(packed: PackedDataset) -> None:
+    first, again, other = (resolve_splits(packed, spec(valid=0.2), seed=seed).valid.index for seed in (1, 1, 2))
     assert first.tolist() == again.tolist() != other.tolist()
 
 
 def test_the_division_is_the_same_for_ever() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
-    assert hold_out(10, 3, labels, seed=777).tolist() == [3, 6, 9]
-    assert hold_out(10, 3, None, seed=777).tolist() == [3, 6, 9]
+    assert select_holdout(10, 3, labels, seed=777).tolist() == [3, 6, 9]
+    assert select_holdout(10, 3, None, seed=777).tolist() == [3, 6, 9]
 
 
-def test_without_stratifying_chance_decides(packed: Packed) -> None:
+def test_without_stratifying_chance_decides(packed: PackedDataset) -> None:
     counts = {
         tuple(np.bincount(parts.valid.targets[parts.valid.index], minlength=4).tolist())
         for seed in range(5)
-        for parts in [resolve(packed, spec(valid=0.2, stratify=False), seed=seed)]
+        for parts in [resolve_splits(packed, spec(valid=0.2, stratify=False), seed=seed)]
     }
     assert counts != {(5, 5, 5, 5)}
     assert {sum(each) for each in counts} == {20}
@@ -134,8 +139,8 @@ def test_every_class_keeps_an_image_to_train_on(sizes: list[int], share: float, 
     labels = np.repeat(np.arange(len(sizes)), sizes)
     if len(labels) < 2:
         return
-    wanted = plan({"train": len(labels)}, share).num_valid
-    held = hold_out(len(labels), wanted, labels, seed)
+    wanted = plan_splits({"train": len(labels)}, share).num_valid
+    held = select_holdout(len(labels), wanted, labels, seed)
     counts = np.bincount(labels, minlength=len(sizes))
     taken = np.bincount(labels[held], minlength=len(sizes))
     assert len(set(held.tolist())) == len(held) > 0

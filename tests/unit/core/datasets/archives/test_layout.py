@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.datasets.archives.layout import SamplePlacement, in_order, infer_layout
+from core.datasets.archives.layout import SamplePlacement, infer_layout, sort_placements
 
 
 def places(*names: str) -> list[SamplePlacement | None]:
-    return infer_layout([tuple(name.split("/")) for name in names], []).places
+    return infer_layout([tuple(name.split("/")) for name in names], []).placements
 
 
 def test_one_folder_around_everything_is_taken_off_once() -> None:
@@ -40,4 +40,4 @@ def test_images_are_ordered_by_split_class_and_name() -> None:
         SamplePlacement("train", "a"),
         SamplePlacement("train", "a"),
     ]
-    assert in_order(found, ["1", "2", "3", "5", "4"]) == [4, 3, 1, 0]
+    assert sort_placements(found, ["1", "2", "3", "5", "4"]) == [4, 3, 1, 0]

@@ -11,37 +11,37 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.archives.entries import read_whole
-from core.datasets.archives.limits import Limits
-from core.datasets.archives.uploads import entries, inspect_upload, kind_of
+from core.datasets.archives.entries import read_entry
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.uploads import detect_kind, inspect_upload, read_entries
 from core.errors import InvalidArchive
-from tests.support.images import add_file, tar_of, zip_of
+from tests.support.images import add_tar_file, write_tar, write_zip
 
-LIMITS = Limits()
+LIMITS = UploadLimits()
 GOOD = {"cat/1.png": b"cat", "dog/1.png": b"dog", "dog/deep/2.png": b"more"}
 
 
-def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes | None]:
+def contents(path: Path, limits: UploadLimits = LIMITS) -> dict[str, bytes | None]:
     read = {}
-    for parts, body in entries(path, limits):
-        read["/".join(parts)] = None if body is None else read_whole(body, limits.max_image_bytes)
+    for parts, body in read_entries(path, limits):
+        read["/".join(parts)] = None if body is None else read_entry(body, limits.max_image_bytes)
     return read
 
 
-def refusal(path: Path, limits: Limits = LIMITS) -> InvalidArchive:
+def refusal(path: Path, limits: UploadLimits = LIMITS) -> InvalidArchive:
     with pytest.raises(InvalidArchive) as refused:
         contents(path, limits)
     return refused.value
 
 
-def code_of(path: Path, limits: Limits = LIMITS) -> str:
+def code_of(path: Path, limits: UploadLimits = LIMITS) -> str:
     return str(refusal(path, limits).facts["code"])
 
 
 ARCHIVES = [
-    pytest.param(lambda path, files: zip_of(path, files), id="zip"),
-    pytest.param(lambda path, files: tar_of(path, files), id="tar"),
-    pytest.param(lambda path, files: tar_of(path, files, "w:gz"), id="tar.gz"),
+    pytest.param(lambda path, files: write_zip(path, files), id="zip"),
+    pytest.param(lambda path, files: write_tar(path, files), id="tar"),
+    pytest.param(lambda path, files: write_tar(path, files, "w:gz"), id="tar.gz"),
 ]
 Make = Callable[[Path, dict[str, bytes]], Path]
 
@@ -55,7 +55,7 @@ def make(request: pytest.FixtureRequest) -> Make:
 def test_a_sound_archive_is_read(make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", GOOD)
     assert contents(path) == GOOD
-    assert inspect_upload(path, LIMITS) == kind_of(path)
+    assert inspect_upload(path, LIMITS) == detect_kind(path)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_an_unsafe_name_is_refused_at_the_door_too(name: str, make: Make, tmp_pa
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_twins_are_refused(twin: str, make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", GOOD)
-    if kind_of(path) == "zip":
+    if detect_kind(path) == "zip":
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(twin, b"twin")
     else:
-        mode = "w:gz" if kind_of(path) == "gzip" else "w"
+        mode = "w:gz" if detect_kind(path) == "gzip" else "w"
         with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
             for name in (*GOOD, twin):
-                add_file(tar, name, b"x")
+                add_tar_file(tar, name, b"x")
     if twin == "cat/1.png/2.png":
         assert contents(path), "a file below a file is odd, but no file is ever made of it"
     else:
@@ -105,20 +105,20 @@ def test_twins_are_refused(twin: str, make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stripped", ["./cat/1.png", "cat/1.png"])
 def test_a_leading_dot_is_no_part(stripped: str, tmp_path: Path) -> None:
-    assert list(contents(tar_of(tmp_path / "a", {stripped: b"x"}))) == ["cat/1.png"]
+    assert list(contents(write_tar(tmp_path / "a", {stripped: b"x"}))) == ["cat/1.png"]
 
 
 # ---- zip
 
 
 def test_a_name_with_nul_is_refused(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {"cat/1.png#": b"x"})
+    path = write_zip(tmp_path / "a", {"cat/1.png#": b"x"})
     path.write_bytes(path.read_bytes().replace(b"1.png#", b"1.png\0"))
     assert code_of(path) == "archive_unsafe_entry"
 
 
 def test_a_zip_name_that_is_not_utf_8_is_refused_and_undeclared_utf_8_read(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {"cat/xx.png": b"x"})
+    path = write_zip(tmp_path / "a", {"cat/xx.png": b"x"})
     sound = path.read_bytes()
     path.write_bytes(sound.replace(b"xx.png", b"\xff\xfe.png"))
     assert code_of(path) == "archive_unsafe_entry"
@@ -136,7 +136,7 @@ def test_a_zip_with_a_link_or_device_is_refused(kind: int, tmp_path: Path) -> No
 
 
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {"cat/1.png": b"x"})
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"x"})
     body = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         body[body.index(signature) + offset] |= 1
@@ -151,7 +151,7 @@ def test_rare_compression_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_checksum_is_corrupt(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {"cat/1.png": b"AAAA"})
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"AAAA"})
     path.write_bytes(path.read_bytes().replace(b"AAAA", b"AAAB", 1))
     assert code_of(path) == "archive_corrupt"
 
@@ -167,7 +167,7 @@ def test_a_cut_archive_is_corrupt(share: float, make: Make, tmp_path: Path) -> N
 
 
 def test_a_list_that_says_less_than_it_holds_is_counted(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
+    path = write_zip(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
     body = bytearray(path.read_bytes())
     end = body.rindex(b"PK\5\6")
     struct.pack_into("<2H", body, end + 8, 1, 1)  # "one entry"
@@ -177,7 +177,7 @@ def test_a_list_that_says_less_than_it_holds_is_counted(tmp_path: Path) -> None:
 
 def test_a_zip64_list_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)
-    path = zip_of(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
+    path = write_zip(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
     assert b"PK\6\6" in path.read_bytes()
     assert len(contents(path)) == 300
     assert code_of(path, LIMITS._replace(max_entries=200)) == "archive_too_large"
@@ -202,7 +202,7 @@ def test_a_zip64_list_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("target", ["cat/1.png", "/etc/passwd", "../../x"])
 def test_a_tar_with_anything_but_files_and_folders_is_refused(kind: bytes, target: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a", "w") as tar:
-        add_file(tar, "cat/1.png", b"x")
+        add_tar_file(tar, "cat/1.png", b"x")
         member = tarfile.TarInfo("cat/2.png")
         member.type, member.linkname = kind, target
         tar.addfile(member)
@@ -216,19 +216,19 @@ def test_long_names_are_read(tmp_path: Path) -> None:
     for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
         name = "cat/" + "ä" * 100 + ".png"
         with tarfile.open(tmp_path / str(number), "w", format=form) as tar:
-            add_file(tar, name, b"x")
+            add_tar_file(tar, name, b"x")
         assert contents(tmp_path / str(number)) == {name: b"x"}
 
 
 def test_a_tar_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
-        add_file(tar, "cat/\xe9.png", b"x")
+        add_tar_file(tar, "cat/\xe9.png", b"x")
     assert code_of(tmp_path / "a") == "archive_unsafe_entry"
 
 
 def test_a_pax_header_that_asks_for_memory_is_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a", "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 10**6}) as tar:
-        add_file(tar, "cat/1.png", b"x")
+        add_tar_file(tar, "cat/1.png", b"x")
     assert code_of(tmp_path / "a") == "archive_corrupt"
 
 
@@ -241,7 +241,7 @@ def test_a_lying_pax_header_is_refused(pax: dict[str, str], tmp_path: Path) -> N
         member = tarfile.TarInfo("cat/1.png")
         member.pax_headers = pax
         tar.addfile(member)
-        add_file(tar, "cat/2.png", b"x" * 600)
+        add_tar_file(tar, "cat/2.png", b"x" * 600)
     assert code_of(tmp_path / "a") in {"archive_corrupt", "archive_unsafe_entry"}
 
 
@@ -257,7 +257,7 @@ def test_a_negative_size_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "a", {f"cat/{i}.png": b"x" * 600 for i in range(4)})
+    path = write_tar(tmp_path / "a", {f"cat/{i}.png": b"x" * 600 for i in range(4)})
     body = bytearray(path.read_bytes())
     at = body.index(b"cat/2.png")
     body[at + 3] ^= 1
@@ -266,13 +266,13 @@ def test_damage_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_last_header_is_not_the_end(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "a", {"cat/1.png": b"x", "cat/2.png": b""})
+    path = write_tar(tmp_path / "a", {"cat/1.png": b"x", "cat/2.png": b""})
     path.write_bytes(path.read_bytes().replace(b"cat/2.png", b"cat/3.png"))
     assert code_of(path) == "archive_corrupt"
 
 
 def test_a_wrong_gzip_checksum_is_corrupt(tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "a", GOOD, "w:gz")
+    path = write_tar(tmp_path / "a", GOOD, "w:gz")
     body = bytearray(path.read_bytes())
     body[-6] ^= 1
     path.write_bytes(body)
@@ -281,7 +281,7 @@ def test_a_wrong_gzip_checksum_is_corrupt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_something_behind_the_end_is_corrupt(mode: str, tmp_path: Path) -> None:
-    path = tar_of(tmp_path / "a", GOOD, mode)
+    path = write_tar(tmp_path / "a", GOOD, mode)
     path.write_bytes(path.read_bytes() + b"trailing junk" * 100)
     assert code_of(path) == "archive_corrupt"
 
@@ -308,7 +308,7 @@ def test_a_bomb_is_stopped_by_its_ratio(tmp_path: Path) -> None:
 
 
 def test_a_lying_size_in_a_zip_gives_no_more_than_it_says(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", {"cat/1.png": b"A" * 5000})
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"A" * 5000})
     path.write_bytes(path.read_bytes().replace(struct.pack("<2L", 5000, 5000), struct.pack("<2L", 5000, 100)))
     assert code_of(path) == "archive_corrupt"
 
@@ -354,8 +354,8 @@ def test_a_table_is_told_by_its_first_line(body: bytes, tmp_path: Path) -> None:
 
 
 def test_the_door_does_not_unpack_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.datasets.archives.uploads._QUICK_BYTES", 2**16)
-    path = tar_of(tmp_path / "a", {"cat/1.png": b"\0" * 2**22, "../evil": b""}, "w:gz")
+    monkeypatch.setattr("core.datasets.archives.uploads._MAX_INSPECTED_BYTES", 2**16)
+    path = write_tar(tmp_path / "a", {"cat/1.png": b"\0" * 2**22, "../evil": b""}, "w:gz")
     assert inspect_upload(path, LIMITS) == "gzip"
     assert code_of(path) == "archive_unsafe_entry"
 
@@ -386,6 +386,6 @@ def test_flipped_bytes_never_raise_anything_else(make: Make, tmp_path: Path) -> 
 
 
 def test_nothing_is_read_before_all_names_of_a_zip_are_seen(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "a", GOOD | {"../evil": io.BytesIO(b"x").getvalue()})
+    path = write_zip(tmp_path / "a", GOOD | {"../evil": io.BytesIO(b"x").getvalue()})
     with pytest.raises(InvalidArchive):
-        next(iter(entries(path, LIMITS)))
+        next(iter(read_entries(path, LIMITS)))

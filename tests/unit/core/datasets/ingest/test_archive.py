@@ -8,50 +8,56 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.datasets.archives.limits import Limits
-from core.datasets.image_preview import PREVIEW
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
-from core.datasets.packed import Packed, PackedMeta
+from core.datasets.packed import PackedDataset, PackedMeta
 from core.errors import InvalidArchive
-from tests.support.images import classes, encoded, pixels, png, tar_of, zip_of
+from tests.support.images import class_images, encode_image, random_pixels, random_png, write_tar, write_zip
 
 Files = dict[str, bytes]
 
 
 def pack(folder: Path, files: Files, *, name: str = "a", **options: Any) -> tuple[PackedMeta, dict[str, Any]]:
-    limits = options.pop("limits", Limits())
-    return pack_archive(zip_of(folder / f"{name}.zip", files), folder / f"out-{name}", limits, options)
+    limits = options.pop("limits", UploadLimits())
+    return pack_archive(write_zip(folder / f"{name}.zip", files), folder / f"out-{name}", limits, options)
 
 
 def test_class_folders_become_a_dataset(tmp_path: Path) -> None:
     meta, report = pack(
-        tmp_path, classes(3, 4) | {"README.md": b"hi", ".hidden/x.png": b"", "__MACOSX/class_0/._1.png": b""}
+        tmp_path, class_images(3, 4) | {"README.md": b"hi", ".hidden/x.png": b"", "__MACOSX/class_0/._1.png": b""}
     )
     assert meta.classes == ("class_0", "class_1", "class_2")
     assert (meta.splits, meta.image_shape, meta.num_outputs) == ({"train": 12}, (3, 12, 10), 3)
     assert report["splits"]["train"]["classes"] == {"class_0": 4, "class_1": 4, "class_2": 4}
     assert (report["ignored"], report["num_unreadable"]) == (["README.md"], 0)
-    train = Packed.open(tmp_path / "out-a").split("train")
+    train = PackedDataset.open(tmp_path / "out-a").read_split("train")
     assert train.names[5] == "class_1/01.png"
-    np.testing.assert_array_equal(train.images[5], pixels(1001))
+    np.testing.assert_array_equal(train.images[5], random_pixels(1001))
     assert not list(tmp_path.glob("*.spool"))
 
 
 def test_the_hash_does_not_depend_on_kind_or_order(tmp_path: Path) -> None:
-    files = classes(2, 3)
+    files = class_images(2, 3)
     backwards = dict(reversed(files.items()))
     first, _ = pack(tmp_path, files)
     for mode, name in (("w", "b.tar"), ("w:gz", "c.tar.gz")):
-        again, _ = pack_archive(tar_of(tmp_path / name, backwards, mode), tmp_path / f"out-{name}", Limits(), {})
+        again, _ = pack_archive(
+            write_tar(tmp_path / name, backwards, mode), tmp_path / f"out-{name}", UploadLimits(), {}
+        )
         assert again == first
-    other, _ = pack(tmp_path, classes(2, 3, first=7), name="d")
+    other, _ = pack(tmp_path, class_images(2, 3, first=7), name="d")
     assert other.content_hash != first.content_hash
 
 
 @pytest.mark.parametrize("top", ["", "photos/"])
 @pytest.mark.parametrize("valid", ["valid", "val", "validation"])
 def test_split_folders_become_splits(top: str, valid: str, tmp_path: Path) -> None:
-    files = classes(2, 3, f"{top}train/") | classes(2, 1, f"{top}{valid}/", 50) | classes(2, 2, f"{top}test/", 90)
+    files = (
+        class_images(2, 3, f"{top}train/")
+        | class_images(2, 1, f"{top}{valid}/", 50)
+        | class_images(2, 2, f"{top}test/", 90)
+    )
     meta, report = pack(tmp_path, files)
     assert meta.splits == {"train": 6, "valid": 2, "test": 4}
     assert meta.classes == ("class_0", "class_1")
@@ -59,23 +65,23 @@ def test_split_folders_become_splits(top: str, valid: str, tmp_path: Path) -> No
 
 
 def test_a_wrapping_folder_is_no_class(tmp_path: Path) -> None:
-    assert pack(tmp_path, classes(2, 2, "my pictures/"))[0].classes == ("class_0", "class_1")
+    assert pack(tmp_path, class_images(2, 2, "my pictures/"))[0].classes == ("class_0", "class_1")
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    files = {f"{label}/{i}.png": png(i + 10 * n) for n, label in enumerate(("train", "bus")) for i in range(2)}
+    files = {f"{label}/{i}.png": random_png(i + 10 * n) for n, label in enumerate(("train", "bus")) for i in range(2)}
     assert pack(tmp_path, files)[0].classes == ("bus", "train")
 
 
 def test_images_may_lie_deeper_in_their_class(tmp_path: Path) -> None:
-    files = {f"{label}/images/{i}.png": png(i + 10 * label) for label in range(2) for i in range(2)}
+    files = {f"{label}/images/{i}.png": random_png(i + 10 * label) for label in range(2) for i in range(2)}
     assert pack(tmp_path, files)[0].classes == ("0", "1")
 
 
 def test_grey_stays_grey_unless_one_is_in_colour(tmp_path: Path) -> None:
-    grey = classes(2, 3, channels=1)
+    grey = class_images(2, 3, channels=1)
     assert pack(tmp_path, grey)[0].image_shape == (1, 12, 10)
-    assert pack(tmp_path, grey | {"class_0/colour.png": png(9)}, name="b")[0].image_shape == (3, 12, 10)
+    assert pack(tmp_path, grey | {"class_0/colour.png": random_png(9)}, name="b")[0].image_shape == (3, 12, 10)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +95,20 @@ def test_grey_stays_grey_unless_one_is_in_colour(tmp_path: Path) -> None:
 def test_the_size_is_the_commonest_or_the_median(
     sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path
 ) -> None:
-    files = {f"c{i % 2}/{i}.png": png(i, height=h, width=w) for i, (h, w) in enumerate(sizes)}
+    files = {f"c{i % 2}/{i}.png": random_png(i, height=h, width=w) for i, (h, w) in enumerate(sizes)}
     meta, report = pack(tmp_path, files)
     assert meta.image_shape[1:] == expected
     assert report["num_sizes"] == len(set(sizes))
 
 
 def test_a_size_may_be_asked_for(tmp_path: Path) -> None:
-    assert pack(tmp_path, classes(2, 2), image_size="7")[0].image_shape == (3, 7, 7)
-    meta, _ = pack(tmp_path, classes(2, 2), name="b", image_size="8x16", resize="crop")
+    assert pack(tmp_path, class_images(2, 2), image_size="7")[0].image_shape == (3, 7, 7)
+    meta, _ = pack(tmp_path, class_images(2, 2), name="b", image_size="8x16", resize="crop")
     assert (meta.image_shape, meta.resize) == ((3, 8, 16), "crop")
 
 
 def test_under_one_percent_unreadable_is_named_and_left_out(tmp_path: Path) -> None:
-    files = classes(2, 60)
+    files = class_images(2, 60)
     files["class_0/05.png"] = files["class_0/05.png"][:100]
     meta, report = pack(tmp_path, files)
     assert meta.splits == {"train": 119}
@@ -110,9 +116,9 @@ def test_under_one_percent_unreadable_is_named_and_left_out(tmp_path: Path) -> N
     assert report["splits"]["train"]["classes"] == {"class_0": 59, "class_1": 60}
 
 
-@pytest.mark.parametrize("body", [b"", b"no picture", png()[:60], encoded(Image.new("L", (3, 3)), "GIF")])
+@pytest.mark.parametrize("body", [b"", b"no picture", random_png()[:60], encode_image(Image.new("L", (3, 3)), "GIF")])
 def test_one_percent_unreadable_fails_with_the_names(body: bytes, tmp_path: Path) -> None:
-    files = classes(2, 50)
+    files = class_images(2, 50)
     files["class_1/07.png"] = body
     with pytest.raises(InvalidDataset) as refused:
         pack(tmp_path, files)
@@ -122,8 +128,8 @@ def test_one_percent_unreadable_fails_with_the_names(body: bytes, tmp_path: Path
 
 
 def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
-    files = classes(2, 60) | {"class_0/huge.png": png(3, height=100, width=101)}
-    _, report = pack(tmp_path, files, limits=Limits(max_pixels=10_000))
+    files = class_images(2, 60) | {"class_0/huge.png": random_png(3, height=100, width=101)}
+    _, report = pack(tmp_path, files, limits=UploadLimits(max_pixels=10_000))
     assert "10000" in report["unreadable"][0]["reason"]
 
 
@@ -131,11 +137,11 @@ def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
     ("files", "code"),
     [
         ({"notes.txt": b"hi"}, "archive_empty"),
-        ({"1.png": png(1), "2.png": png(2)}, "archive_empty"),
-        (classes(1, 5), "dataset_too_few_classes"),
-        (classes(1, 5, "train/"), "dataset_too_few_classes"),
-        (classes(2, 1) | {f"empty_{i}/": b"" for i in range(3)}, "dataset_more_classes_than_samples"),
-        (classes(2, 2, "train/") | {"valid/strange/1.png": png(1)}, "dataset_unknown_class"),
+        ({"1.png": random_png(1), "2.png": random_png(2)}, "archive_empty"),
+        (class_images(1, 5), "dataset_too_few_classes"),
+        (class_images(1, 5, "train/"), "dataset_too_few_classes"),
+        (class_images(2, 1) | {f"empty_{i}/": b"" for i in range(3)}, "dataset_more_classes_than_samples"),
+        (class_images(2, 2, "train/") | {"valid/strange/1.png": random_png(1)}, "dataset_unknown_class"),
         ({"x/nested.zip": b"PK\3\4"}, "archive_empty"),
     ],
 )
@@ -148,19 +154,21 @@ def test_what_is_no_dataset_fails_with_a_code_and_a_hint(files: Files, code: str
 
 def test_more_than_the_room_fails_before_anything_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset) as refused:
-        pack(tmp_path, classes(2, 2), image_size="999", limits=Limits(max_packed_bytes=10**6))
+        pack(tmp_path, class_images(2, 2), image_size="999", limits=UploadLimits(max_packed_bytes=10**6))
     assert refused.value.facts["code"] == "dataset_too_large"
     assert not (tmp_path / "out-a").exists()
 
 
 def test_an_empty_class_is_reported(tmp_path: Path) -> None:
-    meta, report = pack(tmp_path, classes(2, 3) | {"class_7/": b""})
+    meta, report = pack(tmp_path, class_images(2, 3) | {"class_7/": b""})
     assert (meta.classes, report["empty_classes"]) == (("class_0", "class_1"), ["class_7"])
 
 
 def test_duplicates_leaks_and_conflicts_are_found(tmp_path: Path) -> None:
-    files = classes(2, 3, "train/") | classes(2, 1, "valid/", 50)
-    files["train/class_0/again.webp"] = encoded(pixels(0), "WEBP", lossless=True)  # the same pixels, another file
+    files = class_images(2, 3, "train/") | class_images(2, 1, "valid/", 50)
+    files["train/class_0/again.webp"] = encode_image(
+        random_pixels(0), "WEBP", lossless=True
+    )  # the same pixels, another file
     files["valid/class_1/leak.png"] = files["train/class_1/01.png"]
     files["train/class_1/conflict.png"] = files["train/class_0/02.png"]
     _, report = pack(tmp_path, files)
@@ -174,10 +182,10 @@ def test_duplicates_leaks_and_conflicts_are_found(tmp_path: Path) -> None:
 
 
 def test_the_preview_shows_the_classes(tmp_path: Path) -> None:
-    black = {f"black/{i}.png": encoded(np.zeros((12, 12, 3), np.uint8)) for i in range(4)}
-    red = {f"red/{i}.png": encoded(np.full((12, 12, 3), (255, 0, 0), np.uint8)) for i in range(4)}
+    black = {f"black/{i}.png": encode_image(np.zeros((12, 12, 3), np.uint8)) for i in range(4)}
+    red = {f"red/{i}.png": encode_image(np.full((12, 12, 3), (255, 0, 0), np.uint8)) for i in range(4)}
     pack(tmp_path, black | red)
-    sheet = np.asarray(Image.open(io.BytesIO((tmp_path / "out-a" / PREVIEW).read_bytes())))
+    sheet = np.asarray(Image.open(io.BytesIO((tmp_path / "out-a" / PREVIEW_FILE).read_bytes())))
     half = sheet.shape[1] // 2
     assert (sheet[:, half:] == (255, 0, 0)).all(axis=-1).mean() > 0.3
     assert not (sheet[:, :half] == (255, 0, 0)).all(axis=-1).any()
@@ -186,4 +194,4 @@ def test_the_preview_shows_the_classes(tmp_path: Path) -> None:
 def test_options_are_checked(tmp_path: Path) -> None:
     for wrong in ({"image_size": "0"}, {"image_size": "9999"}, {"resize": "pad"}, {"colour": 1}):
         with pytest.raises(ValueError, match="validation error"):
-            pack(tmp_path, classes(2, 2), name="w", **wrong)
+            pack(tmp_path, class_images(2, 2), name="w", **wrong)

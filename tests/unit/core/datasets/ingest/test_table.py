@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from core.datasets.archives.limits import Limits
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.table import check_upload, pack_table
-from core.datasets.packed import Packed, PackedMeta
+from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables.csv_file import MAX_COLUMNS
 from core.errors import InvalidArchive, InvalidTable
 
@@ -24,14 +24,14 @@ Kit,cat,NA,1,true,
 Bo,dog,22,7,false,
 Su,cat,3.9,2,TRUE,
 """
-LIMITS = Limits()
+LIMITS = UploadLimits()
 
 
-def packed(folder: Path, text: str | bytes, **options: Any) -> tuple[Packed, dict[str, Any]]:
+def packed(folder: Path, text: str | bytes, **options: Any) -> tuple[PackedDataset, dict[str, Any]]:
     path = folder / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     meta, report = pack_table(path, folder / "out", LIMITS, options)
-    packed = Packed.open(folder / "out")
+    packed = PackedDataset.open(folder / "out")
     assert packed.meta == meta
     return packed, report
 
@@ -51,7 +51,7 @@ def test_columns_are_seen_at_a_look(tmp_path: Path) -> None:
     pets, report = packed(tmp_path, PETS, target=["kind"], ignore=["name"])
     assert columns_of(pets.meta) == {"weight": None, "age": None, "indoor": ("false", "true")}
     assert (pets.meta.task, pets.meta.classes, pets.meta.splits) == ("classification", ("cat", "dog"), {"train": 4})
-    train = pets.split("train")
+    train = pets.read_split("train")
     expected = np.array([[4.2, 3, 2], [30.5, 5, 1], [22, 7, 1], [3.9, 2, 2]])
     np.testing.assert_allclose(train.images, expected, rtol=1e-6)
     assert train.targets.tolist() == [0, 1, 1, 0]
@@ -66,7 +66,7 @@ def test_columns_are_seen_at_a_look(tmp_path: Path) -> None:
 
 def test_imputing_keeps_rows_that_lack_something(tmp_path: Path) -> None:
     pets, report = packed(tmp_path, PETS, target=["kind"], columns=["weight", "indoor"], missing="impute")
-    assert np.isnan(pets.split("train").images[2, 0])
+    assert np.isnan(pets.read_split("train").images[2, 0])
     np.testing.assert_allclose(pets.meta.mean[0], np.mean([4.2, 30.5, 22, 3.9]), rtol=1e-6)
     assert report["num_dropped"] == 0
 
@@ -115,7 +115,7 @@ def test_numbers_may_be_categories_and_the_last_column_is_the_target(tmp_path: P
 )
 def test_all_ways_to_write_a_table_are_the_same_table(text: bytes, options: dict[str, str], tmp_path: Path) -> None:
     table, _ = packed(tmp_path, text, **options)
-    assert table.split("train").images.tolist() == [[1], [2]]
+    assert table.read_split("train").images.tolist() == [[1], [2]]
     assert table.meta.classes == ("x", "y")
     (tmp_path / "again").mkdir()
     again, _ = packed(tmp_path / "again", "a,b\n1,x\n2,y\n")
@@ -209,7 +209,7 @@ def test_a_series_is_cut_in_time(tmp_path: Path) -> None:
     assert table.meta.splits == {"train": 13, "valid": 1, "test": 1}
     assert table.meta.classes == ("demand+1", "demand+2")
     assert columns_of(table.meta) == {"demand": None, "heat": None}
-    train, test = table.split("train"), table.split("test")
+    train, test = table.read_split("train"), table.read_split("test")
     assert train.images[0].tolist() == [[101, 0.5], [102, 1], [103, 1.5], [104, 2]]
     assert train.targets[0].tolist() == [105, 106]
     assert train.names[0] == "6"
@@ -227,7 +227,7 @@ def test_a_gap_in_a_series_takes_the_value_before_it(tmp_path: Path) -> None:
     assert (error.facts["code"], error.facts["line"], error.facts["column"]) == ("table_gap", 4, "demand")
     (tmp_path / "out2").mkdir()
     table, _ = packed(tmp_path / "out2", gap, window=4, missing="impute")
-    assert table.split("train").images[0][:, 0].tolist() == [101, 102, 102, 104]
+    assert table.read_split("train").images[0][:, 0].tolist() == [101, 102, 102, 104]
     assert "no value before" in refusal(tmp_path, SERIES.replace(",101,", ",,"), window=4, missing="impute").detail
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.datasets.tables.columns import UNKNOWN, Column, Table
+from core.datasets.tables.columns import UNKNOWN_CATEGORY, Column, Table
 from core.errors import InvalidRow
 
 COLUMNS = (
@@ -25,13 +25,13 @@ DROPPING = IMPUTING.model_copy(update={"missing": "drop"})
         ({"length": 3.5, "island": " Dream ", "year": 2007.0}, [3.5, 2, 1]),
         ({"length": -1, "island": "Biscoe", "year": True}, [-1, 1, 2]),
         ({"length": -1, "island": "Biscoe", "year": "2007.0"}, [-1, 1, 1]),
-        ({"length": 1, "island": "Torgersen", "year": "2007", "species": "Adelie"}, [1, UNKNOWN, 1]),
-        ({}, [math.nan, UNKNOWN, UNKNOWN]),
-        ({"length": None, "island": "NA", "year": ""}, [math.nan, UNKNOWN, UNKNOWN]),
+        ({"length": 1, "island": "Torgersen", "year": "2007", "species": "Adelie"}, [1, UNKNOWN_CATEGORY, 1]),
+        ({}, [math.nan, UNKNOWN_CATEGORY, UNKNOWN_CATEGORY]),
+        ({"length": None, "island": "NA", "year": ""}, [math.nan, UNKNOWN_CATEGORY, UNKNOWN_CATEGORY]),
     ],
 )
 def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> None:
-    encoded = IMPUTING.encode(row)
+    encoded = IMPUTING.encode_row(row)
     assert encoded.dtype == np.float32
     np.testing.assert_array_equal(encoded, np.asarray(expected, np.float32))
 
@@ -50,14 +50,18 @@ def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> No
 )
 def test_what_does_not_fit_names_its_column(row: dict[str, Any], column: str, said: str) -> None:
     with pytest.raises(InvalidRow, match=said) as refused:
-        IMPUTING.encode(row)
+        IMPUTING.encode_row(row)
     assert refused.value.facts["column"] == column
 
 
 def test_a_missing_value_is_refused_where_training_had_whole_rows_only() -> None:
     with pytest.raises(InvalidRow, match="'island' is missing"):
-        DROPPING.encode({"length": 1, "year": 2007})
-    assert DROPPING.encode({"length": 1, "island": "Torgersen", "year": 1}).tolist() == [1, UNKNOWN, UNKNOWN]
+        DROPPING.encode_row({"length": 1, "year": 2007})
+    assert DROPPING.encode_row({"length": 1, "island": "Torgersen", "year": 1}).tolist() == [
+        1,
+        UNKNOWN_CATEGORY,
+        UNKNOWN_CATEGORY,
+    ]
 
 
 def test_the_shape_of_a_sample() -> None:

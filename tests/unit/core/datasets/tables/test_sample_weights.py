@@ -7,42 +7,44 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from core.datasets.archives.limits import Limits
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.table import pack_table
-from core.datasets.packed import Packed, PackedMeta
-from core.datasets.splits import resolve
+from core.datasets.packed import PackedDataset, PackedMeta
+from core.datasets.splits import resolve_splits
 from core.errors import CorruptFile, InvalidArchive, InvalidTable
 from core.spec import DatasetSpec
-from tests.support.images import classes, zip_of
+from tests.support.images import class_images, write_zip
 
 BEFORE = "aab85d88576817bacb9c530d4da5054bc6d1b29405e3d11a85028b93d632f132"
 """The content hash of the table without the column, from before there were weights."""
 TABLE = "size,kind,importance\n1,a,1\n2,b,0.5\n3,a,0\n,b,7\n5,b,2e0\n"
 
 
-def table(folder: Path, text: str = TABLE, name: str = "out", /, **options: Any) -> tuple[Packed, dict[str, Any]]:
+def table(
+    folder: Path, text: str = TABLE, name: str = "out", /, **options: Any
+) -> tuple[PackedDataset, dict[str, Any]]:
     path = folder / "table.csv"
     path.write_text(text)
-    _, report = pack_table(path, folder / name, Limits(), {"weight": "importance", **options})
-    return Packed.open(folder / name), report
+    _, report = pack_table(path, folder / name, UploadLimits(), {"weight": "importance", **options})
+    return PackedDataset.open(folder / name), report
 
 
 def pictures(folder: Path, told: str | None, *, top: str = "", name: str = "a") -> tuple[PackedMeta, dict[str, Any]]:
-    files = classes(2, 3, f"{top}train/") | classes(2, 1, f"{top}valid/", 50)
+    files = class_images(2, 3, f"{top}train/") | class_images(2, 1, f"{top}valid/", 50)
     if told is not None:
         files |= {f"{top}weights.csv": told.encode()}
-    return pack_archive(zip_of(folder / f"{name}.zip", files), folder / name, Limits(), {})
+    return pack_archive(write_zip(folder / f"{name}.zip", files), folder / name, UploadLimits(), {})
 
 
 def weights_of(folder: Path, split: str = "train") -> list[float] | None:
-    weights = Packed.open(folder).split(split).weights
+    weights = PackedDataset.open(folder).read_split(split).weights
     return None if weights is None else weights.tolist()
 
 
 def test_a_column_weighs_the_rows_that_are_kept(tmp_path: Path) -> None:
     packed, report = table(tmp_path)
-    train = packed.split("train")
+    train = packed.read_split("train")
     assert packed.meta.weighted
     assert train.weights is not None
     assert train.weights.dtype == np.float32
@@ -112,14 +114,14 @@ def test_an_archive_may_tell_weights_of_some_images(tmp_path: Path, top: str) ->
 
 
 def test_weights_beside_the_folder_that_wraps_all_name_it(tmp_path: Path) -> None:
-    files = classes(2, 2, "photos/") | {"weights.csv": b"name,weight\nphotos/class_1/00.png,2\n"}
-    pack_archive(zip_of(tmp_path / "a.zip", files), tmp_path / "a", Limits(), {})
+    files = class_images(2, 2, "photos/") | {"weights.csv": b"name,weight\nphotos/class_1/00.png,2\n"}
+    pack_archive(write_zip(tmp_path / "a.zip", files), tmp_path / "a", UploadLimits(), {})
     assert weights_of(tmp_path / "a") == [1, 1, 2, 1]
 
 
 def test_weights_in_a_class_folder_are_no_images_weights(tmp_path: Path) -> None:
-    files = classes(2, 2) | {"class_0/weights.csv": b"name,weight\n00.png,2\n"}
-    meta, report = pack_archive(zip_of(tmp_path / "a.zip", files), tmp_path / "a", Limits(), {})
+    files = class_images(2, 2) | {"class_0/weights.csv": b"name,weight\n00.png,2\n"}
+    meta, report = pack_archive(write_zip(tmp_path / "a.zip", files), tmp_path / "a", UploadLimits(), {})
     assert (meta.weighted, report["ignored"]) == (False, ["class_0/weights.csv"])
 
 
@@ -157,7 +159,7 @@ def test_images_that_all_weigh_nothing_are_refused(tmp_path: Path) -> None:
 def test_weights_go_with_their_samples_into_every_part(tmp_path: Path) -> None:
     rows = "\n".join(f"{i},{'ab'[i % 2]},{i + 1}" for i in range(40))
     packed, _ = table(tmp_path, f"size,kind,importance\n{rows}\n")
-    splits = resolve(packed, DatasetSpec(name="it", valid=0.25), seed=3)
+    splits = resolve_splits(packed, DatasetSpec(name="it", valid=0.25), seed=3)
     assert splits.valid.weights is not None
     np.testing.assert_array_equal(splits.valid.weights, splits.valid.images[:, 0] + 1)
 
@@ -166,7 +168,7 @@ def test_weights_that_are_lost_or_of_another_length_are_corrupt(tmp_path: Path) 
     packed, _ = table(tmp_path)
     np.save(tmp_path / "out" / "train_weights.npy", np.ones(3, np.float32))
     with pytest.raises(CorruptFile, match="weights of the split 'train'"):
-        packed.split("train")
+        packed.read_split("train")
     (tmp_path / "out" / "train_weights.npy").unlink()
     with pytest.raises(CorruptFile):
-        packed.split("train")
+        packed.read_split("train")
