@@ -1,16 +1,16 @@
-"""From the bytes of a picture to the pixels a network sees: the one decoder that ingest and serving share.
+"""Decodes image files to the pixels that a network reads. Imports and predictions both use it.
 
-Decisions, equal everywhere because this is the only place:
+Rules:
 
-- JPEG, PNG and WEBP are read, told apart by their first bytes; names and content types are not looked at.
+- Formats are JPEG, PNG and WEBP, detected by their first bytes. File names and content types are ignored.
 - The size is read from the header and checked before anything is decoded.
-- A damaged or cut picture is refused, never half filled with grey.
+- A damaged or truncated image is rejected.
 - The EXIF orientation is applied. Animations give their first frame.
 - 16-bit values keep their high byte (scaled, not clipped). CMYK is converted by Pillow.
-- Transparent pixels lie on white, as a viewer shows them.
-- Grey from colour is ITU-R BT.601 luma; colour from grey repeats the channel.
-- Resizing: `stretch` to the wanted size whatever the proportions, `crop` scales to cover it and cuts the middle.
-  OpenCV's area interpolation where a side shrinks, else bilinear.
+- Transparent pixels are blended with white.
+- RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
+- Resize modes: `stretch` ignores the aspect ratio. `crop` scales the image to cover the size and crops the center.
+  OpenCV's area interpolation is used if a side gets smaller, otherwise bilinear interpolation.
 """
 
 import io
@@ -35,7 +35,7 @@ MAX_PIXELS = 25_000_000
 RESIZE_MODES = ("stretch", "crop")
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-# Built directly, not by Image.open: no other decoder can run, and the size has been checked before.
+# Constructed directly instead of through Image.open, so that no other decoder runs.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
@@ -58,7 +58,7 @@ _UNSUPPORTED_SIGNATURES = {
 
 
 class ImageSize(NamedTuple):
-    """As seen upright; `channels` is 1 for grey, else 3."""
+    """The size after the EXIF orientation is applied. `channels` is 1 for grey, otherwise 3."""
 
     height: int
     width: int
@@ -68,28 +68,34 @@ class ImageSize(NamedTuple):
 def decode_image(
     body: bytes, image_shape: tuple[int, int, int], *, resize: str = "stretch", max_pixels: int = MAX_PIXELS
 ) -> Pixels:
-    """Return the picture as uint8 (H, W, C), C-contiguous.
+    """Return the image as uint8 (H, W, C), C-contiguous.
 
     Args:
-        body: the file, whole.
-        image_shape: (C, H, W) wanted; C is 1 (grey) or 3 (RGB).
+        body: the whole file.
+        image_shape: the shape to return, (C, H, W). C is 1 (grey) or 3 (RGB).
         resize: "stretch" or "crop".
-        max_pixels: the largest height times width, as declared, that is decoded.
+        max_pixels: the maximum height times width, as declared in the header.
 
     Raises:
-        InvalidPicture: not a picture, damaged or cut.
-        UnsupportedPicture: a picture of another format.
-        TooLarge: more pixels than allowed.
+        InvalidImage: the file is not an image, or is damaged or truncated.
+        UnsupportedImage: the image has another format.
+        TooLarge: the image has more than `max_pixels` pixels.
     """
     channels, height, width = image_shape
     if channels not in (1, 3):
-        raise ValueError(f"pictures have 1 or 3 channels, not {channels}")
+        raise ValueError(f"image_shape must have 1 or 3 channels, got {channels}")
     pixels = _decode_pixels(body, channels, max_pixels)
     return np.ascontiguousarray(_resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
 
 
 def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
-    """Return the size without decoding. Raises what `read` does, except for damage behind the header."""
+    """Return the size from the header, without decoding.
+
+    Raises:
+        InvalidImage: the file is not an image, or its header is damaged.
+        UnsupportedImage: the image has another format.
+        TooLarge: the image has more than `max_pixels` pixels.
+    """
     kind = detect_format(body)
     header = _read_jpeg_header(body) if kind == "jpeg" else None
     if header:
@@ -105,9 +111,11 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
 
 
 def detect_format(body: bytes) -> str:
-    """Return "jpeg", "png" or "webp", by content.
+    """Return "jpeg", "png" or "webp", by the first bytes.
 
-    Raises `UnsupportedPicture` for formats that are known but not read, `InvalidPicture` for everything else.
+    Raises:
+        UnsupportedImage: the format is known but not supported.
+        InvalidImage: the format is unknown, or the file is empty.
     """
     if body[:3] == b"\xff\xd8\xff":
         return "jpeg"
@@ -116,11 +124,11 @@ def detect_format(body: bytes) -> str:
     if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
         return "webp"
     if body[4:8] == b"ftyp":
-        raise UnsupportedImage("HEIF and AVIF pictures are not read; send JPEG, PNG or WEBP.")
+        raise UnsupportedImage("HEIF and AVIF images are not supported. Send JPEG, PNG or WEBP.")
     for signature, name in _UNSUPPORTED_SIGNATURES.items():
         if body.startswith(signature):
-            raise UnsupportedImage(f"{name} pictures are not read; send JPEG, PNG or WEBP.", format=name)
-    raise InvalidImage("This is not a JPEG, PNG or WEBP picture." if body else "The picture is empty.")
+            raise UnsupportedImage(f"{name} images are not supported. Send JPEG, PNG or WEBP.", format=name)
+    raise InvalidImage("The file is not a JPEG, PNG or WEBP image." if body else "The image file is empty.")
 
 
 def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
@@ -142,7 +150,7 @@ def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
 
 
 def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
-    """Return (height, width, colour space), or None where only Pillow may know how to read it."""
+    """Return (height, width, color space), or None if only Pillow may be able to read the file."""
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
     except ValueError:
@@ -164,19 +172,19 @@ def _read_jpeg_orientation(body: bytes) -> int:
     try:
         with JpegImageFile(io.BytesIO(body)) as image:
             return _read_orientation(image)
-    except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
+    except Exception:  # noqa: BLE001 - the pixels are valid even if the EXIF block is not
         return 1
 
 
 def _read_orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - a broken EXIF block does not make the pixels wrong
+    except Exception:  # noqa: BLE001 - the pixels are valid even if the EXIF block is not
         return 1
 
 
 def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
+    """Return the pixels upright. Source: EXIF 2.32, table 6, tag 274."""
     match orientation:
         case 2:
             return pixels[:, ::-1]
@@ -209,20 +217,20 @@ def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> Image.Image:
 
 
 def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
-    """Return (height, width) from the first bytes, before any decoder allocates for them."""
+    """Return (height, width) from the first bytes, before a decoder allocates memory."""
     if kind == "png" and len(body) >= 24:
         width, height = struct.unpack(">II", body[16:24])
         return height, width
     if kind == "webp" and body[12:16] == b"VP8X" and len(body) >= 30:
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
         return height, width
-    return None  # a plain WEBP has 14 bits a side; a JPEG allocates nothing until it is loaded
+    return None  # a plain WEBP has at most 2**14 pixels a side; Pillow allocates nothing for a JPEG until it is loaded
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise TooLarge(
-            f"The picture has {width} x {height} pixels; at most {max_pixels} are read.",
+            f"The image has {width} x {height} pixels; at most {max_pixels} pixels are accepted.",
             code="image_too_large",
             width=width,
             height=height,
@@ -249,14 +257,14 @@ def _resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixe
     if resize == "crop":
         pixels = _crop_center(pixels, height / width)
     elif resize != "stretch":
-        raise ValueError(f"unknown resize {resize!r}")
+        raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, got {resize!r}")
     is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
     method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
 
 
 def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
-    """Cut the largest middle part whose height over width is `proportion`."""
+    """Return the largest centered crop with the given ratio of height to width."""
     height, width = pixels.shape[:2]
     new_height = min(height, max(1, round(width * proportion)))
     new_width = min(width, max(1, round(height / proportion)))
@@ -265,4 +273,4 @@ def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
 
 
 def _make_damaged_error(error: Exception) -> InvalidImage:
-    return InvalidImage(f"The picture is damaged: {error}", code="image_invalid")
+    return InvalidImage(f"The image is damaged: {error}", code="image_invalid")

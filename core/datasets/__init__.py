@@ -1,1 +1,1 @@
-"""Datasets: built-in ones, archives, tables, and the packed form that training reads."""
+"""Datasets: built-in datasets, uploads, and the packed form that training reads."""

@@ -1,4 +1,4 @@
-"""What a built-in dataset says of itself: its facts before any file is read, its files, its pictures or rows."""
+"""The interface of built-in datasets, and the samples that all datasets yield."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,29 @@ from core.spec.base import Spec
 
 
 class DatasetInfo(NamedTuple):
-    """All that a job's validation needs to know of a dataset; `splits` maps a split to its number of samples."""
+    """The properties of a dataset that job validation needs. `splits` has the number of samples of each split."""
 
     task: Task
     classes: tuple[str, ...]
     num_outputs: int
-    image_shape: tuple[int, ...]  # of a sample: (C, H, W) of a picture, (F,) of a row, (T, F) of a window
+    image_shape: tuple[int, ...]  # of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows
     splits: dict[str, int]
     table: Table | None = None
 
 
 class Unreadable(NamedTuple):
-    """A picture that was left out, and why."""
+    """An image that was skipped, and the reason."""
 
     name: str
     reason: str
 
 
 class SampleChunk(NamedTuple):
-    """Some samples of one split: uint8 images (B, H, W, C) or rows, targets and names, and what could not be read.
+    """Samples of one split, and the files that cannot be read.
 
-    Weights are float32 (B,), where the dataset has any.
+    Attributes:
+        images: uint8 (B, H, W, C), or the rows of a table.
+        weights: float32 (B,), or None if the dataset has no weights.
     """
 
     split: str
@@ -44,22 +46,22 @@ class SampleChunk(NamedTuple):
 
 
 class NoOptions(Spec):
-    """This dataset takes no options."""
+    """The options of a dataset that has none."""
 
 
 @dataclass(frozen=True)
 class BuiltinDataset:
-    """A dataset known by name.
+    """A dataset that is selected by its name.
 
-    `folder` is always the one that holds all datasets (`CANDELA_DATASETS`).
+    The `folder` arguments are always the folder of all datasets (`CANDELA_DATASETS`).
 
     Attributes:
-        options: what a job may say beside the name.
-        describe: (options, folder or None) -> facts; without a folder nothing is read.
-        find_missing: (folder, options) -> the missing files, relative to `folder`; empty when all are there.
-        chunks: (folder, options) -> the pictures, in an order that never changes.
-        rows: (folder, options) -> instead of pictures, the rows of each split; the facts tell their table.
-        help_text: where its files come from and where to put them; empty where it needs none.
+        options: the schema of the dataset's options in a job.
+        build_info: (options, folder or None) -> the dataset's properties. Without a folder, no file is read.
+        find_missing: (folder, options) -> the missing files, relative to `folder`.
+        read_chunks: (folder, options) -> the images, always in the same order.
+        read_rows: (folder, options) -> the rows of each split, for tables. `build_info` returns their columns.
+        help_text: where to get the files and where to put them. Empty if the dataset needs no files.
     """
 
     name: str
@@ -74,15 +76,22 @@ class BuiltinDataset:
     help_text: str = ""
 
     def parse_options(self, options: Mapping[str, Any]) -> Spec:
-        """Raises `pydantic.ValidationError`."""
+        """Return the validated options.
+
+        Raises:
+            pydantic.ValidationError: the options are invalid.
+        """
         return self.options.model_validate(dict(options))
 
     def get_info(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetInfo:
-        """Return the facts; with a folder, sizes are those of the files there, where that is quick to see."""
+        """Return the dataset's properties.
+
+        If a folder is given, the sizes are those of the files in it, where they can be read quickly.
+        """
         return self.build_info(self._resolve_options(options), folder)
 
     def list_missing_files(self, folder: Path, options: Spec | Mapping[str, Any]) -> list[str]:
-        """Return which files are missing, relative to `folder`."""
+        """Return the missing files, relative to `folder`."""
         return self.find_missing(folder, self._resolve_options(options))
 
     def _resolve_options(self, options: Spec | Mapping[str, Any]) -> Spec:

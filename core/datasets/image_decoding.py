@@ -1,4 +1,4 @@
-"""Many encoded pictures to chunks of pixels, on all cores, in the order in which they came."""
+"""Decodes many images in parallel threads and returns them in order."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ _BATCH_SIZE = 256
 
 
 class EncodedImage(NamedTuple):
-    """A picture as it lies in its file; `target` is its class."""
+    """An image file in memory. `target` is the index of its class."""
 
     split: str
     name: str
@@ -33,9 +33,16 @@ def decode_images(
     max_pixels: int = MAX_PIXELS,
     num_threads: int | None = None,
 ) -> Iterator[SampleChunk]:
-    """Yield decoded chunks; what cannot be read is named in its chunk, never raised.
+    """Yield the decoded images in chunks. A chunk lists the images that cannot be decoded.
 
-    Threads suffice, since the decoders release the interpreter's lock. Memory is bounded by a few batches.
+    The decoders release the interpreter lock, so threads use all cores. At most a few batches are in memory.
+
+    Args:
+        entries: the image files, grouped by split.
+        image_shape: the shape to return, (C, H, W).
+        resize: "stretch" or "crop".
+        max_pixels: the maximum number of pixels of an image.
+        num_threads: default: the number of available cores.
     """
     threads = num_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:

@@ -1,4 +1,4 @@
-"""A contact sheet: a few training pictures of every class, under the class's name."""
+"""The preview of an image dataset: a contact sheet with a few training images of each class."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from core.datasets.packed import PackedDataset
 
 PREVIEW_FILE = "preview.png"
-_COLUMNS, _ROWS, _PER_CLASS = 4, 8, 4  # classes across and down, pictures of each
+_COLUMNS, _ROWS, _PER_CLASS = 4, 8, 4  # classes per row, rows, images per class
 _TILE, _TEXT_HEIGHT, _MARGIN = 48, 14, 6
 
 
@@ -34,7 +34,7 @@ def write_image_preview(folder: Path) -> None:
 
 
 def _select_samples(packed: PackedDataset) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return (label, indices) for the first classes; samples without a class are one group after another."""
+    """Return (label, indices) for the first classes. Regression samples are grouped by their order."""
     targets = packed.read_split("train").targets
     meta = packed.meta
     if meta.task == "regression":
@@ -48,7 +48,7 @@ def _select_samples(packed: PackedDataset) -> list[tuple[str, NDArray[np.int64]]
 
 
 def _render_tile(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Show the first three channels, or the first one as grey, as large as the tile allows."""
+    """Return the first three channels in color, or the first one in grey, scaled to the tile."""
     displayed = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
     image = Image.fromarray(np.ascontiguousarray(displayed)).convert("RGB")
     scale = (_TILE - 2) / max(image.size)

@@ -1,4 +1,4 @@
-"""What an import found: counts, unreadable files, duplicates, leaks across splits."""
+"""Builds the report of an import: sample counts, unreadable files, duplicates, and leaks between splits."""
 
 import hashlib
 from collections import Counter
@@ -10,11 +10,11 @@ import numpy as np
 from core.datasets.definition import SampleChunk, Unreadable
 from core.datasets.packed import PackedMeta, Task
 
-_MAX_LISTED = 100  # of every list; the numbers beside them are whole
+_MAX_LISTED = 100  # entries of each list in the report; the counts are not limited
 
 
 class ReportBuilder:
-    """Watches the chunks go by; remembers 16 bytes a picture."""
+    """Collects statistics of the chunks. It keeps a hash of 16 bytes for each sample."""
 
     def __init__(self, task: Task, classes: Sequence[str]) -> None:
         self._task, self._classes = task, classes
@@ -24,7 +24,7 @@ class ReportBuilder:
         self.unreadable: list[Unreadable] = []
 
     def add_chunk(self, chunk: SampleChunk) -> None:
-        """Note one chunk."""
+        """Add the samples of one chunk."""
         self.unreadable.extend(chunk.unreadable)
         self._num_samples[chunk.split] += len(chunk.names)
         counts = self._counts.setdefault(chunk.split, Counter())
@@ -45,10 +45,16 @@ class ReportBuilder:
 
     @property
     def num_read(self) -> int:
+        """The number of samples that were read."""
         return self._num_samples.total()
 
     def build_report(self, meta: PackedMeta | None, **extra: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
-        """Return the report as JSON values; without a meta, of an import that failed."""
+        """Return the report as JSON values.
+
+        Args:
+            meta: the metadata of the packed dataset, or None if the import failed.
+            extra: more fields of the report.
+        """
         duplicates = [places for places in self._seen.values() if len(places) > 1]
         leaks = [places for places in duplicates if len({split for split, _, _ in places}) > 1]
         conflicts = [places for places in duplicates if len({label for _, _, label in places}) > 1]
@@ -73,7 +79,7 @@ class ReportBuilder:
 
 
 def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
-    """Exact duplicates: groups of pictures whose pixels, as packed, are all equal."""
+    """Return groups of samples with equal packed pixels, as JSON values."""
     items = [
         [{"split": split, "name": name} for split, name, _ in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
     ]

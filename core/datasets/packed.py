@@ -1,4 +1,4 @@
-"""A dataset decoded once: memory-mapped samples (pictures, rows or windows), their targets, and what is true of all."""
+"""The packed form of a dataset: memory-mapped arrays of samples and targets, and their metadata."""
 
 import json
 from pathlib import Path
@@ -25,14 +25,17 @@ WEIGHTS_SUFFIX = "weights.npy"
 
 
 class PackedMeta(BaseModel):
-    """`meta.json`. Fields unknown to this version are ignored, so that a later one may add some.
+    """The contents of `meta.json`. Unknown fields are ignored, so that later versions can add fields.
 
-    `image_shape` is that of a sample: (C, H, W) of a picture; of a `table` (F,) of a row or (T, F) of a window.
-    `splits` maps a split's name to its number of samples: "train" always, "valid" and "test" where there
-    are any. `mean` and `std` are those of train, of pixels in 0..1, one a channel; the deviation of a
-    channel that never varies is 1. Those of a table are one a column, 0 and 1 where it holds categories; those of a
-    regression's targets, one an output, are beside them. `weighted`: every sample of every split has a weight.
-    `content_hash` depends on samples, targets, weights, classes, columns and task alone: equal content, equal hash.
+    Attributes:
+        image_shape: of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows.
+        splits: the number of samples of each split. "train" always exists, "valid" and "test" are optional.
+        mean: of the training pixels in 0..1, one for each channel, or of each column of a table. 0 for categories.
+        std: the standard deviation, as `mean`. 1 for constant channels, constant columns and categories.
+        target_mean: of the training targets, one for each output. Empty if the task is not a regression.
+        target_std: the standard deviation of the targets.
+        weighted: whether all samples have a weight.
+        content_hash: a hash of the samples, targets, weights, classes, columns and task.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,11 +57,12 @@ class PackedMeta(BaseModel):
 
 
 class PackedSplit(NamedTuple):
-    """One split, read-only and mapped, not loaded: uint8 pictures (N, H, W, C), else float32 (N, F) or (N, T, F).
+    """One split, memory-mapped and read-only.
 
-    Windows are views of the series that they come from: they overlap, and take no room of their own. Targets are int64
-    (N,) for classification, else float32 (N, num_outputs). Weights are float32 (N,), finite and not negative; None
-    where all samples count the same.
+    Attributes:
+        images: uint8 images (N, H, W, C), or float32 rows (N, F) or windows (N, T, F). Windows are views of the series.
+        targets: int64 (N,) for classification, otherwise float32 (N, num_outputs).
+        weights: float32 (N,), finite and at least 0. None if the dataset has no weights.
     """
 
     images: Samples
@@ -68,7 +72,7 @@ class PackedSplit(NamedTuple):
 
 
 class PackedDataset:
-    """A packed folder, open for reading."""
+    """A packed dataset that is open for reading."""
 
     def __init__(self, folder: Path, meta: PackedMeta) -> None:
         self._folder = folder
@@ -76,14 +80,23 @@ class PackedDataset:
 
     @classmethod
     def open(cls, folder: Path) -> "PackedDataset":
-        """Raises `Corrupt` where the folder is not one of ours, or damaged."""
+        """Return the dataset in a folder.
+
+        Raises:
+            CorruptFile: the folder has no packed dataset, or its metadata is damaged.
+        """
         try:
             return cls(folder, PackedMeta.model_validate_json((folder / META_FILE).read_bytes()))
         except (OSError, ValidationError) as error:
-            raise CorruptFile(f"{folder.name} holds no packed dataset: {error}") from error
+            raise CorruptFile(f"{folder.name} is not a packed dataset: {error}") from error
 
     def read_split(self, name: str) -> PackedSplit:
-        """Raises `Corrupt` where the files disagree with `meta.json`, KeyError for a split that is not there."""
+        """Return a split without reading its samples.
+
+        Raises:
+            CorruptFile: the files do not match `meta.json`.
+            KeyError: the dataset has no such split.
+        """
         count = self.meta.splits[name]
         try:
             images = self._load_samples(name, count)
@@ -94,10 +107,10 @@ class PackedDataset:
             raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
         if images.shape != (count, *_get_array_shape(self.meta)) or len(targets) != count or len(names) != count:
             raise CorruptFile(
-                f"The split {name!r} is not what meta.json says.", images=list(images.shape), expected=count
+                f"The files of the split {name!r} do not match meta.json.", images=list(images.shape), expected=count
             )
         if weights is not None and (weights.shape != (count,) or weights.dtype != np.float32):
-            raise CorruptFile(f"The weights of the split {name!r} are not what meta.json says.", expected=count)
+            raise CorruptFile(f"The weights of the split {name!r} do not match meta.json.", expected=count)
         return PackedSplit(images, targets, names, weights)
 
     def _load_weights(self, name: str) -> Weights | None:
@@ -113,11 +126,11 @@ class PackedDataset:
 
 
 def _get_array_shape(meta: PackedMeta) -> tuple[int, ...]:
-    """Of a sample: the channels of a picture lie last."""
+    """Return the shape of a stored sample. Images are stored with the channels last."""
     return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
 
 
 def list_file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
-    """All files of a packed folder of pictures with these splits."""
+    """Return the names of all files of a packed image dataset."""
     parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS_SUFFIX] if weighted else []))
     return [META_FILE, *(f"{split}_{part}" for split in splits for part in parts)]

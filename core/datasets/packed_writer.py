@@ -1,4 +1,4 @@
-"""Writing a packed dataset picture by picture, so that it may be larger than memory."""
+"""Writes packed image datasets in chunks, so that a dataset can be larger than memory."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from core.datasets.packed import META_FILE, SPLITS, WEIGHTS_SUFFIX, Images, Pack
 
 
 class PackedWriter:
-    """Writes into an empty folder; nothing there counts until `finish` has written `meta.json`, last."""
+    """Writes into an empty folder. The dataset is complete when `finish_dataset` has written `meta.json`."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class PackedWriter:
         resize: str = "stretch",
         weighted: bool = False,
     ) -> None:
-        """`weighted`: every sample comes with a weight."""
+        """Open the writer. If `weighted`, every chunk must have weights."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._metadata: dict[str, Any] = {
@@ -49,22 +49,27 @@ class PackedWriter:
         names: Sequence[str],
         weights: Weights | None = None,
     ) -> None:
-        """Add pictures to a split, in any order of splits.
+        """Append images to a split. The splits can be written in any order.
 
         Args:
             split: "train", "valid" or "test".
             images_bhwc: uint8, (B, H, W, C).
-            targets: int64 (B,) for classification, else float32 (B, num_outputs).
-            names: one a picture, for reports and galleries.
-            weights: float32 (B,), where the dataset is weighted.
+            targets: int64 (B,) for classification, otherwise float32 (B, num_outputs).
+            names: one for each image, for reports and previews.
+            weights: float32 (B,), if the dataset is weighted.
+
+        Raises:
+            ValueError: the arrays do not match the dataset or each other.
         """
         channels, height, width = self._metadata["image_shape"]
         if images_bhwc.dtype != np.uint8 or images_bhwc.shape[1:] != (height, width, channels):
-            raise ValueError(f"{images_bhwc.dtype} {images_bhwc.shape} does not fit {(height, width, channels)}")
+            raise ValueError(
+                f"images must be uint8 (B, {height}, {width}, {channels}), got {images_bhwc.dtype} {images_bhwc.shape}"
+            )
         if not len(images_bhwc) == len(targets) == len(names):
-            raise ValueError(f"{len(images_bhwc)} pictures, {len(targets)} targets, {len(names)} names")
+            raise ValueError(f"got {len(images_bhwc)} images, {len(targets)} targets and {len(names)} names")
         if (weights is not None) is not self._weighted or (weights is not None and len(weights) != len(names)):
-            raise ValueError(f"{len(names)} pictures need as many weights if, and only if, the dataset is weighted")
+            raise ValueError(f"{len(names)} images need {len(names) if self._weighted else 'no'} weights")
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
         self._splits[split].append_chunk(images_bhwc, self._cast_targets(targets), names, weights)
@@ -75,9 +80,13 @@ class PackedWriter:
         return np.ascontiguousarray(targets, np.float32).reshape(len(targets), self._metadata["num_outputs"])
 
     def finish_dataset(self) -> PackedMeta:
-        """Close every file, on disk for good. Raises ValueError where train is empty."""
+        """Write all files durably and return the metadata.
+
+        Raises:
+            ValueError: the training split is empty.
+        """
         if "train" not in self._splits:
-            raise ValueError("a dataset needs pictures in its split 'train'")
+            raise ValueError("the split 'train' has no images")
         splits = {name: self._splits[name] for name in SPLITS if name in self._splits}
         digests = {name: split.finish_files() for name, split in splits.items()}
         mean, std = splits["train"].compute_moments()
@@ -95,7 +104,7 @@ class PackedWriter:
         return meta
 
     def close_files(self) -> None:
-        """Close the files of a pack that will not be finished."""
+        """Close the files of a dataset that is not finished."""
         for split in self._splits.values():
             split.close_file()
 
@@ -132,7 +141,7 @@ class _SplitWriter:
 
     def _count_values(self, pixels: Images) -> None:
         height, width, channels = self._shape
-        rows = max(1, 2**23 // (height * width))  # OpenCV counts in float32, exact up to 2**24
+        rows = max(1, 2**23 // (height * width))  # OpenCV counts in float32, which is exact up to 2**24
         for start in range(0, len(pixels), rows):
             block = pixels[start : start + rows].reshape(-1, width, channels)
             for channel in range(channels):
@@ -141,8 +150,8 @@ class _SplitWriter:
 
     def finish_files(self) -> dict[str, Any]:
         self._file.seek(0)
-        if self._write_header() != self._header_size:  # numpy leaves room for 21 digits of the first axis
-            raise RuntimeError("the header of a .npy file changed its size")
+        if self._write_header() != self._header_size:  # numpy reserves 21 digits for the first axis
+            raise RuntimeError("the size of a .npy header changed")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.close_file()
@@ -157,17 +166,17 @@ class _SplitWriter:
         self._file.close()
 
     def compute_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation a channel, of pixels in 0..1."""
+        """Return the mean and standard deviation of each channel, of pixels in 0..1."""
         num_pixels = self.count * self._shape[0] * self._shape[1]
         values = np.arange(256)
-        mean = self._histogram @ values / num_pixels  # from exact counts, whatever the number of pictures
+        mean = self._histogram @ values / num_pixels  # exact for any number of images
         std = np.sqrt(np.maximum(self._histogram @ values**2 / num_pixels - mean**2, 0.0))
         std[std < 1e-6] = 255.0
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
 def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str, str]:
-    """Write a split's weights, if it has any; what the content hash is to know of them."""
+    """Write a split's weights, if it has any. Return their part of the content hash."""
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)
@@ -176,14 +185,14 @@ def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:
-    """A `.npy` file."""
+    """Return the array as a `.npy` file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
 def hash_json(content: dict[str, Any]) -> str:
-    """The sha256 of JSON values."""
+    """Return the SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Which pictures train, which validate, which are only looked at in the end."""
+"""Divides a dataset into training, validation and test samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,19 @@ from core.datasets.packed import PackedDataset, PackedMeta, Samples, Targets, We
 from core.spec import DatasetSpec
 
 DEFAULT_SHARE = 0.1
-_STREAM = 0x5B117  # keeps this generator's numbers apart from others of the same seed
+_STREAM = 0x5B117  # separates this random stream from others with the same seed
 _TEST_STREAM = _STREAM + 1
-
-_COUNT_NAMES = ("none", "one", "two")
 
 Index = NDArray[np.int64]
 
 
 class SplitPlan(NamedTuple):
-    """Sizes alone. `held_out`: validation is taken from train, not a split of the dataset's own; and so is the test."""
+    """The sizes of the splits.
+
+    Attributes:
+        is_valid_from_train: the validation samples are taken from the training split.
+        is_test_from_train: the test samples are taken from the training split.
+    """
 
     num_train: int
     num_valid: int
@@ -29,9 +32,9 @@ class SplitPlan(NamedTuple):
     is_test_from_train: bool = False
 
 
-@dataclass(frozen=True)  # a tuple would already have an "index"
+@dataclass(frozen=True)  # not a NamedTuple, which has a method `index`
 class SplitView:
-    """Those pictures of a packed split that `index` names, in rising order: `images[index]`, `targets[index]`."""
+    """Samples of a packed split: `images[index]` and `targets[index]`. `index` is sorted."""
 
     images: Samples
     targets: Targets
@@ -40,7 +43,7 @@ class SplitView:
 
 
 class ResolvedSplits(NamedTuple):
-    """`train_index` points into the packed split "train"."""
+    """The samples of each split. `train_index` refers to the packed split "train"."""
 
     train_index: Index
     valid: SplitView
@@ -48,27 +51,29 @@ class ResolvedSplits(NamedTuple):
 
 
 def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | None = None) -> SplitPlan:
-    """Return the sizes that `resolve` will give.
+    """Return the sizes of the splits.
 
-    With a share, that much of train is held out. Without one the dataset's own "valid" is used, or 0.1 of
-    train where it has none; its own "test", or none. (Sizes differ by a few where the share is so large that a class
-    would be left without a picture to train on: `resolve` keeps one.)
+    `resolve_splits` can return slightly different sizes, because it keeps at least one training sample of each class.
+
+    Args:
+        splits: the number of samples of each split of the dataset.
+        valid: the share of the training split to validate on. Default: the dataset's validation split, or 0.1 if it has
+            none.
+        test: the share of the training split to test on. Default: the dataset's test split, if it has one.
 
     Raises:
-        ValueError: train has too few pictures to be divided, or there is a test split already.
+        ValueError: the training split has too few samples, or `test` is set and the dataset has a test split.
     """
     num_train, num_test = splits["train"], splits.get("test", 0)
     if test is not None and num_test:
-        raise ValueError(f"the dataset has a test split of its own, of {num_test} samples")
+        raise ValueError(f"the dataset already has a test split of {num_test} samples; remove `test`")
     has_valid_split = valid is None and bool(splits.get("valid"))
     share = 0.0 if has_valid_split else valid or DEFAULT_SHARE
     if share + (test or 0.0) >= 1:
-        raise ValueError(f"valid and test, {share:g} and {test:g}, leave nothing to train on")
+        raise ValueError(f"the shares valid={share:g} and test={test:g} must sum to less than 1")
     num_holdouts = (not has_valid_split) + (test is not None)
     if num_train < 1 + num_holdouts:
-        raise ValueError(
-            f"at least {1 + num_holdouts} training pictures are needed to hold {_COUNT_NAMES[num_holdouts]} out"
-        )
+        raise ValueError(f"the training split must have at least {1 + num_holdouts} samples, it has {num_train}")
     if test is not None:
         num_test = min(max(round(num_train * test), 1), num_train - num_holdouts)
     num_remaining = num_train - (num_test if test is not None else 0)
@@ -83,13 +88,13 @@ def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | No
 
 
 def resolve_splits(packed: PackedDataset, spec: DatasetSpec, seed: int) -> ResolvedSplits:
-    """Divide a packed dataset as the spec says; the same seed gives the same division on every machine.
+    """Return the samples of each split. The result depends on the seed only, not on the machine.
 
     Raises:
-        ValueError: a share is asked of windows, which overlap: they were divided in time.
+        ValueError: the spec sets a share, but the samples are windows, which are divided at import.
     """
     if (spec.valid or spec.test) is not None and packed.meta.table is not None and packed.meta.table.window is not None:
-        raise ValueError("windows of a series are divided in time when they are imported, not by chance")
+        raise ValueError("time series are divided at import; remove `valid` and `test`")
     sizes = plan_splits(packed.meta.splits, spec.valid, spec.test)
     test = _read_whole_split(packed, "test") if packed.meta.splits.get("test") else None
     train = packed.read_split("train")
@@ -105,18 +110,18 @@ def resolve_splits(packed: PackedDataset, spec: DatasetSpec, seed: int) -> Resol
 
 
 def _divide_index(index: Index, num_holdout: int, labels: Index | None, seed: int, stream: int) -> tuple[Index, Index]:
-    """Those of the samples that are held out, and those that are kept, both rising."""
+    """Return the held-out samples and the remaining ones, both sorted."""
     strata = None if labels is None else labels[index]
     holdout = select_holdout(len(index), num_holdout, strata, seed, stream)
     return index[holdout], np.delete(index, holdout)
 
 
 def select_holdout(num_samples: int, num_holdout: int, labels: Index | None, seed: int, stream: int = _STREAM) -> Index:
-    """Return the rising indices of the samples to hold out.
+    """Return the sorted indices of the samples to hold out.
 
-    With `labels` (N,), every class gives the same share (largest remainders make up the total), and every
-    class keeps one sample at least, even if fewer than `num_held` are then held out. Where every class has
-    a single sample, labels are of no use and chance decides.
+    With `labels` (N,), every class contributes the same share, rounded by largest remainders. Every class keeps at
+    least one sample, even if fewer than `num_holdout` samples are then selected. If every class has a single sample,
+    the selection ignores the labels.
     """
     rng = np.random.default_rng([seed, stream])
     order = rng.permutation(num_samples)
@@ -124,14 +129,14 @@ def select_holdout(num_samples: int, num_holdout: int, labels: Index | None, see
         return np.sort(order[:num_holdout]).astype(np.int64)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = _allocate_quotas(counts, num_holdout)
-    grouped = order[np.argsort(classes[order], kind="stable")]  # by class, at random within one
+    grouped = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within a class
     starts = np.cumsum(counts) - counts
     rank = np.arange(num_samples) - np.repeat(starts, counts)
     return np.sort(grouped[rank < np.repeat(quotas, counts)]).astype(np.int64)
 
 
 def _allocate_quotas(counts: NDArray[np.intp], total: int) -> Index:
-    """Divide `total` over classes in proportion to their counts, at most count - 1 each."""
+    """Return how many samples to take from each class, in proportion to its count, at most count - 1."""
     limits = counts - 1
     exact = counts * (total / counts.sum())
     quotas: Index = np.minimum(np.floor(exact).astype(np.int64), limits)
@@ -143,7 +148,7 @@ def _allocate_quotas(counts: NDArray[np.intp], total: int) -> Index:
 
 
 def _get_strata(meta: PackedMeta, targets: Targets) -> Index | None:
-    """What to stratify by: the class; a sample of a regression or with several labels has none."""
+    """Return the labels to stratify by, or None if the task has no single class for a sample."""
     match meta.task:
         case "classification":
             return np.asarray(targets, np.int64)

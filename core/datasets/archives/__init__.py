@@ -1,1 +1,1 @@
-"""Uploaded archives: entries of zip and tar files, their layout, and the limits they must keep."""
+"""Reads uploaded zip and tar archives safely."""

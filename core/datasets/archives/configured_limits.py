@@ -1,13 +1,13 @@
-"""What an upload may hold, as configured."""
+"""Builds the upload limits from the settings."""
 
 from core.datasets.archives.limits import UploadLimits
 from core.settings import Settings
 
-_PACKED_RATIO = 4  # a JPEG of a photograph grows more than that, but it is resized
+_PACKED_RATIO = 4  # JPEG photographs have a higher ratio, but they are resized
 
 
 def build_upload_limits(settings: Settings) -> UploadLimits:
-    """The limits of this service, at the door and in the import."""
+    """Return the limits that the HTTP service and the import enforce."""
     return UploadLimits(
         max_entries=settings.max_archive_entries,
         max_bytes=settings.max_unpacked_bytes,

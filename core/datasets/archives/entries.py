@@ -1,4 +1,4 @@
-"""The files in a zip or tar, one after the other and never on disk: unsafe entries are refused, not repaired."""
+"""Safe streaming of archive entries. Unsafe entries are rejected, and no entry is written to disk."""
 
 import re
 import stat
@@ -15,18 +15,20 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 class Readable(Protocol):
+    """A stream of bytes."""
+
     def read(self, size: int, /) -> bytes: ...
 
 
 class ArchiveEntry(NamedTuple):
-    """A folder or a regular file. `body` is None for a folder, and can be read until the next entry is asked for."""
+    """A folder or a regular file. `body` is None for folders. It is valid until the next entry is requested."""
 
     parts: tuple[str, ...]
     body: Readable | None
 
 
 class EntryValidator:
-    """Every name passes here once."""
+    """Validates the names of all entries of an archive."""
 
     def __init__(self, limits: UploadLimits) -> None:
         self._limits = limits
@@ -34,10 +36,10 @@ class EntryValidator:
         self._seen: dict[str, bool] = {}
 
     def validate_name(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
-        """Return the parts of a safe name. A leading `./`, as tar writes it, is no part.
+        """Return the parts of a name, without a leading `./`.
 
         Raises:
-            InvalidArchive: the name is not safe, or was there before; or too many have come.
+            InvalidArchive: the name is unsafe or a duplicate, or the archive has too many entries.
         """
         self._count += 1
         if self._count > self._limits.max_entries:
@@ -52,7 +54,7 @@ class EntryValidator:
             raise make_unsafe_error(name, why)
         parts = tuple(part for part in name.rstrip("/").split("/") if part != ".")
         if len(parts) > self._limits.max_depth:
-            raise make_unsafe_error(name, f"lies deeper than {self._limits.max_depth} folders")
+            raise make_unsafe_error(name, f"is nested deeper than {self._limits.max_depth} folders")
         return parts
 
     def _find_fault(self, name: str) -> str | None:
@@ -63,27 +65,27 @@ class EntryValidator:
         except UnicodeEncodeError:
             return "has a name that is not UTF-8"
         if size > self._limits.max_name_bytes:
-            return f"has a name of {size} bytes"
+            return f"has a name of {size} bytes; at most {self._limits.max_name_bytes} are accepted"
         if any(unicodedata.category(character) == "Cc" for character in name):
             return "has a control character in its name"
         if "\\" in name:
             return "has a backslash in its name"
         if name.startswith("/") or _DRIVE.match(name):
-            return "has an absolute name"
+            return "has an absolute path"
         parts = name.rstrip("/").split("/")
         if ".." in parts:
-            return "leads out of the archive"
-        return "has an empty part in its name" if "" in parts else None
+            return "has `..` in its path"
+        return "has an empty part in its path" if "" in parts else None
 
     def _refuse_duplicate(self, name: str, parts: tuple[str, ...], *, is_folder: bool) -> None:
         key = "/".join(parts).casefold()
         if key in self._seen and not (is_folder and self._seen[key]):
-            raise make_unsafe_error(name, "is there twice, or differs from another by case alone")
+            raise make_unsafe_error(name, "has the same name as another entry; case is ignored")
         self._seen[key] = is_folder
 
 
 class ByteBudget:
-    """Counts bytes as they are read, over all entries."""
+    """Limits the bytes that are read from all entries of an archive."""
 
     def __init__(self, archive_size: int, limits: UploadLimits) -> None:
         self._limits = limits
@@ -91,16 +93,22 @@ class ByteBudget:
         self.total = 0
 
     def add_bytes(self, count: int) -> None:
-        """Raises `InvalidArchive` past the limits."""
+        """Count bytes that were read.
+
+        Raises:
+            InvalidArchive: a limit is exceeded.
+        """
         self.total += count
         if self.total > self._limits.max_bytes:
-            raise make_too_large_error(f"more than {self._limits.max_bytes} bytes unpacked", "max_bytes")
+            raise make_too_large_error(f"more than {self._limits.max_bytes} bytes when uncompressed", "max_bytes")
         if self.total > self._max_bytes_by_ratio:
-            raise make_too_large_error(f"it unpacks to more than {self._limits.max_ratio} times its size", "max_ratio")
+            raise make_too_large_error(
+                f"more than {self._limits.max_ratio} times its size when uncompressed", "max_ratio"
+            )
 
 
 class CountingReader:
-    """A stream whose bytes are counted."""
+    """A stream that counts its bytes against a budget."""
 
     def __init__(self, stream: Readable, budget: ByteBudget) -> None:
         self._stream = stream
@@ -108,6 +116,7 @@ class CountingReader:
         self.last_block = b""
 
     def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes."""
         body = self._stream.read(size)
         self._budget.add_bytes(len(body))
         self.last_block = (self.last_block + body)[-512:]
@@ -115,7 +124,11 @@ class CountingReader:
 
 
 def read_entry(body: Readable, max_bytes: int) -> bytes | None:
-    """Return the bytes of an entry, or None where there are more than `most`. Raises `InvalidArchive`."""
+    """Return the content of an entry, or None if it has more than `max_bytes`.
+
+    Raises:
+        InvalidArchive: the archive is damaged or too large.
+    """
     with translate_archive_errors():
         content = body.read(max_bytes + 1)
         while chunk := body.read(_CHUNK_BYTES) if len(content) <= max_bytes else b"":
@@ -124,7 +137,11 @@ def read_entry(body: Readable, max_bytes: int) -> bytes | None:
 
 
 def check_file_type(name: str, mode: int) -> None:
-    """Raises InvalidArchive unless a Unix mode (0: unknown) is that of a regular file or a folder."""
+    """Check that a Unix mode is that of a regular file or a folder. 0 means unknown and is accepted.
+
+    Raises:
+        InvalidArchive: the mode is that of a link, device, FIFO or socket.
+    """
     file_type = stat.S_IFMT(mode)
     type_names = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -132,21 +149,24 @@ def check_file_type(name: str, mode: int) -> None:
 
 
 def make_unsafe_error(name: str, reason: str) -> InvalidArchive:
+    """Return the error for an unsafe entry."""
     entry = ascii(name[:200])[1:-1]
     return InvalidArchive(f"The entry '{entry}' {reason}.", code="archive_unsafe_entry", entry=entry)
 
 
 def make_too_large_error(reason: str, limit: str = "max_entries") -> InvalidArchive:
-    return InvalidArchive(f"The archive holds too much: {reason}.", code="archive_too_large", limit=limit)
+    """Return the error for an archive that exceeds a limit."""
+    return InvalidArchive(f"The archive is too large: {reason}.", code="archive_too_large", limit=limit)
 
 
 def make_corrupt_error(reason: object) -> InvalidArchive:
-    return InvalidArchive(f"The archive is damaged or cut: {reason}.", code="archive_corrupt")
+    """Return the error for a damaged archive."""
+    return InvalidArchive(f"The archive is damaged or truncated: {reason}.", code="archive_corrupt")
 
 
 @contextmanager
 def translate_archive_errors() -> Iterator[None]:
-    """Whatever a reader of archives raises over hostile bytes becomes `archive_corrupt`."""
+    """Raise `archive_corrupt` for any error that a zip or tar library raises."""
     try:
         yield
     except (InvalidArchive, TooLarge, MemoryError):

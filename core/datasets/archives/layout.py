@@ -1,4 +1,4 @@
-"""From the names in an archive to splits and classes."""
+"""Infers splits and classes from the paths in an archive."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,16 +22,19 @@ _SPLIT_NAMES = {
 
 
 class SamplePlacement(NamedTuple):
-    """Where a picture belongs."""
+    """The split and class of an image."""
 
     split: str
     label: str
 
 
 class ArchiveLayout(NamedTuple):
-    """`places` has one entry a picture, None for those in no class folder. Classes are sorted by name.
+    """The splits and classes of an archive.
 
-    `root` is the folder that holds everything: the archive itself, or one that wraps all.
+    Attributes:
+        classes: sorted by name.
+        placements: one for each image, None for images outside of class folders.
+        root: the single top-level folder that contains everything, or () if there is none.
     """
 
     classes: tuple[str, ...]
@@ -41,14 +44,16 @@ class ArchiveLayout(NamedTuple):
 
 
 def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
-    """Read `class/picture`, or `train/class/picture` with `valid/…` and `test/…`, below one more folder perhaps.
+    """Return the layout `class/image` or `train/class/image`, with optional `valid/…` and `test/…`.
+
+    One top-level folder may contain everything.
 
     Args:
-        images: the parts of every picture's name.
-        folders: those of the folders that the archive lists, so that empty classes are seen.
+        images: the path parts of every image.
+        folders: the path parts of the folders that the archive lists, to find empty classes.
 
     Raises:
-        InvalidArchive: no picture lies in a class folder, or validation has classes that training lacks.
+        InvalidArchive: no image is in a class folder, or a class has no training images.
     """
     depth = _count_wrapping_folders(images)
     relative_parts = [parts[depth:] for parts in images]
@@ -57,17 +62,17 @@ def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLa
     counts = Counter(place for place in placements if place)
     if not counts:
         raise InvalidArchive(
-            "There is no picture in a class folder.",
+            "No image is in a class folder.",
             code="archive_empty",
-            hint="Put the pictures into one folder a class: class/picture.jpg, or train/class/picture.jpg.",
+            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg.",
         )
     classes = {place.label for place in counts if place.split == "train"}
     unknown_classes = sorted({place.label for place in counts} - classes)
     if unknown_classes:
         raise InvalidArchive(
-            f"Classes that training lacks: {', '.join(unknown_classes[:10])}.",
+            f"These classes have no training images: {', '.join(unknown_classes[:10])}.",
             code="dataset_unknown_class",
-            hint="Every class of valid/ and test/ needs pictures in train/ too.",
+            hint="Every class in valid/ and test/ must also have images in train/.",
             classes=unknown_classes[:100],
         )
     empty_classes = (
@@ -82,13 +87,13 @@ def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLa
 
 
 def sort_placements(placements: Sequence[SamplePlacement | None], names: Sequence[str]) -> list[int]:
-    """Return the indices of placed pictures by split, class and name: the order does not depend on the archive's."""
+    """Return the indices of the placed images, sorted by split, class and name."""
     placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(placements) if place]
     return [index for *_, index in sorted(placed)]
 
 
 def _count_wrapping_folders(images: Sequence[Parts]) -> int:
-    """Return 1 where one folder, which is no split, holds everything and class folders lie in it."""
+    """Return 1 if a single folder, which is not a split, contains all class folders, otherwise 0."""
     tops = {parts[0] for parts in images}
     is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_NAMES) and all(len(parts) > 2 for parts in images)
     return int(is_wrapped)

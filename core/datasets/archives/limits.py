@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 
 class UploadLimits(NamedTuple):
-    """What an upload may hold. Bytes are counted as they are read, whatever the archive says of itself.
+    """Limits of an upload. Bytes are counted as they are read, so declared sizes are not trusted.
 
     Attributes:
-        max_ratio: bytes read over bytes of the archive, from `ratio_floor` bytes on.
-        max_packed_bytes: of the decoded pictures.
+        max_bytes: of all files, uncompressed.
+        max_packed_bytes: of the decoded images.
+        max_ratio: uncompressed bytes divided by the bytes of the archive. It applies from `ratio_floor` bytes.
     """
 
     max_entries: int = 1_000_000

@@ -1,4 +1,4 @@
-"""The pictures of an archive, taken out once into a single file, so that they can be read in any order."""
+"""Copies the images of an archive into a single temporary file, so that they can be read in any order."""
 
 import os
 from collections.abc import Iterable
@@ -19,11 +19,11 @@ _SUFFIXES = frozenset(
 _HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_WEIGHTS_DEPTH = 2  # beside the class folders, which one folder may wrap
+_MAX_WEIGHTS_DEPTH = 2  # next to the class folders, which may be in one top-level folder
 
 
 class SpooledImage(NamedTuple):
-    """A picture's bytes in the spool, and its size as its header says."""
+    """The position of an image in the spool file, and its size from the image header."""
 
     parts: tuple[str, ...]
     offset: int
@@ -32,24 +32,27 @@ class SpooledImage(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The path in the archive."""
         return "/".join(self.parts)
 
 
 def is_hidden(parts: tuple[str, ...]) -> bool:
-    """Whether an entry is nobody's picture: what systems leave beside files."""
+    """Return whether an entry is a file that an operating system adds, such as `.DS_Store`."""
     return any(part.startswith(".") or part in _HIDDEN_NAMES for part in parts)
 
 
 def has_image_suffix(parts: tuple[str, ...]) -> bool:
-    """Whether whoever made the archive took the entry for a picture, of whatever format."""
+    """Return whether the file name has the suffix of an image format, supported or not."""
     return PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
 
 
 class ImageSpool:
-    """What `fill` found; `ignored` are files that are no pictures.
+    """The images and other entries of an archive.
 
     Attributes:
-        tables: files that may tell the pictures' weights, by their names in the archive.
+        weights_files: files that may contain the weights of the images, by their path in the archive.
+        unreadable: files with the suffix of an image that cannot be read.
+        ignored: other files that are not images.
     """
 
     def __init__(self, path: Path, limits: UploadLimits) -> None:
@@ -65,7 +68,11 @@ class ImageSpool:
         self.ignored: list[str] = []
 
     def extract_images(self, entries: Iterable[ArchiveEntry]) -> None:
-        """Take out all pictures. Raises `InvalidArchive`."""
+        """Copy all images of an archive.
+
+        Raises:
+            InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+        """
         for parts, body in entries:
             if is_hidden(parts):
                 continue
@@ -107,15 +114,17 @@ class ImageSpool:
             self.weights_files[parts].write_bytes(content)
 
     def ignore_file(self, parts: tuple[str, ...]) -> None:
-        """Count a file among those that are no pictures."""
+        """Record a file that is not an image."""
         self.num_ignored += 1
         if len(self.ignored) < _MAX_LISTED:
             self.ignored.append("/".join(parts))
 
     def read_image(self, image: SpooledImage) -> bytes:
+        """Return the content of an image file."""
         return os.pread(self._file.fileno(), image.length, image.offset)
 
     def close(self) -> None:
+        """Close the spool file and delete the weights files."""
         self._file.close()
         for table in self.weights_files.values():
             table.unlink()

@@ -1,4 +1,4 @@
-"""The entries of a tar, plain or gzipped, in one pass; `tarfile` is kept from the traps of older Pythons."""
+"""Reads the entries of plain and gzipped tar archives in one pass."""
 
 import gzip
 import tarfile
@@ -38,27 +38,32 @@ _CHUNK_BYTES = 2**16
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Damage in the middle is an error, not the end; no header asks for memory or leads backwards (CVE-2025-8194)."""
+    """Raises for damaged headers, and for header sizes that are negative (CVE-2025-8194) or too large."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the header. An empty block still means the end of the archive."""
         if not buf or not any(buf):
-            return super().frombuf(buf, encoding, errors)  # raises what means the end
+            return super().frombuf(buf, encoding, errors)  # raises EmptyHeaderError or EOFHeaderError
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
         if header.size < 0 or (header.type in _EXTENSION_TYPES and header.size > _MAX_HEADER_BYTES):
-            raise tarfile.ReadError(f"a header with a size of {header.size}")
+            raise tarfile.ReadError(f"invalid header size {header.size}")
         return header
 
 
 def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iterator[ArchiveEntry]:
-    """Yield the entries. Raises `InvalidArchive`."""
+    """Yield the entries.
+
+    Raises:
+        InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+    """
     validator = EntryValidator(limits)
     with translate_archive_errors(), _open_file(path, is_gzip=is_gzip) as file:
         stream = CountingReader(file, ByteBudget(path.stat().st_size, limits))
-        archive = tarfile.open(  # noqa: SIM115 - there is nothing of its own to close
+        archive = tarfile.open(  # noqa: SIM115 - the file below it is closed
             fileobj=cast("BinaryIO", stream),
             mode="r|",
             tarinfo=_StrictTarInfo,
@@ -66,7 +71,7 @@ def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iter
             errors="surrogateescape",
         )
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # unless forgotten, a million of them are kept
+            archive.members.clear()  # type: ignore[attr-defined]  # TarFile keeps every member in memory
             _check_member(member)
             parts = validator.validate_name(member.name, is_folder=member.isdir())
             if parts:
@@ -85,9 +90,9 @@ def _check_member(member: tarfile.TarInfo) -> None:
 
 
 def _check_end(remainder: Readable, stream: CountingReader) -> None:
-    """See that nothing but zeros follows, and that the end is there: else it was cut, or the checksum never checked."""
+    """Check that only zeros follow and that the end is complete. This also verifies the gzip checksum."""
     while chunk := remainder.read(_CHUNK_BYTES):
         if any(chunk):
-            raise make_corrupt_error("something lies behind its end")
+            raise make_corrupt_error("data follows the end of the archive")
     if len(stream.last_block) < tarfile.BLOCKSIZE or any(stream.last_block):
-        raise make_corrupt_error("its end is missing")
+        raise make_corrupt_error("the end of the archive is missing")

@@ -1,4 +1,4 @@
-"""Uploads: what kind a file is, a quick look into archives at the door, and their entries in the import."""
+"""Detects the kind of an upload, inspects it, and reads the entries of archives."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -18,7 +18,11 @@ _HEAD_BYTES = 4096
 
 
 def detect_kind(path: Path) -> UploadKind:
-    """Tell the kind by the first bytes; names and content types are not looked at. Raises `InvalidArchive`."""
+    """Return the kind of a file, by its first bytes. The file name is ignored.
+
+    Raises:
+        InvalidArchive: the file is neither an archive nor a table.
+    """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head[:4] in (b"PK\3\4", b"PK\5\6"):
@@ -30,12 +34,17 @@ def detect_kind(path: Path) -> UploadKind:
     if _is_table(head):
         return "table"
     raise InvalidArchive(
-        "This is neither a zip, tar or tar.gz nor a table." if head else "The upload is empty.", code="archive_unknown"
+        "The file must be a zip, tar or tar.gz archive, or a CSV table." if head else "The uploaded file is empty.",
+        code="archive_unknown",
     )
 
 
 def read_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
-    """Yield the entries, each safe by name and kind. Raises `InvalidArchive`."""
+    """Yield the entries of an archive. Their names and types are safe.
+
+    Raises:
+        InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+    """
     match detect_kind(path):
         case "zip":
             return zip_reader.read_zip_entries(path, limits)
@@ -44,14 +53,16 @@ def read_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
         case "gzip":
             return tar_reader.read_tar_entries(path, limits, is_gzip=True)
         case "table":
-            raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
+            raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
 
 
 def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
-    """Refuse at the door what a quick look shows: at most 20,000 entries and 64 MiB; the import sees the rest.
+    """Return the kind of an upload after a quick check of at most 20,000 entries and 64 MiB.
+
+    The import checks the whole file.
 
     Raises:
-        InvalidArchive: it is neither archive nor table, or one of the entries seen is unsafe.
+        InvalidArchive: the file is neither an archive nor a table, or one of the inspected entries is unsafe.
     """
     kind = detect_kind(path)
     if kind == "table":
@@ -63,10 +74,10 @@ def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
         num_entries = sum(1 for _ in islice(read_entries(path, inspection_limits), _MAX_INSPECTED_ENTRIES))
     except InvalidArchive as error:
         if error.facts.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
-            raise  # else it is only too long for a quick look
-        return kind
+            raise
+        return kind  # it exceeds only the limit of the inspection
     if not num_entries:
-        raise InvalidArchive("The archive is empty.", code="archive_empty")
+        raise InvalidArchive("The archive has no entries.", code="archive_empty")
     return kind
 
 

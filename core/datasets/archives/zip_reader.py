@@ -1,4 +1,4 @@
-"""The entries of a zip. Its list is walked by hand first, since `zipfile` would load ten million names at once."""
+"""Reads the entries of zip archives. The number of entries is checked before `zipfile` loads the central directory."""
 
 import struct
 import zipfile
@@ -24,13 +24,17 @@ _END64 = b"PK\6\6"
 _END64_LOCATOR = b"PK\6\7"
 _ENTRY = b"PK\1\2"
 _ENTRY_SIZE, _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 46, 22, 56, 20
-_MAX_COMMENT = 2**16 + 100  # and the zip64 records before it
+_MAX_COMMENT = 2**16 + 100  # includes the zip64 records before the end record
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
-    """Yield the entries. Raises `InvalidArchive`."""
+    """Yield the entries.
+
+    Raises:
+        InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+    """
     count_entries(path, limits)
     with translate_archive_errors(), zipfile.ZipFile(path) as archive:
         validator = EntryValidator(limits)
@@ -50,7 +54,7 @@ def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]
 
 
 def _decode_name(member: zipfile.ZipInfo) -> str:
-    """Return the name whole: `zipfile` cuts it at a NUL. Bytes not said to be UTF-8 must be it all the same."""
+    """Return the full name as UTF-8. `zipfile` truncates names at NUL and decodes unflagged names as CP437."""
     if member.flag_bits & _UTF8:
         return member.orig_filename
     try:
@@ -64,11 +68,15 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     if member.flag_bits & _ENCRYPTED:
         raise make_unsafe_error(member.filename, "is encrypted")
     if member.compress_type not in _METHODS:
-        raise make_unsafe_error(member.filename, "is packed in another way than stored or deflated")
+        raise make_unsafe_error(member.filename, "has an unsupported compression; use stored or deflate")
 
 
 def count_entries(path: Path, limits: UploadLimits) -> int:
-    """Return the number of entries, at most `limits.max_entries`; memory stays flat. Raises `InvalidArchive`."""
+    """Return the number of entries in the central directory, without loading it.
+
+    Raises:
+        InvalidArchive: there are more than `limits.max_entries`, or the directory is damaged.
+    """
     with path.open("rb") as file, translate_archive_errors():
         start, size = _find_directory(file, path.stat().st_size)
         file.seek(start)
@@ -76,7 +84,7 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
         while size > 0:
             header = file.read(_ENTRY_SIZE)
             if header[:4] != _ENTRY:
-                raise make_corrupt_error("its list of entries is not what its end says")
+                raise make_corrupt_error("the central directory does not match the end record")
             lengths = struct.unpack_from("<3H", header, 28)  # name, extra field, comment
             file.seek(sum(lengths), 1)
             size -= _ENTRY_SIZE + sum(lengths)
@@ -87,13 +95,13 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
 
 
 def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:
-    """Return where the central directory starts and how long it is, found just as `zipfile` finds it."""
+    """Return the offset and size of the central directory, in the same way as `zipfile`."""
     file.seek(max(0, file_size - _END_SIZE - _MAX_COMMENT))
     tail = file.read()
     has_no_comment = tail[-_END_SIZE:][:4] == _END and tail[-2:] == b"\0\0"
     end_record = len(tail) - _END_SIZE if has_no_comment else tail.rfind(_END)
     if end_record < 0:
-        raise make_corrupt_error("it has no end record")
+        raise make_corrupt_error("the end record is missing")
     (size,) = struct.unpack_from("<L", tail, end_record + 12)
     end = file_size - len(tail) + end_record
     zip64_record = max(0, end_record - _LOCATOR_SIZE - _END64_SIZE)
@@ -101,5 +109,5 @@ def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:
         (size,) = struct.unpack_from("<Q", tail, zip64_record + 40)
         end = file_size - len(tail) + zip64_record
     if size > end:
-        raise make_corrupt_error("its list of entries is longer than itself")
+        raise make_corrupt_error("the central directory is larger than the archive")
     return end - size, size

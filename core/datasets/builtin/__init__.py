@@ -18,7 +18,7 @@ _DATASETS = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):
-    """No built-in dataset has that name; `known` are those that there are."""
+    """There is no built-in dataset of that name. `available` lists the names."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no built-in dataset {name!r}")
@@ -26,12 +26,16 @@ class UnknownDataset(LookupError):
 
 
 def list_names() -> list[str]:
-    """Return the names, sorted."""
+    """Return the names of all built-in datasets, sorted."""
     return sorted(_DATASETS)
 
 
 def get_dataset(name: str) -> BuiltinDataset:
-    """Raises `UnknownDataset`."""
+    """Return a built-in dataset by name.
+
+    Raises:
+        UnknownDataset: the name is unknown.
+    """
     try:
         return _DATASETS[name]
     except KeyError:

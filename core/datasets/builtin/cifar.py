@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from the binary or the python version's files; the latter are never really unpickled."""
+"""CIFAR-10 and CIFAR-100, from the files of the binary or the Python version. Pickles are loaded without any code."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _CIFAR100 = (
 
 @dataclass(frozen=True)
 class _Distribution:
-    """One of the two forms in which a set is given away. `label_at`: the label's byte in a binary record."""
+    """The files of one of the two versions. `label_offset` is the position of the label in a binary record."""
 
     folder: str
     files: Mapping[str, Sequence[str]]  # by split
@@ -72,7 +72,7 @@ class _CifarFiles(NamedTuple):
 
 
 def _find_files(folder: Path, name: str) -> _CifarFiles:
-    """Return the place that lacks the fewest files."""
+    """Return the version and folder with the fewest missing files."""
     candidates = []
     for distribution in _DISTRIBUTIONS[name]:
         for home in (f"{name}/{distribution.folder}", distribution.folder, name):
@@ -97,7 +97,7 @@ def _build_dataset(name: str, title: str, classes: str) -> BuiltinDataset:
 
     return BuiltinDataset(
         name=name,
-        summary=f"60,000 colour pictures of 32 x 32, {len(labels)} classes.",
+        summary=f"60,000 color images, 32 x 32 pixels, {len(labels)} classes.",
         source=f"Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009: {title}, "
         "https://www.cs.toronto.edu/~kriz/cifar.html",
         licence="none stated; for research use",
@@ -105,8 +105,8 @@ def _build_dataset(name: str, title: str, classes: str) -> BuiltinDataset:
         build_info=build_info,
         find_missing=lambda folder, _options: _find_files(folder, name).missing,
         read_chunks=read_chunks,
-        help_text=f"Unpack {title}'s binary or python version, so that {_DISTRIBUTIONS[name][0].folder}/ or "
-        f"{_DISTRIBUTIONS[name][1].folder}/ lies in {name}/ of the datasets folder.",
+        help_text=f"Extract the binary or Python version of {title} so that {_DISTRIBUTIONS[name][0].folder}/ or "
+        f"{_DISTRIBUTIONS[name][1].folder}/ is in {name}/ of the datasets folder.",
     )
 
 
@@ -117,9 +117,9 @@ def _read_chunk(path: Path, split: str, distribution: _Distribution, num_classes
         targets = np.asarray(labels, np.int64)
         images = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     except (OSError, ValueError, TypeError, KeyError, pickle.UnpicklingError, EOFError) as error:
-        raise CorruptFile(f"{path.name} is not the file it should be, or it is damaged: {error}") from error
+        raise CorruptFile(f"{path.name} is not a file of the expected format, or it is damaged: {error}") from error
     if len(images) != len(targets) or not len(targets) or not 0 <= targets.min() <= targets.max() < num_classes:
-        raise CorruptFile(f"{path.name}: pictures and labels do not fit.")
+        raise CorruptFile(f"{path.name}: the labels do not match the images.")
     return SampleChunk(split, images, targets, [f"{path.stem}/{i:05d}" for i in range(len(images))])
 
 
@@ -130,27 +130,27 @@ def _read_binary(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
 
 def _read_pickle(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
     with path.open("rb") as file:
-        content = _SafeUnpickler(file, encoding="bytes").load()  # knows no function but the stand-ins below
+        content = _SafeUnpickler(file, encoding="bytes").load()  # only the stand-ins below are called
     return np.frombuffer(content[b"data"].raw, np.uint8).reshape(-1, _PIXELS), content[distribution.label_key]
 
 
 class _StandInDtype:
     def __init__(self, code: bytes | str, *_: object) -> None:
         if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"pixels are of the type {code!r}")
+            raise pickle.UnpicklingError(f"the pixel type is {code!r}, not uint8")
 
     def __setstate__(self, _state: object) -> None: ...
 
 
 class _StandInArray:
-    """Takes the place of a numpy array: keeps its bytes, runs none of numpy's code."""
+    """A stand-in for a numpy array that keeps only the bytes."""
 
     raw = b""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, _, dtype, is_fortran, raw = state
         if not isinstance(dtype, _StandInDtype) or is_fortran or not isinstance(raw, bytes):
-            raise pickle.UnpicklingError("not an array of bytes")
+            raise pickle.UnpicklingError("the pixels are not an array of bytes")
         self.raw = raw
 
 
@@ -163,7 +163,7 @@ def _encode_latin1(text: str | bytes, *_: object) -> bytes:
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Every global that the real files name has a stand-in here; any other one is refused."""
+    """An unpickler that replaces the globals of the original files by stand-ins and rejects all others."""
 
     _STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _new_array,
@@ -174,10 +174,11 @@ class _SafeUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
+        """Return the stand-in of a global."""
         try:
             return self._STAND_INS[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a CIFAR file") from None
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a CIFAR file") from None
 
 
 CIFAR10 = _build_dataset("cifar10", "CIFAR-10", _CIFAR10)

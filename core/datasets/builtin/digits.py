@@ -1,4 +1,4 @@
-"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels, shipped inside that package."""
+"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels, included in that package."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from core.datasets.definition import BuiltinDataset, DatasetInfo, NoOptions, SampleChunk
 
 _NUM_SAMPLES = 1797
-_MAX_VALUE = 16.0  # the set counts 0..16
+_MAX_VALUE = 16.0  # pixels are 0..16
 
 
 def _build_info(_options: NoOptions, _folder: Path | None) -> DatasetInfo:
@@ -25,7 +25,7 @@ def _read_chunks(_folder: Path, _options: NoOptions) -> Iterator[SampleChunk]:
 
 DIGITS = BuiltinDataset(
     name="digits",
-    summary="1,797 handwritten digits, 8 x 8 grey, 10 classes; needs no files.",
+    summary="1,797 handwritten digits, 8 x 8 pixels, grey, 10 classes. Needs no files.",
     source="UCI Optical Recognition of Handwritten Digits (test part), as shipped by scikit-learn",
     licence="CC BY 4.0 (UCI); BSD-3-Clause (scikit-learn)",
     options=NoOptions,

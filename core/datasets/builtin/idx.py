@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its kin, plain or gzipped, in any of the folders where they are usually kept."""
+"""Datasets in the IDX format of MNIST, plain or gzipped."""
 
 import gzip
 import struct
@@ -21,7 +21,16 @@ _ROWS = 4096
 def build_idx_dataset(
     *, name: str, summary: str, source: str, licence: str, classes: Sequence[str], folders: Sequence[str]
 ) -> BuiltinDataset:
-    """Make a built-in dataset of four IDX files, looked for in `folders` in that order; the first is ours."""
+    """Return a built-in dataset of four IDX files.
+
+    Args:
+        name: the name of the dataset.
+        summary: what the dataset contains.
+        source: where the dataset comes from.
+        licence: the licence of the dataset.
+        classes: the names of the classes.
+        folders: the folders to search, relative to the datasets folder. The help text names the first one.
+    """
 
     def build_info(_options: NoOptions, _folder: Path | None) -> DatasetInfo:
         splits = {"train": 60_000, "test": 10_000}
@@ -44,7 +53,7 @@ def build_idx_dataset(
         build_info=build_info,
         find_missing=find_missing,
         read_chunks=read_chunks,
-        help_text=f"Put the four IDX files, plain or .gz, into {folders[0]}/ of the datasets folder.",
+        help_text=f"Put the four IDX files, plain or gzipped, into {folders[0]}/ of the datasets folder.",
     )
 
 
@@ -54,7 +63,7 @@ def _list_missing(folder: Path, folders: Sequence[str]) -> list[str]:
 
 
 def _find_home(folder: Path, folders: Sequence[str]) -> str:
-    """Return the folder that has most of the files."""
+    """Return the folder with the most files."""
 
     def count_files(home: str) -> int:
         return sum(_find_file(folder / home, name) is not None for name in _list_file_names())
@@ -76,7 +85,9 @@ def _read_split(home: Path, split: str, stem: str, num_classes: int) -> Iterator
     images = _read_array(home, f"{stem}-images-idx3-ubyte", _IMAGES)[..., np.newaxis]
     labels = _read_array(home, f"{stem}-labels-idx1-ubyte", _LABELS).astype(np.int64)
     if len(images) != len(labels) or not len(images) or labels.max() >= num_classes:
-        raise CorruptFile(f"The {split} files in {home} do not fit each other.", images=len(images), labels=len(labels))
+        raise CorruptFile(
+            f"The {split} labels in {home} do not match the images.", images=len(images), labels=len(labels)
+        )
     for start in range(0, len(images), _ROWS):
         stop = min(start + _ROWS, len(images))
         names = [f"{split}/{i:05d}" for i in range(start, stop)]
@@ -84,10 +95,14 @@ def _read_split(home: Path, split: str, stem: str, num_classes: int) -> Iterator
 
 
 def _read_array(home: Path, name: str, magic: int) -> Images:
-    """Raises `Corrupt` where the file is cut, damaged, or of another kind."""
+    """Return the array in an IDX file.
+
+    Raises:
+        CorruptFile: the file is missing, damaged, or of another format.
+    """
     path = _find_file(home, name)
     if path is None:
-        raise CorruptFile(f"{home / name} is gone.")
+        raise CorruptFile(f"{home / name} does not exist.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             body: Any = file.read(_MAX_BYTES)
@@ -95,4 +110,4 @@ def _read_array(home: Path, name: str, magic: int) -> Images:
         shape = struct.unpack_from(f">{file_magic & 0xFF}I", body, 4) if file_magic == magic else ()
         return np.frombuffer(body, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
-        raise CorruptFile(f"{path.name} is no IDX file of the expected kind, or it is damaged: {error}") from error
+        raise CorruptFile(f"{path.name} is not an IDX file of the expected type, or it is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""Palmer's penguins: three species by what was measured of them, from the package of that name."""
+"""The Palmer penguins: a table of three species, from the package `palmerpenguins`."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _CATEGORIES = {
     "island": ("Biscoe", "Dream", "Torgersen"),
     "sex": ("female", "male"),
 }
-_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # of the others, 2
+_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # all other columns: 2
 PenguinColumn = Literal[
     "species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"
 ]
@@ -37,24 +37,26 @@ _DEFAULT_COLUMNS: tuple[PenguinColumn, ...] = (
 
 
 class PenguinOptions(Spec):
-    """What is predicted from what; with `missing: drop`, from the penguins of which everything is known, 333 of 344."""
+    """The target and the input columns. With `missing: drop`, only the 333 of 344 complete rows are used."""
 
     target: PenguinColumn = "species"
     columns: Annotated[tuple[PenguinColumn, ...], Field(strict=False, min_length=1)] | None = Field(
-        default=None, description="Four measures, the island and the sex, but for the target, unless given."
+        default=None,
+        description="The columns to predict from. Default: all measurements, `island` and `sex`, without the target.",
     )
     missing: Literal["drop", "impute"] = "drop"
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
         if self.target in (self.columns or ()):
-            raise ValueError(f"{self.target!r} cannot be predicted from itself")
+            raise ValueError(f"columns must not contain the target {self.target!r}")
         if len({*self.input_columns}) != len(self.input_columns):
-            raise ValueError("a column is named twice")
+            raise ValueError("columns must not contain a name twice")
         return self
 
     @property
     def input_columns(self) -> tuple[PenguinColumn, ...]:
+        """The columns to predict from."""
         return self.columns or tuple(name for name in _DEFAULT_COLUMNS if name != self.target)
 
 
@@ -70,7 +72,7 @@ def _build_info(options: PenguinOptions, _folder: Path | None) -> DatasetInfo:
 
 @lru_cache(maxsize=1)
 def _load_penguins() -> tuple[dict[str, str], ...]:
-    """Return the rows of the package's file; the package itself is not imported, as that imports pandas."""
+    """Return the rows of the package's file. The package itself is not imported, because it imports pandas."""
     package = importlib.util.find_spec("palmerpenguins")
     if package is None or not package.submodule_search_locations:
         raise CorruptFile("The package palmerpenguins is not installed.")
@@ -91,9 +93,7 @@ def _read_rows(_folder: Path, options: PenguinOptions) -> Mapping[str, TableSpli
         if not any(is_missing(value) for name, value in row.items() if required is None or name in required)
     ]
     if len(retained) != info.splits["train"]:
-        raise CorruptFile(
-            f"penguins.csv is another file than expected: {len(retained)} rows, not {info.splits['train']}."
-        )
+        raise CorruptFile(f"penguins.csv has {len(retained)} usable rows, expected {info.splits['train']}.")
     numbers = [[_encode_value(name, row[name]) for name in options.input_columns] for _, row in retained]
     targets = np.asarray([_encode_value(options.target, row[options.target]) for _, row in retained])
     is_class = info.task == "classification"
@@ -110,7 +110,7 @@ def _encode_value(name: str, text: str) -> float:
 
 PALMERPENGUINS = BuiltinDataset(
     name="palmerpenguins",
-    summary="344 penguins of three species, by four measures, island and sex; needs no files.",
+    summary="344 penguins of three species: four measurements, island and sex. Needs no files.",
     source="Horst, Hill and Gorman, palmerpenguins, 2020; data of Gorman, Williams and Fraser, 2014",
     licence="CC0",
     options=PenguinOptions,

@@ -1,4 +1,4 @@
-"""Tiny ImageNet, whole or in part, from its folder or straight from its zip, with either layout of its validation."""
+"""Tiny ImageNet, complete or in part, from its folder or its zip file, in both layouts of the validation split."""
 
 import zipfile
 from collections.abc import Iterator
@@ -17,17 +17,21 @@ _FOLDERS = ("tiny_imagenet", "tiny-imagenet-200", "tiny_imagenet/tiny-imagenet-2
 _ZIPS = "tiny-imagenet-200*.zip"
 _ANNOTATIONS = "val/val_annotations.txt"
 _IMAGES = frozenset({".jpeg", ".jpg", ".png"})
-_SPLIT_NAMES = {"train": "train", "val": "valid"}  # the test pictures have no public labels
+_SPLIT_NAMES = {"train": "train", "val": "valid"}  # the labels of the test images are not public
 
 
 class TinyImagenetOptions(Spec):
-    """`words`: name the classes by their words ("goldfish, Carassius auratus"), not by their WordNet ids."""
+    """Options of the class names.
+
+    Attributes:
+        words: use the descriptions ("goldfish, Carassius auratus") instead of the WordNet ids.
+    """
 
     words: bool = False
 
 
 class _Tree(Protocol):
-    """The set's files, by their path below its top folder."""
+    """The files of the dataset, by their path below its top folder."""
 
     def list_names(self) -> list[str]: ...
     def read_file(self, name: str) -> bytes: ...
@@ -77,7 +81,7 @@ def _find_source(folder: Path) -> Path | None:
 def _open_tree(folder: Path) -> Iterator[_Tree]:
     source = _find_source(folder)
     if source is None:
-        raise CorruptFile("The files of tiny_imagenet are gone.")
+        raise CorruptFile("The files of tiny_imagenet do not exist.")
     if source.is_dir():
         yield _FolderTree(source)
         return
@@ -89,7 +93,7 @@ def _open_tree(folder: Path) -> Iterator[_Tree]:
 
 
 def _list_images(tree: _Tree) -> list[_LabelledImage]:
-    """Return all labelled pictures, sorted, whatever the layout."""
+    """Return all labelled images, sorted, in both layouts."""
     names = [PurePosixPath(name) for name in tree.list_names()]
     annotated = _read_annotations(tree) if PurePosixPath(_ANNOTATIONS) in names else {}
     images = [_parse_image_path(path, annotated) for path in names if path.suffix.lower() in _IMAGES]
@@ -97,7 +101,7 @@ def _list_images(tree: _Tree) -> list[_LabelledImage]:
 
 
 def _read_annotations(tree: _Tree) -> dict[str, str]:
-    """Return the WordNet id of each validation picture, by file name."""
+    """Return the WordNet id of each validation image, by file name."""
     lines = tree.read_file(_ANNOTATIONS).decode().splitlines()
     return {name: wnid for name, wnid, *_ in (line.split("\t") for line in lines if "\t" in line)}
 
@@ -149,13 +153,13 @@ def _read_chunks(folder: Path, _options: TinyImagenetOptions) -> Iterator[Sample
 
 TINY_IMAGENET = BuiltinDataset(
     name="tiny_imagenet",
-    summary="200 classes of ImageNet, 64 x 64 colour: 500 training and 50 validation pictures each.",
+    summary="200 classes of ImageNet, 64 x 64 pixels, color: 500 training and 50 validation images for each class.",
     source="Stanford CS231n, http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     licence="for research use, as ImageNet",
     options=TinyImagenetOptions,
     build_info=_build_info,
     find_missing=_find_missing,
     read_chunks=_read_chunks,
-    help_text="Put tiny-imagenet-200.zip into tiny_imagenet/ of the datasets folder, as it is; or unpack it there, "
+    help_text="Put tiny-imagenet-200.zip into tiny_imagenet/ of the datasets folder, or extract it there "
     "so that tiny_imagenet/tiny-imagenet-200/train exists.",
 )

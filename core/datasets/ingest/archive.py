@@ -1,4 +1,4 @@
-"""From an uploaded archive to the packed form."""
+"""Converts an uploaded archive of images to the packed form."""
 
 import statistics
 from collections import Counter
@@ -32,10 +32,10 @@ _MAX_LISTED_SIZES = 20
 
 
 class UploadOptions(Spec):
-    """How uploaded pictures are packed.
+    """Options of an archive of images.
 
-    `image_size` is "64", or height x width: "48x64". Unless given: the size of most pictures, or the median of
-    their shorter sides, at most 224.
+    `image_size` is a square, "64", or height x width, "48x64". Default: the size of at least half of the images,
+    otherwise the median of their shorter sides, at most 224.
     """
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
@@ -43,7 +43,7 @@ class UploadOptions(Spec):
 
 
 class InvalidDataset(InvalidArchive):
-    """The archive is sound, the dataset in it is not; `report` says what was found."""
+    """The archive is valid, but its dataset is not. `report` is the import report."""
 
     def __init__(self, detail: str, *, code: str, hint: str, report: dict[str, Any]) -> None:
         super().__init__(detail, code=code, hint=hint)
@@ -53,14 +53,14 @@ class InvalidDataset(InvalidArchive):
 def pack_archive(
     archive: Path, out: Path, limits: UploadLimits, options: Mapping[str, Any]
 ) -> tuple[PackedMeta, dict[str, Any]]:
-    """Pack an archive into the fresh folder `out`; returns its meta and the report.
+    """Pack an archive into the new folder `out`. Return the metadata and the report.
 
-    The same pictures under the same names give the same content hash, whatever the archive's kind and order.
+    The content hash depends on the images and their names only, not on the archive's format and order.
 
     Raises:
-        InvalidArchive: unsafe, too large or damaged; or its `weights.csv` cannot be read.
-        RefusedDataset: fewer than two classes, more classes than pictures, or 1 % of them unreadable.
-        pydantic.ValidationError: the options are wrong.
+        InvalidArchive: the archive is unsafe, too large or damaged, or its `weights.csv` cannot be read.
+        InvalidDataset: there are fewer than two classes, more classes than images, or 1 % of the images are unreadable.
+        pydantic.ValidationError: the options are invalid.
     """
     parsed = UploadOptions.model_validate(dict(options))
     spool_path = out.parent / f"{out.name}.spool"
@@ -110,7 +110,7 @@ def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[E
 
 
 def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
-    """The pictures' weights, if the archive tells any: beside the class folders, or beside what wraps them."""
+    """Return the weights from the `weights.csv` next to the class folders or at the top, if there is one."""
     selected = next(
         (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
         None,
@@ -131,12 +131,12 @@ def _add_weights(chunks: Iterable[SampleChunk], weights_by_name: Mapping[str, fl
 
 def _summarize_weights(out: Path, report: ReportBuilder, extra: Mapping[str, Any]) -> dict[str, Any]:
     train_weights = PackedDataset.open(out).read_split("train").weights
-    assert train_weights is not None  # noqa: S101 - they were just written
+    assert train_weights is not None  # noqa: S101 - the writer was created with weighted=True
     if not train_weights.any():
         raise InvalidDataset(
-            f"{weights.WEIGHTS_FILE} gives every training picture a weight of 0.",
+            f"All weights of training images in {weights.WEIGHTS_FILE} are 0.",
             code="dataset_bad_weights",
-            hint="Give those that are to be learnt from a weight above 0.",
+            hint="Set a weight above 0 for the images to learn from.",
             report=report.build_report(None, **extra),
         )
     return weights.summarize_weights(train_weights)
@@ -159,16 +159,16 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
     num_train = sum(place is not None and place.split == "train" for place in layout.placements)
     if num_classes > num_train:
         raise InvalidDataset(
-            f"There are {num_classes} class folders, but only {num_train} training pictures.",
+            f"There are {num_classes} class folders, but only {num_train} training images.",
             code="dataset_more_classes_than_samples",
-            hint="Every class needs pictures; leave out the empty folders.",
+            hint="Every class needs images. Remove empty folders.",
             report=report.build_report(None, **extra),
         )
     if len(layout.classes) < 2:
         raise InvalidDataset(
-            f"There is one class only: {layout.classes[0]!r}.",
+            f"There is only one class: {layout.classes[0]!r}.",
             code="dataset_too_few_classes",
-            hint="A classification needs two class folders or more: class/picture.jpg.",
+            hint="Classification needs at least two class folders: class/image.jpg.",
             report=report.build_report(None, **extra),
         )
 
@@ -176,11 +176,11 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
 def _check_unreadable(report: ReportBuilder, num_readable: int, extra: Mapping[str, Any]) -> None:
     num_unreadable = len(report.unreadable)
     if num_unreadable and num_unreadable >= _MAX_UNREADABLE * (num_unreadable + num_readable):
-        first = ", ".join(entry.name for entry in report.unreadable[:5])
+        names = ", ".join(entry.name for entry in report.unreadable[:5]) + ", …" * (num_unreadable > 5)
         raise InvalidDataset(
-            f"{num_unreadable} of {num_unreadable + num_readable} pictures cannot be read: {first}{', …' if num_unreadable > 5 else ''}.",
+            f"{num_unreadable} of {num_unreadable + num_readable} images cannot be read: {names}.",
             code="dataset_unreadable_pictures",
-            hint="Repair or leave out the pictures that the report names; under 1 % would be skipped.",
+            hint="Repair or remove the images that the report lists. Fewer than 1 % would be skipped.",
             report=report.build_report(None, **extra),
         )
 
@@ -191,9 +191,9 @@ def _check_packed_size(
     channels, height, width = info.image_shape
     if num_images * channels * height * width > limits.max_packed_bytes:
         raise InvalidDataset(
-            f"{num_images} pictures of {channels} x {height} x {width} take over {limits.max_packed_bytes} bytes.",
+            f"{num_images} images of {channels} x {height} x {width} need more than {limits.max_packed_bytes} bytes.",
             code="dataset_too_large",
-            hint="Ask for a smaller image_size, or upload fewer pictures.",
+            hint="Set a smaller image_size, or upload fewer images.",
             report=report.build_report(None, **extra),
         )
 
@@ -210,7 +210,7 @@ def _parse_image_size(image_size: str) -> tuple[int, int]:
 
 
 def _choose_image_size(sizes: Sequence[ImageSize]) -> tuple[int, int]:
-    """Return the size that at least half of the pictures have, else a square of the median shorter side."""
+    """Return the size of at least half of the images, otherwise a square of the median shorter side."""
     (most_common, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
     if 2 * count >= len(sizes):
         scale = min(1.0, _MAX_SIDE / max(most_common))

@@ -1,4 +1,4 @@
-"""From a built-in dataset's own form to the packed one, with the report and the contact sheet."""
+"""Converts a built-in dataset to the packed form, with its report and preview."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,12 +21,12 @@ from core.errors import CorruptFile
 def pack_builtin(
     name: str, options: Mapping[str, Any], datasets_dir: Path, out: Path
 ) -> tuple[PackedMeta, dict[str, Any]]:
-    """Pack a built-in dataset into the fresh folder `out`; returns its meta and the report.
+    """Pack a built-in dataset into the new folder `out`. Return the metadata and the report.
 
     Raises:
-        UnknownDataset: no built-in dataset has that name.
-        pydantic.ValidationError: the options are wrong.
-        Corrupt: its files are missing or damaged.
+        UnknownDataset: there is no built-in dataset of that name.
+        pydantic.ValidationError: the options are invalid.
+        CorruptFile: files are missing or damaged.
     """
     dataset = builtin.get_dataset(name)
     parsed = dataset.parse_options(options)
@@ -54,7 +54,7 @@ def write_chunks(
     resize: str = "stretch",
     weighted: bool = False,
 ) -> PackedMeta:
-    """Write chunks into the fresh folder `out`, told to `report` as they pass; if `weighted`, all have weights."""
+    """Write chunks into the new folder `out` and add them to the report. If `weighted`, all have weights."""
     writer = PackedWriter(
         out,
         task=info.task,
@@ -76,7 +76,7 @@ def write_chunks(
 
 
 def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
-    """Tell a report of a table's rows; of windows, which overlap anyhow, only the number."""
+    """Add a table's rows to the report. Windows overlap, so only their number is added."""
     num_before = 0
     for name, split in splits.items():
         count = len(split.targets)

@@ -1,4 +1,4 @@
-"""A dataset as a request carries it, written as the file that would be uploaded: the import knows no difference."""
+"""Converts an inline dataset, sent as JSON, to the file that a client would upload."""
 
 import csv
 import io
@@ -17,64 +17,63 @@ from core.spec.base import Name
 from core.spec.error_pointers import shorten
 
 MAX_ROWS = 1_000_000
-MAX_TEXT = 1000  # characters of a class
+MAX_TEXT = 1000  # characters in a class name
 _DATA_FIELDS = {"name", "inputs", "targets"}
-_NUMBER_RULE = "should be a finite number of 32 bits"
-_KINDS = {1: "a list", 2: "rows", 3: "pictures", 4: "pictures"}
+_NUMBER_RULE = "must be a finite 32-bit number"
+_KINDS = {1: "values", 2: "rows", 3: "images", 4: "images"}
 
 
 class InlineIn(ColumnRoles):
-    """A dataset in the request itself: rows of numbers, or pictures, and what is to be predicted of each.
+    """A dataset in the request body: rows of numbers or images, and their targets.
 
-    Options are those of an uploaded file, and so is what becomes of the data.
+    The options are those of an uploaded file.
     """
 
     name: Name
     inputs: list[Any] = Field(
-        description="Rows of numbers, (N, F); or pictures of integers from 0 to 255, (N, H, W) or (N, H, W, C) with "
+        description="Rows of numbers, (N, F), or images of integers from 0 to 255, (N, H, W) or (N, H, W, C) with "
         "1 or 3 channels."
     )
     targets: list[Any] | None = Field(
         default=None,
-        description="One a row or picture: a number or a text; or a row of numbers, (N, K), for K values to predict. "
-        "Of pictures an integer or a text, their class. Left out where `target` names columns of the inputs.",
+        description="One target for each row or image: a number or a string, or an array of K numbers to predict. "
+        "For images, the class as an integer or a string. Omit it if `target` names columns of the inputs.",
     )
-    target: ColumnNames = Field(default=(), description="The names of the targets; `y`, or `y0`, `y1`, … unless given.")
-    columns: ColumnNames = Field(
-        default=(), description="The names of the inputs' columns; `x0`, `x1`, … unless given."
-    )
+    target: ColumnNames = Field(default=(), description="The names of the targets. Default: `y`, or `y0`, `y1`, …")
+    columns: ColumnNames = Field(default=(), description="The names of the input columns. Default: `x0`, `x1`, …")
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
-        default=None, description="Of pictures: as for an upload; unless given, they stay as large as they are."
+        default=None, description="For images, as for an upload. Default: the size of the images."
     )
-    resize: Resize | None = Field(default=None, description="Of pictures: as for an upload.")
+    resize: Resize | None = Field(default=None, description="For images, as for an upload.")
 
 
 class InlineUpload(NamedTuple):
-    """What an upload would have been: its bytes, and the options it would have come with."""
+    """The content of an upload, and its options."""
 
     body: bytes
     options: dict[str, Any]
 
 
 def build_upload(dataset: InlineIn) -> InlineUpload:
-    """Write what a request carries as a CSV file, or as a zip of PNG files.
+    """Return the dataset as a CSV file, or as a zip of PNG files.
 
     Raises:
-        InvalidSpec: the values are ragged, too many, of the wrong kind or out of range; the pointer says which.
+        InvalidSpec: the values are ragged, too many, of the wrong type or out of range. It points to the value.
     """
     shape = infer_shape(dataset.inputs, ("inputs",), max(_KINDS))
     if len(shape) == 1:
         raise_invalid_value(
-            ("inputs",), "is a list of single values; give rows of them, such as [[1.5], [2.0]], or pictures"
+            ("inputs",), "is an array of single values; send rows, for example [[1.5], [2.0]], or images"
         )
     max_samples = MAX_ROWS if len(shape) == 2 else inline_images.MAX_IMAGES
     if shape[0] > max_samples:
         raise_invalid_value(
-            ("inputs",), f"has {shape[0]} {_KINDS[len(shape)]}; at most {max_samples} are taken inline: upload a file"
+            ("inputs",),
+            f"has {shape[0]} {_KINDS[len(shape)]}; at most {max_samples} are accepted inline; upload a file instead",
         )
     if dataset.targets is not None and len(dataset.targets) != shape[0]:
         raise_invalid_value(
-            ("targets",), f"has {len(dataset.targets)} values, but inputs has {shape[0]}; give one for each"
+            ("targets",), f"has {len(dataset.targets)} values, but inputs has {shape[0]}; send one for each"
         )
     return _build_table(dataset, shape[1]) if len(shape) == 2 else _build_archive(dataset, shape)
 
@@ -85,7 +84,9 @@ def _build_table(dataset: InlineIn, num_columns: int) -> InlineUpload:
     targets = _read_targets(dataset, allows_missing=allows_missing)
     num_targets = len(targets[0]) if targets else 0
     if num_columns + num_targets > MAX_COLUMNS:
-        raise_invalid_value(("inputs",), f"has {num_columns} columns; with the targets, at most {MAX_COLUMNS} are read")
+        raise_invalid_value(
+            ("inputs",), f"has {num_columns} columns; at most {MAX_COLUMNS} are accepted, including the targets"
+        )
     names = _get_column_names("columns", dataset.columns, num_columns, "x", "inputs")
     options = dataset.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={*_DATA_FIELDS, "columns"})
     if targets:
@@ -95,7 +96,7 @@ def _build_table(dataset: InlineIn, num_columns: int) -> InlineUpload:
         names, options["target"] = names + target_names, target_names
     _check_names(names, num_columns)
     text = io.StringIO()
-    # All names quoted, so that no name makes the file look like anything but a table of commas.
+    # Names are quoted, so that the file is always recognized as a comma-separated table.
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(names)
     cells = [[*row, *target] for row, target in zip(rows, targets, strict=True)] if targets else rows
     csv.writer(text, lineterminator="\n").writerows(cells)
@@ -115,19 +116,17 @@ def _check_number(value: Any, path: tuple[str | int, ...], *, allows_missing: bo
     if type(value) in (int, float) and -MAX_FLOAT32 <= value <= MAX_FLOAT32:  # a bool is an int to `isinstance`
         return
     if value is not None:
-        raise_invalid_value(path, f"{_NUMBER_RULE}, not {shorten(value)}")
+        raise_invalid_value(path, f"{_NUMBER_RULE}, got {shorten(value)}")
     if not allows_missing:
-        raise_invalid_value(
-            path, f"{_NUMBER_RULE}, not null; where values are missing, `missing` must say what becomes of such rows"
-        )
+        raise_invalid_value(path, f"{_NUMBER_RULE}, got null; set `missing` to accept missing values")
 
 
 def _read_targets(dataset: InlineIn, *, allows_missing: bool) -> list[list[Any]]:
-    """A row of one target or several for each of the inputs; none at all where the inputs hold them."""
+    """Return one row of targets for each input, or no rows if the inputs contain the targets."""
     if dataset.targets is None:
         if not dataset.target:
             raise_invalid_value(
-                ("targets",), "is missing: give one for each row, or name columns of the inputs in `target`"
+                ("targets",), "is missing; send one for each row, or name columns of the inputs in `target`"
             )
         return []
     shape = infer_shape(dataset.targets, ("targets",), 2)
@@ -139,13 +138,11 @@ def _read_targets(dataset: InlineIn, *, allows_missing: bool) -> list[list[Any]]
         if not has_texts:
             _check_number(value, path, allows_missing=allows_missing)
         elif not isinstance(value, str):
-            raise_invalid_value(path, f"should be a text as others of the targets are, not {shorten(value)}")
+            raise_invalid_value(path, f"must be a string like other targets, got {shorten(value)}")
         elif is_missing(value) and not allows_missing:
-            raise_invalid_value(
-                path, f"should be the name of a class: {shorten(value)} stands for a missing value in a table"
-            )
+            raise_invalid_value(path, f"must be the name of a class; {shorten(value)} means a missing value")
         elif len(value) > MAX_TEXT:
-            raise_invalid_value(path, f"should have at most {MAX_TEXT} characters, not {len(value)}")
+            raise_invalid_value(path, f"must have at most {MAX_TEXT} characters, got {len(value)}")
     return [[value] for value in dataset.targets]
 
 
@@ -154,7 +151,7 @@ def _get_column_names(field: str, names: Sequence[str], count: int, prefix: str,
         return [f"{prefix}{index}" for index in range(count)] if prefix else ["y"]
     if len(names) != count:
         raise_invalid_value(
-            (field,), f"has {len(names)} names, but {values_field} has {count} columns; give one for each"
+            (field,), f"has {len(names)} names, but {values_field} has {count} columns; send one for each"
         )
     return list(names)
 
@@ -164,18 +161,18 @@ def _check_names(names: Sequence[str], num_columns: int) -> None:
     for position, name in enumerate(names):
         path = ("columns", position) if position < num_columns else ("target", position - num_columns)
         if name != name.strip():
-            raise_invalid_value(path, f"should not begin or end with white space, as {shorten(name)} does")
+            raise_invalid_value(path, f"must not start or end with whitespace, got {shorten(name)}")
         if name in seen:
-            raise_invalid_value(path, f"should be a name that no other column has, not {shorten(name)} again")
+            raise_invalid_value(path, f"must be unique, but {shorten(name)} occurs twice")
         seen.add(name)
 
 
 def _build_archive(dataset: InlineIn, shape: tuple[int, ...]) -> InlineUpload:
     if dataset.targets is None:
-        raise_invalid_value(("targets",), "is missing: give the class of each picture")
+        raise_invalid_value(("targets",), "is missing; send the class of each image")
     inline_images.check_shape(shape)
     options = dataset.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=_DATA_FIELDS)
     if options.get("task") in {"auto", "classification"}:
-        del options["task"]  # of pictures there is no other
+        del options["task"]  # images support no other task
     size = {"image_size": f"{shape[1]}x{shape[2]}"}
     return InlineUpload(inline_images.build_zip(dataset.inputs, dataset.targets, shape), size | options)

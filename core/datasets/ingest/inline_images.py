@@ -1,4 +1,4 @@
-"""Pictures that came as numbers, as a zip of lossless PNG files in folders of their classes."""
+"""Converts inline images to a zip of lossless PNG files in class folders."""
 
 import io
 import unicodedata
@@ -15,33 +15,37 @@ from core.datasets.ingest.nested_lists import JsonPath, iterate_rows, raise_inva
 from core.spec.error_pointers import shorten
 
 MAX_IMAGES = 65_536
-MAX_SIDE = 999  # what `image_size` can say
+MAX_SIDE = 999  # the maximum of `image_size`
 MAX_CLASS = 200  # characters
-_NAME_RULE = "should be a name that a folder can have"
+_NAME_RULE = "must be a valid folder name"
 
 
 def check_shape(shape: Sequence[int]) -> None:
-    """Raises InvalidSpec for pictures of a size, or of channels, that is not taken. `shape` is (N, H, W[, C])."""
+    """Check the size and the number of channels. `shape` is (N, H, W) or (N, H, W, C).
+
+    Raises:
+        InvalidSpec: the images are too large, or do not have 1 or 3 channels.
+    """
     if max(shape[1:3]) > MAX_SIDE:
         raise_invalid_value(
-            ("inputs",), f"has pictures of {shape[1]} x {shape[2]}; at most {MAX_SIDE} x {MAX_SIDE} are taken inline"
+            ("inputs",), f"has images of {shape[1]} x {shape[2]}; at most {MAX_SIDE} x {MAX_SIDE} are accepted inline"
         )
     if len(shape) == 4 and shape[3] not in (1, 3):
         raise_invalid_value(
-            ("inputs",), f"has {shape[3]} channels, the last dimension; pictures have 1 or 3: (N, H, W, C)"
+            ("inputs",), f"has {shape[3]} channels in the last dimension; images must have 1 or 3, as (N, H, W, C)"
         )
 
 
 def build_zip(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int]) -> bytes:
-    """A zip of `train/class/number.png`.
+    """Return a zip with files `train/class/number.png`.
 
     Args:
-        inputs: nested lists of `shape`, (N, H, W) or (N, H, W, C), of integers from 0 to 255.
-        targets: the classes, integers or texts.
-        shape: as `check_shape` has passed it.
+        inputs: nested arrays of `shape`, (N, H, W) or (N, H, W, C), of integers from 0 to 255.
+        targets: the classes, integers or strings.
+        shape: validated by `check_shape`.
 
     Raises:
-        InvalidSpec: a picture is ragged or has another value; or a target cannot name a class.
+        InvalidSpec: an image is ragged or has an invalid value, or a target is not a valid class name.
     """
     labels = [_parse_class_name(target, ("targets", index)) for index, target in enumerate(targets)]
     body = io.BytesIO()
@@ -57,7 +61,7 @@ def _parse_pixels(image: Any, shape: Sequence[int], path: JsonPath) -> NDArray[n
     for at, row in iterate_rows(image, shape, path):
         for index, value in enumerate(row):
             if type(value) is not int or not 0 <= value <= 255:  # a bool is an int to `isinstance`
-                raise_invalid_value((*at, index), f"should be an integer from 0 to 255, not {shorten(value)}")
+                raise_invalid_value((*at, index), f"must be an integer from 0 to 255, got {shorten(value)}")
         values.append(row)
     pixels = np.asarray(values, np.uint8).reshape(shape)
     return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
@@ -72,11 +76,11 @@ def _parse_class_name(target: Any, path: JsonPath) -> str:  # noqa: ANN401 - any
     if type(target) is int:
         return str(target)
     if not isinstance(target, str):
-        raise_invalid_value(path, f"should be an integer or a text, the class of a picture, not {shorten(target)}")
+        raise_invalid_value(path, f"must be the class of the image, an integer or a string, got {shorten(target)}")
     if not 0 < len(target) <= MAX_CLASS:
-        raise_invalid_value(path, f"should have from 1 to {MAX_CLASS} characters, not {len(target)}")
+        raise_invalid_value(path, f"must have 1 to {MAX_CLASS} characters, got {len(target)}")
     if set(target) & {"/", "\\"} or any(unicodedata.category(character) == "Cc" for character in target):
-        raise_invalid_value(path, f"{_NAME_RULE}, without slashes and control characters, not {shorten(target)}")
+        raise_invalid_value(path, f"{_NAME_RULE} without slashes and control characters, got {shorten(target)}")
     if is_hidden((target,)):
-        raise_invalid_value(path, f"{_NAME_RULE} that is not hidden, not {shorten(target)}")
+        raise_invalid_value(path, f"{_NAME_RULE} that is not hidden, got {shorten(target)}")
     return target

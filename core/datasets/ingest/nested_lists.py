@@ -1,4 +1,4 @@
-"""Nested lists as a request carries them: their shape, and refusals that point to where they break it."""
+"""The shape of nested JSON arrays, and errors that point to the value that violates it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -10,22 +10,26 @@ JsonPath = tuple[str | int, ...]
 
 
 def raise_invalid_value(path: JsonPath, reason: str) -> NoReturn:
-    """Raises InvalidSpec with the pointer of what is wrong."""
+    """Raise the error for an invalid value.
+
+    Raises:
+        InvalidSpec: always, with the value's JSON pointer.
+    """
     pointer = pointer_of(path)
     raise InvalidSpec(f"{pointer}: {reason}", errors=[(pointer, reason)])
 
 
 def infer_shape(values: Sequence[Any], path: JsonPath, max_depth: int) -> tuple[int, ...]:
-    """The shape, by the first of each level; whether the others are like it is seen by `innermost`.
+    """Return the shape, from the first element of each level. `iterate_rows` checks the other elements.
 
     Raises:
-        InvalidSpec: a list is empty, or they are nested deeper than `max_depth`.
+        InvalidSpec: an array is empty, or nested deeper than `max_depth`.
     """
     shape: list[int] = []
     at, value = path, values
     while isinstance(value, list):
         if not value:
-            raise_invalid_value(at, "is empty; at least one value is needed")
+            raise_invalid_value(at, "is empty; it must have at least one value")
         if len(shape) == max_depth:
             raise_invalid_value(path, f"is nested deeper than {max_depth} levels")
         shape.append(len(value))
@@ -34,18 +38,18 @@ def infer_shape(values: Sequence[Any], path: JsonPath, max_depth: int) -> tuple[
 
 
 def iterate_rows(values: Any, shape: Sequence[int], path: JsonPath) -> Iterator[tuple[JsonPath, list[Any]]]:  # noqa: ANN401 - any JSON value
-    """Yield every list of the last level and where it is.
+    """Yield the path and the values of every innermost array.
 
     Raises:
-        InvalidSpec: one is longer or shorter than the first, or is none.
+        InvalidSpec: an element is not an array, or is longer or shorter than the first one.
     """
     if not isinstance(values, list):
         raise_invalid_value(
-            path, f"should be an array of {shape[0]} values as {_get_first_pointer(path)} is, not {shorten(values)}"
+            path, f"must be an array of {shape[0]} values like {_get_first_pointer(path)}, got {shorten(values)}"
         )
     if len(values) != shape[0]:
         raise_invalid_value(
-            path, f"has {len(values)} values, but {_get_first_pointer(path)} has {shape[0]}; all must have as many"
+            path, f"has {len(values)} values, but {_get_first_pointer(path)} has {shape[0]}; both must be equal"
         )
     if len(shape) == 1:
         yield path, values

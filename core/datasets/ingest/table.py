@@ -1,4 +1,4 @@
-"""From a CSV file to the packed form: a first look at its columns, then their values as numbers."""
+"""Converts an uploaded CSV table to the packed form."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,13 +26,18 @@ from core.errors import InvalidArchive, InvalidTable
 from core.spec.base import Spec
 
 _NUMBER_BYTES = 4
-_UPLOAD_NAMES = ("an archive of pictures", "a table")
+_UPLOAD_NAMES = ("an archive of images", "a table")
 
 
 class ParsedRows(NamedTuple):
-    """Rows that were kept, float32 (N, F); their targets, float64 (N, K); the lines on which they end.
+    """The rows of a table as numbers.
 
-    Weights are float32 (N,), all of them 1 where no column tells any.
+    Attributes:
+        rows: float32 (N, F).
+        targets: float64 (N, K).
+        lines: int64 (N,), the lines of the file where the rows end.
+        weights: float32 (N,), all 1 if the table has no weights.
+        num_dropped: the number of rows that were left out because a value is missing.
     """
 
     rows: Rows
@@ -43,22 +48,22 @@ class ParsedRows(NamedTuple):
 
 
 def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -> tuple[UploadKind, dict[str, Any]]:
-    """Refuse at the door what a quick look shows; return the kind of the file and its options with every default.
+    """Check an upload quickly. Return its kind and its options with all defaults.
 
     Args:
-        path: of an archive of pictures, or of a table.
+        path: an archive of images, or a table.
         limits: of archives.
-        options: those of pictures, or of a table; with `is_table`, it is one even if it has a single column.
+        options: of images or of a table. `is_table` accepts a table with a single column.
 
     Raises:
-        InvalidArchive: it is neither, or the other of what the options are for.
-        InvalidTable: the header of a table does not fit the options.
+        InvalidArchive: the file is neither an archive nor a table, or the options are for the other kind.
+        InvalidTable: the options do not match the header of the table.
     """
     requested = {name: value for name, value in options.items() if name != "is_table"}
     kind = _detect_kind(path, limits, is_table=bool(options.get("is_table")))
     schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
     errors = [
-        (f"?{name}", f"is not for {_UPLOAD_NAMES[kind == 'table']}")
+        (f"?{name}", f"is not an option of {_UPLOAD_NAMES[kind == 'table']}")
         for name in requested
         if name not in schema.model_fields
     ]
@@ -82,17 +87,17 @@ def _detect_kind(path: Path, limits: UploadLimits, *, is_table: bool) -> UploadK
 def pack_table(
     path: Path, out: Path, limits: UploadLimits, options: Mapping[str, Any]
 ) -> tuple[PackedMeta, dict[str, Any]]:
-    """Pack a CSV file into the fresh folder `out`; returns its meta and the report.
+    """Pack a CSV file into the new folder `out`. Return the metadata and the report.
 
     Raises:
-        InvalidTable: it cannot be read as asked; line and column are named.
-        pydantic.ValidationError: the options are wrong.
+        InvalidTable: the table cannot be read with these options. The error has the line and column.
+        pydantic.ValidationError: the options are invalid.
     """
     parsed = TableOptions.model_validate(dict(options))
     file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
     profiles = profile_columns(file.header, file.read_blocks())
     if not profiles[0].num_rows:
-        raise InvalidTable("The table has a header and no rows.", code="table_empty")
+        raise InvalidTable("The table has a header, but no rows.", code="table_empty")
     schema = infer_schema(profiles, parsed)
     parsed_rows = _parse_rows(file, schema, max_bytes=limits.max_packed_bytes)
     if schema.table.window is None:
@@ -117,7 +122,7 @@ def build_report(
     schema: TableSchema,
     num_dropped: int,
 ) -> dict[str, Any]:
-    """What the import found, as JSON values."""
+    """Return the import report as JSON values."""
     builder = ReportBuilder(meta.task, meta.classes)
     add_rows_to_report(builder, schema.table, splits)
     columns = [_describe_column(profile, schema) for profile in profiles]
@@ -134,7 +139,7 @@ def _check_weights(read: ParsedRows, schema: TableSchema) -> Weights | None:
             f"Column {schema.weight!r}: every weight is 0.",
             code="table_bad_weight",
             column=schema.weight,
-            hint="Give the rows that are to be learnt from a weight above 0.",
+            hint="Set a weight above 0 for the rows to learn from.",
         )
     return read.weights
 
@@ -160,16 +165,16 @@ def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> Parsed
         parts.append(_parse_block(block, file.header, schema))
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
-            raise InvalidTable(f"The table takes more than {max_bytes} bytes as numbers.", code="table_too_large")
+            raise InvalidTable(f"The table needs more than {max_bytes} bytes as numbers.", code="table_too_large")
     rows, targets, lines, weights = (np.concatenate([part[i] for part in parts]) for i in range(4))
     if is_series:
         return ParsedRows(*_fill_gaps(rows, targets, lines, schema), weights, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
-            f"{len(rows)} rows are whole; {num_dropped} with missing values were left out.",
+            f"The table has {len(rows)} complete rows; {num_dropped} rows with missing values were dropped.",
             code="table_too_few_rows",
-            hint="Ask for missing=impute, or ignore columns that are mostly empty.",
+            hint="Set missing=impute, or ignore columns that are mostly empty.",
         )
     return ParsedRows(rows, targets, lines, weights, num_dropped)
 
@@ -209,7 +214,7 @@ def _parse_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Wei
             code="table_bad_weight",
             line=line,
             column=name,
-            hint="A weight is a number from 0; 0 leaves a row out of the loss.",
+            hint="A weight must be a number of at least 0. A weight of 0 excludes a row from the loss.",
         )
     return np.asarray(texts, np.float32)
 
@@ -225,7 +230,7 @@ def _parse_column(column: Column, values: Sequence[str], lines: Sequence[int]) -
 
 
 def _parse_target(name: str, values: Sequence[str], lines: Sequence[int], schema: TableSchema) -> NDArray[np.float64]:
-    """Classes by their place from 0, or numbers; NaN where missing."""
+    """Return class indices from 0, or numbers. Missing values become NaN."""
     if schema.task == "regression":
         return _parse_numbers(name, values, lines)
     class_index = {label: float(number) for number, label in enumerate(schema.classes)}
@@ -241,11 +246,11 @@ def _parse_numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> ND
     if invalid:
         line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in invalid)
         raise InvalidTable(
-            f"Line {line}, column {name!r}: {text[:40]!r} is no finite number of 32 bits.",
+            f"Line {line}, column {name!r}: {text[:40]!r} is not a finite 32-bit number.",
             code="table_bad_value",
             line=line,
             column=name,
-            hint="Correct it, leave the field empty, or name the column in `categorical` or `ignore`.",
+            hint="Correct the value, leave it empty, or add the column to `categorical` or `ignore`.",
         )
     return np.asarray([number_by_text[text] for text in values], np.float64)
 
@@ -257,17 +262,17 @@ def _cast_targets(targets: NDArray[np.float64], schema: TableSchema) -> Targets:
 def _fill_gaps(
     rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], schema: TableSchema
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.int64]]:
-    """Fill gaps of a series with the last value before, if asked to; what comes later must not be known earlier."""
+    """Replace missing values of a series by the last value before them, if `missing` is `impute`."""
     names = [*schema.table.column_names, *schema.table.targets]
     both = np.concatenate([rows.astype(np.float64), targets], axis=1)
     for name, column in zip(names, both.T, strict=True):
         gaps = np.flatnonzero(np.isnan(column))
         if len(gaps) and schema.table.missing == "drop":
             raise _make_gap_error(
-                name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` takes the value before"
+                name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` repeats the previous value"
             )
         if len(gaps) and gaps[0] == 0:
-            raise _make_gap_error(name, int(lines[0]), "the series begins with it, and there is no value before")
+            raise _make_gap_error(name, int(lines[0]), "the first row of a series must be complete")
         column[:] = column[np.maximum.accumulate(np.where(np.isnan(column), 0, np.arange(len(column))))]
     return both[:, : rows.shape[1]].astype(np.float32), both[:, rows.shape[1] :], lines
 

@@ -1,4 +1,4 @@
-"""A first look at every column of a table: how many values are missing, numbers, distinct."""
+"""Statistics of every column of a table: missing values, numbers and distinct values."""
 
 import math
 from collections import Counter
@@ -11,11 +11,11 @@ MAX_DISTINCT = 10_000
 
 
 class ColumnProfile:
-    """What was seen of one column.
+    """The statistics of one column.
 
     Attributes:
-        counts: how often each text came; None once there are more than `MAX_DISTINCT`.
-        first_text: line and value of the first one that is no number.
+        counts: the number of occurrences of each value. None if there are more than `MAX_DISTINCT`.
+        first_text: the line and value of the first one that is not a number.
     """
 
     def __init__(self, name: str) -> None:
@@ -26,7 +26,7 @@ class ColumnProfile:
         self.first_text: tuple[int, str] | None = None
 
     def add_values(self, values: Sequence[str], lines: Sequence[int]) -> None:
-        """Look at the values of some rows."""
+        """Add the values of some rows."""
         value_counts = Counter(values)
         for text, count in value_counts.items():
             if is_missing(text):
@@ -47,26 +47,27 @@ class ColumnProfile:
 
     @property
     def num_values(self) -> int:
-        """Those that are there."""
+        """The number of values that are not missing."""
         return self.num_numbers + self.num_texts
 
     @property
     def num_rows(self) -> int:
+        """The number of rows."""
         return self.num_values + self.num_missing
 
     @property
     def is_numeric(self) -> bool:
-        """Whether it reads as numbers: nine in ten values at least, so that one slip does not make it a text."""
+        """Whether the column is numeric: at least 90 % of its values are numbers, so errors do not change the type."""
         return self.num_values > 0 and self.num_numbers >= 0.9 * self.num_values
 
     @property
     def is_identifier(self) -> bool:
-        """Whether nearly every value is another one: a name, a time, a comment, of which nothing general is learnt."""
+        """Whether most values are distinct, as for names, timestamps and comments. Models cannot learn from them."""
         return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
 
 
 def profile_columns(header: Sequence[str], blocks: Iterable[RowBlock]) -> list[ColumnProfile]:
-    """Return the profiles of all columns."""
+    """Return the statistics of all columns."""
     profiles = [ColumnProfile(name) for name in header]
     for block in blocks:
         for profile, values in zip(profiles, block.columns, strict=True):
@@ -75,7 +76,7 @@ def profile_columns(header: Sequence[str], blocks: Iterable[RowBlock]) -> list[C
 
 
 def parse_number(text: str) -> float | None:
-    """A finite number as tables write it; None for anything else."""
+    """Return a finite number, or None if the text is not one."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What each column of an uploaded table is for: asked for, or seen at a first look."""
+"""The role of each column of a table, from the options or inferred from its values."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -13,7 +13,7 @@ from core.errors import InvalidTable
 from core.spec.base import Share, Spec
 from core.spec.error_pointers import unknown
 
-MAX_INTEGER_CLASSES = 10  # so many whole numbers are classes rather than quantities, unless said otherwise
+MAX_INTEGER_CLASSES = 10  # a target with at most this many distinct integers is a classification by default
 CONTRADICTIONS = (
     ("numeric", "categorical"),
     ("columns", "ignore"),
@@ -29,41 +29,47 @@ ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=M
 
 
 class ColumnRoles(Spec):
-    """What the columns of a table are for, however it came."""
+    """The options of a table that do not depend on its file format."""
 
-    target: ColumnNames = Field(default=(), description="What is to be predicted; the last column unless given.")
+    target: ColumnNames = Field(default=(), description="The columns to predict. Default: the last column.")
     columns: ColumnNames = Field(
-        default=(), description="What it is predicted from; all other columns unless given. With `window` also itself."
+        default=(),
+        description="The columns to predict from. Default: all other columns; with `window`, also the targets.",
     )
-    numeric: ColumnNames = Field(default=(), description="Columns to be read as numbers, whatever they look like.")
+    numeric: ColumnNames = Field(
+        default=(), description="Columns to read as numbers, even if they are not detected as numeric."
+    )
     categorical: ColumnNames = Field(
-        default=(), description="Columns to be read as categories, whatever they look like."
+        default=(), description="Columns to read as categories, even if they are detected as numeric."
     )
-    ignore: ColumnNames = Field(default=(), description="Columns that are left out.")
+    ignore: ColumnNames = Field(default=(), description="Columns to ignore.")
     weight: ColumnName | None = Field(
-        default=None, description="How much each row counts in the loss: numbers from 0, not all of them 0."
+        default=None,
+        description="The column with the weight of each row in the loss: numbers of at least 0, not all 0.",
     )
     missing: Literal["drop", "impute"] = Field(
         default="drop",
-        description="`drop` leaves out rows with missing values. `impute` takes the training mean for a number and a "
-        "category of its own; in a `window` the last value before. Rows without a target are always left out.",
+        description="`drop` removes rows with missing values. `impute` replaces a missing number with the mean, "
+        "and a missing category with a separate category. In a `window` it repeats the previous value. Rows without a "
+        "target are always removed.",
     )
     task: Literal["auto", "classification", "binary", "regression"] = Field(
         default="auto",
-        description="Unless given: a regression of numbers, except of 2 to 10 different whole ones; of texts a "
-        "classification.",
+        description="`auto` selects regression for numbers, and classification for strings and for 2 to 10 distinct "
+        "integers.",
     )
     window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="The rows are a series in time; a sample is so many of them."
+        default=None, description="The number of rows in a sample. The rows are then a time series."
     )
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=1, description="With `window`: how many of the next rows' targets are predicted."
+        default=1, description="With `window`: the number of next rows to predict."
     )
     valid_share: Share | None = Field(
-        default=None, description="With `window`: the share of the series that validates, after what trains; 0.2."
+        default=None,
+        description="With `window`: the share of the series to validate on, after the training part. Default: 0.2.",
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        default=None, description="With `window`: the share at its end that only tests; none unless given."
+        default=None, description="With `window`: the share to test on, at the end of the series. Default: 0."
     )
 
     @model_validator(mode="after")
@@ -71,25 +77,30 @@ class ColumnRoles(Spec):
         if self.window is None:
             for option in ("horizon", "valid_share", "test_share"):
                 if getattr(self, option) != type(self).model_fields[option].default:
-                    raise ValueError(f"{option} belongs to a series: give its window too")
+                    raise ValueError(f"{option} requires window")
         elif self.weight is not None:
-            raise ValueError("a window has no weight: it is made of many rows, and they overlap")
+            raise ValueError("weight cannot be combined with window, because a window has many rows")
         elif self.task in {"classification", "binary"} or self.categorical:
-            raise ValueError("windows of a series are of numbers, and so is what is predicted from them")
+            raise ValueError("window supports numeric columns and regression only")
         elif (self.valid_share or 0.2) + (self.test_share or 0.0) >= 1:
-            raise ValueError("valid_share and test_share leave nothing to train on")
+            raise ValueError("valid_share and test_share must sum to less than 1")
         return self
 
 
 class TableOptions(ColumnRoles):
-    """How an uploaded CSV file is read."""
+    """The options of an uploaded CSV file."""
 
-    encoding: Encoding | None = Field(default=None, description="UTF-8, or what a byte order mark says, unless given.")
-    delimiter: Delimiter | None = Field(default=None, description="The commonest in the header unless given.")
+    encoding: Encoding | None = Field(default=None, description="Default: UTF-8, or that of the byte order mark.")
+    delimiter: Delimiter | None = Field(default=None, description="Default: the most frequent one in the header.")
 
 
 class TableSchema(NamedTuple):
-    """How a table is read. `ignored` are columns that are left out, and why; `weight` is that of the rows' weights."""
+    """The columns, task and classes of a table.
+
+    Attributes:
+        ignored: the reason for each column that is ignored.
+        weight: the column of sample weights.
+    """
 
     table: Table
     task: Task
@@ -100,7 +111,11 @@ class TableSchema(NamedTuple):
 
 
 def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
-    """Raises `InvalidTable` where an option names a column that there is not, or contradicts another."""
+    """Check that the options name existing columns and do not contradict each other.
+
+    Raises:
+        InvalidTable: a column does not exist, or two options contradict each other.
+    """
     errors = [
         (f"?{option}", unknown("column", name, list(header)))
         for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
@@ -110,7 +125,7 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
     for one, other in CONTRADICTIONS:
         both = sorted({*_get_names(options, one)} & {*_get_names(options, other)})
         if both and not (other == "columns" and options.window):
-            errors.append((f"?{one}", f"{both[0]!r} cannot be both {one} and {other}"))
+            errors.append((f"?{one}", f"{both[0]!r} cannot be in both {one} and {other}"))
     if errors:
         raise InvalidTable(f"{errors[0][0]}: {errors[0][1]}", code="table_bad_options", errors=errors)
 
@@ -121,21 +136,25 @@ def _get_names(options: TableOptions, option: str) -> tuple[str, ...]:
 
 
 def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> TableSchema:
-    """Decide what every column is for.
+    """Return the role of every column.
 
     Raises:
-        InvalidTable: an option does not fit the columns, or there is nothing to predict, or nothing to predict it from.
+        InvalidTable: an option does not match the columns, or the target or the input columns are missing.
     """
     by_name = {profile.name: profile for profile in profiles}
     check_column_names(options, list(by_name))
     reserved = {*options.ignore, options.weight}
     targets = options.target or (next((name for name in reversed(by_name) if name not in reserved), ""),)
     if targets == ("",):
-        raise InvalidTable("No column is left to predict.", code="table_no_columns", hint="Name it in `target`.")
+        raise InvalidTable("The table has no column to predict.", code="table_no_columns", hint="Set `target`.")
     requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
-    ignored = {name: "as asked" for name in by_name if name in options.ignore or name not in {*requested, *targets}}
+    ignored = {
+        name: "excluded by the options"
+        for name in by_name
+        if name in options.ignore or name not in {*requested, *targets}
+    }
     if options.weight is not None:
-        ignored[options.weight] = "weights the rows"
+        ignored[options.weight] = "contains the weights"
     columns = []
     for name in requested:
         if name in ignored:
@@ -144,14 +163,14 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         if reason is None:
             columns.append(_build_column(by_name[name], options))
         elif name in options.columns or name in options.categorical:
-            raise InvalidTable(f"Column {name!r} cannot be read: it {reason}.", code="table_bad_column", column=name)
+            raise InvalidTable(f"Column {name!r} cannot be used: it {reason}.", code="table_bad_column", column=name)
         else:
             ignored[name] = reason
     if not columns:
         raise InvalidTable(
-            "No column is left to predict from.",
+            "The table has no column to predict from.",
             code="table_no_columns",
-            hint="Name them in `columns`.",
+            hint="Set `columns`.",
             ignored=ignored,
         )
     task, classes = _infer_task([by_name[name] for name in targets], options)
@@ -172,11 +191,11 @@ def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str
     if not profile.num_values:
         return "has no values"
     if options.window is not None and not is_number:
-        return "holds no numbers, of which windows are made"
+        return "is not numeric, as windows require"
     if not is_number and profile.counts is None:
-        return f"has more than {MAX_DISTINCT} different texts"
+        return f"has more than {MAX_DISTINCT} distinct strings"
     if not is_number and profile.is_identifier and profile.name not in {*options.categorical, *options.columns}:
-        return "has another text in nearly every row"
+        return "has a different string in almost every row"
     return None
 
 
@@ -191,7 +210,7 @@ def _build_column(profile: ColumnProfile, options: TableOptions) -> Column:
 
 
 def list_categories(profile: ColumnProfile) -> tuple[str, ...]:
-    """The categories that came, sorted: numbers by their size."""
+    """Return the distinct values of a column, sorted. Numbers are sorted numerically."""
     texts = {normalize_category(text) for text in profile.counts or ()}
     return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=lambda text: (float(text), text)))
 
@@ -203,7 +222,7 @@ def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tupl
         if not profile.num_values:
             raise _make_target_error(profile.name, "has no values")
         if options.window is not None and not _is_numeric(profile, options):
-            raise _make_target_error(profile.name, "holds no numbers, which is what windows predict")
+            raise _make_target_error(profile.name, "is not numeric, as windows require")
     is_number = all(_is_numeric(profile, options) for profile in targets)
     first = targets[0]
     has_few_values = (
@@ -219,16 +238,17 @@ def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tupl
     if task == "regression":
         return task, names
     if len(targets) > 1:
-        raise _make_target_error(names[1], f"is a second target: a {task} has one")
+        raise _make_target_error(names[1], f"is a second target; {task} supports one target")
     if first.counts is None:
-        raise _make_target_error(first.name, f"has more than {MAX_DISTINCT} different values, too many for classes")
+        raise _make_target_error(first.name, f"has more than {MAX_DISTINCT} distinct values, which is too many classes")
     classes = list_categories(first)
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         raise _make_target_error(
-            first.name, f"has {len(classes)} different values; a {task} needs two{' or more' * (task != 'binary')}"
+            first.name,
+            f"has {len(classes)} distinct values; {task} needs {'exactly' if task == 'binary' else 'at least'} 2",
         )
     return task, classes
 
 
 def _make_target_error(name: str, reason: str) -> InvalidTable:
-    return InvalidTable(f"Column {name!r}, the target, {reason}.", code="table_bad_target", column=name)
+    return InvalidTable(f"The target column {name!r} {reason}.", code="table_bad_target", column=name)

@@ -1,4 +1,4 @@
-"""What the columns of a table mean, and a row as numbers: imports and predictions share it, so they cannot differ."""
+"""The columns of a table and the encoding of a row as numbers. Imports and predictions both use it."""
 
 import math
 import re
@@ -13,9 +13,9 @@ from core.errors import InvalidRow
 from core.spec.error_pointers import nearest
 
 MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
-"""What stands for a value that is not there, in lower case."""
+"""Strings that mean a missing value, in lower case."""
 UNKNOWN_CATEGORY = 0
-"""The number of a category that is missing, or was not there in training; those that were count from 1."""
+"""The code of a missing or unknown category. Known categories have codes from 1."""
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 _INTEGRAL = re.compile(r"(-?\d+)\.0+")
@@ -24,7 +24,7 @@ Rows = NDArray[np.float32]
 
 
 class Column(BaseModel):
-    """One column that a network reads: numbers, unless it has `categories`."""
+    """One input column. It is categorical if it has `categories`, otherwise numeric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,16 +33,19 @@ class Column(BaseModel):
 
     @property
     def cardinality(self) -> int:
-        """The number of categories; 0 for numbers."""
+        """The number of categories, or 0 if the column is numeric."""
         return len(self.categories or ())
 
 
 class Table(BaseModel):
-    """What a sample of a table is made of: one row, or a `window` of rows one after the other.
+    """The input and target columns of a table.
 
-    `missing` says what becomes of a row with a value that is not there: `drop` leaves it out, and refuses it in a
-    prediction; `impute` takes the mean of a number's column, and a category of its own. Of a window, `targets` are the
-    columns whose next `horizon` rows are predicted.
+    A sample is one row, or a `window` of consecutive rows.
+
+    Attributes:
+        missing: `drop` removes rows with missing values from the dataset and rejects them in predictions. `impute`
+            replaces a missing number with the column's mean, and gives missing categories a separate category.
+        targets: with a `window`, the columns to predict in the next `horizon` rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,27 +58,28 @@ class Table(BaseModel):
 
     @property
     def column_names(self) -> list[str]:
+        """The names of the input columns."""
         return [column.name for column in self.columns]
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """One a column: the number of categories, 0 for numbers."""
+        """The number of categories of each column, or 0 for numeric columns."""
         return tuple(column.cardinality for column in self.columns)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """(F,) of a row; (T, F) of a window."""
+        """The shape of a sample: (F,) for rows, (T, F) for windows."""
         return (len(self.columns),) if self.window is None else (self.window, len(self.columns))
 
     def encode_row(self, row: Mapping[str, Any]) -> Rows:
-        """Return a row as numbers, float32 (F,): categories by their number, and NaN for numbers that are missing.
+        """Return a row as float32 (F,). Categories become their code, missing numbers become NaN.
 
         Args:
-            row: values by column; a column left out, null, and a text such as "" or "NA" are missing. The targets'
-                own values are not looked at.
+            row: values by column name. An absent column, null, and strings such as "" or "NA" are missing values.
+                Values of target columns are ignored.
 
         Raises:
-            InvalidRow: a column that there is not, a value of the wrong kind, or one that is missing and may not be.
+            InvalidRow: a column is unknown, or a value has the wrong type or is missing where `missing` is `drop`.
         """
         names = self.column_names
         for name in row:
@@ -84,36 +88,36 @@ class Table(BaseModel):
                 hint = (
                     f"did you mean {' or '.join(map(repr, suggestions))}?"
                     if suggestions
-                    else f"there are {', '.join(names)}"
+                    else f"the columns are {', '.join(names)}"
                 )
-                raise InvalidRow(f"There is no column {name!r}; {hint}", column=name, known=names)
+                raise InvalidRow(f"Unknown column {name!r}; {hint}", column=name, known=names)
         return np.asarray([self._encode_value(column, row.get(column.name)) for column in self.columns], np.float32)
 
     def _encode_value(self, column: Column, value: object) -> float:
         if is_missing(value):
             if self.missing == "drop":
                 raise InvalidRow(
-                    f"{column.name!r} is missing; the model was trained on whole rows only. Give a value, or train on "
-                    "a version that was imported with `missing=impute`.",
+                    f"{column.name!r} is missing. The model accepts complete rows only. Send a value, or train a "
+                    "model on a dataset version that was imported with `missing=impute`.",
                     column=column.name,
                 )
             return math.nan if column.categories is None else UNKNOWN_CATEGORY
         if column.categories is not None:
             return encode_category(column.categories, format_category(column.name, value))
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_FLOAT32:
-            raise InvalidRow(f"{column.name!r} is {value!r}; a finite number is needed", column=column.name)
+            raise InvalidRow(f"{column.name!r} must be a finite number, got {value!r}", column=column.name)
         return float(value)
 
 
 def is_missing(value: object) -> bool:
-    """Whether it stands for a value that is not there."""
+    """Return whether the value is a missing value."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_VALUES
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def encode_category(categories: tuple[str, ...], text: str) -> int:
-    """The place of a category, from 1; `UNKNOWN` for any other text."""
+    """Return the code of a category, counted from 1, or `UNKNOWN_CATEGORY` if it is not in the list."""
     try:
         return categories.index(text) + 1
     except ValueError:
@@ -121,10 +125,12 @@ def encode_category(categories: tuple[str, ...], text: str) -> int:
 
 
 def format_category(column: str, value: object) -> str:
-    """A category as a table writes it: numbers without needless zeros, `true` and `false` in lower case.
+    """Return a value as the name of a category.
+
+    Numbers lose trailing zeros, and booleans become `true` and `false`.
 
     Raises:
-        InvalidRow: a list or an object.
+        InvalidRow: the value is an array or an object.
     """
     match value:
         case bool():
@@ -134,11 +140,11 @@ def format_category(column: str, value: object) -> str:
         case str():
             return normalize_category(value.strip())
         case _:
-            raise InvalidRow(f"{column!r} is {value!r}; a text or a number is needed", column=column)
+            raise InvalidRow(f"{column!r} must be a string, number or boolean, got {value!r}", column=column)
 
 
 def normalize_category(text: str) -> str:
-    """A category's text, whoever wrote it: `3.0` is `3`, `True` is `true`."""
+    """Return a category's name in its normal form: `3.0` becomes `3`, `True` becomes `true`."""
     if text.lower() in {"true", "false"}:
         return text.lower()
     integral = _INTEGRAL.fullmatch(text)
@@ -146,5 +152,5 @@ def normalize_category(text: str) -> str:
 
 
 def format_number(number: float) -> str:
-    """A number as people write it: 3 rather than 3.0."""
+    """Return a number as text, without a trailing `.0`."""
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)

@@ -1,4 +1,4 @@
-"""A CSV file as blocks of columns of texts; every refusal names the line. It knows no types and no meanings."""
+"""Reads a CSV file in blocks of columns of strings. Errors have the line number."""
 
 import csv
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
 Delimiter = Literal[",", ";", "\t", "|"]
 
 MAX_COLUMNS = 4096
-MAX_FIELD_CHARACTERS = 131_072  # characters: the limit that Python's reader has unless told otherwise
+MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
 _MAX_LINE_BYTES = 16 * 2**20  # bytes
 _DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 _BLOCK_ROWS = 4096
@@ -19,44 +19,49 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 
 
 class RowBlock(NamedTuple):
-    """Some rows, turned into columns; `lines` are those of the file on which the rows end, from 1."""
+    """Some rows, transposed to columns. `lines` are the lines of the file where the rows end, from 1."""
 
     lines: list[int]
     columns: list[tuple[str, ...]]
 
 
 class CsvFile:
-    """A table with a header.
+    """A CSV file with a header.
 
     Args:
-        encoding: UTF-8 unless given, or what the file's byte order mark says.
-        delimiter: the commonest of comma, semicolon, tab and bar in the header, unless given.
+        encoding: default: UTF-8, or that of the byte order mark.
+        delimiter: default: the most frequent of comma, semicolon, tab and bar in the header.
     """
 
     def __init__(self, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> None:
-        """Read the header. Raises `InvalidTable`."""
+        """Read the header.
+
+        Raises:
+            InvalidTable: the header is missing or invalid.
+        """
         self._path = path
         with path.open("rb") as file:
             self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
-        first = next(self._read_lines(), "")
-        self._delimiter = delimiter or max(_DELIMITERS, key=first.count)
+        self._delimiter = delimiter or _DELIMITERS[0]
+        if delimiter is None:
+            self._delimiter = max(_DELIMITERS, key=next(self._read_lines(), "").count)
         self.header = self._read_header()
 
     def _read_header(self) -> list[str]:
         cells = next((cells for _, cells in self._read_rows()), [])
         header = [cell.strip() for cell in cells]
         if not any(header):
-            raise InvalidTable("The table is empty: its first line has no names.", code="table_empty")
+            raise InvalidTable("The table is empty: its first line has no column names.", code="table_empty")
         if len(header) > MAX_COLUMNS:
             raise InvalidTable(
-                f"The table has {len(header)} columns; at most {MAX_COLUMNS} are read.", code="table_too_wide"
+                f"The table has {len(header)} columns; at most {MAX_COLUMNS} are accepted.", code="table_too_wide"
             )
         for position, name in enumerate(header, start=1):
             if not name or header.index(name) != position - 1:
                 reason = (
                     "has no name"
                     if not name
-                    else f"is called {_shorten_name(name)} like column {header.index(name) + 1}"
+                    else f"has the same name {_shorten_name(name)} as column {header.index(name) + 1}"
                 )
                 raise InvalidTable(
                     f"Line 1: column {position} {reason}.", code="table_bad_header", line=1, column=position
@@ -64,7 +69,11 @@ class CsvFile:
         return header
 
     def read_blocks(self) -> Iterator[RowBlock]:
-        """Yield the rows below the header, stripped of white space around values. Raises `InvalidTable`."""
+        """Yield the rows below the header, with whitespace around values removed.
+
+        Raises:
+            InvalidTable: a line cannot be read, or has another number of values than the header.
+        """
         lines: list[int] = []
         rows: list[list[str]] = []
         is_header = True
@@ -74,7 +83,7 @@ class CsvFile:
                 continue
             if len(cells) != len(self.header):
                 raise InvalidTable(
-                    f"Line {line} has {len(cells)} values; the header names {len(self.header)} columns.",
+                    f"Line {line} has {len(cells)} values; the header has {len(self.header)} columns.",
                     code="table_ragged",
                     line=line,
                     num_values=len(cells),
@@ -89,7 +98,7 @@ class CsvFile:
             yield _transpose_rows(lines, rows)
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield lines and their values; lines with nothing on them are left out."""
+        """Yield line numbers and values. Empty lines are skipped."""
         reader = csv.reader(self._read_lines(), delimiter=self._delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
@@ -105,12 +114,12 @@ class CsvFile:
             raise InvalidTable(f"Line {line}: {reason}.", code="table_bad_line", line=line) from None
 
     def _read_lines(self) -> Iterator[str]:
-        """Yield lines with their ends."""
+        """Yield lines, including their line breaks."""
         for number, text in enumerate(self._decode_lines(), start=1):
             if "\0" in text:
-                column = text.count(self._separator, 0, text.index("\0")) + 1
+                column = text.count(self._delimiter, 0, text.index("\0")) + 1
                 raise InvalidTable(
-                    f"Line {number}, column {column}: there is a NUL character.",
+                    f"Line {number}, column {column}: the value has a NUL character.",
                     code="table_bad_line",
                     line=number,
                     column=column,
@@ -127,19 +136,15 @@ class CsvFile:
                     yield raw.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise InvalidTable(
-                f"Line {number} is not {self._encoding.upper()}: byte {error.start + 1} of it is "
-                f"0x{error.object[error.start]:02x}. Save the file as UTF-8, or say its `encoding`.",
+                f"Line {number} is not {self._encoding.upper()}: byte {error.start + 1} of the line is "
+                f"0x{error.object[error.start]:02x}. Save the file as UTF-8, or set `encoding`.",
                 code="table_bad_encoding",
                 line=number,
             ) from None
 
-    @property
-    def _separator(self) -> str:
-        return getattr(self, "_delimiter", ",")
-
 
 def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
-    """Return how many bytes to skip, and how to decode the rest."""
+    """Return the number of bytes to skip, and the encoding of the rest."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return len(mark), encoding
@@ -147,13 +152,17 @@ def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
 
 
 def _split_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the bytes of each line, its end among them. Raises `InvalidTable` for one that is too long to be one."""
+    """Yield the bytes of each line, including its line break.
+
+    Raises:
+        InvalidTable: a line is too long.
+    """
     end = "\n".encode(encoding)
     number, line = 1, b""
     while chunk := file.readline(_MAX_LINE_BYTES):
         line += chunk
         if encoding == "utf-16-le" and chunk.endswith(b"\n"):
-            line += file.read(1)  # the other half of what may be the line's end
+            line += file.read(1)  # the second byte of the line break
         if len(line) >= _MAX_LINE_BYTES:
             raise InvalidTable(
                 f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number

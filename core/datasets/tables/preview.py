@@ -1,4 +1,4 @@
-"""A table at a glance: how often which values come, a small picture a column."""
+"""The preview of a table: a histogram of each column."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedDataset
 from core.datasets.tables.columns import Column
 
-_COLUMNS_PER_ROW, _MAX_COLUMNS = 4, 32  # columns are shown
+_COLUMNS_PER_ROW, _MAX_COLUMNS = 4, 32  # columns in the preview
 _WIDTH, _HEIGHT, _TEXT_HEIGHT, _MARGIN = 192, 64, 14, 8
 _BINS = 24
-_MAX_ROWS = 50_000  # rows that are looked at
+_MAX_ROWS = 50_000  # rows in the histograms
 
 
 def write_table_preview(folder: Path) -> None:

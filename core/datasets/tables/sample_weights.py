@@ -1,4 +1,4 @@
-"""Weights of single samples: what one may be, and how an archive of pictures tells them."""
+"""Sample weights: validation, and the `weights.csv` of an archive of images."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,34 +14,34 @@ from core.errors import InvalidArchive, InvalidTable
 
 WEIGHTS_FILE = "weights.csv"
 WEIGHTS_COLUMNS = ("name", "weight")
-DEFAULT_WEIGHT = 1.0  # of a picture that the file does not name
+DEFAULT_WEIGHT = 1.0  # of images that the file does not list
 
 
 class WeightEntry(NamedTuple):
-    """The weight of a picture, and the line of the file that tells it."""
+    """The weight of an image, and its line in the file."""
 
     weight: float
     line: int
 
 
 def find_weight_fault(text: str) -> str | None:
-    """What is wrong with a weight as a table writes it, if anything."""
+    """Return what is wrong with a weight in a table, or None if it is valid."""
     number = parse_number(text)
     if number is None or abs(number) > MAX_FLOAT32:
-        return "is no finite number of 32 bits"
+        return "is not a finite 32-bit number"
     return "is below 0" if number < 0 else None
 
 
 def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str, float]:
-    """The weights of pictures by their whole names, from a file of the columns `name` and `weight`.
+    """Return the weights of images by their full path, from a file with the columns `name` and `weight`.
 
     Args:
         path: a CSV file.
-        folder: that of the archive in which the file lies; names are below it.
-        names: of all pictures that there are.
+        folder: its folder in the archive. Names are relative to it.
+        names: the paths of all images.
 
     Raises:
-        InvalidArchive: a line cannot be read, names no picture, or one that was named before.
+        InvalidArchive: a line cannot be read, or its image is unknown or already has a weight.
     """
     try:
         entries = _read_entries(CsvFile(path), folder)
@@ -49,7 +49,7 @@ def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> d
         raise _make_weights_error(error.detail, **error.facts) from error
     for name, (_, line) in entries.items():
         if name not in names:
-            raise _make_weights_error(f"Line {line}: there is no picture {name[:200]!r} in the archive.", line=line)
+            raise _make_weights_error(f"Line {line}: the archive has no image {name[:200]!r}.", line=line)
     return {name: weight for name, (weight, _) in entries.items()}
 
 
@@ -57,7 +57,7 @@ def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry
     missing = [column for column in WEIGHTS_COLUMNS if column not in file.header]
     if missing:
         raise _make_weights_error(
-            f"The first line must name the columns {' and '.join(WEIGHTS_COLUMNS)}.", missing=missing
+            f"The first line must have the columns {' and '.join(WEIGHTS_COLUMNS)}.", missing=missing
         )
     entries: dict[str, WeightEntry] = {}
     positions = [file.header.index(column) for column in WEIGHTS_COLUMNS]
@@ -69,19 +69,19 @@ def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry
                 raise _make_weights_error(f"Line {line}: the weight {text[:40]!r} {fault}.", line=line)
             if full_name in entries:
                 raise _make_weights_error(
-                    f"Line {line}: {name[:200]!r} has a weight already, on line {entries[full_name].line}.", line=line
+                    f"Line {line}: {name[:200]!r} already has a weight in line {entries[full_name].line}.", line=line
                 )
             entries[full_name] = WeightEntry(float(text), line)
     return entries
 
 
 def align_weights(names: Sequence[str], weights_by_name: Mapping[str, float]) -> Weights:
-    """The weights of samples, float32 (N,)."""
+    """Return the weights of samples in the order of their names, float32 (N,)."""
     return np.asarray([weights_by_name.get(name, DEFAULT_WEIGHT) for name in names], np.float32)
 
 
 def summarize_weights(weights: Weights) -> dict[str, Any]:
-    """What a report says of them."""
+    """Return the statistics of the weights for the import report."""
     return {
         "min": float(weights.min()),
         "max": float(weights.max()),

@@ -1,4 +1,4 @@
-"""A series cut in time: what trains comes before what validates, and no window reaches over the border."""
+"""Divides a time series into training, validation and test windows that do not overlap between splits."""
 
 from collections.abc import Sequence
 
@@ -19,19 +19,19 @@ def make_windows(
     row_names: Sequence[object] | NDArray[np.int64],
     shares: tuple[float, float],
 ) -> dict[str, TableSplit]:
-    """Return the stretches of a series, the first to train on, the next to validate, the last to test.
+    """Return the parts of a series: the first to train on, the next to validate on, the last to test on.
 
-    A window with what follows it lies in one stretch whole, so that nothing is trained on that is validated.
+    A window and the rows it predicts are always in the same part.
 
     Args:
-        table: tells window and horizon.
-        rows: float32, (L, F), in the order of time.
-        targets: (L, K), what is predicted of each row.
-        marks: a name a row; a window has that of the first row it predicts.
+        table: the columns, window and horizon.
+        rows: float32 (L, F), in the order of time.
+        targets: (L, K), the target columns of each row.
+        row_names: one for each row. The name of a window is that of the first row it predicts.
         shares: of validation and test.
 
     Raises:
-        InvalidTable: a stretch is too short for a window.
+        InvalidTable: a part is too short for a window.
     """
     window, horizon = table.window or 1, table.horizon
     num_valid, num_test = (round(len(rows) * share) for share in shares)
@@ -43,10 +43,10 @@ def make_windows(
             continue
         if length < window + horizon:
             raise InvalidTable(
-                f"The series has {len(rows)} rows, of which {length} are for {name}; a window of {window} rows and "
-                f"the {horizon} after it need {window + horizon}.",
+                f"The series has {len(rows)} rows, {length} of them for {name}. A window of {window} rows with a "
+                f"horizon of {horizon} needs at least {window + horizon}.",
                 code="table_too_few_rows",
-                hint="Upload a longer series, or ask for a shorter window, a shorter horizon or another share.",
+                hint="Upload a longer series, or set a shorter window or horizon, or another share.",
             )
         part = slice(start, start + length)
         future = sliding_window_view(targets[part][window:], horizon, axis=0).swapaxes(1, 2)  # (N, horizon, K)

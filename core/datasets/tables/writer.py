@@ -1,4 +1,4 @@
-"""Writing a packed table: rows as float32 in one array a split, means and deviations of what is trained on."""
+"""Writes packed tables: the rows of each split as a float32 array, and the statistics of the training rows."""
 
 import hashlib
 import json
@@ -15,9 +15,13 @@ from core.datasets.tables.columns import Rows, Table
 
 
 class TableSplit(NamedTuple):
-    """The rows of a split, float32 (N, F), NaN where a number is missing; targets, names and weights, one a sample.
+    """The rows of a split.
 
-    Where samples are windows, the rows are those of the series, (L, F), from which they are taken in order.
+    Attributes:
+        rows: float32 (N, F), with NaN for missing numbers. For windows, the rows of the series, (L, F).
+        targets: one for each sample.
+        names: one for each sample.
+        weights: float32, one for each sample, or None.
     """
 
     rows: Rows
@@ -29,7 +33,7 @@ class TableSplit(NamedTuple):
 def write_table(
     out: Path, table: Table, task: Task, classes: Sequence[str], num_outputs: int, splits: Mapping[str, TableSplit]
 ) -> PackedMeta:
-    """Write a table into the fresh folder `out`, on disk for good; `meta.json` comes last."""
+    """Write a table durably into the new folder `out`. `meta.json` is written last."""
     out.mkdir(parents=True, exist_ok=True)
     ordered = {name: splits[name] for name in SPLITS if name in splits}
     digests = {name: _write_split(out, name, split) for name, split in ordered.items()}
@@ -69,7 +73,7 @@ def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
 
 
 def _compute_moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation a column, of the numbers that are there; the deviation of one that never varies is 1."""
+    """Return the mean and standard deviation of each column, without NaN. The deviation of a constant is 1."""
     means, stds = [], []
     for column in values.T:
         present = column[~np.isnan(column)].astype(np.float64)
