@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
-from app.services.validation.resolve import training_dataset
-from core.datasets.archives.limits import Limits
+from app.services.validation.resolve import get_training_dataset
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import inspect_upload
 from core.db.repos.models import ModelRepo
 from core.errors import InvalidArchive
@@ -16,7 +16,7 @@ from core.storage import Storage
 
 
 class BatchPredictionService:
-    def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: Limits) -> None:
+    def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: UploadLimits) -> None:
         """`limits`: what an upload may hold."""
         self._models = ModelRepo(session)
         self._storage = storage
@@ -38,7 +38,7 @@ class BatchPredictionService:
         spec = PredictArchiveSpec(
             kind="predict_archive",
             model=f"{row.name}@{row.version}",
-            dataset=training_dataset(row),
+            dataset=get_training_dataset(row),
             archive=archive_id,
             top_k=top_k,
             batch_size=batch_size,

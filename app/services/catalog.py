@@ -52,7 +52,7 @@ def _build_static_sections() -> dict[str, list[CatalogEntry]]:
             part: [_describe_spec_class(kind) for kind in list_union_members(union)]
             for part, union in SPEC_UNIONS.items()
         },
-        "datasets": [_describe_dataset(name) for name in builtin.names()],
+        "datasets": [_describe_dataset(name) for name in builtin.list_names()],
     }
 
 
@@ -77,7 +77,7 @@ def _describe_spec_class(kind: type[BaseModel]) -> CatalogEntry:
 
 
 def _describe_dataset(name: str) -> CatalogEntry:
-    entry = builtin.get(name)
+    entry = builtin.get_dataset(name)
     return CatalogEntry(name, entry.summary, f"{entry.source} ({entry.licence})", _build_options_schema(entry.options))
 
 

@@ -1,4 +1,4 @@
-"""What a client can do with datasets: upload, look, use in a job, delete."""
+"""Datasets: list, upload and delete them, and pin their versions for jobs."""
 
 import hashlib
 import json
@@ -6,16 +6,18 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import structlog
 from sqlalchemy.orm import Session
 
-from app.services.validation.training import PinnedDataset, options_of
+from app.services.stored_files import delete_stored_files
+from app.services.validation.context import PinnedDataset
+from app.services.validation.report import reject, reject_all
+from app.services.validation.resolve import parse_dataset_options
 from core.datasets import builtin
-from core.datasets.archives.limits import Limits
-from core.datasets.definition import BuiltIn, DatasetFacts
-from core.datasets.image_preview import PREVIEW
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.definition import BuiltinDataset, DatasetInfo
+from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.ingest.table import check_upload
 from core.datasets.packed import PackedMeta
 from core.db.repos.datasets import DatasetRepo
@@ -23,40 +25,38 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow
-from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound, Unavailable
+from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import unknown
 from core.storage import Storage
 
-log = structlog.get_logger(__name__)
-
 NAME = "/dataset/name"
 VERSION = "/dataset/version"
 
 
 class PinnedVersion(NamedTuple):
-    """A dataset for a job, and the row that the job will refer to."""
+    """A dataset version for a job, and the id of its row."""
 
     dataset: PinnedDataset
     version_id: str
 
 
 class DatasetView(NamedTuple):
-    """A dataset and its versions, newest first; a built-in one may have none yet."""
+    """A dataset and its versions, newest first; a built-in dataset may have none yet."""
 
     name: str
     versions: list[DatasetVersionRow]
 
 
 class DatasetService:
-    """Every method is one step of the caller's transaction.
+    """What a client can do with datasets. Every method is one step of the caller's transaction.
 
     Args:
-        datasets_dir: where the files of the built-in datasets lie.
-        limits: what an upload may hold.
-        kick: wakes the dispatcher; called after the commit.
+        datasets_dir: the folder with the files of the built-in datasets.
+        limits: the limits of an upload.
+        wake: wakes the outbox relay; called after the commit.
     """
 
     def __init__(
@@ -66,52 +66,50 @@ class DatasetService:
         datasets_dir: Path,
         *,
         wake: Callable[[], None],
-        limits: Limits | None = None,
+        limits: UploadLimits | None = None,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or UploadLimits()
         self._session = session
         self._storage = storage
         self._datasets_dir = datasets_dir
         self._wake = wake
         self._versions = DatasetRepo(session)
 
-    # ---- for jobs
-
     def resolve_version(self, spec: DatasetSpec) -> PinnedDataset:
-        """The dataset as a job would find it; nothing is stored.
+        """Return the dataset version that a job would use; nothing is stored.
 
         Raises:
-            InvalidSpec: no such dataset or version, wrong options, or files of a built-in one are missing.
-            DatasetNotReady: an uploaded dataset that is still being imported, or failed.
+            InvalidSpec: no such dataset or version, wrong options, or files of a built-in dataset are missing.
+            DatasetNotReady: the import of an uploaded dataset has not finished, or failed.
         """
-        if spec.name not in builtin.names():
+        if spec.name not in builtin.list_names():
             uploaded = self._find_uploaded(spec)
             if uploaded.state is not DatasetState.READY:
                 raise build_not_ready_error(uploaded)
-            return PinnedDataset(uploaded.version, {}, read_dataset_facts(uploaded))
+            return PinnedDataset(uploaded.version, {}, read_dataset_info(uploaded))
         entry, options, row = self._find_built_in(spec)
         if row is not None and row.state is DatasetState.READY:
-            return PinnedDataset(row.version, options, read_dataset_facts(row))
-        facts = self._read_built_in_facts(entry, options)
-        return PinnedDataset(row.version if row else self._versions.next_version(spec.name), options, facts)
+            return PinnedDataset(row.version, options, read_dataset_info(row))
+        info = self._get_built_in_info(entry, options)
+        return PinnedDataset(row.version if row else self._versions.next_version(spec.name), options, info)
 
     def pin_version(self, spec: DatasetSpec) -> PinnedVersion:
-        """As `look`; the import of a built-in dataset begins unless it was made before. A job may wait for it."""
+        """Return the version that a job uses; start the import of a built-in dataset where there is none."""
         pinned = self.resolve_version(spec)
-        if spec.name not in builtin.names():
+        if spec.name not in builtin.list_names():
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
         row = self.ensure_builtin(spec.name, pinned.options)
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
-        """The version that a job for `spec` must wait for before it can be checked: an upload under import."""
-        if spec.name in builtin.names():
+        """Return the upload whose import a job must wait for before it can be validated, if any."""
+        if spec.name in builtin.list_names():
             return None
         row = self._find_uploaded(spec)
         return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """The one version of a built-in dataset with these (whole) options; made, or made again, if need be."""
+        """Return the version of a built-in dataset with these options; import it, or again after a failure."""
         source_key = hash_options(options)
         existing = self._versions.find_source(name, source_key)
         row = existing or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
@@ -119,37 +117,37 @@ class DatasetService:
             self._queue_import(row.id)
         return self._versions.get(row.id)
 
-    # ---- for people
-
     def list_datasets(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
-        """Datasets by name, the built-in ones among them, behind `after`; and the last name if there are more.
+        """Return a page of datasets after the name `after`, built-in ones included, and the next page's `after`.
 
         Raises:
-            InvalidSpec: `after` is no name.
+            InvalidSpec: `after` is not a name.
         """
         if after and not re.fullmatch(NAME_PATTERN, after):
-            raise InvalidSpec("The cursor is not one that a list gave.", errors=[("?cursor", "unknown cursor")])
+            raise InvalidSpec("The cursor is invalid.", errors=[("?cursor", "must be the next_cursor of a page")])
         stored = self._versions.names(after=after, limit=limit + 1)
-        names = sorted({*stored, *(name for name in builtin.names() if name > after)})
-        shown = names[:limit]
-        rows = self._versions.versions(shown)
-        views = [DatasetView(name, [row for row in rows if row.name == name]) for name in shown]
-        return views, shown[-1] if len(names) > limit else None
+        names = sorted({*stored, *(name for name in builtin.list_names() if name > after)})
+        page_names = names[:limit]
+        rows = self._versions.versions(page_names)
+        views = [DatasetView(name, [row for row in rows if row.name == name]) for name in page_names]
+        return views, page_names[-1] if len(names) > limit else None
 
     def get_dataset(self, name: str) -> DatasetView:
+        """Return a dataset with its versions. Raises NotFound."""
         versions = self._versions.versions([name])
-        if not versions and name not in builtin.names():
+        if not versions and name not in builtin.list_names():
             raise NotFound(f"There is no dataset {name!r}.")
         return DatasetView(name, versions)
 
     def get_version(self, name: str, version: int) -> DatasetVersionRow:
+        """Return a version of a dataset. Raises NotFound."""
         return self._versions.get_version(name, version)
 
     def get_report(self, name: str, version: int) -> dict[str, Any]:
-        """What the import found.
+        """Return the report of a version's import.
 
         Raises:
-            DatasetNotReady: it has not ended yet, or failed before it could find anything.
+            DatasetNotReady: the import has not finished, or failed before it wrote a report.
         """
         row = self._versions.get_version(name, version)
         if row.report is None:
@@ -157,26 +155,31 @@ class DatasetService:
         return {"name": name, "version": version, "state": row.state, "content_hash": row.content_hash} | row.report
 
     def fetch_preview(self, name: str, version: int) -> Path:
-        """The contact sheet, a PNG. Raises Corrupt where it is not what was stored."""
+        """Return the path of the preview image, a PNG.
+
+        Raises:
+            DatasetNotReady: the import has not finished, or failed.
+            CorruptFile: the stored file has another checksum.
+        """
         row = self._versions.get_version(name, version)
         if row.state is not DatasetState.READY:
             raise build_not_ready_error(row)
         files = (row.meta or {})["files"]
-        return self._storage.fetch(row.packed_key or "", {PREVIEW: files[PREVIEW]["sha256"]}) / PREVIEW
+        return self._storage.fetch(row.packed_key or "", {PREVIEW_FILE: files[PREVIEW_FILE]["sha256"]}) / PREVIEW_FILE
 
     def accept_upload(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Store an upload and let it be imported; the file is consumed. Options are those of pictures or of a table.
+        """Store an upload and queue its import; the file is moved. The options are those of images or of a table.
 
         Raises:
-            InvalidArchive: a quick look shows that it is none, or holds an unsafe entry.
-            Conflict: the name is a built-in dataset's.
+            InvalidArchive: the file is not an archive or table, or contains an unsafe entry.
+            Conflict: the name is that of a built-in dataset.
         """
         refuse_built_in(name)
         kind, options = check_upload(archive, self._limits, options)
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
-        self._storage.publish_file(archive, key)  # first: a file without a row is swept, a row without a file fails
+        self._storage.publish_file(archive, key)  # first: maintenance deletes a file without a row
         try:
             row = self._versions.add(name, source, version_id=version_id)
             self._queue_import(row.id)
@@ -186,100 +189,84 @@ class DatasetService:
         return row
 
     def delete_version(self, name: str, version: int) -> None:
-        """Delete a version with its files. Models trained on it stay: they carry what predictions need.
+        """Delete a version with its files. Models that were trained on it remain and can still predict.
 
         Raises:
-            InUse: a job, finished or not, refers to it: it could be extended, resumed or looked into.
+            InUse: a job refers to it.
         """
         row = self._versions.get_version(name, version)
         jobs = [job.id for job in JobRepo(self._session).dependents(row.id)]
         if jobs:
-            raise InUse(
-                f"Jobs were made with {name} version {version}: delete them first.", dependents=jobs, kind="job"
-            )
+            raise InUse(f"Jobs use {name} version {version}; delete them first.", dependents=jobs, kind="job")
         keys = [key for key in (row.packed_key, row.source.get("key")) if key]
         self._versions.delete(row)
-        on_commit(self._session, lambda: self._delete_files(keys))
-
-    # ---- inside
+        on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 
     def _find_uploaded(self, spec: DatasetSpec) -> DatasetVersionRow:
         newest = self._versions.find_newest(spec.name)
         if newest is None:
-            known = sorted({*builtin.names(), *self._versions.names()})
-            raise InvalidSpec(
-                f"There is no dataset {spec.name!r}.", errors=[(NAME, unknown("dataset", spec.name, known))]
-            )
+            existing = sorted({*builtin.list_names(), *self._versions.names()})
+            reject(NAME, unknown("dataset", spec.name, existing))
         if spec.options:
-            wrong = [(f"/dataset/{name}", "uploaded datasets take no options") for name in spec.options]
-            raise InvalidSpec(f"{wrong[0][0]}: {wrong[0][1]}", errors=wrong)
+            reject_all([(f"/dataset/{name}", "is not an option: uploaded datasets have none") for name in spec.options])
         if spec.version == "latest":
             row = self._versions.find_newest(spec.name, DatasetState.READY) or newest
         else:
-            row = self._versions.find_version(spec.name, spec.version) or self._raise_unknown_version(spec)
+            row = self._versions.find_version(spec.name, spec.version) or self._reject_version(spec)
         if row.state is DatasetState.FAILED:
             raise build_not_ready_error(row)
         return row
 
-    def _find_built_in(self, spec: DatasetSpec) -> tuple[BuiltIn, dict[str, Any], DatasetVersionRow | None]:
-        entry = builtin.get(spec.name)
+    def _find_built_in(self, spec: DatasetSpec) -> tuple[BuiltinDataset, dict[str, Any], DatasetVersionRow | None]:
+        entry = builtin.get_dataset(spec.name)
         if spec.version == "latest":
-            options = options_of(entry.options, spec.options, "/dataset")
+            options = parse_dataset_options(entry.options, spec.options, "/dataset")
             return entry, options, self._versions.find_source(spec.name, hash_options(options))
-        row = self._versions.find_version(spec.name, spec.version) or self._raise_unknown_version(spec)
-        made_of: dict[str, Any] = row.source["options"]
-        options = options_of(entry.options, made_of | spec.options, "/dataset")
+        row = self._versions.find_version(spec.name, spec.version) or self._reject_version(spec)
+        stored_options: dict[str, Any] = row.source["options"]
+        options = parse_dataset_options(entry.options, stored_options | spec.options, "/dataset")
         if hash_options(options) != row.source_key:
-            detail = f"version {spec.version} has other options; leave the version out to get one with these"
-            raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
+            reject(VERSION, f"version {spec.version} has other options; omit the version to use these options")
         return entry, options, row
 
-    def _raise_unknown_version(self, spec: DatasetSpec) -> DatasetVersionRow:
-        known = [row.version for row in self._versions.versions([spec.name])]
-        detail = f"there is no version {spec.version}; known: {', '.join(map(str, known[:20])) or 'none'}"
-        raise InvalidSpec(f"{VERSION}: {detail}", errors=[(VERSION, detail)])
+    def _reject_version(self, spec: DatasetSpec) -> NoReturn:
+        existing = [str(row.version) for row in self._versions.versions([spec.name])]
+        reject(VERSION, f"there is no version {spec.version}; existing: {', '.join(existing[:20]) or 'none'}")
 
-    def _read_built_in_facts(self, entry: BuiltIn, options: Mapping[str, Any]) -> DatasetFacts:
-        if missing := entry.missing_files(self._datasets_dir, options):
+    def _get_built_in_info(self, entry: BuiltinDataset, options: Mapping[str, Any]) -> DatasetInfo:
+        if missing := entry.list_missing_files(self._datasets_dir, options):
             detail = f"files are missing in {self._datasets_dir}: {', '.join(missing)}. {entry.help_text}"
             raise InvalidSpec(f"{entry.name}: {detail}", errors=[(NAME, detail)], missing=missing)
-        return entry.facts(options, self._datasets_dir)
+        return entry.get_info(options, self._datasets_dir)
 
     def _queue_import(self, version_id: str) -> None:
         OutboxRepo(self._session).add("import", version_id)
         on_commit(self._session, self._wake)
 
-    def _delete_files(self, keys: list[str]) -> None:
-        for key in keys:
-            try:
-                self._storage.delete(key)
-            except (OSError, Unavailable) as error:  # the row is gone already; the sweep takes what is left
-                log.warning("dataset.files_left", key=key, error=str(error))
 
-
-def read_dataset_facts(row: DatasetVersionRow) -> DatasetFacts:
-    """What a ready version is."""
+def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:
+    """Return the properties of a version whose import has finished."""
     meta = PackedMeta.model_validate(row.meta)
-    return DatasetFacts(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
+    return DatasetInfo(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
 
 
 def hash_options(options: Mapping[str, Any]) -> str:
-    """Equal for equal options, every default filled in."""
+    """Return a hash of options; all defaults must be filled in."""
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
 def refuse_built_in(name: str) -> None:
-    """Raises Conflict where a name cannot be uploaded to."""
-    if name in builtin.names():
-        raise Conflict(f"{name!r} is a built-in dataset: upload under another name.", built_in=builtin.names())
+    """Raise Conflict if a name is that of a built-in dataset, which cannot be uploaded."""
+    if name in builtin.list_names():
+        raise Conflict(f"{name!r} is a built-in dataset; upload under another name.", built_in=builtin.list_names())
 
 
 def build_not_ready_error(row: DatasetVersionRow) -> DatasetNotReady:
-    """What a caller is told who wants more of a version than it has."""
-    what = f"{row.name} version {row.version}"
+    """Return the error for a version whose import has not finished, or failed."""
+    version = f"{row.name} version {row.version}"
     if row.state is DatasetState.FAILED:
         failure = row.failure or {}
         return DatasetNotReady(
-            f"The import of {what} failed: {failure.get('message', '')}", state=row.state, failure=failure
+            f"The import of {version} failed: {failure.get('message', '')}", state=row.state, failure=failure
         )
-    return DatasetNotReady(f"{what} is still being imported.", state=row.state)
+    return DatasetNotReady(f"{version} is still being imported.", state=row.state)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.services.jobs import JobService, JobView
 from app.services.results import ResultFile
-from app.services.validation.resolve import training_dataset
+from app.services.validation.resolve import get_training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.tables import ModelVariantRow
@@ -35,7 +35,7 @@ class VariantService:
         spec = VariantSpec(
             kind="variant",
             model=f"{name}@{version}",
-            dataset=training_dataset(row),
+            dataset=get_training_dataset(row),
             format=kind,
             **options,
         )

@@ -18,7 +18,7 @@ class CallbackBase(Spec):
 
     exclusive_group: ClassVar[str | None] = None
     """What at most one callback of a job may do: `average weights`, `mix images`, or write the files of its name."""
-    requires_images: ClassVar[bool] = False
+    mixes_images: ClassVar[bool] = False
     requires_single_process: ClassVar[bool] = False
     clips_gradients: ClassVar[bool] = False
     averages_after_training: ClassVar[bool] = False
@@ -159,7 +159,7 @@ class MixupSpec(CallbackBase):
     """
 
     exclusive_group: ClassVar[str | None] = "mix images"
-    requires_images: ClassVar[bool] = True
+    mixes_images: ClassVar[bool] = True
 
     name: Literal["mixup"] = "mixup"
     alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 0.4
@@ -172,7 +172,7 @@ class CutmixSpec(CallbackBase):
     """
 
     exclusive_group: ClassVar[str | None] = "mix images"
-    requires_images: ClassVar[bool] = True
+    mixes_images: ClassVar[bool] = True
 
     name: Literal["cutmix"] = "cutmix"
     alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0

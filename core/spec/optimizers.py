@@ -261,7 +261,7 @@ class OptimizerPartSpec(Spec):
         return value
 
 
-class CompositeOptimizerSpec(Spec):
+class CompositeOptimizerSpec(OptimizerBase):
     """Several optimizers, each for the parameters whose names match; every parameter has the first that matches.
 
     Each part goes by its own rule and learning rate. Where a schedule or a search gives a learning rate in numbers, as

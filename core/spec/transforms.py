@@ -16,7 +16,8 @@ Ratio = Annotated[float, Field(gt=0.0, le=100.0)]
 class TransformBase(Spec):
     """Properties of a transform that validation reads; a transform overrides those that apply to it."""
 
-    is_once_only: ClassVar[bool] = False
+    replaces_normalization: ClassVar[bool] = False
+    """Whether it is used instead of the default normalization; a job has at most one such transform."""
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield what does not fit images of this shape."""
@@ -157,7 +158,7 @@ class NormalizeSpec(TransformBase):
     training split are used.
     """
 
-    is_once_only: ClassVar[bool] = True
+    replaces_normalization: ClassVar[bool] = True
 
     name: Literal["normalize"] = "normalize"
     mean: Channels

@@ -8,11 +8,15 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from app.services.catalog import UNIONS, members
-from app.services.validation.rules import TASK_DEFAULTS, ValidationReport, check_loss, check_metrics
-from core.datasets.definition import DatasetFacts
+from app.services.catalog import SPEC_UNIONS, list_union_members
+from app.services.validation.defaults import TASK_DEFAULTS
+from app.services.validation.objective import check_loss, check_metrics
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
+from core.datasets.definition import DatasetInfo
 from core.datasets.packed import PackedMeta, Task
 from core.spec import JobSpec
+from tests.support.validation import job_context
 from worker import builders
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -39,14 +43,14 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 KINDS = [
     pytest.param(part, kind, id=f"{part}-{kind.model_fields['name'].default}")
-    for part, union in UNIONS.items()
-    for kind in members(union)
+    for part, union in SPEC_UNIONS.items()
+    for kind in list_union_members(union)
 ]
 TASKS: tuple[Task, ...] = ("classification", "binary", "multilabel", "regression")
 
 
 def named(part: str, name: str) -> Any:
-    return TypeAdapter(UNIONS[part]).validate_python({"name": name, **REQUIRED.get(name, {})})
+    return TypeAdapter(SPEC_UNIONS[part]).validate_python({"name": name, **REQUIRED.get(name, {})})
 
 
 def meta_of(task: Task) -> PackedMeta:
@@ -104,15 +108,16 @@ def test_every_kind_is_built(part: str, kind: type[Any]) -> None:
 @pytest.mark.parametrize("part", ["losses", "metrics"])
 def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> None:
     meta = meta_of(task)
-    facts = DatasetFacts(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
+    facts = DatasetInfo(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
     let_in = []
-    for kind in members(UNIONS[part]):
+    for kind in list_union_members(SPEC_UNIONS[part]):
         spec, report = named(part, kind.model_fields["name"].default), ValidationReport()
         words: dict[str, Any] = {"dataset": {"name": "d"}, "architecture": {"name": "a"}}
         job = JobSpec.model_validate(
             words | {"loss": spec.model_dump()} if part == "losses" else words | {"metrics": [spec.model_dump()]}
         )
-        (check_loss if part == "losses" else check_metrics)(job, facts, report)
+        context = TrainingContext(job_context(job, facts), job)
+        (check_loss if part == "losses" else check_metrics)(context, report)
         if not report.errors:
             let_in.append(spec.name)
             assert build(part, spec, meta)

@@ -1,1 +1,1 @@
-"""Validation of job specs: every refusal of a spec comes from here."""
+"""Validation of job specs: tables of rules by job kind, and one place that raises InvalidSpec."""

@@ -1,49 +1,57 @@
-"""What living workers have for a job: whether one of them could take it, and why it waits where none can."""
+"""What live workers can run: rules for devices and slots, and why a queued job waits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.services.validation.model_job import ModelJobContext
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
 from core.db.repos.placement import WorkerCapacity
 from core.db.tables import WorkerRow
-from core.errors import InvalidSpec
-from core.spec import AnyJobSpec, JobSpec
 
-NOBODY = "No worker is alive."
+NO_WORKER = "No worker is alive."
 
 
-def worker_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
-    """What each of the workers has."""
+def list_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
+    """Return the capacity of each worker."""
     return [WorkerCapacity.of([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
 
 
-def check_room(spec: AnyJobSpec, offered: Sequence[WorkerCapacity]) -> None:
-    """Refuse what none of the living workers can hold; where none lives, the job waits for one.
+def check_device(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
+    """Check that a worker has the device, and that the device computes with the precision."""
+    spec, devices = context.job.spec, context.job.devices
+    if spec.device not in {"auto", "cpu"} and spec.device not in devices:
+        available = ", ".join(sorted(devices)) or "none"
+        report.add("/device", f"no worker has {spec.device!r}; available: {available}")
+    if spec.precision == "fp16" and (spec.device == "cpu" or (spec.device == "auto" and not devices - {"cpu"})):
+        report.add("/precision", "'fp16' requires a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
 
-    Raises:
-        InvalidSpec: it asks for more devices than any of them has.
-    """
-    count = spec.resources.devices if isinstance(spec, JobSpec) else 1
-    if count == 1 or not offered:
+
+def check_capacity(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that one live worker has enough slots and devices; without workers the job waits."""
+    spec, capacities = context.spec, context.job.capacities
+    count = spec.resources.devices
+    if count == 1 or not capacities:
         return
-    at, lacking = "/resources/devices", _lacking(spec.model_dump(include={"device", "resources"}), offered)
-    if lacking:
-        most = max(offer.slots for offer in offered)
-        reason = (
-            f"is {count}, but no worker has {' or '.join(lacking)}; the largest has {most} slots (CANDELA_SLOTS) and "
-            f"{max(offer.num_cuda for offer in offered)} CUDA devices"
+    missing = _find_missing(spec.model_dump(include={"device", "resources"}), capacities)
+    if missing:
+        report.add(
+            "/resources/devices",
+            f"is {count}, but no worker has {' or '.join(missing)}; the largest has "
+            f"{max(capacity.slots for capacity in capacities)} slots (CANDELA_SLOTS) and "
+            f"{max(capacity.num_cuda for capacity in capacities)} CUDA devices",
         )
-        raise InvalidSpec(f"{at}: {reason}", errors=[(at, reason)])
 
 
-def pending_reason(spec: Mapping[str, Any], offered: Sequence[WorkerCapacity]) -> str | None:
-    """Why a queued job is taken by nobody, however long it waits; None where it only waits for its turn."""
-    if not offered:
-        return NOBODY
-    lacking = _lacking(spec, offered)
-    return f"No living worker has {' or '.join(lacking)}." if lacking else None
+def get_pending_reason(spec: Mapping[str, Any], capacities: Sequence[WorkerCapacity]) -> str | None:
+    """Return why no live worker can take a queued job; None if it only waits for its turn."""
+    if not capacities:
+        return NO_WORKER
+    missing = _find_missing(spec, capacities)
+    return f"No live worker has {' or '.join(missing)}." if missing else None
 
 
-def _lacking(spec: Mapping[str, Any], offered: Sequence[WorkerCapacity]) -> list[str]:
-    """What is missed, by each of the workers; nothing where one of them could take the job."""
-    found = [offer.lacks(spec) for offer in offered]
-    return sorted({lack for lack in found if lack is not None}) if None not in found else []
+def _find_missing(spec: Mapping[str, Any], capacities: Sequence[WorkerCapacity]) -> list[str]:
+    """Return what each worker lacks; nothing if one of them can take the job."""
+    results = [capacity.lacks(spec) for capacity in capacities]
+    return sorted({lack for lack in results if lack is not None}) if None not in results else []

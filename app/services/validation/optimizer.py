@@ -1,70 +1,94 @@
-"""The rules of which parameters an optimizer treats how; what is wrong goes into a report of `fitting`."""
+"""Rules for the optimizer and its schedule, and for patterns that match parameters."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol
 
-from core.spec.optimizers import CompositeOptimizerSpec, GroupedSpec, OptimizerSpec
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
+from core.spec.optimizers import GroupedSpec, OptimizerPartSpec, OptimizerSpec
 
-AT = "/optimizer"
-WITHOUT_MOMENTUM = frozenset({"adagrad", "adadelta", "adafactor", "asgd", "lbfgs", "muon", "rprop"})
-MAX_NAMES = 30
-
-
-class Findings(Protocol):
-    def add(self, pointer: str, reason: str) -> None: ...
+OPTIMIZER = "/optimizer"
+MAX_LISTED_NAMES = 30
 
 
-def optimizers_without_momentum(optimizer: OptimizerSpec) -> str | None:
-    """`'adagrad' and 'muon' have`, where none has a momentum that a schedule could move; else None."""
-    parts = (
-        [part.optimizer for part in optimizer.parts] if isinstance(optimizer, CompositeOptimizerSpec) else [optimizer]
-    )
-    names = {part.name for part in parts}
-    if not names <= WITHOUT_MOMENTUM:
-        return None
-    return f"{' and '.join(map(repr, sorted(names)))} {'has' if len(names) == 1 else 'have'}"
+def check_closure(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that nothing changes the losses and gradients that an optimizer with a closure compares."""
+    spec = context.spec
+    if not spec.optimizer.requires_closure:
+        return
+    name = spec.optimizer.name
+    if spec.precision == "fp16":
+        report.add("/precision", f"{name!r} cannot use the loss scaling of 'fp16'; use 'fp32'")
+    for index, callback in enumerate(spec.callbacks):
+        if callback.clips_gradients:
+            report.add(f"/callbacks/{index}", f"{name!r} compares gradients with losses; they must not be clipped")
 
 
-def check_parameters(optimizer: OptimizerSpec, names: Sequence[str], report: Findings) -> None:
-    """Every pattern matches some of the network's parameters, and of several optimizers each has some.
-
-    `names` are those of the parameters; none if the network could not be built.
-    """
-    if not isinstance(optimizer, CompositeOptimizerSpec):
-        _check_groups(optimizer, names, AT, report)
+def check_optimizer_patterns(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that every pattern of a group or part matches a parameter, and every parameter has an optimizer."""
+    optimizer, names = context.spec.optimizer, context.parameter_names
+    parts: Sequence[OptimizerPartSpec] = getattr(optimizer, "parts", ())
+    if not parts:
+        _check_groups(optimizer, names, OPTIMIZER, report)
     elif names:
-        _check_parts(optimizer, names, report)
+        _check_parts(parts, names, report)
 
 
-def _check_parts(optimizer: CompositeOptimizerSpec, names: Sequence[str], report: Findings) -> None:
-    left = list(names)
-    for index, part in enumerate(optimizer.parts):
-        at = f"{AT}/parts/{index}"
-        own = [name for name in left if fnmatchcase(name, part.match)]
-        left = [name for name in left if not fnmatchcase(name, part.match)]
-        if own:
-            _check_groups(part.optimizer, own, f"{at}/optimizer", report)
-        elif check_pattern(f"{at}/match", part.match, names, report):
-            reason = f"parts before it have all that {part.match!r} matches; put narrower patterns first"
-            report.add(f"{at}/match", reason)
-    if left:
-        report.add(f"{AT}/parts", f"no part matches {_listed(left)}; let the last one match '*'")
+def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that every pattern of `freeze` and of callbacks matches a parameter."""
+    names = context.parameter_names
+    for index, callback in enumerate(context.spec.callbacks):
+        pattern = getattr(callback, "match", None)
+        if pattern is not None:
+            _check_pattern(f"/callbacks/{index}/match", pattern, names, report)
+    for index, pattern in enumerate(context.spec.freeze):
+        _check_pattern(f"/freeze/{index}", pattern.removeprefix("!"), names, report)
 
 
-def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], at: str, report: Findings) -> None:
+def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that the schedule fits the number of steps, and that its optimizer has a momentum to change."""
+    schedule = context.spec.schedule
+    if schedule is None:
+        return
+    report.extend(schedule.find_errors(context.spec.epochs * context.steps_per_epoch), "/schedule")
+    if getattr(schedule, "cycle_momentum", False):
+        parts: Sequence[OptimizerPartSpec] = getattr(context.spec.optimizer, "parts", ())
+        optimizers: list[OptimizerSpec] = [part.optimizer for part in parts] or [context.spec.optimizer]
+        if not any(optimizer.has_momentum for optimizer in optimizers):
+            names = sorted({optimizer.name for optimizer in optimizers})
+            verb = "has" if len(names) == 1 else "have"
+            reason = f"{' and '.join(map(repr, names))} {verb} no momentum to cycle; set it to false"
+            report.add("/schedule/cycle_momentum", reason)
+
+
+def _check_parts(parts: Sequence[OptimizerPartSpec], names: Sequence[str], report: ValidationReport) -> None:
+    remaining = list(names)
+    for index, part in enumerate(parts):
+        pointer = f"{OPTIMIZER}/parts/{index}"
+        matching = [name for name in remaining if fnmatchcase(name, part.match)]
+        remaining = [name for name in remaining if not fnmatchcase(name, part.match)]
+        if matching:
+            _check_groups(part.optimizer, matching, f"{pointer}/optimizer", report)
+        elif _check_pattern(f"{pointer}/match", part.match, names, report):
+            reason = f"earlier parts match all parameters of {part.match!r}; put narrower patterns first"
+            report.add(f"{pointer}/match", reason)
+    if remaining:
+        report.add(f"{OPTIMIZER}/parts", f"no part matches {_format_names(remaining)}; let the last one match '*'")
+
+
+def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], pointer: str, report: ValidationReport) -> None:
     if isinstance(optimizer, GroupedSpec):
         for index, group in enumerate(optimizer.groups):
-            check_pattern(f"{at}/groups/{index}/match", group.match, names, report)
+            _check_pattern(f"{pointer}/groups/{index}/match", group.match, names, report)
 
 
-def check_pattern(pointer: str, pattern: str, names: Sequence[str], report: Findings) -> bool:
-    """Whether the pattern matches one of the names, or there are none because the network could not be built."""
+def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: ValidationReport) -> bool:
+    """Return whether the pattern matches a name, or there are no names because the network cannot be built."""
     if not names or any(fnmatchcase(name, pattern) for name in names):
         return True
-    report.add(pointer, f"no parameter matches {pattern!r}; there are {_listed(names)}")
+    report.add(pointer, f"no parameter matches {pattern!r}; the parameters are {_format_names(names)}")
     return False
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
+def _format_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_LISTED_NAMES]) + (" and others" if len(names) > MAX_LISTED_NAMES else "")

@@ -1,139 +1,168 @@
-"""Whether a job means something: its parts against each other and against the dataset; no database, no HTTP."""
+"""The context of training rules: a spec with its defaults, and what follows from it and the dataset."""
 
-import secrets
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from app.services.validation import resume_from, transforms
-from app.services.validation import rules as fitting
-from app.services.validation.rules import ValidationReport
-from app.serving.backend import Architectures, ArchitectureSummary, InvalidArchitecture
+from app.services.validation.context import JobContext, PinnedDataset, ResolvedSpec
+from app.services.validation.defaults import TASK_DEFAULTS, generate_name
+from app.serving.backend import ArchitectureSummary, InvalidArchitecture
 from core.datasets import splits
-from core.datasets.definition import DatasetFacts
-from core.errors import InvalidSpec
-from core.spec import AnyJobSpec, ArchitectureSpec, DatasetSpec, JobSpec, TrainingSpec
-from core.spec.base import Spec
+from core.datasets.definition import DatasetInfo
+from core.spec import ArchitectureSpec, DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
 from core.spec.error_pointers import pointer_of, to_pointers, unknown
+from core.spec.job import ResourcesSpec
+
+ARCHITECTURE = "/architecture"
 
 
-class PinnedDataset(NamedTuple):
-    """A dataset as the job will find it: `options` are those of a built-in one, every default filled in."""
+class ArchitectureCheck(NamedTuple):
+    """An architecture with all option defaults, or what is wrong with it; then the summary is empty."""
 
-    version: int
-    options: Mapping[str, Any]
-    facts: DatasetFacts
-
-
-class ResolvedSpec(NamedTuple):
-    """A spec with nothing left open, and what is known of the run before it starts."""
-
-    spec: AnyJobSpec
-    num_parameters: int
-    output_shape: tuple[int, ...]
-    steps_per_epoch: int
-    warnings: tuple[str, ...] = ()
+    spec: ArchitectureSpec
+    summary: ArchitectureSummary
+    errors: tuple[tuple[str, str], ...] = ()
 
 
-def resolve(
-    spec: JobSpec,
-    dataset: PinnedDataset,
-    devices: frozenset[str],
-    architectures: Architectures,
-    begun: resume_from.ResumeSource | None = None,
-) -> ResolvedSpec:
-    """Fill in every default and check all parts; `devices` are those of the workers that live.
+@dataclass(frozen=True)
+class TrainingContext:
+    """A training job for its rules; `spec` has every default but the architecture's options."""
 
-    `begun` is the checkpoint that the job is to begin with, if any.
+    job: JobContext
+    spec: JobSpec
 
-    Raises:
-        InvalidSpec: with a JSON pointer and a reason for everything that does not fit.
-        Unavailable: nobody can say just now what can be built.
-    """
-    report = ValidationReport()
-    facts = dataset.facts
-    fitting.check_split(spec, facts, report)
-    spec = _with_defaults(spec, dataset)
-    steps_per_epoch = fitting.check_sizes(spec, facts, report)
-    fitting.check_loss(spec, facts, report)
-    fitting.check_metrics(spec, facts, report)
-    fitting.check_monitors(spec, report)
-    fitting.check_tables(spec, facts, report)
-    fitting.check_step(spec, facts, report)
-    fitting.check_sampler(spec, facts, report)
-    transforms.check_transforms(spec, facts, report)
-    fitting.check_schedule(spec, steps_per_epoch, report)
-    fitting.check_device(spec, devices, report)
-    architecture, summary = _check_architecture(spec.architecture, facts, report, architectures)
-    resume_from.check_weights(spec, architectures.known(), report)
-    resume_from.check_checkpoint(spec, architecture, steps_per_epoch, begun, report)
-    fitting.check_optimizer(spec, summary.parameter_names, report)
-    fitting.check_freeze(spec, summary.parameter_names, report)
-    if report.errors:
-        raise InvalidSpec(f"{report.errors[0][0]}: {report.errors[0][1]}", errors=report.errors)
-    spec = spec.model_copy(update={"architecture": architecture, "resume_from": resume_from.pinned(spec, begun)})
-    return ResolvedSpec(spec, summary.num_parameters, summary.output_shape, steps_per_epoch, tuple(report.warnings))
+    @classmethod
+    def prepare(cls, job: JobContext) -> "TrainingContext":
+        """Fill in the defaults of a training job."""
+        assert isinstance(job.spec, JobSpec)  # noqa: S101 - the table of rules says so
+        return cls(job, fill_defaults(job.spec, job.dataset))
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The properties of the dataset."""
+        return self.job.dataset.info
+
+    @cached_property
+    def num_train(self) -> int | None:
+        """The number of training samples; None if the dataset cannot be split as requested."""
+        try:
+            return splits.plan_splits(self.info.splits, self.spec.dataset.valid, self.spec.dataset.test).num_train
+        except ValueError:
+            return None
+
+    @property
+    def effective_batch_size(self) -> int:
+        """The number of samples per optimizer step."""
+        return self.spec.batch_size * self.spec.accumulate_batches
+
+    @property
+    def num_remaining(self) -> int:
+        """The number of samples in an incomplete last batch."""
+        return (self.num_train or 0) % self.effective_batch_size
+
+    @property
+    def num_batches(self) -> int:
+        """The number of optimizer steps per epoch; 0 if no batch can be filled."""
+        num_full, num_remaining = divmod(self.num_train or 0, self.effective_batch_size)
+        return num_full if self.spec.drop_last or not num_remaining else num_full + 1
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of optimizer steps per epoch, at least 1."""
+        return max(self.num_batches, 1)
+
+    @cached_property
+    def architecture(self) -> ArchitectureCheck:
+        """The architecture as the inference process can build it. Raises Unavailable."""
+        return _check_architecture(self)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The names of the network's parameters; none if it cannot be built."""
+        return self.architecture.summary.parameter_names
+
+    def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
+        """Return the spec with nothing left open; an alias may move while the job waits, so it is replaced."""
+        spec, source, model = self.spec, self.job.resume_source, self.job.model
+        changes = {
+            "architecture": self.architecture.spec,
+            "resume_from": spec.resume_from
+            and source
+            and spec.resume_from.model_copy(update={"checkpoint": source.number}),
+            "init_from": spec.init_from if model is None else model.ref,
+        }
+        summary = self.architecture.summary
+        return ResolvedSpec(
+            spec.model_copy(update=changes),
+            summary.num_parameters,
+            summary.output_shape,
+            self.steps_per_epoch,
+            warnings,
+        )
 
 
-def options_of(schema: type[Spec], given: Mapping[str, Any], at: str) -> dict[str, Any]:
-    """Options of a built-in dataset with every default filled in.
+@dataclass(frozen=True)
+class LrFindContext(TrainingContext):
+    """A learning-rate search for its rules: `spec` is the training that it stands for."""
 
-    Raises:
-        InvalidSpec: an option is missing, unknown or of the wrong form; pointers lie below `at`.
-    """
-    try:
-        return schema.model_validate(dict(given)).model_dump(mode="json")
-    except ValidationError as error:
-        known = schema.model_json_schema()
-        known["properties"] = known.get("properties", {}) | {name: {} for name in DatasetSpec.model_fields}
-        pairs = to_pointers(error.errors(include_input=False), known, at)
-        raise InvalidSpec(f"{pairs[0][0]}: {pairs[0][1]}", errors=pairs) from None
+    lr_find: LrFindSpec
+
+    @classmethod
+    def prepare(cls, job: JobContext) -> "LrFindContext":
+        """Fill in the defaults of a learning-rate search, which one process runs."""
+        assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the table of rules says so
+        shared = {name: getattr(job.spec, name) for name in _shared_fields()} | {"resources": ResourcesSpec()}
+        return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
+
+    def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
+        """Return the search's spec with the resolved fields of its training."""
+        resolved = super().resolve(warnings)
+        changes = {name: getattr(resolved.spec, name) for name in _shared_fields()}
+        return resolved._replace(spec=self.lr_find.model_copy(update=changes))
 
 
-def generated_name(spec: TrainingSpec) -> str:
-    """`convnet-digits-3f2a`"""
-    return f"{spec.architecture.name[:28]}-{spec.dataset.name[:28]}-{secrets.token_hex(2)}"
-
-
-def _with_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
-    name = spec.name or generated_name(spec)
-    held_out = spec.dataset.valid is None and not dataset.facts.splits.get("valid")
+def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
+    """Return the spec with a name, a pinned dataset and the loss and metrics of the dataset's task."""
+    name = spec.name or generate_name(spec)
+    uses_default_share = spec.dataset.valid is None and not dataset.info.splits.get("valid")
     pinned = DatasetSpec(
         name=spec.dataset.name,
         version=dataset.version,
-        valid=splits.DEFAULT_SHARE if held_out else spec.dataset.valid,
+        valid=splits.DEFAULT_SHARE if uses_default_share else spec.dataset.valid,
         test=spec.dataset.test,
         stratify=spec.dataset.stratify,
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,
     )
-    usual = fitting.TASK_DEFAULTS[dataset.facts.task]
+    defaults = TASK_DEFAULTS[dataset.info.task]
     return spec.model_copy(
         update={
             "name": name,
             "model": spec.model or name,
             "dataset": pinned,
-            "loss": spec.loss or usual.loss,
-            "metrics": usual.metrics if spec.metrics is None else spec.metrics,
+            "loss": spec.loss or defaults.loss,
+            "metrics": defaults.metrics if spec.metrics is None else spec.metrics,
         }
     )
 
 
-def _check_architecture(
-    wanted: ArchitectureSpec, facts: DatasetFacts, report: ValidationReport, architectures: Architectures
-) -> tuple[ArchitectureSpec, ArchitectureSummary]:
-    at, nothing, known = "/architecture", ArchitectureSummary({}, 0, (), ()), architectures.known()
-    if wanted.name not in known:
-        report.add(f"{at}/name", unknown("architecture", wanted.name, list(known)))
-        return wanted, nothing
+def _shared_fields() -> list[str]:
+    return [name for name in TrainingSpec.model_fields if name != "kind"]
+
+
+def _check_architecture(context: TrainingContext) -> ArchitectureCheck:
+    requested, info, architectures = context.spec.architecture, context.info, context.job.architectures
+    available, empty = architectures.known(), ArchitectureSummary({}, 0, (), ())
+    if requested.name not in available:
+        error = f"{ARCHITECTURE}/name", unknown("architecture", requested.name, list(available))
+        return ArchitectureCheck(requested, empty, (error,))
     try:
-        cardinalities = () if facts.table is None else facts.table.cardinalities
-        shape = tuple(facts.image_shape)
-        summary = architectures.check(wanted.name, wanted.options, shape, facts.num_outputs, cardinalities)
+        cardinalities = () if info.table is None else info.table.cardinalities
+        shape = tuple(info.image_shape)
+        summary = architectures.check(requested.name, requested.options, shape, info.num_outputs, cardinalities)
     except InvalidArchitecture as error:
-        report.errors += to_pointers(error.errors, known[wanted.name].options, at)
+        errors = to_pointers(error.errors, available[requested.name].options, ARCHITECTURE)
         if error.reason:
-            report.add(at + pointer_of(error.path.split("/") if error.path else ()), error.reason)
-        return wanted, nothing
-    return ArchitectureSpec(name=wanted.name, **summary.options), summary
+            errors.append((ARCHITECTURE + pointer_of(error.path.split("/") if error.path else ()), error.reason))
+        return ArchitectureCheck(requested, empty, tuple(errors))
+    return ArchitectureCheck(ArchitectureSpec(name=requested.name, **summary.options), summary)

@@ -72,7 +72,7 @@ def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
     assert first.version_id == again.version_id != other.version_id
     assert (first.dataset.version, other.dataset.version) == (1, 2)
     assert first.dataset.options["num_classes"] == 10, "every default is filled in"
-    assert first.dataset.facts.splits == {"train": 50}
+    assert first.dataset.info.splits == {"train": 50}
     assert topics(session) == ["import", "import"]
 
 
@@ -88,7 +88,7 @@ def test_the_facts_of_a_ready_version_are_its_own(service: DatasetService, sessi
     assert claimed is not None
     DatasetRepo(session).finish(version_id, claimed.token, meta=META, report={}, packed_key="k")
     pinned = service.pin_version(spec("digits"))
-    assert (pinned.version_id, pinned.dataset.facts.classes) == (version_id, ("a", "b"))
+    assert (pinned.version_id, pinned.dataset.info.classes) == (version_id, ("a", "b"))
     assert topics(session) == ["import"], "it is not imported again"
 
 
@@ -140,9 +140,9 @@ def test_an_upload_that_is_not_ready_is_told(
     [
         ({"name": "digitz"}, "/dataset/name", "did you mean 'digits'"),
         ({"name": "pet"}, "/dataset/name", "'pets'"),
-        ({"name": "pets", "version": 9}, "/dataset/version", "known: 1"),
-        ({"name": "digits", "version": 9}, "/dataset/version", "known: none"),
-        ({"name": "pets", "seed": 1}, "/dataset/seed", "no options"),
+        ({"name": "pets", "version": 9}, "/dataset/version", "existing: 1"),
+        ({"name": "digits", "version": 9}, "/dataset/version", "existing: none"),
+        ({"name": "pets", "seed": 1}, "/dataset/seed", "have none"),
         ({"name": "digits", "seed": 1}, "/dataset/seed", "unknown field"),
         ({"name": "synthetic", "num_samples": "10"}, "/dataset/num_samples", "integer"),
         ({"name": "synthetic", "image_shape": [3, 0, 3]}, "/dataset/image_shape/1", "greater"),

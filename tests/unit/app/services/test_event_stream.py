@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import State
 from app.services.event_stream import EventStreams
+from app.state import State
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
@@ -22,8 +22,8 @@ Post = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def bus(state: State) -> MemoryBus:
-    assert isinstance(state["bus"], MemoryBus)
-    return state["bus"]
+    assert isinstance(state.bus, MemoryBus)
+    return state.bus
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def tell(state: State, job_id: str) -> Callable[[int], None]:
     """Let the job say so many lines."""
 
     def tell_(count: int) -> None:
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             EventRepo(session).append(job_id, [(EventType.LOG, {"level": "info", "message": "a line"})] * count)
 
     return tell_
@@ -45,7 +45,7 @@ def tell(state: State, job_id: str) -> Callable[[int], None]:
 @pytest.fixture
 def end(state: State, job_id: str) -> Callable[[], None]:
     def end_() -> None:
-        with transaction(state["sessions"]) as session:
+        with transaction(state.sessions) as session:
             JobRepo(session).request_stop(job_id, StopRequest.CANCEL)
 
     return end_
@@ -71,7 +71,7 @@ async def test_the_past_is_told_whole_and_the_end_closes_it(
 ) -> None:
     tell(1200)  # more than a page
     end()
-    streams = EventStreams(state["sessions"], bus, poll_s=600)
+    streams = EventStreams(state.sessions, bus, poll_s=600)
     assert await numbers(streams.stream_events(job_id, 0)) == list(range(1, 1204))  # queued, lines, cancelled, end
     assert await numbers(streams.stream_events(job_id, 1200)) == [1201, 1202, 1203]
 
@@ -84,7 +84,7 @@ async def test_the_present_comes_over_the_bus_without_asking_the_rows(
     end: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    streams = EventStreams(state["sessions"], bus, poll_s=600)
+    streams = EventStreams(state.sessions, bus, poll_s=600)
     events = streams.stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
@@ -99,7 +99,7 @@ async def test_the_present_comes_over_the_bus_without_asking_the_rows(
 async def test_what_the_bus_lost_is_read_when_the_next_one_shows_the_gap(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None]
 ) -> None:
-    events = EventStreams(state["sessions"], bus, poll_s=600).stream_events(job_id, 0)
+    events = EventStreams(state.sessions, bus, poll_s=600).stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     waiting = asyncio.create_task(take(events, 4))
     await all_wait(bus)
@@ -115,7 +115,7 @@ async def test_without_the_bus_the_rows_are_polled(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
 ) -> None:
     bus.is_away = True
-    follower = asyncio.create_task(numbers(EventStreams(state["sessions"], bus, poll_s=0.05).stream_events(job_id, 0)))
+    follower = asyncio.create_task(numbers(EventStreams(state.sessions, bus, poll_s=0.05).stream_events(job_id, 0)))
     await asyncio.to_thread(tell, 2)
     await asyncio.to_thread(end)
     assert await asyncio.wait_for(follower, 60) == [1, 2, 3, 4, 5]
@@ -124,25 +124,25 @@ async def test_without_the_bus_the_rows_are_polled(
 async def test_an_event_that_comes_twice_is_told_once(
     state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
 ) -> None:
-    events = EventStreams(state["sessions"], bus, poll_s=600).stream_events(job_id, 0)
+    events = EventStreams(state.sessions, bus, poll_s=600).stream_events(job_id, 0)
     assert await take(events, 1) == [1]
     follower = asyncio.create_task(numbers(events))
     await all_wait(bus)
     await asyncio.to_thread(tell, 1)
-    with transaction(state["sessions"], read_only=True) as session:
+    with transaction(state.sessions, read_only=True) as session:
         bus.publish(EventRepo(session).since(job_id, 0))
     await asyncio.to_thread(end)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4]
 
 
 async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus, job_id: str) -> None:
-    streams = EventStreams(state["sessions"], bus, poll_s=600)
+    streams = EventStreams(state.sessions, bus, poll_s=600)
     followers = [streams.stream_events(job_id, 0) for _ in range(30)]
     for follower in followers:
         assert await take(follower, 1) == [1]
     waiting = [asyncio.create_task(take(follower, 1)) for follower in followers]
     await all_wait(bus, 30)
-    assert state["sessions"].kw["bind"].pool.checkedout() == 0
+    assert state.sessions.kw["bind"].pool.checkedout() == 0
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -150,7 +150,7 @@ async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus,
 
 async def test_a_job_that_is_not_there_has_no_events(state: State, bus: MemoryBus) -> None:
     with pytest.raises(NotFound):
-        await EventStreams(state["sessions"], bus).has_more("0" * 32, 0)
+        await EventStreams(state.sessions, bus).has_more("0" * 32, 0)
 
 
 def messages(text: str) -> list[dict[str, str]]:

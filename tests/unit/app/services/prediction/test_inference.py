@@ -18,10 +18,10 @@ from core.db.session import SessionFactory
 from core.errors import Conflict, CorruptFile, DeadlineExceeded, InvalidImage, NotFound, ServiceError
 from core.storage import LocalStorage
 from tests.support.bundles import register, set_alias
-from tests.support.images import encoded, pixels
+from tests.support.images import encode_image, random_pixels
 from tests.support.networks import LocalNetworks
 
-IMAGES = np.stack([pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
+IMAGES = np.stack([random_pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_version_is_found_by_number_by_alias_and_by_default(
 
 
 async def test_files_and_pixels_of_the_same_images_have_the_same_scores(inference: InferenceService) -> None:
-    files = [encoded(picture[:, :, 0]) for picture in IMAGES]
+    files = [encode_image(picture[:, :, 0]) for picture in IMAGES]
     scores = await ask(inference, IMAGES)
     assert scores.shape == (2, 3)
     np.testing.assert_allclose(await ask(inference, files), scores, rtol=1e-5)
@@ -87,14 +87,14 @@ async def test_a_level_goes_all_the_way_to_the_network(
     monkeypatch.setattr(Batcher, "submit", remember)
     served = await inference.find_model("shapes")
     await inference.infer(served, IMAGES, deadline=None, level=1)
-    await inference.infer(served, [encoded(IMAGES[0][:, :, 0])], deadline=None, level=3)
+    await inference.infer(served, [encode_image(IMAGES[0][:, :, 0])], deadline=None, level=3)
     await inference.infer(served, IMAGES, deadline=None)
     assert levels == [1, 3, 2]
 
 
 async def test_one_bad_image_is_named_and_none_is_computed(inference: InferenceService) -> None:
     with pytest.raises(InstanceError) as failure:
-        await ask(inference, [encoded(IMAGES[0][:, :, 0]), b"no picture"])
+        await ask(inference, [encode_image(IMAGES[0][:, :, 0]), b"no picture"])
     assert failure.value.index == 1
     assert isinstance(failure.value.error, InvalidImage)
     assert inference.get_statistics(await inference.find_model("shapes")).batches() == []
@@ -163,6 +163,6 @@ async def test_the_decoding_of_files_is_counted_and_pixels_need_none(inference: 
     tally = inference.get_statistics(await inference.find_model("shapes"))
     await ask(inference, IMAGES)
     assert tally.decode.count == 0
-    await ask(inference, [encoded(picture[:, :, 0]) for picture in IMAGES])
+    await ask(inference, [encode_image(picture[:, :, 0]) for picture in IMAGES])
     assert tally.decode.count == 1
     assert tally.decode.ns > 0

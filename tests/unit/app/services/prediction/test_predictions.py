@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from app.deps import State
 from app.services.prediction.predictions import (
     SMALL_NUM_CLASSES,
     Classification,
     PredictionService,
-    select_top_classes,
     compute_probabilities,
+    select_top_classes,
 )
 from app.services.prediction.version_cache import VersionCache
 from app.serving.decoding import Decoder, PixelValues
 from app.serving.rollover import VersionRollover
+from app.state import State
 from core.errors import Overloaded
 from tests.support import bundles
 from tests.support.fakes import Clock
@@ -27,8 +27,8 @@ IMAGE = PixelValues(np.zeros((8, 8)).tolist())
 @pytest.fixture
 async def predictions(state: State, lookup: VersionCache) -> AsyncIterator[PredictionService]:
     decoder = Decoder(max_waiting=256, max_bytes=10_000, max_pixels=10_000)
-    yield PredictionService(lookup, decoder, state["predictors"])
-    await state["predictors"].close()
+    yield PredictionService(lookup, decoder, state.model_server)
+    await state.model_server.close()
     decoder.close()
 
 
@@ -39,12 +39,12 @@ async def test_a_switch_of_the_alias_under_load_loses_no_request(
         return (await predictions.predict("shapes@champion", [IMAGE], 1)).version
 
     predictions._rollover = VersionRollover(
-        state["predictors"], wait_s=60
+        state.model_server, wait_s=60
     )  # where a load takes longer, the old one answers
     before = await ask()
     asking = [asyncio.create_task(ask()) for _ in range(30)]
     await asyncio.sleep(0)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += 1
     asking += [asyncio.create_task(ask()) for _ in range(30)]
     versions = await asyncio.gather(*asking)
@@ -70,7 +70,7 @@ async def test_too_many_at_once_are_refused_with_a_time_and_all_others_answered(
     state: State, predictions: PredictionService
 ) -> None:
     await predictions.predict("shapes", [IMAGE], None)
-    most = state["predictors"].max_waiting
+    most = state.model_server.max_waiting
     asking = [predictions.predict("shapes", [IMAGE] * most, None) for _ in range(4)]
     found = await asyncio.gather(*asking, return_exceptions=True)
     refused = [one for one in found if isinstance(one, BaseException)]
@@ -84,7 +84,7 @@ async def test_a_request_that_is_cancelled_leaves_no_trace(state: State, predict
     bundle = (await predictions._version_cache.get("shapes")).bundle
     gone = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
     await asyncio.sleep(0)
-    admission = state["predictors"]._admission(bundle)
+    admission = state.model_server._admission(bundle)
     assert admission.num_in_flight == 10
     for one in gone:
         one.cancel()

@@ -94,7 +94,7 @@ async def test_the_end_of_the_service_does_not_wait_for_networks_that_never_come
 
 def test_the_service_loads_them_and_is_ready_whatever_fails(tmp_path: Path, sqlite_template: Path) -> None:
     with service_state(tmp_path, sqlite_template, pinned_models=("dogs", "shapes")) as state:
-        register(state["sessions"], state["storage"], "shapes", 1)
+        register(state.sessions, state.storage, "shapes", 1)
         with TestClient(create_app(state=state)) as client:
             assert client.get("/health/ready").status_code == 200
 

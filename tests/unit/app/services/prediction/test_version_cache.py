@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.deps import State
 from app.services.prediction import version_cache as module
 from app.services.prediction.version_cache import CACHE_TTL_S, ServedModel, VersionCache
+from app.state import State
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
 from tests.support.fakes import Clock
@@ -19,7 +19,7 @@ SOON_OLD_S = 0.9 * CACHE_TTL_S
 
 async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: VersionCache, clock: Clock) -> None:
     assert (await lookup.get("shapes@champion")).version == 1
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += 1
     assert (await lookup.get("shapes@champion")).version == 2
 
@@ -34,7 +34,7 @@ async def test_a_lookup_is_remembered_and_shared(state: State, lookup: VersionCa
 async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: VersionCache) -> None:
     with pytest.raises(NotFound):
         await lookup.get("new")
-    bundles.register(state["sessions"], state["storage"], "new", 1)
+    bundles.register(state.sessions, state.storage, "new", 1)
     assert (await lookup.get("new")).version == 1
 
 
@@ -73,7 +73,7 @@ async def test_nobody_waits_while_it_is_looked_up_again(
     state: State, lookup: VersionCache, clock: Clock, gate: Gate
 ) -> None:
     assert (await lookup.get(CHAMPION)).version == 1
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     gate.open.clear()
     clock.now += SOON_OLD_S
     for _ in range(3):
@@ -88,7 +88,7 @@ async def test_what_is_too_old_is_not_told_while_it_is_looked_up_again(
     state: State, lookup: VersionCache, clock: Clock, gate: Gate
 ) -> None:
     await lookup.get(CHAMPION)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     gate.open.clear()
     clock.now += CACHE_TTL_S
     asking = asyncio.create_task(lookup.get(CHAMPION))
@@ -105,7 +105,7 @@ async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
         assert (await lookup.get(CHAMPION)).version == 1
         clock.now += SOON_OLD_S
     await gate.until(0)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += CACHE_TTL_S
     assert (await lookup.get(CHAMPION)).version == 2
 
@@ -158,7 +158,7 @@ async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(
     gate.open.clear()
     await lookup.get(CHAMPION)
     await gate.until(1)
-    bundles.set_alias(state["sessions"], "shapes", "champion", 2)
+    bundles.set_alias(state.sessions, "shapes", "champion", 2)
     lookup.invalidate("shapes")
     gate.open.set()
     assert (await lookup.get(CHAMPION)).version == 2

@@ -1,0 +1,76 @@
+"""Rules for the training data: the split, the batches, the sampler, and batches shared by several processes."""
+
+from app.services.validation.model_job import ModelJobContext
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
+from core.datasets import splits
+from core.datasets.definition import DatasetInfo
+
+CLASS_TASKS = frozenset({"classification", "binary"})
+
+
+def check_window_shares(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
+    """Check that no share of overlapping windows is held out at random: they would be in both splits."""
+    table = context.info.table
+    if table is None or table.window is None:
+        return
+    for name in ("valid", "test"):
+        if getattr(context.job.spec.dataset, name) is not None:
+            report.add(
+                f"/dataset/{name}",
+                f"must be omitted: windows of a series are split by time at import, with the option {name}_share",
+            )
+
+
+def check_batches(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that the dataset can be split, and that the training split fills a batch."""
+    spec, info = context.spec, context.info
+    try:
+        splits.plan_splits(info.splits, spec.dataset.valid, spec.dataset.test)
+    except ValueError as error:
+        report.add("/dataset/valid" if spec.dataset.test is None else "/dataset/test", str(error))
+        return
+    if context.num_batches == 0:
+        report.add(
+            "/batch_size",
+            f"{context.num_train} training {_get_sample_noun(info)} do not fill a batch of "
+            f"{context.effective_batch_size}; use a smaller batch_size, or set drop_last to false",
+        )
+
+
+def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that a weighted sampler has classes to balance, and that only it balances them."""
+    if context.spec.sampler != "weighted":
+        return
+    if context.info.task not in CLASS_TASKS:
+        report.add("/sampler", f"'weighted' balances classes; a {context.info.task} task has none: use 'random'")
+    elif getattr(context.spec.loss, "class_weights", None) is not None:
+        report.warn("the sampler 'weighted' and the loss's class_weights both balance the classes")
+
+
+def check_processes(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that several processes can train together: they take equal parts of every batch."""
+    spec, count = context.spec, context.spec.resources.devices
+    if count == 1 or context.num_train is None:
+        return
+    batch_size, remaining = context.effective_batch_size, context.num_remaining
+    if batch_size % count or spec.batch_size % count:
+        report.add("/batch_size", f"must be a multiple of {count}, the number of processes; got {spec.batch_size}")
+    elif not spec.drop_last and (batch_size + 1 if remaining == 1 else remaining) % count:
+        report.add("/drop_last", f"must be true: {count} processes cannot share the last batch of {remaining} evenly")
+    if spec.on_oom != "fail":
+        report.add("/on_oom", "must be 'fail' with several processes: one cannot reduce the batches of the others")
+    for index, callback in enumerate(spec.callbacks):
+        if callback.requires_single_process:
+            report.add(
+                f"/callbacks/{index}",
+                f"{callback.name!r} requires one process; set resources.devices to 1, or give a batch_size instead",
+            )
+    if spec.optimizer.requires_closure:
+        report.add("/optimizer/name", f"{spec.optimizer.name!r} requires one process: it compares losses of the batch")
+    if spec.device not in {"auto", "cpu", "cuda"}:
+        report.add("/device", f"{spec.device!r} is one device, {count} are required; use 'auto', 'cpu' or 'cuda'")
+
+
+def _get_sample_noun(info: DatasetInfo) -> str:
+    return "images" if info.table is None else "rows" if info.table.window is None else "windows"

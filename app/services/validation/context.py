@@ -1,0 +1,100 @@
+"""What a job is validated against: its dataset, the live workers, the architectures, a model, a checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.serving.backend import Architectures
+from core.datasets.definition import DatasetInfo
+from core.db.repos.placement import WorkerCapacity
+from core.db.tables import ModelVersionRow
+from core.spec import AnyJobSpec
+
+
+class PinnedDataset(NamedTuple):
+    """A dataset version that a job uses; `options` are those of a built-in dataset, with all defaults."""
+
+    version: int
+    options: Mapping[str, Any]
+    info: DatasetInfo
+
+
+class ResumeSource(NamedTuple):
+    """The checkpoint that a job starts from; `spec` is the spec of the job that wrote it."""
+
+    number: int
+    step: int
+    spec: Mapping[str, Any]
+
+    def count_epochs(self, steps_per_epoch: int) -> int:
+        """Return the number of complete epochs before the checkpoint."""
+        return self.step // steps_per_epoch
+
+
+class RegisteredModel(NamedTuple):
+    """A model version that a job refers to; `seed`, `valid` and `test` are those of its training on `dataset`."""
+
+    ref: str
+    task: str
+    classes: tuple[str, ...]
+    num_outputs: int
+    image_shape: tuple[int, ...]
+    columns: list[dict[str, Any]]
+    num_parameters: int
+    dataset: str
+    seed: int
+    valid: float | None
+    test: float | None
+
+    @classmethod
+    def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
+        """Read the stored bundle metadata and spec of a model version."""
+        bundle, spec = row.bundle, row.spec
+        return cls(
+            ref=f"{row.name}@{row.version}",
+            task=bundle["task"],
+            classes=tuple(bundle["classes"]),
+            num_outputs=bundle["num_outputs"],
+            image_shape=tuple(bundle["image_shape"]),
+            columns=(bundle.get("table") or {}).get("columns", []),
+            num_parameters=row.num_parameters,
+            dataset=spec["dataset"]["name"],
+            seed=spec["seed"],
+            valid=spec["dataset"]["valid"],
+            test=spec["dataset"].get("test"),
+        )
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether its samples are images, not rows or windows of a table."""
+        return len(self.image_shape) == 3
+
+
+class ResolvedSpec(NamedTuple):
+    """A spec with all defaults filled in, and what is known of the run before it starts."""
+
+    spec: AnyJobSpec
+    num_parameters: int
+    output_shape: tuple[int, ...]
+    steps_per_epoch: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """A job as posted, and what it is validated against.
+
+    Attributes:
+        devices: kinds and numbered devices of live workers: `cpu`, `cuda`, `cuda:0`, `mps`.
+        model: the registered model that the spec refers to, if any.
+        resume_source: the checkpoint that the spec refers to, if any.
+        capacities: the capacity of each live worker; empty if there is none.
+    """
+
+    spec: AnyJobSpec
+    dataset: PinnedDataset
+    devices: frozenset[str]
+    architectures: Architectures
+    model: RegisteredModel | None = None
+    resume_source: ResumeSource | None = None
+    capacities: Sequence[WorkerCapacity] = ()

@@ -1,0 +1,136 @@
+"""Validates jobs that apply a registered model to a dataset: evaluation, prediction and variants."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from app.services.validation.context import JobContext, RegisteredModel, ResolvedSpec
+from app.services.validation.defaults import TASK_DEFAULTS, generate_name
+from app.services.validation.report import ValidationReport
+from core.datasets import splits
+from core.datasets.definition import DatasetInfo
+from core.spec import DatasetSpec, ModelJobSpec
+
+
+@dataclass(frozen=True)
+class ModelJobContext:
+    """A job of a registered model for its rules; `spec` is as posted."""
+
+    job: JobContext
+    spec: ModelJobSpec
+    model: RegisteredModel
+
+    @classmethod
+    def prepare(cls, job: JobContext) -> "ModelJobContext":
+        """Take the spec and the registered model, which such a job always has."""
+        assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the table of rules says so
+        assert job.model is not None  # noqa: S101 - the field `model` is required
+        return cls(job, job.spec, job.model)
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The properties of the dataset."""
+        return self.job.dataset.info
+
+    @property
+    def is_own_dataset(self) -> bool:
+        """Whether the model was trained on a version of this dataset."""
+        return self.model.dataset == self.spec.dataset.name
+
+    @property
+    def valid(self) -> float | None:
+        """The share of the training split that is held out for validation."""
+        share = self.model.valid if self.spec.dataset.valid is None and self.is_own_dataset else self.spec.dataset.valid
+        return splits.DEFAULT_SHARE if share is None and not self.info.splits.get("valid") else share
+
+    @property
+    def test(self) -> float | None:
+        """The share of the training split that is held out as test split."""
+        return self.model.test if self.spec.dataset.test is None and self.is_own_dataset else self.spec.dataset.test
+
+    @cached_property
+    def split_sizes(self) -> dict[str, int] | str:
+        """The number of samples of each split, or the reason why the dataset cannot be split."""
+        try:
+            plan = splits.plan_splits(self.info.splits, self.valid, self.test)
+        except ValueError as error:
+            return str(error)
+        return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
+
+    def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
+        """Return the spec with nothing left open; missing seed and shares are those of the model's training."""
+        sizes, default_seed = self.split_sizes, self.model.seed if self.is_own_dataset else 0
+        changes: dict[str, Any] = {
+            "seed": default_seed if self.spec.seed is None else self.spec.seed,
+            "dataset": DatasetSpec(
+                name=self.spec.dataset.name,
+                version=self.job.dataset.version,
+                valid=self.valid,
+                test=self.test,
+                stratify=self.spec.dataset.stratify,
+                **self.job.dataset.options,
+            ),
+        }
+        num_samples = 1 if isinstance(sizes, str) else sizes[self.spec.split]
+        return self._copy_spec(changes, -(-num_samples // self.spec.batch_size), warnings)
+
+    def _copy_spec(self, changes: dict[str, Any], num_batches: int, warnings: tuple[str, ...]) -> ResolvedSpec:
+        spec, model = self.spec, self.model
+        changes |= {"name": spec.name or generate_name(self.job.spec), "model": model.ref}
+        if hasattr(spec, "top_k"):
+            changes["top_k"] = max(1, min(spec.top_k, len(model.classes)))
+        if getattr(spec, "metrics", ()) is None:
+            changes["metrics"] = TASK_DEFAULTS[self.info.task].metrics
+        resolved: Any = spec.model_copy(update=changes)
+        return ResolvedSpec(resolved, model.num_parameters, (model.num_outputs,), num_batches, warnings)
+
+
+@dataclass(frozen=True)
+class ArchiveContext(ModelJobContext):
+    """A batch prediction of an uploaded archive for its rules; no sample of its dataset is read."""
+
+    def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
+        """Return the spec with nothing left open; the dataset is only pinned."""
+        dataset = self.spec.dataset.model_copy(update={"version": self.job.dataset.version})
+        return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
+
+
+def check_split(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that the dataset has the requested split."""
+    sizes, split = context.split_sizes, context.spec.split
+    if isinstance(sizes, str):
+        report.add("/dataset/valid" if context.test is None else "/dataset/test", sizes)
+    elif not sizes[split]:
+        available = " or ".join(repr(name) for name, size in sizes.items() if size)
+        report.add("/split", f"the dataset has no {split!r} split; use {available}")
+
+
+def check_no_transforms(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that there are no training transforms."""
+    if context.spec.dataset.train_transforms:
+        report.add("/dataset/train_transforms", f"must be empty: a job of kind {context.spec.kind!r} does not train")
+
+
+def check_samples(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that samples have the shape, or the columns, that the model takes."""
+    info, model = context.info, context.model
+    columns = [] if info.table is None else [column.model_dump(mode="json") for column in info.table.columns]
+    if info.image_shape != model.image_shape:
+        report.add("/dataset", f"has samples of shape {info.image_shape}; the model takes {model.image_shape}")
+    elif columns != model.columns:
+        report.add("/dataset", "has other columns or categories than the model was trained on")
+
+
+def check_targets(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that the targets have the task and classes of the model."""
+    info, model = context.info, context.model
+    if info.task != model.task:
+        report.add("/dataset", f"has the task {info.task}; the model has the task {model.task}")
+    elif info.classes != model.classes or info.num_outputs != model.num_outputs:
+        report.add("/dataset", "has other classes than the model, or has them in another order")
+
+
+def check_image_model(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that the model reads images."""
+    if not context.model.reads_images:
+        report.add("/model", f"reads rows or windows; a job of kind {context.spec.kind!r} requires a model of images")

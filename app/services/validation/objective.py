@@ -1,0 +1,86 @@
+"""Rules for what a job optimizes and measures: loss, metrics, and the curves that callbacks and schedules monitor."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from app.services.validation.defaults import TASK_DEFAULTS
+from app.services.validation.model_job import ModelJobContext
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
+from core.spec import JobSpec
+from core.spec.error_pointers import nearest
+from core.spec.losses import loss_mismatch_warning
+
+
+def check_loss(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that the loss fits the task and the last layer, and has one weight per class or output."""
+    loss, info = context.spec.loss, context.info
+    if loss is None:
+        return
+    suitable = TASK_DEFAULTS[info.task].losses
+    if loss.name not in suitable:
+        report.add("/loss/name", f"{loss.name!r} does not fit a {info.task} task; use {format_choices(suitable)}")
+        return
+    warning = loss_mismatch_warning(loss.name, _get_last_layer(context.spec.architecture.options))
+    if warning is not None:
+        report.warn(warning)
+    for field, expected, noun in (
+        ("class_weights", len(info.classes), "class"),
+        ("pos_weight", info.num_outputs, "output"),
+    ):
+        weights = getattr(loss, field, None)
+        if isinstance(weights, tuple) and len(weights) != expected:
+            report.add(f"/loss/{field}", f"has {len(weights)} values; one per {noun} is required, here {expected}")
+
+
+def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
+    """Check that each metric fits the task and classes, and that no two have the same key."""
+    info, keys = context.info, set[str]()
+    suitable = TASK_DEFAULTS[info.task].all_metrics
+    for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
+        pointer = f"/metrics/{index}"
+        if metric.name not in suitable:
+            reason = f"{metric.name!r} does not fit a {info.task} task; use {format_choices(suitable)}"
+            report.add(f"{pointer}/name", reason)
+        report.extend(metric.find_class_errors(info.task, len(info.classes)), pointer)
+        if metric.key in keys:
+            report.add(pointer, f"the metric {metric.key!r} is listed twice")
+        keys.add(metric.key)
+
+
+def list_curves(spec: JobSpec) -> list[str]:
+    """Return the names of all curves that a callback or schedule can monitor, for example `valid_loss`."""
+    return [
+        f"{split}_{key}"
+        for split in ("valid", "train")
+        for key in ("loss", *(metric.key for metric in spec.metrics or () if metric.is_curve and metric.is_of(split)))
+    ]
+
+
+def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that every `monitor` of a callback or schedule is a curve of the job."""
+    curves = list_curves(context.spec)
+    for pointer, monitor in _find_monitors(context.spec):
+        if monitor not in curves:
+            candidates = nearest(monitor, curves) or curves
+            report.add(pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?")
+
+
+def format_choices(names: Iterable[str]) -> str:
+    """Return the names as `'a' or 'b'`, sorted."""
+    return " or ".join(map(repr, sorted(names)))
+
+
+def _find_monitors(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    parts = [(f"/callbacks/{index}", callback) for index, callback in enumerate(spec.callbacks)]
+    for pointer, part in (*parts, ("/schedule", spec.schedule)):
+        monitor = getattr(part, "monitor", None)
+        if monitor is not None:
+            yield f"{pointer}/monitor", monitor
+
+
+def _get_last_layer(options: Mapping[str, Any]) -> str | None:
+    """Return the type of the last of an architecture's `layers`; None if it has no such array."""
+    layers = options.get("layers")
+    last = layers[-1] if isinstance(layers, Sequence) and layers else None
+    return str(last.get("type")) if isinstance(last, Mapping) else None
