@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.datasets.columns import Table
 from core.datasets.packed import Samples, Targets, Task, Weights
-from core.datasets.tables.columns import Table
 from core.datasets.tables.writer import TableSplit
 from core.spec.base import Spec
 

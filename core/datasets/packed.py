@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.datasets.tables.columns import Table
+from core.datasets.columns import Table
 from core.errors import CorruptFile
 
 Task = Literal["classification", "binary", "multilabel", "regression"]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets.packed import META_FILE, SPLITS, WEIGHTS_SUFFIX, Images, PackedMeta, Targets, Task, Weights
+from core.durable_files import fsync_path, write_new_file
 
 
 class PackedWriter:
@@ -99,8 +100,8 @@ class PackedWriter:
             weighted=self._weighted,
             content_hash=hash_json({**self._metadata, "splits": digests}),
         )
-        write_file(self._folder / META_FILE, meta.model_dump_json(indent=2).encode())
-        sync_folder(self._folder)
+        write_new_file(self._folder / META_FILE, meta.model_dump_json(indent=2).encode())
+        fsync_path(self._folder)
         return meta
 
     def close_files(self) -> None:
@@ -156,8 +157,8 @@ class _SplitWriter:
         os.fsync(self._file.fileno())
         self.close_file()
         targets = np.concatenate(self._targets)
-        write_file(self._folder / f"{self._split}_targets.npy", encode_npy(targets))
-        write_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
+        write_new_file(self._folder / f"{self._split}_targets.npy", encode_npy(targets))
+        write_new_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
         targets_sha256 = hashlib.sha256(targets.data).hexdigest()
         weights = write_weights(self._folder, self._split, np.concatenate(self._weights) if self._weights else None)
         return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256, **weights}
@@ -180,7 +181,7 @@ def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)
-    write_file(folder / f"{split}_{WEIGHTS_SUFFIX}", encode_npy(stored))
+    write_new_file(folder / f"{split}_{WEIGHTS_SUFFIX}", encode_npy(stored))
     return {"weights": hashlib.sha256(stored.data).hexdigest()}
 
 
@@ -194,20 +195,3 @@ def encode_npy(array: NDArray[Any]) -> bytes:
 def hash_json(content: dict[str, Any]) -> str:
     """Return the SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def write_file(path: Path, body: bytes) -> None:
-    """Write a new file, on disk for good."""
-    with path.open("xb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on disk for good."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from core.durable_files import fsync_path
 from core.errors import Conflict, CorruptFile, NotFound, NotReady
-from core.storage.files import fsync, sha256_of, translate_disk_errors, validate_key
+from core.storage.files import sha256_of, translate_disk_errors, validate_key
 from core.storage.scratch import FOLDER as SCRATCH
 from core.storage.scratch import Scratch
 
@@ -34,26 +35,26 @@ class LocalStorage:
         with translate_disk_errors(), self._here(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
                 os.utime(path)  # `age_s` counts from here
-                fsync(path)
+                fsync_path(path)
             try:
                 _into(target, staged.rename)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise Conflict(f"{key!r} is taken.") from error
                 raise
-            fsync(target.parent)
+            fsync_path(target.parent)
         shutil.rmtree(folder, ignore_errors=True)
 
     def publish_file(self, path: Path, key: str) -> None:
         target = self._resolve(key)
         with translate_disk_errors(), self._here(path) as staged:
             os.utime(staged)
-            fsync(staged)
+            fsync_path(staged)
             try:
                 _into(target, lambda to: os.link(staged, to))  # fails if taken; a reader never sees half a file
             except FileExistsError as error:
                 raise Conflict(f"{key!r} is taken.") from error
-            fsync(target.parent)
+            fsync_path(target.parent)
         path.unlink()
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:

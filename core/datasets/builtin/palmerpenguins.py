@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from core.datasets.columns import Column, Table, encode_category, is_missing
 from core.datasets.definition import BuiltinDataset, DatasetInfo
-from core.datasets.tables.columns import Column, Table, encode_category, is_missing
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.writer import TableSplit
 from core.errors import CorruptFile

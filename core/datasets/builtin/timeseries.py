@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from core.datasets.columns import Column, Table
 from core.datasets.definition import BuiltinDataset, DatasetInfo
-from core.datasets.tables.columns import Column, Table
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit
 from core.spec.base import Share, Spec

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from core.datasets import builtin
+from core.datasets.columns import Table
 from core.datasets.definition import DatasetInfo, SampleChunk
 from core.datasets.image_preview import write_image_preview
 from core.datasets.import_report import ReportBuilder
 from core.datasets.packed import PackedMeta
 from core.datasets.packed_writer import PackedWriter
-from core.datasets.tables.columns import Table
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import CorruptFile

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from core.datasets.archives import uploads
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import UploadKind
+from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
 from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.archive import UploadOptions
 from core.datasets.ingest.builtin import add_rows_to_report
@@ -17,7 +18,6 @@ from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import ColumnProfile, parse_number, profile_columns
 from core.datasets.tables.column_roles import TableOptions, TableSchema, check_column_names, infer_schema
-from core.datasets.tables.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
 from core.datasets.tables.csv_file import CsvFile, RowBlock
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.time_windows import make_windows

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from core.datasets.tables.columns import is_missing
+from core.datasets.columns import is_missing
 from core.datasets.tables.csv_file import RowBlock
 
 MAX_DISTINCT = 10_000

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from core.datasets.columns import Column, Table, normalize_category
 from core.datasets.packed import Task
 from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
-from core.datasets.tables.columns import Column, Table, normalize_category
 from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec
@@ -238,14 +238,14 @@ def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tupl
     if task == "regression":
         return task, names
     if len(targets) > 1:
-        raise _make_target_error(names[1], f"is a second target; {task} supports one target")
+        raise _make_target_error(names[1], f"is a second target; the task {task!r} supports one target")
     if first.counts is None:
         raise _make_target_error(first.name, f"has more than {MAX_DISTINCT} distinct values, which is too many classes")
     classes = list_categories(first)
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         raise _make_target_error(
             first.name,
-            f"has {len(classes)} distinct values; {task} needs {'exactly' if task == 'binary' else 'at least'} 2",
+            f"has {len(classes)} distinct values; the task {task!r} needs {'exactly' if task == 'binary' else 'at least'} 2",
         )
     return task, classes
 

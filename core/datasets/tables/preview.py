@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from core.datasets.columns import Column
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedDataset
-from core.datasets.tables.columns import Column
 
 _COLUMNS_PER_ROW, _MAX_COLUMNS = 4, 32  # columns in the preview
 _WIDTH, _HEIGHT, _TEXT_HEIGHT, _MARGIN = 192, 64, 14, 8

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.datasets.columns import MAX_FLOAT32
 from core.datasets.packed import Weights
 from core.datasets.tables.column_profile import parse_number
-from core.datasets.tables.columns import MAX_FLOAT32
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidArchive, InvalidTable
 

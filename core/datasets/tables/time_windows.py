@@ -6,8 +6,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from core.datasets.columns import Rows, Table
 from core.datasets.packed import SPLITS
-from core.datasets.tables.columns import Rows, Table
 from core.datasets.tables.writer import TableSplit
 from core.errors import InvalidTable
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.datasets.columns import Rows, Table
 from core.datasets.packed import META_FILE, SPLITS, PackedMeta, Targets, Task, Weights
-from core.datasets.packed_writer import encode_npy, hash_json, sync_folder, write_file, write_weights
-from core.datasets.tables.columns import Rows, Table
+from core.datasets.packed_writer import encode_npy, hash_json, write_weights
+from core.durable_files import fsync_path, write_new_file
 
 
 class TableSplit(NamedTuple):
@@ -59,15 +60,15 @@ def write_table(
         weighted=train.weights is not None,
         content_hash=hash_json({**metadata, "splits": digests}),
     )
-    write_file(out / META_FILE, meta.model_dump_json(indent=2).encode())
-    sync_folder(out)
+    write_new_file(out / META_FILE, meta.model_dump_json(indent=2).encode())
+    fsync_path(out)
     return meta
 
 
 def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
-    write_file(out / f"{name}_rows.npy", encode_npy(split.rows))
-    write_file(out / f"{name}_targets.npy", encode_npy(split.targets))
-    write_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
+    write_new_file(out / f"{name}_rows.npy", encode_npy(split.rows))
+    write_new_file(out / f"{name}_targets.npy", encode_npy(split.targets))
+    write_new_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
     rows, targets = (hashlib.sha256(np.ascontiguousarray(part).data).hexdigest() for part in split[:2])
     return {"count": len(split.targets), "rows": rows, "targets": targets, **write_weights(out, name, split.weights)}
 

@@ -61,7 +61,7 @@ def test_the_hash_does_not_depend_on_time_place_or_chunks(tmp_path: Path) -> Non
         {"classes": "abd"},
         {"images": IMAGES.reshape(10, 5, 4, 3), "image_shape": (3, 5, 4)},
     ],
-    ids=["pictures", "targets", "classes", "shape"],
+    ids=["images", "targets", "classes", "shape"],
 )
 def test_the_hash_depends_on_content(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert written(tmp_path / "a").content_hash != written(tmp_path / "b", **changes).content_hash
@@ -87,7 +87,7 @@ def test_a_dataset_without_train_is_refused(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, images: Any, targets: Any) -> None:
     writer = PackedWriter(tmp_path / "a", task="classification", classes="abc", num_outputs=3, image_shape=(3, 4, 5))
-    with pytest.raises(ValueError, match=r"fit|targets"):
+    with pytest.raises(ValueError, match=r"must be uint8|targets"):
         writer.append_chunk("train", images, targets, [""] * 10)
 
 

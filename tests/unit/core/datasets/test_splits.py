@@ -46,9 +46,9 @@ def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, 
 
 
 def test_a_single_image_cannot_be_divided() -> None:
-    with pytest.raises(ValueError, match="2 training pictures are needed to hold one out"):
+    with pytest.raises(ValueError, match="must have at least 2 samples"):
         plan_splits({"train": 1}, None)
-    with pytest.raises(ValueError, match="3 training pictures are needed to hold two out"):
+    with pytest.raises(ValueError, match="must have at least 3 samples"):
         plan_splits({"train": 2}, None, 0.1)
 
 
@@ -73,9 +73,9 @@ def test_a_test_may_be_held_out_too(
 
 
 def test_a_test_is_held_out_where_there_is_none_and_something_is_left() -> None:
-    with pytest.raises(ValueError, match="a test split of its own, of 3 samples"):
+    with pytest.raises(ValueError, match="already has a test split of 3 samples"):
         plan_splits({"train": 100, "test": 3}, None, 0.2)
-    with pytest.raises(ValueError, match=r"0\.5 and 0\.5, leave nothing to train on"):
+    with pytest.raises(ValueError, match=r"must sum to less than 1"):
         plan_splits({"train": 100}, 0.5, 0.5)
 
 

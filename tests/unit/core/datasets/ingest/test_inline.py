@@ -46,4 +46,4 @@ def test_a_shape_is_that_of_the_first_of_each_level(values: list[Any], shape: tu
 def test_what_is_ragged_is_pointed_to() -> None:
     with pytest.raises(InvalidSpec) as refused:
         list(iterate_rows([[[1], [2]], [[1], [2, 3]]], (2, 2, 1), ("inputs",)))
-    assert refused.value.errors == [("/inputs/1/1", "has 2 values, but /inputs/0/0 has 1; all must have as many")]
+    assert refused.value.errors == [("/inputs/1/1", "has 2 values, but /inputs/0/0 has 1; both must be equal")]

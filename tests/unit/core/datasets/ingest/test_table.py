@@ -133,24 +133,24 @@ WIDE = ",".join(f"c{i}" for i in range(MAX_COLUMNS + 1)).encode() + b"\n"
 @pytest.mark.parametrize(
     ("text", "code", "line", "said"),
     [
-        (b"a,b\n1,2\n1,2,3\n", "table_ragged", 3, "3 values; the header names 2"),
+        (b"a,b\n1,2\n1,2,3\n", "table_ragged", 3, "3 values; the header has 2"),
         (b"a,b\n1\n", "table_ragged", 2, "1 values"),
-        (b"a,b\n1,x\0y\n", "table_bad_line", 2, "column 2: there is a NUL"),
-        (b"a,b\n1,\xe9\n", "table_bad_encoding", 2, "not UTF-8: byte 3 of it is 0xe9"),
+        (b"a,b\n1,x\0y\n", "table_bad_line", 2, "column 2: the value has a NUL"),
+        (b"a,b\n1,\xe9\n", "table_bad_encoding", 2, "not UTF-8: byte 3 of the line is 0xe9"),
         (b'a,b\n1,"x\n2,3\n', "table_bad_line", 3, "unexpected end"),
         (b'a,b\n1,"x"y\n', "table_bad_line", 2, "expected after"),
         (b"a,b\n1," + b"x" * 200_000 + b"\n", "table_bad_line", 2, "more than 131072 characters"),
-        (b"a,a\n1,2\n", "table_bad_header", 1, "column 2 is called 'a' like column 1"),
+        (b"a,a\n1,2\n", "table_bad_header", 1, "column 2 has the same name 'a' as column 1"),
         (b"a,\n1,2\n", "table_bad_header", 1, "column 2 has no name"),
-        (b"a,b\n", "table_empty", None, "a header and no rows"),
-        (b"a,b\n1,\n2,NA\n", "table_bad_target", None, "'b', the target, has no values"),
-        (b"\n\n", "table_empty", None, "no names"),
+        (b"a,b\n", "table_empty", None, "a header, but no rows"),
+        (b"a,b\n1,\n2,NA\n", "table_bad_target", None, "target column 'b' has no values"),
+        (b"\n\n", "table_empty", None, "no column names"),
         (WIDE, "table_too_wide", None, "4097 columns; at most 4096"),
-        (b"a,b\n1,2\n,3\n", "table_too_few_rows", None, "1 rows are whole; 1 with"),
-        (b"a,b\n" + b"1,2.5\n" * 30 + b"one,3.5\n", "table_bad_value", 32, "column 'a': 'one' is no finite number"),
+        (b"a,b\n1,2\n,3\n", "table_too_few_rows", None, "1 complete rows; 1 rows with"),
+        (b"a,b\n" + b"1,2.5\n" * 30 + b"one,3.5\n", "table_bad_value", 32, "column 'a': 'one' is not a finite 32-bit number"),
         (b"a,b\n" + b"1,2.5\n" * 30 + b"1e99,3.5\n", "table_bad_value", 32, "'1e99'"),
         (b"a,b\n" + b"1,2.5\n" * 30 + b"inf,3.5\n", "table_bad_value", 32, "'inf'"),
-        (b"a,b\n1,x\n2,x\n", "table_bad_target", None, "has 1 different values"),
+        (b"a,b\n1,x\n2,x\n", "table_bad_target", None, "has 1 distinct values"),
     ],
 )
 def test_what_cannot_be_read_names_its_place(
@@ -166,7 +166,7 @@ def test_a_text_in_nearly_every_row_is_left_out_unless_it_is_asked_for(tmp_path:
     names = "name,size,kind\n" + "".join(f"n{i},{i},{'ab'[i % 2]}\n" for i in range(40))
     table, report = packed(tmp_path, names)
     assert columns_of(table.meta) == {"size": None}
-    assert report["columns"][0]["reason"] == "has another text in nearly every row"
+    assert report["columns"][0]["reason"] == "has a different string in almost every row"
     (tmp_path / "asked").mkdir()
     table, _ = packed(tmp_path / "asked", names, categorical=["name"])
     assert len(columns_of(table.meta)["name"] or ()) == 40
@@ -178,14 +178,14 @@ def test_a_text_in_nearly_every_row_is_left_out_unless_it_is_asked_for(tmp_path:
         ({"target": ["kidn"]}, "did you mean 'kind'"),
         ({"numeric": ["age"], "categorical": ["age"]}, "both numeric and categorical"),
         ({"target": ["kind"], "columns": ["kind"]}, "both target and columns"),
-        ({"columns": ["note"], "target": ["kind"]}, "'note' cannot be read: it has no values"),
+        ({"columns": ["note"], "target": ["kind"]}, "'note' cannot be used: it has no values"),
         (
             {"columns": ["age"], "target": ["kind"], "numeric": ["kind"], "task": "regression"},
-            "Line 2, column 'kind': 'cat' is no finite",
+            "Line 2, column 'kind': 'cat' is not a finite",
         ),
         ({"target": ["name", "kind"]}, "second target"),
         ({"target": ["kind"], "task": "binary", "columns": ["note"], "ignore": ["note"]}, "both columns and ignore"),
-        ({"target": ["age"], "task": "binary"}, "needs two"),
+        ({"target": ["age"], "task": "binary"}, "needs exactly 2"),
     ],
 )
 def test_options_that_do_not_fit_the_table(options: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -228,12 +228,12 @@ def test_a_gap_in_a_series_takes_the_value_before_it(tmp_path: Path) -> None:
     (tmp_path / "out2").mkdir()
     table, _ = packed(tmp_path / "out2", gap, window=4, missing="impute")
     assert table.read_split("train").images[0][:, 0].tolist() == [101, 102, 102, 104]
-    assert "no value before" in refusal(tmp_path, SERIES.replace(",101,", ",,"), window=4, missing="impute").detail
+    assert "must be complete" in refusal(tmp_path, SERIES.replace(",101,", ",,"), window=4, missing="impute").detail
 
 
 def test_a_series_must_be_long_enough_and_of_numbers(tmp_path: Path) -> None:
-    assert "a window of 20 rows" in refusal(tmp_path, SERIES, window=20).detail
-    assert "holds no numbers" in refusal(tmp_path, SERIES, window=2, target=["time"]).detail
+    assert "A window of 20 rows" in refusal(tmp_path, SERIES, window=20).detail
+    assert "is not numeric" in refusal(tmp_path, SERIES, window=2, target=["time"]).detail
 
 
 def test_the_door_sees_what_the_first_line_shows(tmp_path: Path) -> None:
@@ -243,11 +243,11 @@ def test_the_door_sees_what_the_first_line_shows(tmp_path: Path) -> None:
     with pytest.raises(InvalidTable, match="did you mean 'kind'") as unknown:
         check_upload(tmp_path / "a", LIMITS, {"target": ["kidn"]})
     assert unknown.value.errors[0][0] == "?target"
-    with pytest.raises(InvalidArchive, match="is not for a table"):
+    with pytest.raises(InvalidArchive, match="is not an option of a table"):
         check_upload(tmp_path / "a", LIMITS, {"resize": "crop"})
     (tmp_path / "b").write_text("demand\n1\n2\n")
     assert check_upload(tmp_path / "b", LIMITS, {"is_table": True})[0] == "table"
-    with pytest.raises(InvalidArchive, match="neither"):
+    with pytest.raises(InvalidArchive, match="must be a zip, tar or tar.gz archive, or a CSV table"):
         check_upload(tmp_path / "b", LIMITS, {})
 
 

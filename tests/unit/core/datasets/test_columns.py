@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.datasets.tables.columns import UNKNOWN_CATEGORY, Column, Table
+from core.datasets.columns import UNKNOWN_CATEGORY, Column, Table
 from core.errors import InvalidRow
 
 COLUMNS = (
@@ -41,11 +41,11 @@ def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> No
     [
         ({"lenght": 3}, "lenght", "did you mean 'length'"),
         ({"qqq": 3}, "qqq", "length, island, year"),
-        ({"length": "3"}, "length", "number is needed"),
-        ({"length": True}, "length", "number is needed"),
-        ({"length": math.inf}, "length", "number is needed"),
-        ({"length": 1e300}, "length", "number is needed"),
-        ({"length": 1, "island": ["Dream"]}, "island", "text or a number"),
+        ({"length": "3"}, "length", "must be a finite number"),
+        ({"length": True}, "length", "must be a finite number"),
+        ({"length": math.inf}, "length", "must be a finite number"),
+        ({"length": 1e300}, "length", "must be a finite number"),
+        ({"length": 1, "island": ["Dream"]}, "island", "must be a string, number or boolean"),
     ],
 )
 def test_what_does_not_fit_names_its_column(row: dict[str, Any], column: str, said: str) -> None:
