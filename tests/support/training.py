@@ -10,44 +10,51 @@ import torch
 from torch import nn
 
 from core.datasets.ingest.builtin import pack_builtin
-from core.datasets.packed import META, Packed
+from core.datasets.packed import META_FILE, PackedDataset
 from core.spec import JobSpec
 from models.bundle import write_weights
 from worker.builders import build_run
-from worker.engine.callback import HOOKS, Callback
+from worker.engine.callback import HOOKS, Callback, CallbackHandler
 from worker.engine.device import Placement, Precision
+from worker.engine.forward_pass import ForwardPass
+from worker.engine.gradients import SINGLE_PROCESS, ForwardBackward, GradientAccumulator, ProcessGroup
+from worker.engine.metrics.accumulator import MetricAccumulator
+from worker.engine.metrics.factory import build_adapter
+from worker.engine.mixing import BatchMixing
+from worker.engine.optimizer_step import GradientClipping, OptimizerStep
 from worker.engine.run import Run
 from worker.engine.state import RunState
-from worker.protocol import Metrics, Point, Up
+from worker.engine.steps import TrainStep
+from worker.protocol import Metrics, Point, TrainerMessage
 from worker.trainer.channel import Channel
 
 SMALL_NETWORK = {"name": "convnet", "channels": [8, 16], "batch_norm": True, "dropout": 0.2, "head": [16]}
 
 
-def cpu(precision: Precision = "fp32", threads: int = 1) -> Placement:
+def cpu_placement(precision: Precision = "fp32", threads: int = 1) -> Placement:
     return Placement(torch.device("cpu"), precision, threads)
 
 
-def pack(folder: Path, **options: Any) -> Packed:
+def pack(folder: Path, **options: Any) -> PackedDataset:
     """Synthetic pictures, 8x8 and grey, of three classes, unless said otherwise."""
     chosen = {"image_shape": [1, 8, 8], "num_samples": 90} | options
     if chosen.get("task", "classification") == "classification":
         chosen = {"num_classes": 3} | chosen
     pack_builtin("synthetic", chosen, Path("/nonexistent"), folder)
-    return Packed.open(folder)
+    return PackedDataset.open(folder)
 
 
-def weigh(packed: Packed, weights: Sequence[float] | None = None) -> Packed:
+def add_weights(packed: PackedDataset, weights: Sequence[float] | None = None) -> PackedDataset:
     """The same dataset, its training samples weighted: 0, 1, 2, 3, 4, 0, … unless said otherwise."""
     folder, splits = packed._folder, packed.meta.splits
     for name, count in splits.items():
         given = np.resize(np.arange(5), count) if weights is None or name != "train" else np.asarray(weights)
         np.save(folder / f"{name}_weights.npy", given.astype(np.float32))
-    (folder / META).write_text(packed.meta.model_copy(update={"weighted": True}).model_dump_json())
-    return Packed.open(folder)
+    (folder / META_FILE).write_text(packed.meta.model_copy(update={"weighted": True}).model_dump_json())
+    return PackedDataset.open(folder)
 
 
-def job(**changes: Any) -> JobSpec:
+def build_spec(**changes: Any) -> JobSpec:
     """A small job that is valid; what matters to a test is in `changes`."""
     body: dict[str, Any] = {
         "dataset": {"name": "synthetic"},
@@ -62,27 +69,50 @@ def job(**changes: Any) -> JobSpec:
     return JobSpec.model_validate(body | changes)
 
 
-def run_of(packed: Packed, precision: Precision = "fp32", **changes: Any) -> Run:
-    return build_run(job(**changes), packed, cpu(precision))
+def build_small_run(packed: PackedDataset, precision: Precision = "fp32", **changes: Any) -> Run:
+    return build_run(build_spec(**changes), packed, cpu_placement(precision))
 
 
-class Memory(Channel):
+def build_train_step(
+    forward: ForwardPass,
+    optimizer: torch.optim.Optimizer,
+    callbacks: Sequence[Callback] = (),
+    *,
+    scaler: torch.amp.GradScaler | None = None,
+    clipping: GradientClipping | None = None,
+    mixing: BatchMixing | None = None,
+    micro_batch_size: int | None = None,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> TrainStep:
+    """Build a training step for classes, without metrics."""
+    hooks = CallbackHandler(callbacks)
+    gradients = GradientAccumulator(
+        ForwardBackward(forward, hooks, mixing=mixing, scaler=scaler),
+        optimizer,
+        micro_batch_size=micro_batch_size,
+        group=group,
+    )
+    accumulator = MetricAccumulator({}, build_adapter("classification"))
+    return TrainStep(gradients, OptimizerStep(optimizer, scaler, clipping), accumulator, hooks)
+
+
+class RecordingChannel(Channel):
     """A channel whose messages are remembered instead of written."""
 
     def __init__(self) -> None:
         super().__init__(-1)
-        self.said: list[Up] = []
+        self.messages: list[TrainerMessage] = []
 
-    def send(self, message: Up) -> None:
-        self.said.append(message)
+    def send(self, message: TrainerMessage) -> None:
+        self.messages.append(message)
 
-    def of(self, kind: type[Up]) -> list[Any]:
-        return [message for message in self.said if isinstance(message, kind)]
+    def select_messages(self, kind: type[TrainerMessage]) -> list[Any]:
+        return [message for message in self.messages if isinstance(message, kind)]
 
-    def points(self) -> dict[tuple[str, str, int], float | str]:
+    def collect_points(self) -> dict[tuple[str, str, int], float | str]:
         """All values that do not measure time or memory."""
         clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"}
-        points: Sequence[Point] = [point for message in self.of(Metrics) for point in message.points]
+        points: Sequence[Point] = [point for message in self.select_messages(Metrics) for point in message.points]
         return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
 
 
@@ -97,11 +127,11 @@ class InterruptAt(Callback):
             state.interrupt()
 
 
-def weights_hash(network: nn.Module, folder: Path) -> str:
+def hash_weights(network: nn.Module, folder: Path) -> str:
     return write_weights(folder / "weights.safetensors", network)
 
 
-def optimizer_hash(optimizer: torch.optim.Optimizer) -> str:
+def hash_optimizer(optimizer: torch.optim.Optimizer) -> str:
     digest = hashlib.sha256()
     for state in optimizer.state.values():
         for value in state.values():
@@ -111,7 +141,7 @@ def optimizer_hash(optimizer: torch.optim.Optimizer) -> str:
     return digest.hexdigest()
 
 
-def recorder(into: list[str]) -> Callback:
+def build_hook_recorder(into: list[str]) -> Callback:
     """A callback that overrides every hook and notes its name."""
 
     def noting(name: str) -> Any:

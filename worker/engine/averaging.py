@@ -27,33 +27,33 @@ class Averaging(ABC):
     is_ready_each_epoch = True
 
     def __init__(self, network: nn.Module) -> None:
-        self._live = network
+        self._live_network = network
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
-    def settle(self) -> None:  # noqa: B027 - most have nothing to do
+    def finalize(self) -> None:  # noqa: B027 - most have nothing to do
         """The run is over: `network` is what there is."""
 
     @abstractmethod
-    def after_step(self, state: RunState) -> None:
+    def update_parameters(self, state: RunState) -> None:
         """Follow an optimizer step; `state.step` and `state.batch` are those before it."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": dict(self.network.state_dict())}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.network.load_state_dict(state_dict["network"])
 
-    def _follow(self, share: float, *, with_statistics: bool) -> None:
+    def _move_toward_live_weights(self, share: float, *, include_statistics: bool) -> None:
         """Move by `share` of the way to the live weights; buffers are copied, or move too, `with_statistics`."""
         with torch.no_grad():
             pairs: list[tuple[Tensor, Tensor]] = list(
-                zip(self.network.parameters(), self._live.parameters(), strict=True)
+                zip(self.network.parameters(), self._live_network.parameters(), strict=True)
             )
-            buffers = list(zip(self.network.buffers(), self._live.buffers(), strict=True))
-            if with_statistics:
+            buffers = list(zip(self.network.buffers(), self._live_network.buffers(), strict=True))
+            if include_statistics:
                 pairs += [pair for pair in buffers if pair[0].is_floating_point()]
                 buffers = [pair for pair in buffers if not pair[0].is_floating_point()]
-            torch._foreach_lerp_([mine for mine, _ in pairs], [live.detach() for _, live in pairs], share)
+            torch._foreach_lerp_([average for average, _ in pairs], [live.detach() for _, live in pairs], share)
             for mine, live in buffers:
                 mine.copy_(live)
 
@@ -69,9 +69,9 @@ class Ema(Averaging):
         super().__init__(network)
         self._decay = decay
 
-    def after_step(self, state: RunState) -> None:
+    def update_parameters(self, state: RunState) -> None:
         decay = min(self._decay, (1 + state.step) / (10 + state.step))
-        self._follow(1 - decay, with_statistics=True)
+        self._move_toward_live_weights(1 - decay, include_statistics=True)
 
 
 class Swa(Averaging):
@@ -88,23 +88,23 @@ class Swa(Averaging):
         self._start_epoch = start_epoch
         self._num_averaged = 0
 
-    def after_step(self, state: RunState) -> None:
-        is_epochs_last = state.batch + 1 == state.steps_per_epoch
-        if is_epochs_last and state.epoch >= self._start_epoch:
+    def update_parameters(self, state: RunState) -> None:
+        is_last_batch = state.batch + 1 == state.steps_per_epoch
+        if is_last_batch and state.epoch >= self._start_epoch:
             self._num_averaged += 1
-            self._follow(1 / self._num_averaged, with_statistics=False)
+            self._move_toward_live_weights(1 / self._num_averaged, include_statistics=False)
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """A run that ended before the first average has its last weights."""
         if self._num_averaged == 0:
-            self._follow(1.0, with_statistics=False)
+            self._move_toward_live_weights(1.0, include_statistics=False)
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "num_averaged": self._num_averaged}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        super().load_state_dict(saved)
-        self._num_averaged = saved["num_averaged"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._num_averaged = state_dict["num_averaged"]
 
 
 class Lookahead(Averaging):
@@ -118,12 +118,12 @@ class Lookahead(Averaging):
         self._k = k
         self._alpha = alpha
 
-    def after_step(self, state: RunState) -> None:
+    def update_parameters(self, state: RunState) -> None:
         if (state.step + 1) % self._k:
             return
-        self._follow(self._alpha, with_statistics=False)
+        self._move_toward_live_weights(self._alpha, include_statistics=False)
         with torch.no_grad():
-            for live, slow in zip(self._live.parameters(), self.network.parameters(), strict=True):
+            for live, slow in zip(self._live_network.parameters(), self.network.parameters(), strict=True):
                 live.copy_(slow)
 
 
@@ -135,7 +135,7 @@ def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     norms = [m for m in network.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
     if not norms:
         return
-    before = [(norm, norm.momentum) for norm in norms]
+    momenta = [(norm, norm.momentum) for norm in norms]
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -145,5 +145,5 @@ def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
         for batch in inputs:
             network(batch)
     network.eval()
-    for norm, momentum in before:
+    for norm, momentum in momenta:
         norm.momentum = momentum

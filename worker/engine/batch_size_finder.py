@@ -14,8 +14,8 @@ from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
-AS_QUICK = 0.95  # of the most samples a second: more is noise
-NO_GAIN, PATIENCE = 1.02, 2
+MIN_SPEED_RATIO = 0.95  # of the most samples a second: more is noise
+MIN_GAIN, NUM_RECENT_TRIALS = 1.02, 2
 
 
 class Trial(NamedTuple):
@@ -40,17 +40,17 @@ class StepTimer(Callback):
             state.interrupt()
 
 
-def samples_per_s(
+def measure_samples_per_s(
     run: Run, steps: int, observers: Sequence[Callback] = (), clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
     """The median over `steps` steps after a first one, reading of the batches included; the network is spoilt by it.
 
     None if an observer interrupted.
     """
-    stamps = StepTimer(steps + 1, clock)
+    timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
-    run.sweep_loop((stamps, *observers)).fit(state)
-    times = stamps.times
+    run.build_sweep_loop((timer, *observers)).fit(state)
+    times = timer.times
     if len(times) <= steps:
         return None
     seconds = median(later - earlier for earlier, later in pairwise(times))
@@ -62,26 +62,26 @@ def should_continue(trials: Sequence[Trial]) -> bool:
     speeds = [trial.samples_per_s for trial in trials]
     if speeds and speeds[-1] is None:
         return False
-    known = [speed for speed in speeds if speed is not None]
-    recent, before = known[-PATIENCE:], known[:-PATIENCE]
-    return not before or max(recent) > NO_GAIN * max(before)
+    measured = [speed for speed in speeds if speed is not None]
+    recent, earlier = measured[-NUM_RECENT_TRIALS:], measured[:-NUM_RECENT_TRIALS]
+    return not earlier or max(recent) > MIN_GAIN * max(earlier)
 
 
-def choose(trials: Sequence[Trial], wish: str) -> int | None:
+def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
     """The smallest size that is about as quick as any, or by the wish "largest" the largest; None if none fits."""
-    known = {trial.batch_size: trial.samples_per_s for trial in trials if trial.samples_per_s is not None}
-    if not known:
+    speeds = {trial.batch_size: trial.samples_per_s for trial in trials if trial.samples_per_s is not None}
+    if not speeds:
         return None
-    if wish == "largest":
-        return max(known)
-    return min(size for size, speed in known.items() if speed >= AS_QUICK * max(known.values()))
+    if strategy == "largest":
+        return max(speeds)
+    return min(size for size, speed in speeds.items() if speed >= MIN_SPEED_RATIO * max(speeds.values()))
 
 
-def to_dict(trials: Sequence[Trial], chosen: int) -> dict[str, Any]:
+def to_dict(trials: Sequence[Trial], batch_size: int) -> dict[str, Any]:
     """JSON values of it all."""
-    return {"chosen": chosen, "trials": [trial._asdict() for trial in trials]}
+    return {"chosen": batch_size, "trials": [trial._asdict() for trial in trials]}
 
 
-def host_memory_bytes() -> int:
+def get_host_memory_bytes() -> int:
     """Of the whole machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,4 +1,4 @@
-"""What may watch a run, and the order in which watchers are called. It knows no callback by name."""
+"""The base class of callbacks, and the handler that calls them. It names no callback."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -7,20 +7,20 @@ from worker.engine.state import RunState
 
 Hook = Callable[[RunState], None]
 Warn = Callable[[str], None]
-Leave = Callable[[str, str, bytes], None]
-"""Takes a file that a callback leaves beside the weights: its name, media type and content."""
+SaveArtifact = Callable[[str, str, bytes], None]
+"""Stores a file that a callback made. Arguments: name, media type, content."""
 
 
 def noop(*_: object) -> None:
-    """Where nobody asked for warnings or files."""
+    """Do nothing. The default for `Warn` and `SaveArtifact`."""
 
 
 class TrainingError(Exception):
-    """The run cannot go on, for a reason that its owner can act on; it passes through hooks unchanged."""
+    """An error that ends the run and that the job's owner can fix. Hooks let it pass unchanged."""
 
 
 class CallbackError(RuntimeError):
-    """A callback raised; says which one, and at which breakpoint."""
+    """A callback raised an error. The message names the callback and the hook."""
 
 
 class Callback:
@@ -43,21 +43,23 @@ class Callback:
               per batch: on_valid_batch_begin, on_valid_batch_after_pred, on_valid_batch_after_loss, on_valid_batch_end
             on_valid_end
           on_epoch_end
-        on_interrupt       left in the middle, to be resumed
+        on_interrupt       the run stops in the middle and can be resumed
         on_fit_end         also after an interrupt
         on_exception       instead of on_fit_end
 
-    Hooks run in list order; the last three, which close, in reverse. A resumed run makes the calls that the
-    stopped one had left, after an `on_fit_begin` of its own; a validation that was cut off begins anew.
-    Source: luz, R/loop.R; `on_exception` is ours.
+    Hooks run in list order; the last three run in reverse order. A resumed run calls `on_fit_begin`, then the
+    hooks that the interrupted run had not called. An interrupted validation starts again.
+    Source: luz, R/loop.R, without `on_exception`.
 
     Attributes:
-        is_optional: what it does is of no consequence to the run: if it fails it is switched off, and the run goes on.
-        is_off: it failed, and is not called any more, by a resumed run neither.
+        is_optional: the run does not depend on the callback. If it fails, it is disabled and the run continues.
+        changes_trainable_parameters: whether it changes `requires_grad` of parameters during the run.
+        is_disabled: it failed and is not called again, not by a resumed run either.
     """
 
     is_optional: ClassVar[bool] = False
-    is_off: bool = False
+    changes_trainable_parameters: ClassVar[bool] = False
+    is_disabled: bool = False
 
     def on_fit_begin(self, state: RunState) -> None: ...
     def on_epoch_begin(self, state: RunState) -> None: ...
@@ -82,14 +84,14 @@ class Callback:
     def on_exception(self, state: RunState) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a snapshot must hold for this callback to go on: tensors, and what JSON can hold."""
+        """Return what a snapshot must store to resume this callback: tensors and JSON values."""
         return {}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
-    def load_from_other_run(self, saved: dict[str, Any]) -> None:
-        """Go on with what one of this kind remembers of another run."""
-        self.load_state_dict(saved)
+    def load_from_other_run(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of a callback of the same class from another run."""
+        self.load_state_dict(state_dict)
 
     def __init_subclass__(cls) -> None:
         unknown = {name for name in vars(cls) if name.startswith("on_")} - set(HOOKS)
@@ -98,20 +100,20 @@ class Callback:
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
-CLOSING = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
+CLOSING_HOOKS = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
 
 
 class CallbackHandler:
-    """The hooks that these callbacks override, by name; one that nobody overrides costs a dictionary look-up."""
+    """Calls the hooks of several callbacks by name. It stores only hooks that are overridden."""
 
     def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = noop) -> None:
-        """`warn` is told of an optional callback that failed."""
+        """`warn` is called with a text when an optional callback fails."""
         self.callbacks = tuple(callbacks)
         self._warn = warn
-        self._by_name = {name: self._overridden(name) for name in HOOKS}
+        self._hooks = {name: self._find_overrides(name) for name in HOOKS}
 
-    def _overridden(self, name: str) -> tuple[tuple[Callback, Hook], ...]:
-        ordered = reversed(self.callbacks) if name in CLOSING else self.callbacks
+    def _find_overrides(self, name: str) -> tuple[tuple[Callback, Hook], ...]:
+        ordered = reversed(self.callbacks) if name in CLOSING_HOOKS else self.callbacks
         return tuple(
             (callback, getattr(callback, name))
             for callback in ordered
@@ -122,36 +124,38 @@ class CallbackHandler:
         """Call every hook of that name.
 
         Raises:
-            CallbackError: one of them raised, and the run cannot do without.
+            CallbackError: a callback that is not optional raised an error.
+            TrainingError: a callback ended the run.
+
         """
-        for callback, hook in self._by_name[name]:
-            if callback.is_off:
+        for callback, hook in self._hooks[name]:
+            if callback.is_disabled:
                 continue
             try:
                 hook(state)
             except Exception as error:
                 if callback.is_optional:
-                    self._switch_off(callback, name, error)
+                    self._disable(callback, name, error)
                 elif isinstance(error, TrainingError):
                     raise
                 else:
                     raise CallbackError(f"{type(callback).__name__} failed in {name}: {error}") from error
 
-    def _switch_off(self, callback: Callback, name: str, error: Exception) -> None:
-        callback.is_off = True
+    def _disable(self, callback: Callback, name: str, error: Exception) -> None:
+        callback.is_disabled = True
         reason = f"{type(error).__name__}: {error}"
-        self._warn(f"{type(callback).__name__} failed in {name} and is switched off; the run goes on. ({reason})")
+        self._warn(f"{type(callback).__name__} failed in {name} and is disabled; the run continues. ({reason})")
 
 
-class CallbackStatus:
-    """Which of the optional callbacks are off, for the snapshot."""
+class DisabledCallbacks:
+    """Stores in the snapshot which optional callbacks are disabled."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self._callbacks = tuple(callbacks)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"off": [i for i, callback in enumerate(self._callbacks) if callback.is_off]}
+        return {"off": [i for i, callback in enumerate(self._callbacks) if callback.is_disabled]}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for i, callback in enumerate(self._callbacks):
-            callback.is_off = i in saved["off"]
+            callback.is_disabled = i in state_dict["off"]

@@ -14,19 +14,19 @@ from torch import Tensor
 
 from worker.engine.batch import Batch
 from worker.engine.device import Placement
-from worker.engine.device_prefetch import DevicePrefetcher, PendingCopy, whole
+from worker.engine.device_prefetch import DevicePrefetcher, PendingCopy, copy_in_chunks
 from worker.engine.sampler import SEQUENTIAL, Index, SamplerConfig, balance_classes, batch_bounds
 from worker.engine.transforms import (
-    Stream,
+    RngStream,
     Transform,
-    apply,
-    apply_on_device,
-    draw,
-    draw_mix,
-    generator,
-    works_on_device,
+    apply_transforms,
+    apply_transforms_on_device,
+    build_generator,
+    draw_mix_params,
+    draw_random_params,
+    supports_device,
 )
-from worker.engine.transforms.rng import Draws
+from worker.engine.transforms.rng import RandomParams
 
 CHUNK_BYTES = 2**20
 PREFETCH_CHUNKS = 2
@@ -66,12 +66,12 @@ class ArrayDataLoader:
         order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
         *,
-        reads_ahead: bool | None = None,
+        prefetch: bool | None = None,
     ) -> None:
         """`reads_ahead`: use a thread; unless given, where batches are transformed, copied to a GPU, or large."""
         self._images, self._index = source.images, source.index
         self._targets = torch.as_tensor(np.array(source.targets))
-        self._weights = _relative(source)
+        self._weights = _normalize_weights(source)
         self._placement = placement
         self._order = order
         self._transforms = tuple(transforms)
@@ -80,38 +80,38 @@ class ArrayDataLoader:
         batch_bytes = batch_size * int(np.prod(self._images.shape[1:])) * self._images.itemsize
         self._batches_per_chunk = max(1, CHUNK_BYTES // max(1, batch_bytes))
         is_work = bool(transforms) or placement.device.type != "cpu" or batch_bytes > CHUNK_BYTES // 4
-        self._reads_ahead = is_work if reads_ahead is None else reads_ahead
+        self._prefetches = is_work if prefetch is None else prefetch
 
     def __len__(self) -> int:
         return len(self._bounds)
 
-    def share(self, rank: int, count: int) -> Self:
+    def shard(self, rank: int, num_shards: int) -> Self:
         """The same batches, but of each only this rank's part: all parts in the order of ranks make the batch.
 
         Raises:
             ValueError: a batch has not as many samples as make equal parts.
         """
-        uneven = [end - begin for begin, end in self._bounds if (end - begin) % count]
+        uneven = [end - start for start, end in self._bounds if (end - start) % num_shards]
         if uneven:
-            raise ValueError(f"a batch of {uneven[0]} samples cannot be shared evenly by {count} processes")
+            raise ValueError(f"a batch of {uneven[0]} samples cannot be shared evenly by {num_shards} processes")
         shared = copy.copy(self)
-        shared._rank, shared._num_ranks = rank, count
+        shared._rank, shared._num_ranks = rank, num_shards
         return shared
 
-    def _mine(self, begin: int, end: int) -> tuple[int, int]:
-        size = (end - begin) // self._num_ranks
-        return begin + self._rank * size, begin + (self._rank + 1) * size
+    def _get_shard_bounds(self, start: int, end: int) -> tuple[int, int]:
+        size = (end - start) // self._num_ranks
+        return start + self._rank * size, start + (self._rank + 1) * size
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def iter_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of that epoch, from batch `start` on: skipped by index, without reading any."""
-        chunks = self._chunks(number, start)
-        for chunk in _prefetch(chunks) if self._reads_ahead else chunks:
+        chunks = self._iter_chunks(number, start)
+        for chunk in _prefetch_chunks(chunks) if self._prefetches else chunks:
             if chunk.upload is not None:
                 chunk.upload.wait()
             yield from chunk.batches
 
-    def _ordered(self, number: int) -> Index:
-        random = generator(self._order.seed, number, Stream.ORDER)
+    def _order_samples(self, number: int) -> Index:
+        random = build_generator(self._order.seed, number, RngStream.SAMPLE_ORDER)
         match self._order.sampler:
             case "sequential":
                 return self._index
@@ -122,45 +122,49 @@ class ArrayDataLoader:
                     balance_classes(self._targets.numpy().reshape(len(self._targets), -1)[self._index, 0], random)
                 ]
 
-    def _rows(self, order: Index, places: Index) -> Index:
+    def _get_random_rows(self, order: Index, positions: Index) -> Index:
         """Which random numbers belong to the samples at these places of an epoch's order: of each sample its own.
 
         One that comes several times must not be changed in the same way every time: it has those of its place.
         """
-        return places if self._order.sampler == "weighted" else order[places]
+        return positions if self._order.sampler == "weighted" else order[positions]
 
-    def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
-        order = self._ordered(number)
+    def _iter_chunks(self, number: int, start: int) -> Iterator[Chunk]:
+        order = self._order_samples(number)
         uploader = DevicePrefetcher(self._placement.device) if self._placement.device.type == "cuda" else None
-        draws, mix = self._draws(number), self._mix(number)
+        random_params, mix_params = self._draw_random_params(number), self._draw_mix_params(number)
         for first in range(start, len(self._bounds), self._batches_per_chunk):
-            edges = [self._mine(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
-            places = np.concatenate([np.arange(begin, end) for begin, end in edges])
-            index, rows = order[places], self._rows(order, places)
+            edges = [self._get_shard_bounds(*edge) for edge in self._bounds[first : first + self._batches_per_chunk]]
+            positions = np.concatenate([np.arange(start, end) for start, end in edges])
+            index, rows = order[positions], self._get_random_rows(order, positions)
             images = self._images[index]
-            if draws is not None:
-                images = apply(self._transforms, images, draws[rows])
-            chosen = torch.from_numpy(index)
-            given = {
+            if random_params is not None:
+                images = apply_transforms(self._transforms, images, random_params[rows])
+            index_tensor = torch.from_numpy(index)
+            fields = {
                 "images": torch.from_numpy(images),
-                "targets": self._targets[chosen],
-                "draws": None if mix is None else mix[torch.from_numpy(rows)],
-                "weights": None if self._weights is None else self._weights[chosen],
+                "targets": self._targets[index_tensor],
+                "mix_params": None if mix_params is None else mix_params[torch.from_numpy(rows)],
+                "weights": None if self._weights is None else self._weights[index_tensor],
             }
-            tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+            tensors = {name: tensor for name, tensor in fields.items() if tensor is not None}
             upload = None if uploader is None else uploader.start(list(tensors.values()))
-            placed = map(self._placement.tensor, tensors.values()) if upload is None else upload.tensors
+            placed = map(self._placement.place_tensor, tensors.values()) if upload is None else upload.tensors
             sizes = [end - begin for begin, end in edges]
             split = zip(*(torch.split(tensor, sizes) for tensor in placed), strict=True)
             yield Chunk([Batch(**dict(zip(tensors, parts, strict=True))) for parts in split], upload)
 
-    def _draws(self, number: int) -> Draws | None:
-        return draw(self._transforms, len(self._images), self._order.seed, number) if self._transforms else None
+    def _draw_random_params(self, number: int) -> RandomParams | None:
+        return (
+            draw_random_params(self._transforms, len(self._images), self._order.seed, number)
+            if self._transforms
+            else None
+        )
 
-    def _mix(self, number: int) -> Tensor | None:
+    def _draw_mix_params(self, number: int) -> Tensor | None:
         if self._order.mix_alpha is None:
             return None
-        return torch.from_numpy(draw_mix(self._order.mix_alpha, len(self._images), self._order.seed, number))
+        return torch.from_numpy(draw_mix_params(self._order.mix_alpha, len(self._images), self._order.seed, number))
 
 
 class DeviceResidentDataLoader(ArrayDataLoader):
@@ -179,38 +183,38 @@ class DeviceResidentDataLoader(ArrayDataLoader):
         Raises:
             ValueError: one works on the host alone.
         """
-        if not all(map(works_on_device, transforms)):
+        if not all(map(supports_device, transforms)):
             raise ValueError("pictures on a device cannot be changed by what works on the host alone")
-        super().__init__(source, placement, batch_size, order, transforms, reads_ahead=False)
-        self._resident = whole(source.images, placement)
-        self._resident_targets = placement.tensor(self._targets)
-        self._resident_weights = None if self._weights is None else placement.tensor(self._weights)
+        super().__init__(source, placement, batch_size, order, transforms, prefetch=False)
+        self._resident = copy_in_chunks(source.images, placement)
+        self._resident_targets = placement.place_tensor(self._targets)
+        self._resident_weights = None if self._weights is None else placement.place_tensor(self._weights)
 
-    def _chunks(self, number: int, start: int) -> Iterator[Chunk]:
-        order = self._ordered(number)
-        rows = self._rows(order, np.arange(len(order)))
-        draws, mix = self._draws(number), self._mix(number)
-        placed = self._placement.tensor(torch.from_numpy(order))
-        placed_mix = None if mix is None else self._placement.tensor(mix[torch.from_numpy(rows)])
+    def _iter_chunks(self, number: int, start: int) -> Iterator[Chunk]:
+        order = self._order_samples(number)
+        rows = self._get_random_rows(order, np.arange(len(order)))
+        random_params, mix_params = self._draw_random_params(number), self._draw_mix_params(number)
+        placed = self._placement.place_tensor(torch.from_numpy(order))
+        placed_mix = None if mix_params is None else self._placement.place_tensor(mix_params[torch.from_numpy(rows)])
         for edge in self._bounds[start:]:
-            mine = slice(*self._mine(*edge))
-            index = placed[mine]
+            shard = slice(*self._get_shard_bounds(*edge))
+            index = placed[shard]
             images = self._resident[index]
-            if draws is not None:
-                images = apply_on_device(self._transforms, images, draws[rows[mine]])
+            if random_params is not None:
+                images = apply_transforms_on_device(self._transforms, images, random_params[rows[shard]])
             yield Chunk(
                 [
                     Batch(
                         images,
                         self._resident_targets[index],
-                        None if placed_mix is None else placed_mix[mine],
+                        None if placed_mix is None else placed_mix[shard],
                         None if self._resident_weights is None else self._resident_weights[index],
                     )
                 ]
             )
 
 
-def _relative(source: ArraySource) -> Tensor | None:
+def _normalize_weights(source: ArraySource) -> Tensor | None:
     """Weights as shares of the largest that is meant: only ratios count, and sums cannot overflow."""
     if source.weights is None:
         return None
@@ -226,19 +230,19 @@ def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
     return images.nbytes < free // 4
 
 
-class _End:
+class _EndOfChunks:
     """What the reading thread puts last, with what went wrong there."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
-def _prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
     """The same chunks, made by a thread that is up to `NUM_AHEAD` ahead; it ends with the iterator."""
-    ready: queue.Queue[Chunk | _End] = queue.Queue(PREFETCH_CHUNKS)
+    ready: queue.Queue[Chunk | _EndOfChunks] = queue.Queue(PREFETCH_CHUNKS)
     is_over = threading.Event()
 
-    def put(item: Chunk | _End) -> bool:
+    def put(item: Chunk | _EndOfChunks) -> bool:
         while not is_over.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -253,14 +257,14 @@ def _prefetch(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
                 if not put(chunk):
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that trains
-            put(_End(error))
+            put(_EndOfChunks(error))
             return
-        put(_End(None))
+        put(_EndOfChunks(None))
 
     thread = threading.Thread(target=read, name="batches", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := ready.get(), _End):
+        while not isinstance(item := ready.get(), _EndOfChunks):
             yield item
         if item.error is not None:
             raise item.error

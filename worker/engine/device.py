@@ -44,20 +44,20 @@ class Placement:
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def scaler(self) -> torch.amp.GradScaler | None:
+    def build_grad_scaler(self) -> torch.amp.GradScaler | None:
         """What keeps small fp16 gradients from vanishing; None in the other precisions."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
-    def network(self, network: nn.Module) -> nn.Module:
+    def place_network(self, network: nn.Module) -> nn.Module:
         """Move it here, in this memory format."""
         if not self.channels_last:
             return network.to(self.device)
         placed: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
-    def tensor(self, tensor: Tensor) -> Tensor:
+    def place_tensor(self, tensor: Tensor) -> Tensor:
         """Move a batch here; to a GPU from pinned memory, without waiting for it."""
-        return send(tensor, self.device)
+        return send_to_device(tensor, self.device)
 
     def describe(self) -> dict[str, Any]:
         """For the job's record."""
@@ -76,7 +76,7 @@ class Placement:
         }
 
 
-def send(tensor: Tensor, device: torch.device) -> Tensor:
+def send_to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Move it from the host to a device; to a GPU from pinned memory, without waiting for it."""
     if device.type == "cpu":
         return tensor
@@ -85,25 +85,27 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def place(device: str = "auto", precision: str = "auto", threads: int | Literal["auto"] = "auto") -> Placement:
+def build_placement(
+    device: str = "auto", precision: str = "auto", threads: int | Literal["auto"] = "auto"
+) -> Placement:
     """Turn a wish into a placement.
 
     Raises:
         Unavailable: this machine has no such device.
     """
-    chosen = choose_device(device)
-    count = usable_cores() if threads == "auto" else threads
-    return Placement(chosen, choose_precision(precision, chosen), count)
+    torch_device = choose_device(device)
+    count = count_usable_cores() if threads == "auto" else threads
+    return Placement(torch_device, choose_precision(precision, torch_device), count)
 
 
-def choose_device(wish: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
     """`auto` is the first CUDA device, else the CPU."""
-    num_cuda = torch.cuda.device_count() if wish.startswith(("auto", "cuda")) and torch.cuda.is_available() else 0
-    if wish == "auto":
+    num_cuda = torch.cuda.device_count() if requested.startswith(("auto", "cuda")) and torch.cuda.is_available() else 0
+    if requested == "auto":
         return torch.device("cuda", 0) if num_cuda else torch.device("cpu")
-    device = torch.device(wish)
+    device = torch.device(requested)
     if device.type == "cuda" and (device.index or 0) >= num_cuda:
-        raise Unavailable(f"device {wish!r} was asked for; this machine has {num_cuda} CUDA devices")
+        raise Unavailable(f"device {requested!r} was asked for; this machine has {num_cuda} CUDA devices")
     if device.type == "cuda":
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -111,10 +113,10 @@ def choose_device(wish: str) -> torch.device:
     return device
 
 
-def choose_precision(wish: str, device: torch.device) -> Precision:
+def choose_precision(requested: str, device: torch.device) -> Precision:
     """`auto` is bf16 where the processor computes with it, else fp32."""
-    if wish != "auto":
-        return wish  # type: ignore[return-value]  # the spec's own literal
+    if requested != "auto":
+        return requested  # type: ignore[return-value]  # the spec's own literal
     return "bf16" if _has_bf16(device) else "fp32"
 
 
@@ -134,18 +136,18 @@ def compile_in_place(network: nn.Module) -> None:
     Raises:
         Unavailable: this machine has no compiler.
     """
-    wanted = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
-    if not any(shutil.which(name) for name in wanted):
-        raise Unavailable(f"'compile' needs a C++ compiler; this machine has none of {', '.join(wanted)}")
+    compilers = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
+    if not any(shutil.which(name) for name in compilers):
+        raise Unavailable(f"'compile' needs a C++ compiler; this machine has none of {', '.join(compilers)}")
     network.compile()
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Cores that this process may run on; not those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def peak_memory_bytes() -> int:
+def get_peak_memory_bytes() -> int:
     """The most that this process had at a time so far: of a GPU's memory where there is one, else of the host's."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()

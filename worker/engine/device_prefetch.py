@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worker.engine.device import Placement
 
-PIECE_BYTES = 64 * 2**20
+CHUNK_BYTES = 64 * 2**20
 
 
 class DevicePrefetcher:
@@ -42,12 +42,12 @@ class PendingCopy:
             tensor.record_stream(current)  # else the copying stream would use their memory again too early
 
 
-def whole(array: NDArray[Any], placement: Placement) -> Tensor:
+def copy_in_chunks(array: NDArray[Any], placement: Placement) -> Tensor:
     """An array on the device, copied piece by piece: pinned memory is needed for one piece, not for all of it."""
     first = torch.from_numpy(np.array(array[:1]))
     placed = torch.empty(array.shape, dtype=first.dtype, device=placement.device)
-    step = max(1, PIECE_BYTES // max(1, first.nbytes))
-    for begin in range(0, len(array), step):
-        piece = torch.from_numpy(np.array(array[begin : begin + step]))
-        placed[begin : begin + step] = placement.tensor(piece)
+    step = max(1, CHUNK_BYTES // max(1, first.nbytes))
+    for start in range(0, len(array), step):
+        chunk = torch.from_numpy(np.array(array[start : start + step]))
+        placed[start : start + step] = placement.place_tensor(chunk)
     return placed

@@ -13,7 +13,7 @@ from worker.engine.metrics.factory import Task
 THRESHOLD = 0.5
 
 
-def probabilities(raw: Tensor, task: Task) -> Tensor:
+def compute_probabilities(raw: Tensor, task: Task) -> Tensor:
     """Of raw scores (B, C): of each class, of the second of two (B, 1), of each label; values stay as they are."""
     match task:
         case "classification":
@@ -32,7 +32,7 @@ class Decisions(NamedTuple):
     confidence: Tensor
 
 
-def decide(probability: Tensor, targets: Tensor, task: Task) -> Decisions:
+def make_decisions(probability: Tensor, targets: Tensor, task: Task) -> Decisions:
     """One decision a sample; of several labels, N = B * C decisions between absent (0) and present (1)."""
     if task == "classification":
         confidence, predicted = probability.max(dim=1)
@@ -56,17 +56,17 @@ class ConfusionMatrixCounts:
         cells = (table * self._size + truth) * self._size + predicted
         self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
 
-    def by_class(self) -> list[dict[str, float | int]]:
+    def compute_class_metrics(self) -> list[dict[str, float | int]]:
         """Precision, recall, F1 and support of every class of the only table, or of "present" in every table.
 
         What would be a division by zero is 0.
         """
         counts = self.counts.double()
         if len(counts) == 1:
-            hit, chosen, support = counts[0].diagonal(), counts[0].sum(dim=0), counts[0].sum(dim=1)
+            hit, predicted, support = counts[0].diagonal(), counts[0].sum(dim=0), counts[0].sum(dim=1)
         else:
-            hit, chosen, support = counts[:, 1, 1], counts[:, :, 1].sum(dim=1), counts[:, 1, :].sum(dim=1)
-        precision, recall, f1 = _share(hit, chosen), _share(hit, support), _share(2 * hit, chosen + support)
+            hit, predicted, support = counts[:, 1, 1], counts[:, :, 1].sum(dim=1), counts[:, 1, :].sum(dim=1)
+        precision, recall, f1 = _divide(hit, predicted), _divide(hit, support), _divide(2 * hit, predicted + support)
         return [
             {"precision": p, "recall": r, "f1": f, "support": int(n)}
             for p, r, f, n in zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
@@ -99,7 +99,7 @@ class CalibrationError:
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
 
-    def bins(self) -> list[dict[str, float | int | None]]:
+    def build_bins(self) -> list[dict[str, float | int | None]]:
         """All bins by rising confidence; means are null where there are no samples."""
         width = 1 / self._num_bins
         rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
@@ -122,27 +122,27 @@ class EvaluationReport:
         self._task = task
         single = num_outputs if task == "classification" else 2
         self._confusion = ConfusionMatrixCounts(single, num_outputs if task == "multilabel" else 1)
-        self._reliability = CalibrationError(num_bins)
+        self._calibration = CalibrationError(num_bins)
 
     def update(self, raw: Tensor, targets: Tensor) -> None:
         """Take a batch: raw scores (B, C) and targets, wherever they are; of numbers nothing is judged."""
         if self._task == "regression":
             return
-        judged = decide(probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
-        self._confusion.update(judged.truth, judged.predicted)
-        self._reliability.update(judged.confidence, judged.predicted == judged.truth)
+        decisions = make_decisions(compute_probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
+        self._confusion.update(decisions.truth, decisions.predicted)
+        self._calibration.update(decisions.confidence, decisions.predicted == decisions.truth)
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
         """JSON values; `labels`: the name of every row."""
         if self._task == "regression":
             return {}
-        counts, table = self._confusion.counts, self._confusion.by_class()
+        counts, table = self._confusion.counts, self._confusion.compute_class_metrics()
         return {
             "classes": [{"label": label, **row} for label, row in zip(labels, table, strict=True)],
             "confusion_matrix": (counts[0] if len(counts) == 1 else counts).tolist(),
-            "calibration": {"ece": self._reliability.ece, "bins": self._reliability.bins()},
+            "calibration": {"ece": self._calibration.ece, "bins": self._calibration.build_bins()},
         }
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
+def _divide(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole.clamp(min=1), torch.zeros_like(part))

@@ -1,4 +1,4 @@
-"""The training loop, whole. It knows epochs and steps; it knows no network, loss or database."""
+"""The training loop: epochs, steps and hooks. It knows no network, loss or database."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,31 +13,33 @@ B_contra = TypeVar("B_contra", contravariant=True)
 
 
 class Batches(Protocol[B_co]):
-    def epoch(self, number: int, start: int = 0) -> Iterator[B_co]:
-        """The batches of that epoch from batch `start` on, always the same for the same number."""
+    """A source of batches."""
+
+    def iter_epoch(self, number: int, start: int = 0) -> Iterator[B_co]:
+        """Yield the batches of an epoch, from batch `start` on. The same number always gives the same batches."""
         ...
 
 
 class Step(Protocol[B_contra]):
-    """What is done with a batch, and what an epoch of it amounts to."""
+    """Processes a batch, and returns the metrics of a phase."""
 
-    def begin(self) -> None:
-        """A phase begins: network in its mode, sums at zero."""
+    def start_phase(self) -> None:
+        """Set the network's mode and reset the metrics."""
         ...
 
-    def resume(self) -> None:
-        """A phase goes on: network in its mode, sums as they were restored."""
+    def resume_phase(self) -> None:
+        """Set the network's mode and keep the restored metrics."""
         ...
 
     def __call__(self, batch: B_contra, state: RunState) -> None: ...
 
-    def end(self) -> dict[str, float]:
-        """Names and values of the phase, without the split."""
+    def compute_metrics(self) -> dict[str, float]:
+        """Return the metrics of the phase by name, without the split."""
         ...
 
 
 class Loop(Generic[B]):
-    """Trains, validates and tells the hooks; `fit` goes on from wherever the state stands."""
+    """Trains, validates and calls the hooks. `fit` continues from the given state."""
 
     def __init__(
         self,
@@ -52,11 +54,11 @@ class Loop(Generic[B]):
         self._clock = clock
 
     def fit(self, state: RunState) -> RunState:
-        """Train until the state is done or interrupted; its `phase` then says which."""
+        """Train until the run is done or interrupted, and return the state."""
         try:
             self._hooks.call("on_fit_begin", state)
             while not (state.is_done or state.is_interrupted):
-                self._epoch(state)
+                self._run_epoch(state)
             if state.is_interrupted and not state.is_done:
                 self._hooks.call("on_interrupt", state)
             self._hooks.call("on_fit_end", state)
@@ -65,82 +67,84 @@ class Loop(Generic[B]):
             raise
         return state
 
-    def _epoch(self, state: RunState) -> None:
+    def _run_epoch(self, state: RunState) -> None:
         if state.phase == "end":
-            self._open(state)
-        began, before = self._clock(), state.seconds
+            self._start_epoch(state)
+        started_at, seconds_before = self._clock(), state.seconds
         if state.phase == "train":
-            self._train(state, began, before)
+            self._train_epoch(state, started_at, seconds_before)
         if state.phase == "valid":
-            self._validate(state)
-            state.epoch_seconds = self._clock() - began
-            state.seconds = before + state.epoch_seconds
+            self._validate_epoch(state)
+            state.epoch_seconds = self._clock() - started_at
+            state.seconds = seconds_before + state.epoch_seconds
         if state.is_interrupted and state.phase != "end":
             return
         self._hooks.call("on_epoch_end", state)
 
-    def _open(self, state: RunState) -> None:
+    def _start_epoch(self, state: RunState) -> None:
         state.epoch += 1
         state.batch, state.phase, state.wait_seconds = 0, "train", 0.0
         state.tags.clear()
-        state.kept.clear()
+        state.retained_epochs.clear()
         self._hooks.call("on_epoch_begin", state)
 
-    def _train(self, state: RunState, began: float, before: float) -> None:
+    def _train_epoch(self, state: RunState, started_at: float, seconds_before: float) -> None:
         state.is_training = True
         if state.batch == 0:
-            self._train_step.begin()
+            self._train_step.start_phase()
             self._hooks.call("on_train_begin", state)
         else:
-            self._train_step.resume()
-        batches = self._train_batches.epoch(state.epoch, state.batch)
+            self._train_step.resume_phase()
+        batches = self._train_batches.iter_epoch(state.epoch, state.batch)
         try:
-            self._train_on(batches, state, began, before)
+            self._run_train_batches(batches, state, started_at, seconds_before)
         finally:
-            close = getattr(batches, "close", None)  # a generator: ends its reader thread now, not when collected
+            close = getattr(batches, "close", None)  # end the generator's reader thread now, not at garbage collection
             if close is not None:
                 close()
         state.is_training = False
         if state.is_interrupted and state.batch < state.steps_per_epoch:
             return
-        _take(state, "train", self._train_step.end())
+        _record_metrics(state, "train", self._train_step.compute_metrics())
         self._hooks.call("on_train_end", state)
         state.phase = "valid"
 
-    def _train_on(self, batches: Iterator[B], state: RunState, began: float, before: float) -> None:
-        asked = self._clock()
+    def _run_train_batches(
+        self, batches: Iterator[B], state: RunState, started_at: float, seconds_before: float
+    ) -> None:
+        wait_started_at = self._clock()
         for batch in batches:
-            state.wait_seconds += self._clock() - asked
+            state.wait_seconds += self._clock() - wait_started_at
             self._hooks.call("on_train_batch_begin", state)
             self._train_step(batch, state)
             state.batch += 1
             state.step += 1
-            asked = self._clock()
-            state.seconds = before + asked - began
+            wait_started_at = self._clock()
+            state.seconds = seconds_before + wait_started_at - started_at
             self._hooks.call("on_train_batch_end", state)
             if state.is_interrupted or state.stop_immediately:
                 return
-            asked = self._clock()
+            wait_started_at = self._clock()
 
-    def _validate(self, state: RunState) -> None:
-        if self._valid is not None and (state.is_interrupted or not self._valid_phase(state, *self._valid)):
+    def _validate_epoch(self, state: RunState) -> None:
+        if self._valid is not None and (state.is_interrupted or not self._run_validation(state, *self._valid)):
             return
         state.phase = "end"
 
-    def _valid_phase(self, state: RunState, batches: Batches[B], step: Step[B]) -> bool:
-        """Whether it was carried through."""
+    def _run_validation(self, state: RunState, batches: Batches[B], step: Step[B]) -> bool:
+        """Validate the network. Return False if the run was interrupted."""
         self._hooks.call("on_valid_begin", state)
-        step.begin()
-        for batch in batches.epoch(state.epoch):
+        step.start_phase()
+        for batch in batches.iter_epoch(state.epoch):
             if state.is_interrupted:
                 return False
             self._hooks.call("on_valid_batch_begin", state)
             step(batch, state)
             self._hooks.call("on_valid_batch_end", state)
-        _take(state, "valid", step.end())
+        _record_metrics(state, "valid", step.compute_metrics())
         self._hooks.call("on_valid_end", state)
         return True
 
 
-def _take(state: RunState, split: str, values: dict[str, float]) -> None:
+def _record_metrics(state: RunState, split: str, values: dict[str, float]) -> None:
     state.metrics.update({f"{split}_{name}": value for name, value in values.items()})

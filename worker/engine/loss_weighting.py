@@ -1,6 +1,7 @@
-"""The loss of a batch as a mean by weight: of samples, of their classes, of the pairs that were mixed.
+"""The weighted mean loss of a batch: by sample weights, class weights and mixed pairs.
 
 Axes: B samples of a batch.
+
 """
 
 import torch
@@ -9,48 +10,53 @@ from torch import Tensor, nn
 from worker.engine.losses import Focal, PerSampleLoss
 from worker.engine.mixing import MixPairs
 
-WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # with class weights they divide by the sum of the weights
-TINY = torch.finfo(torch.float32).tiny  # where all weights of a batch are 0, its loss is 0
+WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # they divide by the sum of the class weights
+TINY = torch.finfo(torch.float32).tiny  # the loss is 0 if all weights of a batch are 0
 
 
 class WeightedMean(nn.Module):
-    """sum(w * loss) / sum(w), where w is a sample's own weight times that of its class.
+    """Computes sum(w * loss) / sum(w), where w is the sample weight times the class weight.
 
-    A mixed picture has two losses, against its own target and its partner's, and each counts by its share and by the
-    weight of the sample whose target it is. For cross entropy without weights that is the loss against the mixed
+    A mixed image has two losses: against its own target and against its partner's. Each is multiplied by its share and by
+    the weight of the target's sample. For cross entropy without weights this equals the loss against the mixed
     probabilities.
+
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        """`loss` gives a mean, and each sample's when its `reduction` is "none"."""
+        """`loss` returns a mean, or the loss of each sample if its `reduction` is "none"."""
         super().__init__()
-        self._plain, self._each = loss, PerSampleLoss(loss)
-        self._of_class: Tensor | None = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
+        self._mean_loss, self._per_sample_loss = loss, PerSampleLoss(loss)
+        self._class_weights: Tensor | None = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
 
     def forward(
         self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None
     ) -> Tensor:
-        """A scalar, from scores (B, num_outputs), the samples' own targets and weights, and how they were mixed."""
-        mass = self.mass(targets, weights, pairs)
-        if mass is None and pairs is None:
-            plain: Tensor = self._plain(pred, targets)
+        """Return a scalar from scores (B, num_outputs), targets, sample weights and mixed pairs."""
+        total_weight = self.compute_total_weight(targets, weights, pairs)
+        if total_weight is None and pairs is None:
+            plain: Tensor = self._mean_loss(pred, targets)
             return plain
-        total = self._total(pred, targets, weights)
+        total = self._compute_weighted_losses(pred, targets, weights)
         if pairs is not None:
             partners = None if weights is None else weights[pairs.partner]
-            total = torch.lerp(self._total(pred, targets[pairs.partner], partners), total, pairs.share)
-        return total.mean() if mass is None else total.sum() / mass.clamp_min(TINY)
+            total = torch.lerp(
+                self._compute_weighted_losses(pred, targets[pairs.partner], partners), total, pairs.share
+            )
+        return total.mean() if total_weight is None else total.sum() / total_weight.clamp_min(TINY)
 
-    def _total(self, pred: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        each: Tensor = self._each(pred, targets)
+    def _compute_weighted_losses(self, pred: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        each: Tensor = self._per_sample_loss(pred, targets)
         return each if weights is None else each * weights
 
-    def mass(self, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None) -> Tensor | None:
-        """The sum of the weights, by which a batch counts among others; None where it is the number of samples."""
+    def compute_total_weight(
+        self, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None
+    ) -> Tensor | None:
+        """Return the sum of the weights. None: every sample has weight 1."""
         counts = weights
-        if self._of_class is not None:
-            of_class = self._of_class[targets]
-            counts = of_class if weights is None else of_class * weights
+        if self._class_weights is not None:
+            class_weights = self._class_weights[targets]
+            counts = class_weights if weights is None else class_weights * weights
         if counts is None:
             return None
         return (counts if pairs is None else torch.lerp(counts[pairs.partner], counts, pairs.share)).sum()

@@ -15,12 +15,12 @@ class InvalidClassWeights(TrainingError, ValueError):
     """Class weights that do not fit the classes."""
 
 
-def cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
+def build_cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
     """From logits (B, C) and classes (B,); with weights, the weighted mean as torch defines it."""
     return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
 
 
-def nll(weights: Tensor | None) -> nn.Module:
+def build_nll(weights: Tensor | None) -> nn.Module:
     """From log probabilities (B, C) and classes (B,)."""
     return nn.NLLLoss(weight=weights)
 
@@ -81,8 +81,8 @@ class KLDivLoss(nn.Module):
         self.reduction = "mean"
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        each = nn.functional.kl_div(pred, target, reduction="none").sum(1)
-        return each if self.reduction == "none" else each.mean()
+        losses = nn.functional.kl_div(pred, target, reduction="none").sum(1)
+        return losses if self.reduction == "none" else losses.mean()
 
 
 class PerSampleLoss(nn.Module):
@@ -95,8 +95,8 @@ class PerSampleLoss(nn.Module):
         self._loss.reduction = "none"  # type: ignore[assignment]  # a plain attribute of every loss
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        each: Tensor = self._loss(pred, target)
-        return each if each.ndim == 1 else each.flatten(1).mean(1)
+        losses: Tensor = self._loss(pred, target)
+        return losses if losses.ndim == 1 else losses.flatten(1).mean(1)
 
 
 class TargetScaler(NamedTuple):
@@ -105,13 +105,13 @@ class TargetScaler(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    def to_tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
         """Float32, (num_outputs,) each."""
         return torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
 
-    def adapter(self, device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def build_adapter(self, device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """From what a network gives, and targets, to both as they were measured."""
-        mean, std = self.tensors(device)
+        mean, std = self.to_tensors(device)
         return lambda pred, target: (pred * std + mean, target)
 
 
@@ -124,7 +124,7 @@ class ScaledTargetLoss(nn.Module):
     def __init__(self, loss: nn.Module, scale: TargetScaler, *, is_measured: bool = False) -> None:
         """`is_measured`: what comes from the network is not scaled yet either."""
         super().__init__()
-        mean, std = scale.tensors()
+        mean, std = scale.to_tensors()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self._loss, self._is_measured = loss, is_measured
@@ -145,31 +145,31 @@ class ScaledTargetLoss(nn.Module):
         return loss
 
 
-def class_weights(
-    wish: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
+def build_class_weights(
+    requested: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
 ) -> Tensor | None:
     """One weight a class; "balanced" is n / (C * n_c), as scikit-learn has it, and 0 for a class without samples.
 
     Raises:
         UnfitWeights: as many weights as classes are needed, and one of them above 0.
     """
-    if wish is None:
+    if requested is None:
         return None
-    if isinstance(wish, str):
+    if isinstance(requested, str):
         counts = np.bincount(targets, minlength=num_classes)
         balanced = np.where(counts > 0, len(targets) / (num_classes * np.maximum(counts, 1)), 0.0)
         return torch.tensor(balanced, dtype=torch.float32)
-    return _checked(wish, num_classes, "class_weights")
+    return _parse_weights(requested, num_classes, "class_weights")
 
 
-def positive_weights(wish: Sequence[float] | None, num_outputs: int) -> Tensor | None:
+def build_positive_weights(requested: Sequence[float] | None, num_outputs: int) -> Tensor | None:
     """One weight an output, for its positive targets."""
-    return None if wish is None else _checked(wish, num_outputs, "pos_weight")
+    return None if requested is None else _parse_weights(requested, num_outputs, "pos_weight")
 
 
-def _checked(weights: Sequence[float], wanted: int, name: str) -> Tensor:
-    if len(weights) != wanted:
-        raise InvalidClassWeights(f"{name} has {len(weights)} values; the dataset has {wanted} outputs")
+def _parse_weights(weights: Sequence[float], num_outputs: int, name: str) -> Tensor:
+    if len(weights) != num_outputs:
+        raise InvalidClassWeights(f"{name} has {len(weights)} values; the dataset has {num_outputs} outputs")
     if not any(weights):
         raise InvalidClassWeights(f"{name} are all 0: there would be nothing to learn")
     return torch.tensor(weights, dtype=torch.float32)

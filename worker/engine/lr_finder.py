@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 from torch.optim import Optimizer
 
 from worker.engine.callback import Callback
-from worker.engine.callbacks.non_finite_guard import Diverged
+from worker.engine.callbacks.non_finite_guard import TrainingDiverged
 from worker.engine.run import Run
-from worker.engine.schedules import in_proportion
+from worker.engine.schedules import scale_lr_per_group
 from worker.engine.state import RunState
 
 BETA = 0.9
@@ -30,7 +30,7 @@ class LrSweep(NamedTuple):
     steps: int = 100
     spacing: Literal["log", "linear"] = "log"
 
-    def rate(self, step: int) -> float:
+    def compute_lr(self, step: int) -> float:
         """The learning rate of that step, from 1."""
         share = step / self.steps
         if step == self.steps:
@@ -50,7 +50,7 @@ class LrFinderResult:
     is_diverged: bool = False
     _average: float = 0.0
 
-    def add(self, rate: float, loss: float) -> None:
+    def add_step(self, rate: float, loss: float) -> None:
         """Take a step's loss; `is_diverged` then says whether further steps are of any use."""
         if not math.isfinite(loss):
             self.is_diverged = True
@@ -62,7 +62,7 @@ class LrFinderResult:
         self.is_diverged = self.smoothed[-1] > DIVERGED * min(self.smoothed)
 
     @property
-    def lowest(self) -> int | None:
+    def lowest_index(self) -> int | None:
         """Where the smoothed loss is lowest; None if it never fell."""
         if not self.smoothed:
             return None
@@ -72,16 +72,16 @@ class LrFinderResult:
     @property
     def suggestion(self) -> float | None:
         """A tenth of the learning rate with the lowest loss; None if the loss never fell."""
-        return None if self.lowest is None else TENTH * self.rates[self.lowest]
+        return None if self.lowest_index is None else TENTH * self.rates[self.lowest_index]
 
     @property
     def steepest(self) -> float | None:
         """The learning rate at which the smoothed loss falls quickest, per decade; None if it never fell."""
-        if self.lowest is None:
+        if self.lowest_index is None:
             return None
         slopes = [
             (self.smoothed[i + 1] - self.smoothed[i]) / (math.log10(self.rates[i + 1]) - math.log10(self.rates[i]))
-            for i in range(self.lowest)
+            for i in range(self.lowest_index)
         ]
         return self.rates[slopes.index(min(slopes))]
 
@@ -90,7 +90,7 @@ class LrFinderResult:
         return {
             "suggestion": self.suggestion,
             "steepest": self.steepest,
-            "lowest": None if self.lowest is None else self.rates[self.lowest],
+            "lowest": None if self.lowest_index is None else self.rates[self.lowest_index],
             "is_diverged": self.is_diverged,
             "points": [
                 {"lr": rate, "loss": loss, "smoothed": smoothed}
@@ -103,20 +103,20 @@ class LrSweepCallback(Callback):
     """Sets the next learning rate before every step and takes the loss after it, until the sweep is over."""
 
     def __init__(self, sweep: LrSweep, optimizer: Optimizer) -> None:
-        self.curve = LrFinderResult()
+        self.result = LrFinderResult()
         self._sweep = sweep
         self._optimizer = optimizer
-        self._shares = in_proportion(optimizer, 1.0)
+        self._shares = scale_lr_per_group(optimizer, 1.0)
 
     def on_train_batch_begin(self, state: RunState) -> None:
-        rate = self._sweep.rate(state.step + 1)
+        rate = self._sweep.compute_lr(state.step + 1)
         for group, share in zip(self._optimizer.param_groups, self._shares, strict=True):
             group["lr"] = rate * share
 
     def on_train_batch_end(self, state: RunState) -> None:
         assert state.loss is not None  # noqa: S101 - a step was made
-        self.curve.add(self._sweep.rate(state.step), float(state.loss))
-        if state.step >= self._sweep.steps or self.curve.is_diverged:
+        self.result.add_step(self._sweep.compute_lr(state.step), float(state.loss))
+        if state.step >= self._sweep.steps or self.result.is_diverged:
             state.interrupt()
 
 
@@ -128,9 +128,9 @@ def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrF
     Raises:
         Diverged: not even the first loss is finite.
     """
-    sweeping = LrSweepCallback(sweep, run.optimizer)
+    callback = LrSweepCallback(sweep, run.optimizer)
     state = RunState(max_epochs=sweep.steps, steps_per_epoch=run.state.steps_per_epoch)
-    run.sweep_loop((sweeping, *observers)).fit(state)
-    if sweeping.curve.is_diverged and not sweeping.curve.rates:
-        raise Diverged("the first loss is not finite", epoch=1, step=1, learning_rate=sweep.rate(1))
-    return sweeping.curve
+    run.build_sweep_loop((callback, *observers)).fit(state)
+    if callback.result.is_diverged and not callback.result.rates:
+        raise TrainingDiverged("the first loss is not finite", epoch=1, step=1, learning_rate=sweep.compute_lr(1))
+    return callback.result

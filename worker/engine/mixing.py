@@ -18,7 +18,7 @@ class MixPairs(NamedTuple):
 
     partner: Tensor
     share: Tensor
-    inside: Tensor | None = None
+    partner_mask: Tensor | None = None
 
 
 class BatchMixing(ABC):
@@ -28,7 +28,7 @@ class BatchMixing(ABC):
         self.alpha = alpha
 
     @abstractmethod
-    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
+    def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
         """Choose partners and shares by `draws`, (B, 4), as `draw_mix` makes them."""
 
     @abstractmethod
@@ -43,8 +43,8 @@ class Mixup(BatchMixing):
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017; luz_callback_mixup.
     """
 
-    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
-        return MixPairs(ring(draws[:, 1]), torch.maximum(draws[:, 0], 1 - draws[:, 0]))
+    def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
+        return MixPairs(pair_in_ring(mix_params[:, 1]), torch.maximum(mix_params[:, 0], 1 - mix_params[:, 0]))
 
     def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
         return torch.lerp(images[pairs.partner], images, pairs.share.view(-1, 1, 1, 1))
@@ -56,27 +56,27 @@ class Cutmix(BatchMixing):
     The share is by the pixels that are left. Source: Yun et al., "CutMix", 2019.
     """
 
-    def pair(self, draws: Tensor, height: int, width: int) -> MixPairs:
-        down = _between(draws[:, 2], draws[:, 0], height)
-        across = _between(draws[:, 3], draws[:, 0], width)
+    def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
+        down = _mask_interval(mix_params[:, 2], mix_params[:, 0], height)
+        across = _mask_interval(mix_params[:, 3], mix_params[:, 0], width)
         inside = down[:, :, None] & across[:, None]
-        return MixPairs(ring(draws[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
+        return MixPairs(pair_in_ring(mix_params[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
 
     def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
-        assert pairs.inside is not None  # noqa: S101 - `pair` made it
-        return torch.where(pairs.inside[:, None], images[pairs.partner], images)
+        assert pairs.partner_mask is not None  # noqa: S101 - `pair` made it
+        return torch.where(pairs.partner_mask[:, None], images[pairs.partner], images)
 
 
-def _between(centre: Tensor, share: Tensor, size: int) -> Tensor:
+def _mask_interval(centre: Tensor, share: Tensor, size: int) -> Tensor:
     """Which of `size` pixels lie within sqrt(1 - share) of the size around a centre, (B, size)."""
     half = (1 - share).sqrt() * size / 2
     middle, pixel = centre * size, torch.arange(size, device=centre.device) + 0.5
     return (pixel >= (middle - half)[:, None]) & (pixel < (middle + half)[:, None])
 
 
-def ring(draws: Tensor) -> Tensor:
+def pair_in_ring(mix_params: Tensor) -> Tensor:
     """A partner for everybody, (B,): all stand in a ring in the order of their numbers; nobody is alone if B > 1."""
-    order = draws.argsort(stable=True)
+    order = mix_params.argsort(stable=True)
     partner = torch.empty_like(order)
     partner[order] = order.roll(-1)
     return partner

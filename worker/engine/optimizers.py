@@ -20,7 +20,7 @@ class UnknownParameters(TrainingError, ValueError):
     """A pattern that matches no parameter of the network; the text names those there are."""
 
     def __init__(self, pattern: str, names: Sequence[str]) -> None:
-        super().__init__(f"no parameter matches {pattern!r}; there are {_listed(names)}")
+        super().__init__(f"no parameter matches {pattern!r}; there are {_format_names(names)}")
 
 
 class InvalidParameterGroups(TrainingError, ValueError):
@@ -35,12 +35,12 @@ class Group(NamedTuple):
     weight_decay: float | None = None
 
 
-def parameter_groups(
+def build_parameter_groups(
     network: nn.Module,
     groups: Sequence[Group] = (),
     *,
     decays_all: bool = True,
-    only: Collection[str] | None = None,
+    names: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Parameter groups as torch's optimizers take them; the first is of those that no pattern matches, if any.
 
@@ -51,23 +51,25 @@ def parameter_groups(
         UnknownParameters: a pattern matches nothing.
     """
     named = {
-        name: parameter for name, parameter in trainable_parameters(network).items() if only is None or name in only
+        name: parameter
+        for name, parameter in get_trainable_parameters(network).items()
+        if names is None or name in names
     }
-    spared = set() if decays_all else no_decay_parameters(network)
-    found: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    no_decay = set() if decays_all else find_no_decay_parameters(network)
+    members: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for group in groups:
-        matching(group.match, list(named))
+        match_names(group.match, list(named))
     for name, parameter in named.items():
-        place = next((i for i, group in enumerate(groups) if fnmatchcase(name, group.match)), -1)
-        given = None if place < 0 else groups[place].weight_decay
-        found.setdefault((place, name in spared and given is None), []).append(parameter)
+        group_index = next((i for i, group in enumerate(groups) if fnmatchcase(name, group.match)), -1)
+        group_decay = None if group_index < 0 else groups[group_index].weight_decay
+        members.setdefault((group_index, name in no_decay and group_decay is None), []).append(parameter)
     return [
-        {"params": parameters, **_values(None if place < 0 else groups[place], is_spared=is_spared)}
-        for (place, is_spared), parameters in sorted(found.items(), key=lambda item: item[0])
+        {"params": parameters, **_get_group_options(None if place < 0 else groups[place], has_no_decay=is_spared)}
+        for (place, is_spared), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
 
 
-def trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+def get_trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that are not frozen, by their names."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
@@ -81,13 +83,15 @@ def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[lis
     """
     parts: list[list[str]] = [[] for _ in patterns]
     for pattern in patterns:
-        matching(pattern, names)
-    left: list[str] = []
+        match_names(pattern, names)
+    unmatched: list[str] = []
     for name in names:
-        place = next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None)
-        (left if place is None else parts[place]).append(name)
-    if left:
-        raise InvalidParameterGroups(f"no part of the optimizer matches {_listed(left)}; let the last one match '*'")
+        part_index = next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), None)
+        (unmatched if part_index is None else parts[part_index]).append(name)
+    if unmatched:
+        raise InvalidParameterGroups(
+            f"no part of the optimizer matches {_format_names(unmatched)}; let the last one match '*'"
+        )
     for pattern, part in zip(patterns, parts, strict=True):
         if not part:
             raise InvalidParameterGroups(
@@ -96,17 +100,17 @@ def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[lis
     return parts
 
 
-def _listed(names: Sequence[str]) -> str:
+def _format_names(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + (" and others" if len(names) > MAX_NAMES else "")
 
 
-def _values(group: Group | None, *, is_spared: bool) -> dict[str, float]:
+def _get_group_options(group: Group | None, *, has_no_decay: bool) -> dict[str, float]:
     own = {} if group is None else {"lr": group.lr, "weight_decay": group.weight_decay}
-    given = {name: value for name, value in own.items() if value is not None}
-    return {**given, "weight_decay": 0.0} if is_spared else given
+    options = {name: value for name, value in own.items() if value is not None}
+    return {**options, "weight_decay": 0.0} if has_no_decay else options
 
 
-def matching(pattern: str, names: Sequence[str]) -> list[str]:
+def match_names(pattern: str, names: Sequence[str]) -> list[str]:
     """The names that match a shell pattern.
 
     Raises:
@@ -118,7 +122,7 @@ def matching(pattern: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def no_decay_parameters(network: nn.Module) -> set[str]:
+def find_no_decay_parameters(network: nn.Module) -> set[str]:
     """Names of the norms' parameters and of all biases."""
     return {
         f"{path}.{name}" if path else name
@@ -128,18 +132,18 @@ def no_decay_parameters(network: nn.Module) -> set[str]:
     }
 
 
-def build(
+def build_optimizer(
     groups: Sequence[Mapping[str, Any]],
     device: torch.device,
     options: Mapping[str, Any],
-    kind: Callable[..., torch.optim.Optimizer],
+    optimizer_class: Callable[..., torch.optim.Optimizer],
 ) -> torch.optim.Optimizer:
     """An optimizer of that kind, with torch's own arguments, over groups of parameters."""
-    has_fused = kind in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
-    return kind([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
+    has_fused = optimizer_class in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
+    return optimizer_class([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
 
 
-def lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
+def match_parameter_layout(optimizer: torch.optim.Optimizer) -> None:
     """Give restored state memory of its own, in the format of its parameters.
 
     Fused kernels walk both side by side; and sums over what lies where a file happened to have it, as in L-BFGS, would
@@ -147,16 +151,16 @@ def lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            state[name] = _laid_out(value, parameter)
+            state[name] = _copy_to_layout(value, parameter)
 
 
-def _laid_out(value: Any, parameter: torch.Tensor) -> Any:  # noqa: ANN401 - any state of an optimizer
+def _copy_to_layout(value: Any, parameter: torch.Tensor) -> Any:  # noqa: ANN401 - any state of an optimizer
     match value:
         case torch.Tensor() if value.shape == parameter.shape:
             return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         case torch.Tensor():
             return value.clone()
         case list():
-            return [_laid_out(item, parameter) for item in value]
+            return [_copy_to_layout(item, parameter) for item in value]
         case _:
             return value

@@ -1,4 +1,4 @@
-"""What a run takes over from a checkpoint of another one, beside weights: it knows neither jobs nor specs."""
+"""Restores parts of another run's checkpoint: optimizer, callbacks, schedule, average. It knows neither jobs nor specs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,24 +8,26 @@ import torch
 
 from worker.engine import snapshot
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import Schedule
-from worker.engine.optimizers import lay_out_like_parameters
+from worker.engine.callbacks import LrSchedulerCallback
+from worker.engine.optimizers import match_parameter_layout
 from worker.engine.run import Run
 
-SCHEDULED = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "base_momentum", "max_momentum")
-"""What a schedule moves in a group of parameters, and what it remembers there."""
+SCHEDULER_KEYS = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "base_momentum", "max_momentum")
+"""Keys of a parameter group that belong to the learning-rate schedule."""
 
 
 class IncompatibleCheckpoint(TrainingError, ValueError):
-    """What the checkpoint remembers is of another network or optimizer."""
+    """The checkpoint's state belongs to another network or optimizer."""
 
 
 class RestoreOptions(NamedTuple):
-    """What is taken over.
+    """What is restored.
 
     Attributes:
-        schedule: it is of the same name in both runs; average: so is that.
-        records: the whole epochs made so far, and their metrics, count as this run's.
+        schedule: the schedule's state; both runs have a schedule of the same name.
+        average: the averaged weights; both runs average in the same way.
+        records: the number of complete epochs, and their metrics.
+
     """
 
     optimizer: bool = False
@@ -35,73 +37,74 @@ class RestoreOptions(NamedTuple):
     records: bool = False
 
 
-def restore_partial(run: Run, folder: Path, wanted: RestoreOptions) -> list[str]:
-    """Give the run what a checkpoint remembers; the names of what went on.
+def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str]:
+    """Restore parts of a checkpoint into the run, and return their names.
 
     Raises:
         BadSnapshot: the files are damaged.
-        Unfit: it does not fit.
+        IncompatibleCheckpoint: the state does not fit the run.
+
     """
     saved = snapshot.read_parts(folder, run.placement.device)
-    went_on: list[str] = []
+    restored: list[str] = []
     try:
-        if wanted.optimizer:
-            _give_optimizer(run.optimizer, saved["optimizer"])
-            went_on.append("optimizer")
-        if wanted.callbacks:
-            went_on += _give_callbacks(run, saved, wanted)
+        if options.optimizer:
+            _restore_optimizer(run.optimizer, saved["optimizer"])
+            restored.append("optimizer")
+        if options.callbacks:
+            restored += _restore_callbacks(run, saved, options)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
-        raise IncompatibleCheckpoint(f"the checkpoint remembers what does not fit: {error}") from error
-    if wanted.records:
-        _count_on(run, saved["state"])
-        went_on.append("records")
-    return went_on
+        raise IncompatibleCheckpoint(f"the checkpoint's state does not fit this run: {error}") from error
+    if options.records:
+        _restore_progress(run, saved["state"])
+        restored.append("records")
+    return restored
 
 
-def _give_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Moments and counters; learning rate, decay and the like stay as they were asked for."""
-    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load moments and counters. Options such as learning rate and weight decay stay as configured."""
+    options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
-    for group, values in zip(optimizer.param_groups, own, strict=True):
+    for group, values in zip(optimizer.param_groups, options, strict=True):
         group.update(values)
-    lay_out_like_parameters(optimizer)
+    match_parameter_layout(optimizer)
 
 
-def _give_callbacks(run: Run, saved: Mapping[str, Any], wanted: RestoreOptions) -> list[str]:
-    went_on: list[str] = []
-    left = _by_kind(saved)
+def _restore_callbacks(run: Run, saved: Mapping[str, Any], options: RestoreOptions) -> list[str]:
+    restored: list[str] = []
+    remaining = _group_callback_states(saved)
     for callback in run.callbacks:
-        states = left.get(type(callback).__name__, [])
-        if isinstance(callback, Schedule):
-            if wanted.schedule and states:
+        states = remaining.get(type(callback).__name__, [])
+        if isinstance(callback, LrSchedulerCallback):
+            if options.schedule and states:
                 callback.load_state_dict(states.pop(0))
-                _give_rates(run.optimizer, saved["optimizer"]["param_groups"])
-                went_on.append("schedule")
+                _restore_learning_rates(run.optimizer, saved["optimizer"]["param_groups"])
+                restored.append("schedule")
         elif states:
             callback.load_from_other_run(states.pop(0))
-            went_on.append(type(callback).__name__)
-    if wanted.average and run.averaging is not None and "averaging" in saved:
+            restored.append(type(callback).__name__)
+    if options.average and run.averaging is not None and "averaging" in saved:
         run.averaging.load_state_dict(saved["averaging"])
-        went_on.append(type(run.averaging).__name__)
-    return went_on
+        restored.append(type(run.averaging).__name__)
+    return restored
 
 
-def _by_kind(saved: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The states of callbacks by the names of their classes, in their order."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _group_callback_states(saved: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the states of callbacks by class name, in order."""
+    states: dict[str, list[dict[str, Any]]] = {}
     for name, state in saved.items():
         if name.startswith("callback_"):
-            found.setdefault(name.split("_", 2)[2], []).append(state)
-    return found
+            states.setdefault(name.split("_", 2)[2], []).append(state)
+    return states
 
 
-def _give_rates(optimizer: torch.optim.Optimizer, saved: Sequence[Mapping[str, Any]]) -> None:
-    for group, theirs in zip(optimizer.param_groups, saved, strict=True):
-        group.update({name: theirs[name] for name in SCHEDULED if name in theirs})
+def _restore_learning_rates(optimizer: torch.optim.Optimizer, saved: Sequence[Mapping[str, Any]]) -> None:
+    for group, saved_group in zip(optimizer.param_groups, saved, strict=True):
+        group.update({name: saved_group[name] for name in SCHEDULER_KEYS if name in saved_group})
 
 
-def _count_on(run: Run, saved: Mapping[str, Any]) -> None:
-    """Begin behind the last epoch that is whole; what was trained of the next one is in the weights, and is no more."""
+def _restore_progress(run: Run, saved: Mapping[str, Any]) -> None:
+    """Continue after the last complete epoch. Steps of a partial epoch are not counted."""
     state = run.state
     state.epoch = saved["step"] // state.steps_per_epoch
     state.step = state.epoch * state.steps_per_epoch

@@ -51,9 +51,9 @@ def balance_classes(labels: NDArray[Any], random: np.random.Generator) -> Index:
     quotas = np.full(len(counts), len(labels) // len(counts))
     quotas[random.permutation(len(counts))[: len(labels) % len(counts)]] += 1
     members = np.split(np.argsort(classes, kind="stable"), np.cumsum(counts)[:-1])
-    chosen = [
-        np.concatenate([random.permutation(of_class) for _ in range(-(-quota // len(of_class)))])[:quota]
-        for of_class, quota in zip(members, quotas.tolist(), strict=True)
+    selected = [
+        np.concatenate([random.permutation(indices) for _ in range(-(-quota // len(indices)))])[:quota]
+        for indices, quota in zip(members, quotas.tolist(), strict=True)
         if quota
     ]
-    return random.permutation(np.concatenate(chosen)).astype(np.int64)
+    return random.permutation(np.concatenate(selected)).astype(np.int64)

@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
-from worker.engine.composite_optimizer import CompositeOptimizer, momenta
+from worker.engine.composite_optimizer import CompositeOptimizer, get_momentum_names
 
 
-def one_cycle(
+def build_one_cycle(
     optimizer: Optimizer,
     *,
     total_steps: int,
@@ -24,49 +24,54 @@ def one_cycle(
     final_div_factor: float,
 ) -> OneCycleLR:
     """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it where there is one."""
-    given: dict[str, Any] = {
-        "max_lr": in_proportion(optimizer, max_lr),
+    options: dict[str, Any] = {
+        "max_lr": scale_lr_per_group(optimizer, max_lr),
         "total_steps": total_steps,
         "pct_start": pct_start,
         "anneal_strategy": anneal_strategy,
         "div_factor": div_factor,
         "final_div_factor": final_div_factor,
     }
-    ends: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
-    moves = cycle_momentum and any(momenta(optimizer))
-    if moves and isinstance(optimizer, CompositeOptimizer):
-        return OneCycleOfSeveral(optimizer, ends, given)
-    return OneCycleLR(optimizer, cycle_momentum=moves, **ends, **given)
+    momentum_range: dict[str, Any] = {"base_momentum": base_momentum, "max_momentum": max_momentum}
+    cycles_momentum = cycle_momentum and any(get_momentum_names(optimizer))
+    if cycles_momentum and isinstance(optimizer, CompositeOptimizer):
+        return CompositeOneCycleLR(optimizer, momentum_range, options)
+    return OneCycleLR(optimizer, cycle_momentum=cycles_momentum, **momentum_range, **options)
 
 
-class OneCycleOfSeveral(OneCycleLR):
+class CompositeOneCycleLR(OneCycleLR):
     """That of torch, which asks one optimizer what its momentum is called, for groups that call theirs differently."""
 
-    def __init__(self, optimizer: CompositeOptimizer, ends: Mapping[str, float], given: Mapping[str, Any]) -> None:
+    def __init__(
+        self, optimizer: CompositeOptimizer, momentum_range: Mapping[str, float], options: Mapping[str, Any]
+    ) -> None:
         """`ends`: `base_momentum` and `max_momentum`; `given` are torch's other arguments."""
-        self._ends = dict(ends)
-        super().__init__(optimizer, cycle_momentum=False, **given)
+        self._momentum_range = dict(momentum_range)
+        super().__init__(optimizer, cycle_momentum=False, **options)
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates of this step; it moves the momenta, as torch's own does."""
-        momentum = self._momentum()
-        for group, name in zip(self.optimizer.param_groups, momenta(self.optimizer), strict=True):
+        momentum = self._compute_momentum()
+        for group, name in zip(self.optimizer.param_groups, get_momentum_names(self.optimizer), strict=True):
             if name == "betas":
                 group["betas"] = (momentum, *group["betas"][1:])
             elif name is not None:
                 group[name] = momentum
         return super().get_lr()
 
-    def _momentum(self) -> float:
+    def _compute_momentum(self) -> float:
         first, second = self._schedule_phases
         is_first = self.last_epoch <= first["end_step"]
-        phase, begin = (first, 0.0) if is_first else (second, first["end_step"])
-        share = (self.last_epoch - begin) / (phase["end_step"] - begin)
-        begins, ends = self._ends[phase["start_momentum"]], self._ends[phase["end_momentum"]]
-        return float(self._anneal_func(begins, ends, share))  # type: ignore[no-untyped-call]
+        phase, phase_start = (first, 0.0) if is_first else (second, first["end_step"])
+        share = (self.last_epoch - phase_start) / (phase["end_step"] - phase_start)
+        start_momentum, end_momentum = (
+            self._momentum_range[phase["start_momentum"]],
+            self._momentum_range[phase["end_momentum"]],
+        )
+        return float(self._anneal_func(start_momentum, end_momentum, share))  # type: ignore[no-untyped-call]
 
 
-def cyclic(
+def build_cyclic(
     optimizer: Optimizer,
     *,
     base_lr: float,
@@ -79,8 +84,8 @@ def cyclic(
     """Between two learning rates and back; momentum stays, as most optimizers have none to move."""
     return CyclicLR(
         optimizer,
-        base_lr=in_proportion(optimizer, base_lr),
-        max_lr=in_proportion(optimizer, max_lr),
+        base_lr=scale_lr_per_group(optimizer, base_lr),
+        max_lr=scale_lr_per_group(optimizer, max_lr),
         step_size_up=step_size_up,
         step_size_down=step_size_down,
         mode=mode,  # type: ignore[arg-type]  # the spec's own literal
@@ -89,12 +94,12 @@ def cyclic(
     )
 
 
-def table(factors: Sequence[float]) -> Callable[[int], float]:
+def build_lr_table(factors: Sequence[float]) -> Callable[[int], float]:
     """The factor of each step, from 0; the last one stays. torch stores nothing of a function: it is in the spec."""
     return lambda step: factors[min(step, len(factors) - 1)]
 
 
-def in_proportion(optimizer: Optimizer, lr: float) -> list[float]:
+def scale_lr_per_group(optimizer: Optimizer, lr: float) -> list[float]:
     """One learning rate a parameter group: `lr`, as much more or less as the group's own differs from the usual.
 
     Of several optimizers, the first one's is the usual.

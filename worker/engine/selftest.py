@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine import losses
-from worker.engine.optimizers import build, parameter_groups
+from worker.engine.optimizers import build_optimizer, build_parameter_groups
 
 CPU = torch.device("cpu")
 
@@ -23,99 +23,101 @@ class SelfTestCheck(NamedTuple):
     """What was found and what is known of it; equal within `tolerance`, which is relative."""
 
     name: str
-    found: float
-    known: float
+    actual: float
+    expected: float
     tolerance: float
 
     @property
-    def is_right(self) -> bool:
-        return math.isclose(self.found, self.known, rel_tol=self.tolerance, abs_tol=1e-30)
+    def is_passed(self) -> bool:
+        return math.isclose(self.actual, self.expected, rel_tol=self.tolerance, abs_tol=1e-30)
 
 
-class Place(nn.Module):
+class Point(nn.Module):
     """A point (x1, x2) that is to be moved to a minimum."""
 
     def __init__(self, *start: float, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.at = nn.Parameter(torch.tensor(start, dtype=dtype))
+        self.position = nn.Parameter(torch.tensor(start, dtype=dtype))
 
     def paraboloid(self) -> Tensor:
         """0.2 x1^2 + 0.2 x2^2 - 5."""
-        return 0.2 * self.at.square().sum() - 5
+        return 0.2 * self.position.square().sum() - 5
 
     def rosenbrock(self) -> Tensor:
         """(1 - x1)^2 + 5 (x2 - x1^2)^2, least at (1, 1)."""
-        x1, x2 = self.at
+        x1, x2 = self.position
         value: Tensor = (1 - x1) ** 2 + 5 * (x2 - x1**2) ** 2
         return value
 
 
-def figures() -> list[SelfTestCheck]:
+def run_checks() -> list[SelfTestCheck]:
     """All of them; about a second of work."""
     return [
-        *autograd(),
-        *descent(),
-        *lbfgs(None, [20, 7], 4.547474e-12),
-        *lbfgs("strong_wolfe", [22], 6.87e-12),
-        *means(),
+        *check_autograd(),
+        *check_gradient_descent(),
+        *check_lbfgs(None, [20, 7], 4.547474e-12),
+        *check_lbfgs("strong_wolfe", [22], 6.87e-12),
+        *check_losses(),
     ]
 
 
-def autograd() -> Iterator[SelfTestCheck]:
-    place = Place(2.0, 2.0)
-    value = place.paraboloid()
+def check_autograd() -> Iterator[SelfTestCheck]:
+    point = Point(2.0, 2.0)
+    value = point.paraboloid()
     value.backward()  # type: ignore[no-untyped-call]
-    assert place.at.grad is not None  # noqa: S101 - for the type checker
+    assert point.position.grad is not None  # noqa: S101 - for the type checker
     yield SelfTestCheck("autograd: value", value.item(), -3.4, 1e-6)
-    yield SelfTestCheck("autograd: gradient", place.at.grad[0].item(), 0.8, 1e-6)
+    yield SelfTestCheck("autograd: gradient", point.position.grad[0].item(), 0.8, 1e-6)
 
 
-def descent() -> Iterator[SelfTestCheck]:
+def check_gradient_descent() -> Iterator[SelfTestCheck]:
     """Gradient descent on Rosenbrock's function: 1000 steps of 0.01 from (-1, 1), by hand and by the optimizer.
 
     By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 beside it.
     """
-    place, by_sgd = Place(-1.0, 1.0), Place(-1.0, 1.0)
-    optimizer = build(parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
-    known = {100: 0.3502924, 500: 0.003990697, 1000: 6.962555e-05}
+    point, by_sgd = Point(-1.0, 1.0), Point(-1.0, 1.0)
+    optimizer = build_optimizer(build_parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
+    expected = {100: 0.3502924, 500: 0.003990697, 1000: 6.962555e-05}
     value = other = torch.zeros(())
     for step in range(1, 1001):
-        place.zero_grad()
+        point.zero_grad()
         optimizer.zero_grad()
-        value, other = place.rosenbrock(), by_sgd.rosenbrock()
+        value, other = point.rosenbrock(), by_sgd.rosenbrock()
         (value + other).backward()  # type: ignore[no-untyped-call]
-        assert place.at.grad is not None  # noqa: S101 - for the type checker
-        if step in known:
-            yield SelfTestCheck(f"rosenbrock: step {step}", value.item(), known[step], 1e-6)
+        assert point.position.grad is not None  # noqa: S101 - for the type checker
+        if step in expected:
+            yield SelfTestCheck(f"rosenbrock: step {step}", value.item(), expected[step], 1e-6)
         with torch.no_grad():
-            place.at.sub_(0.01 * place.at.grad)
+            point.position.sub_(0.01 * point.position.grad)
         optimizer.step()
-    yield SelfTestCheck("rosenbrock: by sgd", other.item(), known[1000], 1e-4)
-    for name, found, end in zip(("x1", "x2"), place.at.tolist(), (0.9918, 0.9830), strict=True):
-        yield SelfTestCheck(f"rosenbrock: {name}", found, end, 1e-4)
+    yield SelfTestCheck("rosenbrock: by sgd", other.item(), expected[1000], 1e-4)
+    for name, actual, end in zip(("x1", "x2"), point.position.tolist(), (0.9918, 0.9830), strict=True):
+        yield SelfTestCheck(f"rosenbrock: {name}", actual, end, 1e-4)
 
 
-def lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[SelfTestCheck]:
+def check_lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[SelfTestCheck]:
     """Minimize the same function by L-BFGS in float64, with or without a line search.
 
     The number of evaluations equals the workshop's. The last value is within 20 % of the workshop's float32 value.
     """
-    place, found = Place(-1.0, 1.0, dtype=torch.float64), list[float]()
-    optimizer = build(parameter_groups(place), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS)
+    point, values = Point(-1.0, 1.0, dtype=torch.float64), list[float]()
+    optimizer = build_optimizer(
+        build_parameter_groups(point), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS
+    )
 
     def value() -> float:
         optimizer.zero_grad()
-        loss = place.rosenbrock()
+        loss = point.rosenbrock()
         loss.backward()  # type: ignore[no-untyped-call]
-        found.append(loss.item())
-        return found[-1]
+        values.append(loss.item())
+        return values[-1]
 
     name = f"lbfgs, {line_search or 'no line search'}"
-    for number, known in enumerate(evaluations, start=1):
-        before = len(found)
+    for number, expected in enumerate(evaluations, start=1):
+        num_before = len(values)
         optimizer.step(value)
-        yield SelfTestCheck(f"{name}: evaluations of step {number}", len(found) - before, known, 0.0)
-    yield SelfTestCheck(f"{name}: least", found[-1], least, 0.2)
+        yield SelfTestCheck(f"{name}: evaluations of step {number}", len(values) - num_before, expected, 0.0)
+    yield SelfTestCheck(f"{name}: least", values[-1], least, 0.2)
 
 
 SCORES, TRUTH = [3.0, 2.7, -1.2, 7.7, 1.9], [1.0, 0.0, 0.0, 1.0, 1.0]
@@ -123,21 +125,23 @@ LOGITS = [[1.2, 7.7, -1.0], [1.2, -2.1, -1.0], [0.2, -0.7, 2.5], [0.0, -0.3, -1.
 CLASSES = [1, 0, 2, 0, 2]
 
 
-def means() -> Iterator[SelfTestCheck]:
+def check_losses() -> Iterator[SelfTestCheck]:
     """Losses, those of classes from raw scores and from log-probabilities."""
     scores, truth, logits = (torch.tensor(values, dtype=torch.float64) for values in (SCORES, TRUTH, LOGITS))
     ones, classes = torch.ones(2, 2, dtype=torch.float64), torch.tensor(CLASSES)
     yield SelfTestCheck("loss: mse", nn.MSELoss()(ones, 0.1 * ones).item(), 0.81, 1e-6)
     yield SelfTestCheck("loss: bce_with_logits", nn.BCEWithLogitsLoss()(scores, truth).item(), 0.643351, 1e-6)
     yield SelfTestCheck("loss: bce of probabilities", nn.BCELoss()(scores.sigmoid(), truth).item(), 0.643351, 1e-6)
-    yield SelfTestCheck("loss: cross_entropy", losses.cross_entropy(None, 0.0)(logits, classes).item(), 0.23665, 1e-5)
-    yield SelfTestCheck("loss: nll", losses.nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
+    yield SelfTestCheck(
+        "loss: cross_entropy", losses.build_cross_entropy(None, 0.0)(logits, classes).item(), 0.23665, 1e-5
+    )
+    yield SelfTestCheck("loss: nll", losses.build_nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
 
 
-def in_words(figure: SelfTestCheck) -> dict[str, Any]:
-    return {**figure._asdict(), "is_right": figure.is_right}
+def check_to_dict(figure: SelfTestCheck) -> dict[str, Any]:
+    return {**figure._asdict(), "is_right": figure.is_passed}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.stdout.write(json.dumps([in_words(figure) for figure in figures()]))
+    sys.stdout.write(json.dumps([check_to_dict(figure) for figure in run_checks()]))

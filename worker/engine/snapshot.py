@@ -1,4 +1,4 @@
-"""Everything needed to resume bit-equal, as tensors and JSON in a folder; nothing is pickled."""
+"""Snapshots: everything that is needed to resume a run bit for bit, as tensors and JSON in a folder. No pickle."""
 
 import errno
 import hashlib
@@ -16,26 +16,32 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from core.durable_files import fsync_path
 from models.bundle import write_weights
-from worker.engine.optimizers import lay_out_like_parameters
+from worker.engine.legacy_names import update_document
+from worker.engine.optimizers import match_parameter_layout
 from worker.engine.snapshot_buffers import CopyBuffers
-from worker.engine.snapshot_checksums import BadSnapshot, write_sums
+from worker.engine.snapshot_checksums import BadSnapshot, write_checksums
 
 WEIGHTS, STATE, METADATA = "weights.safetensors", "state.safetensors", "snapshot.json"
-FORMAT_VERSION = 1
-RESERVE_BYTES = 8 * 2**20  # left to whoever else writes there: a full disk stops a database, too
-Facts = dict[str, tuple[str, int]]
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)  # version 1 has the names of `legacy_names`
+RESERVE_BYTES = 8 * 2**20  # left free for others, for example a database on the same disk
+FileDigests = dict[str, tuple[str, int]]
 
 
 class Stateful(Protocol):
+    """An object whose state can be stored and restored."""
+
     def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, saved: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's optimizers and networks differ
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's optimizers and networks differ
 
 
 class RngState:
-    """The generators of torch (CPU and every CUDA device), numpy and python."""
+    """The state of the random number generators of torch (CPU and CUDA), NumPy and Python."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of all generators."""
         name, keys, *rest = np.random.get_state(legacy=True)
         return {
             "torch": torch.get_rng_state(),
@@ -44,24 +50,30 @@ class RngState:
             "python": random.getstate(),
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        torch.set_rng_state(saved["torch"].cpu())
-        if len(saved["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([state.cpu() for state in saved["cuda"]])
-        name, keys, *rest = saved["numpy"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        torch.set_rng_state(state_dict["torch"].cpu())
+        if len(state_dict["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
+        name, keys, *rest = state_dict["numpy"]
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-        random.setstate(saved["python"])
+        random.setstate(state_dict["python"])
 
     @staticmethod
     def seed(seed: int) -> None:
-        """Start all of them from one number."""
+        """Seed all generators."""
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
 
 
 class SnapshotCapture(NamedTuple):
-    """A snapshot in memory: what each file will hold, and when copies from a GPU are complete."""
+    """A snapshot in memory: the content of each file.
+
+    Attributes:
+        copied: an event that occurs when copies from a GPU are complete.
+
+    """
 
     weights: Mapping[str, Tensor]
     state: Mapping[str, Tensor]
@@ -69,28 +81,33 @@ class SnapshotCapture(NamedTuple):
     copied: torch.cuda.Event | None = None
 
 
-def capture(
+def capture_snapshot(
     network: nn.Module,
     parts: Mapping[str, Stateful],
-    words: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     buffers: CopyBuffers | None = None,
 ) -> SnapshotCapture:
-    """The run as it is now; without buffers its tensors are the live ones, and change with them.
+    """Capture the run. Without `buffers` the tensors are the live ones and change with the run.
 
-    With buffers, what nothing but an optimizer step changes is copied by their `finish`, before which no step must be
-    made: all but what is on a GPU, whose copies wait in its queue, and the network's own buffers, to which a forward
-    pass adds. `parts` is what else has a state, by name: of their tensors none may change in place but by a step.
-    `words` are JSON values for whoever reads it: thread count and so on.
+    With `buffers`, tensors that only an optimizer step changes are copied by `buffers.finish_copy`. No step may run before.
+    Tensors on a GPU are copied in stream order; buffers of the network are copied at once.
+
+    Args:
+        network: its weights and buffers are captured.
+        parts: other objects with a state, by name. Only a step may change their tensors in place.
+        metadata: JSON values for readers of the snapshot, for example the number of threads.
+        buffers: memory for the copies.
+
     """
     state: dict[str, Tensor] = {}
-    tree = {name: _words(part.state_dict(), name, state) for name, part in parts.items()}
-    document = {"format_version": FORMAT_VERSION, "words": words, "parts": tree}
+    tree = {name: _to_json(part.state_dict(), name, state) for name, part in parts.items()}
+    document = {"format_version": FORMAT_VERSION, "metadata": metadata, "parts": tree}
     weights: dict[str, Tensor] = network.state_dict()
     if buffers is None:
         return SnapshotCapture(weights, state, document)
     tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in weights.items()} | state
     moving = {f"{WEIGHTS}/{name}" for name, _ in network.named_buffers()}
-    copies = buffers.begin(tensors, [name for name, it in tensors.items() if it.is_cpu and name not in moving])
+    copies = buffers.start_copy(tensors, [name for name, it in tensors.items() if it.is_cpu and name not in moving])
     copied = None
     if any(tensor.is_cuda for tensor in weights.values()):
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -103,56 +120,59 @@ def capture(
     )
 
 
-def write(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], words: Mapping[str, Any]) -> Facts:
-    """Write the run as it is, at once; see `freeze` and `write_frozen`."""
-    return write_frozen(folder, capture(network, parts, words))
+def write_snapshot(
+    folder: Path, network: nn.Module, parts: Mapping[str, Stateful], metadata: Mapping[str, Any]
+) -> FileDigests:
+    """Capture and write the run at once. See `capture_snapshot` and `write_capture`."""
+    return write_capture(folder, capture_snapshot(network, parts, metadata))
 
 
-def write_frozen(folder: Path, frozen: SnapshotCapture) -> Facts:
-    """Write a snapshot; `folder` appears whole or not at all, and durably.
+def write_capture(folder: Path, capture: SnapshotCapture) -> FileDigests:
+    """Write a snapshot durably. `folder` appears complete or not at all.
 
     Returns:
         The sha256 and the size in bytes of each file.
 
     Raises:
-        OSError: there is no room; found before anything is written, where it can be.
+        OSError: the disk has too little free space; checked before writing if possible.
+
     """
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _need_room(partial, frozen)
-        facts = _write_files(partial, frozen)
-        _fsync(partial)
+        _check_free_space(partial, capture)
+        digests = _write_files(partial, capture)
+        fsync_path(partial)
         partial.rename(folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room back
+        shutil.rmtree(partial, ignore_errors=True)  # free the space on a full disk
         raise
-    _fsync(folder.parent)
-    return facts
+    fsync_path(folder.parent)
+    return digests
 
 
-def _need_room(folder: Path, frozen: SnapshotCapture) -> None:
-    needed = sum(tensor.nbytes for tensor in (*frozen.weights.values(), *frozen.state.values())) + RESERVE_BYTES
+def _check_free_space(folder: Path, capture: SnapshotCapture) -> None:
+    needed = sum(tensor.nbytes for tensor in (*capture.weights.values(), *capture.state.values())) + RESERVE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"a snapshot needs {needed} bytes, and {free} are free", str(folder))
+        raise OSError(errno.ENOSPC, f"a snapshot needs {needed} bytes; {free} bytes are free", str(folder))
 
 
-def wait_for_gpu(frozen: SnapshotCapture) -> None:
+def wait_for_gpu(capture: SnapshotCapture) -> None:
     """Wait until copies from a GPU are complete."""
-    if frozen.copied is not None:
-        frozen.copied.synchronize()
+    if capture.copied is not None:
+        capture.copied.synchronize()
 
 
-def _write_files(folder: Path, frozen: SnapshotCapture) -> Facts:
-    wait_for_gpu(frozen)
+def _write_files(folder: Path, capture: SnapshotCapture) -> FileDigests:
+    wait_for_gpu(capture)
     hashes = {
-        WEIGHTS: write_weights(folder / WEIGHTS, frozen.weights),
-        STATE: write_weights(folder / STATE, frozen.state),
-        METADATA: _write_json(folder / METADATA, frozen.document),
+        WEIGHTS: write_weights(folder / WEIGHTS, capture.weights),
+        STATE: write_weights(folder / STATE, capture.state),
+        METADATA: _write_json(folder / METADATA, capture.document),
     }
-    write_sums(folder, hashes)
+    write_checksums(folder, hashes)
     return {name: (sha256, (folder / name).stat().st_size) for name, sha256 in hashes.items()}
 
 
@@ -166,21 +186,23 @@ def _write_json(path: Path, document: Mapping[str, Any]) -> str:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The `words` of a snapshot.
+    """Return the metadata of a snapshot.
 
     Raises:
-        BadSnapshot: there is none, or of an unknown format.
+        BadSnapshot: the folder has no snapshot, or its format is unknown.
+
     """
-    return dict(_document(folder)["words"])
+    return dict(_read_document(folder)["metadata"])
 
 
-def restore(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], device: torch.device) -> None:
-    """Put the network and all parts where they were; `device` is where they compute.
+def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], device: torch.device) -> None:
+    """Restore the network and all parts. `device` is where they compute.
 
     Raises:
-        BadSnapshot: the files are damaged, or of another run.
+        BadSnapshot: the files are damaged or belong to another run.
+
     """
-    tree = _document(folder)["parts"]
+    tree = _read_document(folder)["parts"]
     if set(tree) != set(parts):
         raise BadSnapshot(f"the snapshot holds {sorted(tree)}; this run has {sorted(parts)}")
     states = read_parts(folder, device)
@@ -189,82 +211,75 @@ def restore(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], dev
         for name, part in parts.items():
             part.load_state_dict(states[name])
             if isinstance(part, torch.optim.Optimizer):
-                lay_out_like_parameters(part)
+                match_parameter_layout(part)
     except (OSError, SafetensorError, RuntimeError, LookupError, TypeError, ValueError) as error:
         raise BadSnapshot(f"the snapshot cannot be restored: {error}") from error
 
 
 def read_parts(folder: Path, device: torch.device) -> dict[str, Any]:
-    """The states of all parts of a snapshot by their names, their tensors on the device.
+    """Return the states of all parts of a snapshot by name, with tensors on the device.
 
     Raises:
         BadSnapshot: the files are damaged.
+
     """
-    tree = _document(folder)["parts"]
+    tree = _read_document(folder)["parts"]
     try:
         tensors = load_file(folder / STATE, device=str(device))
-        return {name: _value(words, tensors) for name, words in tree.items()}
+        return {name: _from_json(document, tensors) for name, document in tree.items()}
     except (OSError, SafetensorError, LookupError) as error:
         raise BadSnapshot(f"the snapshot cannot be read: {error}") from error
 
 
-def _document(folder: Path) -> dict[str, Any]:
+def _read_document(folder: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads((folder / METADATA).read_bytes())
         version = document["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadSnapshot(f"{METADATA} cannot be read: {error}") from error
-    if version != FORMAT_VERSION:
-        raise BadSnapshot(f"the snapshot has format {version}; this program reads {FORMAT_VERSION}")
-    return document
+    if version not in READABLE_VERSIONS:
+        raise BadSnapshot(f"the snapshot has format version {version}; supported: {READABLE_VERSIONS}")
+    return update_document(document)
 
 
-def _words(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - any state
-    """JSON for any nesting of tensors and plain values; what JSON has not, it wraps in an object of one "$" key."""
+def _to_json(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - any state
+    """Return JSON for nested tensors and values. Types without a JSON form become an object with one "$" key."""
     match value:
         case Tensor():
             tensors[path] = value
             return {"$tensor": path}
         case dict():
-            pairs = [[key, _words(item, f"{path}.{key}", tensors)] for key, item in value.items()]
+            pairs = [[key, _to_json(item, f"{path}.{key}", tensors)] for key, item in value.items()]
             return dict(pairs) if all(isinstance(key, str) for key in value) else {"$dict": pairs}
         case tuple():
-            return {"$tuple": _items(value, path, tensors)}
+            return {"$tuple": _list_to_json(value, path, tensors)}
         case list():
-            return _items(value, path, tensors)
+            return _list_to_json(value, path, tensors)
         case None | bool() | int() | float() | str():
-            return value  # json writes every float so that it reads back the same, NaN and infinities too
+            return value  # json preserves every float, also NaN and infinities
         case np.generic():
             return value.item()
         case _:
-            raise TypeError(f"{path} is a {type(value).__name__}; a snapshot holds tensors and JSON")
+            raise TypeError(f"{path} is a {type(value).__name__}; a snapshot can hold tensors and JSON values")
 
 
-def _items(values: Sequence[Any], path: str, tensors: dict[str, Tensor]) -> list[Any]:
-    if all(type(item) is int for item in values):  # states of random numbers are hundreds of them
+def _list_to_json(values: Sequence[Any], path: str, tensors: dict[str, Tensor]) -> list[Any]:
+    if all(type(item) is int for item in values):  # fast path: generator states have hundreds of integers
         return list(values)
-    return [_words(item, f"{path}.{i}", tensors) for i, item in enumerate(values)]
+    return [_to_json(item, f"{path}.{i}", tensors) for i, item in enumerate(values)]
 
 
-def _value(words: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - any state
-    match words:
+def _from_json(document: Any, tensors: Mapping[str, Tensor]) -> Any:  # noqa: ANN401 - any state
+    match document:
         case {"$tensor": path}:
             return tensors[path]
         case {"$dict": pairs}:
-            return {key: _value(item, tensors) for key, item in pairs}
+            return {key: _from_json(item, tensors) for key, item in pairs}
         case {"$tuple": items}:
-            return tuple(_value(item, tensors) for item in items)
+            return tuple(_from_json(item, tensors) for item in items)
         case dict():
-            return {key: _value(item, tensors) for key, item in words.items()}
+            return {key: _from_json(item, tensors) for key, item in document.items()}
         case list():
-            return [_value(item, tensors) for item in words]
+            return [_from_json(item, tensors) for item in document]
         case _:
-            return words
-
-
-def _fsync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            return document

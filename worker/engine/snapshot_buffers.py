@@ -1,4 +1,4 @@
-"""Memory that snapshots are copied into, a part at once and the rest beside what the run does next."""
+"""Memory that snapshots are copied into: one part at once, the rest while the run continues."""
 
 import ctypes
 from collections.abc import Collection, Mapping
@@ -8,39 +8,42 @@ from torch import Tensor
 
 
 class CopyBuffers:
-    """Memory that one snapshot after another is copied into; pinned where the run is on a GPU."""
+    """Memory for the copies of snapshots, reused from one to the next. Pinned if the run is on a GPU."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Tensor] = {}
-        self._left: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
+        self._remaining: dict[str, Tensor] = {}
 
-    def begin(self, tensors: Mapping[str, Tensor], later: Collection[str]) -> dict[str, Tensor]:
-        """Where the copies of all of them are, under the same names; the next call overwrites them.
+    def start_copy(self, tensors: Mapping[str, Tensor], later: Collection[str]) -> dict[str, Tensor]:
+        """Copy tensors, and return the copies under the same names. The next call overwrites them.
 
-        Those named in `later` are copied by `finish`. A GPU is not waited for.
+        `finish_copy` copies those named in `later`. Copies from a GPU are asynchronous.
+
         """
-        self._kept = {name: _room(self._kept.get(name), tensor) for name, tensor in tensors.items()}
-        self._left = {name: tensors[name].detach() for name in later}
+        self._buffers = {name: _allocate_buffer(self._buffers.get(name), tensor) for name, tensor in tensors.items()}
+        self._remaining = {name: tensors[name].detach() for name in later}
         for name, tensor in tensors.items():
-            if name not in self._left:
-                _copy(tensor.detach(), self._kept[name])
-        return self._kept
+            if name not in self._remaining:
+                _copy_tensor(tensor.detach(), self._buffers[name])
+        return self._buffers
 
-    def finish(self) -> None:
-        """Copy what is left, by whatever thread."""
-        for name, tensor in self._left.items():
-            _copy(tensor, self._kept[name])
-        self._left = {}
+    def finish_copy(self) -> None:
+        """Copy the remaining tensors. Any thread may call this."""
+        for name, tensor in self._remaining.items():
+            _copy_tensor(tensor, self._buffers[name])
+        self._remaining = {}
 
 
-def _room(kept: Tensor | None, tensor: Tensor) -> Tensor:
-    if kept is not None and (kept.shape, kept.dtype) == (tensor.shape, tensor.dtype):
-        return kept
+def _allocate_buffer(buffer: Tensor | None, tensor: Tensor) -> Tensor:
+    if buffer is not None and (buffer.shape, buffer.dtype) == (tensor.shape, tensor.dtype):
+        return buffer
     return torch.empty_like(tensor, device="cpu", requires_grad=False, pin_memory=tensor.is_cuda)
 
 
-def _copy(tensor: Tensor, into: Tensor) -> None:
-    if tensor.is_cpu and tensor.stride() == into.stride():  # `into` has no gaps, hence neither has the tensor
-        ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)  # torch's threads would wait for each other
+def _copy_tensor(tensor: Tensor, into: Tensor) -> None:
+    if tensor.is_cpu and tensor.stride() == into.stride():  # equal strides: both are dense
+        ctypes.memmove(
+            into.data_ptr(), tensor.data_ptr(), tensor.nbytes
+        )  # faster than torch's copy, which synchronizes its threads
     else:
         into.copy_(tensor, non_blocking=True)

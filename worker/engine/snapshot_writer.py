@@ -1,4 +1,4 @@
-"""Copies and writes snapshots beside the training: a step waits for the copy before it, and for no disk."""
+"""Copies and writes snapshots in the background. A step waits for the copy before it, and never for a disk."""
 
 import queue
 from collections.abc import Callable, Mapping
@@ -11,28 +11,32 @@ from torch import Tensor, nn
 from worker.engine import snapshot
 from worker.engine.snapshot_buffers import CopyBuffers
 
-Examine = Callable[[Mapping[str, Tensor]], None]
-"""Raises where weights must not be stored."""
+CheckWeights = Callable[[Mapping[str, Tensor]], None]
+"""Raises an error if the weights must not be stored."""
 
 
 class SnapshotWriter:
-    """One snapshot is written at a time, in the order of `put`; a second one may wait, copied already.
+    """Writes one snapshot at a time, in the order of `submit`. One more may wait as a copy in memory.
 
-    Source: Mohan et al., "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", 2021 (copies beside the next pass).
+    Source: Mohan et al., "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", 2021 (copies during the next pass).
+
     """
 
     def __init__(self) -> None:
-        self._spare: queue.LifoQueue[CopyBuffers] = queue.LifoQueue()  # the same ones again while one is enough
+        self._free_buffers: queue.LifoQueue[CopyBuffers] = (
+            queue.LifoQueue()
+        )  # last in, first out: reuse the same buffers if one set is enough
         for _ in range(2):
-            self._spare.put(CopyBuffers())
-        self._copying = ThreadPoolExecutor(1, "snapshots-copied")  # kept: the run waits until a thread has started
-        self._writing = ThreadPoolExecutor(1, "snapshots-written")
+            self._free_buffers.put(CopyBuffers())
+        self._copy_executor = ThreadPoolExecutor(1, "snapshot-copy")  # reused: starting a thread delays the run
+        self._write_executor = ThreadPoolExecutor(1, "snapshot-write")
         self._copied: Future[None] | None = None
         self._written: Future[None] | None = None
         self._error: BaseException | None = None
 
     @property
     def is_busy(self) -> bool:
+        """Whether a snapshot is being written."""
         return self._written is not None and not self._written.done()
 
     def submit(
@@ -40,65 +44,66 @@ class SnapshotWriter:
         folder: Path,
         network: nn.Module,
         parts: Mapping[str, snapshot.Stateful],
-        words: Mapping[str, Any],
-        then: Callable[[snapshot.Facts], None],
-        examine: Examine = lambda weights: None,
+        metadata: Mapping[str, Any],
+        on_written: Callable[[snapshot.FileDigests], None],
+        check_weights: CheckWeights = lambda weights: None,
     ) -> None:
-        """Have the run as it is copied, examined and written into `folder`; `then` is called by the writing thread.
+        """Copy, check and write the run into `folder`. The writing thread then calls `on_written`.
 
-        No step may be made before `wait_for_copy`. Waits for the one before last where that is not written yet.
+        No step may run before `wait_for_copy` returns. Blocks while two snapshots are pending.
 
         Raises:
-            BaseException: whatever went wrong with an earlier one.
+            BaseException: the error of an earlier snapshot.
+
         """
-        self.check()
-        buffers = self._spare.get()
+        self.raise_error()
+        buffers = self._free_buffers.get()
         try:
-            frozen = snapshot.capture(network, parts, words, buffers)
+            capture = snapshot.capture_snapshot(network, parts, metadata, buffers)
         except BaseException:
-            self._spare.put(buffers)
+            self._free_buffers.put(buffers)
             raise
-        self._copied = self._copying.submit(buffers.finish)
-        work = (self._copied, folder, frozen, buffers, examine, then)
-        self._written = self._writing.submit(self._write, *work)
+        self._copied = self._copy_executor.submit(buffers.finish_copy)
+        work = (self._copied, folder, capture, buffers, check_weights, on_written)
+        self._written = self._write_executor.submit(self._write, *work)
 
     def _write(
         self,
         copied: Future[None],
         folder: Path,
-        frozen: snapshot.SnapshotCapture,
+        capture: snapshot.SnapshotCapture,
         buffers: CopyBuffers,
-        examine: Examine,
-        then: Callable[[snapshot.Facts], None],
+        check_weights: CheckWeights,
+        on_written: Callable[[snapshot.FileDigests], None],
     ) -> None:
         try:
             copied.result()
             if self._error is None:
-                snapshot.wait_for_gpu(frozen)
-                examine(frozen.weights)
-                then(snapshot.write_frozen(folder, frozen))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that trains
+                snapshot.wait_for_gpu(capture)
+                check_weights(capture.weights)
+                on_written(snapshot.write_capture(folder, capture))
+        except BaseException as error:  # noqa: BLE001 - raised again in the training thread
             self._error = error
         finally:
-            self._spare.put(buffers)
+            self._free_buffers.put(buffers)
 
     def wait_for_copy(self) -> None:
         """Wait until the run may change again."""
         if self._copied is not None:
             self._copied.exception()
 
-    def check(self) -> None:
-        """Raise, once, what went wrong in the writing thread."""
+    def raise_error(self) -> None:
+        """Raise the error of the writing thread, once."""
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     def drain(self) -> None:
-        """Wait until nothing is left to be written, whatever came of it."""
+        """Wait until no snapshot is pending. Errors are not raised."""
         if self._written is not None:
             self._written.result()
 
     def wait(self) -> None:
-        """The same, and raise what went wrong."""
+        """Wait until no snapshot is pending, then raise the error of the writing thread, if any."""
         self.drain()
-        self.check()
+        self.raise_error()

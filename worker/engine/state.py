@@ -1,4 +1,4 @@
-"""Where a run stands. Hooks read it, may ask it to stop with a reason, and change nothing else."""
+"""The state of a run. Callbacks read it and may stop the run; they change nothing else."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 Phase = Literal["train", "valid", "end"]
-JSON_FIELDS = ("epoch", "batch", "step", "phase", "metrics", "stop_reason", "is_cut_short", "seconds")
+JSON_FIELDS = ("epoch", "batch", "step", "phase", "metrics", "stop_reason", "stop_immediately", "seconds")
 
 
 @dataclass(slots=True)
@@ -14,18 +14,22 @@ class RunState:
     """A run of `max_epochs` epochs of `steps_per_epoch` optimizer steps.
 
     Attributes:
-        epoch: the one being trained or last trained, from 1; 0 before the first.
-        batch: training batches done in this epoch.
-        step: optimizer steps made, over all epochs.
-        phase: what of this epoch is under way; "end" once it is complete.
-        metrics: of the last complete phases, by `<train|valid>_<name>`.
-        tags: what callbacks say of this epoch's snapshot: "best", "kept".
-        kept: epochs whose snapshots are asked for, told at each epoch's end.
-        seconds: spent training, over all attempts.
-        wait_seconds: of this epoch, spent waiting for the next batch.
-        epoch_seconds: of this attempt's part of this epoch.
-        lr: learning rate of the step under way, of the first parameter group.
-        target: as the dataset has it; pred: (B, num_outputs) raw scores; loss: its mean over the batch, detached.
+        epoch: the current or last epoch, from 1; 0 before the first.
+        batch: number of training batches done in this epoch.
+        step: number of optimizer steps over all epochs.
+        phase: the current phase of the epoch; "end" when it is complete.
+        metrics: metrics of the last complete phases, by `<train|valid>_<name>`.
+        tags: tags that callbacks give this epoch's snapshot: "best", "kept".
+        retained_epochs: epochs whose snapshots are kept; callbacks set them at the end of each epoch.
+        seconds: training time over all attempts.
+        wait_seconds: time in this epoch spent waiting for batches.
+        epoch_seconds: time that this attempt has spent in this epoch.
+        lr: learning rate of the current step in the first parameter group.
+        target: targets of the batch, as in the dataset.
+        pred: raw scores of the batch, (B, num_outputs).
+        loss: mean loss of the batch, detached.
+        stop_immediately: stop after this step instead of after this epoch.
+
     """
 
     max_epochs: int
@@ -36,7 +40,7 @@ class RunState:
     phase: Phase = "end"
     metrics: dict[str, float] = field(default_factory=dict)
     tags: set[Literal["best", "kept"]] = field(default_factory=set)
-    kept: set[int] = field(default_factory=set)
+    retained_epochs: set[int] = field(default_factory=set)
     stop_reason: str | None = None
     seconds: float = 0.0
     wait_seconds: float = 0.0
@@ -52,27 +56,29 @@ class RunState:
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of the whole run."""
+        """The number of optimizer steps of the whole run."""
         return self.max_epochs * self.steps_per_epoch
 
     @property
     def is_done(self) -> bool:
-        """No further epoch is to be trained."""
+        """Whether no further epoch will be trained."""
         return self.phase == "end" and (self.epoch >= self.max_epochs or self.stop_reason is not None)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """End the run after this epoch, or `at_once`: after this step, the validation of the epoch, and its end."""
+        """End the run after this epoch. `at_once`: after this step; the epoch is still validated and ended."""
         if self.stop_reason is None:
             self.stop_reason = reason
         self.stop_immediately = self.stop_immediately or at_once
 
     def interrupt(self) -> None:
-        """Leave after this step, to be resumed from a snapshot."""
+        """Leave the run after this step; a snapshot can resume it."""
         self.is_interrupted = True
 
     def state_dict(self) -> dict[str, Any]:
+        """Return what a snapshot stores."""
         return {name: getattr(self, name) for name in JSON_FIELDS}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         for name in JSON_FIELDS:
-            setattr(self, name, saved[name])
+            setattr(self, name, state_dict[name])

@@ -1,4 +1,4 @@
-"""Starts a network from weights it did not learn itself, and keeps some of its parameters as they are."""
+"""Transfer learning: load weights that another network learned, and freeze parameters."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -8,27 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.callback import TrainingError
-from worker.engine.optimizers import matching
+from worker.engine.optimizers import match_names
 
-EXCEPT = "!"
-COLOURS, CONVOLUTION_AXES = 3, 4
+EXCLUDE = "!"
+NUM_COLORS, CONVOLUTION_AXES = 3, 4
 Weights = Mapping[str, Tensor]
 
 
 class NoMatchingWeights(TrainingError, ValueError):
-    """Not one tensor fits, or none would be left to train."""
+    """No tensor matches, or no parameter would be left to train."""
 
 
 class LoadReport(NamedTuple):
-    """Names of tensors.
+    """Names of tensors after loading.
 
     Attributes:
-        loaded: as they were given.
-        missing: the network's that were not given; they are as freshly initialised, and so are those mismatched.
-        unexpected: given, but not the network's.
-        mismatched: of another shape, as a head is for another number of outputs.
-        summed: of those loaded, a first convolution that was given for three channels and takes one: the sums over
-            channels, which is the same as if a grey picture were shown to all three.
+        loaded: loaded unchanged.
+        missing: in the network but not in the source; they keep their initial values, like mismatched ones.
+        unexpected: in the source but not in the network.
+        mismatched: of another shape, for example a head for another number of outputs.
+        summed: loaded first convolutions with three input channels where the network has one. Their weights are summed
+            over channels, which equals repeating a gray image in three channels.
+
     """
 
     loaded: list[str]
@@ -39,72 +40,80 @@ class LoadReport(NamedTuple):
 
 
 @torch.no_grad()
-def transfer(network: nn.Module, given: Weights) -> LoadReport:
-    """Copy every tensor that fits by name and shape, or fits grey pictures as its sum.
+def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
+    """Copy every tensor that matches by name and shape, or that fits gray images after summing.
 
     Raises:
-        NothingToTransfer: none does.
+        NoMatchingWeights: no tensor matches.
+
     """
-    own = network.state_dict()
-    first = [name for name, tensor in own.items() if tensor.ndim == CONVOLUTION_AXES][:1]
-    summed = [name for name in first if name in given and _sees_grey(own[name].shape, given[name].shape)]
-    given = {**given, **{name: given[name].sum(dim=1, keepdim=True) for name in summed}}
-    fits = [name for name, tensor in own.items() if name in given and given[name].shape == tensor.shape]
-    if not any(own[name].numel() > 1 for name in fits):  # a batch norm's counter alone is no knowledge
-        raise NoMatchingWeights("the weights are of another network: no tensor fits by name and shape")
+    target = network.state_dict()
+    first = [name for name, tensor in target.items() if tensor.ndim == CONVOLUTION_AXES][:1]
+    summed = [
+        name for name in first if name in source and _is_grayscale_version(target[name].shape, source[name].shape)
+    ]
+    source = {**source, **{name: source[name].sum(dim=1, keepdim=True) for name in summed}}
+    fits = [name for name, tensor in target.items() if name in source and source[name].shape == tensor.shape]
+    if not any(target[name].numel() > 1 for name in fits):  # a batch norm's counter alone is useless
+        raise NoMatchingWeights("the weights belong to another network: no tensor matches by name and shape")
     for name in fits:
-        own[name].copy_(given[name])
+        target[name].copy_(source[name])
     return LoadReport(
         loaded=fits,
-        missing=[name for name in own if name not in given],
-        unexpected=[name for name in given if name not in own],
-        mismatched=[name for name in own if name in given and name not in fits],
+        missing=[name for name in target if name not in source],
+        unexpected=[name for name in source if name not in target],
+        mismatched=[name for name in target if name in source and name not in fits],
         summed=summed,
     )
 
 
-def _sees_grey(own: torch.Size, given: torch.Size) -> bool:
-    """Whether both are the same convolution, (out, in, height, width), but of one channel in the place of three."""
-    return len(given) == CONVOLUTION_AXES and own[1] == 1 and given == torch.Size((own[0], COLOURS, *own[2:]))
+def _is_grayscale_version(target: torch.Size, source: torch.Size) -> bool:
+    """Return whether both are the same convolution, (out, in, height, width), with one input channel instead of three."""
+    return (
+        len(source) == CONVOLUTION_AXES
+        and target[1] == 1
+        and source == torch.Size((target[0], NUM_COLORS, *target[2:]))
+    )
 
 
-def freeze(network: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Let parameters of matching names be as they are; `!pattern` excepts some of those before it.
+def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Freeze parameters whose names match. `!pattern` excludes names from earlier patterns.
 
     Returns:
-        The names of the frozen ones.
+        The names of the frozen parameters.
 
     Raises:
         UnknownParameters: a pattern matches nothing.
-        NothingToTransfer: no parameter would be left to train.
+        NoMatchingWeights: no parameter would be left to train.
+
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
-        matching(pattern.removeprefix(EXCEPT), names)
-    frozen = frozen_names(patterns, names)
+        match_names(pattern.removeprefix(EXCLUDE), names)
+    frozen = match_frozen_parameters(patterns, names)
     if len(frozen) == len(names):
-        raise NoMatchingWeights("all parameters would be frozen; except some, as with '!fc.*'")
+        raise NoMatchingWeights("all parameters would be frozen; exclude some, for example with '!fc.*'")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return frozen
 
 
-def frozen_names(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Those names that the patterns freeze: of all patterns that match one, the last counts."""
+def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the names that the patterns freeze. The last matching pattern decides."""
 
     def is_frozen(name: str) -> bool:
-        last = next((p for p in reversed(patterns) if fnmatchcase(name, p.removeprefix(EXCEPT))), EXCEPT)
-        return not last.startswith(EXCEPT)
+        last = next((p for p in reversed(patterns) if fnmatchcase(name, p.removeprefix(EXCLUDE))), EXCLUDE)
+        return not last.startswith(EXCLUDE)
 
     return [name for name in names if is_frozen(name)]
 
 
-def frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Batch norms whose own parameters are frozen: in training mode their statistics would move all the same."""
+def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
+    """Return batch norms with frozen parameters. Training mode would still update their statistics."""
     return [
         module
         for module in network.modules()
         if isinstance(module, nn.modules.batchnorm._NormBase)
-        and (own := list(module.parameters(recurse=False)))
-        and not any(parameter.requires_grad for parameter in own)
+        and (parameters := list(module.parameters(recurse=False)))
+        and not any(parameter.requires_grad for parameter in parameters)
     ]

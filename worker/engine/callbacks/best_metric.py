@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from worker.engine.metrics.factory import direction
+from worker.engine.metrics.factory import get_direction
 
 Mode = Literal["auto", "min", "max", "zero"]
 
@@ -18,12 +18,12 @@ class BestMetric:
         self, monitor: str, mode: Mode = "auto", min_delta: float = 0.0, baseline: float | None = None
     ) -> None:
         self.monitor = monitor
-        self._sign = 1.0 if (direction(monitor) if mode == "auto" else mode) == "max" else -1.0
+        self._sign = 1.0 if (get_direction(monitor) if mode == "auto" else mode) == "max" else -1.0
         self._is_distance = mode == "zero"
         self._min_delta = min_delta
         self.best = abs(baseline) if self._is_distance and baseline is not None else baseline
 
-    def improves(self, value: float) -> bool:
+    def update(self, value: float) -> bool:
         """Whether the value is better; it is then the best."""
         if not math.isfinite(value):
             return False
@@ -36,5 +36,5 @@ class BestMetric:
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.best = saved["best"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from worker.engine import plots
-from worker.engine.callback import Callback, Leave
+from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.callbacks.validation_samples import ValidationSamples
-from worker.engine.evaluation import ConfusionMatrixCounts, decide, probabilities
+from worker.engine.evaluation import ConfusionMatrixCounts, compute_probabilities, make_decisions
 from worker.engine.state import RunState
 
 TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
@@ -20,41 +20,43 @@ class ConfusionMatrix(Callback):
 
     is_optional: ClassVar[bool] = True
 
-    def __init__(self, watched: ValidationSamples, leave: Leave) -> None:
-        self._watched, self._leave = watched, leave
-        self._counting = self._fresh()
+    def __init__(self, samples: ValidationSamples, save_artifact: SaveArtifact) -> None:
+        self._samples, self._save_artifact = samples, save_artifact
+        self._epoch_counts = self._create_counts()
         self.counts: Tensor | None = None
 
-    def _fresh(self) -> ConfusionMatrixCounts:
-        num_labels = len(self._watched.labels)
+    def _create_counts(self) -> ConfusionMatrixCounts:
+        num_labels = len(self._samples.labels)
         return (
             ConfusionMatrixCounts(2, num_labels)
-            if self._watched.task == "multilabel"
+            if self._samples.task == "multilabel"
             else ConfusionMatrixCounts(num_labels)
         )
 
     def on_valid_begin(self, state: RunState) -> None:
-        self._counting = self._fresh()
+        self._epoch_counts = self._create_counts()
 
     def on_valid_batch_after_pred(self, state: RunState) -> None:
         assert state.pred is not None  # noqa: S101 - just made
         assert state.target is not None  # noqa: S101
-        task = self._watched.task
-        judged = decide(probabilities(state.pred, task), state.target, task)
-        self._counting.update(judged.truth.cpu(), judged.predicted.cpu())
+        task = self._samples.task
+        decisions = make_decisions(compute_probabilities(state.pred, task), state.target, task)
+        self._epoch_counts.update(decisions.truth.cpu(), decisions.predicted.cpu())
 
     def on_valid_end(self, state: RunState) -> None:
-        self.counts = self._counting.counts
+        self.counts = self._epoch_counts.counts
 
     def on_fit_end(self, state: RunState) -> None:
         if self.counts is None or not state.is_done:
             return
-        self._leave(TABLE, "text/csv", self._table(self.counts).encode())
+        self._save_artifact(TABLE, "text/csv", self._format_table(self.counts).encode())
         if len(self.counts) == 1:
-            self._leave(IMAGE, plots.PNG, plots.confusion(self.counts[0].numpy(), self._watched.labels))
+            self._save_artifact(
+                IMAGE, plots.PNG, plots.plot_confusion_matrix(self.counts[0].numpy(), self._samples.labels)
+            )
 
-    def _table(self, counts: Tensor) -> str:
-        text, labels = io.StringIO(), self._watched.labels
+    def _format_table(self, counts: Tensor) -> str:
+        text, labels = io.StringIO(), self._samples.labels
         writer = csv.writer(text, lineterminator="\n")
         if len(counts) == 1:
             writer.writerow(["true \\ predicted", *labels])
@@ -67,5 +69,5 @@ class ConfusionMatrix(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {"counts": [] if self.counts is None else [self.counts]}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self.counts = saved["counts"][0].cpu() if saved["counts"] else None
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.counts = state_dict["counts"][0].cpu() if state_dict["counts"] else None

@@ -7,7 +7,7 @@ from typing import ClassVar
 from worker.engine.callbacks.file_log import FileLog
 from worker.engine.state import RunState
 
-SETS = ("train", "valid")
+SPLITS = ("train", "valid")
 
 
 class CsvLogger(FileLog):
@@ -20,19 +20,19 @@ class CsvLogger(FileLog):
     media_type: ClassVar[str] = "text/csv"
 
     def on_epoch_end(self, state: RunState) -> None:
-        found = {part: _of(state, part) for part in SETS}
-        columns = list(dict.fromkeys(name for values in found.values() for name in values))
+        values_by_split = {part: _select_metrics(state, part) for part in SPLITS}
+        columns = list(dict.fromkeys(name for values in values_by_split.values() for name in values))
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", "set", *columns], lineterminator="\n")
         if not self._content:
             writer.writeheader()
-        for part, values in found.items():
+        for part, values in values_by_split.items():
             if values:
                 writer.writerow({"epoch": state.epoch, "set": part, **values})
         self.write(text.getvalue().encode())
         super().on_epoch_end(state)
 
 
-def _of(state: RunState, part: str) -> dict[str, float]:
-    start = f"{part}_"
+def _select_metrics(state: RunState, split: str) -> dict[str, float]:
+    start = f"{split}_"
     return {name.removeprefix(start): value for name, value in state.metrics.items() if name.startswith(start)}

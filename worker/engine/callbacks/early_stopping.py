@@ -24,23 +24,23 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         min_epochs: int = 0,
     ) -> None:
-        self._record = BestMetric(monitor, mode, min_delta, baseline)
+        self._best_metric = BestMetric(monitor, mode, min_delta, baseline)
         self._patience = patience
         self._min_epochs = min_epochs
-        self._waited = 0
+        self._num_bad_epochs = 0
 
     def on_epoch_end(self, state: RunState) -> None:
-        if self._record.improves(state.metrics[self._record.monitor]):
-            self._waited = 0
+        if self._best_metric.update(state.metrics[self._best_metric.monitor]):
+            self._num_bad_epochs = 0
             return
-        self._waited += 1
-        if self._waited >= self._patience and state.epoch >= self._min_epochs:
-            best = "finite" if self._record.best is None else f"better than {self._record.best:.6g}"
-            state.stop(f"{self._record.monitor} has not been {best} for {self._waited} epochs")
+        self._num_bad_epochs += 1
+        if self._num_bad_epochs >= self._patience and state.epoch >= self._min_epochs:
+            best = "finite" if self._best_metric.best is None else f"better than {self._best_metric.best:.6g}"
+            state.stop(f"{self._best_metric.monitor} has not been {best} for {self._num_bad_epochs} epochs")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"waited": self._waited, "record": self._record.state_dict()}
+        return {"waited": self._num_bad_epochs, "record": self._best_metric.state_dict()}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._waited = saved["waited"]
-        self._record.load_state_dict(saved["record"])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._num_bad_epochs = state_dict["waited"]
+        self._best_metric.load_state_dict(state_dict["record"])

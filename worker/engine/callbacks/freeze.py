@@ -1,12 +1,13 @@
 """Keeps some of the weights as they are for some of the epochs."""
 
 from fnmatch import fnmatchcase
+from typing import ClassVar
 
 from torch import nn
 
 from worker.engine.averaging import BATCH_NORM
 from worker.engine.callback import Callback, TrainingError
-from worker.engine.optimizers import matching
+from worker.engine.optimizers import match_names
 from worker.engine.state import RunState
 
 
@@ -20,6 +21,8 @@ class Freeze(Callback):
     What the optimizer remembers of them stays. Their batch norms keep their statistics too, unless told otherwise.
     It looks at every batch, since a resumed run begins in the middle of an epoch.
     """
+
+    changes_trainable_parameters: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -35,31 +38,31 @@ class Freeze(Callback):
         Raises:
             UnknownParameters: the pattern matches no parameter that is trained.
         """
-        trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-        self._everything = list(trained.values())
-        self._chosen = [trained[name] for name in matching(match, list(trained))]
-        self._norms = _norms(network, match) if freeze_bn_stats else []
+        trainable = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self._parameters = list(trainable.values())
+        self._matching_parameters = [trainable[name] for name in match_names(match, list(trainable))]
+        self._norms = _find_norms(network, match) if freeze_bn_stats else []
         self._from, self._until = from_epoch, until_epoch
         self._is_frozen = False
 
     def on_train_batch_begin(self, state: RunState) -> None:
         is_frozen = self._from <= state.epoch and (self._until is None or state.epoch <= self._until)
         if is_frozen is not self._is_frozen:
-            self._switch(is_frozen)
+            self._set_frozen(is_frozen)
         if is_frozen:
             for norm in self._norms:
                 norm.eval()
 
-    def _switch(self, is_frozen: bool) -> None:
+    def _set_frozen(self, is_frozen: bool) -> None:
         self._is_frozen = is_frozen
-        for parameter in self._chosen:
+        for parameter in self._matching_parameters:
             parameter.requires_grad_(not is_frozen)
             parameter.grad = None
-        if not any(parameter.requires_grad for parameter in self._everything):
+        if not any(parameter.requires_grad for parameter in self._parameters):
             raise NoTrainableParameters("every parameter is frozen: there is nothing to train")
 
 
-def _norms(network: nn.Module, match: str) -> list[nn.Module]:
+def _find_norms(network: nn.Module, match: str) -> list[nn.Module]:
     return [
         module
         for path, module in network.named_modules()

@@ -23,19 +23,19 @@ class KeepBest(Callback):
         self, network: nn.Module, monitor: str = "valid_loss", mode: Mode = "auto", *, min_delta: float = 0.0
     ) -> None:
         self._network = network
-        self._record = BestMetric(monitor, mode, min_delta)
+        self._best_metric = BestMetric(monitor, mode, min_delta)
         self.weights: dict[str, Tensor] = {}
         self.metrics: dict[str, float] = {}
 
     def on_epoch_end(self, state: RunState) -> None:
-        if self._record.improves(state.metrics[self._record.monitor]):
+        if self._best_metric.update(state.metrics[self._best_metric.monitor]):
             state.tags.add("best")
             self.weights = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
             self.metrics = dict(state.metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"record": self._record.state_dict(), "weights": self.weights, "metrics": self.metrics}
+        return {"record": self._best_metric.state_dict(), "weights": self.weights, "metrics": self.metrics}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._record.load_state_dict(saved["record"])
-        self.weights, self.metrics = saved["weights"], saved["metrics"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best_metric.load_state_dict(state_dict["record"])
+        self.weights, self.metrics = state_dict["weights"], state_dict["metrics"]

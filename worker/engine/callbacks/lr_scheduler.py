@@ -9,41 +9,41 @@ from worker.engine.callback import Callback
 from worker.engine.state import RunState
 
 
-class Schedule(Callback):
+class LrSchedulerCallback(Callback):
     """A schedule of torch, which the snapshot holds."""
 
-    def __init__(self, schedule: LRScheduler) -> None:
-        self._schedule = schedule
+    def __init__(self, scheduler: LRScheduler) -> None:
+        self._scheduler = scheduler
 
     def state_dict(self) -> dict[str, Any]:
-        return self._schedule.state_dict()
+        return self._scheduler.state_dict()
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._schedule.load_state_dict(saved)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._scheduler.load_state_dict(state_dict)
 
 
-class BatchSchedule(Schedule):
+class BatchLrScheduler(LrSchedulerCallback):
     """A step of the schedule after every optimizer step, until it has no more to give: OneCycleLR would raise."""
 
     def on_train_batch_end(self, state: RunState) -> None:
-        total: float = getattr(self._schedule, "total_steps", math.inf)
-        if self._schedule.last_epoch + 1 < total:
-            self._schedule.step()
+        total: float = getattr(self._scheduler, "total_steps", math.inf)
+        if self._scheduler.last_epoch + 1 < total:
+            self._scheduler.step()
 
 
-class EpochSchedule(Schedule):
+class EpochLrScheduler(LrSchedulerCallback):
     """A step of the schedule at every epoch's end."""
 
     def on_epoch_end(self, state: RunState) -> None:
-        self._schedule.step()
+        self._scheduler.step()
 
 
-class PlateauSchedule(Schedule):
+class PlateauLrScheduler(LrSchedulerCallback):
     """Steps on the epoch's value of `monitor`; luz gave it the last batch's loss."""
 
-    def __init__(self, schedule: ReduceLROnPlateau, monitor: str) -> None:
-        super().__init__(schedule)
-        self._plateau = schedule
+    def __init__(self, scheduler: ReduceLROnPlateau, monitor: str) -> None:
+        super().__init__(scheduler)
+        self._plateau = scheduler
         self._monitor = monitor
 
     def on_epoch_end(self, state: RunState) -> None:

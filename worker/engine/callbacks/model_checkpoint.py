@@ -24,29 +24,29 @@ class ModelCheckpoint(Callback):
         every_epochs: int = 1,
         keep: int | None = None,
     ) -> None:
-        self._record = BestMetric(monitor, mode, min_delta)
+        self._best_metric = BestMetric(monitor, mode, min_delta)
         self._save_best_only = save_best_only
         self._every_epochs = every_epochs
-        self._keep = keep
-        self._kept: list[int] = []
+        self._max_retained = keep
+        self._retained_epochs: list[int] = []
 
     def on_epoch_end(self, state: RunState) -> None:
-        is_best = self._record.improves(state.metrics[self._record.monitor])
+        is_best = self._best_metric.update(state.metrics[self._best_metric.monitor])
         if is_best:
             state.tags.add("best")
         if is_best if self._save_best_only else state.epoch % self._every_epochs == 0:
             state.tags.add("kept")
-            self._kept.append(state.epoch)
-            if self._keep is not None:
-                self._kept = self._kept[-self._keep :]
-        state.kept.update(self._kept)
+            self._retained_epochs.append(state.epoch)
+            if self._max_retained is not None:
+                self._retained_epochs = self._retained_epochs[-self._max_retained :]
+        state.retained_epochs.update(self._retained_epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"record": self._record.state_dict(), "kept": self._kept}
+        return {"record": self._best_metric.state_dict(), "kept": self._retained_epochs}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._record.load_state_dict(saved["record"])
-        self._kept = list(saved["kept"])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best_metric.load_state_dict(state_dict["record"])
+        self._retained_epochs = list(state_dict["kept"])
 
-    def load_from_other_run(self, saved: dict[str, Any]) -> None:
-        self._record.load_state_dict(saved["record"])  # the epochs that are kept are those of the other run
+    def load_from_other_run(self, state_dict: dict[str, Any]) -> None:
+        self._best_metric.load_state_dict(state_dict["record"])  # the epochs that are kept are those of the other run

@@ -12,12 +12,12 @@ from worker.engine.callback import Callback, TrainingError
 from worker.engine.state import RunState
 
 
-class Diverged(TrainingError):
+class TrainingDiverged(TrainingError):
     """The loss or the weights are not finite. `facts`: epoch, step, learning_rate."""
 
     def __init__(self, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
         super().__init__(f"{what} at epoch {epoch}, step {step}, with a learning rate of {learning_rate:g}")
-        self.facts: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": learning_rate}
+        self.extra: dict[str, Any] = {"epoch": epoch, "step": step, "learning_rate": learning_rate}
 
 
 class NonFiniteGuard(Callback):
@@ -42,22 +42,22 @@ class NonFiniteGuard(Callback):
     def on_train_end(self, state: RunState) -> None:
         self.check_losses(state)
 
-    def check(self, state: RunState) -> None:
+    def check_finite(self, state: RunState) -> None:
         """Raise unless all that a snapshot would hold is finite.
 
         Raises:
             Diverged: it is not.
         """
         self.check_losses(state)
-        self.examiner(state)(self._network.state_dict())
+        self.build_weight_check(state)(self._network.state_dict())
 
-    def examiner(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
+    def build_weight_check(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
         """What raises Diverged unless weights, such as a copy of those of now, are finite."""
-        when: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
+        extra: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
 
         def examine(weights: Mapping[str, Tensor]) -> None:
-            if not all_finite(tensor for tensor in weights.values() if tensor.is_floating_point()):
-                raise Diverged("weights are not finite", **when)
+            if not are_all_finite(tensor for tensor in weights.values() if tensor.is_floating_point()):
+                raise TrainingDiverged("weights are not finite", **extra)
 
         return examine
 
@@ -68,24 +68,24 @@ class NonFiniteGuard(Callback):
         is_finite = torch.isfinite(torch.stack(self._losses)).tolist()
         rates, self._losses, self._rates = self._rates, [], []
         if not all(is_finite):
-            place = is_finite.index(False)
-            step = state.step - len(is_finite) + place + 1
-            raise Diverged("loss is not finite", epoch=state.epoch, step=step, learning_rate=rates[place])
+            position = is_finite.index(False)
+            step = state.step - len(is_finite) + position + 1
+            raise TrainingDiverged("loss is not finite", epoch=state.epoch, step=step, learning_rate=rates[position])
 
 
-def all_finite(tensors: Iterable[Tensor]) -> bool:
+def are_all_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether no value is NaN or infinite; one wait for all of them.
 
     A sum that is finite has only finite terms, and costs a fifth of looking at each; one that is not may be of large
     terms only.
     """
-    every = [tensor.detach() for tensor in tensors]
-    if _are_finite([_sum(tensor) for tensor in every]):
+    detached = [tensor.detach() for tensor in tensors]
+    if _are_finite([_sum_tensor(tensor) for tensor in detached]):
         return True
-    return _are_finite([torch.where(torch.isfinite(tensor), 0.0, math.nan).sum() for tensor in every])
+    return _are_finite([torch.where(torch.isfinite(tensor), 0.0, math.nan).sum() for tensor in detached])
 
 
-def _sum(tensor: Tensor) -> Tensor:
+def _sum_tensor(tensor: Tensor) -> Tensor:
     if not tensor.is_cpu or tensor.dtype not in {torch.float32, torch.float64}:
         return tensor.sum()
     with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from worker.engine.callback import Leave
+from worker.engine.callback import SaveArtifact
 from worker.engine.callbacks.file_log import FileLog
 from worker.engine.state import RunState
 
@@ -28,27 +28,27 @@ class TensorBoard(FileLog):
     def __init__(
         self,
         network: nn.Module,
-        leave: Leave,
+        save_artifact: SaveArtifact,
         *,
         histograms: Sequence[str] = (),
         now: Callable[[], float] = time.time,
-        **pace: Any,  # noqa: ANN401 - as the logger takes it
+        **log_options: Any,  # noqa: ANN401 - as the logger takes it
     ) -> None:
         """`histograms`: patterns of parameters' names."""
-        super().__init__(leave, **pace)
+        super().__init__(save_artifact, **log_options)
         self._network, self._histograms, self._now = network, tuple(histograms), now
 
     def on_epoch_end(self, state: RunState) -> None:
         from tensorboardX.proto.event_pb2 import Event  # half a second, which no job without it should wait for
 
         if not self._content:
-            self.write(_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))
-        summary = _summary(dict(state.metrics), state.lr, self._chosen())
+            self.write(_encode_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))
+        summary = _build_summary(dict(state.metrics), state.lr, self._select_parameters())
         event = Event(wall_time=self._now(), step=state.epoch, summary=summary)
-        self.write(_record(event.SerializeToString()))
+        self.write(_encode_record(event.SerializeToString()))
         super().on_epoch_end(state)
 
-    def _chosen(self) -> dict[str, Tensor]:
+    def _select_parameters(self) -> dict[str, Tensor]:
         return {
             name: parameter.detach()
             for name, parameter in self._network.named_parameters()
@@ -56,7 +56,7 @@ class TensorBoard(FileLog):
         }
 
 
-def _summary(metrics: dict[str, float], lr: float, weights: dict[str, Tensor]) -> Any:  # noqa: ANN401 - a protocol buffer
+def _build_summary(metrics: dict[str, float], lr: float, weights: dict[str, Tensor]) -> Any:  # noqa: ANN401 - a protocol buffer
     from tensorboardX.proto.summary_pb2 import HistogramProto, Summary
 
     tags = {f"{name.partition('_')[2]}/{name.partition('_')[0]}": value for name, value in metrics.items()}
@@ -77,7 +77,7 @@ def _summary(metrics: dict[str, float], lr: float, weights: dict[str, Tensor]) -
     return Summary(value=values)
 
 
-def _record(content: bytes) -> bytes:
+def _encode_record(content: bytes) -> bytes:
     """A TFRecord: length, its checksum, content, its checksum. Source: tensorflow/core/lib/io/record_writer.h."""
     from tensorboardX.record_writer import masked_crc32c
 

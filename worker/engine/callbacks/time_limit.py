@@ -18,26 +18,26 @@ class TimeLimit(Callback):
         self._limit_s = seconds
         self._clock = clock
         self._spent_before_s = 0.0
-        self._began: float | None = None
+        self._started_at: float | None = None
 
     def on_fit_begin(self, state: RunState) -> None:
-        self._began = self._clock()
+        self._started_at = self._clock()
 
     def on_train_batch_end(self, state: RunState) -> None:
-        self._check(state)
+        self._check_limit(state)
 
     def on_epoch_end(self, state: RunState) -> None:
-        self._check(state)
+        self._check_limit(state)
 
-    def _check(self, state: RunState) -> None:
-        if self._spent_s() >= self._limit_s:
+    def _check_limit(self, state: RunState) -> None:
+        if self._get_spent_s() >= self._limit_s:
             state.stop(f"time limit of {self._limit_s:g} s reached", at_once=True)
 
-    def _spent_s(self) -> float:
-        return self._spent_before_s + (0.0 if self._began is None else self._clock() - self._began)
+    def _get_spent_s(self) -> float:
+        return self._spent_before_s + (0.0 if self._started_at is None else self._clock() - self._started_at)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"spent_s": self._spent_s()}
+        return {"spent_s": self._get_spent_s()}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._spent_before_s = saved["spent_s"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._spent_before_s = state_dict["spent_s"]

@@ -1,1 +1,1 @@
-"""Metrics of torchmetrics, by task, and the sums of a phase."""
+"""Metrics of torchmetrics by task, and their accumulation over a phase."""

@@ -1,7 +1,8 @@
-"""The running sums of a phase: the loss, by samples or their weights, and metrics; the step never waits for them."""
+"""Accumulates loss and metrics over a phase. The step never waits for the device."""
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -9,149 +10,174 @@ from torchmetrics import Metric
 
 MAX_PENDING_BATCHES = 32
 MAX_PENDING_VALUES = 2**20
+Gather = Callable[[Tensor], Tensor]
 
 
-def _alone() -> bool:
-    """What torchmetrics asks before it sums over processes: these hand over whole batches, see `ranks.Gathered`."""
+def _is_distributed() -> bool:
+    """Return False. torchmetrics must not reduce over processes: accumulators receive whole batches."""
     return False
 
 
 class PendingBatch(NamedTuple):
-    """A batch that is not folded into the sums yet."""
+    """A batch that is not yet part of the sums."""
 
     pred: Tensor
     target: Tensor
     loss: Tensor
-    mass: Tensor | None
+    total_weight: Tensor | None
 
 
 class MetricAccumulator:
-    """Collects what steps hand over and folds it into sums, a group of batches at a time.
+    """Collects batches and adds them to the sums in groups.
 
-    Groups end at fixed places (every so many batches of the phase), so that sums do not depend on when somebody
-    looked, and what is pending belongs to the snapshot.
+    Groups end at fixed batches of the phase: the sums do not depend on when they are read. Pending batches are part of the
+    snapshot.
+
     """
 
     def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
-        """`adapt` turns raw scores (N, num_outputs) and targets into what the metrics take."""
+        """`adapt` converts raw scores (N, num_outputs) and targets into the metrics' inputs."""
         self._metrics = dict(metrics)
         for metric in self._metrics.values():
-            metric.distributed_available_fn = _alone
+            metric.distributed_available_fn = _is_distributed
         self._adapt = adapt
-        self._loss_sum = self._mass = 0.0
+        self._loss_sum = self._total_weight = 0.0
         self._num_samples = 0
         self._pending: list[PendingBatch] = []
         self._num_pending_values = 0
+        self._gather: Gather | None = None
 
     @property
     def num_samples(self) -> int:
-        """Of the phase so far."""
-        return self._num_samples + sum(len(taken.target) for taken in self._pending)
+        """The number of samples in the phase so far."""
+        return self._num_samples + sum(len(batch.target) for batch in self._pending)
 
     @property
-    def names(self) -> set[str]:
-        """Of all metrics, the loss among them, be they numbers or tables."""
+    def metric_names(self) -> set[str]:
+        """The names of the loss and of all metrics, numbers and tables."""
         return {"loss", *self._metrics}
 
+    def with_gather(self, gather: Gather) -> Self:
+        """Return an accumulator with the same state that adds whole batches.
+
+        `gather` returns the whole tensor for this rank's part of it.
+        """
+        gathered = copy.copy(self)
+        gathered._gather = gather
+        return gathered
+
     def reset(self) -> None:
-        self._loss_sum, self._mass, self._num_samples = 0.0, 0.0, 0
+        """Clear the sums and the pending batches."""
+        self._loss_sum, self._total_weight, self._num_samples = 0.0, 0.0, 0
         self._pending, self._num_pending_values = [], 0
         for metric in self._metrics.values():
             metric.reset()
 
-    def update(self, pred: Tensor, target: Tensor, loss: Tensor, mass: Tensor | None = None) -> None:
-        """Take a batch: raw scores (B, num_outputs), targets, and the mean loss, all detached.
+    def update(self, pred: Tensor, target: Tensor, loss: Tensor, total_weight: Tensor | None = None) -> None:
+        """Add a batch: raw scores (B, num_outputs), targets and the mean loss, all detached.
 
-        `mass`: by how much that mean counts; its number of samples unless given.
+        `total_weight`: the weight of that mean (default: the number of samples).
+
         """
-        self._pending.append(PendingBatch(pred, target, loss, mass))
+        if self._gather is not None:
+            pred, target = self._gather(pred), self._gather(target)
+        self._pending.append(PendingBatch(pred, target, loss, total_weight))
         self._num_pending_values += pred.numel()
         if len(self._pending) >= MAX_PENDING_BATCHES or self._num_pending_values >= MAX_PENDING_VALUES:
-            self._fold()
+            self._fold_pending()
 
-    def _fold(self) -> None:
-        taken = self._pending
+    def _fold_pending(self) -> None:
+        batches = self._pending
         self._num_samples = self.num_samples
-        self._loss_sum, self._mass = self._with_pending()
+        self._loss_sum, self._total_weight = self._sum_losses()
         self._pending, self._num_pending_values = [], 0
         if self._metrics:
-            preds, targets = [one.pred for one in taken], [one.target for one in taken]
+            preds, targets = [batch.pred for batch in batches], [one.target for one in batches]
             scores, target = self._adapt(torch.cat(preds), torch.cat(targets))
             for metric in self._metrics.values():
                 metric.update(scores, target)
 
-    def _with_pending(self) -> tuple[float, float]:
-        """The sum of losses by mass, and that of masses."""
+    def _sum_losses(self) -> tuple[float, float]:
+        """Return the sum of weighted losses and the sum of weights."""
         if not self._pending:
-            return self._loss_sum, self._mass
-        losses = torch.stack([one.loss for one in self._pending]).tolist()
-        masses = self._pending_masses().tolist()
+            return self._loss_sum, self._total_weight
+        losses = torch.stack([batch.loss for batch in self._pending]).tolist()
+        weights = self._stack_pending_weights().tolist()
         return (
-            self._loss_sum + sum(loss * mass for loss, mass in zip(losses, masses, strict=True)),
-            self._mass + sum(masses),
+            self._loss_sum + sum(loss * weight for loss, weight in zip(losses, weights, strict=True)),
+            self._total_weight + sum(weights),
         )
 
-    def _pending_masses(self) -> Tensor:
-        given = [one.mass for one in self._pending if one.mass is not None]
-        return torch.stack(given) if given else torch.tensor([float(len(one.target)) for one in self._pending])
+    def _stack_pending_weights(self) -> Tensor:
+        weights = [batch.total_weight for batch in self._pending if batch.total_weight is not None]
+        return torch.stack(weights) if weights else torch.tensor([float(len(one.target)) for one in self._pending])
 
-    def mean_loss(self) -> float:
-        """Of the phase so far; NaN before its first batch, or while nothing counts. Waits for the device."""
-        loss_sum, mass = self._with_pending()
-        return loss_sum / mass if mass else float("nan")
+    def compute_mean_loss(self) -> float:
+        """Return the mean loss of the phase so far. NaN if the total weight is 0. Waits for the device."""
+        loss_sum, total_weight = self._sum_losses()
+        return loss_sum / total_weight if total_weight else float("nan")
 
-    def values(self) -> dict[str, float]:
-        """The loss and every metric that is a number; to be called when the phase is over."""
-        values = {"loss": self.mean_loss()}
+    def compute_values(self) -> dict[str, float]:
+        """Return the loss and every scalar metric. Call this at the end of the phase."""
+        values = {"loss": self.compute_mean_loss()}
         if self._pending:
-            self._fold()
+            self._fold_pending()
         for name, metric in self._metrics.items():
             value = metric.compute()
             if value.ndim == 0:
                 values[name] = float(value)
         return values
 
-    def tables(self) -> dict[str, Any]:
-        """Every metric that is no number, as nested lists; after `values`."""
+    def compute_tables(self) -> dict[str, Any]:
+        """Return every metric that is not a scalar, as nested lists. Call this after `compute_values`."""
         computed = {name: metric.compute() for name, metric in self._metrics.items()}
         return {name: value.tolist() for name, value in computed.items() if value.ndim > 0}
 
     def state_dict(self) -> dict[str, Any]:
-        """Sums, and what is pending, as tensors of all pending batches and their sizes."""
+        """Return the sums, and the pending batches as concatenated tensors with their sizes."""
         preds, targets, losses, _ = zip(*self._pending, strict=True) if self._pending else ((), (), (), ())
-        masses = [one.mass for one in self._pending if one.mass is not None]
+        weights = [batch.total_weight for batch in self._pending if batch.total_weight is not None]
         return {
             "loss_sum": self._loss_sum,
-            "mass": self._mass,
+            "total_weight": self._total_weight,
             "num_samples": self._num_samples,
             "sizes": [len(target) for target in targets],
             "pending": [torch.cat(preds), torch.cat(targets), torch.stack(losses)] if preds else [],
-            "pending_masses": [torch.stack(masses)] if masses else [],
-            "metrics": {name: _copied(metric.metric_state) for name, metric in self._metrics.items()},
+            "pending_weights": [torch.stack(weights)] if weights else [],
+            "metrics": {name: _clone_state(metric.metric_state) for name, metric in self._metrics.items()},
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        self._loss_sum, self._mass, self._num_samples = saved["loss_sum"], saved["mass"], saved["num_samples"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self._loss_sum, self._total_weight, self._num_samples = (
+            state_dict["loss_sum"],
+            state_dict["total_weight"],
+            state_dict["num_samples"],
+        )
         self._pending = []
-        if saved["pending"]:
-            preds, targets, losses = saved["pending"]
-            masses = saved["pending_masses"][0].unbind() if saved["pending_masses"] else [None] * len(saved["sizes"])
-            split = preds.split(saved["sizes"]), targets.split(saved["sizes"]), losses.unbind(), masses
-            self._pending = [PendingBatch(*one) for one in zip(*split, strict=True)]
+        if state_dict["pending"]:
+            preds, targets, losses = state_dict["pending"]
+            weights = (
+                state_dict["pending_weights"][0].unbind()
+                if state_dict["pending_weights"]
+                else [None] * len(state_dict["sizes"])
+            )
+            split = preds.split(state_dict["sizes"]), targets.split(state_dict["sizes"]), losses.unbind(), weights
+            self._pending = [PendingBatch(*batch) for batch in zip(*split, strict=True)]
         self._num_pending_values = sum(one.pred.numel() for one in self._pending)
         for name, metric in self._metrics.items():
-            restore(metric, saved["metrics"][name])
+            restore_metric(metric, state_dict["metrics"][name])
 
 
-def restore(metric: Metric, saved: Mapping[str, Any]) -> None:
-    """Give a metric its sums back."""
-    for name, value in _copied(saved).items():
+def restore_metric(metric: Metric, saved: Mapping[str, Any]) -> None:
+    """Restore the state of a metric."""
+    for name, value in _clone_state(saved).items():
         setattr(metric, name, value)
-    metric._update_count = 1  # else it believes it was never updated, and warns
+    metric._update_count = 1  # else torchmetrics warns that it was never updated
     metric._computed = None
 
 
-def _copied(sums: Mapping[str, Any]) -> dict[str, Any]:
+def _clone_state(sums: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: [item.clone() for item in value] if isinstance(value, list) else value.clone()
         for name, value in sums.items()

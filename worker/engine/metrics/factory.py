@@ -1,4 +1,4 @@
-"""Which of torchmetrics' classes a metric is, by task."""
+"""Builds the torchmetrics class of a metric for a task."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,54 +11,61 @@ Task = Literal["classification", "binary", "multilabel", "regression"]
 GREATER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auroc", "r2")
 
 
-class WrongTask(ValueError):
-    """The metric has no meaning for these targets."""
+class UnsupportedTask(ValueError):
+    """The metric is not defined for these targets."""
 
 
-def classify(kind: str, task: Task, num_outputs: int, *, threshold: float = 0.5, **options: Any) -> Metric:  # noqa: ANN401
-    """The `kind` ("Accuracy", "Precision", …) of the task's family.
+def build_classification_metric(
+    kind: str, task: Task, num_outputs: int, *, threshold: float = 0.5, **options: Any
+) -> Metric:  # noqa: ANN401
+    """Build the metric `kind` ("Accuracy", "Precision", …) for the task.
 
     Raises:
-        WrongTask: the task has no classes.
+        UnsupportedTask: the task has no classes.
+
     """
     match task:
         case "classification":
-            return _class(f"Multiclass{kind}")(num_classes=num_outputs, validate_args=False, **options)
+            return _get_metric_class(f"Multiclass{kind}")(num_classes=num_outputs, validate_args=False, **options)
         case "multilabel":
-            return _class(f"Multilabel{kind}")(
-                num_labels=num_outputs, validate_args=False, **_threshold(kind, threshold), **options
+            return _get_metric_class(f"Multilabel{kind}")(
+                num_labels=num_outputs, validate_args=False, **_get_threshold_options(kind, threshold), **options
             )
         case "binary":
-            kept = {name: value for name, value in options.items() if name != "average"}
-            return _class(f"Binary{kind}")(validate_args=False, **_threshold(kind, threshold), **kept)
+            supported = {name: value for name, value in options.items() if name != "average"}
+            return _get_metric_class(f"Binary{kind}")(
+                validate_args=False, **_get_threshold_options(kind, threshold), **supported
+            )
         case "regression":
-            raise WrongTask(f"{kind} needs classes; the dataset's targets are numbers")
+            raise UnsupportedTask(f"{kind} requires classes; the dataset's targets are numbers")
 
 
-def _class(name: str) -> Callable[..., Metric]:
+def _get_metric_class(name: str) -> Callable[..., Metric]:
     cls: Callable[..., Metric] = getattr(classification, name)
     return cls
 
 
-def _threshold(kind: str, threshold: float) -> dict[str, float]:
+def _get_threshold_options(kind: str, threshold: float) -> dict[str, float]:
     return {} if kind == "AUROC" else {"threshold": threshold}
 
 
-def mean_absolute_error() -> Metric:
+def build_mean_absolute_error() -> Metric:
+    """Build the mean absolute error."""
     return regression.MeanAbsoluteError()
 
 
-def mean_squared_error(*, root: bool = False) -> Metric:
+def build_mean_squared_error(*, root: bool = False) -> Metric:
+    """Build the mean squared error. `root`: its square root."""
     return regression.MeanSquaredError(squared=not root)
 
 
-def r2(num_outputs: int) -> Metric:
-    """The mean over outputs."""
-    return _Flat(num_outputs)
+def build_r2_score(num_outputs: int) -> Metric:
+    """Build the coefficient of determination, averaged over outputs."""
+    return _FlatR2Score(num_outputs)
 
 
-class _Flat(regression.R2Score):
-    """R2Score takes (N,) for one output, where a network gives (N, 1)."""
+class _FlatR2Score(regression.R2Score):
+    """Flattens single outputs: R2Score takes (N,), and a network returns (N, 1)."""
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()
@@ -71,19 +78,19 @@ class _Flat(regression.R2Score):
 
 
 class MicroAuroc(classification.BinaryAUROC):
-    """One curve of the decisions on all classes, each against the rest; torchmetrics has it of labels alone."""
+    """One ROC curve over all one-vs-rest scores. torchmetrics has it for multilabel targets only."""
 
     def __init__(self, num_classes: int, thresholds: int | None) -> None:
         super().__init__(thresholds=thresholds, validate_args=False)
         self._num_classes = num_classes
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take probabilities (B, C) and classes (B,)."""
+        """Add probabilities (B, C) and classes (B,)."""
         super().update(preds.flatten(), torch.nn.functional.one_hot(target, self._num_classes).flatten())
 
 
-def adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """From raw scores and targets to what the task's metrics take."""
+def build_adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return a function from raw scores and targets to the inputs of the task's metrics."""
     match task:
         case "classification":
             return lambda raw, target: (torch.softmax(raw, dim=1), target)
@@ -93,7 +100,7 @@ def adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
             return lambda raw, target: (raw, target)
 
 
-def direction(monitor: str) -> Literal["min", "max"]:
-    """What `mode: auto` means: up for shares of right answers, down for losses and errors."""
+def get_direction(monitor: str) -> Literal["min", "max"]:
+    """Return the meaning of `mode: auto`: "max" for scores such as accuracy, "min" for losses and errors."""
     name = monitor.split("_", 1)[-1]
     return "max" if name.startswith(GREATER_IS_BETTER) or name.endswith("accuracy") else "min"

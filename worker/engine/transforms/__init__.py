@@ -12,14 +12,14 @@ from worker.engine.transforms.random_perspective import RandomPerspective
 from worker.engine.transforms.random_resized_crop import RandomResizedCrop
 from worker.engine.transforms.rng import (
     DeviceTransform,
-    Stream,
+    RngStream,
     Transform,
-    apply,
-    apply_on_device,
-    draw,
-    draw_mix,
-    generator,
-    works_on_device,
+    apply_transforms,
+    apply_transforms_on_device,
+    build_generator,
+    draw_mix_params,
+    draw_random_params,
+    supports_device,
 )
 
 __all__ = [
@@ -36,13 +36,13 @@ __all__ = [
     "RandomOrder",
     "RandomPerspective",
     "RandomResizedCrop",
-    "Stream",
+    "RngStream",
     "Transform",
     "VerticalFlip",
-    "apply",
-    "apply_on_device",
-    "draw",
-    "draw_mix",
-    "generator",
-    "works_on_device",
+    "apply_transforms",
+    "apply_transforms_on_device",
+    "build_generator",
+    "draw_mix_params",
+    "draw_random_params",
+    "supports_device",
 ]

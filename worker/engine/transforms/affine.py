@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from worker.engine.transforms.rng import Draws, Images
-from worker.engine.transforms.warp import Interpolation, Maps, warp
+from worker.engine.transforms.rng import Images, RandomParams
+from worker.engine.transforms.warp import Interpolation, Maps, warp_images
 
 FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
 
@@ -28,7 +28,7 @@ class Affine:
 
         `shear`: degrees along x, at most, either way.
         """
-        self.num_draws = 5 if shear else 4
+        self.num_random_params = 5 if shear else 4
         self._shear = shear
         self._degrees = degrees
         self._translate = translate
@@ -37,32 +37,32 @@ class Affine:
         self._flags = FLAGS[interpolation]
         cv2.setNumThreads(1)  # small pictures: a pool of its own would only fight torch's
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
         _, height, width, channels = images.shape
         warped = np.empty_like(images)
-        for i, matrix in enumerate(self._matrices(draws, height, width)):
+        for i, matrix in enumerate(self._build_matrices(random_params, height, width)):
             for first in range(0, channels, 4):  # OpenCV takes up to four channels
                 part = np.ascontiguousarray(images[i, :, :, first : first + 4])
                 out = cv2.warpAffine(part, matrix, (width, height), flags=self._flags, borderMode=cv2.BORDER_CONSTANT)
                 warped[i, :, :, first : first + 4] = out.reshape(part.shape)
         return warped
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         _, height, width, _ = images.shape
-        return warp(images, self._matrices(draws, height, width), self._interpolation)
+        return warp_images(images, self._build_matrices(random_params, height, width), self._interpolation)
 
-    def _matrices(self, draws: Draws, height: int, width: int) -> Maps:
+    def _build_matrices(self, random_params: RandomParams, height: int, width: int) -> Maps:
         """From source to target pixels, (B, 2, 3); x to the right, y down, positive angles against the clock."""
-        unit = 2.0 * draws.astype(np.float64) - 1.0
+        unit = 2.0 * random_params.astype(np.float64) - 1.0
         angle = np.deg2rad(self._degrees * unit[:, 0])
         smallest, largest = self._scale
-        zoom = smallest + (largest - smallest) * draws[:, 3]
+        zoom = smallest + (largest - smallest) * random_params[:, 3]
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         slant = np.tan(np.deg2rad(self._shear * unit[:, 4])) if self._shear else 0.0
         aside, down = cos * slant + sin, cos - sin * slant
         x, y = (width - 1) / 2, (height - 1) / 2
         shift_x, shift_y = self._translate * width * unit[:, 1], self._translate * height * unit[:, 2]
-        matrices = np.empty((len(draws), 2, 3))
+        matrices = np.empty((len(random_params), 2, 3))
         matrices[:, 0] = np.stack([cos, aside, x - cos * x - aside * y + shift_x], axis=1)
         matrices[:, 1] = np.stack([-sin, down, y + sin * x - down * y + shift_y], axis=1)
         return matrices

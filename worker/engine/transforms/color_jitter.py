@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import GREY, grey, of_each, to_bytes, to_device_of
-from worker.engine.transforms.rng import Draws, Images
+from worker.engine.transforms.functional import LUMA, expand_per_image, to_grayscale, to_same_device, to_uint8
+from worker.engine.transforms.rng import Images, RandomParams
 
-TO_YIQ = np.array([GREY, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=np.float32)
+TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=np.float32)
 FROM_YIQ = np.linalg.inv(TO_YIQ)
 
 
-class Jitter(NamedTuple):
+class JitterParams(NamedTuple):
     """What is done to each picture: its colours, through `maps` (B, 3, 3), times `scale` (B,), plus grey times `pull`.
 
     Attributes:
@@ -21,9 +21,9 @@ class Jitter(NamedTuple):
         maps: from RGB to RGB; None where colours stay.
     """
 
-    scale: Draws
-    pull: Draws
-    maps: Draws | None
+    scale: RandomParams
+    pull: RandomParams
+    maps: RandomParams | None
 
 
 class ColorJitter:
@@ -33,7 +33,7 @@ class ColorJitter:
     neither saturation nor hue.
     """
 
-    num_draws = 4
+    num_random_params = 4
 
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
@@ -41,39 +41,41 @@ class ColorJitter:
         """Factors are 1 - x to 1 + x; `hue` is a share of a whole turn, either way, at most 0.5."""
         self._spreads = np.array([brightness, contrast, saturation, hue], dtype=np.float32)
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
-        is_coloured = images.shape[3] == len(GREY)
-        scale, pull, maps = self._jitter(draws, is_coloured=is_coloured)
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
+        is_coloured = images.shape[3] == len(LUMA)
+        scale, pull, maps = self._build_params(random_params, is_coloured=is_coloured)
         colours = images.astype(np.float32)
-        mean = (colours @ GREY if is_coloured else colours.mean(axis=3)).mean(axis=(1, 2))
+        mean = (colours @ LUMA if is_coloured else colours.mean(axis=3)).mean(axis=(1, 2))
         if maps is not None:
             colours = np.einsum("bhwc,bdc->bhwd", colours, maps)
         changed = colours * scale[:, None, None, None] + (pull * mean)[:, None, None, None]
         bytes_again: Images = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
         return bytes_again
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         _, height, width, channels = images.shape
-        is_coloured = channels == len(GREY)
-        scale, pull, maps = self._jitter(draws, is_coloured=is_coloured)
+        is_coloured = channels == len(LUMA)
+        scale, pull, maps = self._build_params(random_params, is_coloured=is_coloured)
         sums = images.sum(dim=(1, 2), dtype=torch.int64)  # exact, so that no other picture of the batch matters
-        mean = (grey(sums) if is_coloured else sums.sum(dim=1) / channels) / (height * width)
+        mean = (to_grayscale(sums) if is_coloured else sums.sum(dim=1) / channels) / (height * width)
         colours = images.to(torch.float32)
         if maps is not None:
-            into = to_device_of(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
+            into = to_same_device(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
             red, green, blue = (colours[..., i : i + 1] * into[..., i] for i in range(3))
             colours = red + green + blue
-        return to_bytes(colours * of_each(images, scale) + of_each(images, pull) * mean[:, None, None, None])
+        return to_uint8(
+            colours * expand_per_image(images, scale) + expand_per_image(images, pull) * mean[:, None, None, None]
+        )
 
-    def _jitter(self, draws: Draws, *, is_coloured: bool) -> Jitter:
-        spread = self._spreads * (2 * draws - 1)
+    def _build_params(self, random_params: RandomParams, *, is_coloured: bool) -> JitterParams:
+        spread = self._spreads * (2 * random_params - 1)
         brightness, contrast = 1 + spread[:, 0], 1 + spread[:, 1]
         changes_colours = is_coloured and self._spreads[2:].any()
-        maps = _colour_maps(1 + spread[:, 2], 2 * np.pi * spread[:, 3]) if changes_colours else None
-        return Jitter(brightness * contrast, (1 - contrast) * brightness, maps)
+        maps = _build_color_maps(1 + spread[:, 2], 2 * np.pi * spread[:, 3]) if changes_colours else None
+        return JitterParams(brightness * contrast, (1 - contrast) * brightness, maps)
 
 
-def _colour_maps(saturation: Draws, angle: Draws) -> Draws:
+def _build_color_maps(saturation: RandomParams, angle: RandomParams) -> RandomParams:
     """One matrix a picture, (B, 3, 3), from RGB to RGB; what is grey stays so."""
     chroma = np.zeros((len(saturation), 3, 3), dtype=np.float32)
     cos, sin = saturation * np.cos(angle), saturation * np.sin(angle)

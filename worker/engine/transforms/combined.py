@@ -7,95 +7,97 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.functional import Mask, change_some
-from worker.engine.transforms.rng import Draws, Images, Transform, apply, apply_on_device
+from worker.engine.transforms.functional import Mask, apply_where
+from worker.engine.transforms.rng import Images, RandomParams, Transform, apply_transforms, apply_transforms_on_device
 
 
-class _Combined:
-    """The first `num_own` draws are its own; the others belong to the parts, whether they are used or not."""
+class _CompositeTransform:
+    """The first `num_own_params` draws are its own; the others belong to the parts, whether they are used or not."""
 
-    num_own = 1
+    num_own_params = 1
 
     def __init__(self, parts: Sequence[Transform]) -> None:
         self.parts = tuple(parts)
 
     @property
-    def num_draws(self) -> int:
-        return self.num_own + sum(part.num_draws for part in self.parts)
+    def num_random_params(self) -> int:
+        return self.num_own_params + sum(part.num_random_params for part in self.parts)
 
-    def _draws_of(self, place: int, draws: Draws) -> Draws:
-        start = self.num_own + sum(part.num_draws for part in self.parts[:place])
-        return draws[:, start : start + self.parts[place].num_draws]
+    def _slice_params(self, index: int, random_params: RandomParams) -> RandomParams:
+        start = self.num_own_params + sum(part.num_random_params for part in self.parts[:index])
+        return random_params[:, start : start + self.parts[index].num_random_params]
 
-    def _change(self, images: Images, draws: Draws, place: int, chosen: Mask) -> None:
+    def _apply_part(self, images: Images, random_params: RandomParams, index: int, mask: Mask) -> None:
         """Let one part change the chosen ones, in place."""
-        if chosen.any():
-            images[chosen] = self.parts[place](images[chosen], self._draws_of(place, draws)[chosen])
+        if mask.any():
+            images[mask] = self.parts[index](images[mask], self._slice_params(index, random_params)[mask])
 
-    def _change_on_device(self, images: Tensor, draws: Draws, place: int, chosen: Mask) -> Tensor:
-        own = self._draws_of(place, draws)[chosen]
-        return change_some(images, chosen, lambda some: apply_on_device([self.parts[place]], some, own))
+    def _apply_part_on_device(self, images: Tensor, random_params: RandomParams, index: int, mask: Mask) -> Tensor:
+        part_params = self._slice_params(index, random_params)[mask]
+        return apply_where(
+            images, mask, lambda some: apply_transforms_on_device([self.parts[index]], some, part_params)
+        )
 
 
-class RandomApply(_Combined):
+class RandomApply(_CompositeTransform):
     """All parts, one after the other, with probability `p`. Source: `torchvision.transforms.RandomApply`."""
 
     def __init__(self, parts: Sequence[Transform], p: float = 0.5) -> None:
         super().__init__(parts)
         self._p = p
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
-        chosen, changed = self._chosen(draws), images.copy()
-        if chosen.any():
-            changed[chosen] = apply(self.parts, images[chosen], draws[chosen, self.num_own :])
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
+        mask, changed = self._select_images(random_params), images.copy()
+        if mask.any():
+            changed[mask] = apply_transforms(self.parts, images[mask], random_params[mask, self.num_own_params :])
         return changed
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
-        chosen = self._chosen(draws)
-        own = draws[chosen, self.num_own :]
-        return change_some(images, chosen, lambda some: apply_on_device(self.parts, some, own))
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
+        mask = self._select_images(random_params)
+        part_params = random_params[mask, self.num_own_params :]
+        return apply_where(images, mask, lambda some: apply_transforms_on_device(self.parts, some, part_params))
 
-    def _chosen(self, draws: Draws) -> Mask:
-        return draws[:, 0] < self._p
+    def _select_images(self, random_params: RandomParams) -> Mask:
+        return random_params[:, 0] < self._p
 
 
-class RandomChoice(_Combined):
+class RandomChoice(_CompositeTransform):
     """One of the parts. Source: `torchvision.transforms.RandomChoice`."""
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
-        choice, changed = self._choice(draws), images.copy()
-        for place in range(len(self.parts)):
-            self._change(changed, draws, place, choice == place)
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
+        choice, changed = self._choose_parts(random_params), images.copy()
+        for index in range(len(self.parts)):
+            self._apply_part(changed, random_params, index, choice == index)
         return changed
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
-        choice = self._choice(draws)
-        for place in range(len(self.parts)):
-            images = self._change_on_device(images, draws, place, choice == place)
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
+        choice = self._choose_parts(random_params)
+        for index in range(len(self.parts)):
+            images = self._apply_part_on_device(images, random_params, index, choice == index)
         return images
 
-    def _choice(self, draws: Draws) -> NDArray[np.intp]:
-        return np.floor(draws[:, 0] * len(self.parts)).astype(np.intp)
+    def _choose_parts(self, random_params: RandomParams) -> NDArray[np.intp]:
+        return np.floor(random_params[:, 0] * len(self.parts)).astype(np.intp)
 
 
-class RandomOrder(_Combined):
+class RandomOrder(_CompositeTransform):
     """All parts, in any order. Source: `torchvision.transforms.RandomOrder`."""
 
     def __init__(self, parts: Sequence[Transform]) -> None:
         super().__init__(parts)
-        self.num_own = len(self.parts)
+        self.num_own_params = len(self.parts)
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
-        order, changed = self._order(draws), images.copy()
-        for turn, place in product(range(self.num_own), repeat=2):
-            self._change(changed, draws, place, order[:, turn] == place)
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
+        order, changed = self._choose_order(random_params), images.copy()
+        for position, index in product(range(self.num_own_params), repeat=2):
+            self._apply_part(changed, random_params, index, order[:, position] == index)
         return changed
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
-        order = self._order(draws)
-        for turn, place in product(range(self.num_own), repeat=2):
-            images = self._change_on_device(images, draws, place, order[:, turn] == place)
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
+        order = self._choose_order(random_params)
+        for position, index in product(range(self.num_own_params), repeat=2):
+            images = self._apply_part_on_device(images, random_params, index, order[:, position] == index)
         return images
 
-    def _order(self, draws: Draws) -> NDArray[np.intp]:
-        return draws[:, : self.num_own].argsort(axis=1, kind="stable")
+    def _choose_order(self, random_params: RandomParams) -> NDArray[np.intp]:
+        return random_params[:, : self.num_own_params].argsort(axis=1, kind="stable")

@@ -6,34 +6,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import to_bytes, to_device_of
+from worker.engine.transforms.functional import to_same_device, to_uint8
 
-TensorChange = Callable[[Tensor, Tensor], Tensor]
+TensorOp = Callable[[Tensor, Tensor], Tensor]
 """Of pictures, uint8 (B, H, W, C), by levels in -1..1, float32 (B, 1, 1, 1)."""
 BYTES = 256
 
 
 def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
     factors = 1 + 0.9 * levels
-    return to_bytes(factors * images.to(torch.float32) + (1 - factors) * other)
+    return to_uint8(factors * images.to(torch.float32) + (1 - factors) * other)
 
 
-def _contrast(images: Tensor, levels: Tensor) -> Tensor:
+def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
     sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # exact, whatever else is in the batch
     return _blend(images, sums / images[0].numel(), levels)
 
 
-def _saturation(images: Tensor, levels: Tensor) -> Tensor:
+def _adjust_saturation(images: Tensor, levels: Tensor) -> Tensor:
     return _blend(images, images.sum(dim=3, keepdim=True, dtype=torch.int64) / images.shape[3], levels)
 
 
-def _sharpness(images: Tensor, levels: Tensor) -> Tensor:
+def _adjust_sharpness(images: Tensor, levels: Tensor) -> Tensor:
     """Towards the mean of nine pixels, rounded; the picture is mirrored at its border."""
     _, height, width, _ = images.shape
-    rows, columns = (to_device_of(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
-    around = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
-    of_rows = around[:, :-2] + around[:, 1:-1] + around[:, 2:]
-    sums = of_rows[:, :, :-2] + of_rows[:, :, 1:-1] + of_rows[:, :, 2:]
+    rows, columns = (to_same_device(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
+    padded = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
+    row_sums = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    sums = row_sums[:, :, :-2] + row_sums[:, :, 1:-1] + row_sums[:, :, 2:]
     return _blend(images, (sums / 9).round(), levels)
 
 
@@ -50,7 +50,7 @@ def _autocontrast(images: Tensor, _levels: Tensor) -> Tensor:
     low, high = (images.amin((1, 2), keepdim=True).float(), images.amax((1, 2), keepdim=True).float())
     is_flat = high == low
     span = torch.where(is_flat, 255.0, high - low)
-    return to_bytes((images - low.masked_fill(is_flat, 0.0)) * (255.0 / span))
+    return to_uint8((images - low.masked_fill(is_flat, 0.0)) * (255.0 / span))
 
 
 def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
     counts.scatter_add_(1, values, torch.ones_like(values))
     darkest = counts.gather(1, values.amin(1, keepdim=True))
     scale = 255 / (height * width - darkest).to(torch.float32)
-    levelled = to_bytes((counts.cumsum(1) - darkest) * scale).to(torch.int64)
+    levelled = to_uint8((counts.cumsum(1) - darkest) * scale).to(torch.int64)
     equal = torch.where(darkest == height * width, values, levelled.gather(1, values))
     return equal.to(torch.uint8).reshape(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
 
 
-TENSOR_CHANGES: tuple[TensorChange, ...] = (
+TENSOR_OPS: tuple[TensorOp, ...] = (
     lambda images, _levels: images,
     lambda images, levels: _blend(images, 0.0, levels),  # brightness
-    _contrast,
-    _saturation,
-    _sharpness,
+    _adjust_contrast,
+    _adjust_saturation,
+    _adjust_sharpness,
     _posterize,
     _solarize,
     _autocontrast,

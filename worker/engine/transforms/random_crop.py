@@ -7,47 +7,47 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.transforms.functional import to_device_of
-from worker.engine.transforms.rng import Draws, Images
+from worker.engine.transforms.functional import to_same_device
+from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomCrop:
     """Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (padding 4)."""
 
-    num_draws = 2
+    num_random_params = 2
 
     def __init__(self, padding: int = 4, mode: Literal["constant", "reflect"] = "constant") -> None:
         """`constant` pads with black; `reflect` mirrors, as far as the picture is wide."""
         self._padding = padding
         self._mode = mode
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
         _, height, width, _ = images.shape
         pad = self._padding
-        around = ((0, 0), (pad, pad), (pad, pad), (0, 0))
-        padded = np.pad(images, around) if self._mode == "constant" else np.pad(images, around, mode="reflect")
-        tops, lefts = self._corners(draws)
+        pad_width = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+        padded = np.pad(images, pad_width) if self._mode == "constant" else np.pad(images, pad_width, mode="reflect")
+        tops, lefts = self._choose_corners(random_params)
         cropped = np.empty_like(images)
         for i, (top, left) in enumerate(zip(tops, lefts, strict=True)):
             cropped[i] = padded[i, top : top + height, left : left + width]
         return cropped
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         count, height, width, _ = images.shape
-        tops, lefts = to_device_of(images, self._corners(draws))
-        rows, columns = self._lines(images, tops, height), self._lines(images, lefts, width)
-        each = torch.arange(count, device=images.device)[:, None, None]
-        cropped = images[each, rows[:, :, None], columns[:, None, :]]
+        tops, lefts = to_same_device(images, self._choose_corners(random_params))
+        rows, columns = self._index_lines(images, tops, height), self._index_lines(images, lefts, width)
+        image_index = torch.arange(count, device=images.device)[:, None, None]
+        cropped = images[image_index, rows[:, :, None], columns[:, None, :]]
         if self._mode == "constant":
             is_outside = (rows < 0)[:, :, None] | (columns < 0)[:, None, :]
             cropped = cropped.masked_fill(is_outside[..., None], 0)
         return cropped
 
-    def _corners(self, draws: Draws) -> NDArray[np.intp]:
+    def _choose_corners(self, random_params: RandomParams) -> NDArray[np.intp]:
         """Tops and lefts in the padded picture, (2, B)."""
-        return np.floor(draws * (2 * self._padding + 1)).astype(np.intp).T
+        return np.floor(random_params * (2 * self._padding + 1)).astype(np.intp).T
 
-    def _lines(self, images: Tensor, begins: Tensor, length: int) -> Tensor:
+    def _index_lines(self, images: Tensor, starts: Tensor, length: int) -> Tensor:
         """Which of the picture's lines a cut has that begins there, (B, length); -1 is black."""
         lines = np.arange(length)
         padded = (
@@ -55,4 +55,4 @@ class RandomCrop:
             if self._mode == "constant"
             else np.pad(lines, self._padding, mode="reflect")
         )
-        return to_device_of(images, padded)[begins[:, None] + torch.arange(length, device=images.device)]
+        return to_same_device(images, padded)[starts[:, None] + torch.arange(length, device=images.device)]

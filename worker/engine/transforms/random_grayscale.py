@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.transforms.functional import GREY, Mask, grey, of_each, to_bytes
-from worker.engine.transforms.rng import Draws, Images
+from worker.engine.transforms.functional import LUMA, Mask, expand_per_image, to_grayscale, to_uint8
+from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomGrayscale:
@@ -14,25 +14,25 @@ class RandomGrayscale:
     Source: `torchvision.transforms.RandomGrayscale`.
     """
 
-    num_draws = 1
+    num_random_params = 1
 
     def __init__(self, p: float = 0.1) -> None:
         """`p`: share of pictures."""
         self._p = p
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
-        if images.shape[3] != len(GREY):
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
+        if images.shape[3] != len(LUMA):
             return images  # there is none to be taken out
-        chosen = self._chosen(draws)
+        mask = self._select_images(random_params)
         changed = images.copy()
-        changed[chosen] = np.rint(images[chosen] @ GREY).astype(np.uint8)[..., None]
+        changed[mask] = np.rint(images[mask] @ LUMA).astype(np.uint8)[..., None]
         return changed
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
-        if images.shape[3] != len(GREY):
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
+        if images.shape[3] != len(LUMA):
             return images
-        without = to_bytes(grey(images.to(torch.float32)))[..., None]
-        return torch.where(of_each(images, self._chosen(draws)), without, images)
+        gray = to_uint8(to_grayscale(images.to(torch.float32)))[..., None]
+        return torch.where(expand_per_image(images, self._select_images(random_params)), gray, images)
 
-    def _chosen(self, draws: Draws) -> Mask:
-        return draws[:, 0] < self._p
+    def _select_images(self, random_params: RandomParams) -> Mask:
+        return random_params[:, 0] < self._p

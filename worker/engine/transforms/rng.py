@@ -8,18 +8,18 @@ import numpy as np
 from torch import Tensor
 
 Images = np.ndarray[Any, np.dtype[np.uint8]]
-Draws = np.ndarray[Any, np.dtype[np.float32]]
+RandomParams = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Transform(Protocol):
     """Changes whole batches."""
 
     @property
-    def num_draws(self) -> int:
+    def num_random_params(self) -> int:
         """Uniform random numbers that a picture needs."""
         ...
 
-    def __call__(self, images: Images, draws: Draws) -> Images:
+    def __call__(self, images: Images, random_params: RandomParams) -> Images:
         """Return pictures like `images`, uint8 (B, H, W, C), by `draws`, (B, num_draws) in [0, 1)."""
         ...
 
@@ -28,7 +28,7 @@ class Transform(Protocol):
 class DeviceTransform(Transform, Protocol):
     """Also changes batches that lie on a device, by the same parameters, without a loop over pictures."""
 
-    def on_device(self, images: Tensor, draws: Draws) -> Tensor:
+    def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         """Return pictures like `images`, uint8 (B, H, W, C), on the same device; `draws` are on the host.
 
         Equal to the host's to a rounding, or to what two ways to interpolate differ by.
@@ -36,15 +36,15 @@ class DeviceTransform(Transform, Protocol):
         ...
 
 
-class Stream(IntEnum):
+class RngStream(IntEnum):
     """Uses of one seed and epoch that must not share their random numbers."""
 
-    DRAWS = 0
-    ORDER = 1
-    MIX = 2
+    AUGMENTATION = 0
+    SAMPLE_ORDER = 1
+    MIXING = 2
 
 
-def generator(seed: int, epoch: int, stream: Stream) -> np.random.Generator:
+def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Generator:
     """The same for the same arguments; it has no other state."""
     far, near = divmod(stream, 2)
     key = np.array(
@@ -53,34 +53,34 @@ def generator(seed: int, epoch: int, stream: Stream) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def draw(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> Draws:
+def draw_random_params(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> RandomParams:
     """Uniform numbers in [0, 1), (num_samples, sum of num_draws): a row a sample."""
-    width = sum(transform.num_draws for transform in transforms)
-    return generator(seed, epoch, Stream.DRAWS).random((num_samples, width), dtype=np.float32)
+    width = sum(transform.num_random_params for transform in transforms)
+    return build_generator(seed, epoch, RngStream.AUGMENTATION).random((num_samples, width), dtype=np.float32)
 
 
-def draw_mix(alpha: float, num_samples: int, seed: int, epoch: int) -> Draws:
+def draw_mix_params(alpha: float, num_samples: int, seed: int, epoch: int) -> RandomParams:
     """What mixing needs, (num_samples, 4): a share from Beta(alpha, alpha), and three uniform numbers in [0, 1)."""
-    random = generator(seed, epoch, Stream.MIX)
+    random = build_generator(seed, epoch, RngStream.MIXING)
     shares, rest = random.beta(alpha, alpha, (num_samples, 1)), random.random((num_samples, 3))
     return np.hstack([shares, rest]).astype(np.float32)
 
 
-def apply(transforms: Sequence[Transform], images: Images, draws: Draws) -> Images:
+def apply_transforms(transforms: Sequence[Transform], images: Images, random_params: RandomParams) -> Images:
     """Apply one after the other, each with its columns of `draws`."""
     start = 0
     for transform in transforms:
-        images = transform(images, draws[:, start : start + transform.num_draws])
-        start += transform.num_draws
+        images = transform(images, random_params[:, start : start + transform.num_random_params])
+        start += transform.num_random_params
     return images
 
 
-def works_on_device(transform: Transform) -> TypeGuard[DeviceTransform]:
+def supports_device(transform: Transform) -> TypeGuard[DeviceTransform]:
     """Whether it has the form for tensors, and so have all its parts, where it is made of others."""
-    return isinstance(transform, DeviceTransform) and all(map(works_on_device, getattr(transform, "parts", ())))
+    return isinstance(transform, DeviceTransform) and all(map(supports_device, getattr(transform, "parts", ())))
 
 
-def apply_on_device(transforms: Sequence[Transform], images: Tensor, draws: Draws) -> Tensor:
+def apply_transforms_on_device(transforms: Sequence[Transform], images: Tensor, random_params: RandomParams) -> Tensor:
     """The same as `apply`, where the pictures lie.
 
     Raises:
@@ -90,6 +90,6 @@ def apply_on_device(transforms: Sequence[Transform], images: Tensor, draws: Draw
     for transform in transforms:
         if not isinstance(transform, DeviceTransform):
             raise TypeError(f"{type(transform).__name__} works on the host alone")
-        images = transform.on_device(images, draws[:, start : start + transform.num_draws])
-        start += transform.num_draws
+        images = transform.apply_on_device(images, random_params[:, start : start + transform.num_random_params])
+        start += transform.num_random_params
     return images

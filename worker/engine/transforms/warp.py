@@ -6,29 +6,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.engine.transforms.functional import to_device_of
+from worker.engine.transforms.functional import to_same_device
 
 Interpolation = Literal["nearest", "bilinear"]
 Maps = np.ndarray[Any, np.dtype[np.float64]]
 FAR = 3.0  # where a picture lies in -1..1: outside, with all that is interpolated
 
 
-def warp(images: Tensor, maps: Maps, interpolation: Interpolation = "bilinear") -> Tensor:
+def warp_images(images: Tensor, maps: Maps, interpolation: Interpolation = "bilinear") -> Tensor:
     """By maps from source to target pixels, (B, 2, 3) or (B, 3, 3), as OpenCV does; what comes in is black.
 
     Pixel centres are whole numbers, x to the right, y down.
     """
     _, height, width, _ = images.shape
     pixels_to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
-    back = to_device_of(images, pixels_to_grid @ _inverses(maps))[..., None, None]
+    back = to_same_device(images, pixels_to_grid @ _invert_maps(maps))[..., None, None]
     x = torch.arange(width, device=images.device, dtype=torch.float32)
     y = torch.arange(height, device=images.device, dtype=torch.float32)[:, None]
     # no matrix product: a GPU may round its factors to ten bits
     across, down, depth = (back[:, row, 0] * x + (back[:, row, 1] * y + back[:, row, 2]) for row in range(3))
-    return sample(images, across / depth, down / depth, interpolation)
+    return sample_images(images, across / depth, down / depth, interpolation)
 
 
-def sample(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpolation = "bilinear") -> Tensor:
+def sample_images(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpolation = "bilinear") -> Tensor:
     """Pictures, uint8 (B, H, W, C), as they are at places that can be broadcast to (B, H, W); black outside.
 
     From edge to edge a picture is from -1 to 1.
@@ -40,7 +40,7 @@ def sample(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpolation = 
     return found.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def _inverses(maps: Maps) -> Maps:
+def _invert_maps(maps: Maps) -> Maps:
     """Up to a factor, (B, 3, 3): cross products, which are there for a flat map too."""
     bottom = np.broadcast_to([0.0, 0.0, 1.0], (len(maps), 1, 3))
     first, second, third = np.concatenate([maps, bottom], axis=1)[:, :3].transpose(1, 0, 2)

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from core.datasets.packed import Packed
-from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
+from core.datasets.packed import PackedDataset
+from tests.support.training import InterruptAt, build_spec, cpu_placement, hash_weights
 from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa, update_batch_norm
 from worker.engine.state import RunState
+
+pytestmark = pytest.mark.packed(num_samples=150)
 
 AVERAGES: list[dict[str, Any]] = [
     {"name": "ema", "decay": 0.9},
@@ -21,19 +23,14 @@ AVERAGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=150)
-
-
-def walk(averaging: Averaging, live: nn.Linear, values: list[float], steps_per_epoch: int = 1) -> list[float]:
+def run_steps(averaging: Averaging, live: nn.Linear, values: list[float], steps_per_epoch: int = 1) -> list[float]:
     """The average after each of the values that the live weight takes."""
     state, found = RunState(max_epochs=9, steps_per_epoch=steps_per_epoch), []
     for step, value in enumerate(values):
         with torch.no_grad():
             live.weight.fill_(value)
         state.step, state.batch, state.epoch = step, step % steps_per_epoch, step // steps_per_epoch + 1
-        averaging.after_step(state)
+        averaging.update_parameters(state)
         found.append(float(averaging.network.get_parameter("weight")))
     return found
 
@@ -45,25 +42,25 @@ def live() -> nn.Linear:
     return linear
 
 
-def test_ema_forgets_its_first_weights_soon(live: nn.Linear) -> None:
+def test_ema_discounts_its_first_weights_early(live: nn.Linear) -> None:
     expected, mean = [], 0.0
     for n, value in enumerate([1.0, 2.0, 3.0]):
         decay = min(0.999, (1 + n) / (10 + n))
         mean = decay * mean + (1 - decay) * value
         expected.append(mean)
-    assert walk(Ema(live), live, [1.0, 2.0, 3.0]) == pytest.approx(expected)
+    assert run_steps(Ema(live), live, [1.0, 2.0, 3.0]) == pytest.approx(expected)
 
 
-def test_swa_is_the_mean_of_the_ends_of_the_last_epochs(live: nn.Linear) -> None:
-    assert walk(Swa(live, start_epoch=2), live, [9, 9, 9, 2, 9, 4], steps_per_epoch=2) == [0, 0, 0, 2, 2, 3]
+def test_swa_averages_the_weights_at_the_last_epoch_ends(live: nn.Linear) -> None:
+    assert run_steps(Swa(live, start_epoch=2), live, [9, 9, 9, 2, 9, 4], steps_per_epoch=2) == [0, 0, 0, 2, 2, 3]
 
 
-def test_lookahead_goes_back_to_the_slow_weights(live: nn.Linear) -> None:
-    assert walk(Lookahead(live, k=2, alpha=0.5), live, [1, 2, 3, 5]) == [0, 1, 1, 3]
+def test_lookahead_resets_to_the_slow_weights(live: nn.Linear) -> None:
+    assert run_steps(Lookahead(live, k=2, alpha=0.5), live, [1, 2, 3, 5]) == [0, 1, 1, 3]
     assert live.weight.item() == 3
 
 
-def test_batch_norm_is_measured_anew_and_dropout_takes_no_part() -> None:
+def test_batch_norm_update_resets_statistics_without_dropout() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2))
     inputs = [torch.randn(50, 2) * 3 + 5, torch.randn(50, 2) * 3 + 5]
     network(inputs[0] - 100)  # what it knew before is forgotten
@@ -76,42 +73,42 @@ def test_batch_norm_is_measured_anew_and_dropout_takes_no_part() -> None:
 
 
 @pytest.mark.parametrize("average", AVERAGES, ids=lambda average: average["name"])
-def test_a_resumed_average_is_equal_to_the_bit(packed: Packed, tmp_path: Path, average: dict[str, Any]) -> None:
-    spec = job(epochs=3, callbacks=[average])
-    whole = build_run(spec, packed, cpu())
-    whole.loop().fit(whole.state)
+def test_resumed_average_is_bit_identical(packed: PackedDataset, tmp_path: Path, average: dict[str, Any]) -> None:
+    spec = build_spec(epochs=3, callbacks=[average])
+    whole = build_run(spec, packed, cpu_placement())
+    whole.build_loop().fit(whole.state)
     whole.load_best_weights()
-    first = build_run(spec, packed, cpu())
-    first.loop([InterruptAt(19)]).fit(first.state)  # of 8 steps an epoch: in the last one
-    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
-    second = build_run(spec, packed, cpu())
-    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
-    second.loop().fit(second.state)
+    first = build_run(spec, packed, cpu_placement())
+    first.build_loop([InterruptAt(19)]).fit(first.state)  # of 8 steps an epoch: in the last one
+    snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu_placement())
+    snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
+    second.build_loop().fit(second.state)
     second.load_best_weights()
     assert second.state.metrics == whole.state.metrics
-    assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
+    assert hash_weights(second.network, tmp_path) == hash_weights(whole.network, tmp_path)
 
 
 @pytest.mark.parametrize("average", [AVERAGES[0], AVERAGES[2]], ids=lambda average: average["name"])
-def test_the_average_is_validated_and_registered(packed: Packed, average: dict[str, Any]) -> None:
-    run = build_run(job(callbacks=[average]), packed, cpu())
-    run.loop().fit(run.state)
+def test_averaged_weights_are_validated_and_used_as_result(packed: PackedDataset, average: dict[str, Any]) -> None:
+    run = build_run(build_spec(callbacks=[average]), packed, cpu_placement())
+    run.build_loop().fit(run.state)
     live = [parameter.detach().clone() for parameter in run.network.parameters()]
     run.load_best_weights()
     assert not all(torch.equal(old, new) for old, new in zip(live, run.network.parameters(), strict=True))
     assert run.evaluate()["valid"]["loss"] == pytest.approx(run.state.metrics["valid_loss"])
 
 
-def test_keep_best_keeps_the_average(packed: Packed) -> None:
-    run = build_run(job(callbacks=[AVERAGES[0], {"name": "keep_best"}]), packed, cpu())
-    run.loop().fit(run.state)
+def test_keep_best_stores_the_average(packed: PackedDataset) -> None:
+    run = build_run(build_spec(callbacks=[AVERAGES[0], {"name": "keep_best"}]), packed, cpu_placement())
+    run.build_loop().fit(run.state)
     best = run.load_best_weights()
     assert run.evaluate()["valid"]["loss"] == pytest.approx(best["valid_loss"])
 
 
-def test_swa_registers_its_mean_with_its_own_batch_norm(packed: Packed) -> None:
-    run = build_run(job(epochs=3, callbacks=[{"name": "swa", "start": 0.4}]), packed, cpu())
-    run.loop().fit(run.state)
+def test_swa_result_has_recomputed_batch_norm_statistics(packed: PackedDataset) -> None:
+    run = build_run(build_spec(epochs=3, callbacks=[{"name": "swa", "start": 0.4}]), packed, cpu_placement())
+    run.build_loop().fit(run.state)
     assert run.averaging is not None
     mean = dict(run.averaging.network.named_parameters())
     statistics = {name: value.clone() for name, value in run.network.named_buffers() if "running_mean" in name}
@@ -120,8 +117,8 @@ def test_swa_registers_its_mean_with_its_own_batch_norm(packed: Packed) -> None:
     assert all(not torch.equal(value, run.network.get_buffer(name)) for name, value in statistics.items())
 
 
-def test_swa_of_a_run_that_ended_too_early_has_its_last_weights(live: nn.Linear) -> None:
+def test_swa_without_an_average_uses_the_last_weights(live: nn.Linear) -> None:
     averaging = Swa(live, start_epoch=5)
-    walk(averaging, live, [1.0, 2.0])
-    averaging.settle()
+    run_steps(averaging, live, [1.0, 2.0])
+    averaging.finalize()
     assert float(averaging.network.get_parameter("weight")) == 2.0

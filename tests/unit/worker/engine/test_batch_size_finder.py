@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.training import pack, run_of
-from worker.engine.batch_size_finder import Trial, choose, samples_per_s, should_continue
+from tests.support.training import build_small_run, pack
+from worker.engine.batch_size_finder import Trial, choose_batch_size, measure_samples_per_s, should_continue
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from worker.engine.batch_size_finder import Trial, choose, samples_per_s, should
         ([None], "quickest", None),
     ],
 )
-def test_the_quickest_is_the_smallest_that_is_about_as_quick_as_any(
+def test_choice_is_the_smallest_size_close_to_the_highest_throughput(
     speeds: list[float | None], wish: str, chosen: int | None
 ) -> None:
-    assert choose([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)], wish) == chosen
+    assert choose_batch_size([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)], wish) == chosen
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_the_quickest_is_the_smallest_that_is_about_as_quick_as_any(
         ([100, None], False),
     ],
 )
-def test_larger_sizes_are_tried_while_they_fit_and_are_quicker(speeds: list[float | None], expected: bool) -> None:
+def test_larger_sizes_are_tried_while_throughput_grows(speeds: list[float | None], expected: bool) -> None:
     assert should_continue([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)]) is expected
 
 
-def test_the_first_step_does_not_count_and_the_median_is_taken(tmp_path: Path) -> None:
-    run = run_of(pack(tmp_path / "it", num_samples=90), batch_size=16)
+def test_throughput_is_the_median_without_the_first_step(tmp_path: Path) -> None:
+    run = build_small_run(pack(tmp_path / "it", num_samples=90), batch_size=16)
     now = iter([100.0, 102.0, 104.0, 119.0])  # steps of 2, 2 and 15 seconds after a first one
-    assert samples_per_s(run, 3, clock=lambda: next(now)) == pytest.approx(8.0)
+    assert measure_samples_per_s(run, 3, clock=lambda: next(now)) == pytest.approx(8.0)
 
 
-def test_steps_go_on_over_epochs(tmp_path: Path) -> None:
-    run = run_of(pack(tmp_path / "it", num_samples=40), batch_size=16)  # two steps an epoch
-    assert samples_per_s(run, 5) is not None
+def test_measurement_continues_over_epochs(tmp_path: Path) -> None:
+    run = build_small_run(pack(tmp_path / "it", num_samples=40), batch_size=16)  # two steps an epoch
+    assert measure_samples_per_s(run, 5) is not None

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.training import recorder
-from worker.engine.callback import Callback, CallbackError, CallbackHandler, CallbackStatus, TrainingError
+from tests.support.training import build_hook_recorder
+from worker.engine.callback import Callback, CallbackError, CallbackHandler, DisabledCallbacks, TrainingError
 from worker.engine.state import RunState
 
 
@@ -23,12 +23,12 @@ class Named(Callback):
         self._calls.append(self._name)
 
 
-def test_a_misspelt_hook_fails_at_class_creation() -> None:
+def test_unknown_hook_fails_at_class_creation() -> None:
     with pytest.raises(TypeError, match=r"Typo defines unknown hooks: \['on_batch_end'\]"):
         type("Typo", (Callback,), {"on_batch_end": lambda self, state: None})
 
 
-def test_hooks_run_in_list_order_and_closing_ones_in_reverse(state: RunState) -> None:
+def test_hooks_run_in_order_and_closing_hooks_in_reverse(state: RunState) -> None:
     calls: list[str] = []
     hooks = CallbackHandler([Named("first", calls), Named("second", calls)])
     hooks.call("on_epoch_end", state)
@@ -36,7 +36,7 @@ def test_hooks_run_in_list_order_and_closing_ones_in_reverse(state: RunState) ->
     assert calls == ["first", "second", "second", "first"]
 
 
-def test_an_error_names_callback_and_breakpoint(state: RunState) -> None:
+def test_error_names_the_callback_and_hook(state: RunState) -> None:
     class Broken(Callback):
         def on_train_end(self, state: RunState) -> None:
             raise ZeroDivisionError("of mine")
@@ -45,7 +45,7 @@ def test_an_error_names_callback_and_breakpoint(state: RunState) -> None:
         CallbackHandler([Broken()]).call("on_train_end", state)
 
 
-def test_an_error_with_a_meaning_passes_unchanged(state: RunState) -> None:
+def test_training_error_passes_through_unmodified_hooks(state: RunState) -> None:
     class Strict(Callback):
         def on_train_end(self, state: RunState) -> None:
             raise TrainingError("enough")
@@ -54,11 +54,11 @@ def test_an_error_with_a_meaning_passes_unchanged(state: RunState) -> None:
         CallbackHandler([Strict()]).call("on_train_end", state)
 
 
-def test_only_overridden_hooks_are_held() -> None:
+def test_handler_stores_only_hooks_that_are_overridden_in_subclasses() -> None:
     hooks = CallbackHandler([Named("one", [])])
-    held = {name for name, found in hooks._by_name.items() if found}
+    held = {name for name, found in hooks._hooks.items() if found}
     assert held == {"on_epoch_end", "on_fit_end"}
-    assert all(CallbackHandler([recorder([])])._by_name.values())
+    assert all(CallbackHandler([build_hook_recorder([])])._hooks.values())
 
 
 class Fragile(Callback):
@@ -72,19 +72,19 @@ class Fragile(Callback):
         raise TrainingError("not today")
 
 
-def test_an_optional_callback_that_fails_is_switched_off_and_told_of(state: RunState) -> None:
+def test_failing_optional_callback_is_disabled_with_a_warning(state: RunState) -> None:
     fragile, calls, told = Fragile(), list[str](), list[str]()
     hooks = CallbackHandler([fragile, Named("other", calls)], told.append)
     for _ in range(3):
         hooks.call("on_epoch_end", state)
     assert (fragile.calls, calls) == (1, ["other"] * 3)
     (text,) = told
-    assert text.startswith("Fragile failed in on_epoch_end and is switched off")
+    assert text.startswith("Fragile failed in on_epoch_end and is disabled")
     assert "not today" in text
 
 
-def test_what_is_off_stays_off_in_a_resumed_run(state: RunState) -> None:
+def test_disabled_callback_stays_off_in_a_resumed_run(state: RunState) -> None:
     before, after = [Named("a", []), Fragile()], [Named("a", []), Fragile()]
     CallbackHandler(before).call("on_epoch_end", state)
-    CallbackStatus(after).load_state_dict(CallbackStatus(before).state_dict())
-    assert [callback.is_off for callback in after] == [False, True]
+    DisabledCallbacks(after).load_state_dict(DisabledCallbacks(before).state_dict())
+    assert [callback.is_disabled for callback in after] == [False, True]

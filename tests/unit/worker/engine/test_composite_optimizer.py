@@ -12,17 +12,26 @@ from pydantic import TypeAdapter
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.spec.optimizers import OptimizerSpec
-from tests.support.training import InterruptAt, cpu, job, optimizer_hash, pack, run_of, weights_hash
+from tests.support.training import (
+    InterruptAt,
+    build_small_run,
+    build_spec,
+    cpu_placement,
+    hash_optimizer,
+    hash_weights,
+)
 from worker.builders import build_run, make_optimizer
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
 from worker.engine.lr_finder import LrSweep, LrSweepCallback
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
-from worker.engine.schedules import one_cycle
+from worker.engine.schedules import build_one_cycle
 from worker.engine.state import RunState
+
+pytestmark = pytest.mark.packed(num_samples=150)
 
 CPU = torch.device("cpu")
 ADAPTER: TypeAdapter[OptimizerSpec] = TypeAdapter(OptimizerSpec)
@@ -46,20 +55,15 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=150)
-
-
-def several(*parts: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+def make_composite_spec(*parts: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     return {"name": "several", "parts": [{"match": match, "optimizer": optimizer} for match, optimizer in parts]}
 
 
-def made(network: nn.Module, *parts: tuple[str, dict[str, Any]]) -> torch.optim.Optimizer:
-    return make_optimizer(ADAPTER.validate_python(several(*parts)), network, CPU)
+def build_from_spec(network: nn.Module, *parts: tuple[str, dict[str, Any]]) -> torch.optim.Optimizer:
+    return make_optimizer(ADAPTER.validate_python(make_composite_spec(*parts)), network, CPU)
 
 
-def own(network: nn.Module, *names: str) -> list[nn.Parameter]:
+def get_named_parameters(network: nn.Module, *names: str) -> list[nn.Parameter]:
     return [network.get_parameter(name) for name in names]
 
 
@@ -76,14 +80,20 @@ def is_equal(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(mine, its) for mine, its in pairs)
 
 
-def test_each_parameter_goes_by_the_rule_of_the_first_part_that_matches(network: nn.Sequential) -> None:
+def test_parameter_belongs_to_the_first_matching_part(network: nn.Sequential) -> None:
     twin, before = copy.deepcopy(network), copy.deepcopy(network)
-    whole = made(network, ("*.weight", SGD), ("3.*", ADAM), ("*", {"name": "adagrad", "initial_accumulator_value": 1}))
-    assert [float(whole.state[bias]["sum"][0]) for bias in own(network, "0.bias", "1.bias")] == [1, 1]
+    whole = build_from_spec(
+        network, ("*.weight", SGD), ("3.*", ADAM), ("*", {"name": "adagrad", "initial_accumulator_value": 1})
+    )
+    assert [float(whole.state[bias]["sum"][0]) for bias in get_named_parameters(network, "0.bias", "1.bias")] == [1, 1]
     by_hand = [
-        torch.optim.SGD(own(twin, "0.weight", "1.weight", "3.weight"), lr=0.01, momentum=0.9, fused=True),
-        torch.optim.Adam(own(twin, "3.bias"), lr=0.002, fused=True),
-        torch.optim.Adagrad(own(twin, "0.bias", "1.bias"), lr=0.01, initial_accumulator_value=1, fused=True),
+        torch.optim.SGD(
+            get_named_parameters(twin, "0.weight", "1.weight", "3.weight"), lr=0.01, momentum=0.9, fused=True
+        ),
+        torch.optim.Adam(get_named_parameters(twin, "3.bias"), lr=0.002, fused=True),
+        torch.optim.Adagrad(
+            get_named_parameters(twin, "0.bias", "1.bias"), lr=0.01, initial_accumulator_value=1, fused=True
+        ),
     ]
     for number in range(3):
         step(network, [whole], number)
@@ -94,9 +104,9 @@ def test_each_parameter_goes_by_the_rule_of_the_first_part_that_matches(network:
     assert still <= {"0.bias"}  # a norm takes out what a bias before it adds
 
 
-def test_a_part_has_groups_and_a_decay_of_its_own(network: nn.Sequential) -> None:
+def test_part_has_separate_groups_and_decay(network: nn.Sequential) -> None:
     groups = [{"match": "1.*", "weight_decay": 0.3}, {"match": "*bias", "lr": 0.5}]
-    whole = made(network, ("3.*", SGD), ("*", {"name": "adamw", "weight_decay": 0.1, "groups": groups}))
+    whole = build_from_spec(network, ("3.*", SGD), ("*", {"name": "adamw", "weight_decay": 0.1, "groups": groups}))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     told = {
         tuple(names[id(parameter)] for parameter in group["params"]): (group["lr"], group["weight_decay"])
@@ -110,19 +120,23 @@ def test_a_part_has_groups_and_a_decay_of_its_own(network: nn.Sequential) -> Non
     }
 
 
-def test_a_part_may_be_muon(network: nn.Sequential) -> None:
+def test_part_can_be_muon(network: nn.Sequential) -> None:
     twin = copy.deepcopy(network)
-    whole = made(network, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
+    whole = build_from_spec(network, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
     by_hand = [
-        torch.optim.Muon(own(twin, "3.weight"), lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(own(twin, "3.bias"), lr=1e-3, weight_decay=0.1, fused=True),
-        torch.optim.SGD(own(twin, "0.weight", "0.bias", "1.weight", "1.bias"), lr=0.01, momentum=0.9, fused=True),
+        torch.optim.Muon(
+            get_named_parameters(twin, "3.weight"), lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(get_named_parameters(twin, "3.bias"), lr=1e-3, weight_decay=0.1, fused=True),
+        torch.optim.SGD(
+            get_named_parameters(twin, "0.weight", "0.bias", "1.weight", "1.bias"), lr=0.01, momentum=0.9, fused=True
+        ),
     ]
     for number in range(2):
         step(network, [whole], number)
         step(twin, by_hand, number)
     assert is_equal(network, twin)
-    again = made(twin, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
+    again = build_from_spec(twin, ("3.*", {"name": "muon", "decay_norms_and_biases": True}), ("*", SGD))
     again.load_state_dict(copy.deepcopy(whole.state_dict()))
     for optimizer in (whole, again):
         for group in optimizer.param_groups:
@@ -144,24 +158,29 @@ def test_a_part_may_be_muon(network: nn.Sequential) -> None:
         (["*", "3.*"], InvalidParameterGroups, r"parts before it have all to train that '3\.\*' matches"),
     ],
 )
-def test_parts_have_all_parameters_and_some_each(
+def test_parts_cover_all_parameters_and_none_is_empty(
     network: nn.Sequential, patterns: list[str], error: type[Exception], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
-        made(network, *((pattern, SGD) for pattern in patterns))
+        build_from_spec(network, *((pattern, SGD) for pattern in patterns))
 
 
-def test_a_group_of_a_part_is_among_its_parameters(network: nn.Sequential) -> None:
+def test_group_pattern_applies_within_its_part(network: nn.Sequential) -> None:
     with pytest.raises(UnknownParameters, match=r"'0\.\*'; there are 3\.weight, 3\.bias$"):
-        made(network, ("3.*", SGD | {"groups": [{"match": "0.*", "lr": 1.0}]}), ("*", ADAM))
+        build_from_spec(network, ("3.*", SGD | {"groups": [{"match": "0.*", "lr": 1.0}]}), ("*", ADAM))
 
 
-def test_one_cycle_moves_the_momentum_that_each_part_has(network: nn.Sequential) -> None:
+def test_one_cycle_moves_the_momentum_in_each_part(network: nn.Sequential) -> None:
     """Parts go as they would alone, each at its share of `max_lr`, which is the first part's."""
     muon = {"name": "muon", "lr": 0.001, "decay_norms_and_biases": True}
-    whole = made(network, ("0.*", SGD), ("3.*", muon), ("1.weight", ADAM), ("*", {"name": "adadelta", "lr": 1.0}))
-    schedule = one_cycle(whole, max_lr=0.1, cycle_momentum=True, **CYCLE)
-    sgd, adam = torch.optim.SGD(own(network, "0.weight"), momentum=0.9), torch.optim.Adam(own(network, "1.weight"))
+    whole = build_from_spec(
+        network, ("0.*", SGD), ("3.*", muon), ("1.weight", ADAM), ("*", {"name": "adadelta", "lr": 1.0})
+    )
+    schedule = build_one_cycle(whole, max_lr=0.1, cycle_momentum=True, **CYCLE)
+    sgd, adam = (
+        torch.optim.SGD(get_named_parameters(network, "0.weight"), momentum=0.9),
+        torch.optim.Adam(get_named_parameters(network, "1.weight")),
+    )
     alone = [
         OneCycleLR(sgd, max_lr=0.1, **CYCLE),
         OneCycleLR(adam, max_lr=0.1 * (0.002 / 0.01), **CYCLE),
@@ -184,14 +203,14 @@ def test_one_cycle_moves_the_momentum_that_each_part_has(network: nn.Sequential)
     assert (min(seen), max(seen)) == pytest.approx((0.8, 0.9), abs=1e-3)
 
 
-def test_one_cycle_leaves_momenta_alone_if_it_is_told_to(network: nn.Sequential) -> None:
-    whole = made(network, ("3.*", SGD), ("*", ADAM))
-    one_cycle(whole, max_lr=0.1, cycle_momentum=False, **CYCLE)
+def test_one_cycle_can_keep_momenta_constant(network: nn.Sequential) -> None:
+    whole = build_from_spec(network, ("3.*", SGD), ("*", ADAM))
+    build_one_cycle(whole, max_lr=0.1, cycle_momentum=False, **CYCLE)
     assert (whole.param_groups[0]["momentum"], whole.param_groups[1]["betas"]) == (0.9, (0.9, 0.999))
 
 
-def test_a_search_tries_rates_of_the_first_part_and_keeps_the_ratio_of_others(network: nn.Sequential) -> None:
-    whole = made(network, ("3.*", SGD), ("*", ADAM))
+def test_lr_finder_keeps_the_ratio_between_parts(network: nn.Sequential) -> None:
+    whole = build_from_spec(network, ("3.*", SGD), ("*", ADAM))
     state = RunState(max_epochs=1, steps_per_epoch=4)
     LrSweepCallback(LrSweep(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
     first, second = (group["lr"] for group in whole.param_groups)
@@ -213,17 +232,19 @@ class Rates(Callback):
         self.seen.append([group["lr"] for group in self._optimizer.param_groups])
 
 
-def test_the_rate_that_is_told_is_the_first_parts(packed: Packed) -> None:
-    run = run_of(packed, optimizer=several(("*bias", ADAM), ("*", SGD)), schedule={"name": "cosine"}, epochs=2)
+def test_logged_learning_rate_is_from_the_first_part(packed: PackedDataset) -> None:
+    run = build_small_run(
+        packed, optimizer=make_composite_spec(("*bias", ADAM), ("*", SGD)), schedule={"name": "cosine"}, epochs=2
+    )
     rates = Rates(run.optimizer)
-    run.loop([rates]).fit(run.state)
+    run.build_loop([rates]).fit(run.state)
     assert rates.told == [first for first, _ in rates.seen]
     assert all(second == pytest.approx(5 * first) for first, second in rates.seen)
     assert rates.seen[0] == [0.002, 0.01]
     assert rates.seen[-1][0] == pytest.approx(0.001)
 
 
-PARTS = several(
+PARTS = make_composite_spec(
     ("*bias", {"name": "muon", "groups": [{"match": "head.*", "lr": 0.02}]}),
     ("features.*", SGD | {"nesterov": True}),
     ("head.0.*", {"name": "adagrad"}),
@@ -242,31 +263,31 @@ CASES: list[tuple[Precision, int, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("precision", "at", "changes"), CASES, ids=[f"{p}-{at}-{'-'.join(c)}" for p, at, c in CASES])
-def test_a_resumed_run_is_equal_to_the_bit(
-    packed: Packed, tmp_path: Path, precision: Precision, at: int, changes: dict[str, Any]
+def test_resumed_run_is_bit_identical(
+    packed: PackedDataset, tmp_path: Path, precision: Precision, at: int, changes: dict[str, Any]
 ) -> None:
-    spec = job(optimizer=PARTS, epochs=3, **changes)
+    spec = build_spec(optimizer=PARTS, epochs=3, **changes)
 
-    def facts_of(run: Any) -> list[Any]:
+    def train_and_hash(run: Any) -> list[Any]:
         values = {name: value for name, value in run.state.metrics.items() if "second" not in name}
         groups = [{k: v for k, v in group.items() if k != "params"} for group in run.optimizer.param_groups]
-        return [weights_hash(run.network, tmp_path), optimizer_hash(run.optimizer), values, groups]
+        return [hash_weights(run.network, tmp_path), hash_optimizer(run.optimizer), values, groups]
 
-    whole = build_run(spec, packed, cpu(precision))
-    whole.loop().fit(whole.state)
-    first = build_run(spec, packed, cpu(precision))
-    first.loop([InterruptAt(at)]).fit(first.state)
+    whole = build_run(spec, packed, cpu_placement(precision))
+    whole.build_loop().fit(whole.state)
+    first = build_run(spec, packed, cpu_placement(precision))
+    first.build_loop([InterruptAt(at)]).fit(first.state)
     assert first.state.step == at
-    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
-    second = build_run(spec, packed, cpu(precision))
+    snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu_placement(precision))
     torch.rand(100)  # whatever happened to the random state since
-    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), CPU)
-    second.loop().fit(second.state)
-    assert facts_of(second) == facts_of(whole)
+    snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), CPU)
+    second.build_loop().fit(second.state)
+    assert train_and_hash(second) == train_and_hash(whole)
 
 
-def test_a_clip_is_of_all_parts_gradients_together(packed: Packed) -> None:
-    run = run_of(packed, optimizer=PARTS, callbacks=[{"name": "gradient_clip", "max_norm": 1e-3}], epochs=1)
+def test_clipping_uses_the_norm_over_all_parts(packed: PackedDataset) -> None:
+    run = build_small_run(packed, optimizer=PARTS, callbacks=[{"name": "gradient_clip", "max_norm": 1e-3}], epochs=1)
     norms = []
 
     class Watch(Callback):
@@ -274,21 +295,23 @@ def test_a_clip_is_of_all_parts_gradients_together(packed: Packed) -> None:
             gradients = [p.grad for p in run.network.parameters() if p.grad is not None]
             norms.append(float(nn.utils.get_total_norm(gradients)))
 
-    run.loop([Watch()]).fit(run.state)
+    run.build_loop([Watch()]).fit(run.state)
     assert norms
     assert all(norm == pytest.approx(1e-3, rel=1e-3) for norm in norms)
 
 
-def test_a_frozen_part_stays_while_the_others_go_on(packed: Packed) -> None:
+def test_frozen_part_stays_while_others_train(packed: PackedDataset) -> None:
     freeze = {"name": "freeze", "match": "features.*"}
-    run = run_of(packed, optimizer=several(("features.*", SGD), ("*", ADAM)), callbacks=[freeze], epochs=1)
+    run = build_small_run(
+        packed, optimizer=make_composite_spec(("features.*", SGD), ("*", ADAM)), callbacks=[freeze], epochs=1
+    )
     before = copy.deepcopy(run.network)
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     pairs = itertools.zip_longest(run.network.named_parameters(), before.parameters())
     assert {name.split(".")[0] for (name, now), then in pairs if not torch.equal(now, then)} == {"head"}
     assert {name.split(".")[0] for name, p in run.network.named_parameters() if p in run.optimizer.state} == {"head"}
 
 
-def test_a_part_of_what_is_frozen_for_good_has_nothing(packed: Packed) -> None:
+def test_part_with_only_frozen_parameters_raises_error(packed: PackedDataset) -> None:
     with pytest.raises(UnknownParameters, match=r"'features\.\*'; there are head"):
-        run_of(packed, optimizer=several(("features.*", SGD), ("*", ADAM)), freeze=["features.*"])
+        build_small_run(packed, optimizer=make_composite_spec(("features.*", SGD), ("*", ADAM)), freeze=["features.*"])

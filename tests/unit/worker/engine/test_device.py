@@ -18,31 +18,31 @@ from worker.engine import device
         ("AVX2", True, True, "fp32"),  # the processor supports bf16, but ATEN_CPU_CAPABILITY disables it
     ],
 )
-def test_auto_is_the_cpu_where_there_is_no_gpu(
+def test_auto_device_is_the_cpu_without_a_gpu(
     capability: str, has_bf16: bool, has_amx: bool, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
-    placement = device.place()
+    placement = device.build_placement()
     assert placement.device.type == "cpu"
     assert placement.threads == len(os.sched_getaffinity(0))
     assert placement.precision == precision
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_missing_device_raises_unavailable() -> None:
     with pytest.raises(device.Unavailable, match=r"'cuda:99' was asked for; this machine has \d+ CUDA devices"):
-        device.place("cuda:99")
+        device.build_placement("cuda:99")
 
 
-def test_a_wish_is_kept() -> None:
-    placement = device.place("cpu", "fp32", 3)
+def test_explicit_device_and_precision_are_used_as_given_by_the_spec() -> None:
+    placement = device.build_placement("cpu", "fp32", 3)
     assert (placement.precision, placement.threads) == ("fp32", 3)
-    assert placement.scaler() is None
-    assert device.place("cpu", "fp16").scaler() is not None
+    assert placement.build_grad_scaler() is None
+    assert device.build_placement("cpu", "fp16").build_grad_scaler() is not None
 
 
-def test_networks_lie_in_channels_last() -> None:
-    network = device.place("cpu").network(torch.nn.Conv2d(3, 4, 3))
+def test_networks_use_channels_last() -> None:
+    network = device.build_placement("cpu").place_network(torch.nn.Conv2d(3, 4, 3))
     assert next(network.parameters()).is_contiguous(memory_format=torch.channels_last)

@@ -3,10 +3,16 @@
 import pytest
 import torch
 
-from worker.engine.evaluation import CalibrationError, ConfusionMatrixCounts, EvaluationReport, decide, probabilities
+from worker.engine.evaluation import (
+    CalibrationError,
+    ConfusionMatrixCounts,
+    EvaluationReport,
+    compute_probabilities,
+    make_decisions,
+)
 
 
-def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
+def test_calibration_error_weights_each_bin_gap_by_samples() -> None:
     """Four bins; their edges belong to the bin below.
 
     (0.5, 0.75]: confidences 0.6, 0.7, 0.75, one of three right: gap |1/3 - 2.05/3| = 1.05/3.
@@ -16,7 +22,7 @@ def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
     reliability.update(torch.tensor([0.6, 0.9, 0.75]), torch.tensor([True, True, False]))
     reliability.update(torch.tensor([0.7, 1.0]), torch.tensor([False, True]))
     assert reliability.ece == pytest.approx(0.23)
-    bins = reliability.bins()
+    bins = reliability.build_bins()
     assert [(row["from"], row["to"], row["count"]) for row in bins] == [
         (0.0, 0.25, 0),
         (0.25, 0.5, 0),
@@ -30,14 +36,14 @@ def test_calibration_is_the_gap_of_every_bin_weighted_by_its_samples() -> None:
     assert bins[3]["accuracy"] == 1.0
 
 
-def test_perfect_confidence_that_is_right_is_calibrated_and_none_is_zero() -> None:
+def test_perfect_confidence_and_no_samples_give_zero_error() -> None:
     assert CalibrationError(15).ece == 0.0
     reliability = CalibrationError(15)
     reliability.update(torch.ones(3), torch.ones(3, dtype=torch.bool))
     assert reliability.ece == 0.0
 
 
-def test_a_report_of_scores_has_the_figures_of_its_decisions() -> None:
+def test_report_matches_the_decisions() -> None:
     """Scores ln p give the probabilities p: 0.8 for a (right), 0.6 for b (an a), 0.5 for a (right)."""
     report = EvaluationReport("classification", 3, num_bins=2)
     p = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.5, 0.3, 0.2]])
@@ -56,15 +62,20 @@ def test_a_report_of_scores_has_the_figures_of_its_decisions() -> None:
     assert words["calibration"]["ece"] == pytest.approx(0.3)
 
 
-def test_a_binary_decision_is_as_sure_as_the_class_it_is_for() -> None:
-    judged = decide(torch.tensor([[0.9], [0.2]]), torch.tensor([[1.0], [1.0]]), "binary")
+def test_binary_confidence_refers_to_the_predicted_class() -> None:
+    judged = make_decisions(torch.tensor([[0.9], [0.2]]), torch.tensor([[1.0], [1.0]]), "binary")
     assert judged.predicted.tolist() == [1, 0]
     assert judged.confidence.tolist() == pytest.approx([0.9, 0.8])
-    assert probabilities(torch.zeros(1, 1), "binary").tolist() == [[0.5]]
+    assert compute_probabilities(torch.zeros(1, 1), "binary").tolist() == [[0.5]]
 
 
-def test_every_label_is_counted_by_itself() -> None:
+def test_multilabel_counts_each_label_separately() -> None:
     counted = ConfusionMatrixCounts(2, num_tables=2)
     counted.update(torch.tensor([1, 0, 1, 1]), torch.tensor([1, 1, 0, 1]))
     assert counted.counts.tolist() == [[[0, 0], [1, 1]], [[0, 1], [0, 1]]]
-    assert counted.by_class()[0] == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
+    assert counted.compute_class_metrics()[0] == {
+        "precision": 1.0,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "support": 2,
+    }

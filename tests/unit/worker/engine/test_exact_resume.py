@@ -1,6 +1,7 @@
 """Any job, stopped anywhere, ends as one that never was: weights, optimizer, schedule, random states and curves."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -10,10 +11,10 @@ import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.spec import JobSpec
 from models import tensor_file
-from tests.support.training import InterruptAt, Memory, cpu, job, pack, weigh
+from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement
 from worker.builders import build_run
 from worker.builders import run as assembly
 from worker.engine import snapshot
@@ -22,16 +23,6 @@ from worker.engine.run import Run
 from worker.trainer.callbacks import CheckpointCallback, MetricsCallback
 
 MOMENTUM = {"adam", "adamw", "nadam", "radam"}
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Packed]:
-    """The same samples without weights and with."""
-    folder = tmp_path_factory.mktemp("packed")
-    return {
-        False: pack(folder / "plain", num_samples=50),
-        True: weigh(pack(folder / "weighted", num_samples=50)),
-    }
 
 
 def _name(part: dict[str, Any]) -> str:
@@ -133,7 +124,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
     optimizer = draw(st.one_of(OPTIMIZERS, SEVERAL))
     names = {part["optimizer"]["name"] for part in optimizer.get("parts", ())} or {optimizer["name"]}
     schedules = SCHEDULES if names & MOMENTUM else SCHEDULES[:-1]
-    return job(
+    return build_spec(
         architecture=draw(ARCHITECTURES),
         dataset={"name": "synthetic", "train_transforms": draw(TRANSFORMS)},
         optimizer=optimizer,
@@ -149,25 +140,31 @@ def jobs(draw: st.DrawFn) -> JobSpec:
     )
 
 
-def everything(run: Run, folder: Path) -> dict[str, Any]:
+def collect_state(run: Run, folder: Path) -> dict[str, Any]:
     """All that a snapshot holds, but for the seconds it took."""
-    frozen = snapshot.capture(run.network, run.stateful_parts(), {})
+    frozen = snapshot.capture_snapshot(run.network, run.stateful_parts(), {})
     parts = frozen.document["parts"]
     del parts["state"]["seconds"]
-    hashes = {name: tensor_file.write(folder / name, getattr(frozen, name)) for name in ("weights", "state")}
+    hashes = {name: tensor_file.write_tensors(folder / name, getattr(frozen, name)) for name in ("weights", "state")}
     return {"hashes": hashes, "parts": parts, "metrics": run.state.metrics}
 
 
 def train(
-    spec: JobSpec, packed: Packed, channel: Memory, folder: Path, *, stop_at: int = 0, resume: bool = False
+    spec: JobSpec,
+    packed: PackedDataset,
+    channel: RecordingChannel,
+    folder: Path,
+    *,
+    stop_at: int = 0,
+    resume: bool = False,
 ) -> Run:
     precision: Precision = "fp32" if spec.precision == "auto" else spec.precision
-    run = build_run(spec, packed, cpu(precision))
+    run = build_run(spec, packed, cpu_placement(precision))
     if resume:
         torch.rand(50)  # whatever happened to the random state since
-        snapshot.restore(next(folder.iterdir()), run.network, run.stateful_parts(), torch.device("cpu"))
+        snapshot.restore_snapshot(next(folder.iterdir()), run.network, run.stateful_parts(), torch.device("cpu"))
     snapshots = CheckpointCallback(channel, run, folder, {}, every_s=1e9)
-    run.loop((MetricsCallback(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
+    run.build_loop((MetricsCallback(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
     return run
 
 
@@ -187,26 +184,30 @@ def train(
     is_resident=st.booleans(),
     shares=st.tuples(st.floats(0, 0.5), st.floats(0.5, 1)),
 )
-def test_any_job_resumes_to_the_bit(
-    packed: dict[bool, Packed], spec: JobSpec, has_weights: bool, is_resident: bool, shares: tuple[float, float]
+def test_any_job_resumes_bit_identically(
+    pack_dataset: Callable[..., PackedDataset],
+    spec: JobSpec,
+    has_weights: bool,
+    is_resident: bool,
+    shares: tuple[float, float],
 ) -> None:
     fits = patch.object(assembly, "fits_on_device", return_value=is_resident)  # as if the CPU were a GPU
     with tempfile.TemporaryDirectory() as name, fits:
-        whole_channel = Memory()
-        dataset = packed[has_weights]
+        whole_channel = RecordingChannel()
+        dataset = pack_dataset(num_samples=50, is_weighted=has_weights)
         whole = train(spec, dataset, whole_channel, Path(name) / "whole")
-        expected = everything(whole, Path(name))
+        expected = collect_state(whole, Path(name))
         steps = whole.state.step
         for number, share in enumerate(shares):
             stop_at = 1 + round(share * (steps - 1))
             event(f"inside an epoch: {stop_at % whole.state.steps_per_epoch != 0}")
-            channel, folder = Memory(), Path(name) / str(number)
+            channel, folder = RecordingChannel(), Path(name) / str(number)
             first = train(spec, dataset, channel, folder, stop_at=stop_at)
             assert first.state.step == stop_at
             _keep_the_last(folder)
             second = train(spec, dataset, channel, folder, resume=True)
-            assert everything(second, Path(name)) == expected
-            assert channel.points() == whole_channel.points()
+            assert collect_state(second, Path(name)) == expected
+            assert channel.collect_points() == whole_channel.collect_points()
 
 
 def _keep_the_last(folder: Path) -> None:

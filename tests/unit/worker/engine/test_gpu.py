@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from models import bundle
-from tests.support.training import InterruptAt, Memory, cpu, job, pack, weights_hash
+from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement, hash_weights, pack
 from worker.builders import build_run
 from worker.builders import run as whole
 from worker.engine import snapshot
@@ -37,7 +37,7 @@ from worker.engine.transforms import (
     Transform,
     VerticalFlip,
 )
-from worker.protocol import UP
+from worker.protocol import TRAINER_MESSAGES
 from worker.trainer.callbacks import MetricsCallback
 
 pytestmark = [
@@ -65,11 +65,6 @@ CURVE = {
 }
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=90)
-
-
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
@@ -89,62 +84,62 @@ def gpu(precision: Precision = "fp32") -> Placement:
     return Placement(torch.device("cuda", 0), precision, threads=1)
 
 
-def curve(run: Run) -> dict[tuple[str, str, int], float | str]:
-    channel = Memory()
+def train_curve(run: Run) -> dict[tuple[str, str, int], float | str]:
+    channel = RecordingChannel()
     run.build_loop((MetricsCallback(channel, run, every_s=0.0),)).fit(run.state)
-    return channel.points()
+    return channel.collect_points()
 
 
 @pytest.mark.parametrize("fits", [True, False], ids=["resident", "uploaded"])
 @pytest.mark.parametrize("dataset", [{"name": "synthetic"}, FLIPPED], ids=["plain", "flipped"])
-def test_the_curve_is_that_of_the_cpu(
-    packed: Packed, dataset: dict[str, Any], fits: bool, monkeypatch: pytest.MonkeyPatch
+def test_loss_curve_matches_the_cpu(
+    packed: PackedDataset, dataset: dict[str, Any], fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fits:
         monkeypatch.setattr(whole, "fits_on_device", lambda *_: False)
-    spec = job(**CURVE, dataset=dataset)
+    spec = build_spec(**CURVE, dataset=dataset)
     run = build_run(spec, packed, gpu())
     assert isinstance(run.train_batches, DeviceResidentDataLoader) is fits
-    expected = curve(build_run(spec, packed, cpu()))
-    for place, value in curve(run).items():
+    expected = train_curve(build_run(spec, packed, cpu_placement()))
+    for place, value in train_curve(run).items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precisions_learn_what_fp32_learns(packed: Packed, precision: Precision) -> None:
-    spec = job(**CURVE, epochs=4)
+def test_half_precision_converges_like_fp32(packed: PackedDataset, precision: Precision) -> None:
+    spec = build_spec(**CURVE, epochs=4)
     half, full = build_run(spec, packed, gpu(precision)), build_run(spec, packed, gpu())
     assert (half.scaler is not None) is (precision == "fp16")
     last = ("train", "loss", 20)
-    assert curve(half)[last] == pytest.approx(curve(full)[last], abs=0.05)
+    assert train_curve(half)[last] == pytest.approx(train_curve(full)[last], abs=0.05)
     assert all(parameter.dtype == torch.float32 for parameter in half.network.parameters())
 
 
-def test_gradients_are_unscaled_before_they_are_clipped(packed: Packed) -> None:
-    spec = job(**CURVE, epochs=1, callbacks=[{"name": "gradient_clip", "max_norm": 0.01}])
+def test_gradients_are_unscaled_before_clipping(packed: PackedDataset) -> None:
+    spec = build_spec(**CURVE, epochs=1, callbacks=[{"name": "gradient_clip", "max_norm": 0.01}])
     run = build_run(spec, packed, gpu("fp16"))
     run.build_loop((InterruptAt(1),)).fit(run.state)
     gradients = [parameter.grad.norm() for parameter in run.network.parameters() if parameter.grad is not None]
     assert float(torch.stack(gradients).norm()) == pytest.approx(0.01, rel=1e-2)
 
 
-def test_networks_and_images_lie_in_channels_last(packed: Packed) -> None:
-    run = build_run(job(**CURVE), packed, gpu())
+def test_networks_and_images_use_channels_last(packed: PackedDataset) -> None:
+    run = build_run(build_spec(**CURVE), packed, gpu())
     last = {"memory_format": torch.channels_last}
     assert all(p.is_contiguous(**last) for p in run.network.parameters() if p.ndim == 4)
-    images = next(run.train_batches.epoch(1)).images
+    images = next(run.train_batches.iter_epoch(1)).images
     assert images.device == run.placement.device
     assert run.forward.preprocess(images).is_contiguous(**last)
 
 
-def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed) -> None:
-    split, order = packed.split("train"), SamplerConfig(3, sampler="random")
+def test_asynchronous_copies_match_the_source(packed: PackedDataset) -> None:
+    split, order = packed.read_split("train"), SamplerConfig(3, sampler="random")
     source = ArraySource(split.images, split.targets, torch.arange(len(split.images)).numpy())
-    expected = [batch.images for batch in ArrayDataLoader(source, cpu(), 8, order).epoch(1)]
+    expected = [batch.images for batch in ArrayDataLoader(source, cpu_placement(), 8, order).iter_epoch(1)]
     busy = torch.randn(4096, 4096, device="cuda")
     for _ in range(20):
         found = []
-        for batch in ArrayDataLoader(source, gpu(), 8, order).epoch(1):
+        for batch in ArrayDataLoader(source, gpu(), 8, order).iter_epoch(1):
             busy = (busy @ busy).clamp(-1, 1)  # the copies are ahead of what is computed
             found.append(batch.images.clone())
         assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(found, expected, strict=True))
@@ -153,21 +148,21 @@ def test_what_is_uploaded_beside_the_computation_is_what_was_read(packed: Packed
 @pytest.mark.usefixtures("_short_products")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("transform", CHANGES, ids=lambda transform: type(transform).__name__)
-def test_resident_pictures_are_changed_as_on_the_cpu(transform: Transform, channels: int) -> None:
+def test_resident_images_are_augmented_as_on_the_cpu(transform: Transform, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 31, 45, channels), dtype=np.uint8)
     source, order = ArraySource(images, np.arange(60), np.arange(60)), SamplerConfig(3, sampler="random")
-    here, there = (DeviceResidentDataLoader(source, place, 8, order, [transform]) for place in (cpu(), gpu()))
-    for expected, found in zip(here.epoch(1), there.epoch(1), strict=True):
+    here, there = (DeviceResidentDataLoader(source, place, 8, order, [transform]) for place in (cpu_placement(), gpu()))
+    for expected, found in zip(here.iter_epoch(1), there.iter_epoch(1), strict=True):
         assert found.images.device.type == "cuda"
         assert (expected.images.int() - found.images.cpu()).abs().max() <= 1
-    resumed = list(there.epoch(1, 5))
-    rest = list(there.epoch(1))[5:]
+    resumed = list(there.iter_epoch(1, 5))
+    rest = list(there.iter_epoch(1))[5:]
     assert all(torch.equal(a.images, b.images) for a, b in zip(resumed, rest, strict=True))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path, precision: Precision) -> None:
-    spec = job(dataset=FLIPPED)
+def test_resumed_run_ends_with_the_same_weights(packed: PackedDataset, tmp_path: Path, precision: Precision) -> None:
+    spec = build_spec(dataset=FLIPPED)
     whole = build_run(spec, packed, gpu(precision))
     whole.build_loop().fit(whole.state)
     first = build_run(spec, packed, gpu(precision))
@@ -176,10 +171,10 @@ def test_a_stopped_run_ends_with_the_same_weights(packed: Packed, tmp_path: Path
     second = build_run(spec, packed, gpu(precision))
     snapshot.restore_snapshot(tmp_path / "it", second.network, second.stateful_parts(), second.placement.device)
     second.build_loop().fit(second.state)
-    assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
+    assert hash_weights(second.network, tmp_path) == hash_weights(whole.network, tmp_path)
 
 
-def test_a_batch_that_is_too_large_for_the_memory_is_halved() -> None:
+def test_batch_too_large_for_memory_is_split_in_half() -> None:
     network = torch.nn.Linear(1, 1).cuda()
     free, _ = torch.cuda.mem_get_info()
     relief, texts = OomBatchSplitter(network), list[str]()
@@ -189,25 +184,25 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved() -> None:
     assert (took // a_sample, len(texts)) == (8, 2)
 
 
-def test_a_compiled_network_has_the_curve_of_one_that_is_not(packed: Packed) -> None:
-    expected = curve(build_run(job(**CURVE), packed, gpu()))
-    for place, value in curve(build_run(job(**CURVE, compile=True), packed, gpu())).items():
+def test_compiled_network_has_the_same_loss_curve(packed: PackedDataset) -> None:
+    expected = train_curve(build_run(build_spec(**CURVE), packed, gpu()))
+    for place, value in train_curve(build_run(build_spec(**CURVE, compile=True), packed, gpu())).items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are not two CUDA devices")
-def test_two_ranks_over_nccl_have_the_curve_of_one_on_the_cpu(packed: Packed, tmp_path: Path) -> None:
+def test_two_nccl_ranks_match_one_cpu_process(packed: PackedDataset, tmp_path: Path) -> None:
     pack(tmp_path / "packed", num_samples=90)
-    (tmp_path / "spec.json").write_text(job(**CURVE, device="cuda", resources={"devices": 2}).model_dump_json())
+    (tmp_path / "spec.json").write_text(build_spec(**CURVE, device="cuda", resources={"devices": 2}).model_dump_json())
     places = {"--spec": "spec.json", "--dataset-dir": "packed", "--work-dir": "work"}
     words = [word for option, name in places.items() for word in (option, str(tmp_path / name))]
     done = subprocess.run([sys.executable, "-m", "worker.trainer", *words], capture_output=True, timeout=280)
     assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
-    told = Memory()
+    told = RecordingChannel()
     for line in done.stdout.splitlines():
-        told.send(UP.validate_json(line))
-    expected = curve(build_run(job(**CURVE), packed, cpu()))
-    for place, value in told.points().items():
+        told.send(TRAINER_MESSAGES.validate_json(line))
+    expected = train_curve(build_run(build_spec(**CURVE), packed, cpu_placement()))
+    for place, value in told.collect_points().items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
-    network, _ = bundle.load(tmp_path / "work" / "bundle")
+    network, _ = bundle.load_bundle(tmp_path / "work" / "bundle")
     assert all(parameter.isfinite().all() for parameter in network.parameters())

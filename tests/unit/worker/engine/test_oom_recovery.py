@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models import registry
 from models.registry import Architecture, Options
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
+from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine.oom_recovery import OomBatchSplitter
 from worker.protocol import Checkpoint, Failed, Finished, Log
 from worker.trainer import main
@@ -53,28 +53,28 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(dataset: Path, folder: Path, resume_dir: str | None = None, **changes: Any) -> Memory:
-    channel = Memory()
-    spec = job(architecture={"name": "greedy"}, **{"on_oom": "accumulate"} | changes)
+def run(dataset: Path, folder: Path, resume_dir: str | None = None, **changes: Any) -> RecordingChannel:
+    channel = RecordingChannel()
+    spec = build_spec(architecture={"name": "greedy"}, **{"on_oom": "accumulate"} | changes)
     main.run_job(start(spec, dataset, folder, resume_dir=resume_dir), channel)
     return channel
 
 
-def weights(channel: Memory) -> str:
-    (finished,) = channel.of(Finished)
+def weights(channel: RecordingChannel) -> str:
+    (finished,) = channel.select_messages(Finished)
     return str(finished.files["weights.safetensors"].sha256)
 
 
-def test_a_batch_too_large_is_made_of_parts_and_leaves_no_trace(
+def test_oversized_batch_is_split_with_identical_results(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relieved = run(dataset, tmp_path / "a")
-    warnings = [message.message for message in relieved.of(Log) if message.level == "warning"]
-    assert [text.split(":")[0] for text in warnings] == [
-        "The device had no memory left for 16 samples at a time",
-        "The device had no memory left for 8 samples at a time",
+    warnings = [message.message for message in relieved.select_messages(Log) if message.level == "warning"]
+    assert [text.split(".")[0] for text in warnings] == [
+        "The device ran out of memory with 16 samples per forward pass",
+        "The device ran out of memory with 8 samples per forward pass",
     ]
-    assert warnings[-1].endswith("is given 4 at a time. A step is made of 16 as before.")
+    assert warnings[-1].endswith("The run continues with 4. A step still uses 16 samples.")
     assert Greedy.refusals == 2
     Greedy.limit = 16
     monkeypatch.setattr(OomBatchSplitter, "__init__", _of_four(OomBatchSplitter.__init__))
@@ -85,9 +85,9 @@ def _of_four(init: Any) -> Any:
     return lambda self, network, size=None: init(self, network, 4)
 
 
-def test_a_resumed_run_knows_what_fits(dataset: Path, tmp_path: Path) -> None:
+def test_resumed_run_keeps_the_micro_batch_size(dataset: Path, tmp_path: Path) -> None:
     whole = run(dataset, tmp_path / "a")
-    first = whole.of(Checkpoint)[0]
+    first = whole.select_messages(Checkpoint)[0]
     assert first.step == 1  # as soon as it was found out, not at the epoch's end
     Greedy.refusals = 0
     resumed = run(dataset, tmp_path / "b", resume_dir=first.dir)
@@ -95,7 +95,7 @@ def test_a_resumed_run_knows_what_fits(dataset: Path, tmp_path: Path) -> None:
     assert weights(resumed) == weights(whole)
 
 
-def test_the_parts_are_halved_until_they_fit_and_make_the_whole() -> None:
+def test_size_is_halved_until_it_fits() -> None:
     torch.manual_seed(0)
     network, inputs = nn.Linear(3, 1), torch.randn(10, 3)
     relief, sizes = OomBatchSplitter(network), list[int | None]()
@@ -111,11 +111,11 @@ def test_the_parts_are_halved_until_they_fit_and_make_the_whole() -> None:
 
 
 @pytest.mark.parametrize("changes", [{}, {"on_oom": "fail"}])
-def test_what_does_not_fit_at_all_fails_with_advice(dataset: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_single_sample_too_large_raises_error_with_hint(dataset: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     Greedy.limit = 0
-    (failed,) = run(dataset, tmp_path / "work", **changes).of(Failed)
+    (failed,) = run(dataset, tmp_path / "work", **changes).select_messages(Failed)
     assert failed.code == "gpu_out_of_memory"
     assert ("on_oom" in failed.hint) is bool(changes)
     assert "a batch_size below 16" in failed.hint
     assert "a network smaller than this greedy, or smaller pictures than 1x8x8" in failed.hint
-    assert failed.facts == {"image_shape": [1, 8, 8], "batch_size": 16, "architecture": "greedy"}
+    assert failed.extra == {"image_shape": [1, 8, 8], "batch_size": 16, "architecture": "greedy"}

@@ -9,8 +9,8 @@ from torch import nn
 
 from core.spec import optimizers
 from worker.builders import make_optimizer
-from worker.engine.optimizers import Group, UnknownParameters, parameter_groups
-from worker.engine.schedules import one_cycle
+from worker.engine.optimizers import Group, UnknownParameters, build_parameter_groups
+from worker.engine.schedules import build_one_cycle
 
 CPU = torch.device("cpu")
 
@@ -21,29 +21,29 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3), nn.LayerNorm([3]))
 
 
-def names_of(network: nn.Module, parameters: list[nn.Parameter]) -> list[str]:
+def list_names(network: nn.Module, parameters: list[nn.Parameter]) -> list[str]:
     by_id = {id(parameter): name for name, parameter in network.named_parameters()}
     return [by_id[id(parameter)] for parameter in parameters]
 
 
-def decays(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def get_decays(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, float]:
     return {
-        name: group["weight_decay"] for group in optimizer.param_groups for name in names_of(network, group["params"])
+        name: group["weight_decay"] for group in optimizer.param_groups for name in list_names(network, group["params"])
     }
 
 
-def test_adamw_spares_norms_and_biases_unless_told_otherwise(network: nn.Module) -> None:
-    found = decays(network, make_optimizer(optimizers.AdamWSpec(weight_decay=0.1), network, CPU))
+def test_adamw_does_not_decay_norms_and_biases_by_default(network: nn.Module) -> None:
+    found = get_decays(network, make_optimizer(optimizers.AdamWSpec(weight_decay=0.1), network, CPU))
     assert {name for name, decay in found.items() if decay} == {"0.weight", "3.weight"}
     assert len(found) == len(list(network.parameters()))
     everything = optimizers.AdamWSpec(weight_decay=0.1, decay_norms_and_biases=True)
-    assert set(decays(network, make_optimizer(everything, network, CPU)).values()) == {0.1}
+    assert set(get_decays(network, make_optimizer(everything, network, CPU)).values()) == {0.1}
     assert optimizers.AdamWSpec().model_dump()["decay_norms_and_biases"] is False
 
 
-def test_a_parameter_belongs_to_the_first_group_that_matches(network: nn.Module) -> None:
-    found = parameter_groups(network, [Group("3.*", lr=0.5), Group("*.bias", weight_decay=0.25)])
-    told = {tuple(names_of(network, g["params"])): (g.get("lr"), g.get("weight_decay")) for g in found}
+def test_parameter_belongs_to_the_first_matching_group(network: nn.Module) -> None:
+    found = build_parameter_groups(network, [Group("3.*", lr=0.5), Group("*.bias", weight_decay=0.25)])
+    told = {tuple(list_names(network, g["params"])): (g.get("lr"), g.get("weight_decay")) for g in found}
     assert told == {
         ("0.weight", "1.weight", "4.weight"): (None, None),
         ("3.weight", "3.bias"): (0.5, None),
@@ -51,21 +51,21 @@ def test_a_parameter_belongs_to_the_first_group_that_matches(network: nn.Module)
     }
 
 
-def test_a_group_may_give_a_decay_to_what_is_otherwise_spared(network: nn.Module) -> None:
+def test_group_decay_overrides_the_exemption_for_norms(network: nn.Module) -> None:
     spec = optimizers.AdamWSpec(weight_decay=0.1, groups=(optimizers.GroupSpec(match="1.*", weight_decay=0.3),))
-    found = decays(network, make_optimizer(spec, network, CPU))
+    found = get_decays(network, make_optimizer(spec, network, CPU))
     assert (found["1.weight"], found["0.bias"], found["0.weight"]) == (0.3, 0.0, 0.1)
 
 
-def test_a_pattern_that_matches_nothing_names_what_there_is(network: nn.Module) -> None:
+def test_unmatched_pattern_error_lists_the_parameters(network: nn.Module) -> None:
     with pytest.raises(UnknownParameters, match=r"'head\.\*'; there are 0\.weight, 0\.bias"):
-        parameter_groups(network, [Group("head.*")])
+        build_parameter_groups(network, [Group("head.*")])
 
 
-def test_a_schedule_keeps_the_ratio_of_learning_rates(network: nn.Module) -> None:
+def test_schedule_keeps_the_ratio_between_learning_rates(network: nn.Module) -> None:
     spec = optimizers.AdamSpec(lr=0.01, groups=(optimizers.GroupSpec(match="0.*", lr=0.001),))
     optimizer = make_optimizer(spec, network, CPU)
-    one_cycle(
+    build_one_cycle(
         optimizer,
         total_steps=10,
         max_lr=0.1,
@@ -81,18 +81,18 @@ def test_a_schedule_keeps_the_ratio_of_learning_rates(network: nn.Module) -> Non
     assert (usual, slow) == pytest.approx((0.004, 0.0004))
 
 
-def one_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def run_one_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
     network(torch.ones(2, 1, 4, 4)).square().sum().backward()
     optimizer.step()
 
 
-def test_muon_moves_matrices_and_adamw_the_rest(network: nn.Sequential) -> None:
+def test_muon_updates_matrices_and_adamw_the_rest(network: nn.Sequential) -> None:
     before = copy.deepcopy(network)
     matrix: Any = before.get_parameter("3.weight")
     alone: Any = torch.optim.Muon([matrix], lr=1e-3, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     optimizer = make_optimizer(optimizers.MuonSpec(), network, CPU)
-    one_step(network, optimizer)
+    run_one_step(network, optimizer)
     before(torch.ones(2, 1, 4, 4)).square().sum().backward()
     alone.step()
     assert torch.equal(network.get_parameter("3.weight"), matrix)
@@ -101,15 +101,15 @@ def test_muon_moves_matrices_and_adamw_the_rest(network: nn.Sequential) -> None:
     assert {"exp_avg", "exp_avg_sq"} <= states["0.weight"]
 
 
-def test_muon_goes_on_from_its_state(network: nn.Module) -> None:
+def test_muon_continues_from_its_state(network: nn.Module) -> None:
     spec = optimizers.MuonSpec()
     twin = copy.deepcopy(network)
     optimizer, other = make_optimizer(spec, network, CPU), make_optimizer(spec, twin, CPU)
-    one_step(network, optimizer)
+    run_one_step(network, optimizer)
     twin.load_state_dict(network.state_dict())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     optimizer.param_groups[0]["lr"] = other.param_groups[0]["lr"] = 0.5  # what a schedule does is seen by the parts
-    one_step(network, optimizer)
-    one_step(twin, other)
+    run_one_step(network, optimizer)
+    run_one_step(twin, other)
     pairs: Any = zip(network.parameters(), twin.parameters(), strict=True)
     assert all(torch.equal(mine, its) for mine, its in pairs)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.spec import JobSpec
-from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
+from tests.support.training import InterruptAt, build_spec, cpu_placement, hash_weights
 from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callbacks import EarlyStopping, KeepBest, ModelCheckpoint
@@ -20,25 +20,24 @@ ALL = RestoreOptions(optimizer=True, callbacks=True, schedule=True, average=True
 STEADY = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}  # chance plays no part in it
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=90)
+def build_steady_job(**changes: Any) -> JobSpec:
+    return build_spec(
+        **{"architecture": STEADY, "epochs": 4, "schedule": {"name": "one_cycle", "max_lr": 0.02}} | changes
+    )
 
 
-def steady(**changes: Any) -> JobSpec:
-    return job(**{"architecture": STEADY, "epochs": 4, "schedule": {"name": "one_cycle", "max_lr": 0.02}} | changes)
-
-
-def left_by(spec: JobSpec, packed: Packed, folder: Path, *, step: int) -> Run:
+def write_interrupted_snapshot(spec: JobSpec, packed: PackedDataset, folder: Path, *, step: int) -> Run:
     """A run that was left after a step, with its checkpoint in the folder."""
-    run = build_run(spec, packed, cpu())
-    run.loop([InterruptAt(step)]).fit(run.state)
-    snapshot.write(folder, run.network, run.stateful_parts(), {})
+    run = build_run(spec, packed, cpu_placement())
+    run.build_loop([InterruptAt(step)]).fit(run.state)
+    snapshot.write_snapshot(folder, run.network, run.stateful_parts(), {})
     return run
 
 
-def begun_with(spec: JobSpec, packed: Packed, left: Run) -> Run:
-    return build_run(spec, packed, cpu(), {name: value.clone() for name, value in left.network.state_dict().items()})
+def build_restored_run(spec: JobSpec, packed: PackedDataset, left: Run) -> Run:
+    return build_run(
+        spec, packed, cpu_placement(), {name: value.clone() for name, value in left.network.state_dict().items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,44 +65,44 @@ def begun_with(spec: JobSpec, packed: Packed, left: Run) -> Run:
     ],
     ids=["one cycle", "steps", "plateau", "muon and ema", "lookahead", "several", "swa"],
 )
-def test_a_run_that_takes_over_all_ends_as_one_that_was_never_left(
-    packed: Packed, tmp_path: Path, changes: dict[str, Any]
+def test_full_restore_ends_with_the_weights_of_an_uninterrupted_run(
+    packed: PackedDataset, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    spec = steady(**changes)
-    whole = build_run(spec, packed, cpu())
-    whole.loop().fit(whole.state)
+    spec = build_steady_job(**changes)
+    whole = build_run(spec, packed, cpu_placement())
+    whole.build_loop().fit(whole.state)
     per_epoch = whole.state.steps_per_epoch
-    left = build_run(spec, packed, cpu())
+    left = build_run(spec, packed, cpu_placement())
     left.state.max_epochs = 2
-    left.loop().fit(left.state)
+    left.build_loop().fit(left.state)
     assert left.state.step == 2 * per_epoch
-    snapshot.write(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
+    snapshot.write_snapshot(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
 
-    run = begun_with(spec, packed, left)
+    run = build_restored_run(spec, packed, left)
     restore_partial(run, tmp_path / "checkpoint", ALL)
     assert (run.state.epoch, run.state.step) == (2, 2 * per_epoch)
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert run.state.metrics == whole.state.metrics
     assert run.state.step == whole.state.step
     for each in (run, whole):
         each.load_best_weights()
-    assert weights_hash(run.network, tmp_path) == weights_hash(whole.network, tmp_path)
+    assert hash_weights(run.network, tmp_path) == hash_weights(whole.network, tmp_path)
 
 
-def test_an_epoch_that_was_left_in_the_middle_is_made_anew(packed: Packed, tmp_path: Path) -> None:
-    left = left_by(steady(), packed, tmp_path / "checkpoint", step=7)
+def test_interrupted_epoch_starts_again(packed: PackedDataset, tmp_path: Path) -> None:
+    left = write_interrupted_snapshot(build_steady_job(), packed, tmp_path / "checkpoint", step=7)
     assert left.state.steps_per_epoch == 5
-    run = begun_with(steady(), packed, left)
+    run = build_restored_run(build_steady_job(), packed, left)
     assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions(records=True)) == ["records"]
     assert (run.state.epoch, run.state.step, run.state.phase) == (1, 5, "end")
     assert run.state.metrics == left.state.metrics
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert (run.state.epoch, run.state.step) == (4, 20)
 
 
-def test_the_optimizer_goes_on_with_its_moments_and_the_new_learning_rate(packed: Packed, tmp_path: Path) -> None:
-    left = left_by(steady(), packed, tmp_path / "checkpoint", step=5)
-    run = begun_with(steady(schedule=None, optimizer={"name": "adam", "lr": 0.007}), packed, left)
+def test_optimizer_keeps_its_moments_and_takes_the_new_learning_rate(packed: PackedDataset, tmp_path: Path) -> None:
+    left = write_interrupted_snapshot(build_steady_job(), packed, tmp_path / "checkpoint", step=5)
+    run = build_restored_run(build_steady_job(schedule=None, optimizer={"name": "adam", "lr": 0.007}), packed, left)
     assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions(optimizer=True)) == ["optimizer"]
     (group,) = run.optimizer.param_groups
     assert (group["lr"], group["betas"]) == (0.007, (0.9, 0.999))
@@ -114,14 +113,14 @@ def test_the_optimizer_goes_on_with_its_moments_and_the_new_learning_rate(packed
     assert (run.state.epoch, run.state.step) == (0, 0)
 
 
-def test_callbacks_go_on_by_their_names_and_their_order(packed: Packed, tmp_path: Path) -> None:
+def test_callback_states_are_matched_by_class_and_order(packed: PackedDataset, tmp_path: Path) -> None:
     stops = [{"name": "early_stopping", "patience": 9}, {"name": "early_stopping", "patience": 8}]
-    left = build_run(steady(callbacks=[*stops, {"name": "model_checkpoint"}]), packed, cpu())
-    left.loop().fit(left.state)
-    left.callbacks[1]._waited, left.callbacks[2]._waited = 4, 2  # type: ignore[attr-defined]  # both early stopping
-    snapshot.write(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
+    left = build_run(build_steady_job(callbacks=[*stops, {"name": "model_checkpoint"}]), packed, cpu_placement())
+    left.build_loop().fit(left.state)
+    left.callbacks[1]._num_bad_epochs, left.callbacks[2]._num_bad_epochs = 4, 2  # type: ignore[attr-defined]  # both early stopping
+    snapshot.write_snapshot(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
     asked = [{"name": "keep_best"}, stops[1], {"name": "model_checkpoint", "keep": 3}]
-    run = begun_with(steady(schedule={"name": "cosine"}, callbacks=asked), packed, left)
+    run = build_restored_run(build_steady_job(schedule={"name": "cosine"}, callbacks=asked), packed, left)
     names = restore_partial(run, tmp_path / "checkpoint", RestoreOptions(callbacks=True))
     assert names == ["EarlyStopping", "ModelCheckpoint"]
     of_kind = {type(callback): callback for callback in run.callbacks}
@@ -129,23 +128,23 @@ def test_callbacks_go_on_by_their_names_and_their_order(packed: Packed, tmp_path
     assert isinstance(stop, EarlyStopping)
     assert isinstance(kept, ModelCheckpoint)
     assert isinstance(best, KeepBest)
-    assert (stop._waited, stop._patience) == (4, 8)
-    assert kept._record.best is not None
-    assert kept._kept == []  # the other run's epochs are not this one's
+    assert (stop._num_bad_epochs, stop._patience) == (4, 8)
+    assert kept._best_metric.best is not None
+    assert kept._retained_epochs == []  # the other run's epochs are not this one's
     assert best.weights == {}
     assert run.optimizer.param_groups[0]["lr"] == 0.001  # the schedule is another, and begins anew
 
 
-def test_what_does_not_fit_is_told(packed: Packed, tmp_path: Path) -> None:
-    left_by(steady(), packed, tmp_path / "checkpoint", step=5)
-    other = build_run(steady(architecture={"name": "mlp"}), packed, cpu())
-    with pytest.raises(IncompatibleCheckpoint, match="remembers what does not fit"):
+def test_incompatible_checkpoint_raises_error(packed: PackedDataset, tmp_path: Path) -> None:
+    write_interrupted_snapshot(build_steady_job(), packed, tmp_path / "checkpoint", step=5)
+    other = build_run(build_steady_job(architecture={"name": "mlp"}), packed, cpu_placement())
+    with pytest.raises(IncompatibleCheckpoint, match="does not fit this run"):
         restore_partial(other, tmp_path / "checkpoint", RestoreOptions(optimizer=True))
 
 
-def test_weights_alone_begin_a_run_of_their_own(packed: Packed, tmp_path: Path) -> None:
-    left = left_by(steady(), packed, tmp_path / "checkpoint", step=5)
-    run = begun_with(steady(), packed, left)
+def test_weights_alone_start_an_independent_run(packed: PackedDataset, tmp_path: Path) -> None:
+    left = write_interrupted_snapshot(build_steady_job(), packed, tmp_path / "checkpoint", step=5)
+    run = build_restored_run(build_steady_job(), packed, left)
     assert restore_partial(run, tmp_path / "checkpoint", RestoreOptions()) == []
     assert nn.utils.parameters_to_vector(run.network.parameters()).equal(
         nn.utils.parameters_to_vector(left.network.parameters())

@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from core.datasets.packed import Packed
-from tests.support.training import InterruptAt, Memory, cpu, job, optimizer_hash, pack, weights_hash
+from core.datasets.packed import PackedDataset
+from tests.support.training import (
+    InterruptAt,
+    RecordingChannel,
+    build_spec,
+    cpu_placement,
+    hash_optimizer,
+    hash_weights,
+)
 from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callback import Callback
@@ -17,6 +24,8 @@ from worker.engine.device import Precision
 from worker.engine.run import Run
 from worker.engine.snapshot_checksums import BadSnapshot
 from worker.trainer.callbacks import MetricsCallback
+
+pytestmark = pytest.mark.packed(num_samples=150)
 
 EVERYTHING: dict[str, Any] = {
     "dataset": {
@@ -34,24 +43,19 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=150)
-
-
 class Facts:
     """What two runs must have in common to the bit."""
 
-    def __init__(self, run: Run, channel: Memory, folder: Path) -> None:
-        self.weights = weights_hash(run.network, folder)
-        self.optimizer = optimizer_hash(run.optimizer)
+    def __init__(self, run: Run, channel: RecordingChannel, folder: Path) -> None:
+        self.weights = hash_weights(run.network, folder)
+        self.optimizer = hash_optimizer(run.optimizer)
         self.metrics = run.state.metrics
-        self.points = channel.points()
+        self.points = channel.collect_points()
         self.best = {} if run.keep_best is None else {k: v.tolist() for k, v in run.keep_best.weights.items()}
 
 
-def train(run: Run, channel: Memory, *others: Callback) -> None:
-    run.loop((MetricsCallback(channel, run, every_s=0.0), *others)).fit(run.state)
+def train(run: Run, channel: RecordingChannel, *others: Callback) -> None:
+    run.build_loop((MetricsCallback(channel, run, every_s=0.0), *others)).fit(run.state)
 
 
 MID_EPOCH, EPOCH_END, LATER = 3, 8, 11  # steps, of 8 an epoch
@@ -64,38 +68,38 @@ PLACES: list[tuple[Precision, int, str]] = [
 
 
 @pytest.mark.parametrize(("precision", "step", "optimizer"), PLACES)
-def test_a_resumed_run_is_equal_to_the_bit(
-    packed: Packed, tmp_path: Path, precision: Precision, step: int, optimizer: str
+def test_resumed_run_is_bit_identical(
+    packed: PackedDataset, tmp_path: Path, precision: Precision, step: int, optimizer: str
 ) -> None:
     momentum: dict[str, Any] = {"momentum": 0.9} if optimizer in {"sgd", "rmsprop"} else {}
     cycle = {} if optimizer in {"adam", "adamw", "sgd", "rmsprop"} else {"schedule": None}
     if optimizer == "lbfgs":
         cycle |= {"callbacks": EVERYTHING["callbacks"][:2]}
         momentum = {"max_iter": 3, "history_size": 4}
-    spec = job(**EVERYTHING | {"optimizer": {"name": optimizer, **momentum}} | cycle)
-    whole, channel = build_run(spec, packed, cpu(precision)), Memory()
+    spec = build_spec(**EVERYTHING | {"optimizer": {"name": optimizer, **momentum}} | cycle)
+    whole, channel = build_run(spec, packed, cpu_placement(precision)), RecordingChannel()
     train(whole, channel)
     expected = Facts(whole, channel, tmp_path)
 
-    first, channel = build_run(spec, packed, cpu(precision)), Memory()
+    first, channel = build_run(spec, packed, cpu_placement(precision)), RecordingChannel()
     train(first, channel, InterruptAt(step))
     assert first.state.step == step
-    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {"threads": 1})
+    snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {"threads": 1})
 
-    second = build_run(spec, packed, cpu(precision))
+    second = build_run(spec, packed, cpu_placement(precision))
     torch.rand(100)  # whatever happened to the random state since
-    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
+    snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     train(second, channel)
     found = Facts(second, channel, tmp_path)
     assert vars(found) == vars(expected)
 
 
-def test_the_same_seed_gives_the_same_run_and_another_one_another(packed: Packed, tmp_path: Path) -> None:
+def test_run_depends_on_the_seed(packed: PackedDataset, tmp_path: Path) -> None:
     hashes = []
     for seed in (1, 1, 2):
-        run = build_run(job(**EVERYTHING | {"seed": seed, "epochs": 1}), packed, cpu())
-        run.loop().fit(run.state)
-        hashes.append(weights_hash(run.network, tmp_path))
+        run = build_run(build_spec(**EVERYTHING | {"seed": seed, "epochs": 1}), packed, cpu_placement())
+        run.build_loop().fit(run.state)
+        hashes.append(hash_weights(run.network, tmp_path))
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -111,12 +115,12 @@ class Part:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Path:
-    snapshot.write(tmp_path / "it", nn.Linear(1, 1), {"part": Part({"x": torch.ones(2)})}, {"threads": 2})
+def snapshot_folder(tmp_path: Path) -> Path:
+    snapshot.write_snapshot(tmp_path / "it", nn.Linear(1, 1), {"part": Part({"x": torch.ones(2)})}, {"threads": 2})
     return tmp_path / "it"
 
 
-def test_any_nesting_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_nested_state_survives_a_round_trip(tmp_path: Path) -> None:
     state: dict[str, Any] = {
         "state": {0: {"step": torch.tensor(3.0)}, 1: {"step": torch.tensor(4.0)}},
         "groups": [{"betas": (0.9, 0.999), "fused": True, "maximize": None, "lr": 0.1 + 0.2}],
@@ -125,62 +129,62 @@ def test_any_nesting_comes_back_as_it_was(tmp_path: Path) -> None:
         "$odd": "words",
     }
     before, after = Part(state), Part({})
-    snapshot.write(tmp_path / "it", nn.Linear(1, 1), {"part": before}, {})
-    snapshot.restore(tmp_path / "it", nn.Linear(1, 1), {"part": after}, torch.device("cpu"))
+    snapshot.write_snapshot(tmp_path / "it", nn.Linear(1, 1), {"part": before}, {})
+    snapshot.restore_snapshot(tmp_path / "it", nn.Linear(1, 1), {"part": after}, torch.device("cpu"))
     assert after.state == state
 
 
-def test_it_says_the_hash_of_what_is_on_the_disk(written: Path, tmp_path: Path) -> None:
+def test_returned_hashes_match_the_files(snapshot_folder: Path, tmp_path: Path) -> None:
     network = nn.Linear(1, 1)
-    facts = snapshot.write(tmp_path / "other", network, {}, {})
-    assert facts["weights.safetensors"][0] == weights_hash(network, tmp_path)
+    facts = snapshot.write_snapshot(tmp_path / "other", network, {}, {})
+    assert facts["weights.safetensors"][0] == hash_weights(network, tmp_path)
     assert {name: (tmp_path / "other" / name).stat().st_size for name in facts} == {k: v[1] for k, v in facts.items()}
-    assert snapshot.read_metadata(written) == {"threads": 2}
+    assert snapshot.read_metadata(snapshot_folder) == {"threads": 2}
 
 
-def test_what_no_snapshot_can_hold_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_unsupported_state_leaves_no_files(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"part\.x is a object"):
-        snapshot.write(tmp_path / "it", nn.Linear(1, 1), {"part": Part({"x": object()})}, {})
+        snapshot.write_snapshot(tmp_path / "it", nn.Linear(1, 1), {"part": Part({"x": object()})}, {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_write_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(snapshot, "_write_json", full)
     with pytest.raises(OSError, match="No space left"):
-        snapshot.write(tmp_path / "it", nn.Linear(1, 1), {}, {})
+        snapshot.write_snapshot(tmp_path / "it", nn.Linear(1, 1), {}, {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "snapshot.json"])
-def test_a_damaged_file_is_told(written: Path, name: str) -> None:
-    (written / name).write_bytes((written / name).read_bytes()[:-3])
+def test_damaged_file_raises_bad_snapshot(snapshot_folder: Path, name: str) -> None:
+    (snapshot_folder / name).write_bytes((snapshot_folder / name).read_bytes()[:-3])
     with pytest.raises(BadSnapshot):
-        snapshot.restore(written, nn.Linear(1, 1), {"part": Part({})}, torch.device("cpu"))
+        snapshot.restore_snapshot(snapshot_folder, nn.Linear(1, 1), {"part": Part({})}, torch.device("cpu"))
 
 
-def test_another_runs_snapshot_is_refused(written: Path) -> None:
+def test_snapshot_from_another_run_raises_bad_snapshot(snapshot_folder: Path) -> None:
     with pytest.raises(BadSnapshot, match=r"holds \['part'\]; this run has \['other'\]"):
-        snapshot.restore(written, nn.Linear(1, 1), {"other": Part({})}, torch.device("cpu"))
+        snapshot.restore_snapshot(snapshot_folder, nn.Linear(1, 1), {"other": Part({})}, torch.device("cpu"))
     with pytest.raises(BadSnapshot, match="size mismatch"):
-        snapshot.restore(written, nn.Linear(2, 1), {"part": Part({})}, torch.device("cpu"))
+        snapshot.restore_snapshot(snapshot_folder, nn.Linear(2, 1), {"part": Part({})}, torch.device("cpu"))
 
 
-def test_an_unknown_format_is_refused(written: Path) -> None:
-    document = json.loads((written / "snapshot.json").read_text())
-    (written / "snapshot.json").write_text(json.dumps(document | {"format_version": 99}))
-    with pytest.raises(BadSnapshot, match="format 99"):
-        snapshot.read_metadata(written)
+def test_unknown_format_raises_bad_snapshot(snapshot_folder: Path) -> None:
+    document = json.loads((snapshot_folder / "snapshot.json").read_text())
+    (snapshot_folder / "snapshot.json").write_text(json.dumps(document | {"format_version": 99}))
+    with pytest.raises(BadSnapshot, match="format version 99"):
+        snapshot.read_metadata(snapshot_folder)
 
 
-def test_restored_optimizer_state_lies_like_its_parameters(packed: Packed, tmp_path: Path) -> None:
-    spec = job()
-    run = build_run(spec, packed, cpu())
-    run.loop().fit(run.state)
-    snapshot.write(tmp_path / "it", run.network, run.stateful_parts(), {})
-    again = build_run(spec, packed, cpu())
-    snapshot.restore(tmp_path / "it", again.network, again.stateful_parts(), torch.device("cpu"))
+def test_restored_optimizer_state_has_the_parameter_layout(packed: PackedDataset, tmp_path: Path) -> None:
+    spec = build_spec()
+    run = build_run(spec, packed, cpu_placement())
+    run.build_loop().fit(run.state)
+    snapshot.write_snapshot(tmp_path / "it", run.network, run.stateful_parts(), {})
+    again = build_run(spec, packed, cpu_placement())
+    snapshot.restore_snapshot(tmp_path / "it", again.network, again.stateful_parts(), torch.device("cpu"))
     for parameter, state in again.optimizer.state.items():
         assert state["exp_avg"].stride() == parameter.stride()

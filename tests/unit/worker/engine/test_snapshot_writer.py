@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from tests.support.processes import wait_for
-from tests.support.training import Memory, optimizer_hash, pack, run_of, weights_hash
+from tests.support.training import RecordingChannel, build_small_run, hash_optimizer, hash_weights, pack
 from worker.engine import snapshot
 from worker.engine.callback import Callback
-from worker.engine.callbacks import Diverged
+from worker.engine.callbacks import TrainingDiverged
 from worker.engine.snapshot_buffers import CopyBuffers
-from worker.engine.snapshot_checksums import folder_name
+from worker.engine.snapshot_checksums import format_folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
 from worker.protocol import Checkpoint
@@ -25,11 +25,11 @@ class Gate:
     """Holds the writing thread until it is opened, and remembers what it wrote."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._open, self._write = threading.Event(), snapshot.write_frozen
+        self._open, self._write = threading.Event(), snapshot.write_capture
         self.frozen: list[snapshot.SnapshotCapture] = []
-        monkeypatch.setattr(snapshot, "write_frozen", self)
+        monkeypatch.setattr(snapshot, "write_capture", self)
 
-    def __call__(self, folder: Path, frozen: snapshot.SnapshotCapture) -> snapshot.Facts:
+    def __call__(self, folder: Path, frozen: snapshot.SnapshotCapture) -> snapshot.FileDigests:
         assert self._open.wait(30)
         self.frozen.append(frozen)
         return self._write(folder, frozen)
@@ -43,22 +43,22 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
-def put(writer: SnapshotWriter, folder: Path, network: nn.Module, told: list[Any]) -> None:
+def submit_snapshot(writer: SnapshotWriter, folder: Path, network: nn.Module, told: list[Any]) -> None:
     writer.submit(folder, network, {}, {}, lambda facts: told.append((folder.name, facts)))
 
 
-def weight_in(folder: Path) -> float:
+def read_weight(folder: Path) -> float:
     network = nn.Linear(1, 1)
-    snapshot.restore(folder, network, {}, torch.device("cpu"))
+    snapshot.restore_snapshot(folder, network, {}, torch.device("cpu"))
     return network.weight.item()
 
 
-def test_what_is_written_is_the_run_as_it_was(gate: Gate, tmp_path: Path) -> None:
+def test_snapshot_holds_the_run_at_submission(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
     told: list[Any] = []
     for value in (1.0, 2.0):
         nn.init.constant_(network.weight, value)
-        put(writer, tmp_path / str(value), network, told)
+        submit_snapshot(writer, tmp_path / str(value), network, told)
         writer.wait_for_copy()
     nn.init.constant_(network.weight, 3.0)
     assert writer.is_busy
@@ -66,16 +66,16 @@ def test_what_is_written_is_the_run_as_it_was(gate: Gate, tmp_path: Path) -> Non
     gate.open()
     writer.wait()
     assert [name for name, _ in told] == ["1.0", "2.0"]
-    assert [weight_in(tmp_path / name) for name, _ in told] == [1.0, 2.0]
+    assert [read_weight(tmp_path / name) for name, _ in told] == [1.0, 2.0]
     assert not any(path.name.startswith(".tmp") for path in tmp_path.iterdir())
 
 
-def test_a_third_one_waits_for_the_first(gate: Gate, tmp_path: Path) -> None:
+def test_third_snapshot_waits_for_the_first(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
     told: list[Any] = []
-    put(writer, tmp_path / "1", network, told)
-    put(writer, tmp_path / "2", network, told)
-    third = threading.Thread(target=put, args=(writer, tmp_path / "3", network, told))
+    submit_snapshot(writer, tmp_path / "1", network, told)
+    submit_snapshot(writer, tmp_path / "2", network, told)
+    third = threading.Thread(target=submit_snapshot, args=(writer, tmp_path / "3", network, told))
     third.start()
     third.join(0.05)
     assert third.is_alive()
@@ -85,34 +85,34 @@ def test_a_third_one_waits_for_the_first(gate: Gate, tmp_path: Path) -> None:
     assert [name for name, _ in told] == ["1", "2", "3"]
 
 
-def test_memory_is_used_again(gate: Gate, tmp_path: Path) -> None:
+def test_copy_buffers_are_reused_again(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
     gate.open()
     for number in range(3):
-        put(writer, tmp_path / str(number), network, [])
+        submit_snapshot(writer, tmp_path / str(number), network, [])
         writer.wait()
     first, *others = (frozen.weights["weight"].data_ptr() for frozen in gate.frozen)
     assert set(others) == {first}
 
 
-def test_an_error_comes_back_once_and_what_waited_is_dropped(gate: Gate, tmp_path: Path) -> None:
+def test_write_error_is_raised_once_and_drops_the_waiting_snapshot(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
     told: list[Any] = []
     (tmp_path / "a file").touch()
-    put(writer, tmp_path / "a file" / "1", network, told)
-    put(writer, tmp_path / "2", network, told)
+    submit_snapshot(writer, tmp_path / "a file" / "1", network, told)
+    submit_snapshot(writer, tmp_path / "2", network, told)
     gate.open()
     writer.drain()
     with pytest.raises(NotADirectoryError):
-        writer.check()
+        writer.raise_error()
     writer.wait()
     assert told == []
-    put(writer, tmp_path / "3", network, told)
+    submit_snapshot(writer, tmp_path / "3", network, told)
     writer.wait()
     assert [name for name, _ in told] == ["3"]
 
 
-def test_a_run_that_cannot_be_copied_takes_no_memory_away(tmp_path: Path) -> None:
+def test_failing_capture_returns_its_buffers(tmp_path: Path) -> None:
     class Odd:
         def state_dict(self) -> dict[str, Any]:
             return {"x": object()}
@@ -130,8 +130,8 @@ class SlowCopy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_begun, self.may_end = threading.Event(), threading.Event()
-        self._copy = CopyBuffers.finish
-        monkeypatch.setattr(CopyBuffers, "finish", lambda buffers: self(buffers))
+        self._copy = CopyBuffers.finish_copy
+        monkeypatch.setattr(CopyBuffers, "finish_copy", lambda buffers: self(buffers))
 
     def __call__(self, buffers: CopyBuffers) -> None:
         self.is_begun.set()
@@ -144,24 +144,24 @@ def slow_copy(monkeypatch: pytest.MonkeyPatch) -> SlowCopy:
     return SlowCopy(monkeypatch)
 
 
-def test_what_a_forward_pass_changes_is_copied_at_once(slow_copy: SlowCopy, tmp_path: Path) -> None:
+def test_network_buffers_are_copied_at_once(slow_copy: SlowCopy, tmp_path: Path) -> None:
     network, writer = nn.BatchNorm1d(2), SnapshotWriter()
     assert network.running_mean is not None
-    put(writer, tmp_path / "it", network, [])
+    submit_snapshot(writer, tmp_path / "it", network, [])
     network.running_mean.fill_(7.0)
     slow_copy.may_end.set()
     writer.wait()
     other = nn.BatchNorm1d(2)
-    snapshot.restore(tmp_path / "it", other, {}, torch.device("cpu"))
+    snapshot.restore_snapshot(tmp_path / "it", other, {}, torch.device("cpu"))
     assert other.running_mean is not None
     assert other.running_mean.tolist() == [0.0, 0.0]
 
 
-def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_path: Path) -> None:
-    run = run_of(pack(tmp_path / "packed"), epochs=2)
-    folder, names = tmp_path / "checkpoints", [folder_name(1, 5, "end"), folder_name(2, 10, "end")]
-    told = Memory()
-    thread = threading.Thread(target=lambda: run.loop([CheckpointCallback(told, run, folder, {})]).fit(run.state))
+def test_optimizer_step_waits_for_the_copy(slow_copy: SlowCopy, tmp_path: Path) -> None:
+    run = build_small_run(pack(tmp_path / "packed"), epochs=2)
+    folder, names = tmp_path / "checkpoints", [format_folder_name(1, 5, "end"), format_folder_name(2, 10, "end")]
+    told = RecordingChannel()
+    thread = threading.Thread(target=lambda: run.build_loop([CheckpointCallback(told, run, folder, {})]).fit(run.state))
     thread.start()
     assert slow_copy.is_begun.wait(60)
     wait_for(lambda: run.state.epoch == 2, "the second epoch")
@@ -170,39 +170,37 @@ def test_no_step_is_made_while_a_snapshot_is_copied(slow_copy: SlowCopy, tmp_pat
     slow_copy.may_end.set()
     thread.join(60)
     assert not thread.is_alive()
-    other = run_of(pack(tmp_path / "again"), epochs=2)
+    other = build_small_run(pack(tmp_path / "again"), epochs=2)
     other.state.max_epochs = 1
-    other.loop().fit(other.state)
-    snapshot.restore(folder / names[0], run.network, run.stateful_parts(), torch.device("cpu"))
-    assert weights_hash(run.network, tmp_path) == weights_hash(other.network, tmp_path)
-    assert optimizer_hash(run.optimizer) == optimizer_hash(other.optimizer)
-    assert [Path(message.dir).name for message in told.of(Checkpoint)] == names
+    other.build_loop().fit(other.state)
+    snapshot.restore_snapshot(folder / names[0], run.network, run.stateful_parts(), torch.device("cpu"))
+    assert hash_weights(run.network, tmp_path) == hash_weights(other.network, tmp_path)
+    assert hash_optimizer(run.optimizer) == hash_optimizer(other.optimizer)
+    assert [Path(message.dir).name for message in told.select_messages(Checkpoint)] == names
 
 
-def test_what_is_not_finite_is_never_written_and_ends_the_run(tmp_path: Path) -> None:
-    run = run_of(pack(tmp_path / "packed"), epochs=2, architecture={"name": "mlp"})
+def test_non_finite_weights_are_not_written_and_end_the_run(tmp_path: Path) -> None:
+    run = build_small_run(pack(tmp_path / "packed"), epochs=2, architecture={"name": "mlp"})
 
     class Spoil(Callback):
         def on_valid_end(self, state: RunState) -> None:
             if state.epoch == 2:
                 next(run.network.parameters()).data[0, 0] = float("inf")  # the losses were finite
 
-    told, folder = Memory(), tmp_path / "checkpoints"
-    with pytest.raises(Diverged, match="weights are not finite at epoch 2, step 10"):
-        run.loop([Spoil(), CheckpointCallback(told, run, folder, {})]).fit(run.state)
-    assert [path.name for path in folder.iterdir()] == [folder_name(1, 5, "end")]
-    assert [message.epoch for message in told.of(Checkpoint)] == [1]
+    told, folder = RecordingChannel(), tmp_path / "checkpoints"
+    with pytest.raises(TrainingDiverged, match="weights are not finite at epoch 2, step 10"):
+        run.build_loop([Spoil(), CheckpointCallback(told, run, folder, {})]).fit(run.state)
+    assert [path.name for path in folder.iterdir()] == [format_folder_name(1, 5, "end")]
+    assert [message.epoch for message in told.select_messages(Checkpoint)] == [1]
 
 
-def test_an_error_of_the_copy_comes_back_and_lets_the_run_go_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_copy_error_is_raised_and_the_run_can_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken(_: CopyBuffers) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(CopyBuffers, "finish", broken)
+    monkeypatch.setattr(CopyBuffers, "finish_copy", broken)
     writer = SnapshotWriter()
-    put(writer, tmp_path / "it", nn.Linear(1, 1), [])
+    submit_snapshot(writer, tmp_path / "it", nn.Linear(1, 1), [])
     writer.wait_for_copy()
     with pytest.raises(MemoryError, match="no room"):
         writer.wait()

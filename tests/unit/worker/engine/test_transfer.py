@@ -4,75 +4,72 @@ import pytest
 import torch
 from torch import nn
 
-from core.datasets.packed import Packed
-from tests.support.training import pack, run_of
+from core.datasets.packed import PackedDataset
+from tests.support.training import build_small_run
 from worker.engine.optimizers import UnknownParameters
 from worker.engine.run import Run
-from worker.engine.transfer import NoMatchingWeights, freeze, frozen_names, transfer
+from worker.engine.transfer import NoMatchingWeights, freeze_parameters, match_frozen_parameters, transfer_weights
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it")
-
-
-def values(run: Run) -> dict[str, torch.Tensor]:
+def copy_state(run: Run) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
 
 
-def head_of(run: Run) -> str:
+def get_head(run: Run) -> str:
     """The pattern of the last layer's parameters."""
     return [name for name, _ in run.network.named_parameters()][-1].rpartition(".")[0] + ".*"
 
 
-def test_frozen_weights_are_equal_to_the_bit_after_an_epoch(packed: Packed) -> None:
-    head = head_of(run_of(packed))
-    run = run_of(packed, epochs=1, freeze=["*", f"!{head}"])
-    before = values(run)
-    run.loop().fit(run.state)
-    after = values(run)
+def test_frozen_weights_are_bit_identical_after_an_epoch(packed: PackedDataset) -> None:
+    head = get_head(build_small_run(packed))
+    run = build_small_run(packed, epochs=1, freeze=["*", f"!{head}"])
+    before = copy_state(run)
+    run.build_loop().fit(run.state)
+    after = copy_state(run)
     assert {name for name in before if not torch.equal(before[name], after[name])} == {
         name for name, _ in run.network.named_parameters() if name.startswith(head.removesuffix("*"))
     }
 
 
-def test_the_statistics_of_frozen_norms_move_where_that_is_wished(packed: Packed) -> None:
-    head = head_of(run_of(packed))
-    run = run_of(packed, epochs=1, freeze=["*", f"!{head}"], freeze_bn_stats=False)
-    before = values(run)
-    run.loop().fit(run.state)
-    moved = {name for name, tensor in values(run).items() if not torch.equal(before[name], tensor)}
+def test_frozen_norm_statistics_update_with_freeze_bn_stats_off(packed: PackedDataset) -> None:
+    head = get_head(build_small_run(packed))
+    run = build_small_run(packed, epochs=1, freeze=["*", f"!{head}"], freeze_bn_stats=False)
+    before = copy_state(run)
+    run.build_loop().fit(run.state)
+    moved = {name for name, tensor in copy_state(run).items() if not torch.equal(before[name], tensor)}
     assert any(name.endswith("running_mean") for name in moved)
-    assert not any(name in run.frozen for name in moved)
+    assert not any(name in run.frozen_parameters for name in moved)
 
 
-def test_a_norm_that_is_not_frozen_keeps_learning_its_statistics(packed: Packed) -> None:
-    first = next(name for name, _ in run_of(packed).network.named_parameters())
-    run = run_of(packed, epochs=1, freeze=[first])
-    before = values(run)
-    run.loop().fit(run.state)
-    assert any(name.endswith("running_mean") and not torch.equal(before[name], v) for name, v in values(run).items())
+def test_trainable_norm_updates_its_statistics(packed: PackedDataset) -> None:
+    first = next(name for name, _ in build_small_run(packed).network.named_parameters())
+    run = build_small_run(packed, epochs=1, freeze=[first])
+    before = copy_state(run)
+    run.build_loop().fit(run.state)
+    assert any(
+        name.endswith("running_mean") and not torch.equal(before[name], v) for name, v in copy_state(run).items()
+    )
 
 
-def test_the_last_pattern_that_matches_counts() -> None:
+def test_last_matching_pattern_wins() -> None:
     names = ["a.weight", "a.bias", "b.weight"]
-    assert frozen_names(["*", "!a.*", "a.bias"], names) == ["a.bias", "b.weight"]
-    assert frozen_names([], names) == []
+    assert match_frozen_parameters(["*", "!a.*", "a.bias"], names) == ["a.bias", "b.weight"]
+    assert match_frozen_parameters([], names) == []
 
 
-def test_freezing_all_or_nothing_is_refused() -> None:
+def test_freezing_all_parameters_or_none_raises_error() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     with pytest.raises(NoMatchingWeights):
-        freeze(network, ["*"])
+        freeze_parameters(network, ["*"])
     with pytest.raises(UnknownParameters):
-        freeze(network, ["conv*"])
+        freeze_parameters(network, ["conv*"])
 
 
-def test_what_fits_is_loaded_and_the_rest_is_told() -> None:
+def test_matching_tensors_are_loaded_and_others_listed_in_the_report() -> None:
     first, second = nn.Linear(2, 3), nn.Linear(3, 4)
     network, fresh = nn.Sequential(first, second), second.weight.clone()
     given = {"0.weight": torch.ones(3, 2), "1.weight": torch.ones(5, 3), "2.weight": torch.ones(1)}
-    told = transfer(network, given)
+    told = transfer_weights(network, given)
     assert told.loaded == ["0.weight"]
     assert told.missing == ["0.bias", "1.bias"]
     assert told.unexpected == ["2.weight"]
@@ -81,19 +78,19 @@ def test_what_fits_is_loaded_and_the_rest_is_told() -> None:
     assert torch.equal(second.weight, fresh)
 
 
-def test_a_counter_alone_is_no_knowledge() -> None:
+def test_matching_only_a_counter_raises_error() -> None:
     with pytest.raises(NoMatchingWeights):
-        transfer(nn.BatchNorm1d(3), {"num_batches_tracked": torch.tensor(7), "weight": torch.ones(9)})
+        transfer_weights(nn.BatchNorm1d(3), {"num_batches_tracked": torch.tensor(7), "weight": torch.ones(9)})
 
 
-def test_a_network_of_colours_sees_grey_images_as_if_all_channels_were_given_them() -> None:
+def test_color_network_on_gray_images_equals_repeating_the_channel() -> None:
     def network(channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten())
 
     coloured, grey = network(3), network(1)
-    told = transfer(grey, coloured.state_dict())
+    told = transfer_weights(grey, coloured.state_dict())
     assert (told.summed, told.mismatched, told.missing) == (["0.weight"], [], [])
     images = torch.rand(2, 1, 6, 6)
     assert torch.allclose(grey(images), coloured(images.expand(2, 3, 6, 6)), atol=1e-6)
-    told = transfer(network(2), coloured.state_dict())
+    told = transfer_weights(network(2), coloured.state_dict())
     assert (told.summed, told.mismatched) == ([], ["0.weight"])

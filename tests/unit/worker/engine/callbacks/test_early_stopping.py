@@ -8,7 +8,7 @@ from worker.engine.callbacks import EarlyStopping
 from worker.engine.state import RunState
 
 
-def epochs_until_stop(callback: EarlyStopping, values: list[float], monitor: str = "valid_loss") -> int:
+def count_epochs_until_stop(callback: EarlyStopping, values: list[float], monitor: str = "valid_loss") -> int:
     state = RunState(max_epochs=len(values), steps_per_epoch=1)
     for epoch, value in enumerate(values, start=1):
         state.epoch, state.metrics = epoch, {monitor: value}
@@ -31,32 +31,32 @@ FALLING = [1.0 / epoch for epoch in range(1, 26)]
         ({"patience": 1}, 25),
     ],
 )
-def test_it_stops_where_luz_tests_say(options: dict[str, Any], epochs: int) -> None:
-    assert epochs_until_stop(EarlyStopping(**options), FALLING) == epochs
+def test_stopping_epochs_match_luz(options: dict[str, Any], epochs: int) -> None:
+    assert count_epochs_until_stop(EarlyStopping(**options), FALLING) == epochs
 
 
-def test_an_improvement_starts_the_count_anew() -> None:
-    assert epochs_until_stop(EarlyStopping(patience=2), [3.0, 4.0, 2.0, 5.0, 5.0, 1.0]) == 5
+def test_improvement_resets_the_count() -> None:
+    assert count_epochs_until_stop(EarlyStopping(patience=2), [3.0, 4.0, 2.0, 5.0, 5.0, 1.0]) == 5
 
 
-def test_a_monitor_of_right_answers_must_rise() -> None:
+def test_accuracy_monitor_must_rise() -> None:
     callback = EarlyStopping("valid_accuracy", patience=1)
-    assert epochs_until_stop(callback, [0.1, 0.2, 0.3, 0.3, 0.9], "valid_accuracy") == 4
+    assert count_epochs_until_stop(callback, [0.1, 0.2, 0.3, 0.3, 0.9], "valid_accuracy") == 4
 
 
-def test_a_value_that_is_no_number_never_improves() -> None:
-    assert epochs_until_stop(EarlyStopping(patience=2), [float("nan"), float("nan"), 1.0]) == 2
+def test_non_finite_value_never_improves() -> None:
+    assert count_epochs_until_stop(EarlyStopping(patience=2), [float("nan"), float("nan"), 1.0]) == 2
 
 
-def test_the_count_survives_a_resume() -> None:
+def test_count_survives_a_resume() -> None:
     values = [1.0, 2.0, 2.0, 2.0]
     first, second = EarlyStopping(patience=3), EarlyStopping(patience=3)
-    assert epochs_until_stop(first, values[:3]) == 3
+    assert count_epochs_until_stop(first, values[:3]) == 3
     second.load_state_dict(first.state_dict())
-    assert epochs_until_stop(second, [2.0]) == 1
+    assert count_epochs_until_stop(second, [2.0]) == 1
 
 
-def test_the_reason_says_what_was_waited_for() -> None:
+def test_stop_reason_names_the_monitor() -> None:
     state = RunState(max_epochs=9, steps_per_epoch=1, epoch=1, metrics={"valid_loss": 0.5})
     callback = EarlyStopping(patience=1)
     callback.on_epoch_end(state)

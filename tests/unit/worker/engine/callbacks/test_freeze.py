@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from core.datasets.packed import Packed
-from tests.support.training import InterruptAt, cpu, job, pack, weights_hash
+from core.datasets.packed import PackedDataset
+from tests.support.training import InterruptAt, build_spec, cpu_placement, hash_weights
 from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.callback import Callback
@@ -15,6 +15,8 @@ from worker.engine.callbacks.freeze import NoTrainableParameters
 from worker.engine.optimizers import UnknownParameters
 from worker.engine.run import Run
 from worker.engine.state import RunState
+
+pytestmark = pytest.mark.packed(num_samples=60)
 
 
 class Watch(Callback):
@@ -31,54 +33,51 @@ class Watch(Callback):
         self.states.append(self._now())
 
 
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Packed:
-    return pack(tmp_path_factory.mktemp("packed") / "it", num_samples=60)
-
-
-def moved(packed: Packed, **freeze: Any) -> list[set[str]]:
+def list_changed_parameters(packed: PackedDataset, **freeze: Any) -> list[set[str]]:
     """Names of what moved in each epoch."""
-    run = build_run(job(epochs=3, callbacks=[{"name": "freeze", **freeze}, {"name": "ema"}]), packed, cpu())
+    run = build_run(
+        build_spec(epochs=3, callbacks=[{"name": "freeze", **freeze}, {"name": "ema"}]), packed, cpu_placement()
+    )
     watch = Watch(run)
-    run.loop([watch]).fit(run.state)
+    run.build_loop([watch]).fit(run.state)
     pairs = zip(watch.states, watch.states[1:], strict=False)
     return [{name for name in old if not torch.equal(old[name], new[name])} for old, new in pairs]
 
 
-def below(prefix: str, names: set[str]) -> set[str]:
+def list_names_with_prefix(prefix: str, names: set[str]) -> set[str]:
     return {name for name in names if name.startswith(prefix)}
 
 
-def test_what_is_frozen_stays_and_moves_again_afterwards(packed: Packed) -> None:
-    first, second, third = moved(packed, match="features.*", until_epoch=2)
-    assert not below("features.", first | second)
-    assert below("head.", first)
-    assert {name.rsplit(".", 1)[1] for name in below("features.", third)} >= {"weight", "running_mean"}
+def test_frozen_parameters_stay_constant_until_the_last_frozen_epoch(packed: PackedDataset) -> None:
+    first, second, third = list_changed_parameters(packed, match="features.*", until_epoch=2)
+    assert not list_names_with_prefix("features.", first | second)
+    assert list_names_with_prefix("head.", first)
+    assert {name.rsplit(".", 1)[1] for name in list_names_with_prefix("features.", third)} >= {"weight", "running_mean"}
 
 
-def test_freezing_may_begin_later_and_leave_the_statistics_free(packed: Packed) -> None:
-    first, second, _ = moved(packed, match="features.*", from_epoch=2, freeze_bn_stats=False)
-    assert any(name.endswith("weight") for name in below("features.", first))
-    kinds = {name.rsplit(".", 1)[1] for name in below("features.", second)}
+def test_freeze_can_start_later_and_update_batch_norm_statistics(packed: PackedDataset) -> None:
+    first, second, _ = list_changed_parameters(packed, match="features.*", from_epoch=2, freeze_bn_stats=False)
+    assert any(name.endswith("weight") for name in list_names_with_prefix("features.", first))
+    kinds = {name.rsplit(".", 1)[1] for name in list_names_with_prefix("features.", second)}
     assert kinds == {"running_mean", "running_var", "num_batches_tracked"}
 
 
-def test_a_resumed_run_is_as_frozen_as_it_was(packed: Packed, tmp_path: Path) -> None:
-    spec = job(epochs=3, callbacks=[{"name": "freeze", "match": "features.*", "until_epoch": 2}])
-    whole = build_run(spec, packed, cpu())
-    whole.loop().fit(whole.state)
-    first = build_run(spec, packed, cpu())
-    first.loop([InterruptAt(4)]).fit(first.state)  # of 3 steps an epoch: in the middle of the second
-    snapshot.write(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
-    second = build_run(spec, packed, cpu())
-    snapshot.restore(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
-    second.loop().fit(second.state)
-    assert weights_hash(second.network, tmp_path) == weights_hash(whole.network, tmp_path)
+def test_resumed_run_freezes_the_same_parameters(packed: PackedDataset, tmp_path: Path) -> None:
+    spec = build_spec(epochs=3, callbacks=[{"name": "freeze", "match": "features.*", "until_epoch": 2}])
+    whole = build_run(spec, packed, cpu_placement())
+    whole.build_loop().fit(whole.state)
+    first = build_run(spec, packed, cpu_placement())
+    first.build_loop([InterruptAt(4)]).fit(first.state)  # of 3 steps an epoch: in the middle of the second
+    snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
+    second = build_run(spec, packed, cpu_placement())
+    snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
+    second.build_loop().fit(second.state)
+    assert hash_weights(second.network, tmp_path) == hash_weights(whole.network, tmp_path)
 
 
-def test_a_pattern_must_match_and_leave_something(packed: Packed) -> None:
+def test_pattern_must_match_and_leave_trainable_parameters(packed: PackedDataset) -> None:
     with pytest.raises(UnknownParameters, match="'stem"):
-        build_run(job(callbacks=[{"name": "freeze", "match": "stem.*"}]), packed, cpu())
-    run = build_run(job(callbacks=[{"name": "freeze", "match": "*"}]), packed, cpu())
+        build_run(build_spec(callbacks=[{"name": "freeze", "match": "stem.*"}]), packed, cpu_placement())
+    run = build_run(build_spec(callbacks=[{"name": "freeze", "match": "*"}]), packed, cpu_placement())
     with pytest.raises(NoTrainableParameters):
-        run.loop().fit(run.state)
+        run.build_loop().fit(run.state)

@@ -32,7 +32,7 @@ def leave(files: Files) -> Any:
     return leave
 
 
-def validate(callback: Callback, *batches: tuple[list[Any], list[Any]]) -> RunState:
+def run_validation(callback: Callback, *batches: tuple[list[Any], list[Any]]) -> RunState:
     state = RunState(max_epochs=1, steps_per_epoch=1, epoch=1)
     callback.on_valid_begin(state)
     for pred, target in batches:
@@ -42,19 +42,19 @@ def validate(callback: Callback, *batches: tuple[list[Any], list[Any]]) -> RunSt
     return state
 
 
-def table(content: bytes) -> list[list[str]]:
+def read_table(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode())))
 
 
-def test_decisions_are_counted_by_truth_and_prediction(files: Files, leave: Any) -> None:
+def test_confusion_matrix_counts_truth_by_prediction(files: Files, leave: Any) -> None:
     callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog", "eel")), leave)
     scores = {"cat": [2.0, 0.0, 0.0], "dog": [0.0, 2.0, 0.0]}
-    validate(callback, ([scores["dog"]], [2]))  # an earlier epoch, of no interest
-    state = validate(callback, ([scores["cat"], scores["dog"]], [0, 0]), ([scores["dog"]], [2]))
+    run_validation(callback, ([scores["dog"]], [2]))  # an earlier epoch, of no interest
+    state = run_validation(callback, ([scores["cat"], scores["dog"]], [0, 0]), ([scores["dog"]], [2]))
     callback.on_fit_end(state)
     media_type, content = files["confusion_matrix.csv"]
     assert media_type == "text/csv"
-    assert table(content) == [
+    assert read_table(content) == [
         ["true \\ predicted", "cat", "dog", "eel"],
         ["cat", "1", "1", "0"],
         ["dog", "0", "0", "0"],
@@ -63,21 +63,24 @@ def test_decisions_are_counted_by_truth_and_prediction(files: Files, leave: Any)
     assert files["confusion_matrix.png"][1].startswith(PNG)
 
 
-def test_every_label_has_a_table_of_its_own(files: Files, leave: Any) -> None:
+def test_multilabel_confusion_has_one_table_per_label(files: Files, leave: Any) -> None:
     callback = ConfusionMatrix(ValidationSamples("multilabel", labels=("red", "round")), leave)
-    callback.on_fit_end(validate(callback, ([[3.0, -3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]])))
-    assert table(files["confusion_matrix.csv"][1])[1:] == [["red", "0", "1", "0", "1"], ["round", "1", "0", "0", "1"]]
+    callback.on_fit_end(run_validation(callback, ([[3.0, -3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]])))
+    assert read_table(files["confusion_matrix.csv"][1])[1:] == [
+        ["red", "0", "1", "0", "1"],
+        ["round", "1", "0", "0", "1"],
+    ]
     assert "confusion_matrix.png" not in files
 
 
-def test_the_worst_samples_are_those_with_the_highest_losses(files: Files, leave: Any) -> None:
+def test_worst_samples_have_the_highest_losses(files: Files, leave: Any) -> None:
     images = np.arange(4 * 2 * 2, dtype=np.uint8).reshape(4, 2, 2, 1)
     watched = ValidationSamples(
         labels=("cat", "dog"), split="train", index=np.array([3, 1, 0]), names=("a", "b", "c", "d"), images=images
     )
     callback = WorstSamples(watched, nn.CrossEntropyLoss(label_smoothing=0.0), leave, count=2)
-    callback.on_fit_end(validate(callback, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]), ([[1.0, 0.0]], [1])))
-    head, *rows = table(files["worst_samples.csv"][1])
+    callback.on_fit_end(run_validation(callback, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]), ([[1.0, 0.0]], [1])))
+    head, *rows = read_table(files["worst_samples.csv"][1])
     assert head == ["rank", "split", "index", "name", "loss", "true", "predicted", "probability"]
     assert [row[:4] + row[5:7] for row in rows] == [
         ["1", "train", "1", "b", "cat", "dog"],
@@ -97,25 +100,25 @@ def test_the_worst_samples_are_those_with_the_highest_losses(files: Files, leave
         ("regression", nn.MSELoss(), [[1.5, 2.0]], [[1.0, 0.0]], ["1;0", "1.5;2", ""]),
     ],
 )
-def test_every_task_has_words_for_a_sample(
+def test_worst_samples_table_fits_every_task(
     task: Task, loss: nn.Module, pred: list[Any], target: list[Any], row: list[Any], files: Files, leave: Any
 ) -> None:
     callback = WorstSamples(ValidationSamples(task, labels=("no", "yes")), loss, leave)
-    callback.on_fit_end(validate(callback, (pred, target)))
-    (found,) = table(files["worst_samples.csv"][1])[1:]
+    callback.on_fit_end(run_validation(callback, (pred, target)))
+    (found,) = read_table(files["worst_samples.csv"][1])[1:]
     assert [*found[5:7], float(found[7]) if found[7] else ""] == row
     assert float(found[4]) == pytest.approx(float(loss(torch.tensor(pred), torch.tensor(target))))
     assert "worst_samples.png" not in files  # there are no pictures
 
 
 @pytest.mark.parametrize("kind", ["confusion", "worst"])
-def test_an_attempt_that_only_ends_leaves_what_the_last_one_saw(kind: str, files: Files, leave: Any) -> None:
+def test_resumed_attempt_without_validation_saves_the_last_artifacts(kind: str, files: Files, leave: Any) -> None:
     def make() -> Callback:
         watched = ValidationSamples(labels=("cat", "dog"))
         return ConfusionMatrix(watched, leave) if kind == "confusion" else WorstSamples(watched, LOSS, leave)
 
     first, second = make(), make()
-    state = validate(first, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]))
+    state = run_validation(first, ([[4.0, 0.0], [0.0, 4.0]], [0, 0]))
     first.on_fit_end(state)
     expected = dict(files)
     files.clear()
@@ -125,9 +128,9 @@ def test_an_attempt_that_only_ends_leaves_what_the_last_one_saw(kind: str, files
     assert files
 
 
-def test_a_run_that_was_left_leaves_nothing_yet(files: Files, leave: Any) -> None:
+def test_interrupted_run_saves_no_artifacts(files: Files, leave: Any) -> None:
     callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog")), leave)
-    state = validate(callback, ([[4.0, 0.0]], [0]))
+    state = run_validation(callback, ([[4.0, 0.0]], [0]))
     state.phase = "train"
     callback.on_fit_end(state)
     assert not files

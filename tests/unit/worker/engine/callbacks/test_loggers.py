@@ -12,10 +12,10 @@ from tensorboardX.record_writer import masked_crc32c
 from torch import nn
 
 from worker.engine.callbacks import CsvLogger, TensorBoard, file_log
-from worker.engine.callbacks.file_log import FileLog, TooLong
+from worker.engine.callbacks.file_log import FileLog, LogTooLong
 from worker.engine.state import RunState
 
-Left = list[tuple[str, str, bytes]]
+Artifacts = list[tuple[str, str, bytes]]
 EPOCHS = [
     {"train_loss": 2.0, "valid_loss": 1.5, "valid_accuracy": 0.25},
     {"train_loss": 1.0, "valid_loss": float("nan"), "valid_accuracy": 0.5},
@@ -23,11 +23,11 @@ EPOCHS = [
 ]
 
 
-def ended(epoch: int) -> RunState:
+def end_epochs(epoch: int) -> RunState:
     return RunState(max_epochs=3, steps_per_epoch=1, epoch=epoch, metrics=EPOCHS[epoch - 1], lr=0.1)
 
 
-def events(content: bytes) -> Iterator[Event]:
+def read_events(content: bytes) -> Iterator[Event]:
     while content:
         (length,) = struct.unpack("<Q", content[:8])
         assert struct.unpack("<I", content[8:12]) == (masked_crc32c(content[:8]),)
@@ -43,14 +43,14 @@ def network() -> nn.Linear:
 
 
 @pytest.fixture
-def left() -> Left:
+def artifacts() -> Artifacts:
     return []
 
 
 @pytest.fixture(params=["csv", "tensorboard"])
-def make(request: pytest.FixtureRequest, left: Left) -> Callable[[], FileLog]:
+def make(request: pytest.FixtureRequest, artifacts: Artifacts) -> Callable[[], FileLog]:
     def leave(*file: object) -> None:
-        left.append(file)  # type: ignore[arg-type]
+        artifacts.append(file)  # type: ignore[arg-type]
 
     kinds: dict[str, Callable[[], FileLog]] = {
         "csv": lambda: CsvLogger(leave),
@@ -59,12 +59,12 @@ def make(request: pytest.FixtureRequest, left: Left) -> Callable[[], FileLog]:
     return kinds[request.param]
 
 
-def test_every_epoch_is_two_rows_of_csv(left: Left) -> None:
-    logger = CsvLogger(lambda *file: left.append(file))
+def test_csv_has_two_rows_per_epoch(artifacts: Artifacts) -> None:
+    logger = CsvLogger(lambda *file: artifacts.append(file))
     for epoch in (1, 2, 3):
-        logger.on_epoch_end(ended(epoch))
-    logger.on_fit_end(ended(3))
-    name, media_type, content = left[-1]
+        logger.on_epoch_end(end_epochs(epoch))
+    logger.on_fit_end(end_epochs(3))
+    name, media_type, content = artifacts[-1]
     assert (name, media_type) == ("metrics.csv", "text/csv")
     rows = list(csv.DictReader(io.StringIO(content.decode())))
     assert [(row["epoch"], row["set"], row["loss"], row["accuracy"]) for row in rows] == [
@@ -77,13 +77,13 @@ def test_every_epoch_is_two_rows_of_csv(left: Left) -> None:
     ]
 
 
-def test_events_have_scalars_by_epoch_and_histograms_of_what_was_asked_for(left: Left) -> None:
+def test_tensorboard_writes_scalars_and_requested_histograms(artifacts: Artifacts) -> None:
     shown = network()
-    logger = TensorBoard(shown, lambda *file: left.append(file), histograms=("weight",), now=lambda: 7.0)
+    logger = TensorBoard(shown, lambda *file: artifacts.append(file), histograms=("weight",), now=lambda: 7.0)
     for epoch in (1, 2):
-        logger.on_epoch_end(ended(epoch))
-    logger.on_fit_end(ended(2))
-    head, first, second = events(left[-1][2])
+        logger.on_epoch_end(end_epochs(epoch))
+    logger.on_fit_end(end_epochs(2))
+    head, first, second = read_events(artifacts[-1][2])
     assert head.file_version == "brain.Event:2"
     assert (first.step, second.step, first.wall_time) == (1, 2, 7.0)
     scalars = {value.tag: value.simple_value for value in first.summary.value if value.HasField("simple_value")}
@@ -94,45 +94,45 @@ def test_events_have_scalars_by_epoch_and_histograms_of_what_was_asked_for(left:
     assert histogram.histo.max == pytest.approx(float(shown.weight.detach().max()))
 
 
-def test_a_resumed_run_leaves_the_file_of_one_that_never_stopped(make: Callable[[], FileLog], left: Left) -> None:
+def test_resumed_run_saves_the_same_file_as_an_uninterrupted_run(make: Callable[[], FileLog], artifacts: Artifacts) -> None:
     whole, before, after = make(), make(), make()
     for epoch in (1, 2, 3):
-        whole.on_epoch_end(ended(epoch))
-    whole.on_fit_end(ended(3))
-    expected = left[-1]
-    before.on_epoch_end(ended(1))
+        whole.on_epoch_end(end_epochs(epoch))
+    whole.on_fit_end(end_epochs(3))
+    expected = artifacts[-1]
+    before.on_epoch_end(end_epochs(1))
     after.load_state_dict(before.state_dict())
     for epoch in (2, 3):
-        after.on_epoch_end(ended(epoch))
-    after.on_fit_end(ended(3))
-    assert left[-1] == expected
+        after.on_epoch_end(end_epochs(epoch))
+    after.on_fit_end(end_epochs(3))
+    assert artifacts[-1] == expected
 
 
-def test_a_file_is_handed_over_now_and_then_and_when_the_run_is_left(left: Left) -> None:
+def test_file_is_saved_periodically_and_at_the_end(artifacts: Artifacts) -> None:
     now = iter([0.0, 0.0, 10.0, 40.0, 40.0, 41.0, 42.0])
-    logger = CsvLogger(lambda *file: left.append(file), every_s=30.0, clock=lambda: next(now))
+    logger = CsvLogger(lambda *file: artifacts.append(file), every_s=30.0, clock=lambda: next(now))
     sizes = []
     for epoch in (1, 2, 3):
-        logger.on_epoch_end(ended(epoch))
-        sizes.append(len(left))
+        logger.on_epoch_end(end_epochs(epoch))
+        sizes.append(len(artifacts))
     assert sizes == [1, 1, 2]
-    logger.on_fit_end(ended(3))
-    assert len(left) == 2  # nothing was new
+    logger.on_fit_end(end_epochs(3))
+    assert len(artifacts) == 2  # nothing was new
 
 
-def test_a_file_that_failed_in_the_middle_is_handed_over(make: Callable[[], FileLog], left: Left) -> None:
+def test_file_is_saved_after_an_exception(make: Callable[[], FileLog], artifacts: Artifacts) -> None:
     logger = make()
     for epoch in (1, 2):
-        logger.on_epoch_end(ended(epoch))
-    logger.on_exception(ended(2))
-    assert len(left) == 2
+        logger.on_epoch_end(end_epochs(epoch))
+    logger.on_exception(end_epochs(2))
+    assert len(artifacts) == 2
 
 
-def test_a_file_does_not_outgrow_its_snapshots(
-    make: Callable[[], FileLog], left: Left, monkeypatch: pytest.MonkeyPatch
+def test_file_larger_than_the_limit_raises_error(
+    make: Callable[[], FileLog], artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_log, "MAX_BYTES", 500)
     logger = make()
-    with pytest.raises(TooLong, match="no more is kept"):
+    with pytest.raises(LogTooLong, match="no more is kept"):
         for epoch in range(1, 100):
-            logger.on_epoch_end(ended(1 + epoch % 3))
+            logger.on_epoch_end(end_epochs(1 + epoch % 3))

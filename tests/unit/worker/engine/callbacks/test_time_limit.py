@@ -4,7 +4,7 @@ from worker.engine.callbacks import TimeLimit
 from worker.engine.state import RunState
 
 
-def test_it_stops_after_the_step_in_which_time_is_over() -> None:
+def test_run_stops_after_the_step_that_exceeds_the_limit() -> None:
     now = iter([0.0, 4.9, 5.0])
     callback = TimeLimit(seconds=5, clock=lambda: next(now))
     state = RunState(max_epochs=9, steps_per_epoch=9)
@@ -17,7 +17,7 @@ def test_it_stops_after_the_step_in_which_time_is_over() -> None:
     assert state.stop_immediately
 
 
-def test_time_of_earlier_attempts_counts() -> None:
+def test_earlier_attempts_count() -> None:
     now = [0.0]
     first, second = (TimeLimit(seconds=5, clock=lambda: now[0]) for _ in range(2))
     state = RunState(max_epochs=9, steps_per_epoch=9)

@@ -6,55 +6,55 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC, MulticlassConfusionMatrix
 
 from worker.engine.metrics.accumulator import MAX_PENDING_BATCHES, MetricAccumulator
-from worker.engine.metrics.factory import adapter
+from worker.engine.metrics.factory import build_adapter
 
 
-def new_tally() -> MetricAccumulator:
+def create_accumulator() -> MetricAccumulator:
     metrics = {
         "accuracy": MulticlassAccuracy(3, average="micro"),
         "auroc": MulticlassAUROC(3),
         "confusion_matrix": MulticlassConfusionMatrix(3),
     }
-    return MetricAccumulator(metrics, adapter("classification"))
+    return MetricAccumulator(metrics, build_adapter("classification"))
 
 
-def batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor]]:
+def make_batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor]]:
     torch.manual_seed(0)
     return [(torch.randn(size, 3), torch.randint(0, 3, (size,)), torch.rand(())) for _ in range(count)]
 
 
-def test_the_loss_is_the_mean_over_samples_not_over_batches() -> None:
-    tally = MetricAccumulator({}, adapter("classification"))
+def test_loss_is_the_mean_over_samples_not_over_batches() -> None:
+    tally = MetricAccumulator({}, build_adapter("classification"))
     tally.update(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.tensor(1.0))
     tally.update(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(5.0))
-    assert tally.values() == {"loss": 2.0}
+    assert tally.compute_values() == {"loss": 2.0}
 
 
-def test_metrics_are_those_of_all_samples() -> None:
-    tally, given = new_tally(), batches(MAX_PENDING_BATCHES + 5)
+def test_metrics_cover_all_samples() -> None:
+    tally, given = create_accumulator(), make_batches(MAX_PENDING_BATCHES + 5)
     for batch in given:
         tally.update(*batch)
     preds, targets = torch.cat([pred for pred, _, _ in given]), torch.cat([target for _, target, _ in given])
-    values = tally.values()
+    values = tally.compute_values()
     assert values["accuracy"] == pytest.approx((preds.argmax(1) == targets).float().mean().item())
     assert values["auroc"] == pytest.approx(MulticlassAUROC(3)(preds.softmax(1), targets).item())
     assert "confusion_matrix" not in values
-    assert int(torch.tensor(tally.tables()["confusion_matrix"]).sum()) == len(targets)
+    assert int(torch.tensor(tally.compute_tables()["confusion_matrix"]).sum()) == len(targets)
 
 
-def test_looking_does_not_change_the_sums() -> None:
-    seen, unseen = new_tally(), new_tally()
-    for batch in batches(2 * MAX_PENDING_BATCHES + 3):
+def test_reading_the_loss_does_not_change_the_sums() -> None:
+    seen, unseen = create_accumulator(), create_accumulator()
+    for batch in make_batches(2 * MAX_PENDING_BATCHES + 3):
         seen.update(*batch)
-        seen.mean_loss()
+        seen.compute_mean_loss()
         unseen.update(*batch)
-    assert seen.values() == unseen.values()
+    assert seen.compute_values() == unseen.compute_values()
 
 
 @pytest.mark.parametrize("cut", [0, 1, MAX_PENDING_BATCHES, MAX_PENDING_BATCHES + 7])
-def test_sums_are_equal_to_the_bit_after_a_resume(cut: int) -> None:
-    given = batches(2 * MAX_PENDING_BATCHES)
-    whole, first, second = new_tally(), new_tally(), new_tally()
+def test_resumed_sums_are_bit_identical(cut: int) -> None:
+    given = make_batches(2 * MAX_PENDING_BATCHES)
+    whole, first, second = create_accumulator(), create_accumulator(), create_accumulator()
     for batch in given:
         whole.update(*batch)
     for batch in given[:cut]:
@@ -62,12 +62,12 @@ def test_sums_are_equal_to_the_bit_after_a_resume(cut: int) -> None:
     second.load_state_dict(first.state_dict())
     for batch in given[cut:]:
         second.update(*batch)
-    assert whole.values() == second.values()
+    assert whole.compute_values() == second.compute_values()
 
 
-def test_a_new_phase_starts_at_zero() -> None:
-    tally = new_tally()
-    for batch in batches(3):
+def test_reset_clears_the_sums() -> None:
+    tally = create_accumulator()
+    for batch in make_batches(3):
         tally.update(*batch)
     tally.reset()
-    assert torch.isnan(torch.tensor(tally.mean_loss()))
+    assert torch.isnan(torch.tensor(tally.compute_mean_loss()))

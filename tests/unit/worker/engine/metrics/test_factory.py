@@ -22,17 +22,17 @@ from worker.engine.metrics import factory
         ("train_recall", "max"),
     ],
 )
-def test_auto_knows_which_way_is_better(monitor: str, direction: str) -> None:
-    assert factory.direction(monitor) == direction
+def test_auto_direction_follows_the_metric(monitor: str, direction: str) -> None:
+    assert factory.get_direction(monitor) == direction
 
 
-def test_auroc_is_the_workshops() -> None:
-    metric = factory.classify("AUROC", "binary", 1, thresholds=None)
+def test_auroc_equals_the_workshop_value() -> None:
+    metric = factory.build_classification_metric("AUROC", "binary", 1, thresholds=None)
     metric.update(torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0]))
     assert metric.compute().item() == pytest.approx(8 / 9, abs=1e-6)
 
 
-def test_one_curve_of_all_classes_is_that_of_their_decisions() -> None:
+def test_micro_auroc_equals_auroc_over_all_one_vs_rest_scores() -> None:
     random = torch.Generator().manual_seed(0)
     scores, target = torch.rand(50, 3, generator=random), torch.randint(0, 3, (50,), generator=random)
     metric = factory.MicroAuroc(3, None)
@@ -42,19 +42,19 @@ def test_one_curve_of_all_classes_is_that_of_their_decisions() -> None:
     assert metric.compute().item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_labels_are_right_or_wrong_at_the_threshold() -> None:
-    metric = factory.classify("Accuracy", "multilabel", 2, threshold=0.8, average="micro")
+def test_multilabel_accuracy_uses_the_threshold() -> None:
+    metric = factory.build_classification_metric("Accuracy", "multilabel", 2, threshold=0.8, average="micro")
     raw, target = torch.tensor([[2.0, 1.0], [1.0, -1.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    metric.update(*factory.adapter("multilabel")(raw, target))
+    metric.update(*factory.build_adapter("multilabel")(raw, target))
     assert metric.compute().item() == 0.75  # sigmoid(1) = 0.73 is below the threshold
 
 
-def test_a_regression_has_no_classes() -> None:
-    with pytest.raises(factory.WrongTask, match="targets are numbers"):
-        factory.classify("Accuracy", "regression", 1)
+def test_classification_metric_rejects_regression() -> None:
+    with pytest.raises(factory.UnsupportedTask, match="targets are numbers"):
+        factory.build_classification_metric("Accuracy", "regression", 1)
 
 
-def test_r2_of_one_output_takes_columns() -> None:
-    metric = factory.r2(1)
+def test_r2_score_accepts_a_single_column() -> None:
+    metric = factory.build_r2_score(1)
     metric.update(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [2.0], [3.0]]))
     assert metric.compute().item() == 1.0

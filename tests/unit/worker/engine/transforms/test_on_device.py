@@ -22,14 +22,14 @@ from worker.engine.transforms import (
     RandomResizedCrop,
     Transform,
     VerticalFlip,
-    apply,
-    apply_on_device,
-    draw,
-    works_on_device,
+    apply_transforms,
+    apply_transforms_on_device,
+    draw_random_params,
+    supports_device,
 )
-from worker.engine.transforms.rand_augment import CHANGES, FIRST_MOVE
-from worker.engine.transforms.rand_augment_tensors import TENSOR_CHANGES
-from worker.engine.transforms.warp import warp
+from worker.engine.transforms.rand_augment import FIRST_AFFINE_OP, IMAGE_OPS
+from worker.engine.transforms.rand_augment_tensors import TENSOR_OPS
+from worker.engine.transforms.warp import warp_images
 
 MOVING: dict[str, Transform] = {
     "hflip": HorizontalFlip(),
@@ -61,39 +61,39 @@ NEAREST: dict[str, Transform] = {
 ALL = {**MOVING, **ROUNDING, "nearest": NEAREST["affine"], "nearest_perspective": NEAREST["perspective"]}
 
 
-def smooth(channels: int, count: int = 24, height: int = 33, width: int = 47) -> np.ndarray:
+def make_smooth_images(channels: int, count: int = 24, height: int = 33, width: int = 47) -> np.ndarray:
     """Pictures in which neighbours are much the same, of odd sizes."""
     coarse = np.random.default_rng(0).integers(0, 256, (count * channels, 5, 6), dtype=np.uint8)
     fine = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in coarse])
     return np.ascontiguousarray(fine.reshape(count, channels, height, width).transpose(0, 2, 3, 1))
 
 
-def both(transform: Transform, images: np.ndarray, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def apply_on_host_and_device(transform: Transform, images: np.ndarray, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """What becomes of the pictures on the host, and as tensors."""
-    draws = draw([transform], len(images), seed, epoch=1)
-    changed = apply_on_device([transform], torch.from_numpy(images), draws)
+    random_params = draw_random_params([transform], len(images), seed, epoch=1)
+    changed = apply_transforms_on_device([transform], torch.from_numpy(images), random_params)
     assert (changed.dtype, changed.shape, changed.is_contiguous()) == (torch.uint8, images.shape, True)
-    return transform(images, draws), changed.numpy()
+    return transform(images, random_params), changed.numpy()
 
 
-def apart(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def max_difference(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     distances: np.ndarray = np.abs(pair[0].astype(int) - pair[1])
     return distances
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
 @pytest.mark.parametrize("name", MOVING)
-def test_what_moves_pixels_is_equal(name: str, channels: int) -> None:
+def test_exact_transforms_are_equal_on_host_and_device(name: str, channels: int) -> None:
     images = np.random.default_rng(0).integers(1, 256, (24, 13, 17, channels), dtype=np.uint8)
-    host, device = both(MOVING[name], images)
+    host, device = apply_on_host_and_device(MOVING[name], images)
     assert np.array_equal(host, device)
     assert not np.array_equal(host, images)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
 @pytest.mark.parametrize("name", ROUNDING)
-def test_what_rounds_is_a_grey_level_apart_at_most(name: str, channels: int) -> None:
-    distances = apart(both(ROUNDING[name], smooth(channels)))
+def test_rounding_transforms_differ_by_one_gray_level_at_most(name: str, channels: int) -> None:
+    distances = max_difference(apply_on_host_and_device(ROUNDING[name], make_smooth_images(channels)))
     at_most = 1 if channels < 6 else 6  # the last two: of two channels, OpenCV knows places to a 32nd of a pixel
     assert distances.max() <= at_most
     assert distances.mean() < 0.1
@@ -101,13 +101,13 @@ def test_what_rounds_is_a_grey_level_apart_at_most(name: str, channels: int) -> 
 
 @pytest.mark.parametrize("channels", [1, 3, 6])
 @pytest.mark.parametrize("name", NEAREST)
-def test_the_nearest_pixel_is_the_same_one_but_for_a_few(name: str, channels: int) -> None:
-    assert (apart(both(NEAREST[name], smooth(channels))) > 0).mean() < 1e-3
+def test_nearest_interpolation_differs_in_few_pixels(name: str, channels: int) -> None:
+    assert (max_difference(apply_on_host_and_device(NEAREST[name], make_smooth_images(channels))) > 0).mean() < 1e-3
 
 
-def test_several_changes_of_a_policy_stay_close() -> None:
+def test_rand_augment_with_several_ops_stays_close_to_the_host() -> None:
     """A step of equalising or solarising may widen what was one level apart."""
-    distances = apart(both(RandAugment(num_ops=3, magnitude=7), smooth(3)))
+    distances = max_difference(apply_on_host_and_device(RandAugment(num_ops=3, magnitude=7), make_smooth_images(3)))
     assert distances.mean() < 0.05
     assert (distances > 1).mean() < 2e-3
 
@@ -118,60 +118,64 @@ def test_several_changes_of_a_policy_stay_close() -> None:
     st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3, 4])),
     st.integers(0, 2**32),
 )
-def test_images_of_any_size_are_changed_as_on_the_host(transform: Transform, shape: tuple[int, ...], seed: int) -> None:
+def test_device_transforms_match_the_host_for_any_image_size(
+    transform: Transform, shape: tuple[int, ...], seed: int
+) -> None:
     """Of noise, where a picture's neighbours are as far apart as can be."""
     images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    distances = apart(both(transform, images, seed))
+    distances = max_difference(apply_on_host_and_device(transform, images, seed))
     assert distances.max() <= (0 if transform in MOVING.values() else 1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ALL)
-def test_an_images_change_does_not_depend_on_its_batch(name: str, channels: int) -> None:
-    images, transform = torch.from_numpy(smooth(channels)), ALL[name]
+def test_augmentation_does_not_depend_on_the_batch(name: str, channels: int) -> None:
+    images, transform = torch.from_numpy(make_smooth_images(channels)), ALL[name]
     before = images.clone()
-    draws = draw([transform], len(images), seed=3, epoch=1)
-    whole = apply_on_device([transform], images, draws)
+    random_params = draw_random_params([transform], len(images), seed=3, epoch=1)
+    whole = apply_transforms_on_device([transform], images, random_params)
     order = np.random.default_rng(1).permutation(len(images))
-    parts = [apply_on_device([transform], images[part], draws[part]) for part in np.array_split(order, 5)]
+    parts = [
+        apply_transforms_on_device([transform], images[part], random_params[part]) for part in np.array_split(order, 5)
+    ]
     assert torch.equal(whole[order], torch.cat(parts))
     assert torch.equal(images, before)
 
 
-def test_each_of_several_has_draws_of_its_own() -> None:
+def test_each_composed_transform_uses_separate_random_params() -> None:
     several: list[Transform] = [HorizontalFlip(), RandomCrop(3), RandomErasing()]
-    images = smooth(3)
-    draws = draw(several, len(images), 0, 0)
-    found = apply_on_device(several, torch.from_numpy(images), draws)
-    assert np.array_equal(found.numpy(), apply(several, images, draws))
+    images = make_smooth_images(3)
+    random_params = draw_random_params(several, len(images), 0, 0)
+    found = apply_transforms_on_device(several, torch.from_numpy(images), random_params)
+    assert np.array_equal(found.numpy(), apply_transforms(several, images, random_params))
 
 
 @pytest.mark.parametrize("level", [-1.0, -0.3, 0.0, 0.7, 1.0])
-@pytest.mark.parametrize("place", range(FIRST_MOVE))
-def test_every_change_of_the_policy_is_that_of_the_host(place: int, level: float) -> None:
-    images = smooth(3)
+@pytest.mark.parametrize("place", range(FIRST_AFFINE_OP))
+def test_every_rand_augment_op_matches_the_host(place: int, level: float) -> None:
+    images = make_smooth_images(3)
     images[0] = 77  # flat: nothing to level
     images[1, :, :, 2] = 0
     levels = torch.full((len(images), 1, 1, 1), level)
-    host = np.stack([CHANGES[place](picture, level) for picture in images])
-    assert apart((host, TENSOR_CHANGES[place](torch.from_numpy(images), levels).numpy())).max() <= 1
+    host = np.stack([IMAGE_OPS[place](picture, level) for picture in images])
+    assert max_difference((host, TENSOR_OPS[place](torch.from_numpy(images), levels).numpy())).max() <= 1
 
 
-def test_a_map_onto_a_line_leaves_numbers() -> None:
+def test_degenerate_map_gives_finite_pixels() -> None:
     images = torch.full((2, 5, 5, 1), 200, dtype=torch.uint8)
     flat = np.array([[[0.0, 0.0, 2.0], [0.0, 0.0, 2.0]]] * 2)
-    assert warp(images, flat).shape == images.shape
+    assert warp_images(images, flat).shape == images.shape
 
 
-def test_what_has_a_part_for_the_host_alone_is_for_the_host_alone() -> None:
+def test_composite_with_a_host_only_part_does_not_support_devices() -> None:
     class OnTheHost:
-        num_draws = 0
+        num_random_params = 0
 
-        def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        def __call__(self, images: np.ndarray, random_params: np.ndarray) -> np.ndarray:
             return images
 
-    assert all(works_on_device(transform) for transform in ALL.values())
+    assert all(supports_device(transform) for transform in ALL.values())
     inner = RandomApply([HorizontalFlip(), OnTheHost()], 1.0)
-    assert not any(works_on_device(transform) for transform in (OnTheHost(), inner, RandomOrder([inner])))
+    assert not any(supports_device(transform) for transform in (OnTheHost(), inner, RandomOrder([inner])))
     with pytest.raises(TypeError, match="OnTheHost works on the host alone"):
-        apply_on_device([inner], torch.zeros((1, 2, 2, 1), dtype=torch.uint8), np.zeros((1, 2), np.float32))
+        apply_transforms_on_device([inner], torch.zeros((1, 2, 2, 1), dtype=torch.uint8), np.zeros((1, 2), np.float32))
