@@ -1,1 +1,1 @@
-"""Takes jobs from the queue and trains; it never imports the HTTP service."""
+"""The worker: takes jobs from the queue and trains networks. It never imports the HTTP service."""

@@ -1,4 +1,4 @@
-"""Kombu's Redis channel, but something in the queue that is no message costs only itself, not the worker."""
+"""A Redis channel for Kombu that skips malformed messages."""
 
 from queue import Empty
 from typing import Any
@@ -10,16 +10,16 @@ log = structlog.get_logger()
 
 
 class TolerantChannel(redis.Channel):
-    """Without it, `LPUSH train rubbish` stops a worker: kombu parses before Celery can reject."""
+    """Skips a malformed message. Kombu parses messages before Celery can reject them, and one would stop the worker."""
 
-    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401 - kombu's
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401 - kombu's signature
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu has no types
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("broker.no_message", error=repr(error))
+            log.warning("queue.message_rejected", error=repr(error))
             raise Empty from error
 
 
-def install() -> None:
-    """Let every connection of this process be so."""
+def install_channel() -> None:
+    """Use this channel for every Redis connection of the process."""
     redis.Transport.Channel = TolerantChannel

@@ -1,7 +1,7 @@
-"""The Celery app, and the worker's composition root: `celery -A worker.main worker -P threads -c <slots+2>`.
+"""The Celery app and composition root of the worker: `celery -A worker.main worker -P threads -c <slots+2>`.
 
-Threads, since a supervisor only waits for its trainer's pipe and the database: no fork, and one process to kill.
-Two more threads than slots: a message that finds every slot taken, and an import, must not wait for a training.
+It runs tasks in threads, because a supervisor only waits for its trainer's pipe and for the database.
+There are two more threads than slots: an import, and a message that gets no slot, must not wait for a training.
 """
 
 import logging
@@ -24,6 +24,7 @@ from core.settings import Settings
 from core.startup import settings_or_exit
 from core.storage import open_storage
 from worker import kombu_channel
+from worker.control.attempt import WorkerContext
 from worker.control.devices import DeviceAllocator
 from worker.control.heartbeat import WorkerHeartbeat
 from worker.control.lease import SupervisionTimeouts
@@ -36,12 +37,12 @@ from worker.tasks import Tasks
 
 log = structlog.get_logger()
 settings = settings_or_exit()
-kombu_channel.install()
-app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `compose` refuses that
+kombu_channel.install_channel()
+app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects that
 
 
 class Worker(NamedTuple):
-    """What lives as long as the process."""
+    """What the process holds until it ends."""
 
     tasks: Tasks
     supervisor: Supervisor
@@ -52,18 +53,20 @@ _running: list[Worker] = []
 
 
 def train(job_id: str) -> None:
+    """Handle a message of the `train` queues; the Celery task."""
     _running[0].tasks.train(job_id)
 
 
 def import_dataset(version_id: str) -> None:
+    """Handle a message of the `import` queue; the Celery task."""
     _running[0].tasks.import_dataset(version_id)
 
 
-def compose(settings: Settings) -> Worker:
-    """Build a worker, with its threads started and its standby trainer on the way.
+def build_worker(settings: Settings) -> Worker:
+    """Build the worker; start its threads and its standby trainer.
 
     Raises:
-        ConfigurationError: the database has another schema than this code.
+        ConfigurationError: the database schema does not match this code.
     """
     resources = ExitStack()
     engine = make_engine(settings.sqlalchemy_url)
@@ -73,33 +76,33 @@ def compose(settings: Settings) -> Worker:
     resources.callback(bus.close)
     sessions = make_sessions(engine, bus.publish)
     storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
-    storage.sweep_scratch()  # of workers that were killed here; the sweep may run on another machine
-    dispatcher = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
-    dispatcher.start()
-    resources.callback(dispatcher.close)
+    storage.sweep_scratch()  # left by workers killed on this machine; maintenance may run on another one
+    relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
+    relay.start()
+    resources.callback(relay.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    devices = DeviceAllocator(_pinned_standby, settings.slots)
+    devices = DeviceAllocator(_start_pinned_standby, settings.slots)
     resources.callback(devices.close)
-    pulse = WorkerHeartbeat(sessions, owner, settings.slots, settings.heartbeat_s, devices.find)
-    pulse.start()
-    resources.callback(pulse.close)
-    traces = AttemptTracer.configured()
-    resources.callback(traces.close)
+    heartbeat = WorkerHeartbeat(sessions, owner, settings.slots, settings.heartbeat_s, devices.set_devices)
+    heartbeat.start()
+    resources.callback(heartbeat.close)
+    tracer = AttemptTracer.from_environment()
+    resources.callback(tracer.close)
     standby = Standby()
     standby.start()
     resources.callback(standby.close)
-    cadence = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
-    attempts, weights = settings.max_attempts, settings.datasets_dir / "weights"
-    supervisor = Supervisor(sessions, storage, standby, owner, cadence, attempts, weights_dir=weights)
-    supervisor.devices, supervisor.traces = devices, traces
-    importer = Importer(settings, sessions, storage, owner=owner, kick=dispatcher.kick)
+    timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
+    weights_dir = settings.datasets_dir / "weights"
+    context = WorkerContext(sessions, storage, standby, owner, timeouts, settings.max_attempts, weights_dir)
+    supervisor = Supervisor(context, devices, tracer)
+    importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.kick)
     return Worker(
-        Tasks(sessions, supervisor, importer, Slots(settings.slots), pulse.record_message), supervisor, resources
+        Tasks(sessions, supervisor, importer, Slots(settings.slots), heartbeat.record_message), supervisor, resources
     )
 
 
-def _pinned_standby(number: int) -> Standby:
-    """A standby whose trainers see one CUDA device only, the one of that number among those that this process sees."""
+def _start_pinned_standby(number: int) -> Standby:
+    """Start a standby whose trainers see one CUDA device: number `number` of those that this process sees."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
     standby = Standby(environment={**os.environ, "CUDA_VISIBLE_DEVICES": device})
@@ -109,24 +112,24 @@ def _pinned_standby(number: int) -> Standby:
 
 def _configure_logging(**_: object) -> None:
     configure_logging(settings.log_level)
-    for name in ("celery.worker.strategy", "celery.app.trace"):  # two lines for every hint to look
+    for name in ("celery.worker.strategy", "celery.app.trace"):  # they log two lines per message
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _start(**_: object) -> None:
+def _start_worker(**_: object) -> None:
     try:
-        _running.append(compose(settings))
-    except Exception as error:  # Celery would log it and go on without us
+        _running.append(build_worker(settings))
+    except Exception as error:  # Celery would log it and continue without a worker
         log.critical("worker.start_failed", error=str(error))
         raise SystemExit(1) from error
 
 
-def _finish_stopped(**_: object) -> None:
+def _request_shutdown(**_: object) -> None:
     for worker in _running:
-        worker.supervisor.leave()
+        worker.supervisor.request_shutdown()
 
 
-def _stop(**_: object) -> None:
+def _stop_worker(**_: object) -> None:
     while _running:
         _running.pop().resources.close()
     log.info("worker.stopped")
@@ -135,6 +138,6 @@ def _stop(**_: object) -> None:
 app.task(train, name=TASKS["train"])
 app.task(import_dataset, name=TASKS["import"])
 setup_logging.connect(_configure_logging)
-worker_init.connect(_start)
-worker_shutting_down.connect(_finish_stopped)
-worker_shutdown.connect(_stop)
+worker_init.connect(_start_worker)
+worker_shutting_down.connect(_request_shutdown)
+worker_shutdown.connect(_stop_worker)

@@ -1,78 +1,76 @@
-"""What supervisor and trainer say to each other: JSON lines, typed. Down on stdin, up on stdout."""
+"""Messages between the supervisor and the trainer: one JSON object per line, over the trainer's stdin and stdout."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from core.jobs import StopMode
 from core.spec import AnyJobSpec
 from core.spec.base import NAME_PATTERN
 
 
-class Message(BaseModel):
+class ProtocolMessage(BaseModel):
+    """Base of all messages and their parts: immutable, without unknown fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# ---- down: what the trainer is told ----------------------------------------------------------------------
+# ---- from the supervisor to the trainer -------------------------------------------------------------------
 
 
-class Start(Message):
-    """The first line. A standby trainer has imported torch and waits for it.
-
-    `spec` is resolved. `dataset_dir` holds the packed dataset; `resume_dir` a snapshot to go on from;
-    `work_dir` is empty and the trainer's own: snapshots and the bundle are left there. `model_dir` holds the bundle of
-    the model that the spec names, `weights_path` the file of weights, `archive_path` pictures to be predicted; where
-    these are, the dataset is not needed, and `dataset_dir` is empty. `begin_dir` holds the checkpoint of another job
-    that this one begins with, unless it has one of its own already.
-    """
+class Start(ProtocolMessage):
+    """The first message. A standby trainer has imported torch and waits for it."""
 
     type: Literal["start"] = "start"
     job_id: str
     attempt: int
-    spec: AnyJobSpec
-    dataset_dir: str
-    dataset: dict[str, Any]  # {name, version, content_hash}: lineage for the bundle
-    work_dir: str
-    resume_dir: str | None = None
-    model_dir: str | None = None
-    weights_path: str | None = None
-    begin_dir: str | None = None
-    archive_path: str | None = None
-    device: str | None = Field(default=None, description="Where to compute, whatever the spec wishes.")
-    devices: tuple[str, ...] = Field(default=(), description="Where several processes are to compute, one on each.")
-    lease_s: float = Field(description="The trainer stops itself when no Lease came for so long (monotonic clock).")
+    spec: AnyJobSpec = Field(description="The resolved spec.")
+    dataset_dir: str = Field(description="The packed dataset; empty if the job reads an archive instead.")
+    dataset: dict[str, Any] = Field(description="{name, version, content_hash}: lineage for the bundle.")
+    work_dir: str = Field(description="An empty folder for the trainer's snapshots, artifacts and bundle.")
+    resume_dir: str | None = Field(default=None, description="The snapshot of this job to resume from.")
+    model_dir: str | None = Field(default=None, description="The bundle of the model that the spec names.")
+    weights_path: str | None = Field(default=None, description="The weights file that the spec names.")
+    initial_checkpoint_dir: str | None = Field(
+        default=None, description="Another job's checkpoint to start from; not set if `resume_dir` is."
+    )
+    archive_path: str | None = Field(default=None, description="The archive of images to predict.")
+    device: str | None = Field(default=None, description="The device to use; overrides the spec.")
+    devices: tuple[str, ...] = Field(default=(), description="One device per process of a distributed run.")
+    lease_s: float = Field(description="The trainer exits if no `lease_renewed` arrives for so long (monotonic clock).")
 
 
-class Lease(Message):
-    """The supervisor still holds the job."""
+class LeaseRenewed(ProtocolMessage):
+    """The supervisor has renewed the lease of the job."""
 
-    type: Literal["lease"] = "lease"
+    type: Literal["lease_renewed"] = "lease_renewed"
 
 
-class Stop(Message):
-    """Stop after the current step (`finish`: after the current epoch).
+class Stop(ProtocolMessage):
+    """Stop after the current step, or after the current epoch if the mode is `finish`.
 
-    cancel, pause and preempt leave a snapshot; finish evaluates and leaves a bundle.
+    `cancel`, `pause` and `preempt` write a snapshot. `finish` evaluates the model and writes a bundle.
     """
 
     type: Literal["stop"] = "stop"
-    mode: Literal["cancel", "pause", "preempt", "finish"]
+    mode: StopMode
 
 
-# ---- up: what the trainer says ----------------------------------------------------------------------------
+# ---- from the trainer to the supervisor -------------------------------------------------------------------
 
 
-class Started(Message):
-    """The first step is about to be made.
+class Started(ProtocolMessage):
+    """The run is built and its first step follows.
 
-    `runtime`: device, precision, threads, torch version, num_parameters, resumed_from_step.
+    `runtime` holds device, precision, threads, torch version, num_parameters and resumed_from_step.
     """
 
     type: Literal["started"] = "started"
     runtime: dict[str, Any]
 
 
-class Point(Message):
-    """One value of one curve; a non-finite value travels as "NaN", "Infinity" or "-Infinity"."""
+class Point(ProtocolMessage):
+    """One value of one metric curve. A non-finite value is encoded as "NaN", "Infinity" or "-Infinity"."""
 
     split: Literal["train", "valid", "test"]
     name: str
@@ -81,18 +79,20 @@ class Point(Message):
     value: float | Literal["NaN", "Infinity", "-Infinity"]
 
 
-class Progress(Message):
-    epoch: int = Field(description="The epoch being trained, from 1; `epochs` when done.")
+class Progress(ProtocolMessage):
+    """How far the run is."""
+
+    epoch: int = Field(description="The current epoch, from 1; equal to `epochs` at the end.")
     epochs: int
-    step: int = Field(description="Optimizer steps made, over all epochs.")
+    step: int = Field(description="Optimizer steps so far, over all epochs.")
     steps: int
     eta_seconds: float | None
 
 
-class Metrics(Message):
-    """Curves went on; sent about twice a second and at every epoch's end.
+class Metrics(ProtocolMessage):
+    """New points of the metric curves, sent about twice a second and at the end of every epoch.
 
-    `latest` is by name: `train_loss`, `valid_accuracy`.
+    `latest` maps names to values, for example `train_loss` and `valid_accuracy`.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -102,22 +102,23 @@ class Metrics(Message):
     epoch_end: bool = False
 
 
-class Alive(Message):
-    """Work goes on where there is nothing else to say: validation, evaluation. Silence for too long is a stall."""
+class TrainerAlive(ProtocolMessage):
+    """The trainer works but has no other message to send, for example during validation. It prevents a stall."""
 
     type: Literal["alive"] = "alive"
 
 
-class StoredFile(Message):
+class FileDigest(ProtocolMessage):
+    """Checksum and size of one file."""
+
     sha256: str
     size_bytes: int
 
 
-class Checkpoint(Message):
-    """A snapshot is complete and fsynced in `dir` (inside `work_dir`); the supervisor owns that folder from here on.
+class Checkpoint(ProtocolMessage):
+    """A snapshot is complete and fsynced in `dir`, inside `work_dir`. The supervisor owns that folder from now on.
 
-    `tags`: "best" (so far, by the monitor), "kept" (asked for by model_checkpoint). `kept`: all epochs whose
-    checkpoints are asked for by now, where that is told; others lose the tag.
+    Tags: `best` is the best so far by the monitor; `kept` is retained by model_checkpoint.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -126,14 +127,16 @@ class Checkpoint(Message):
     step: int
     metrics: dict[str, float | str]
     tags: tuple[Literal["best", "kept"], ...] = ()
-    kept: tuple[int, ...] | None = None
-    files: dict[str, StoredFile]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
+    retained_epochs: tuple[int, ...] | None = Field(
+        default=None, description="All epochs that keep the tag `kept`; other checkpoints lose it. None: no change."
+    )
+    files: dict[str, FileDigest]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
 
 
-class Artifact(Message):
-    """A file that the job leaves is complete and fsynced, alone in `dir`, which is the supervisor's from here on.
+class Artifact(ProtocolMessage):
+    """A file of the job is complete and fsynced, alone in `dir`. The supervisor owns that folder from now on.
 
-    It takes the place of an earlier one of that name. Without one that `is_optional` the job goes on.
+    It replaces an earlier artifact of the same name. The job continues if an optional artifact cannot be stored.
     """
 
     type: Literal["artifact"] = "artifact"
@@ -145,48 +148,48 @@ class Artifact(Message):
     is_optional: bool = True
 
 
-class Log(Message):
-    """A line of the job's log; a warning is kept with the job, too."""
+class Log(ProtocolMessage):
+    """A line of the job's log. A warning is also added to the job's `warnings`."""
 
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"]
     message: str
 
 
-class Finished(Message):
-    """The bundle is complete and fsynced in `dir`. Said once, last; the exit status is then 0."""
+class Finished(ProtocolMessage):
+    """Training is complete and the bundle is fsynced in `dir`. It is the last message; the exit status is 0."""
 
     type: Literal["finished"] = "finished"
     dir: str
-    files: dict[str, StoredFile]  # weights.safetensors, bundle.json
-    metrics: dict[str, float | str]  # of the registered weights
-    evaluation: dict[str, Any]  # per split: all metrics, confusion matrix where asked
+    files: dict[str, FileDigest]  # weights.safetensors, bundle.json
+    metrics: dict[str, float | str] = Field(description="Metrics of the weights in the bundle.")
+    evaluation: dict[str, Any] = Field(description="Per split: all metrics, and the confusion matrix if requested.")
     num_parameters: int
     stop_reason: str | None = None
 
 
-class Answered(Message):
-    """A job that leaves no model is done. Said once, last; the exit status is then 0.
+class Completed(ProtocolMessage):
+    """A job that produces a result and no model is complete. It is the last message; the exit status is 0.
 
-    Where there is a `dir`, its files are complete and fsynced, and belong to the result.
+    If `dir` is set, its files are complete and fsynced and belong to the result.
     """
 
-    type: Literal["answered"] = "answered"
+    type: Literal["completed"] = "completed"
     result: dict[str, Any]
     metrics: dict[str, float | str]
     dir: str | None = None
-    files: dict[str, StoredFile] = Field(default_factory=dict)
+    files: dict[str, FileDigest] = Field(default_factory=dict)
 
 
-class Stopped(Message):
-    """Stopped as asked, after a last Checkpoint. Exit status 75."""
+class Stopped(ProtocolMessage):
+    """The run stopped as requested, after a final `checkpoint` message. The exit status is 75."""
 
     type: Literal["stopped"] = "stopped"
-    mode: Literal["cancel", "pause", "preempt"]
+    mode: StopMode
 
 
-class Failed(Message):
-    """It cannot go on. Exit status 1."""
+class Failed(ProtocolMessage):
+    """The run failed. It is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
     code: Literal[
@@ -202,15 +205,15 @@ class Failed(Message):
     ]
     message: str
     hint: str
-    facts: dict[str, Any] = Field(default_factory=dict)
+    extra: dict[str, Any] = Field(default_factory=dict)
 
 
-Down = Annotated[Start | Lease | Stop, Field(discriminator="type")]
-Up = Annotated[
-    Started | Alive | Metrics | Checkpoint | Artifact | Log | Finished | Answered | Stopped | Failed,
+SupervisorMessage = Annotated[Start | LeaseRenewed | Stop, Field(discriminator="type")]
+TrainerMessage = Annotated[
+    Started | TrainerAlive | Metrics | Checkpoint | Artifact | Log | Finished | Completed | Stopped | Failed,
     Field(discriminator="type"),
 ]
 
-DOWN: TypeAdapter[Down] = TypeAdapter(Down)
-UP: TypeAdapter[Up] = TypeAdapter(Up)
+SUPERVISOR_MESSAGES: TypeAdapter[SupervisorMessage] = TypeAdapter(SupervisorMessage)
+TRAINER_MESSAGES: TypeAdapter[TrainerMessage] = TypeAdapter(TrainerMessage)
 EXIT_STOPPED = 75  # sysexits.h EX_TEMPFAIL: run it again

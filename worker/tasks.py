@@ -1,4 +1,4 @@
-"""What Celery may call: a message means "look", nothing more."""
+"""Handlers of the messages from the queue. A message only means "search for work"; its id is a hint."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,11 @@ log = structlog.get_logger()
 
 
 class Tasks:
-    """The worker's work, on Celery's threads."""
+    """Handles messages on Celery's threads.
+
+    Args:
+        on_message: called for every message.
+    """
 
     def __init__(
         self,
@@ -23,31 +27,30 @@ class Tasks:
         supervisor: Supervisor,
         importer: Importer,
         slots: Slots,
-        took: Callable[[], None] = lambda: None,
+        on_message: Callable[[], None] = lambda: None,
     ) -> None:
-        """`took` is called for every message."""
         self._sessions, self._supervisor, self._importer, self._slots = sessions, supervisor, importer, slots
-        self._took = took
+        self._on_message = on_message
 
     def train(self, job_id: str) -> None:
-        """Run that job if it can be had, then whatever is queued, while a slot is free."""
-        self._took()
+        """Run the job if it can be claimed, then other queued jobs, while a slot is free."""
+        self._on_message()
         if job_id == CANARY:
             return
-        self._slots.work(job_id, self._next, self._supervisor.run, self._num_slots)
+        self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
 
     def import_dataset(self, version_id: str) -> None:
-        """Import that version of a dataset, unless somebody is at it."""
-        self._took()
-        if not self._supervisor.is_leaving:
+        """Import the dataset version, unless another worker holds it."""
+        self._on_message()
+        if not self._supervisor.is_shutting_down:
             self._importer.run(version_id)
 
-    def _next(self) -> str | None:
-        if self._supervisor.is_leaving:
+    def _find_next_job(self) -> str | None:
+        if self._supervisor.is_shutting_down:
             return None
         with transaction(self._sessions, read_only=True) as session:
             return JobRepo(session).next_queued(self._supervisor.devices.capacity)
 
-    def _num_slots(self, job_id: str) -> int:
+    def _count_slots(self, job_id: str) -> int:
         with transaction(self._sessions, read_only=True) as session:
             return JobRepo(session).num_slots(job_id)

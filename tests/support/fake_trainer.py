@@ -1,4 +1,4 @@
-"""A trainer without training: `python fake_trainer.py PLAN`, speaking the protocol. The plan says how it goes."""
+"""A trainer that does not train: `python fake_trainer.py PLAN` sends the messages that the plan says."""
 
 import hashlib
 import json
@@ -12,64 +12,70 @@ from typing import Any
 PLAN = sys.argv[1]
 
 
-def say(**message: Any) -> None:
+def send(**message: Any) -> None:
     os.write(1, json.dumps(message).encode() + b"\n")
 
 
-def hear() -> dict[str, Any]:
-    """The next order that is no lease."""
+def receive() -> dict[str, Any]:
+    """Return the next message of the supervisor that is not a lease renewal."""
     while line := sys.stdin.readline():
-        order: dict[str, Any] = json.loads(line)
-        if order["type"] != "lease":
-            return order
+        message: dict[str, Any] = json.loads(line)
+        if message["type"] != "lease_renewed":
+            return message
     os._exit(69)
 
 
-def files(folder: Path, **contents: str) -> dict[str, Any]:
+def write_files(folder: Path, **contents: str) -> dict[str, Any]:
+    """Write files, named like the keywords with dots for underscores, and return their digests."""
     folder.mkdir(parents=True)
-    stored = {}
+    digests = {}
     for name, content in contents.items():
         path = folder / name.replace("_", ".")
         path.write_text(content)
         digest = hashlib.sha256(content.encode()).hexdigest()
-        stored[path.name] = {"sha256": digest, "size_bytes": len(content)}
-    return stored
+        digests[path.name] = {"sha256": digest, "size_bytes": len(content)}
+    return digests
 
 
-def checkpoint(work: Path, step: int, *tags: str, size: int = 0, kept: list[int] | None = None) -> None:
+def send_checkpoint(work: Path, step: int, *tags: str, size: int = 0, retained: list[int] | None = None) -> None:
     folder = work / "checkpoints" / str(step)
-    stored = files(folder, weights_safetensors=f"weights {step} {'x' * size}", snapshot_json="{}")
-    say(type="checkpoint", dir=str(folder), epoch=step, step=step, metrics={}, tags=tags, kept=kept, files=stored)
+    files = write_files(folder, weights_safetensors=f"weights {step} {'x' * size}", snapshot_json="{}")
+    position = {"epoch": step, "step": step}
+    send(type="checkpoint", dir=str(folder), **position, metrics={}, tags=tags, retained_epochs=retained, files=files)
 
 
-def artifact(folder: Path, name: str, content: str, *, is_optional: bool = True) -> None:
+def send_artifact(folder: Path, name: str, content: str, *, is_optional: bool = True) -> None:
     folder.mkdir()
     (folder / name).write_text(content)
-    file = {"sha256": hashlib.sha256(content.encode()).hexdigest(), "size_bytes": len(content)}
-    say(type="artifact", dir=str(folder), name=name, media_type="text/csv", is_optional=is_optional, **file)
+    digest = {"sha256": hashlib.sha256(content.encode()).hexdigest(), "size_bytes": len(content)}
+    send(type="artifact", dir=str(folder), name=name, media_type="text/csv", is_optional=is_optional, **digest)
 
 
-def metrics(step: int, value: float | str) -> None:
+def send_metrics(step: int, value: float | str) -> None:
     point = {"split": "train", "name": "loss", "step": step, "epoch": 1, "value": value}
     progress = {"epoch": 1, "epochs": 2, "step": step, "steps": 10, "eta_seconds": 1.0}
-    say(type="metrics", points=[point], latest={"train_loss": value}, progress=progress, epoch_end=False)
+    send(type="metrics", points=[point], latest={"train_loss": value}, progress=progress, epoch_end=False)
 
 
-def finish(work: Path) -> None:
-    stored = files(work / "bundle", weights_safetensors="final weights", bundle_json='{"format_version": 1}')
+def send_finished(work: Path) -> None:
+    files = write_files(work / "bundle", weights_safetensors="final weights", bundle_json='{"format_version": 1}')
     evaluation = {"valid": {"accuracy": 0.9}}
-    final = {"dir": str(work / "bundle"), "files": stored, "metrics": {"valid_accuracy": 0.9}}
-    say(type="finished", **final, evaluation=evaluation, num_parameters=42, stop_reason=None)
+    fields = {"dir": str(work / "bundle"), "files": files, "metrics": {"valid_accuracy": 0.9}}
+    send(type="finished", **fields, evaluation=evaluation, num_parameters=42, stop_reason=None)
 
 
-def hoard(work: Path, sizes: list[int], done: int) -> None:
-    """Checkpoints of these sizes, those that are done left out, until there is no room for one."""
-    for step, size in list(enumerate(sizes, 1))[done:]:
+def send_failed(code: str, message: str, hint: str, extra: dict[str, Any] | None = None) -> None:
+    send(type="failed", code=code, message=message, hint=hint, extra=extra or {})
+    sys.exit(1)
+
+
+def fill_disk(work: Path, sizes: list[int], num_done: int) -> None:
+    """Send checkpoints of these sizes, after the first `num_done`, until the disk is full."""
+    for step, size in list(enumerate(sizes, 1))[num_done:]:
         try:
-            checkpoint(work, step, size=size)
+            send_checkpoint(work, step, size=size)
         except OSError as error:
-            say(type="failed", code="disk_full", message=str(error), hint="make room", facts={})
-            sys.exit(1)
+            send_failed("disk_full", str(error), "free disk space")
         wait_until_taken(work / "checkpoints" / str(step))
 
 
@@ -78,77 +84,119 @@ def wait_until_taken(folder: Path) -> None:
         time.sleep(0.01)
 
 
+def crash(work: Path, attempt: int) -> None:
+    """Send four checkpoints and exit by a signal."""
+    for step in (1, 2, 3, 4):
+        send_checkpoint(work, 10 * attempt + step, *(("best",) if step == 1 else ()))
+    os.write(2, b"about to crash\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def succeed(work: Path) -> None:
+    send_metrics(1, 0.5)
+    send_metrics(2, "NaN")
+    send(type="log", level="info", message="hello \0 there")
+    send_finished(work)
+
+
+def complete(work: Path, start: dict[str, Any]) -> None:
+    """Send a result without a model, with the paths that the start message had."""
+    for _ in range(2):
+        send(type="log", level="warning", message="the same warning twice")
+    paths = [start["model_dir"], start["weights_path"], start["initial_checkpoint_dir"]]
+    files = write_files(work / "result", table_csv="name")
+    fields = {"result": {"paths": paths, "text": "a \0 b"}, "metrics": {"test_loss": "NaN"}}
+    send(type="completed", **fields, dir=str(work / "result"), files=files)
+
+
+def store_many_checkpoints(work: Path, first: int) -> None:
+    """Send five checkpoints, of which the last two even ones are retained, and crash."""
+    for step in range(first, first + 5):
+        retained = [epoch for epoch in range(1, step + 1) if epoch % 2 == 0][-2:]
+        tags = [*(["best"] if step == 1 else []), *(["kept"] if step % 2 == 0 else [])]
+        send_checkpoint(work, step, *tags, retained=retained)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def store_artifacts(work: Path) -> None:
+    for number, content in enumerate(("one", "two"), 1):
+        send_artifact(work / str(number), "metrics.csv", content)
+    send_artifact(work / "3", "essential.csv", "three", is_optional=False)
+    send_finished(work)
+
+
+def stop_when_requested(work: Path) -> None:
+    send_metrics(1, 0.5)
+    mode = receive()["mode"]
+    send_checkpoint(work, 7)
+    if mode == "finish":
+        send_finished(work)
+    else:
+        send(type="stopped", mode=mode)
+        sys.exit(75)
+
+
+def fail_internally(work: Path, step: int) -> None:
+    send_checkpoint(work, step)
+    wait_until_taken(work / "checkpoints" / str(step))
+    send_failed("internal", "OSError", "see the log")
+
+
+def diverge(work: Path) -> None:
+    send_checkpoint(work, 1, "best")
+    send_failed("diverged", "loss is NaN", "lower lr", {"code": "x", "step": 3})
+
+
+def run_out_of_gpu_memory_if_greedy(work: Path, spec: dict[str, Any]) -> None:
+    if spec["name"] == "greedy":
+        send_failed("gpu_out_of_memory", "CUDA out of memory", "batch_size below 16")
+    send_finished(work)
+
+
 def main() -> None:
-    start = hear()
+    start = receive()
     work, attempt = Path(start["work_dir"]), start["attempt"]
     resumed = None
     if start["resume_dir"] is not None:
         resumed = int((Path(start["resume_dir"]) / "weights.safetensors").read_text().split()[1])
-    saw = json.dumps({"device": start.get("device"), "visible": os.environ.get("CUDA_VISIBLE_DEVICES")})
-    say(type="started", runtime={"device": "cpu", "resumed_from_step": resumed, "saw": saw})
-    if PLAN in ("succeed", "look") or (PLAN == "die once" and attempt > 1):
-        metrics(1, 0.5)
-        metrics(2, "NaN")
-        say(type="log", level="info", message="hello \0 there")
-        finish(work)
-    elif PLAN == "answer":
-        say(type="log", level="warning", message="mind this")
-        say(type="log", level="warning", message="mind this")
-        told = [start["model_dir"], start["weights_path"], start["begin_dir"]]
-        stored = files(work / "answer", table_csv="name")
-        answer = {"result": {"told": told, "text": "a \0 b"}, "metrics": {"test_loss": "NaN"}}
-        say(type="answered", **answer, dir=str(work / "answer"), files=stored)
-    elif PLAN == "retain":
-        for step in range((resumed or 0) + 1, (resumed or 0) + 6):
-            every_other = [epoch for epoch in range(1, step + 1) if epoch % 2 == 0][-2:]
-            tags = [*(["best"] if step == 1 else []), *(["kept"] if step % 2 == 0 else [])]
-            checkpoint(work, step, *tags, kept=every_other)
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif PLAN == "leave":
-        for number, content in enumerate(("one", "two"), 1):
-            artifact(work / str(number), "metrics.csv", content)
-        artifact(work / "3", "essential.csv", "three", is_optional=False)
-        finish(work)
-    elif PLAN == "fail":
-        checkpoint(work, 1, "best")
-        say(type="failed", code="diverged", message="loss is NaN", hint="lower lr", facts={"code": "x", "step": 3})
-        sys.exit(1)
-    elif PLAN == "break":
-        checkpoint(work, (resumed or 0) + 1)
-        wait_until_taken(work / "checkpoints" / str((resumed or 0) + 1))
-        say(type="failed", code="internal", message="OSError", hint="see the log", facts={})
-        sys.exit(1)
-    elif PLAN == "the greedy fail" and start["spec"]["name"] == "greedy":
-        say(type="failed", code="gpu_out_of_memory", message="CUDA out of memory", hint="batch_size below 16", facts={})
-        sys.exit(1)
-    elif PLAN == "the greedy fail":
-        finish(work)
-    elif PLAN == "out of memory":
-        say(type="failed", code="host_out_of_memory", message="no memory", hint="less", facts={})
-        sys.exit(1)
-    elif PLAN.startswith("hoard"):
-        hoard(work, [int(size) * 2**20 for size in PLAN.split()[1:]], resumed or 0)
-        finish(work)
-    elif PLAN in ("die", "die once"):
-        for step in (1, 2, 3, 4):
-            checkpoint(work, 10 * attempt + step, *(("best",) if step == 1 else ()))
-        os.write(2, b"about to die\n")
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif PLAN == "obey":
-        metrics(1, 0.5)
-        mode = hear()["mode"]
-        checkpoint(work, 7)
-        if mode == "finish":
-            finish(work)
-        else:
-            say(type="stopped", mode=mode)
-            sys.exit(75)
-    elif PLAN == "deaf":
-        metrics(1, 0.5)
-        time.sleep(600)
-    elif PLAN == "nonsense":
-        os.write(1, b"what?\n")
-        time.sleep(600)
+    environment = {"device": start.get("device"), "visible": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    runtime = {"device": "cpu", "resumed_from_step": resumed, "environment": json.dumps(environment)}
+    send(type="started", runtime=runtime)
+    next_step = (resumed or 0) + 1
+    match PLAN.split(" MiB:")[0]:
+        case "succeed":
+            succeed(work)
+        case "crash once" if attempt > 1:
+            succeed(work)
+        case "crash" | "crash once":
+            crash(work, attempt)
+        case "complete":
+            complete(work, start)
+        case "store many checkpoints":
+            store_many_checkpoints(work, next_step)
+        case "store artifacts":
+            store_artifacts(work)
+        case "diverge":
+            diverge(work)
+        case "fail internally":
+            fail_internally(work, next_step)
+        case "run out of GPU memory if greedy":
+            run_out_of_gpu_memory_if_greedy(work, start["spec"])
+        case "run out of memory":
+            send_failed("host_out_of_memory", "no memory", "less")
+        case "fill the disk":
+            fill_disk(work, [int(size) * 2**20 for size in PLAN.split(" MiB:")[1].split()], resumed or 0)
+            send_finished(work)
+        case "stop when requested":
+            stop_when_requested(work)
+        case "ignore stop requests":
+            send_metrics(1, 0.5)
+            time.sleep(600)
+        case "send an invalid message":
+            os.write(1, b"what?\n")
+            time.sleep(600)
+        case _:
+            raise ValueError(PLAN)
 
 
 main()

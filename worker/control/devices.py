@@ -1,4 +1,4 @@
-"""What trainers on this machine can compute on, and which attempt has which device. It looks at none: it is told."""
+"""Allocates the worker's devices to attempts. The heartbeat detects the devices; this module never does."""
 
 import threading
 from collections import Counter
@@ -10,82 +10,88 @@ from core.db.repos.placement import WorkerCapacity
 from worker.control.standby import Standby
 
 CUDA = "cuda"
-Pin = Callable[[int], Standby]
-"""A started standby whose trainers see only the CUDA device of that number, as `cuda:0`."""
+StandbyFactory = Callable[[int], Standby]
+"""Starts a standby whose trainers see only the CUDA device of that number, as `cuda:0`."""
 
 
-class DeviceLease(NamedTuple):
-    """A device for one attempt.
+class DeviceAllocation(NamedTuple):
+    """The devices of one attempt.
 
     Attributes:
-        name: as this worker calls it; None where the trainer may choose.
-        standby: whose trainers see no other device; None where any trainer will do.
-        several: one for each of the attempt's processes, where they are not to choose.
+        name: the device in this worker's numbering; None: the trainer chooses.
+        standby: starts trainers that see only that device; None: any trainer will do.
+        process_devices: one device per process of a distributed run; empty: the processes choose.
     """
 
     name: str | None = None
     standby: Standby | None = None
-    several: tuple[str, ...] = ()
+    process_devices: tuple[str, ...] = ()
 
     def to_start_fields(self) -> dict[str, Any]:
-        """What the trainer is told: one whose device is pinned sees no other."""
-        return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.several}
+        """Return the fields of the start message. A trainer with a pinned device sees it as `cuda:0`."""
+        return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.process_devices}
 
 
 class DeviceAllocator:
-    """Where there are several CUDA devices, attempts get the one that the fewest others have."""
+    """Gives each attempt the CUDA device with the fewest other attempts, if there are several CUDA devices."""
 
-    def __init__(self, pin: Pin | None = None, slots: int = 1) -> None:
-        self._pin, self._slots = pin, slots
+    def __init__(self, start_standby: StandbyFactory | None = None, slots: int = 1) -> None:
+        self._start_standby = start_standby
+        self._slots = slots
         self._mutex = threading.Lock()
         self._names: tuple[str, ...] = ("cpu",)
-        self._lent: Counter[str] = Counter()
+        self._num_attempts: Counter[str] = Counter()
         self._standbys: dict[str, Standby] = {}
 
-    def find(self, devices: Sequence[Mapping[str, Any]]) -> None:
-        """These are there: {name, …} each, CUDA devices numbered from `cuda:0`."""
+    def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:
+        """Set the devices of this machine: objects with a `name`, such as `cpu` or `cuda:0`."""
         with self._mutex:
             self._names = tuple(str(device["name"]) for device in devices)
 
     @property
     def capacity(self) -> WorkerCapacity:
-        """What a job may ask for to be at home here."""
+        """Return what a job may request to be run on this worker."""
         return WorkerCapacity.of(self._names, self._slots)
 
     @contextmanager
-    def allocate(self, wish: str, count: int = 1) -> Iterator[DeviceLease]:
-        """A device, or several, for a job that asks for `auto`, `cuda`, `cuda:1` and the like."""
+    def allocate(self, requested: str, count: int = 1) -> Iterator[DeviceAllocation]:
+        """Allocate `count` devices while the context is open.
+
+        Args:
+            requested: the job's device, such as `auto`, `cuda` or `cuda:1`.
+            count: the number of devices, one per process of the job.
+        """
         with self._mutex:
-            names = self._choose(wish, count)
-            self._lent.update(names)
+            names = self._choose_devices(requested, count)
+            self._num_attempts.update(names)
         try:
             if count > 1:
-                yield DeviceLease(several=tuple(names))
+                yield DeviceAllocation(process_devices=tuple(names))
             else:
-                yield DeviceLease(names[0], self._standby_of(names[0])) if names else DeviceLease()
+                yield DeviceAllocation(names[0], self._get_standby(names[0])) if names else DeviceAllocation()
         finally:
             with self._mutex:
-                self._lent.subtract(names)
+                self._num_attempts.subtract(names)
 
     def close(self) -> None:
-        """End the waiting trainers."""
+        """Stop the waiting trainers of all devices."""
         with self._mutex:
             standbys, self._standbys = self._standbys, {}
         for standby in standbys.values():
             standby.close()
 
-    def _choose(self, wish: str, count: int) -> list[str]:
+    def _choose_devices(self, requested: str, count: int) -> list[str]:
         cuda = [name for name in self._names if name.startswith(f"{CUDA}:")]
-        if self._pin is None or len(cuda) < 2:
+        if self._start_standby is None or len(cuda) < 2:
             return []
-        if wish in cuda:
-            return [wish]
-        if wish not in {"auto", CUDA} or len(cuda) < count:
+        if requested in cuda:
+            return [requested]
+        if requested not in {"auto", CUDA} or len(cuda) < count:
             return []
-        return sorted(cuda, key=lambda name: self._lent[name])[:count]
+        return sorted(cuda, key=lambda name: self._num_attempts[name])[:count]
 
-    def _standby_of(self, name: str) -> Standby | None:
+    def _get_standby(self, name: str) -> Standby | None:
         with self._mutex:
-            if self._pin is not None and name not in self._standbys:
-                self._standbys[name] = self._pin(int(name.partition(":")[2]))
+            if self._start_standby is not None and name not in self._standbys:
+                self._standbys[name] = self._start_standby(int(name.partition(":")[2]))
             return self._standbys.get(name)

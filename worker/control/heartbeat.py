@@ -1,15 +1,11 @@
-"""The worker's own row: that it lives, where, with what."""
+"""Maintains the worker's row in the database: a heartbeat, its host, its devices and its package versions."""
 
-import json
-import os
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,105 +13,86 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
+from worker.control.device_probe import probe_devices
 
 log = structlog.get_logger()
-Found = Callable[[list[dict[str, Any]]], None]
+DevicesCallback = Callable[[list[dict[str, Any]]], None]
 _PACKAGES = ("candela", "torch", "torchvision", "celery")
-# In a process of its own: asking CUDA here would take memory of the device, and torch half a gigabyte.
-_PROBE = """
-import json, torch
-devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
-for i in range(torch.cuda.device_count()):
-    p = torch.cuda.get_device_properties(i)
-    devices.append({"name": f"cuda:{i}", "model": p.name, "memory_bytes": p.total_memory})
-if torch.backends.mps.is_available():
-    devices.append({"name": "mps"})
-print(json.dumps(devices))
-"""
-_PROBE_TIMEOUT_S = 120
-_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
 
 
 class WorkerHeartbeat(threading.Thread):
-    """Registers the worker and beats until it is closed; then the row goes."""
+    """Registers the worker, updates its row until it is closed, then deletes the row.
+
+    Args:
+        on_devices: called once with the devices of this machine, when they are detected.
+    """
 
     def __init__(
-        self, sessions: SessionFactory, worker_id: str, slots: int, beat_s: float, found: Found = lambda devices: None
+        self,
+        sessions: SessionFactory,
+        worker_id: str,
+        slots: int,
+        interval_s: float,
+        on_devices: DevicesCallback = lambda devices: None,
     ) -> None:
-        """`found` is told what the machine has, as soon as that is known."""
-        super().__init__(name="pulse", daemon=True)
-        self._sessions, self._worker_id, self._slots, self._beat_s = sessions, worker_id, slots, beat_s
-        self._devices: list[Any] = [{"name": "cpu"}]
-        self._found = found
-        self._closed = threading.Event()
-        self._took_at: float | None = None
+        super().__init__(name="heartbeat", daemon=True)
+        self._sessions = sessions
+        self._worker_id = worker_id
+        self._slots = slots
+        self._interval_s = interval_s
+        self._devices: list[dict[str, Any]] = [{"name": "cpu"}]
+        self._on_devices = on_devices
+        self._close_event = threading.Event()
+        self._last_message_at: float | None = None
 
     def run(self) -> None:
-        self._try(self._register)
+        """Register, probe the devices and send heartbeats until closed; the thread's main function."""
+        self._run_logged(self._insert_row)
         self._devices = probe_devices()
-        self._found(self._devices)
-        self._try(self._register)
-        while not self._closed.wait(self._beat_s):
-            self._try(self._beat)
-        self._try(self._leave)
+        self._on_devices(self._devices)
+        self._run_logged(self._insert_row)
+        while not self._close_event.wait(self._interval_s):
+            self._run_logged(self._update_row)
+        self._run_logged(self._delete_row)
 
     def record_message(self) -> None:
-        """The worker took a message: it does not only live."""
-        self._took_at = time.monotonic()
+        """Record that the worker received a message from the queue, which shows that it is not cut off from it."""
+        self._last_message_at = time.monotonic()
 
     def close(self) -> None:
-        self._closed.set()
+        """Delete the worker's row and wait for the thread to end."""
+        self._close_event.set()
         self.join()
 
-    def _try(self, step: Any) -> None:  # noqa: ANN401 - one of the methods below
+    def _run_logged(self, action: Callable[[], None]) -> None:
         try:
-            step()
+            action()
         except SQLAlchemyError as error:
-            log.warning("pulse.missed", error=str(error))
+            log.warning("heartbeat.failed", error=str(error))
 
-    def _register(self) -> None:
+    def _insert_row(self) -> None:
         with transaction(self._sessions) as session:
             host = socket.gethostname()
-            WorkerRepo(session).register(self._worker_id, host, self._slots, self._devices, installed())
+            WorkerRepo(session).register(self._worker_id, host, self._slots, self._devices, list_package_versions())
 
-    def _beat(self) -> None:
+    def _update_row(self) -> None:
         with transaction(self._sessions) as session:
-            took_s_ago = None if self._took_at is None else time.monotonic() - self._took_at
-            is_known = WorkerRepo(session).beat(self._worker_id, took_s_ago)
-        if not is_known:
-            self._register()
+            message_age_s = None if self._last_message_at is None else time.monotonic() - self._last_message_at
+            is_registered = WorkerRepo(session).beat(self._worker_id, message_age_s)
+        if not is_registered:
+            self._insert_row()
 
-    def _leave(self) -> None:
+    def _delete_row(self) -> None:
         with transaction(self._sessions) as session:
             WorkerRepo(session).leave(self._worker_id)
 
 
-def installed() -> dict[str, str]:
-    """Versions of what decides about results."""
-    found = {"python": sys.version.split()[0]}
+def list_package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that determine results."""
+    versions = {"python": sys.version.split()[0]}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
-
-
-def has_accelerator() -> bool:
-    """Whether the machine may have a device beside its CPUs; only then is it worth it to import torch and ask."""
-    return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
-
-
-def probe_devices() -> list[dict[str, Any]]:
-    """What trainers on this machine can compute on."""
-    if not has_accelerator():
-        return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
-    try:
-        answer = subprocess.run(  # noqa: S603 - our own interpreter and words
-            [sys.executable, "-c", _PROBE], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_S
-        )
-        devices: list[dict[str, Any]] = json.loads(answer.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        log.warning("pulse.no_devices", error=str(error))
-        return [{"name": "cpu"}]
-    return devices
+    return versions

@@ -1,4 +1,4 @@
-"""The beat of an attempt: renews the lease in its own cadence, and hears what is asked of the attempt."""
+"""Renews the lease of an attempt and polls for stop requests."""
 
 import threading
 import time
@@ -13,15 +13,23 @@ from core.db.session import SessionFactory, transaction
 from core.errors import LostLease
 from core.jobs import StopRequest
 from worker.control.trainer_process import TrainerProcess
-from worker.protocol import Lease
+from worker.protocol import LeaseRenewed
 
 log = structlog.get_logger()
-_LOOK_S = 1.0
-LEASE_SHARE = 0.8  # a holder stops itself at this share of the lease, so that two never train at once
+_POLL_S = 1.0
+LEASE_SHARE = 0.8  # an attempt stops itself at this share of the lease, so that two attempts never train at once
 
 
 class SupervisionTimeouts(NamedTuple):
-    """Seconds."""
+    """Intervals and timeouts of supervision, in seconds.
+
+    Attributes:
+        lease_s: how long a lease is valid after a renewal.
+        heartbeat_s: how often a lease is renewed.
+        grace_s: how long a trainer may take to stop.
+        stall_s: how long a trainer may send no message.
+        flush_s: how often metrics are written.
+    """
 
     lease_s: float = 30.0
     heartbeat_s: float = 5.0
@@ -31,64 +39,81 @@ class SupervisionTimeouts(NamedTuple):
 
 
 class LeaseRenewer(threading.Thread):
-    """Beats until it is stopped, the lease is lost, or it could not be renewed in time. Then the trainer dies."""
+    """Renews until it is stopped, another attempt holds the job, or the lease expires. Then it kills the trainer.
+
+    Attributes:
+        stop_request: what the client requested of the attempt, if anything.
+        is_lease_lost: the attempt must write nothing more.
+    """
 
     def __init__(
         self,
         sessions: SessionFactory,
         job_id: str,
         token: int,
-        cadence: SupervisionTimeouts,
+        timeouts: SupervisionTimeouts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name=f"heart-{job_id}", daemon=True)
-        self._sessions, self._job_id, self._token = sessions, job_id, token
-        self._cadence, self._clock = cadence, clock
-        self._stopped = threading.Event()
-        self._renewed = clock()  # before the database counted from: on the safe side
-        self._trainer: TrainerProcess | None = None
+        super().__init__(name=f"lease-{job_id}", daemon=True)
         self.stop_request: StopRequest | None = None
         self.is_lease_lost = False
+        self._sessions = sessions
+        self._job_id = job_id
+        self._token = token
+        self._timeouts = timeouts
+        self._clock = clock
+        self._stop_event = threading.Event()
+        self._renewed_at = clock()  # before the database's own time of the renewal: the safe side
+        self._trainer: TrainerProcess | None = None
 
-    def attach(self, trainer: TrainerProcess) -> None:
-        """From now on that trainer hears of every renewal, and is killed when the lease is lost."""
+    def attach_trainer(self, trainer: TrainerProcess) -> None:
+        """Send renewals to this trainer from now on, and kill it when the lease is lost."""
         self._trainer = trainer
         if self.is_lease_lost:
             trainer.kill()
 
     def stop(self) -> None:
-        self._stopped.set()
+        """Stop renewing and wait for the thread to end."""
+        self._stop_event.set()
         self.join()
 
     def run(self) -> None:
-        while not self._stopped.wait(min(_LOOK_S, self._cadence.heartbeat_s)):
-            try:
-                self._beat()
-            except LostLease:
-                self._lose("taken")
-            except SQLAlchemyError as error:
-                log.warning("heart.beat_failed", job_id=self._job_id, error=str(error))
-            if self._clock() - self._renewed > LEASE_SHARE * self._cadence.lease_s:
-                self._lose("not renewed in time")
+        """Renew and poll until stopped; the thread's main function."""
+        while not self._stop_event.wait(min(_POLL_S, self._timeouts.heartbeat_s)):
+            self.check_lease()
             if self.is_lease_lost:
                 return
 
-    def _beat(self) -> None:
-        now = self._clock()
-        if now - self._renewed < self._cadence.heartbeat_s:
-            with transaction(self._sessions, read_only=True) as session:
-                self.stop_request = AttemptRepo(session).get_stop_request(self._job_id, self._token)
-            return
-        with transaction(self._sessions) as session:
-            self.stop_request = AttemptRepo(session).renew_lease(self._job_id, self._token, self._cadence.lease_s)
-        self._renewed = now
-        if self._trainer is not None:
-            self._trainer.send(Lease())
+    def check_lease(self) -> None:
+        """Renew the lease if that is due, else poll for stop requests; notice that the lease is lost."""
+        try:
+            if self._clock() - self._renewed_at < self._timeouts.heartbeat_s:
+                self._poll_stop_request()
+            else:
+                self._renew_lease()
+        except LostLease:
+            self._mark_lost("taken over")
+        except SQLAlchemyError as error:
+            log.warning("lease.renewal_failed", job_id=self._job_id, error=str(error))
+        if self._clock() - self._renewed_at > LEASE_SHARE * self._timeouts.lease_s:
+            self._mark_lost("not renewed in time")
 
-    def _lose(self, how: str) -> None:
-        if self._stopped.is_set() or self.is_lease_lost:
+    def _poll_stop_request(self) -> None:
+        with transaction(self._sessions, read_only=True) as session:
+            self.stop_request = AttemptRepo(session).get_stop_request(self._job_id, self._token)
+
+    def _renew_lease(self) -> None:
+        now = self._clock()
+        with transaction(self._sessions) as session:
+            self.stop_request = AttemptRepo(session).renew_lease(self._job_id, self._token, self._timeouts.lease_s)
+        self._renewed_at = now
+        if self._trainer is not None:
+            self._trainer.send(LeaseRenewed())
+
+    def _mark_lost(self, reason: str) -> None:
+        if self._stop_event.is_set() or self.is_lease_lost:
             return
         self.is_lease_lost = True
-        log.warning("heart.lease_lost", job_id=self._job_id, token=self._token, how=how)
+        log.warning("lease.lost", job_id=self._job_id, token=self._token, reason=reason)
         if self._trainer is not None:
             self._trainer.kill()

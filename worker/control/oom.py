@@ -1,4 +1,4 @@
-"""Evidence that the kernel killed something here for want of memory."""
+"""Counts processes that the kernel killed for lack of memory."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 _COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
-def num_oom_kills() -> int:
-    """How many processes of this machine's or container's control group were killed so far; 0 if nobody counts."""
+def count_oom_kills() -> int:
+    """Return how many processes of this control group were OOM-killed so far; 0 if there is no counter."""
     for path in _COUNTERS:
         with suppress(OSError, ValueError):
             for line in path.read_text().splitlines():

@@ -1,86 +1,89 @@
-"""How many trainings there are at a time in this process, and the rule by which no wake-up is lost."""
+"""Limits how many trainings run at a time in this process, without losing a message."""
 
 import threading
 from collections.abc import Callable
 
-NEVER = 2**31  # more slots than there are: it makes no sense to look again
+UNREACHABLE_COUNT = 2**31  # more slots than exist: do not search again
 
 
 class Slots:
-    """A message means "look": who finds a free slot works until nothing is left, who finds none goes away.
+    """Training slots. A message from the queue only means "search for work".
 
-    A message that finds every slot taken is not lost: whoever gives a slot back looks once more afterwards, and
-    what that message was about had been committed before it was sent. What takes several slots waits until so many are
-    free at once; what is behind it in the queue waits, too, else it would wait for ever.
+    A thread that gets a slot works until there is nothing left; a thread that gets none returns. No message is lost:
+    its work was committed before it was sent, and every thread searches once more after it released its slot.
+    A job that needs several slots waits until they are free at the same time. Jobs behind it in the queue wait too,
+    otherwise it could wait forever.
     """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._mutex = threading.Lock()
 
-    def work(
+    def process_queue(
         self,
-        wanted: str | None,
-        find: Callable[[], str | None],
-        do: Callable[[str], bool],
-        size: Callable[[str], int] = lambda _: 1,
+        first_id: str | None,
+        find_next: Callable[[], str | None],
+        run: Callable[[str], bool],
+        count_slots: Callable[[str], int] = lambda _: 1,
     ) -> None:
-        """Do what is wanted, then whatever `find` finds, while there is a free slot.
+        """Run the first job, then the jobs that `find_next` returns, while slots are free.
 
         Args:
-            wanted: the id of what to do first, if any.
-            find: the id of the next thing to do, or None.
-            do: does it; False if somebody else was quicker.
-            size: how many slots it takes.
+            first_id: the job to run first, if any.
+            find_next: returns the id of the next job, or None.
+            run: runs a job; returns False if it cannot be run now, for example because another worker claimed it.
+            count_slots: returns how many slots a job needs.
         """
-        while wanted is not None or find() is not None:
-            if not self._take(1):
+        while first_id is not None or find_next() is not None:
+            if not self._acquire_slots(1):
                 return
             try:
-                needed = self._work_here(wanted, find, do, size)
+                needed = self._process_until_empty(first_id, find_next, run, count_slots)
             finally:
-                self._give(1)
-            if self._free < needed:  # who gives back the last one that is missing sees that it is enough
+                self._release_slots(1)
+            if self._free < needed:  # the thread that releases the last missing slot searches again
                 return
-            wanted = None
+            first_id = None
 
-    def _work_here(
+    def _process_until_empty(
         self,
-        wanted: str | None,
-        find: Callable[[], str | None],
-        do: Callable[[str], bool],
-        size: Callable[[str], int],
+        first_id: str | None,
+        find_next: Callable[[], str | None],
+        run: Callable[[str], bool],
+        count_slots: Callable[[str], int],
     ) -> int:
-        """Work while there is work and room for it; how many slots must be free before it makes sense to look again."""
-        if wanted is not None:
-            self._work_on(wanted, do, size)
-        refused: str | None = None
-        while (found := find()) is not None:
-            if found == refused:
-                return NEVER  # it cannot be taken now, whatever the reason: the sweep comes back to it
-            done, needed = self._work_on(found, do, size)
-            if done is None:
+        """Run jobs while there are jobs and slots. Return how many free slots make another search worthwhile."""
+        if first_id is not None:
+            self._process_one(first_id, run, count_slots)
+        refused_id: str | None = None
+        while (next_id := find_next()) is not None:
+            if next_id == refused_id:
+                return UNREACHABLE_COUNT  # it cannot be run now; maintenance sends its message again
+            is_done, needed = self._process_one(next_id, run, count_slots)
+            if is_done is None:
                 return needed
-            refused = None if done else found
+            refused_id = None if is_done else next_id
         return 1
 
-    def _work_on(self, item: str, do: Callable[[str], bool], size: Callable[[str], int]) -> tuple[bool | None, int]:
-        """What `do` said, None where there was no room; and the number of slots that it takes."""
-        needed = size(item)
-        if not self._take(needed - 1):
+    def _process_one(
+        self, item_id: str, run: Callable[[str], bool], count_slots: Callable[[str], int]
+    ) -> tuple[bool | None, int]:
+        """Return the result of `run`, or None if too few slots are free, and the number of slots the job needs."""
+        needed = count_slots(item_id)
+        if not self._acquire_slots(needed - 1):
             return None, needed
         try:
-            return do(item), needed
+            return run(item_id), needed
         finally:
-            self._give(needed - 1)
+            self._release_slots(needed - 1)
 
-    def _take(self, count: int) -> bool:
+    def _acquire_slots(self, count: int) -> bool:
         with self._mutex:
             if self._free < count:
                 return False
             self._free -= count
             return True
 
-    def _give(self, count: int) -> None:
+    def _release_slots(self, count: int) -> None:
         with self._mutex:
             self._free += count

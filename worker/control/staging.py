@@ -1,6 +1,8 @@
-"""What must be here before a trainer can start: dataset, model, newest undamaged snapshot, and room for more."""
+"""Stages the inputs of an attempt: dataset, model, newest intact snapshot, and enough disk space."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -11,112 +13,133 @@ from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavail
 from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, TrainingSpec
 from core.spec.job import PRETRAINED
 from core.storage import Storage
-from worker.control.recorder import RESERVE_BYTES, Recorder
+from worker.control.file_recorder import RESERVED_BYTES
+from worker.control.recorder import Recorder
 from worker.protocol import Start
 
 log = structlog.get_logger()
 
 
 class InputStaging:
-    """Of one attempt. It fetches and looks; all it writes are warnings, and it deletes what the job can do without."""
+    """Fetches the inputs of one attempt. It writes warnings and deletes only checkpoints that are not needed.
+
+    Args:
+        weights_dir: this worker's folder of weights files that jobs may name.
+    """
 
     def __init__(
         self, storage: Storage, recorder: Recorder, job: JobRow, version: DatasetVersionRow, weights_dir: Path
     ) -> None:
-        """`weights_dir`: this worker's files of weights that jobs may begin with."""
-        self._storage, self._recorder, self._job, self._version = storage, recorder, job, version
+        self._storage = storage
+        self._recorder = recorder
+        self._job = job
+        self._version = version
         self._weights_dir = weights_dir
 
-    def start(self, lease_s: float) -> Start:
-        """What the trainer is told first; its work folder is the caller's to delete.
+    def stage_inputs(self, lease_s: float) -> Start:
+        """Fetch all inputs and return the trainer's first message. The caller deletes its `work_dir`.
 
         Raises:
-            Corrupt: the dataset, a model, or every checkpoint is damaged.
-            InvalidSpec, NotFound: the model, checkpoint or file of weights that the job names is not there.
-            StorageFull: there is no room here.
-            pydantic.ValidationError: the spec is of another version.
+            CorruptFile: the dataset, a model or every checkpoint is damaged.
+            InvalidSpec, NotFound: a model, checkpoint or weights file that the spec names does not exist.
+            StorageFull: there is too little disk space.
+            pydantic.ValidationError: another version of the service wrote the spec.
         """
         spec = ANY_JOB.validate_python(self._job.spec)
-        checkpoints = self._recorder.write(lambda session: CheckpointRepo(session).resumable(self._job.id))
-        self._need_room(max((row.size_bytes for row in checkpoints), default=0))
+        checkpoints = self._recorder.transactions.run(lambda session: CheckpointRepo(session).resumable(self._job.id))
+        self._check_free_space(max((row.size_bytes for row in checkpoints), default=0))
         archive = self._storage.path(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
-        resume_dir, model_dir = self._newest(checkpoints), self._model(spec)
-        begin_dir = None if resume_dir else self._begin(spec)
+        resume_dir, model_dir = self._fetch_newest_checkpoint(checkpoints), self._fetch_model(spec)
+        initial_checkpoint_dir = None if resume_dir else self._fetch_initial_checkpoint(spec)
         return Start(
             job_id=self._job.id,
             attempt=self._job.attempt,
             spec=spec,
-            dataset_dir=str(self._dataset()) if archive is None else "",
-            dataset=dataset_lineage(self._version),
+            dataset_dir=str(self._fetch_dataset()) if archive is None else "",
+            dataset=build_dataset_lineage(self._version),
             work_dir=str(self._storage.scratch()),
             resume_dir=str(resume_dir) if resume_dir else None,
             model_dir=str(model_dir) if model_dir else None,
-            weights_path=self._weights(spec),
-            begin_dir=str(begin_dir) if begin_dir else None,
+            weights_path=self._find_weights_file(spec),
+            initial_checkpoint_dir=str(initial_checkpoint_dir) if initial_checkpoint_dir else None,
             archive_path=str(archive) if archive else None,
             lease_s=lease_s,
         )
 
-    def _dataset(self) -> Path:
+    def _fetch_dataset(self) -> Path:
         meta, key = self._version.meta or {}, self._version.packed_key or ""
-        return self._storage.fetch(key, {name: file["sha256"] for name, file in meta.get("files", {}).items()})
+        return self._fetch_files(key, meta.get("files", {}))
 
-    def _model(self, spec: AnyJobSpec) -> Path | None:
-        """The bundle of the model that is examined, or begun with."""
+    def _fetch_model(self, spec: AnyJobSpec) -> Path | None:
+        """Fetch the bundle of the model that is evaluated, exported or used as initial weights."""
         ref = spec.model if isinstance(spec, ModelJobSpec) else spec.init_from
         if ref is None:
             return None
-        row = self._recorder.write(lambda session: ModelRepo(session).resolve(ref))
-        return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
+        row = self._recorder.transactions.run(lambda session: ModelRepo(session).resolve(ref))
+        return self._fetch_files(row.key, row.files)
 
-    def _begin(self, spec: AnyJobSpec) -> Path | None:
-        """The checkpoint of another job that this one begins with."""
-        asked = spec.resume_from if isinstance(spec, TrainingSpec) else None
-        if asked is None:
+    def _fetch_initial_checkpoint(self, spec: AnyJobSpec) -> Path | None:
+        """Fetch the checkpoint of another job that `resume_from` names."""
+        source = spec.resume_from if isinstance(spec, TrainingSpec) else None
+        if source is None:
             return None
-        number = int(asked.checkpoint)  # a resolved spec has no words for it
-        row = self._recorder.write(lambda session: CheckpointRepo(session).get(asked.job, number))
-        return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
+        number = int(source.checkpoint)  # resolving replaced "latest" and "best" by a number
+        row = self._recorder.transactions.run(lambda session: CheckpointRepo(session).get(source.job, number))
+        return self._fetch_files(row.key, row.files)
 
-    def _weights(self, spec: AnyJobSpec) -> str | None:
+    def _find_weights_file(self, spec: AnyJobSpec) -> str | None:
         if isinstance(spec, ModelJobSpec) or spec.weights is None or spec.weights == PRETRAINED:
             return None
         path = self._weights_dir / spec.weights.removeprefix("file:")
         if not path.is_file():
-            raise InvalidSpec(f"There is no file {path.name!r} in the folder of weights, {path.parent}.")
+            raise InvalidSpec(f"The weights file {path.name!r} does not exist in the weights folder {path.parent}.")
         return str(path)
 
-    def _need_room(self, snapshot_bytes: int) -> None:
-        needed = snapshot_bytes + RESERVE_BYTES
-        if self._storage.free_bytes() < needed and self._recorder.free_space():
-            log.warning("attempt.made_room", needed_bytes=needed)
-        free = self._storage.free_bytes()
-        if free < needed:
-            raise StorageFull("The worker has too little space to begin.", free_bytes=free, needed_bytes=needed)
+    def _check_free_space(self, snapshot_bytes: int) -> None:
+        needed_bytes = snapshot_bytes + RESERVED_BYTES
+        if self._storage.free_bytes() < needed_bytes and self._recorder.files.free_space():
+            log.warning("checkpoints.pruned", needed_bytes=needed_bytes)
+        free_bytes = self._storage.free_bytes()
+        if free_bytes < needed_bytes:
+            raise StorageFull(
+                f"The worker has {free_bytes} bytes of free disk space; the job needs {needed_bytes}.",
+                free_bytes=free_bytes,
+                needed_bytes=needed_bytes,
+            )
 
-    def _newest(self, checkpoints: list[CheckpointRow]) -> Path | None:
+    def _fetch_newest_checkpoint(self, checkpoints: list[CheckpointRow]) -> Path | None:
+        """Fetch the newest checkpoint that is intact.
+
+        Raises:
+            CorruptFile: there are checkpoints, and all are damaged.
+        """
         damage: CorruptFile | None = None
         for row in checkpoints:
             try:
-                return self._storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
+                return self._fetch_files(row.key, row.files)
             except CorruptFile as error:
                 damage = error
-                self._recorder.warn(f"Checkpoint {row.number} is damaged and was passed over: {error.detail}")
+                self._recorder.progress.add_warning(
+                    f"Checkpoint {row.number} is damaged and was skipped: {error.detail}"
+                )
         if damage is not None:
             raise damage
         return None
 
+    def _fetch_files(self, key: str, files: Mapping[str, Any]) -> Path:
+        return self._storage.fetch(key, {name: file["sha256"] for name, file in files.items()})
 
-def dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
-    """A dataset as its models name it."""
+
+def build_dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
+    """Return how a model names the dataset that it was trained on."""
     return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
 
 
 def check_storage(storage: Storage) -> None:
-    """Whoever failed for a reason of which nobody knows may have failed for want of the storage.
+    """Check that the storage can be written, since that may be why a trainer failed with an unknown error.
 
     Raises:
-        Unavailable: it cannot be written.
+        Unavailable: the storage cannot be written.
     """
     try:
         storage.check()

@@ -1,4 +1,4 @@
-"""A trainer that waits with torch imported, so that a job starts at once."""
+"""Keeps one trainer process waiting with torch imported, so that a job starts at once."""
 
 import sys
 import threading
@@ -15,53 +15,53 @@ TRAINER = (sys.executable, "-m", "worker.trainer")
 class Standby:
     """Starts all trainers from one thread that lives as long as this object.
 
-    A trainer asks the kernel to be killed with its parent, and the kernel takes the end of the *thread* that
-    started it for the parent's.
+    A trainer asks the kernel to be killed with its parent. The kernel does so when the *thread* ends that started it.
     """
 
     def __init__(self, command: Sequence[str] = TRAINER, environment: Mapping[str, str] | None = None) -> None:
-        self._command, self._environment = command, environment
-        self._changed = threading.Condition()
+        self._command = command
+        self._environment = environment
+        self._condition = threading.Condition()
         self._ready: TrainerProcess | None = None
         self._error: OSError | None = None
-        self._is_wanted = True
+        self._is_requested = True
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="standby", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name="standby", daemon=True)
 
     def start(self) -> None:
         """Start the first trainer in the background."""
         self._thread.start()
 
     def take(self) -> TrainerProcess:
-        """The waiting trainer, or a new one; no other is started before `replenish` or the next `take`.
+        """Return the waiting trainer, or a new one. The next is started by `replenish` or the next `take`.
 
         Raises:
-            OSError: none can be started.
+            OSError: no trainer can be started.
         """
-        with self._changed:
+        with self._condition:
             while True:
-                self._drop_dead()
+                self._discard_dead_trainer()
                 if self._ready is not None:
-                    taken, self._ready = self._ready, None
-                    return taken
+                    trainer, self._ready = self._ready, None
+                    return trainer
                 if self._error is not None:
                     error, self._error = self._error, None
                     raise error
-                self._is_wanted = True
-                self._changed.notify_all()
-                self._changed.wait()
+                self._is_requested = True
+                self._condition.notify_all()
+                self._condition.wait()
 
     def replenish(self) -> None:
-        """Start another one now: the taken one is past its own start, and would not be slowed down by this one's."""
-        with self._changed:
-            self._is_wanted = True
-            self._changed.notify_all()
+        """Start the next trainer now. Call it when the taken one has started, so that its start is not slowed down."""
+        with self._condition:
+            self._is_requested = True
+            self._condition.notify_all()
 
     def close(self) -> None:
-        """End the waiting trainer; those that were taken must have ended, since the kernel ends them now."""
-        with self._changed:
+        """Stop the waiting trainer. Trainers that were taken must have ended: the kernel kills them now."""
+        with self._condition:
             self._is_closed = True
-            self._changed.notify_all()
+            self._condition.notify_all()
         if self._thread.is_alive():
             self._thread.join()
         if self._ready is not None:
@@ -69,23 +69,23 @@ class Standby:
             self._ready.close()
             self._ready = None
 
-    def _drop_dead(self) -> None:
+    def _discard_dead_trainer(self) -> None:
         if self._ready is not None and not self._ready.is_alive:
             status = self._ready.stop()
-            log.warning("standby.died", status=status, stderr=self._ready.last_errors())
+            log.warning("standby.trainer_exited", status=status, stderr=self._ready.read_stderr_tail())
             self._ready.close()
             self._ready = None
 
-    def _run(self) -> None:
+    def _run_thread(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or (self._is_wanted and self._ready is None))
+            with self._condition:
+                self._condition.wait_for(lambda: self._is_closed or (self._is_requested and self._ready is None))
                 if self._is_closed:
                     return
-                self._is_wanted = False
+                self._is_requested = False
                 try:
                     self._ready = TrainerProcess(self._command, self._environment)
                 except OSError as error:
                     log.exception("standby.start_failed")
                     self._error = error
-                self._changed.notify_all()
+                self._condition.notify_all()

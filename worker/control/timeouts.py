@@ -1,4 +1,4 @@
-"""How long an attempt may go on: the job's time, the trainer's silence, how soon it must obey. No process, no row."""
+"""The time limits of an attempt: the job's runtime, the trainer's stall timeout and its grace period."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,61 +6,67 @@ from core.events import Event
 from core.jobs import ACTIVE
 
 NEVER_EXPIRES = float("inf")
-COLD_START_S = 120.0  # before its first word a trainer may have to import torch and wake up a device
+COLD_START_S = 120.0  # before its first message a trainer may import torch and initialize a device
 
 
 class AttemptTimeouts:
-    """Measured by one monotonic clock; every limit is a moment on it.
+    """Deadlines on one monotonic clock."""
 
-    Args:
-        grace_s: how long the trainer may take to stop when asked.
-        stall_s: how long it may be silent: a step, an evaluation's batch, the writing of a snapshot.
-        left_s: how long the job may still run, all attempts together.
-    """
+    def __init__(
+        self, clock: Callable[[], float], *, grace_s: float, stall_s: float, remaining_s: float | None
+    ) -> None:
+        """Create the timeouts of one attempt.
 
-    def __init__(self, clock: Callable[[], float], *, grace_s: float, stall_s: float, left_s: float | None) -> None:
-        self._clock, self._grace_s, self._stall_s = clock, grace_s, stall_s
-        self._time_up_at = NEVER_EXPIRES if left_s is None else clock() + left_s
-        self._obey_until = NEVER_EXPIRES
-        self._heard_at = clock()
+        Args:
+            clock: a monotonic clock.
+            grace_s: how long the trainer may take to stop.
+            stall_s: how long the trainer may send no message.
+            remaining_s: how long the job may still run, all attempts together; None: no limit.
+        """
+        self._clock = clock
+        self._grace_s = grace_s
+        self._stall_s = stall_s
+        self._runtime_deadline = NEVER_EXPIRES if remaining_s is None else clock() + remaining_s
+        self._grace_deadline = NEVER_EXPIRES
+        self._last_message_at = clock()
 
     def expect_start(self) -> None:
-        """The trainer was told to start."""
-        self._heard_at = self._clock() + max(0.0, COLD_START_S - self._stall_s)
+        """Allow the trainer a cold start before its first message."""
+        self._last_message_at = self._clock() + max(0.0, COLD_START_S - self._stall_s)
 
     @property
     def is_over_time_limit(self) -> bool:
-        """The job has run for as long as it may."""
-        return self._clock() >= self._time_up_at
+        """Return whether the job has used up its runtime."""
+        return self._clock() >= self._runtime_deadline
 
     @property
     def is_stalled(self) -> bool:
-        """The trainer has been silent for too long."""
-        return self._clock() - self._heard_at > self._stall_s
+        """Return whether the trainer has sent no message for too long."""
+        return self._clock() - self._last_message_at > self._stall_s
 
     @property
     def is_grace_expired(self) -> bool:
-        """The trainer was asked to stop, and had its time."""
-        return self._clock() > self._obey_until
+        """Return whether the trainer has not stopped within its grace period."""
+        return self._clock() > self._grace_deadline
 
-    def touch(self) -> None:
-        """The trainer said something."""
-        self._heard_at = self._clock()
+    def record_message(self) -> None:
+        """Restart the stall timeout."""
+        self._last_message_at = self._clock()
 
-    def start_grace_period(self, *, at_once: bool) -> None:
-        """The trainer was asked to stop, after its step or, unless `at_once`, after its epoch."""
-        self._obey_until = self._clock() + self._grace_s if at_once else NEVER_EXPIRES
+    def start_grace_period(self, *, is_immediate: bool) -> None:
+        """Start the grace period of an immediate stop; a stop after the epoch has none."""
+        self._grace_deadline = self._clock() + self._grace_s if is_immediate else NEVER_EXPIRES
 
 
-def active_seconds(transitions: Sequence[Event]) -> float:
-    """How long a job was at work in the attempts that are over; a clock that jumped back counts as no time."""
+def sum_active_seconds(transitions: Sequence[Event]) -> float:
+    """Return how long the finished attempts of a job ran. A clock that jumped back counts as 0 s."""
     total = 0.0
-    began = None
+    started_at = None
     for event in transitions:
         is_active = event.payload["to"] in ACTIVE
-        if is_active and began is None:
-            began = event.at
-        elif not is_active and began is not None:
-            total += max(0.0, (event.at - began).total_seconds())
-            began = None
+        if is_active and started_at is None:
+            started_at = event.at
+        elif not is_active and started_at is not None:
+            total += max(0.0, (event.at - started_at).total_seconds())
+            started_at = None
     return total

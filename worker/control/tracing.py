@@ -1,4 +1,4 @@
-"""An attempt as a span of the trace in which its job was posted; its lines of the log name that trace too."""
+"""Traces every attempt as a span of the trace in which its job was submitted, and adds the trace to log lines."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 class AttemptTracer:
-    """One for a worker. Without a provider, attempts are only named in the log."""
+    """Exports a span per attempt. Without a provider, attempts are only named in the log."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
 
     @classmethod
-    def configured(cls) -> "AttemptTracer":
-        """As OpenTelemetry's variables say."""
+    def from_environment(cls) -> "AttemptTracer":
+        """Return a tracer that OpenTelemetry's environment variables configure."""
         return cls(provider_of("worker"))
 
     def close(self) -> None:
-        """Export what is left."""
+        """Export the remaining spans."""
         if self._provider is not None:
             close(self._provider)
 
     @contextmanager
-    def attempt(self, job: JobRow, sessions: SessionFactory) -> Iterator[None]:
-        """While it lasts, an attempt of the job is made."""
-        end = self._begin(job, sessions)
+    def trace_attempt(self, job: JobRow, sessions: SessionFactory) -> Iterator[None]:
+        """Trace an attempt of the job while the context is open."""
+        end_span = self._start_span(job, sessions)
         with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt, **log_fields(job.traceparent)):
             try:
                 yield
             finally:
-                end()
+                end_span()
 
-    def _begin(self, job: JobRow, sessions: SessionFactory) -> Callable[[], None]:
-        """Begin a span; what is returned ends it."""
+    def _start_span(self, job: JobRow, sessions: SessionFactory) -> Callable[[], None]:
+        """Start a span. Return the function that ends it."""
         if self._provider is None:
             return lambda: None
         from opentelemetry.trace import SpanKind, StatusCode
@@ -63,23 +63,23 @@ class AttemptTracer:
             },
         )
 
-        def end() -> None:
-            state, code = _outcome(job.id, sessions)
+        def end_span() -> None:
+            state, code = _read_outcome(job.id, sessions)
             span.set_attribute("candela.job.state", state)
             if state == JobState.FAILED:
                 span.set_status(StatusCode.ERROR, code)
             span.end()
 
-        return end
+        return end_span
 
 
-def _outcome(job_id: str, sessions: SessionFactory) -> tuple[str, str]:
-    """The state that the attempt left its job in, and why it failed, if it did."""
+def _read_outcome(job_id: str, sessions: SessionFactory) -> tuple[str, str]:
+    """Return the state of the job after the attempt, and the failure code if it failed."""
     try:
         with transaction(sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)
             return str(job.state), str((job.failure or {}).get("code", ""))
     except NotFound:
         return "deleted", ""
-    except Exception:  # noqa: BLE001 - the database may be away: what only watches must not break what it watches
+    except Exception:  # noqa: BLE001 - the database may be unavailable; tracing must not break an attempt
         return "unknown", ""

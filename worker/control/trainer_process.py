@@ -1,4 +1,4 @@
-"""A trainer process as its supervisor sees it: lines down, lines up, and an end that leaves nothing behind."""
+"""Starts a trainer process and exchanges protocol messages with it over pipes."""
 
 import os
 import select
@@ -16,117 +16,119 @@ import structlog
 from pydantic import ValidationError
 
 from core.parent_death import die_with_parent
-from worker.protocol import UP, Down, Failed, Start, Up
+from worker.protocol import TRAINER_MESSAGES, Failed, Start, SupervisorMessage, TrainerMessage
 
 log = structlog.get_logger()
-_CHUNK = 2**20
+_CHUNK_BYTES = 2**20
 _ROOT = Path(__file__).resolve().parents[2]
-_TAIL_BYTES = 4096
+_STDERR_TAIL_BYTES = 4096
 
 
 class TrainerExited(Exception):
-    """The trainer said its last word, or died: its end of the pipe is closed."""
+    """The trainer closed its end of the pipe: no message follows."""
 
 
 class TrainerProcess:
-    """A process in a session of its own, with the only writing end of its stdin: when we die, it hears that too.
+    """A process in a separate session that ends with its supervisor.
 
-    The kernel kills it when the *thread* that started it ends, hence `Standby`.
+    Only the supervisor holds the writing end of the trainer's stdin, so its death closes the pipe. The kernel also
+    kills the trainer when the *thread* that started it ends; `Standby` therefore starts all trainers from one thread.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
-        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        self._process = subprocess.Popen(  # noqa: S603 - the command comes from our code
             die_with_parent(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=self._stderr,
             env=environment,
-            cwd=_ROOT,  # `-m` looks there first: no folder of the caller's can stand in for our packages
+            cwd=_ROOT,  # `-m` searches this folder first, so that the caller's folder cannot shadow our packages
             start_new_session=True,
             bufsize=0,
         )
-        assert self._process.stdin is not None  # noqa: S101 - asked for above
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdin is not None  # noqa: S101 - requested above
+        assert self._process.stdout is not None  # noqa: S101 - requested above
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._mutex = threading.Lock()
-        self._unread = b""
-        self._lines: list[bytes] = []
-        self._is_over = False
+        self._partial_line = b""
+        self._pending_lines: list[bytes] = []
+        self._is_reaped = False
 
     @property
     def pid(self) -> int:
+        """Return the process id."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs; a dead one keeps its process id until `end`."""
-        if self._is_over:
+        """Return whether the process runs. A dead process keeps its id until `stop`."""
+        if self._is_reaped:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-    def send(self, message: Down) -> None:
-        """Say a line; one who is dead, or so stuck that its pipe is full, misses it."""
+    def send(self, message: SupervisorMessage) -> None:
+        """Send a message. It is dropped if the trainer is dead or its pipe is full."""
         line = message.model_dump_json().encode() + b"\n"
         with self._mutex, suppress(BrokenPipeError, BlockingIOError, ValueError):
-            os.set_blocking(self._stdin.fileno(), isinstance(message, Start))  # short lines go whole or not at all
+            os.set_blocking(self._stdin.fileno(), isinstance(message, Start))  # short lines are written whole or not
             self._stdin.write(line)
 
-    def receive(self, timeout_s: float) -> Up | None:
-        """The next message, or None if there is none in time.
+    def receive(self, timeout_s: float) -> TrainerMessage | None:
+        """Return the next message, or None if none arrives within the timeout.
 
         Raises:
-            Ended: there will be none.
+            TrainerExited: no message follows.
         """
-        if not self._lines:
+        if not self._pending_lines:
             readable, _, _ = select.select([self._stdout], [], [], timeout_s)
             if not readable:
                 return None
-            chunk = os.read(self._stdout.fileno(), _CHUNK)
+            chunk = os.read(self._stdout.fileno(), _CHUNK_BYTES)
             if not chunk:
                 raise TrainerExited
-            *self._lines, self._unread = (self._unread + chunk).split(b"\n")
-        return _message(self._lines.pop(0)) if self._lines else None
+            *self._pending_lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
+        return _parse_message(self._pending_lines.pop(0)) if self._pending_lines else None
 
     def kill(self) -> None:
-        """End the process and whatever it started, at once. May be called from any thread, at any time."""
+        """Kill the process and its children at once. Any thread may call it at any time."""
         with self._mutex:
-            if not self._is_over:
+            if not self._is_reaped:
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
 
-    def stop(self, patience_s: float = 0.0) -> int:
-        """Let the process end by itself for so long, then end its whole group; the exit status (-9: killed)."""
+    def stop(self, timeout_s: float = 0.0) -> int:
+        """Close stdin, wait for the process to exit, then kill its group. Return the exit status (-9: killed)."""
         with self._mutex, suppress(BrokenPipeError):
             self._stdin.close()
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         while self.is_alive and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.kill()  # the process id is still the zombie's, so that no stranger's group is hit
+        self.kill()  # the zombie still holds the process id, so that no other group can be hit
         with self._mutex:
             status = self._process.wait()
-            self._is_over = True
+            self._is_reaped = True
         self._stdout.close()
         return status
 
-    def last_errors(self) -> str:
-        """The end of what it wrote to stderr."""
-        size = self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, size - _TAIL_BYTES))
-        return self._errors.read().decode("utf-8", "replace").strip()
+    def read_stderr_tail(self) -> str:
+        """Return the last 4 KiB of the process's stderr."""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
+        return self._stderr.read().decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Close what `end` left open for `last_errors`."""
-        self._errors.close()
+        """Delete the stored stderr, which `stop` leaves for `read_stderr_tail`."""
+        self._stderr.close()
 
 
-def _message(line: bytes) -> Up:
+def _parse_message(line: bytes) -> TrainerMessage:
     try:
-        return UP.validate_json(line)
+        return TRAINER_MESSAGES.validate_json(line)
     except ValidationError as error:
-        log.warning("trainer.not_understood", line=line[:500], error=str(error))
+        log.warning("trainer.message_rejected", line=line[:500], error=str(error))
         return Failed(
             code="internal",
-            message="The trainer said something that its supervisor does not understand.",
-            hint="Worker and trainer must be of the same version: restart the worker.",
+            message="The trainer sent a message that its supervisor cannot parse.",
+            hint="Worker and trainer must have the same version: restart the worker.",
         )

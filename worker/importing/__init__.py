@@ -1,1 +1,1 @@
-"""Imports of datasets, each packed in a process of its own."""
+"""Imports of datasets: claims a version, packs it in a limited process and publishes the result."""

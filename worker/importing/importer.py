@@ -1,40 +1,34 @@
-"""One import from claim to finish: packs in a process of its own, publishes the files, then makes them real."""
+"""Runs one import from claim to finish: packs the dataset, publishes its files, then completes the version's row."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from core.datasets.archives.limits import limits_of
+from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
-from core.db.session import SessionFactory, is_unavailable, on_commit, transaction
+from core.db.session import SessionFactory, on_commit, transaction
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, ServiceError, StorageFull, Unavailable
 from core.failures import failure
-from core.parent_death import die_with_parent
 from core.settings import Settings
 from core.storage import Storage
-from worker.importing.process import Failure, PackRequest, PackResult
+from worker.importing.lease import ImportLease
+from worker.importing.packer import run_packer
+from worker.importing.process import ImportFailure, PackRequest, PackResult
 
 log = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
-_POLL_S = 0.05
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class _ClaimedImport(NamedTuple):
-    """An import that is ours as long as the token is the row's."""
+    """A dataset version that this worker imports, as long as `token` is the row's."""
 
     id: str
     name: str
@@ -44,11 +38,11 @@ class _ClaimedImport(NamedTuple):
 
 
 class Importer:
-    """What all imports of a worker share.
+    """Runs the imports of a worker.
 
     Args:
-        owner: who claims, for people.
-        kick: wakes the dispatcher where there is one in this process; called after a commit.
+        owner: the worker's id, stored with the versions that it claims.
+        wake_relay: wakes the outbox relay of this process, if there is one; called after a commit.
     """
 
     def __init__(
@@ -58,191 +52,135 @@ class Importer:
         storage: Storage,
         *,
         owner: str,
-        kick: Callable[[], None] = lambda: None,
+        wake_relay: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._storage = storage
         self._owner = owner
-        self._kick = kick
+        self._wake_relay = wake_relay
 
     def run(self, version_id: str) -> bool:
-        """Import that version, unless somebody else does or did; whether this call settled it."""
-        held = self._claim(version_id)
-        if held is None:
+        """Import the version. Return False if another worker holds it, took it over or completed it."""
+        claimed = self._claim_version(version_id)
+        if claimed is None:
             log.info("import.not_claimed", dataset_version_id=version_id)
             return False
-        with structlog.contextvars.bound_contextvars(dataset_version_id=held.id, dataset=held.name):
-            return self._run(held)
+        with structlog.contextvars.bound_contextvars(dataset_version_id=claimed.id, dataset=claimed.name):
+            return self._run_claimed(claimed)
 
-    def _run(self, held: _ClaimedImport) -> bool:
-        started = time.monotonic()
+    def _run_claimed(self, claimed: _ClaimedImport) -> bool:
+        started_at = time.monotonic()
         scratch = self._storage.scratch()
         try:
-            result = _too_often() if held.attempt > MAX_ATTEMPTS else self._pack(held, scratch)
-            state = self._settle(held, scratch, result)
+            is_over_limit = claimed.attempt > MAX_ATTEMPTS
+            result = _build_retry_limit_result() if is_over_limit else self._pack_dataset(claimed, scratch)
+            state = self._record_result(claimed, scratch, result)
         except LostLease:
-            log.warning("import.lost_lease", token=held.token)
+            log.warning("import.lease_lost", token=claimed.token)
             return False
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        log.info("import.finished", state=state, seconds=round(time.monotonic() - started, 3))
+        log.info("import.finished", state=state, seconds=round(time.monotonic() - started_at, 3))
         return True
 
-    def _claim(self, version_id: str) -> _ClaimedImport | None:
+    def _claim_version(self, version_id: str) -> _ClaimedImport | None:
         with transaction(self._sessions) as session:
             row: DatasetVersionRow | None = DatasetRepo(session).claim(version_id, self._owner, self._settings.lease_s)
             return _ClaimedImport(row.id, row.name, row.token, row.attempt, dict(row.source)) if row else None
 
-    # ---- the process that packs
+    # ---- packing
 
-    def _pack(self, held: _ClaimedImport, scratch: Path) -> PackResult:
+    def _pack_dataset(self, claimed: _ClaimedImport, scratch: Path) -> PackResult:
+        lease = ImportLease(
+            self._sessions,
+            claimed.id,
+            claimed.token,
+            lease_s=self._settings.lease_s,
+            heartbeat_s=self._settings.heartbeat_s,
+        )
         try:
-            request = self._request(held, scratch)
+            request = self._build_request(claimed, scratch)
         except ServiceError as error:
-            return PackResult(failure=Failure(code="upload_lost", message=error.detail, hint="Upload it again."))
-        with (scratch / "stderr").open("w+b") as stderr:
-            process = subprocess.Popen(  # noqa: S603 - the command is ours
-                die_with_parent([sys.executable, "-m", "worker.importing.process"]),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                cwd=_REPOSITORY,
-                start_new_session=True,
+            return PackResult(
+                failure=ImportFailure(code="upload_lost", message=error.detail, hint="Upload the dataset again.")
             )
-            try:
-                self._watch(process, held, request)
-            finally:
-                _kill(process)
-        return _result(scratch, process.returncode)
+        return run_packer(request, scratch, lease.renew_if_due)
 
-    def _request(self, held: _ClaimedImport, scratch: Path) -> PackRequest:
-        is_upload = held.source["kind"] == "upload"
+    def _build_request(self, claimed: _ClaimedImport, scratch: Path) -> PackRequest:
+        is_upload = claimed.source["kind"] == "upload"
         return PackRequest(
             out=scratch / "packed",
-            options=held.source["options"],
-            archive=self._storage.path(held.source["key"]) if is_upload else None,
-            is_table=held.source.get("archive") == "table",
-            name=held.name,
+            options=claimed.source["options"],
+            archive=self._storage.path(claimed.source["key"]) if is_upload else None,
+            is_table=claimed.source.get("archive") == "table",
+            name=claimed.name,
             datasets_dir=self._settings.datasets_dir,
-            limits=limits_of(self._settings),
+            limits=build_upload_limits(self._settings),
         )
 
-    def _watch(self, process: "subprocess.Popen[bytes]", held: _ClaimedImport, request: PackRequest) -> None:
-        """Renew the lease until the process ends. Raises LostLease when it cannot be renewed in time."""
-        if process.stdin is None:
-            raise RuntimeError("the packer has no stdin")
-        try:
-            process.stdin.write(request.model_dump_json().encode())
-            process.stdin.close()
-        except BrokenPipeError:
-            log.warning("import.packer_gone")  # its exit status says the rest
-        renewed = beat_at = time.monotonic()
-        while process.poll() is None:
-            time.sleep(_POLL_S)
-            now = time.monotonic()
-            if now - beat_at < self._settings.heartbeat_s:
-                continue
-            beat_at = now
-            if self._beat(held):
-                renewed = now
-            elif now - renewed > self._settings.lease_s * 0.8:
-                raise LostLease("The lease could not be renewed in time.")
+    # ---- recording the result
 
-    def _beat(self, held: _ClaimedImport) -> bool:
-        try:
-            with transaction(self._sessions) as session:
-                DatasetRepo(session).renew_lease(held.id, held.token, self._settings.lease_s)
-        except SQLAlchemyError as error:
-            if not is_unavailable(error):
-                raise
-            log.warning("import.beat_failed", error=str(error))
-            return False
-        return True
-
-    # ---- what comes of it
-
-    def _settle(self, held: _ClaimedImport, scratch: Path, result: PackResult) -> str:
+    def _record_result(self, claimed: _ClaimedImport, scratch: Path, result: PackResult) -> str:
         if result.failure is None:
-            key = f"datasets/{held.id}/t{held.token}"
+            key = f"datasets/{claimed.id}/t{claimed.token}"
             try:
                 self._storage.publish(scratch / "packed", key)
             except StorageFull as error:
-                full = Failure(code="disk_full", message=error.detail, hint="Free some space, then import it again.")
-                result = PackResult(failure=full, report=result.report)
+                hint = "Free disk space, then import the dataset again."
+                disk_full = ImportFailure(code="disk_full", message=error.detail, hint=hint)
+                result = PackResult(failure=disk_full, report=result.report)
             else:
-                self._finish(held, result, key)
+                self._mark_ready(claimed, result, key)
                 return "ready"
-        self._fail(held, result)
+        self._mark_failed(claimed, result)
         return "failed"
 
-    def _finish(self, held: _ClaimedImport, result: PackResult, key: str) -> None:
+    def _mark_ready(self, claimed: _ClaimedImport, result: PackResult, key: str) -> None:
         meta = result.model_dump(mode="json")["meta"] | {"files": result.files}
         try:
             with transaction(self._sessions) as session:
                 repo = DatasetRepo(session)
-                repo.finish(held.id, held.token, meta=meta, report=result.report or {}, packed_key=key)
-                for job_id in JobRepo(session).waiting_for(held.id):
+                repo.finish(claimed.id, claimed.token, meta=meta, report=result.report or {}, packed_key=key)
+                for job_id in JobRepo(session).waiting_for(claimed.id):
                     OutboxRepo(session).add("train", job_id)
-                on_commit(session, self._kick)
+                on_commit(session, self._wake_relay)
         except LostLease:
             self._storage.delete(key)
             raise
-        self._drop_upload(held)
+        self._delete_upload(claimed)
 
-    def _fail(self, held: _ClaimedImport, result: PackResult) -> None:
-        why = result.model_dump(mode="json")["failure"]
-        log.warning("import.failed", code=why["code"], message=why["message"])
+    def _mark_failed(self, claimed: _ClaimedImport, result: PackResult) -> None:
+        cause = result.model_dump(mode="json")["failure"]
+        log.warning("import.failed", code=cause["code"], message=cause["message"])
         with transaction(self._sessions) as session:
-            DatasetRepo(session).fail(held.id, held.token, why, result.report)
-            JobRepo(session).fail_waiting(held.id, _dependency_failed(held, why))
-        self._drop_upload(held)
+            DatasetRepo(session).fail(claimed.id, claimed.token, cause, result.report)
+            JobRepo(session).fail_waiting(claimed.id, _build_dependency_failure(claimed, cause))
+        self._delete_upload(claimed)
 
-    def _drop_upload(self, held: _ClaimedImport) -> None:
-        if held.source["kind"] != "upload":
+    def _delete_upload(self, claimed: _ClaimedImport) -> None:
+        if claimed.source["kind"] != "upload":
             return
         try:
-            self._storage.delete(held.source["key"])
-        except (OSError, Unavailable) as error:  # the version is settled; the sweep takes what is left
-            log.warning("import.upload_left", error=str(error))
+            self._storage.delete(claimed.source["key"])
+        except (OSError, Unavailable) as error:  # the import is complete; maintenance deletes the file later
+            log.warning("import.upload_not_deleted", error=str(error))
 
 
-def _result(scratch: Path, status: int) -> PackResult:
-    try:
-        return PackResult.model_validate_json((scratch / "result.json").read_bytes())
-    except (OSError, ValueError):
-        said = (scratch / "stderr").read_text(errors="replace")[-4000:]
-        log.exception("import.crashed", status=status, stderr=said)
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        return PackResult(
-            failure=Failure(
-                code="import_crashed",
-                message=f"The process that reads the pictures ended with {how}.",
-                hint="One of the files may be made to break decoders, or memory ran out; see the worker's log.",
-            )
-        )
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _too_often() -> PackResult:
+def _build_retry_limit_result() -> PackResult:
     return PackResult(
-        failure=Failure(
+        failure=ImportFailure(
             code="worker_lost",
-            message=f"The worker died in each of {MAX_ATTEMPTS} attempts.",
-            hint="Look at the worker's memory; import it again when the cause is gone.",
+            message=f"The worker was lost in each of {MAX_ATTEMPTS} attempts; the retry limit is reached.",
+            hint="Check the worker's memory, then import the dataset again.",
         )
     )
 
 
-def _dependency_failed(held: _ClaimedImport, why: dict[str, Any]) -> dict[str, Any]:
+def _build_dependency_failure(claimed: _ClaimedImport, cause: dict[str, Any]) -> dict[str, Any]:
     return failure(
         "dependency_failed",
-        f"The dataset {held.name} could not be imported: {why['message']}",
-        why["hint"],
-        {"dataset": {"name": held.name, "code": why["code"]}},
+        f"The dataset {claimed.name} could not be imported: {cause['message']}",
+        cause["hint"],
+        {"dataset": {"name": claimed.name, "code": cause["code"]}},
     )

@@ -1,7 +1,7 @@
-"""Packs one dataset in a limited process of its own (`python -m worker.importing.process`).
+"""Packs one dataset in a separate process with resource limits (`python -m worker.importing.process`).
 
-It reads a PackRequest on stdin and writes a PackResult to a file. It knows no queue and no database: what
-arrives from users is decoded here, by C code, and nowhere else in the worker.
+It reads a PackRequest from stdin and writes a PackResult to a file, without queue and database. In the worker,
+only this process decodes users' files, because C decoders may crash.
 """
 
 import errno
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.datasets.archives.entries import Limits
+from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.ingest.table import pack_table
@@ -24,11 +24,11 @@ from core.storage.files import sha256_of
 
 _CPU_S = 4 * 3600
 _DATA_BYTES = 8 * 2**30
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PackRequest(BaseModel):
-    """`archive` for an upload, which may be a table; `name` and `datasets_dir` for a built-in dataset.
+    """What to pack: `archive` for an upload, which may be a table; `name` and `datasets_dir` for a built-in dataset.
 
     `out` must not exist yet.
     """
@@ -41,11 +41,11 @@ class PackRequest(BaseModel):
     is_table: bool = False
     name: str = ""
     datasets_dir: Path = Path()
-    limits: Limits = Limits()
+    limits: UploadLimits = UploadLimits()
 
 
-class Failure(BaseModel):
-    """Why a dataset could not be imported, as clients see it."""
+class ImportFailure(BaseModel):
+    """Why a dataset could not be imported, as in the HTTP response. It may have more fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,16 +55,16 @@ class Failure(BaseModel):
 
 
 class PackResult(BaseModel):
-    """Either `meta`, `report` and `files` ({name: {sha256, size_bytes}}), or `failure` and perhaps a report."""
+    """Either `meta`, `report` and `files` ({name: {sha256, size_bytes}}), or `failure` and possibly a report."""
 
     meta: PackedMeta | None = None
     report: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = {}
-    failure: Failure | None = None
+    failure: ImportFailure | None = None
 
 
-def import_dataset(request: PackRequest) -> PackResult:
-    """Pack, and turn whatever goes wrong into a failure that a client can act on."""
+def pack_dataset(request: PackRequest) -> PackResult:
+    """Pack the dataset. Turn expected errors into a failure with a hint for the client."""
     try:
         if request.archive is None:
             meta, report = pack_builtin(request.name, request.options, request.datasets_dir, request.out)
@@ -72,46 +72,50 @@ def import_dataset(request: PackRequest) -> PackResult:
             meta, report = pack_table(request.archive, request.out, request.limits, request.options)
         else:
             meta, report = pack_archive(request.archive, request.out, request.limits, request.options)
-        return PackResult(meta=meta, report=report, files=_files(request.out))
+        return PackResult(meta=meta, report=report, files=_hash_files(request.out))
     except InvalidDataset as error:
-        return PackResult(failure=_told(error), report=error.report)
+        return PackResult(failure=_build_failure(error), report=error.report)
     except ServiceError as error:
-        return PackResult(failure=_told(error))
+        return PackResult(failure=_build_failure(error))
     except ValidationError as error:
-        return _failed("invalid_options", str(error), "Correct the options and try again.")
+        return _build_failed_result("invalid_options", str(error), "Correct the options and try again.")
     except MemoryError:
-        return _failed("host_out_of_memory", "The dataset needs more memory than an import may take.", "")
+        return _build_failed_result("host_out_of_memory", "The dataset needs more memory than an import may use.", "")
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_FULL_ERRNOS:
             raise
-        return _failed("disk_full", "There is no room for the packed dataset.", "Free some space, then upload again.")
+        return _build_failed_result(
+            "disk_full",
+            "There is too little disk space for the packed dataset.",
+            "Free disk space, then upload the dataset again.",
+        )
 
 
-def _told(error: ServiceError) -> Failure:
-    facts = {"code": error.slug.replace("-", "_"), "hint": _HINTS.get(error.facts.get("code", ""), "")} | error.facts
-    return Failure(message=error.detail, **facts)
+def _build_failure(error: ServiceError) -> ImportFailure:
+    fields = {"code": error.slug.replace("-", "_"), "hint": _HINTS.get(error.facts.get("code", ""), "")} | error.facts
+    return ImportFailure(message=error.detail, **fields)
 
 
 _HINTS = {
-    "archive_unsafe_entry": "Make the archive again from plain files and folders, without links.",
-    "archive_too_large": "Upload fewer or smaller files; the operator can raise the limits.",
-    "archive_corrupt": "Upload the archive again; test it first with `unzip -t` or `tar -tf`.",
+    "archive_unsafe_entry": "Create the archive from regular files and folders, without links.",
+    "archive_too_large": "Upload fewer or smaller files, or ask the operator to raise the limits.",
+    "archive_corrupt": "Test the archive with `unzip -t` or `tar -tf`, then upload it again.",
 }
 
 
-def _failed(code: str, message: str, hint: str) -> PackResult:
-    return PackResult(failure=Failure(code=code, message=message, hint=hint))
+def _build_failed_result(code: str, message: str, hint: str) -> PackResult:
+    return PackResult(failure=ImportFailure(code=code, message=message, hint=hint))
 
 
-def _files(folder: Path) -> dict[str, dict[str, Any]]:
+def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     return {path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for path in paths}
 
 
-def _limit(request: PackRequest) -> None:
-    """Limit what a decoder gone wild can take.
+def _set_resource_limits(request: PackRequest) -> None:
+    """Limit memory, file size and CPU time of the decoders.
 
-    RLIMIT_DATA, not RLIMIT_AS: the finished arrays are mapped read-only, and may be larger than memory.
+    RLIMIT_DATA, not RLIMIT_AS: the finished arrays are mapped read-only and may be larger than the memory.
     """
     limits = (
         (resource.RLIMIT_DATA, _DATA_BYTES),
@@ -119,22 +123,24 @@ def _limit(request: PackRequest) -> None:
         (resource.RLIMIT_CPU, _CPU_S),
         (resource.RLIMIT_CORE, 0),
     )
-    for kind, most in limits:
+    for kind, maximum in limits:
         _, hard = resource.getrlimit(kind)
-        ceiling = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (ceiling, hard))
+        soft = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
+        resource.setrlimit(kind, (soft, hard))
 
 
 def main() -> Literal[0]:
-    """Exit status 0 whenever a result was written."""
+    """Pack the requested dataset. The exit status is 0 if a result was written."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
-    _limit(request)
+    _set_resource_limits(request)
     set_niceness(IMPORT)
     try:
-        result = import_dataset(request)
-    except Exception as error:  # noqa: BLE001 - a bug of ours: told, with its traceback on stderr
+        result = pack_dataset(request)
+    except Exception as error:  # noqa: BLE001 - a bug: reported, with its traceback on stderr
         traceback.print_exc()
-        result = _failed("internal", f"{type(error).__name__}: {error}", "This is a bug of ours; see the worker's log.")
+        result = _build_failed_result(
+            "internal", f"{type(error).__name__}: {error}", "This is a bug in the service; see the worker's log."
+        )
     path = request.out.with_name("result.json")
     path.write_text(result.model_dump_json())
     return 0

@@ -1,1 +1,1 @@
-"""Finds lost attempts, lost messages and expired files."""
+"""Maintenance: releases lost attempts, resends lost messages, deletes expired rows and orphaned files."""

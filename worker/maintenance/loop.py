@@ -25,36 +25,44 @@ from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, settings_or_exit
 from core.storage import Storage, open_storage
-from worker.maintenance.orphaned_files import orphans
+from worker.maintenance.orphaned_files import find_orphaned_files
 
 log = structlog.get_logger()
-KEYS_LIVE = timedelta(days=1)
-WORKERS_ARE_REMEMBERED = timedelta(hours=1)
+IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
+SILENT_WORKER_LIFETIME = timedelta(hours=1)
 MAX_WAITING_MESSAGES = 100
-_FILES_EVERY = 60  # rounds
+_FILE_CLEANUP_ROUNDS = 60  # orphaned files are deleted once in so many rounds
 
 
-class Sweep:
-    """One round may be made at any time, by several processes at once, and twice: it does no harm.
+class MaintenanceLoop:
+    """Runs rounds of maintenance. Rounds are idempotent, and several processes may run them at the same time.
 
     Args:
-        kick: wakes the dispatcher; called after a commit.
+        wake_relay: wakes the outbox relay of this process; called after a commit.
     """
 
     def __init__(
-        self, settings: Settings, sessions: SessionFactory, storage: Storage, queue: Queue, kick: Callable[[], None]
+        self,
+        settings: Settings,
+        sessions: SessionFactory,
+        storage: Storage,
+        queue: Queue,
+        wake_relay: Callable[[], None],
     ) -> None:
-        self._settings, self._sessions, self._storage = settings, sessions, storage
-        self._queue, self._kick = queue, kick
+        self._settings = settings
+        self._sessions = sessions
+        self._storage = storage
+        self._queue = queue
+        self._wake_relay = wake_relay
 
-    def once(self, *, with_files: bool = True) -> None:
-        """One round."""
+    def run_once(self, *, with_files: bool = True) -> None:
+        """Run one round; `with_files` also deletes orphaned files."""
         self._release_lost_jobs()
-        self._send_lost_messages()
-        self._forget_the_old()
+        self._resend_lost_messages()
+        self._delete_expired_rows()
         self._send_canaries()
         if with_files:
-            self._delete_orphans()
+            self._delete_orphaned_files()
 
     def _release_lost_jobs(self) -> None:
         with transaction(self._sessions, read_only=True) as session:
@@ -63,88 +71,88 @@ class Sweep:
             with transaction(self._sessions) as session:
                 job = AttemptRepo(session).release_lost(job_id, self._settings.max_attempts)
                 if job is not None:
-                    log.warning("sweep.job_released", job_id=job_id, state=job.state, lost_attempts=job.lost_attempts)
-                    self._look_again(session, "train", job_id)
+                    log.warning("job.released", job_id=job_id, state=job.state, lost_attempts=job.lost_attempts)
+                    self._add_message(session, "train", job_id)
 
-    def _send_lost_messages(self) -> None:
-        patience_s = 2 * self._settings.sweep_s
+    def _resend_lost_messages(self) -> None:
+        older_than_s = 2 * self._settings.sweep_s
         with transaction(self._sessions, read_only=True) as session:
-            jobs = AttemptRepo(session).find_unsent(patience_s, limit=10, gpu=False)
-            gpu_jobs = AttemptRepo(session).find_unsent(patience_s, limit=10, gpu=True)
-            versions = DatasetRepo(session).find_unclaimed(patience_s, limit=10)
-        self._send_again("train", jobs, "train")
-        self._send_again("train", gpu_jobs, "train-gpu")
-        self._send_again("import", versions, "import")
+            jobs = AttemptRepo(session).find_unsent(older_than_s, limit=10, gpu=False)
+            gpu_jobs = AttemptRepo(session).find_unsent(older_than_s, limit=10, gpu=True)
+            versions = DatasetRepo(session).find_unclaimed(older_than_s, limit=10)
+        self._resend_messages("train", jobs, "train")
+        self._resend_messages("train", gpu_jobs, "train-gpu")
+        self._resend_messages("import", versions, "import")
 
-    def _send_again(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
-        # A job that waits for its turn looks like one whose message was lost: the queue's length bounds the excess.
+    def _resend_messages(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
+        # A job that waits for a slot looks like one whose message was lost: the queue's depth bounds the excess.
         if not ids or not self._has_room(queue):
             return
         with transaction(self._sessions) as session:
             for subject_id in ids:
-                self._look_again(session, topic, subject_id)
+                self._add_message(session, topic, subject_id)
 
     def _has_room(self, queue: queues.Topic) -> bool:
         try:
             return self._queue.depth(queue) < MAX_WAITING_MESSAGES
         except QueueUnavailable:
-            return True  # one row of the outbox at most for every subject
+            return True  # the outbox holds at most one row per subject
 
-    def _look_again(self, session: Session, topic: Topic, subject_id: str) -> None:
+    def _add_message(self, session: Session, topic: Topic, subject_id: str) -> None:
         outbox = OutboxRepo(session)
         if not outbox.is_waiting(topic, subject_id):
             outbox.add(topic, subject_id)
-            on_commit(session, self._kick)
+            on_commit(session, self._wake_relay)
 
-    def _forget_the_old(self) -> None:
+    def _delete_expired_rows(self) -> None:
         with transaction(self._sessions) as session:
-            IdempotencyRepo(session).delete_older(KEYS_LIVE)
-            WorkerRepo(session).delete_silent(WORKERS_ARE_REMEMBERED)
+            IdempotencyRepo(session).delete_older(IDEMPOTENCY_KEY_LIFETIME)
+            WorkerRepo(session).delete_silent(SILENT_WORKER_LIFETIME)
 
     def _send_canaries(self) -> None:
-        """A worker that lives and takes none of them has lost its queue. One each, since they take turns."""
+        """Send one canary message per worker; workers take turns. A worker that receives none has lost its queue."""
         with transaction(self._sessions, read_only=True) as session:
             num_workers = len(WorkerRepo(session).alive(3 * self._settings.heartbeat_s))
         try:
-            if self._queue.depth("train") == 0:  # else there is enough to take
+            if self._queue.depth("train") == 0:  # otherwise there are other messages to receive
                 for _ in range(num_workers):
                     self._queue.put("train", CANARY)
         except QueueUnavailable as error:
-            log.warning("sweep.no_canary", error=str(error))
+            log.warning("canary.not_sent", error=str(error))
 
-    def _delete_orphans(self) -> None:
+    def _delete_orphaned_files(self) -> None:
         self._storage.sweep_scratch()
         min_age_s = max(60.0, 2 * self._settings.lease_s)
-        for key in orphans(self._sessions, self._storage, min_age_s):
-            log.info("sweep.orphan_deleted", key=key)
+        for key in find_orphaned_files(self._sessions, self._storage, min_age_s):
+            log.info("files.deleted", key=key)
             self._storage.delete(key)
 
 
 def main() -> None:
-    """Sweep until a signal asks to stop."""
+    """Run rounds until SIGTERM or SIGINT."""
     settings = settings_or_exit()
     configure_logging(settings.log_level)
-    stopped = threading.Event()
+    stop_event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda *_: stop_event.set())
     engine = make_engine(settings.sqlalchemy_url)
     with exit_on_configuration_error():
         check_schema(engine)
         bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
         storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
     sessions = make_sessions(engine, bus.publish)
-    dispatcher = OutboxRelay(sessions, queue)
-    dispatcher.start()
-    sweep = Sweep(settings, sessions, storage, queue, dispatcher.kick)
+    relay = OutboxRelay(sessions, queue)
+    relay.start()
+    loop = MaintenanceLoop(settings, sessions, storage, queue, relay.kick)
     round_number = 0
-    while not stopped.wait(settings.sweep_s if round_number else 0.0):
+    while not stop_event.wait(settings.sweep_s if round_number else 0.0):
         try:
-            sweep.once(with_files=round_number % _FILES_EVERY == 0)
+            loop.run_once(with_files=round_number % _FILE_CLEANUP_ROUNDS == 0)
         except (SQLAlchemyError, OSError, Unavailable) as error:
-            log.warning("sweep.round_failed", error=str(error))
-        except Exception:  # a defect in one chore must not end all the others for ever
-            log.exception("sweep.round_broke")
+            log.warning("maintenance.round_failed", error=str(error))
+        except Exception:  # a bug in one step must not end the loop
+            log.exception("maintenance.round_crashed")
         round_number += 1
-    dispatcher.close()
+    relay.close()
     bus.close()
     engine.dispose()

@@ -1,4 +1,4 @@
-"""Files in the store that no row refers to and no attempt is about to claim."""
+"""Finds files in the storage that no row refers to and that no running attempt may still register."""
 
 from collections.abc import Callable
 
@@ -18,44 +18,44 @@ from core.storage import Storage
 NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt that hold several units
 
 
-def orphans(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
-    """Keys under which there are only files that were published longer ago and that nobody wants."""
-    wanted: dict[str, Callable[[Session, str], bool]] = {
-        "jobs": _wants_job_files,
-        "datasets": _wants_dataset,
-        "uploads": _wants_upload,
+def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
+    """Return the keys whose files were all published more than `min_age_s` ago and that no row refers to."""
+    checks: dict[str, Callable[[Session, str], bool]] = {
+        "jobs": _are_job_files_referenced,
+        "datasets": _is_dataset_referenced,
+        "uploads": _is_upload_referenced,
     }
-    found: list[str] = []
-    for prefix, is_wanted in wanted.items():
-        files = {unit_of(file): file for file in storage.keys(prefix)}
+    orphaned: list[str] = []
+    for prefix, is_referenced in checks.items():
+        files = {get_unit_key(file): file for file in storage.keys(prefix)}
         for unit, file in files.items():
             if not _is_old(storage, file, min_age_s):
                 continue
             with transaction(sessions, read_only=True) as session:
-                if not is_wanted(session, unit):
-                    found.append(unit)
-    return found
+                if not is_referenced(session, unit):
+                    orphaned.append(unit)
+    return orphaned
 
 
-def unit_of(file: str) -> str:
-    """The key under which a file was published with others: `…/checkpoints/3`, `…/bundle`, `datasets/x/t1`."""
+def get_unit_key(file: str) -> str:
+    """Return the key under which a file was published with others: `…/checkpoints/3`, `…/bundle`, `datasets/x/t1`."""
     parts = file.split("/")
-    size = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
-    return "/".join(parts[:size])
+    num_parts = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
+    return "/".join(parts[:num_parts])
 
 
 def _is_old(storage: Storage, file: str, min_age_s: float) -> bool:
     try:
         return storage.age_s(file) > min_age_s
-    except NotFound:  # deleted meanwhile
+    except NotFound:  # deleted since it was listed
         return False
 
 
-def _wants_job_files(session: Session, unit: str) -> bool:
+def _are_job_files_referenced(session: Session, unit: str) -> bool:
     job_id, token = unit.split("/")[1:3]
     job = JobRepo(session).find(job_id, with_spec=False)
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
-        return True  # its row may be about to come
+        return True  # the attempt may be about to write the row
     if job is not None and has_stored_result(job) and unit == result_key(job):
         return True
     if ArtifactRepo(session).refers_to(job_id, unit):
@@ -64,16 +64,16 @@ def _wants_job_files(session: Session, unit: str) -> bool:
     return any(repo.refers_to(unit) for repo in repos)
 
 
-def _wants_dataset(session: Session, unit: str) -> bool:
+def _is_dataset_referenced(session: Session, unit: str) -> bool:
     version_id, token = unit.split("/")[1:3]
     version = DatasetRepo(session).find(version_id)
     if version is None:
         return False
-    is_held = version.state is DatasetState.IMPORTING and token == f"t{version.token}"
-    return is_held or version.packed_key == unit
+    is_importing = version.state is DatasetState.IMPORTING and token == f"t{version.token}"
+    return is_importing or version.packed_key == unit
 
 
-def _wants_upload(session: Session, unit: str) -> bool:
+def _is_upload_referenced(session: Session, unit: str) -> bool:
     upload_id = unit.split("/")[1]
     if JobRepo(session).needs_upload(upload_id):
         return True

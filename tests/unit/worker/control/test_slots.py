@@ -16,7 +16,7 @@ def test_one_message_does_all_that_is_queued() -> None:
             queued.remove(item)
         return True
 
-    Slots(1).work("a", lambda: queued[0] if queued else None, do)
+    Slots(1).process_queue("a", lambda: queued[0] if queued else None, do)
     assert done == ["a", "b", "c"]
 
 
@@ -43,7 +43,7 @@ def test_never_more_at_a_time_than_there_are_slots() -> None:
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda item: slots.work(item, find, do), list(queued)))
+        list(pool.map(lambda item: slots.process_queue(item, find, do), list(queued)))
     assert queued == []
     assert peak <= 2
 
@@ -62,11 +62,11 @@ def test_a_message_that_finds_every_slot_taken_is_not_lost() -> None:
     def find() -> str | None:
         return queued[0] if queued else None
 
-    holder = threading.Thread(target=slots.work, args=("a", find, do))
+    holder = threading.Thread(target=slots.process_queue, args=("a", find, do))
     holder.start()
     begun.wait(30)
     queued.append("b")
-    slots.work("b", find, do)  # returns at once
+    slots.process_queue("b", find, do)  # returns at once
     assert done == ["a"]
     may_end.set()
     holder.join(30)
@@ -87,7 +87,7 @@ def test_what_comes_between_the_last_look_and_the_release_is_seen() -> None:
         looks += 1
         if looks == 1:  # the holder's last look; then the message comes, and finds the slot taken
             queued.append("b")
-            slots.work("b", lambda: None, steal)
+            slots.process_queue("b", lambda: None, steal)
             return None
         return queued[0] if queued else None
 
@@ -97,7 +97,7 @@ def test_what_comes_between_the_last_look_and_the_release_is_seen() -> None:
             queued.remove(item)
         return True
 
-    slots.work("a", find, do)
+    slots.process_queue("a", find, do)
     assert done == ["a", "b"]
 
 
@@ -108,7 +108,7 @@ def test_an_item_that_is_refused_is_left_to_the_sweep() -> None:
         tried.append(item)
         return False
 
-    Slots(1).work(None, lambda: "a" if len(tried) < 10 else None, refuse)
+    Slots(1).process_queue(None, lambda: "a" if len(tried) < 10 else None, refuse)
     assert tried == ["a"]
 
 
@@ -139,10 +139,10 @@ def test_what_takes_several_slots_waits_until_they_are_free_and_is_not_lost() ->
     def size(item: str) -> int:
         return 2 if item == "large" else 1
 
-    first = threading.Thread(target=slots.work, args=("small", find, do, size))
+    first = threading.Thread(target=slots.process_queue, args=("small", find, do, size))
     first.start()
     wait_for(lambda: at_work, "the small one")
-    slots.work("large", find, do, size)
+    slots.process_queue("large", find, do, size)
     assert done == []  # what is behind the large one does not overtake it
     may_end.set()
     first.join(30)
@@ -164,5 +164,9 @@ def test_two_that_each_hold_a_slot_do_not_both_give_up() -> None:
             return None if done else "large"
 
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda _, slots=slots, find=find, do=do: slots.work(None, find, do, lambda _: 2), range(2)))
+            list(
+                pool.map(
+                    lambda _, slots=slots, find=find, do=do: slots.process_queue(None, find, do, lambda _: 2), range(2)
+                )
+            )
         assert done == ["large"]

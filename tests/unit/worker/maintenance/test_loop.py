@@ -22,8 +22,8 @@ from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.builders import dataset_version, job
 from tests.support.fakes import MemoryQueue
-from worker.maintenance.loop import MAX_WAITING_MESSAGES, Sweep
-from worker.maintenance.orphaned_files import unit_of
+from worker.maintenance.loop import MAX_WAITING_MESSAGES, MaintenanceLoop
+from worker.maintenance.orphaned_files import get_unit_key
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def kicks() -> list[str]:
 
 
 @pytest.fixture
-def sweep(sessions: SessionFactory, storage: LocalStorage, queue: MemoryQueue, kicks: list[str]) -> Sweep:
-    return Sweep(Settings(max_attempts=3), sessions, storage, queue, lambda: kicks.append("kick"))
+def sweep(sessions: SessionFactory, storage: LocalStorage, queue: MemoryQueue, kicks: list[str]) -> MaintenanceLoop:
+    return MaintenanceLoop(Settings(max_attempts=3), sessions, storage, queue, lambda: kicks.append("kick"))
 
 
 @pytest.fixture
@@ -69,20 +69,20 @@ def lose(sessions: SessionFactory, job_id: str, wish: StopRequest | None = None)
 
 
 def test_a_job_whose_worker_died_is_queued_again_and_sent_once(
-    sweep: Sweep, sessions: SessionFactory, queued: JobRow, kicks: list[str]
+    sweep: MaintenanceLoop, sessions: SessionFactory, queued: JobRow, kicks: list[str]
 ) -> None:
     lose(sessions, queued.id)
-    sweep.once()
-    sweep.once()
+    sweep.run_once()
+    sweep.run_once()
     assert state_of(sessions, queued.id) is JobState.QUEUED
     assert messages(sessions) == [("train", queued.id)]
     assert kicks == ["kick"]
 
 
-def test_at_the_cap_it_has_failed(sweep: Sweep, sessions: SessionFactory, queued: JobRow) -> None:
+def test_at_the_cap_it_has_failed(sweep: MaintenanceLoop, sessions: SessionFactory, queued: JobRow) -> None:
     for _ in range(3):
         lose(sessions, queued.id)
-        sweep.once()
+        sweep.run_once()
     with transaction(sessions) as session:
         failed = JobRepo(session).get(queued.id)
         assert failed.state is JobState.FAILED
@@ -94,52 +94,52 @@ def test_at_the_cap_it_has_failed(sweep: Sweep, sessions: SessionFactory, queued
     ("wish", "state"), [(StopRequest.CANCEL, JobState.CANCELLED), (StopRequest.PAUSE, JobState.PAUSED)]
 )
 def test_a_job_that_was_to_stop_has_stopped_with_its_worker(
-    sweep: Sweep, sessions: SessionFactory, queued: JobRow, wish: StopRequest, state: JobState
+    sweep: MaintenanceLoop, sessions: SessionFactory, queued: JobRow, wish: StopRequest, state: JobState
 ) -> None:
     lose(sessions, queued.id, wish)
-    sweep.once()
+    sweep.run_once()
     assert state_of(sessions, queued.id) is state
 
 
-def test_a_healthy_job_is_left_alone(sweep: Sweep, sessions: SessionFactory, queued: JobRow) -> None:
+def test_a_healthy_job_is_left_alone(sweep: MaintenanceLoop, sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         AttemptRepo(session).claim(queued.id, "w", 60.0)
-    sweep.once()
+    sweep.run_once()
     assert state_of(sessions, queued.id) is JobState.RUNNING
     assert messages(sessions) == []
 
 
 def test_a_queued_job_whose_message_was_lost_is_sent_again(
-    sweep: Sweep, sessions: SessionFactory, queued: JobRow, queue: MemoryQueue
+    sweep: MaintenanceLoop, sessions: SessionFactory, queued: JobRow, queue: MemoryQueue
 ) -> None:
-    sweep.once()
+    sweep.run_once()
     assert messages(sessions) == []  # its message may still be on the way
     with transaction(sessions) as session:
         session.execute(update(JobEventRow).values(at=utc_now() - timedelta(seconds=60)))
     queue.sent = [("train", "another")] * MAX_WAITING_MESSAGES
-    sweep.once()
+    sweep.run_once()
     assert messages(sessions) == []  # the queue is full of hints already
     queue.is_away = True
-    sweep.once()
+    sweep.run_once()
     assert messages(sessions) == [("train", queued.id)]
 
 
-def test_an_import_that_nobody_holds_is_sent_again(sweep: Sweep, sessions: SessionFactory) -> None:
+def test_an_import_that_nobody_holds_is_sent_again(sweep: MaintenanceLoop, sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         version = DatasetRepo(session).add("digits", {"kind": "builtin", "options": {}}, source_key="s")
         DatasetRepo(session).claim(version.id, "w", lease_s=-1.0)
-    sweep.once()
-    sweep.once()
+    sweep.run_once()
+    sweep.run_once()
     assert messages(sessions) == [("import", version.id)]
 
 
-def test_old_keys_and_silent_workers_are_forgotten(sweep: Sweep, sessions: SessionFactory) -> None:
+def test_old_keys_and_silent_workers_are_forgotten(sweep: MaintenanceLoop, sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         for name, age in (("old", timedelta(days=2)), ("new", timedelta(hours=1))):
             IdempotencyRepo(session).add(name, "hash", "job").created_at = utc_now() - age
             WorkerRepo(session).register(name, "host", 1, [], {})
             session.execute(update(WorkerRow).where(WorkerRow.id == name).values(beat_at=utc_now() - age / 2))
-    sweep.once()
+    sweep.run_once()
     with transaction(sessions) as session:
         assert list(session.scalars(select(IdempotencyRow.key))) == ["new"]
         assert list(session.scalars(select(WorkerRow.id))) == ["new"]
@@ -155,7 +155,7 @@ def publish(storage: LocalStorage, key: str, age_s: float = 3600.0) -> str:
 
 
 def test_only_old_files_that_nothing_refers_to_are_deleted(
-    sweep: Sweep, sessions: SessionFactory, storage: LocalStorage, queued: JobRow
+    sweep: MaintenanceLoop, sessions: SessionFactory, storage: LocalStorage, queued: JobRow
 ) -> None:
     with transaction(sessions) as session:
         running = AttemptRepo(session).claim(queued.id, "w", 60.0)
@@ -174,7 +174,7 @@ def test_only_old_files_that_nothing_refers_to_are_deleted(
     upload.write_text("zip")
     storage.publish_file(upload, "uploads/gone")
     os.utime(storage.path("uploads/gone"), (0, 0))
-    sweep.once()
+    sweep.run_once()
     assert sorted(storage.keys("")) == sorted(wanted)
 
 
@@ -188,22 +188,22 @@ def test_only_old_files_that_nothing_refers_to_are_deleted(
     ],
 )
 def test_files_are_deleted_by_what_was_published_together(file: str, unit: str) -> None:
-    assert unit_of(file) == unit
+    assert get_unit_key(file) == unit
     assert Path(unit) in [Path(file), *Path(file).parents]
 
 
 def test_every_living_worker_gets_a_canary_unless_there_is_enough_to_take(
-    sweep: Sweep, sessions: SessionFactory, queue: MemoryQueue
+    sweep: MaintenanceLoop, sessions: SessionFactory, queue: MemoryQueue
 ) -> None:
-    sweep.once()
+    sweep.run_once()
     assert queue.sent == []
     with transaction(sessions) as session:
         for name in ("one", "two"):
             WorkerRepo(session).register(name, "host", 1, [], {})
-    sweep.once()
+    sweep.run_once()
     assert queue.sent == [("train", CANARY)] * 2
-    sweep.once()
+    sweep.run_once()
     assert len(queue.sent) == 2
     queue.sent.clear()
     queue.is_away = True
-    sweep.once()
+    sweep.run_once()

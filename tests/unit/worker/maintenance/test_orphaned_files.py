@@ -13,7 +13,7 @@ from core.db.session import SessionFactory, transaction
 from core.storage import Storage, open_storage
 from tests.support.builders import dataset_version, job
 from tests.support.s3 import S3Server
-from worker.maintenance.orphaned_files import orphans
+from worker.maintenance.orphaned_files import find_orphaned_files
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.services)])
@@ -66,10 +66,10 @@ def test_only_what_no_row_and_no_living_attempt_wants_is_an_orphan(
     for unit in (*wanted, *unwanted):
         publish(store, unit)
 
-    assert orphans(sqlite_sessions, store, 3600.0) == []  # too young: a row may be about to come
-    found = orphans(sqlite_sessions, store, -3600.0)
+    assert find_orphaned_files(sqlite_sessions, store, 3600.0) == []  # too young: a row may be about to come
+    found = find_orphaned_files(sqlite_sessions, store, -3600.0)
     assert sorted(found) == sorted(unwanted)
     for unit in found:
         store.delete(unit)
-    assert orphans(sqlite_sessions, store, -3600.0) == []
+    assert find_orphaned_files(sqlite_sessions, store, -3600.0) == []
     assert {file.rpartition("/")[0] for file in store.keys("")} == set(wanted)

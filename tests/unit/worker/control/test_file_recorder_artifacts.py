@@ -1,4 +1,4 @@
-"""Files that a job leaves: stored, replaced, fenced, found by nobody else, and gone with the job."""
+"""Artifacts of a job: stored, replaced, fenced and deleted with the job."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,8 +15,9 @@ from core.db.tables import ArtifactRow, JobRow
 from core.errors import LostLease, StorageFull
 from core.jobs import JobState
 from core.storage import LocalStorage
+from tests.support.supervision import SupervisorFactory
 from worker.control.recorder import Recorder
-from worker.maintenance.orphaned_files import orphans
+from worker.maintenance.orphaned_files import find_orphaned_files
 from worker.protocol import Artifact
 
 
@@ -29,66 +30,64 @@ def rows(sqlite_sessions: SessionFactory, queued: JobRow) -> Callable[[], dict[s
     return rows
 
 
-@pytest.fixture
-def claimed(sqlite_sessions: SessionFactory, queued: JobRow) -> JobRow:
-    with transaction(sqlite_sessions) as session:
-        job = AttemptRepo(session).claim(queued.id, "w", 60.0)
-    assert job is not None
-    return job
-
-
-def said(storage: LocalStorage, **changes: Any) -> Artifact:
+def build_artifact(storage: LocalStorage, **changes: Any) -> Artifact:
     folder = storage.scratch()
     (folder / "metrics.csv").write_text("one")
     file = {"sha256": hashlib.sha256(b"one").hexdigest(), "size_bytes": 3}
     return Artifact(dir=str(folder), name="metrics.csv", media_type="text/csv", **file | changes)
 
 
-def test_a_later_file_takes_the_place_of_one_of_its_name(
-    supervise: Any, sqlite_sessions: SessionFactory, storage: LocalStorage, queued: JobRow, rows: Any
+def test_a_later_artifact_replaces_one_of_the_same_name(
+    make_supervisor: SupervisorFactory,
+    sqlite_sessions: SessionFactory,
+    storage: LocalStorage,
+    queued: JobRow,
+    rows: Any,
 ) -> None:
-    assert supervise("leave").run(queued.id)
-    found = rows()
-    assert set(found) == {"metrics.csv", "essential.csv"}
-    row = found["metrics.csv"]
+    assert make_supervisor("store artifacts").run(queued.id)
+    stored = rows()
+    assert set(stored) == {"metrics.csv", "essential.csv"}
+    row = stored["metrics.csv"]
     assert (storage.fetch(row.key, {row.name: row.sha256}) / row.name).read_text() == "two"
     assert (row.media_type, row.size_bytes, row.token) == ("text/csv", 3, 1)
-    kept = {key.rpartition("/")[0] for key in storage.keys(f"jobs/{queued.id}/t1/artifacts")}
-    assert kept == {row.key for row in found.values()}
-    assert not kept & set(orphans(sqlite_sessions, storage, 0.0))
+    keys = {key.rpartition("/")[0] for key in storage.keys(f"jobs/{queued.id}/t1/artifacts")}
+    assert keys == {row.key for row in stored.values()}
+    assert not keys & set(find_orphaned_files(sqlite_sessions, storage, 0.0))
     with transaction(sqlite_sessions) as session:
-        assert kept <= set(JobRepo(session).delete(queued.id))
+        assert keys <= set(JobRepo(session).delete(queued.id))
     assert rows() == {}
-    assert kept <= set(orphans(sqlite_sessions, storage, 0.0))  # the sweep takes what a deletion left
+    assert keys <= set(find_orphaned_files(sqlite_sessions, storage, 0.0))  # maintenance deletes what remains
 
 
-def test_a_stale_attempt_leaves_no_file(
+def test_a_stale_attempt_registers_no_artifact(
     sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow, rows: Any
 ) -> None:
     with transaction(sqlite_sessions) as session:
         AttemptRepo(session).release(claimed.id, claimed.token, "worker left")
         AttemptRepo(session).claim(claimed.id, "another", 60.0)
     with pytest.raises(LostLease):
-        Recorder(sqlite_sessions, storage, claimed, lambda: False).artifact(said(storage))
+        Recorder(sqlite_sessions, storage, claimed, lambda: False).files.store_artifact(build_artifact(storage))
     assert rows() == {}
-    assert orphans(sqlite_sessions, storage, 0.0)
+    assert find_orphaned_files(sqlite_sessions, storage, 0.0)
 
 
-class Full(LocalStorage):
+class FullStorage(LocalStorage):
+    """A storage without free space."""
+
     def publish(self, folder: Path, key: str) -> None:
-        raise StorageFull("The storage has no space left.")
+        raise StorageFull("The storage is full.")
 
 
-def test_without_space_the_job_does_without_what_is_optional(
+def test_an_optional_artifact_that_does_not_fit_becomes_a_warning(
     sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow, rows: Any
 ) -> None:
-    storage.__class__ = Full
+    storage.__class__ = FullStorage
     recorder = Recorder(sqlite_sessions, storage, claimed, lambda: False)
-    recorder.artifact(said(storage))
+    recorder.files.store_artifact(build_artifact(storage))
     assert rows() == {}
     with pytest.raises(StorageFull):
-        recorder.artifact(said(storage, is_optional=False))
+        recorder.files.store_artifact(build_artifact(storage, is_optional=False))
     with transaction(sqlite_sessions, read_only=True) as session:
         job = JobRepo(session).get(claimed.id)
     assert job.state is JobState.RUNNING
-    assert job.warnings == ["The file 'metrics.csv' could not be stored: The storage has no space left."]
+    assert job.warnings == ["The artifact 'metrics.csv' could not be stored: The storage is full."]

@@ -1,0 +1,41 @@
+"""Checkpoints: stored under the numbers that the database assigns."""
+
+import hashlib
+
+from sqlalchemy import delete
+
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import CheckpointRow, JobRow
+from core.storage import LocalStorage
+from worker.control.recorder import Recorder
+from worker.maintenance.orphaned_files import find_orphaned_files
+from worker.protocol import Checkpoint, FileDigest
+
+
+def build_checkpoint(storage: LocalStorage, step: int) -> Checkpoint:
+    folder = storage.scratch()
+    (folder / "weights.safetensors").write_bytes(b"%d" % step)
+    file = FileDigest(sha256=hashlib.sha256(b"%d" % step).hexdigest(), size_bytes=1)
+    return Checkpoint(dir=str(folder), epoch=1, step=step, metrics={}, files={"weights.safetensors": file})
+
+
+def test_a_lost_commit_of_a_checkpoint_does_not_block_the_next_one(
+    sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow
+) -> None:
+    recorder = Recorder(sqlite_sessions, storage, claimed, lambda: False)
+    recorder.files.store_checkpoint(build_checkpoint(storage, 1))
+    with transaction(sqlite_sessions) as session:  # as after a crash of PostgreSQL without synchronous_commit
+        session.execute(delete(CheckpointRow))
+    recorder.files.store_checkpoint(build_checkpoint(storage, 2))
+    with transaction(sqlite_sessions, read_only=True) as session:
+        [row] = CheckpointRepo(session).all(claimed.id)
+    assert (row.number, row.step) == (1, 2)
+    files = {name: file["sha256"] for name, file in row.files.items()}
+    assert (storage.fetch(row.key, files) / "weights.safetensors").read_bytes() == b"2"
+    with transaction(sqlite_sessions) as session:
+        AttemptRepo(session).release(claimed.id, claimed.token, "worker left")
+    orphaned = find_orphaned_files(sqlite_sessions, storage, 0.0)
+    assert f"jobs/{claimed.id}/t1/checkpoints/1" in orphaned
+    assert row.key not in orphaned

@@ -1,0 +1,66 @@
+"""The packing process: its result, its crash, and its end when the import stops."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import LostLease
+from tests.support.processes import wait_for
+from worker.importing.packer import run_packer
+from worker.importing.process import PackRequest
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> PackRequest:
+    options = {"num_samples": 20, "image_shape": [1, 4, 4]}
+    return PackRequest(out=tmp_path / "packed", options=options, name="synthetic")
+
+
+def replace_packer(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Run another program instead of the packing process."""
+    start_process = subprocess.Popen
+
+    def popen(_command: list[str], **options: Any) -> Any:
+        return start_process([sys.executable, "-c", program], **options)
+
+    monkeypatch.setattr("worker.importing.packer.subprocess.Popen", popen)
+
+
+def test_the_result_of_the_process_is_returned(request_: PackRequest, tmp_path: Path) -> None:
+    polls: list[None] = []
+    result = run_packer(request_, tmp_path, lambda: polls.append(None))
+    assert result.failure is None
+    assert result.meta is not None
+    assert "meta.json" in result.files
+    assert polls
+
+
+def test_a_process_that_crashes_is_a_failure(
+    request_: PackRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_packer(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 11)")
+    failure = run_packer(request_, tmp_path, lambda: None).failure
+    assert failure is not None
+    assert (failure.code, "SIGSEGV" in failure.message) == ("import_crashed", True)
+
+
+def test_the_process_is_killed_when_the_lease_is_lost(
+    request_: PackRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid_file = tmp_path / "pid"
+    replace_packer(
+        monkeypatch, f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+
+    def lose_lease() -> None:
+        wait_for(lambda: pid_file.exists() and pid_file.read_text().isdigit(), "the process")
+        raise LostLease("taken over")
+
+    with pytest.raises(LostLease):
+        run_packer(request_, tmp_path, lose_lease)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)

@@ -1,0 +1,237 @@
+"""Runs one attempt of a claimed job: stages its inputs, supervises its trainer and records the outcome."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, assert_never
+
+import structlog
+from pydantic import ValidationError
+
+from core.db.session import SessionFactory
+from core.db.tables import DatasetVersionRow, JobRow
+from core.errors import CorruptFile, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
+from core.failures import failure
+from core.storage import Storage
+from worker.control.devices import DeviceAllocation
+from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
+from worker.control.message_handler import MessageHandler
+from worker.control.oom import count_oom_kills
+from worker.control.outcome import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptOutcome,
+    AttemptReleased,
+    AttemptSucceeded,
+    DiskFull,
+    classify_trainer_exit,
+)
+from worker.control.recorder import Recorder
+from worker.control.staging import InputStaging
+from worker.control.standby import Standby
+from worker.control.stop_controller import StopController
+from worker.control.timeouts import AttemptTimeouts
+from worker.control.trainer_process import TrainerExited, TrainerProcess
+from worker.protocol import Start
+
+log = structlog.get_logger()
+_POLL_S = 0.1
+_EXIT_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What all attempts of a worker share.
+
+    Attributes:
+        owner: the worker's id, stored with the jobs that it claims.
+        max_attempts: lost attempts after which a job fails.
+        weights_dir: the folder of weights files that jobs may name.
+    """
+
+    sessions: SessionFactory
+    storage: Storage
+    standby: Standby
+    owner: str
+    timeouts: SupervisionTimeouts
+    max_attempts: int = 5
+    weights_dir: Path = Path("/nonexistent")
+    clock: Callable[[], float] = time.monotonic
+
+
+class ClaimedJob(NamedTuple):
+    """A job that this worker holds.
+
+    Attributes:
+        active_s: how long earlier attempts ran, in seconds.
+    """
+
+    job: JobRow
+    version: DatasetVersionRow
+    active_s: float
+
+
+class AttemptRunner:
+    """Runs one attempt. Afterwards no process of it is left; after a lost lease it writes nothing."""
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        claimed: ClaimedJob,
+        allocation: DeviceAllocation,
+        is_shutting_down: Callable[[], bool],
+    ) -> None:
+        job, clock, timeouts = claimed.job, context.clock, context.timeouts
+        limit_s = job.spec.get("max_runtime_s")
+        self._context = context
+        self._claimed = claimed
+        self._allocation = allocation
+        self._lease = LeaseRenewer(context.sessions, job.id, job.token, timeouts, clock)
+        self._recorder = Recorder(context.sessions, context.storage, job, lambda: self._lease.is_lease_lost)
+        self._timeouts = AttemptTimeouts(
+            clock,
+            grace_s=timeouts.grace_s,
+            stall_s=timeouts.stall_s,
+            remaining_s=None if limit_s is None else limit_s - claimed.active_s,
+        )
+        self._stop = StopController(self._timeouts, lambda: self._lease.stop_request, is_shutting_down)
+        self._work_dir: Path | None = None
+        self._trainer: TrainerProcess | None = None
+        self._flushed_at = clock()
+
+    def run(self) -> bool:
+        """Run the attempt. Return False if the storage is unavailable, so that an immediate retry would fail too."""
+        log.info("attempt.started", token=self._claimed.job.token)
+        self._lease.start()
+        try:
+            self._record_outcome(self._execute())
+        except LostLease as error:
+            log.warning("attempt.lease_lost", error=str(error))
+        except Unavailable as error:  # not the job's fault: it waits until the storage is available
+            log.warning("attempt.storage_unavailable", error=error.detail)
+            self._kill_trainer()
+            with suppress(LostLease):
+                self._recorder.completion.release("storage unavailable")
+            return False
+        except Exception:  # a bug: another attempt may succeed, up to the retry limit
+            log.exception("attempt.crashed")
+            self._kill_trainer()
+            cause = failure("internal", "The worker failed while it ran the job; see the worker's log.")
+            with suppress(LostLease):
+                self._recorder.completion.mark_lost(cause, self._context.max_attempts)
+        finally:
+            self._kill_trainer()
+            self._lease.stop()
+            self._clean_up()
+            log.info("attempt.ended")
+        return True
+
+    def _execute(self) -> AttemptOutcome:
+        staging = InputStaging(
+            self._context.storage,
+            self._recorder,
+            self._claimed.job,
+            self._claimed.version,
+            self._context.weights_dir,
+        )
+        try:
+            start = staging.stage_inputs(LEASE_SHARE * self._context.timeouts.lease_s)
+        except StorageFull as error:
+            return AttemptFailed(failure("disk_full", error.detail, "", error.facts))
+        except CorruptFile as error:
+            code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
+            hint = "Restore the files from a backup, or submit the job again."
+            return AttemptFailed(failure(code, error.detail, hint, error.facts))
+        except (ValidationError, InvalidSpec, NotFound) as error:
+            hint = "Correct the named field and submit the job again."
+            return AttemptFailed(failure("invalid_spec", str(error), hint))
+        self._work_dir = Path(start.work_dir)
+        if self._stop.must_stop_now:
+            return self._stop.build_outcome()
+        return self._supervise_trainer(start)
+
+    def _supervise_trainer(self, start: Start) -> AttemptOutcome:
+        num_kills_before = count_oom_kills()
+        standby = self._allocation.standby or self._context.standby
+        trainer = self._trainer = standby.take()
+        self._lease.attach_trainer(trainer)
+        trainer.send(start.model_copy(update=self._allocation.to_start_fields()))
+        self._timeouts.expect_start()
+        handler = self._build_handler(trainer, standby)
+        try:
+            while True:
+                outcome = self._handle_next_message(trainer, handler)
+                if outcome is not None:
+                    return outcome
+        except TrainerExited:
+            return self._handle_trainer_exit(trainer, has_oom_kill=count_oom_kills() > num_kills_before)
+
+    def _build_handler(self, trainer: TrainerProcess, standby: Standby) -> MessageHandler:
+        placement = {
+            "worker": self._context.owner,
+            "worker_device": self._allocation.name,
+            "trainer_pid": trainer.pid,
+        }
+        version = self._claimed.version
+        return MessageHandler(self._recorder, self._context.storage, version, self._stop, standby, placement)
+
+    def _handle_next_message(self, trainer: TrainerProcess, handler: MessageHandler) -> AttemptOutcome | None:
+        self._stop.forward_stop_request(trainer)
+        self._stop.enforce_timeouts(trainer)
+        flush_s = self._context.timeouts.flush_s
+        message = trainer.receive(flush_s if self._recorder.progress.has_unwritten else max(flush_s, _POLL_S))
+        if message is None or self._context.clock() - self._flushed_at >= flush_s:
+            self._recorder.progress.flush()
+            self._flushed_at = self._context.clock()
+        if message is None:
+            return None
+        self._timeouts.record_message()
+        return handler.handle(message)
+
+    def _handle_trainer_exit(self, trainer: TrainerProcess, *, has_oom_kill: bool) -> AttemptOutcome:
+        """Return the outcome of an attempt whose trainer exited without a final message."""
+        status = trainer.stop(timeout_s=_EXIT_WAIT_S)
+        if self._lease.is_lease_lost:
+            raise LostLease("The lease was lost while the trainer ran.")
+        self._recorder.progress.flush()
+        if self._stop.is_immediate_stop_forwarded:
+            return self._stop.build_outcome()
+        text = f"The trainer exited with status {status} and no final message. {trainer.read_stderr_tail()}"
+        self._recorder.progress.log_message("error", text)
+        return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
+
+    def _handle_disk_full(self, outcome: DiskFull) -> AttemptLost | AttemptFailed:
+        """Delete what the job can do without. Another attempt makes sense only if that frees space."""
+        self._clean_up()
+        can_retry = self._recorder.files.free_space()
+        return AttemptLost(outcome.failure) if can_retry else AttemptFailed(outcome.failure)
+
+    def _record_outcome(self, outcome: AttemptOutcome) -> None:
+        if isinstance(outcome, DiskFull):
+            outcome = self._handle_disk_full(outcome)
+        match outcome:
+            case AttemptSucceeded():
+                pass
+            case AttemptReleased(reason=reason):
+                self._recorder.completion.release(reason)
+            case AttemptLost(failure=cause):
+                self._recorder.completion.mark_lost(cause, self._context.max_attempts)
+            case AttemptFailed(failure=cause):
+                self._recorder.completion.fail(cause)
+            case _:
+                assert_never(outcome)
+
+    def _kill_trainer(self) -> None:
+        if self._trainer is not None:
+            self._trainer.kill()
+
+    def _clean_up(self) -> None:
+        if self._trainer is not None:
+            self._trainer.stop()
+            self._trainer.close()
+            self._trainer = None
+        if self._work_dir is not None:
+            shutil.rmtree(self._work_dir, ignore_errors=True)

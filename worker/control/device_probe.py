@@ -1,0 +1,45 @@
+"""Detects the devices of this machine that trainers can use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+# It runs in a separate process: initializing CUDA here would take device memory, and importing torch half a gigabyte.
+_PROBE_SCRIPT = """
+import json, torch
+devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
+for i in range(torch.cuda.device_count()):
+    p = torch.cuda.get_device_properties(i)
+    devices.append({"name": f"cuda:{i}", "model": p.name, "memory_bytes": p.total_memory})
+if torch.backends.mps.is_available():
+    devices.append({"name": "mps"})
+print(json.dumps(devices))
+"""
+_PROBE_TIMEOUT_S = 120
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
+
+
+def has_accelerator() -> bool:
+    """Return whether the machine may have a device other than its CPU, so that importing torch to look is worth it."""
+    return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
+
+
+def probe_devices() -> list[dict[str, Any]]:
+    """Return the devices: objects with `name` and, if known, `threads`, `model` and `memory_bytes`."""
+    if not has_accelerator():
+        return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
+    try:
+        process = subprocess.run(  # noqa: S603 - our interpreter and our script
+            [sys.executable, "-c", _PROBE_SCRIPT], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_S
+        )
+        devices: list[dict[str, Any]] = json.loads(process.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        log.warning("devices.probe_failed", error=str(error))
+        return [{"name": "cpu"}]
+    return devices

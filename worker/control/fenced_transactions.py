@@ -1,0 +1,57 @@
+"""Transactions of one attempt, retried while the database is unavailable and the attempt holds its lease."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.db.session import SessionFactory, is_unavailable, transaction
+from core.errors import LostLease
+
+log = structlog.get_logger()
+T = TypeVar("T")
+_RETRY_S = 0.2
+
+
+class FencedTransactions:
+    """Runs the database writes of one attempt.
+
+    Attributes:
+        job_id: the job of the attempt.
+        token: the fencing token; repositories raise LostLease if it is no longer current.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionFactory,
+        job_id: str,
+        token: int,
+        is_lease_lost: Callable[[], bool],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.job_id = job_id
+        self.token = token
+        self._sessions = sessions
+        self._is_lease_lost = is_lease_lost
+        self._sleep = sleep
+
+    def run(self, action: Callable[[Session], T]) -> T:
+        """Run `action` in one transaction and return its result.
+
+        Raises:
+            LostLease: the lease expired while the database was unavailable, or `action` found another token.
+        """
+        while True:
+            try:
+                with transaction(self._sessions) as session:
+                    return action(session)
+            except SQLAlchemyError as error:
+                if not is_unavailable(error):
+                    raise
+                log.warning("database.unavailable", job_id=self.job_id, error=str(error))
+            if self._is_lease_lost():
+                raise LostLease("The lease expired while the database was unavailable.")
+            self._sleep(_RETRY_S)

@@ -1,0 +1,146 @@
+"""Publishes the files of an attempt to the storage, then writes the rows that refer to them."""
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from core.db.repos.artifacts import ArtifactRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.events import EventRepo
+from core.db.session import on_commit
+from core.errors import Conflict, StorageFull, Unavailable
+from core.events import EventType
+from core.storage import Storage
+from worker.control.fenced_transactions import FencedTransactions
+from worker.control.progress_recorder import ProgressRecorder
+from worker.protocol import Artifact, Checkpoint, FileDigest
+
+log = structlog.get_logger()
+RESERVED_BYTES = 32 * 2**20  # disk space left for logs, the database and other processes
+
+
+class FileRecorder:
+    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt lost its job."""
+
+    def __init__(self, transactions: FencedTransactions, storage: Storage, progress: ProgressRecorder) -> None:
+        self._transactions = transactions
+        self._storage = storage
+        self._progress = progress
+
+    @property
+    def attempt_key(self) -> str:
+        """Return the storage key below which all files of this attempt are."""
+        return f"jobs/{self._transactions.job_id}/t{self._transactions.token}"
+
+    def store_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Publish a snapshot, add its row and delete the checkpoints that are no longer needed.
+
+        Raises:
+            StorageFull: there is too little space, even after deleting older checkpoints.
+        """
+        job_id, token = self._transactions.job_id, self._transactions.token
+        number = self._transactions.run(lambda session: CheckpointRepo(session).next_number(job_id))
+        key = f"{self.attempt_key}/checkpoints/{number}"
+        try:
+            self.publish_folder(checkpoint.dir, key)
+        except Conflict:  # a database that crashed may have lost the commit of this number
+            key = f"{key}-{uuid.uuid4().hex[:8]}"
+            self.publish_folder(checkpoint.dir, key)
+        payload = {
+            "number": number,
+            "epoch": checkpoint.epoch,
+            "step": checkpoint.step,
+            "tags": list(checkpoint.tags),
+        }
+        size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
+        has_room = self._storage.free_bytes() >= size_bytes + RESERVED_BYTES  # the next one is about as large
+        retained = checkpoint.retained_epochs
+
+        def write(session: Session) -> None:
+            CheckpointRepo(session).add(
+                job_id,
+                token,
+                number=number,
+                epoch=checkpoint.epoch,
+                step=checkpoint.step,
+                metrics=checkpoint.metrics,
+                tags=checkpoint.tags,
+                key=key,
+                files=dump_digests(checkpoint.files),
+                kept=None if retained is None else frozenset(retained),
+            )
+            EventRepo(session).append(job_id, [(EventType.CHECKPOINT, payload)])
+            self._prune_checkpoints(session, num_newest=2 if has_room else 1)
+
+        self._transactions.run(write)
+
+    def store_artifact(self, artifact: Artifact) -> None:
+        """Publish a file and replace an earlier artifact of the same name.
+
+        Raises:
+            StorageFull, Unavailable: the file cannot be stored and is not optional.
+        """
+        job_id, token = self._transactions.job_id, self._transactions.token
+        key = f"{self.attempt_key}/artifacts/{uuid.uuid4().hex}"
+        try:
+            self._storage.publish(Path(artifact.dir), key)
+        except (StorageFull, Unavailable) as error:
+            if not artifact.is_optional:
+                raise
+            shutil.rmtree(artifact.dir, ignore_errors=True)
+            self._progress.add_warning(f"The artifact {artifact.name!r} could not be stored: {error.detail}")
+            return
+        columns = artifact.model_dump(include={"media_type", "sha256", "size_bytes"})
+
+        def write(session: Session) -> None:
+            replaced_key = ArtifactRepo(session).put(job_id, token, artifact.name, key=key, **columns)
+            if replaced_key is not None:
+                on_commit(session, lambda: self._delete_files(replaced_key))
+
+        self._transactions.run(write)
+
+    def publish_folder(self, folder: str, key: str) -> None:
+        """Publish a folder; delete older checkpoints and retry once if the storage is full.
+
+        Raises:
+            StorageFull: there is too little space, even after deleting older checkpoints.
+            Conflict: the key exists.
+        """
+        try:
+            self._storage.publish(Path(folder), key)
+        except StorageFull:
+            if not self.free_space():
+                raise
+            self._storage.publish(Path(folder), key)
+
+    def free_space(self) -> bool:
+        """Delete all checkpoints except the newest, the best and the retained ones.
+
+        Return whether anything was deleted, so that a retry can succeed.
+        """
+        self._storage.sweep_scratch()
+        return self._transactions.run(lambda session: self._prune_checkpoints(session, num_newest=1)) > 0
+
+    def _prune_checkpoints(self, session: Session, num_newest: int) -> int:
+        repo, job_id = CheckpointRepo(session), self._transactions.job_id
+        prunable = repo.find_prunable(job_id, num_newest)
+        for row in prunable:
+            repo.delete(job_id, row.number)
+            on_commit(session, lambda key=row.key: self._delete_files(key))  # type: ignore[misc]
+        return len(prunable)
+
+    def _delete_files(self, key: str) -> None:
+        try:
+            self._storage.delete(key)
+        except (OSError, Unavailable) as error:  # no row refers to them: maintenance deletes them later
+            log.warning("files.delete_failed", key=key, error=str(error))
+
+
+def dump_digests(files: Mapping[str, FileDigest]) -> dict[str, dict[str, Any]]:
+    """Return the value of a `files` column: file name -> {sha256, size_bytes}."""
+    return {name: digest.model_dump() for name, digest in files.items()}

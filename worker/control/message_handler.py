@@ -1,0 +1,106 @@
+"""Handles the messages of a trainer: records what they report and returns the outcome when the attempt ends."""
+
+from typing import Any
+
+from core.db.tables import DatasetVersionRow
+from core.errors import StorageFull
+from core.failures import FAILURES, failure
+from core.storage import Storage
+from worker.control.outcome import AttemptFailed, AttemptLost, AttemptOutcome, AttemptSucceeded, DiskFull
+from worker.control.recorder import Recorder
+from worker.control.staging import build_dataset_lineage, check_storage
+from worker.control.standby import Standby
+from worker.control.stop_controller import StopController
+from worker.protocol import (
+    Artifact,
+    Checkpoint,
+    Completed,
+    Failed,
+    Finished,
+    Log,
+    Metrics,
+    Started,
+    Stopped,
+    TrainerAlive,
+    TrainerMessage,
+)
+
+
+class MessageHandler:
+    """Handles the messages of one attempt, in their order.
+
+    Args:
+        placement: what is added to the job's runtime: worker, device and process id of the trainer.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        storage: Storage,
+        version: DatasetVersionRow,
+        stop: StopController,
+        standby: Standby,
+        placement: dict[str, Any],
+    ) -> None:
+        self._recorder = recorder
+        self._storage = storage
+        self._version = version
+        self._stop = stop
+        self._standby = standby
+        self._placement = placement
+
+    def handle(self, message: TrainerMessage) -> AttemptOutcome | None:
+        """Record one message. Return the outcome if it ends the attempt, else None.
+
+        Raises:
+            LostLease: the attempt lost its job.
+            Unavailable: the storage is unavailable.
+        """
+        try:
+            if isinstance(message, Finished | Completed | Stopped | Failed):
+                self._recorder.progress.flush()
+                return self._handle_final(message)
+            self._handle_report(message)
+        except StorageFull as error:
+            return DiskFull(failure("disk_full", error.detail, "", error.facts))
+        return None
+
+    def _handle_report(self, message: Started | TrainerAlive | Metrics | Checkpoint | Artifact | Log) -> None:
+        match message:
+            case TrainerAlive():
+                pass
+            case Started(runtime=runtime):
+                self._standby.replenish()
+                self._recorder.progress.record_runtime({**runtime, **self._placement})
+            case Metrics():
+                self._recorder.progress.buffer_metrics(message)
+            case Log(level="warning", message=text):
+                self._recorder.progress.add_warning(text)
+            case Log(level=level, message=text):
+                self._recorder.progress.log_message(level, text)
+            case Checkpoint():
+                self._recorder.progress.flush()
+                self._recorder.files.store_checkpoint(message)
+            case Artifact():
+                self._recorder.files.store_artifact(message)
+
+    def _handle_final(self, message: Finished | Completed | Stopped | Failed) -> AttemptOutcome:
+        match message:
+            case Finished():
+                self._recorder.completion.finish(message, build_dataset_lineage(self._version))
+                return AttemptSucceeded()
+            case Completed():
+                self._recorder.completion.complete(message)
+                return AttemptSucceeded()
+            case Stopped():
+                return self._stop.build_outcome()
+            case Failed():
+                return self._classify_failure(message)
+
+    def _classify_failure(self, message: Failed) -> AttemptOutcome:
+        if message.code == "internal":  # the cause may be the storage: then the job waits for it
+            check_storage(self._storage)
+        cause = failure(message.code, message.message, message.hint, message.extra)
+        if message.code == "disk_full":
+            return DiskFull(cause)
+        return AttemptLost(cause) if FAILURES[message.code].is_retried else AttemptFailed(cause)

@@ -1,0 +1,58 @@
+"""How an attempt ends, as a value that is recorded once."""
+
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from core.failures import failure
+
+
+@dataclass(frozen=True)
+class AttemptSucceeded:
+    """The job is complete; its files and rows are stored already."""
+
+
+@dataclass(frozen=True)
+class AttemptReleased:
+    """The attempt stopped as requested and does not count as lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AttemptLost:
+    """The attempt ended unexpectedly. The job is queued again, or fails at the retry limit."""
+
+    failure: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AttemptFailed:
+    """The job failed and is not retried."""
+
+    failure: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DiskFull:
+    """There is no disk space left. The attempt is lost if older checkpoints can be deleted, and fails otherwise."""
+
+    failure: dict[str, Any]
+
+
+AttemptOutcome = AttemptSucceeded | AttemptReleased | AttemptLost | AttemptFailed | DiskFull
+
+
+def classify_trainer_exit(status: int, *, is_stalled: bool, has_oom_kill: bool) -> AttemptLost:
+    """Return the outcome for a trainer that exited without a final message.
+
+    Args:
+        status: the exit status; negative for a signal.
+        is_stalled: the trainer was killed because it sent no message for too long.
+        has_oom_kill: the kernel killed a process here for lack of memory while the trainer ran.
+    """
+    if is_stalled:
+        return AttemptLost(failure("stalled"))
+    if status == -signal.SIGKILL and has_oom_kill:
+        return AttemptLost(failure("host_out_of_memory"))
+    return AttemptLost(failure("worker_lost"))

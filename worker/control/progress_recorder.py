@@ -1,0 +1,81 @@
+"""Records what a running attempt reports: its runtime, metric points, progress, log lines and warnings."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.events import EventRepo
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.events import EventType
+from worker.control.fenced_transactions import FencedTransactions
+from worker.control.storable_json import strip_unstorable
+from worker.protocol import Metrics, Point
+
+_MAX_TEXT = 8192
+
+
+class ProgressRecorder:
+    """Buffers metrics and writes them in batches. Every method raises LostLease if the attempt lost its job."""
+
+    def __init__(self, transactions: FencedTransactions) -> None:
+        self._transactions = transactions
+        self._points: list[Point] = []
+        self._newest: Metrics | None = None
+        self._latest: dict[str, float | str] = {}
+
+    def record_runtime(self, runtime: dict[str, Any]) -> None:
+        """Store what the trainer resolved: device, precision, versions."""
+        job_id, token = self._transactions.job_id, self._transactions.token
+        self._transactions.run(lambda session: AttemptRepo(session).describe(job_id, token, strip_unstorable(runtime)))
+
+    def buffer_metrics(self, metrics: Metrics) -> None:
+        """Keep the points for the next `flush`."""
+        self._points.extend(metrics.points)
+        self._latest |= metrics.latest
+        self._newest = metrics
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Return whether there are points that are not in the database yet."""
+        return self._newest is not None
+
+    def flush(self) -> None:
+        """Write the buffered points, the newest progress and one `metrics` event in one transaction."""
+        if self._newest is None:
+            return
+        job_id, token = self._transactions.job_id, self._transactions.token
+        progress = self._newest.progress.model_dump()
+        points, latest = [_to_metric_point(point) for point in self._points], self._latest
+        payload = {"step": progress["step"], "epoch": progress["epoch"], "metrics": latest, "progress": progress}
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).set_progress(job_id, token, progress, latest)
+            MetricRepo(session).upsert(job_id, points)
+            EventRepo(session).append(job_id, [(EventType.METRICS, payload)])
+
+        self._transactions.run(write)
+        self._points, self._latest, self._newest = [], {}, None
+
+    def log_message(self, level: str, message: str) -> None:
+        """Append a line to the job's log."""
+        job_id, token = self._transactions.job_id, self._transactions.token
+        payload = {"level": level, "message": strip_unstorable(message[:_MAX_TEXT])}
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).check_lease(job_id, token)
+            EventRepo(session).append(job_id, [(EventType.LOG, payload)])
+
+        self._transactions.run(write)
+
+    def add_warning(self, message: str) -> None:
+        """Add a warning to the job and to its log."""
+        job_id, token = self._transactions.job_id, self._transactions.token
+        self._transactions.run(lambda session: AttemptRepo(session).warn(job_id, token, message))
+        self.log_message("warning", message)
+
+
+def _to_metric_point(point: Point) -> MetricPoint:
+    if isinstance(point.value, str):
+        return MetricPoint(point.split, point.name, point.step, point.epoch, None, point.value)
+    return MetricPoint(point.split, point.name, point.step, point.epoch, point.value)

@@ -1,0 +1,88 @@
+"""Decides whether and how an attempt must stop, forwards that to its trainer and enforces the time limits."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from core.failures import failure
+from core.jobs import IMMEDIATE_STOP_MODES, StopMode, StopRequest
+from worker.control.outcome import AttemptFailed, AttemptReleased
+from worker.control.timeouts import AttemptTimeouts
+from worker.protocol import Stop, SupervisorMessage
+
+log = structlog.get_logger()
+_RELEASE_REASONS = {StopMode.CANCEL: "cancelled", StopMode.PAUSE: "paused"}
+
+
+class StoppableTrainer(Protocol):
+    """What stopping needs of a trainer process."""
+
+    def send(self, message: SupervisorMessage) -> None:
+        """Send a message without blocking."""
+
+    def kill(self) -> None:
+        """Kill the process at once."""
+
+
+class StopController:
+    """Combines three reasons to stop: the client's request, the worker's shutdown and the job's time limit."""
+
+    def __init__(
+        self,
+        timeouts: AttemptTimeouts,
+        get_stop_request: Callable[[], StopRequest | None],
+        is_shutting_down: Callable[[], bool],
+    ) -> None:
+        self._timeouts = timeouts
+        self._get_stop_request = get_stop_request
+        self._is_shutting_down = is_shutting_down
+        self._forwarded: StopMode | None = None
+
+    @property
+    def requested_mode(self) -> StopMode | None:
+        """Return how the attempt must stop now; None if it may continue."""
+        match self._get_stop_request():
+            case StopRequest.CANCEL:
+                return StopMode.CANCEL
+            case StopRequest.PAUSE:
+                return StopMode.PAUSE
+            case _ if self._is_shutting_down() or self._timeouts.is_over_time_limit:
+                return StopMode.PREEMPT
+            case StopRequest.FINISH:
+                return StopMode.FINISH
+            case None:
+                return None
+
+    @property
+    def must_stop_now(self) -> bool:
+        """Return whether the attempt must stop at its next step."""
+        return self.requested_mode in IMMEDIATE_STOP_MODES
+
+    @property
+    def is_immediate_stop_forwarded(self) -> bool:
+        """Return whether the trainer was last requested to stop at its next step."""
+        return self._forwarded in IMMEDIATE_STOP_MODES
+
+    def forward_stop_request(self, trainer: StoppableTrainer) -> None:
+        """Send a new stop request to the trainer and start its grace period."""
+        mode = self.requested_mode
+        if mode is None or mode == self._forwarded:
+            return
+        log.info("attempt.stop_requested", mode=mode)
+        self._forwarded = mode
+        trainer.send(Stop(mode=mode))
+        self._timeouts.start_grace_period(is_immediate=mode in IMMEDIATE_STOP_MODES)
+
+    def enforce_timeouts(self, trainer: StoppableTrainer) -> None:
+        """Kill a trainer that exceeded its grace period or that stalls."""
+        if self._timeouts.is_grace_expired or self._timeouts.is_stalled:
+            log.warning("trainer.killed", stop_mode=self._forwarded, is_stalled=self._timeouts.is_stalled)
+            trainer.kill()
+
+    def build_outcome(self) -> AttemptReleased | AttemptFailed:
+        """Return the outcome of an attempt that stopped as requested."""
+        mode = self.requested_mode
+        if mode is StopMode.PREEMPT and self._timeouts.is_over_time_limit and not self._is_shutting_down():
+            return AttemptFailed(failure("time_limit"))
+        return AttemptReleased("worker left" if mode is None else _RELEASE_REASONS.get(mode, "worker left"))

@@ -1,0 +1,67 @@
+"""Renews the lease of an import while its dataset is packed."""
+
+import time
+from collections.abc import Callable
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db.repos.datasets import DatasetRepo
+from core.db.session import SessionFactory, is_unavailable, transaction
+from core.errors import LostLease
+
+log = structlog.get_logger(__name__)
+_LEASE_SHARE = 0.8  # the import stops at this share of the lease, so that two never run at once
+
+
+class ImportLease:
+    """The lease of one claimed import. Create it right after the claim.
+
+    Args:
+        lease_s: how long the lease is valid after a renewal.
+        heartbeat_s: how often it is renewed.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionFactory,
+        version_id: str,
+        token: int,
+        *,
+        lease_s: float,
+        heartbeat_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sessions = sessions
+        self._version_id = version_id
+        self._token = token
+        self._lease_s = lease_s
+        self._heartbeat_s = heartbeat_s
+        self._clock = clock
+        self._renewed_at = self._attempted_at = clock()
+
+    def renew_if_due(self) -> None:
+        """Renew the lease if the last try was long enough ago.
+
+        Raises:
+            LostLease: another worker holds the import, or the lease could not be renewed in time.
+        """
+        now = self._clock()
+        if now - self._attempted_at < self._heartbeat_s:
+            return
+        self._attempted_at = now
+        if self._renew_lease():
+            self._renewed_at = now
+        elif now - self._renewed_at > self._lease_s * _LEASE_SHARE:
+            raise LostLease("The lease could not be renewed in time.")
+
+    def _renew_lease(self) -> bool:
+        try:
+            with transaction(self._sessions) as session:
+                DatasetRepo(session).renew_lease(self._version_id, self._token, self._lease_s)
+        except SQLAlchemyError as error:
+            if not is_unavailable(error):
+                raise
+            log.warning("import.renewal_failed", error=str(error))
+            return False
+        return True

@@ -1,0 +1,78 @@
+"""Runs the process that packs one dataset and reads its result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from core.parent_death import die_with_parent
+from worker.importing.process import ImportFailure, PackRequest, PackResult
+
+log = structlog.get_logger(__name__)
+_POLL_S = 0.05
+_STDERR_CHARACTERS = 4000
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None]) -> PackResult:
+    """Pack a dataset in a separate process and return its result. A crash becomes a failure.
+
+    Args:
+        request: what to pack.
+        scratch: the folder of `request.out`; the process's stderr and result are written there.
+        on_poll: called often while the process runs. If it raises, the process is killed.
+    """
+    with (scratch / "stderr").open("w+b") as stderr:
+        process = subprocess.Popen(  # noqa: S603 - the command comes from our code
+            die_with_parent([sys.executable, "-m", "worker.importing.process"]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            cwd=_REPOSITORY,
+            start_new_session=True,
+        )
+        try:
+            _send_request(process, request)
+            while process.poll() is None:
+                time.sleep(_POLL_S)
+                on_poll()
+        finally:
+            _kill_process(process)
+    return _read_result(scratch, process.returncode)
+
+
+def _send_request(process: "subprocess.Popen[bytes]", request: PackRequest) -> None:
+    if process.stdin is None:
+        raise RuntimeError("the packing process has no stdin")
+    try:
+        process.stdin.write(request.model_dump_json().encode())
+        process.stdin.close()
+    except BrokenPipeError:  # the process exited already; its status is handled afterwards
+        log.warning("import.request_not_sent")
+
+
+def _kill_process(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _read_result(scratch: Path, status: int) -> PackResult:
+    try:
+        return PackResult.model_validate_json((scratch / "result.json").read_bytes())
+    except (OSError, ValueError):
+        stderr = (scratch / "stderr").read_text(errors="replace")[-_STDERR_CHARACTERS:]
+        log.exception("import.crashed", status=status, stderr=stderr)
+        cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return PackResult(
+            failure=ImportFailure(
+                code="import_crashed",
+                message=f"The process that decodes the files ended with {cause}.",
+                hint="A file may crash its decoder, or the import ran out of memory; see the worker's log.",
+            )
+        )
