@@ -1,4 +1,4 @@
-"""`python -m app.export_openapi PATH`: write the OpenAPI document, so that a review sees what changes for clients."""
+"""`python -m app.export_openapi PATH` writes the OpenAPI document, so that reviews show changes to the API."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from core.settings import Settings
 
 
 def render_document() -> str:
-    """The document as it is committed."""
+    """Return the document as it is committed."""
     return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 

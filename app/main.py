@@ -140,7 +140,8 @@ def require_keys_on_public_host(settings: Settings) -> None:
     """Raise ConfigurationError if other hosts could use the service without a key."""
     if settings.host not in LOOPBACK_HOSTS and not settings.api_keys:
         raise ConfigurationError(
-            f"CANDELA_HOST={settings.host} is reachable from other hosts: set CANDELA_API_KEYS, or CANDELA_HOST=127.0.0.1."
+            f"CANDELA_HOST={settings.host} is reachable from other hosts: set CANDELA_API_KEYS, or "
+            "CANDELA_HOST=127.0.0.1."
         )
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made complete and true: what FastAPI's own does not say or says wrongly."""
+"""The OpenAPI document: FastAPI's own, with the errors, security and names that it lacks."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,17 +14,17 @@ from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problem_responses
 from core.datasets.ingest.inline import InlineIn
 
-DESCRIPTION = """Train convolutional networks over HTTP, and serve them.
+DESCRIPTION = """Train and serve convolutional networks over HTTP.
 
-Every error is a problem (RFC 9457, `application/problem+json`). Requests are strict: an unknown field or parameter is
-refused, and the nearest valid one is named. With keys configured, send `Authorization: Bearer <key>`."""
+Errors are problem details (RFC 9457, `application/problem+json`). Requests are strict: an unknown field or parameter is
+an error, which names the most similar valid one. If the service has API keys, send `Authorization: Bearer <key>`."""
 TAGS = [
-    {"name": "jobs", "description": "Submit a job, follow it, steer it, read what it brought forth."},
-    {"name": "datasets", "description": "Upload pictures, look at versions and reports."},
-    {"name": "models", "description": "Versions with their lineage, aliases, bundles, predictions."},
-    {"name": "catalog", "description": "What a job may name."},
-    {"name": "system", "description": "What the service runs on."},
-    {"name": "health", "description": "For load balancers and Prometheus."},
+    {"name": "jobs", "description": "Submit and control jobs, and read their metrics, logs, checkpoints and results."},
+    {"name": "datasets", "description": "Upload datasets, and read their versions, reports and previews."},
+    {"name": "models", "description": "Predict, and manage versions, aliases, bundles and variants."},
+    {"name": "catalog", "description": "The components that a spec may use."},
+    {"name": "system", "description": "The state of the service."},
+    {"name": "health", "description": "Health checks and metrics, for load balancers and Prometheus."},
 ]
 SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
@@ -32,14 +32,14 @@ KEY = "key"
 
 
 def get_operation_id(route: APIRoute) -> str:
-    """The endpoint's name: `submit_job`."""
+    """Return the name of the endpoint's function, such as `submit_job`."""
     return route.name
 
 
 def build_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """A replacement for `app.openapi`."""
+    """Return a replacement for `app.openapi`."""
 
-    def openapi() -> dict[str, Any]:
+    def get_document() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _complete_document(
                 get_openapi(
@@ -52,7 +52,7 @@ def build_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
             )
         return app.openapi_schema
 
-    return openapi
+    return get_document
 
 
 def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = {
-        KEY: {"type": "http", "scheme": "bearer", "description": "One of the service's keys, where it has any."}
+        KEY: {"type": "http", "scheme": "bearer", "description": "An API key, if the service has any."}
     }
     for path, operation in iterate_operations(document):
         _complete_operation(path, operation)
@@ -74,7 +74,7 @@ def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(path, operation) of every operation."""
+    """Yield the path and the operation of every endpoint."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method in METHODS:
@@ -82,48 +82,51 @@ def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
-    operation["summary"] = operation["description"].partition("\n")[0].partition(". ")[0].rstrip(".")
-    answers: dict[str, Any] = operation["responses"]
+    summary, _, description = operation.pop("description").partition("\n\n")  # the docstring of the endpoint
+    operation["summary"] = summary.rstrip(".")
+    if description:
+        operation["description"] = description
+    responses: dict[str, Any] = operation["responses"]
     if not is_public_path(path):
         operation["security"] = [{KEY: []}, {}]
-        answers |= _convert_keys(problem_responses(401, 429))
-    answers |= _convert_keys(problem_responses(500, 503))
-    refusal = answers.get("422", {}).get("content", {})
-    if "application/json" in refusal:  # FastAPI's own description of a shape that is never sent
+        responses |= _convert_keys(problem_responses(401, 429))
+    responses |= _convert_keys(problem_responses(500, 503))
+    content = responses.get("422", {}).get("content", {})
+    if "application/json" in content:  # FastAPI's own error schema, which this service does not use
         if operation.get("parameters") or "requestBody" in operation:
-            answers |= _convert_keys(problem_responses(422))
+            responses |= _convert_keys(problem_responses(422))
         else:
-            del answers["422"]
+            del responses["422"]
 
 
-def _convert_keys(found: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
-    return {str(status): answer for status, answer in found.items()}
+def _convert_keys(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
+    return {str(status): response for status, response in responses.items()}
 
 
 def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
-    """A spec as it is sent, and as it is answered: two names, where FastAPI's differ only in a suffix."""
+    """Rename FastAPI's `JobSpec-Input` to `JobSpec`, and `JobSpec-Output` to `ResolvedJobSpec`; all specs alike."""
     text = json.dumps(document)
     pairs = [(f"{kind}-Input", kind) for kind in SPECS] + [(f"{kind}-Output", f"Resolved{kind}") for kind in SPECS]
     for suffixed, name in pairs:
         text = text.replace(f'"{suffixed}"', f'"{name}"').replace(f"schemas/{suffixed}", f"schemas/{name}")
-    named: dict[str, Any] = json.loads(text)
-    for name, schema in named["components"]["schemas"].items():
+    renamed: dict[str, Any] = json.loads(text)
+    for name, schema in renamed["components"]["schemas"].items():
         schema["title"] = name
-    return named
+    return renamed
 
 
 def _adapt_to_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document
-    """Say in other words, of the same meaning, what generators of clients stumble over.
+    """Replace what generators of clients do not support by an equivalent form.
 
-    A file must say `format: binary` too; an object is no default; a constant that is a number, or one kind of
-    several, breaks the code.
+    A file gets `format: binary`; a default that is an object moves to the description; a constant that is a number or
+    a member of a union becomes an enum with one value.
     """
     if isinstance(node, dict):
         if node.get("contentMediaType") == "application/octet-stream":
             node["format"] = "binary"
         if isinstance(node.get("default"), dict) and "oneOf" in node:
-            node["description"] = f"Unless given: `{json.dumps(node.pop('default'))}`."
-        for constant in (node, *(one for one in node.get("anyOf", ()) if isinstance(one, dict))):
+            node["description"] = f"Default: `{json.dumps(node.pop('default'))}`."
+        for constant in (node, *(member for member in node.get("anyOf", ()) if isinstance(member, dict))):
             if "const" in constant and (constant is not node or isinstance(node["const"], int)):
                 constant["enum"] = [constant.pop("const")]
         for child in node.values():

@@ -1,4 +1,4 @@
-"""The parameters and the shape of every list."""
+"""The query parameters and the response body of paginated lists."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -7,14 +7,14 @@ from pydantic import BaseModel, Field
 
 Item = TypeVar("Item")
 
-Limit = Annotated[int, Query(ge=1, le=200, description="At most so many items.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items.")]
 Cursor = Annotated[
-    str | None, Query(max_length=500, description="`next_cursor` of the page before; the first page without it.")
+    str | None, Query(max_length=500, description="`next_cursor` of the previous page. Default: the first page.")
 ]
 
 
 class Page(BaseModel, Generic[Item]):
-    """One page of a list, newest first; it stays true while rows come and go."""
+    """A page of a list. Pages stay consistent when items are added or deleted between requests."""
 
-    items: list[Item]
-    next_cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+    items: list[Item] = Field(description="The items of the page.")
+    next_cursor: str | None = Field(description="The cursor of the next page; null on the last page.")

@@ -1,1 +1,1 @@
-"""/v1: one router a resource; an endpoint translates and a service decides."""
+"""The endpoints of `/v1`, one router per resource."""

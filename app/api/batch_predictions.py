@@ -1,4 +1,4 @@
-"""`POST /v1/models/{ref}/predictions`: an archive of pictures, answered by a job."""
+"""`POST /v1/models/{ref}/predictions`: batch prediction of an archive of images, as a job."""
 
 from typing import Annotated, Any
 
@@ -15,13 +15,13 @@ from app.services.uploads import save_upload
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
-_FILE = {"type": "string", "format": "binary"}
+_FILE = {"type": "string", "format": "binary", "description": "A zip, tar or tar.gz archive."}
 _FORM = {"type": "object", "properties": {"file": _FILE}, "required": ["file"], "additionalProperties": False}
 _RAW = ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream")
 ARCHIVE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A zip, tar or tar.gz of pictures, in folders or not.",
+        "description": "A zip, tar or tar.gz archive of images, with or without folders.",
         "content": {"multipart/form-data": {"schema": _FORM}, **{kind: {"schema": _FILE} for kind in _RAW}},
     }
 }
@@ -37,17 +37,20 @@ async def predict_archive(
     ref: ModelRef,
     request: Request,
     response: Response,
-    archives: BatchPredictionsDep,
+    batch_predictions: BatchPredictionsDep,
     storage: StorageDep,
-    top_k: Annotated[int, Query(ge=1, le=1000, description="How many classes to name for each picture.")] = 5,
-    batch_size: Annotated[int, Query(ge=1, le=65_536)] = 256,
+    top_k: Annotated[int, Query(ge=1, le=1000, description="Number of classes per image.")] = 5,
+    batch_size: Annotated[int, Query(ge=1, le=65_536, description="Images per batch of the job.")] = 256,
 ) -> JobOut:
-    """Predict all pictures of an archive: a job, whose files are `predictions.csv` and `predictions.jsonl`.
+    """Predict an archive of images.
 
-    The archive is told by its first bytes. Pictures are JPEG, PNG or WEBP, named as in the archive; one that cannot be
-    read has an `error` in its line, other files are left out. The archive is deleted when the job is done.
+    Submits a job whose result files are `predictions.csv` and `predictions.jsonl`. The format of the archive is
+    detected from its first bytes. Images are JPEG, PNG or WEBP; rows have their names in the archive. An image that
+    cannot be decoded has an `error` in its row; other files are ignored. The archive is deleted when the job ends.
     """
     async with save_upload(storage, stream_upload(request)) as archive:
-        view = await run_sync(lambda: archives.submit_archive(ref, archive, top_k=top_k, batch_size=batch_size))
+        view = await run_sync(
+            lambda: batch_predictions.submit_archive(ref, archive, top_k=top_k, batch_size=batch_size)
+        )
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)

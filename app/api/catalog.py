@@ -1,4 +1,4 @@
-"""`/v1/catalog`: what a spec may name."""
+"""`/v1/catalog`: the components that a spec may use."""
 
 from typing import Any
 
@@ -14,6 +14,10 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRou
 
 
 @router.get("", response_model=CatalogOut, responses=problem_responses(503))
-def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - entries by part, read by the response model
-    """List architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets."""
+def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - serialized by the response model
+    """List the catalog.
+
+    It has architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets, each
+    with the JSON Schema of its options.
+    """
     return build_catalog(architectures.known())

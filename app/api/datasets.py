@@ -1,7 +1,7 @@
-"""`/v1/datasets`: what there is, uploads, reports and previews."""
+"""`/v1/datasets`: lists, uploads, reports and previews."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inline_dataset, stream_bytes
 from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
-from app.api.table_params import TableQueryDep
+from app.api.upload_params import UploadParams
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
 from app.http.asgi import get_media_type
 from app.pagination import Cursor, Limit, Page
@@ -19,22 +19,21 @@ from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.problems import problem_responses
 from app.services.datasets import refuse_built_in
 from app.services.uploads import save_upload
-from core.datasets.ingest.archive import IMAGE_SIZE
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 
-DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="A new version is made if the dataset exists.")]
-Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
-_FILE = {"type": "string", "format": "binary"}
+DatasetName = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the dataset.")]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the version.")]
+_FILE = {"type": "string", "format": "binary", "description": "An archive of images, or a CSV file."}
 _FORM = {"type": "object", "properties": {"file": _FILE}, "required": ["file"], "additionalProperties": False}
 _CSV = "text/csv"
 _RAW = ("application/zip", "application/x-tar", "application/gzip", "application/octet-stream", _CSV)
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A zip, tar or tar.gz of `class/picture`, or of `train/class/picture` and `valid/…`, `test/…`. "
-        "Or a table as CSV, whose first line names the columns.",
+        "description": "A zip, tar or tar.gz archive of `class/image`, or of `train/class/image`, `valid/…` and "
+        "`test/…`. Or a CSV file whose first line has the column names.",
         "content": {
             "multipart/form-data": {"schema": _FORM},
             **{kind: {"schema": _FILE} for kind in _RAW},
@@ -43,13 +42,19 @@ UPLOAD_BODY: dict[str, Any] = {
     }
 }
 PNG: dict[int | str, dict[str, Any]] = {
-    200: {"description": "A contact sheet.", "content": {"image/png": {"schema": _FILE}}}
+    200: {
+        "description": "A contact sheet.",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 
 @router.get("", responses=problem_responses(422))
 def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DatasetOut]:
-    """List datasets in alphabetical order, the built-in ones among them."""
+    """List datasets.
+
+    Uploaded and built-in datasets, in alphabetical order.
+    """
     views, next_cursor = datasets.list_datasets(after=cursor or "", limit=limit)
     return Page(items=[DatasetOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
@@ -63,11 +68,11 @@ def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limi
 async def create_dataset(
     request: Request, response: Response, datasets: DatasetsDep, storage: StorageDep
 ) -> DatasetVersionOut:
-    """Create a version of a dataset from data in the request itself.
+    """Create a dataset from JSON.
 
-    It is what an upload of the same rows or pictures would be: a new version if the dataset exists, `importing` at
-    first. A row's numbers are read as those of a CSV file; `null` is a missing one where `missing` says what becomes
-    of it. For anything large, upload a file to `/v1/datasets/{name}/versions`.
+    The request itself contains the data, as rows or images. The result equals an upload of the same data: a new
+    version if the dataset exists, with the state `importing`. Numbers in rows are parsed as in a CSV file; `null` is a
+    missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
     """
     name, file = await parse_inline_dataset(request)
     refuse_built_in(name)
@@ -80,7 +85,10 @@ async def create_dataset(
 
 @router.get("/{name}", responses=problem_responses(404, 422))
 def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
-    """Show a dataset and its versions, newest first."""
+    """Get a dataset.
+
+    Its versions are listed newest first.
+    """
     return DatasetOut.from_versions(*datasets.get_dataset(name))
 
 
@@ -96,30 +104,17 @@ async def upload_dataset(
     response: Response,
     datasets: DatasetsDep,
     storage: StorageDep,
-    of_table: TableQueryDep,
-    image_size: Annotated[
-        str | None,
-        Query(
-            pattern=IMAGE_SIZE,
-            description="`64`, or height x width: `48x64`. Unless given: the size of most pictures, or the median of "
-            "their shorter sides, at most 224.",
-        ),
-    ] = None,
-    resize: Annotated[
-        Literal["stretch", "crop"] | None,
-        Query(description="`crop` keeps the proportions and cuts the middle; `stretch` unless given."),
-    ] = None,
+    params: Annotated[UploadParams, Query()],
 ) -> DatasetVersionOut:
-    """Upload a new version of a dataset.
+    """Upload a dataset version.
 
-    The body is told by its first bytes, not by its content type; as multipart it has one part, named `file`. Pictures
-    are JPEG, PNG or WEBP. A table of a single column is known by `text/csv` alone. The version is `importing` at first;
-    look at it again until it is `ready` or `failed`. Nested lists of numbers are sent to `/v1/datasets`, as JSON.
+    Creates the dataset if it does not exist. The format is detected from the first bytes of the body, not from its
+    content type; a multipart body has one part named `file`. Images are JPEG, PNG or WEBP. A CSV file with a single
+    column requires the content type `text/csv`. Poll the version until its state, first `importing`, is `ready` or
+    `failed`. To send nested arrays of numbers as JSON, use `/v1/datasets`.
     """
     refuse_built_in(name)
-    of_images = {"image_size": image_size, "resize": resize}
-    options = of_table | {option: value for option, value in of_images.items() if value is not None}
-    options["is_table"] = get_media_type(request.scope) == _CSV
+    options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
     async with save_upload(storage, stream_upload(request)) as archive:
         row = await run_sync(datasets.accept_upload, name, archive, options)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
@@ -127,40 +122,51 @@ async def upload_dataset(
 
 
 def stream_upload(request: Request) -> AsyncIterator[bytes]:
-    """The one file of a request, as it is or as multipart."""
+    """Yield the one file of a request, whose body is the file itself or multipart."""
     boundary = parse_boundary(request.headers.get("content-type", ""))
     return stream_file(_stream_body(request), boundary, "file") if boundary else _stream_body(request)
 
 
 async def _stream_body(request: Request) -> AsyncIterator[bytes]:
     try:
-        async for piece in request.stream():
-            yield piece
-    except ClientDisconnect:  # nobody will read this answer; it is no bug of ours
-        raise HTTPException(400, "The body ended too early.") from None
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise HTTPException(400, "The body is incomplete.") from None
 
 
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
-    """Show one version of a dataset."""
+    """Get a dataset version."""
     return DatasetVersionOut.from_row(datasets.get_version(name, version))
 
 
 @router.get("/{name}/versions/{version}/report", responses=problem_responses(404, 409, 422))
 def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> ReportOut:
-    """Report what an import found: counts, unreadable files, duplicates, leaks across splits, means and deviations."""
+    """Get the report of an import.
+
+    It has counts, unreadable files, duplicates, leaks across splits, and means and standard deviations.
+    """
     return ReportOut.from_report(datasets.get_report(name, version))
 
 
 @router.get(
-    "/{name}/versions/{version}/preview", response_class=FileResponse, responses={**PNG, **problem_responses(404, 409, 422)}
+    "/{name}/versions/{version}/preview",
+    response_class=FileResponse,
+    responses={**PNG, **problem_responses(404, 409, 422)},
 )
 def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> FileResponse:
-    """Show a contact sheet: a few training pictures of every class under its name, as PNG."""
+    """Get a preview.
+
+    A contact sheet as PNG, with a few training images of each class.
+    """
     return FileResponse(datasets.fetch_preview(name, version), media_type="image/png")
 
 
 @router.delete("/{name}/versions/{version}", status_code=204, responses=problem_responses(404, 409, 422))
 def delete_dataset_version(name: DatasetName, version: Version, datasets: DatasetsDep) -> None:
-    """Delete a version with its files; 409 while jobs refer to it, finished or not. Models trained on it stay."""
+    """Delete a dataset version.
+
+    Its files are deleted too. 409 while a job, finished or not, uses it. Models that were trained on it remain.
+    """
     datasets.delete_version(name, version)

@@ -1,4 +1,4 @@
-"""`/docs` without the internet: Swagger UI from an installed package; and what each kind of problem means."""
+"""`/docs`: Swagger UI from an installed package, without internet access."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -14,19 +14,19 @@ router = APIRouter(include_in_schema=False)
 
 
 def build_static_files() -> StaticFiles:
-    """Swagger UI's own files, as the package `fastapi-offline` carries them."""
+    """Return the application that serves Swagger UI's files, which the package `fastapi-offline` contains."""
     return StaticFiles(directory=Path(str(files(fastapi_offline) / "static")))
 
 
 @router.get("/")
 def redirect_to_docs() -> RedirectResponse:
-    """Send a browser to the documentation."""
+    """Redirect to the documentation."""
     return RedirectResponse("/docs")
 
 
 @router.get("/docs")
 def show_docs() -> HTMLResponse:
-    """Show the API, to be tried out."""
+    """Show the API documentation."""
     return get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Candela",

@@ -1,17 +1,22 @@
-"""Files as answers: an ETag that is their sha256, one range at most, nothing twice."""
+"""File responses with an ETag (the file's sha256) and support for one byte range."""
 
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from app.schemas.problems import problem_responses
+
 ONE_RANGE = re.compile(r"bytes=(?:(?P<first>\d{1,18})-(?P<last>\d{0,18})|-(?P<suffix>\d{1,18}))")
+BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 class StoredFile(Protocol):
+    """A file in the storage."""
+
     @property
     def path(self) -> Path: ...
     @property
@@ -20,21 +25,31 @@ class StoredFile(Protocol):
     def name(self) -> str: ...
 
 
+def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses=` of an endpoint that sends a file, such as `metrics.csv`."""
+    return {
+        200: {"description": f"The file, such as `{example}`.", "content": BINARY},
+        206: {"description": "The requested range of the file.", "content": BINARY},
+        304: {"description": "The file is unchanged: `If-None-Match` has its ETag."},
+        **problem_responses(404, 416, 422),
+    }
+
+
 def build_file_response(request: Request, file: StoredFile) -> Response:
-    """The file, the part of it that is asked for, or 304."""
+    """Return the file, the requested range of it, or a 304."""
     etag = f'"{file.sha256}"'
     if etag in request.headers.get("if-none-match", "") or request.headers.get("if-none-match") == "*":
         return Response(status_code=304, headers={"ETag": etag})
-    _settle_range(request, file.path.stat().st_size)
+    _check_range(request, file.path.stat().st_size)
     return FileResponse(file.path, media_type="application/octet-stream", filename=file.name, headers={"ETag": etag})
 
 
-def _settle_range(request: Request, size: int) -> None:
-    """Refuse a range outside the file; forget one that is no single range, as RFC 9110 allows."""
-    asked = request.headers.get("range")
-    if asked is None:
+def _check_range(request: Request, size: int) -> None:
+    """Raise 416 for a range outside the file. Remove a header that is not a single range, as RFC 9110 allows."""
+    requested = request.headers.get("range")
+    if requested is None:
         return
-    match = ONE_RANGE.fullmatch(asked.strip())
+    match = ONE_RANGE.fullmatch(requested.strip())
     if match is None or (match["last"] and int(match["last"]) < int(match["first"])):
         request.scope["headers"] = [(key, value) for key, value in request.scope["headers"] if key != b"range"]
     elif int(match["first"] or 0) >= size or match["suffix"] == "0":

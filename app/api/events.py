@@ -1,4 +1,4 @@
-"""`/v1/jobs/{job_id}/events`: what a job tells, while it tells it."""
+"""`/v1/jobs/{job_id}/events`: the events of a job as a stream."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,8 +30,11 @@ STREAM = {
     "/events",
     response_class=EventSourceResponse,
     responses={
-        200: {"description": "`state`, `metrics`, `checkpoint`, `log`, `end`; the last closes it.", "content": STREAM},
-        204: {"description": "Nothing comes behind `Last-Event-ID`: the job has ended."},
+        200: {
+            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`, which is the last.",
+            "content": STREAM,
+        },
+        204: {"description": "The job has ended and has no events after `Last-Event-ID`."},
         **problem_responses(404, 422, 503),
     },
 )
@@ -39,13 +42,16 @@ async def stream_events(
     job_id: JobId,
     streams: EventStreamsDep,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=2**31 - 1, description="Continue behind this id; from the beginning without it.")
+        int | None, Header(ge=0, le=2**31 - 1, description="Send the events after this id. Default: all events.")
     ] = None,
 ) -> Response:
-    """Follow a job by server-sent events, each with an id, from its beginning or behind `Last-Event-ID`."""
+    """Stream the events of a job.
+
+    Server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event.
+    """
     after = last_event_id or 0
     if not await streams.has_more(job_id, after):
-        return Response(status_code=204)  # an EventSource takes it as: do not come back
+        return Response(status_code=204)  # an EventSource does not reconnect after a 204
     return EventSourceResponse(
         _convert_events(streams.stream_events(job_id, after)),
         ping=KEEP_ALIVE_S,
@@ -55,5 +61,5 @@ async def stream_events(
 
 async def _convert_events(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
-        told = {"seq": event.seq, "type": event.type, "at": event.at.isoformat(), "payload": event.payload}
-        yield ServerSentEvent(json.dumps(told, allow_nan=False), event=event.type, id=str(event.seq))
+        message = {"seq": event.seq, "type": event.type, "at": event.at.isoformat(), "payload": event.payload}
+        yield ServerSentEvent(json.dumps(message, allow_nan=False), event=event.type, id=str(event.seq))

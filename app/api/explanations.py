@@ -1,4 +1,4 @@
-"""`/v1/models/{ref}/embed` and `/explain`: more than labels. Both also answer to `{ref}:embed` and `{ref}:explain`."""
+"""`/v1/models/{ref}/embed` and `/explain`: embeddings and Grad-CAM. `{ref}:embed` and `{ref}:explain` are aliases."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
 from app.deps import ExplanationsDep
 from app.http.cancellation import TIMEOUT_PARAMETER, cancel_on_disconnect, parse_deadline
-from app.schemas.insights import EmbeddingsOut, ExplanationOut
+from app.schemas.explanations import EmbeddingsOut, ExplanationOut
 from app.schemas.problems import problem_responses
 from app.services.prediction.explanations import ExplanationResult
 from app.services.prediction.version_cache import ServedModel
@@ -34,15 +34,19 @@ PNG = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
     openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
 async def embed(ref: ModelRef, request: Request, explanations: ExplanationsDep) -> Response:
-    """Read the vector that a network's last layer sees of each picture: what is alike lies near."""
+    """Compute embeddings of images.
+
+    An embedding is the input of the network's last layer. Similar images have similar embeddings.
+    """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
-    embedded = await cancel_on_disconnect(request, explanations.embed(ref, body.instances, deadline))
-    vectors = [
-        {"error": {"code": one.slug, "detail": one.detail}} if isinstance(one, ServiceError) else {"vector": one}
-        for one in embedded.vectors
+    result = await cancel_on_disconnect(request, explanations.embed(ref, body.instances, deadline))
+    embeddings = [
+        {"error": {"code": vector.slug, "detail": vector.detail}}
+        if isinstance(vector, ServiceError)
+        else {"vector": vector}
+        for vector in result.vectors
     ]
-    told = {"model": _render_version(embedded.model), "embeddings": vectors}
-    return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return _build_json_response({"model": _render_version(result.model), "embeddings": embeddings})
 
 
 @router.post("/{ref}:explain", include_in_schema=False)
@@ -52,7 +56,7 @@ async def embed(ref: ModelRef, request: Request, explanations: ExplanationsDep) 
     responses={
         200: {
             "model": ExplanationOut,
-            "description": "The picture under its heat; with `Accept: application/json` the numbers.",
+            "description": "The image with a heatmap overlay; with `Accept: application/json`, the heatmap as numbers.",
             "content": PNG,
         },
         **problem_responses(400, 404, 413, 415, 422, 502, 503, 504),
@@ -64,42 +68,45 @@ async def explain(
     request: Request,
     explanations: ExplanationsDep,
     label: Annotated[
-        str | None, Query(max_length=256, description="Of this class; of the most probable one unless given.")
+        str | None, Query(max_length=256, description="The class to explain. Default: the most probable one.")
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
-    """Show where in a picture the network found what speaks for a class (Grad-CAM).
+    """Explain a prediction with Grad-CAM.
 
-    The picture is as the network saw it, enlarged where it is small. The headers `Candela-Label` and
-    `Candela-Probability` say of which class it is.
+    The heatmap shows which regions of the image support a class. The image has the size that the network receives; a
+    small one is enlarged. The headers `Candela-Label` and `Candela-Probability` name the class.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     if len(body.instances) != 1:
-        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "should be one picture"}])
-    explained = await cancel_on_disconnect(request, explanations.explain(ref, body.instances[0], label, deadline))
+        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "must be one image"}])
+    result = await cancel_on_disconnect(request, explanations.explain(ref, body.instances[0], label, deadline))
     if "application/json" in accept.lower():
-        told = _render_explanation(explained)
-        return Response(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
-    png = await run_sync(render_heatmap, explained.image, explained.heatmap)
-    return Response(png, media_type="image/png", headers=_build_headers(explained))
+        return _build_json_response(_render_explanation(result))
+    png = await run_sync(render_heatmap, result.image, result.heatmap)
+    return Response(png, media_type="image/png", headers=_build_headers(result))
 
 
-def _render_version(served: ServedModel) -> dict[str, Any]:
-    return {"name": served.name, "version": served.version}
+def _build_json_response(content: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-def _render_explanation(explained: ExplanationResult) -> dict[str, Any]:
+def _render_version(model: ServedModel) -> dict[str, Any]:
+    return {"name": model.name, "version": model.version}
+
+
+def _render_explanation(result: ExplanationResult) -> dict[str, Any]:
     return {
-        "model": _render_version(explained.model),
-        "label": explained.label,
-        "index": explained.number,
-        "probability": explained.probability,
-        "heat": explained.heatmap,
+        "model": _render_version(result.model),
+        "label": result.label,
+        "index": result.number,
+        "probability": result.probability,
+        "heat": result.heatmap,
     }
 
 
-def _build_headers(explained: ExplanationResult) -> dict[str, str]:
-    """RFC 8187 is for parameters alone: a label that is not ASCII is written as in JSON."""
-    label = orjson.dumps(explained.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
-    probability = {} if explained.probability is None else {"Candela-Probability": f"{explained.probability:.6f}"}
+def _build_headers(result: ExplanationResult) -> dict[str, str]:
+    """Return the headers. A label that is not ASCII is escaped as in JSON, since RFC 8187 covers only parameters."""
+    label = orjson.dumps(result.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
+    probability = {} if result.probability is None else {"Candela-Probability": f"{result.probability:.6f}"}
     return {"Candela-Label": label, **probability}

@@ -1,4 +1,4 @@
-"""`…/predict` of a model as the endpoint that is found first."""
+"""`/v1/models/{ref}/predict` as a fast route."""
 
 import re
 

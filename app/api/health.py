@@ -1,4 +1,4 @@
-"""`/health/…` and `/metrics`: for load balancers and Prometheus."""
+"""`/health/…` and `/metrics`: endpoints for load balancers and Prometheus."""
 
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
@@ -13,28 +13,45 @@ from core.errors import Unavailable
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 
-TEXT = {"text/plain": {"schema": {"type": "string"}}}
+TEXT = {
+    "text/plain": {
+        "schema": {"type": "string"},
+        "example": '# TYPE candela_jobs gauge\ncandela_jobs{state="queued"} 2.0\n',
+    }
+}
 
 
 @router.get("/health/live")
-def is_live() -> LiveOut:
-    """Say that the process lives; restart it when this fails."""
+def check_liveness() -> LiveOut:
+    """Check liveness.
+
+    Restart the process when this fails.
+    """
     return LiveOut(status="live")
 
 
 @router.get("/health/ready", responses=problem_responses(503))
-def is_ready(readiness: ReadinessDep) -> ReadyOut:
-    """Say whether database, schema, storage and queue can be used; send no requests here while they cannot."""
+def check_readiness(readiness: ReadinessDep) -> ReadyOut:
+    """Check readiness.
+
+    Checks the database and its schema, the storage, the queue and the inference processes. While this fails, route
+    requests to other replicas.
+    """
     if reasons := readiness.collect_reasons():
         raise Unavailable("; ".join(f"{part}: {reason}" for part, reason in reasons.items()), reasons=reasons)
     return ReadyOut(status="ready")
 
 
 @router.get(
-    "/metrics", response_class=PlainTextResponse, responses={200: {"description": "Prometheus' text.", "content": TEXT}}
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Metrics in Prometheus' text format.", "content": TEXT}},
 )
 def show_prometheus_metrics(system: SystemDep) -> Response:
-    """Give jobs by state, queue depth, requests and latencies to Prometheus."""
+    """Get Prometheus metrics.
+
+    Jobs by state, queue depth, requests, latencies and predictions.
+    """
     for state, count in system.count_jobs().items():
         metrics.JOBS.labels(state).set(count)
     return Response(metrics.render_exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,23 +1,23 @@
-"""Heat laid over a picture, as a PNG."""
+"""Draws a heatmap over an image, as a PNG."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST_SIDE = 224
-OPACITY = 0.7  # where it is hottest; places without heat show the picture as it is
+OPACITY = 0.7  # at the maximum of the heatmap; the image is unchanged where the heatmap is 0
 
 
-def render_heatmap(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
-    """A PNG of the picture, uint8 (H, W, C), under its heat, (H, W), 0..1; small ones are shown larger."""
+def render_heatmap(image: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
+    """Return a PNG of the image, uint8 (H, W, C), under the heatmap, (H, W), 0..1. Small images are enlarged."""
     height, width, channels = image.shape
     scale = max(1, round(SHORTEST_SIDE / min(height, width)))
     size = width * scale, height * scale
-    colour = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_RGB2BGR)
-    below = cv2.resize(colour, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
-    spread = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_LINEAR), 0, 1)
-    above = cv2.applyColorMap((255 * spread).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
-    opacity = (OPACITY * spread)[..., None]
-    mixed = np.rint(below * (1 - opacity) + above * opacity).astype(np.uint8)
-    _, png = cv2.imencode(".png", mixed)
+    bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_RGB2BGR)
+    background = cv2.resize(bgr, size, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+    heat = np.clip(cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR), 0, 1)
+    overlay = cv2.applyColorMap((255 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
+    opacity = (OPACITY * heat)[..., None]
+    blended = np.rint(background * (1 - opacity) + overlay * opacity).astype(np.uint8)
+    _, png = cv2.imencode(".png", blended)
     return bytes(png)

@@ -1,4 +1,4 @@
-"""`/v1/models`: versions, their lineage and bundles, aliases. Predictions are in `predictions.py`."""
+"""`/v1/models`: versions with lineage and bundle, and aliases. `predictions.py` has the predictions."""
 
 import io
 import zipfile
@@ -19,29 +19,38 @@ from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
-ModelName = Annotated[str, Path(pattern=NAME_PATTERN)]
-Alias = Annotated[str, Path(pattern=NAME_PATTERN, description="A movable name such as `champion`.")]
-Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
+ModelName = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the model.")]
+Alias = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the alias, such as `champion`.")]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the version.")]
 CHUNK = 2**20
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 
 
 @router.get("", responses=problem_responses(422))
 def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelOut]:
-    """List models in alphabetical order, with their versions and aliases."""
+    """List models.
+
+    In alphabetical order, with their versions and aliases.
+    """
     views, next_cursor = models.list_models(after=cursor, limit=limit)
     return Page(items=[ModelOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=problem_responses(404, 422))
 def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
-    """Show a model's versions and aliases."""
+    """Get a model.
+
+    It has the versions and aliases of the model.
+    """
     return ModelOut.from_versions(*models.get_model(name))
 
 
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
-    """Show a version with its lineage: job, dataset, spec, metrics, hash of the weights."""
+    """Get a model version.
+
+    It has the lineage of the version: job, dataset, spec, metrics and the hash of its weights.
+    """
     row = models.get_version(name, version)
     return ModelVersionOut.from_row(row, models.list_version_aliases(row), models.list_version_variants(row))
 
@@ -55,44 +64,50 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
     },
 )
 def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -> StreamingResponse:
-    """Download a version: the weights, and what rebuilds the network and prepares its pictures."""
+    """Download a bundle.
+
+    It contains the weights, and the description from which the network and its preprocessing are rebuilt.
+    """
     files = models.fetch_bundle(name, version)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
     return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
 
 
 @router.put("/{name}/aliases/{alias}", responses=problem_responses(400, 404, 413, 415, 422))
-def set_alias(name: ModelName, alias: Alias, to: AliasIn, models: ModelsDep) -> ModelOut:
-    """Let an alias stand for a version, or for a variant of it; the switch loses no request."""
-    return ModelOut.from_versions(*models.set_alias(name, alias, to.version, to.variant))
+def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep) -> ModelOut:
+    """Set an alias.
+
+    The alias refers to a version, or to a variant of it. Requests during the switch succeed.
+    """
+    return ModelOut.from_versions(*models.set_alias(name, alias, target.version, target.variant))
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """What the zip writer writes to; nothing is ever kept but the chunk that is on its way."""
+    """A writable file for `ZipFile` that buffers only the chunk which is sent next."""
 
     def __init__(self) -> None:
-        self._written: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def writable(self) -> bool:
         return True
 
     def write(self, chunk: Buffer) -> int:
-        self._written.append(bytes(chunk))
-        return len(self._written[-1])
+        self._chunks.append(bytes(chunk))
+        return len(self._chunks[-1])
 
     def take(self) -> bytes:
-        chunk, self._written = b"".join(self._written), []
+        chunk, self._chunks = b"".join(self._chunks), []
         return chunk
 
 
 def stream_zip(files: list[FilePath]) -> Iterator[bytes]:
-    """A zip as it grows; stored, since weights hardly shrink; equal files give equal bytes."""
-    pipe = _ChunkBuffer()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as archive:
+    """Yield the chunks of a zip of the files, without compression. Equal files give equal bytes."""
+    buffer = _ChunkBuffer()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in files:
             entry = zipfile.ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0))
-            with archive.open(entry, "w", force_zip64=True) as into, file.open("rb") as source:
+            with archive.open(entry, "w", force_zip64=True) as target, file.open("rb") as source:
                 while chunk := source.read(CHUNK):
-                    into.write(chunk)
-                    yield pipe.take()
-    yield pipe.take()
+                    target.write(chunk)
+                    yield buffer.take()
+    yield buffer.take()

@@ -1,4 +1,4 @@
-"""From predictions to the bytes of the answer, written directly: this is the hot path."""
+"""Serializes the results of predictions directly to JSON, without response models: it is on the fast path."""
 
 from typing import Any
 
@@ -8,16 +8,17 @@ from app.services.prediction.checkpoints import CheckpointPredictionResult
 from app.services.prediction.predictions import Classification, ClassScore, Prediction, PredictionResult, Regression
 
 
-def render_predictions(predicted: PredictionResult) -> bytes:
-    """A `PredictionsOut` as JSON."""
-    model = {"name": predicted.name, "version": predicted.version, "variant": predicted.variant}
-    return orjson.dumps({"model": model, "predictions": [_convert_prediction(one) for one in predicted.predictions]})
+def render_predictions(result: PredictionResult) -> bytes:
+    """Return a `PredictionsOut` as JSON."""
+    model = {"name": result.name, "version": result.version, "variant": result.variant}
+    predictions = [_convert_prediction(prediction) for prediction in result.predictions]
+    return orjson.dumps({"model": model, "predictions": predictions})
 
 
-def render_checkpoint_predictions(told: CheckpointPredictionResult) -> bytes:
-    """A `CheckpointPredictionsOut` as JSON."""
-    predictions = [_convert_prediction(one) for one in told.predictions]
-    return orjson.dumps({"checkpoint": told.checkpoint._asdict(), "predictions": predictions})
+def render_checkpoint_predictions(result: CheckpointPredictionResult) -> bytes:
+    """Return a `CheckpointPredictionsOut` as JSON."""
+    predictions = [_convert_prediction(prediction) for prediction in result.predictions]
+    return orjson.dumps({"checkpoint": result.checkpoint._asdict(), "predictions": predictions})
 
 
 def _convert_prediction(prediction: Prediction) -> dict[str, Any]:

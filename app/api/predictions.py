@@ -1,4 +1,4 @@
-"""`…/predict` of a model, and of a job while it runs: labels with probabilities, or values, for pictures."""
+"""`…/predict` of a model, and of a job's checkpoint: labels with probabilities, or the values of a regression."""
 
 from typing import Annotated, Literal
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
 REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
 ModelRef = Annotated[
-    str, Path(pattern=REF_PATTERN, description="`name`, `name@3` or `name@alias`.", examples=["digits"])
+    str, Path(pattern=REF_PATTERN, description="The model: `name`, `name@3` or `name@alias`.", examples=["digits"])
 ]
 TopK = Annotated[
     int | None, BeforeValidator(parse_top_k), Query(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION, examples=[3])
@@ -28,7 +28,7 @@ TopK = Annotated[
 
 Variant = Annotated[
     Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
-    Query(description="In which form the version answers; `none`: as it was trained. The alias's choice unless given."),
+    Query(description="The variant to use; `none`: the model as trained. Default: that of the alias."),
 ]
 
 
@@ -42,11 +42,15 @@ Variant = Annotated[
 async def predict(
     ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
 ) -> Response:
-    """Predict pictures. One bad picture among several costs only its own place; a single bad one is refused."""
+    """Predict instances.
+
+    Instances are images, windows of a series, or rows of a table. An invalid instance among several gets an `error` in
+    its place; a single invalid one is a 4xx response.
+    """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline)
-    predicted = await cancel_on_disconnect(request, work)
-    return Response(render_predictions(predicted), media_type="application/json")
+    result = await cancel_on_disconnect(request, work)
+    return Response(render_predictions(result), media_type="application/json")
 
 
 @router.post(
@@ -60,15 +64,18 @@ async def predict_with_checkpoint(
     job_id: JobId,
     request: Request,
     predictions: CheckpointPredictionsDep,
-    checkpoint: Annotated[Literal["best", "latest"], Query(description="`best` by the job's own monitor.")] = "latest",
+    checkpoint: Annotated[
+        Literal["best", "latest"], Query(description="The checkpoint to use; `best` is by the job's monitor.")
+    ] = "latest",
     top_k: TopK = None,
 ) -> Response:
-    """Predict pictures with a checkpoint of a job, also while it runs; 409 as long as there is none.
+    """Predict with a checkpoint.
 
-    A checkpoint holds the weights of that moment; averaged ones (`ema`, `swa`) are those of the finished model.
+    The job may still run; 409 until it has a checkpoint. A checkpoint has the weights of its step; averaged weights
+    (`ema`, `swa`) are in the final model.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
-    told = await cancel_on_disconnect(
+    result = await cancel_on_disconnect(
         request, predictions.predict(job_id, checkpoint, body.instances, top_k or body.top_k, deadline)
     )
-    return Response(render_checkpoint_predictions(told), media_type="application/json")
+    return Response(render_checkpoint_predictions(result), media_type="application/json")

@@ -1,4 +1,4 @@
-"""`/v1/system`: what the service runs on."""
+"""`/v1/system`: the state of the service, its workers and devices."""
 
 from typing import Any
 
@@ -12,6 +12,9 @@ router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute
 
 
 @router.get("", response_model=SystemOut)
-def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - read by the response model
-    """Show versions, devices, queue depth and workers."""
+def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - serialized by the response model
+    """Get the system state.
+
+    It has versions, devices, inference processes, queue depth and workers.
+    """
     return system.get_system()

@@ -1,11 +1,11 @@
-"""`/v1/models/{name}/versions/{version}/variants`: other forms of a version, made, measured, downloaded, deleted."""
+"""`/v1/models/{name}/versions/{version}/variants`: optimized and exported forms of a model version."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from app.api.downloads import build_file_response
+from app.api.downloads import build_file_response, describe_file_responses
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
 from app.api.strict_route import StrictRoute
@@ -19,80 +19,85 @@ from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/models/{name}/versions/{version}", tags=["models"], route_class=StrictRoute)
 
-Format = Annotated[VariantFormat, Path()]
-BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": BINARY},
-    206: {"description": "The part that `Range` asks for.", "content": BINARY},
-    304: {"description": "`If-None-Match` holds the file's ETag."},
-}
+Format = Annotated[VariantFormat, Path(description="The format of the variant.")]
 
 
 @router.post("/variants", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
 def make_variant(
     name: ModelName,
     version: Version,
-    wanted: Annotated[VariantIn, Body(openapi_examples=VARIANTS)],
+    variant: Annotated[VariantIn, Body(openapi_examples=VARIANTS)],
     variants: VariantsDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
-    """Have another form of a version made: a job exports it and shows both a split.
+    """Create a variant.
 
-    It is kept if accuracy falls by no more than `max_drop`, instead of an older one of the same format; else the job
-    fails with `accuracy_dropped`.
+    Submits a job that exports the version and evaluates both on a split. If the metric drops by at most `max_drop`,
+    the variant is stored and replaces an older one of the same format. Otherwise the job fails with
+    `accuracy_dropped`.
     """
-    options = wanted.model_dump(exclude={"format"})
-    view = variants.submit_variant(name, version, wanted.format, options, idempotency_key=idempotency_key)
+    options = variant.model_dump(exclude={"format"})
+    view = variants.submit_variant(name, version, variant.format, options, idempotency_key=idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)
 
 
 @router.get("/variants", responses=problem_responses(404, 422))
 def list_variants(name: ModelName, version: Version, variants: VariantReaderDep) -> VariantsOut:
-    """List the variants of a version with what was measured of them."""
+    """List the variants of a version.
+
+    Each has its evaluation and its speed.
+    """
     return VariantsOut(items=[VariantOut.from_row(row) for row in variants.list_variants(name, version)])
 
 
 @router.get("/variants/{format}", responses=problem_responses(404, 422))
 def show_variant(name: ModelName, version: Version, format: Format, variants: VariantReaderDep) -> VariantOut:
-    """Show a variant."""
+    """Get a variant."""
     return VariantOut.from_row(variants.get_variant(name, version, format))
 
 
 @router.delete("/variants/{format}", status_code=204, responses=problem_responses(404, 409, 422))
 def delete_variant(name: ModelName, version: Version, format: Format, variants: VariantsDep) -> None:
-    """Delete a variant; 409 while an alias stands for it."""
+    """Delete a variant.
+
+    409 while an alias refers to it.
+    """
     variants.delete_variant(name, version, format)
 
 
 @router.get(
     "/variants/{format}/files/{file}",
     response_class=FileResponse,
-    responses={**FILE, **problem_responses(404, 416, 422)},
+    responses=describe_file_responses("network.onnx"),
 )
 def download_variant_file(
     name: ModelName,
     version: Version,
     format: Format,
-    file: Annotated[str, Path(pattern=NAME_PATTERN)],
+    file: Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the file.")],
     variants: VariantReaderDep,
     request: Request,
 ) -> Response:
-    """Download a file of a variant; `files` names them. `ETag` is its sha256, `Range` goes on."""
+    """Download a file of a variant.
+
+    `files` of the variant lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
+    """
     return build_file_response(request, variants.fetch_file(name, version, format, file))
 
 
-@router.get("/export", response_class=FileResponse, responses={**FILE, **problem_responses(404, 416, 422)})
+@router.get("/export", response_class=FileResponse, responses=describe_file_responses("network.onnx"))
 def export_model(
     name: ModelName,
     version: Version,
-    format: Annotated[VariantFormat, Query(description="A variant that was made before.")],
+    format: Annotated[VariantFormat, Query(description="The format of an existing variant.")],
     variants: VariantReaderDep,
     request: Request,
 ) -> Response:
-    """Download the network in another form: uint8 pixels (batch, height, width, channels) in, raw scores out.
+    """Export a model version.
 
-    A job makes the file first: `POST …/variants` with the same format.
+    Downloads the network in another format. Its input is uint8, (batch, height, width, channels); its output is raw
+    scores. Create the variant first with `POST …/variants`.
     """
     return build_file_response(request, variants.fetch_file(name, version, format))

@@ -1,4 +1,4 @@
-"""`…/infer` as the endpoint that is found first."""
+"""The fast path of `/v2/models/{model}/infer`, which skips routing and middleware of FastAPI."""
 
 import re
 

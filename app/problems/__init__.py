@@ -2,10 +2,11 @@
 
 from app.problems.exception_handlers import STATUS, build_error_response, get_status, install_handlers
 from app.problems.response import ProblemResponse, build_problem
-from app.problems.validation import InvalidJson
+from app.problems.validation import InvalidBody, InvalidJson
 
 __all__ = [
     "STATUS",
+    "InvalidBody",
     "InvalidJson",
     "ProblemResponse",
     "build_error_response",

@@ -1,10 +1,11 @@
 """Converts FastAPI's validation errors to JSON pointers and reasons."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -17,6 +18,24 @@ class InvalidJson(HTTPException):
     def __init__(self, pointer: str, reason: str) -> None:
         super().__init__(422, reason)
         self.pointer = pointer
+
+
+class InvalidBody(RequestValidationError):
+    """Validation errors of a body that an endpoint parses itself. FastAPI knows no body field, hence no schema, there.
+
+    Args:
+        errors: pydantic's errors; locations are relative to the body.
+        schema: the JSON Schema of the body.
+    """
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]], schema: dict[str, Any]) -> None:
+        super().__init__([{**error, "loc": ("body", *error["loc"])} for error in errors])
+        self.schema = schema
+
+    @classmethod
+    def from_model(cls, error: ValidationError, model: type[BaseModel], *, include_input: bool = True) -> "InvalidBody":
+        """Return the errors of a body that does not match `model`. Reasons quote the input if it is included."""
+        return cls(error.errors(include_url=False, include_input=include_input), model.model_json_schema())
 
 
 class ParsedError(NamedTuple):
@@ -35,7 +54,8 @@ def parse_validation_error(request: Request, error: RequestValidationError) -> P
     if any(entry["type"] == "json_invalid" for entry in entries):
         return ParsedError(400, "malformed-request", "Malformed request", "The body is not valid JSON.", [])
     body = [{**entry, "loc": entry["loc"][1:]} for entry in entries if entry["loc"][0] == "body"]
-    errors = to_pointers(body, getattr(error, "schema", None) or _get_body_schema(request))
+    schema = error.schema if isinstance(error, InvalidBody) else _get_body_schema(request)
+    errors = to_pointers(body, schema)
     errors += [
         (_format_parameter(entry["loc"]), format_reason(entry)) for entry in entries if entry["loc"][0] != "body"
     ]

@@ -1,1 +1,1 @@
-"""What clients send and see; answers have no defaults, so that OpenAPI says every field is always there."""
+"""Request and response bodies. Response fields have no defaults, so that OpenAPI lists them as required."""

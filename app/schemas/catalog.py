@@ -1,4 +1,4 @@
-"""The catalogue as clients see it."""
+"""The response body of the catalog."""
 
 from typing import Any
 
@@ -6,24 +6,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EntryOut(BaseModel):
-    """One thing to choose by its name."""
+    """A component that a spec refers to by its name."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    name: str
-    summary: str
-    source: str | None = Field(description="Where it comes from: a paper, a library, a data set's home and licence.")
-    options: dict[str, Any] = Field(description="JSON Schema of the options that may stand beside `name`.")
+    name: str = Field(description="The name in a spec.", examples=["early_stopping"])
+    summary: str = Field(description="What it is, in one sentence.")
+    source: str | None = Field(description="Its origin: a paper, a library, or a dataset's website and license.")
+    options: dict[str, Any] = Field(description="JSON Schema of its options, which a spec has next to `name`.")
 
 
 class CatalogOut(BaseModel):
-    """Everything that a spec may name."""
+    """All components that a spec may use."""
 
-    architectures: list[EntryOut]
-    optimizers: list[EntryOut]
-    schedules: list[EntryOut]
-    losses: list[EntryOut]
-    metrics: list[EntryOut]
-    transforms: list[EntryOut]
-    callbacks: list[EntryOut]
-    datasets: list[EntryOut]
+    architectures: list[EntryOut] = Field(description="Networks, for `architecture`.")
+    optimizers: list[EntryOut] = Field(description="Optimizers, for `optimizer`.")
+    schedules: list[EntryOut] = Field(description="Learning-rate schedules, for `schedule`.")
+    losses: list[EntryOut] = Field(description="Loss functions, for `loss`.")
+    metrics: list[EntryOut] = Field(description="Metrics, for `metrics`.")
+    transforms: list[EntryOut] = Field(description="Transforms, for `train_transforms` of a dataset.")
+    callbacks: list[EntryOut] = Field(description="Callbacks, for `callbacks`.")
+    datasets: list[EntryOut] = Field(description="Built-in datasets, for `dataset`.")

@@ -1,4 +1,4 @@
-"""Datasets as clients see them."""
+"""Response bodies of datasets."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,35 +7,35 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field
 
 from core.datasets import builtin
+from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
-from core.datasets.tables.columns import Table
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
 
 
 class ImportFailureOut(BaseModel):
-    """Why an import failed, and what helps."""
+    """Why an import failed."""
 
-    code: str
-    message: str
-    hint: str
+    code: str = Field(description="The stable identifier of the failure.", examples=["archive_unsafe_entry"])
+    message: str = Field(description="What is wrong.")
+    hint: str = Field(description="What to do about it.")
 
 
 class ColumnOut(BaseModel):
-    """A column that is read."""
+    """An input column of a table."""
 
-    name: str
-    categories: list[str] | None = Field(description="Of a column of categories; null for numbers.")
+    name: str = Field(description="The name in the header.")
+    categories: list[str] | None = Field(description="The categories of a categorical column; null for numbers.")
 
 
 class TableOut(BaseModel):
-    """What a sample is made of: one row, or a window of rows."""
+    """The structure of a sample: one row, or a window of rows."""
 
-    columns: list[ColumnOut]
-    targets: list[str]
-    missing: Literal["drop", "impute"]
-    window: int | None
-    horizon: int
+    columns: list[ColumnOut] = Field(description="The input columns, in their order.")
+    targets: list[str] = Field(description="The columns to predict.")
+    missing: Literal["drop", "impute"] = Field(description="How missing values are handled.")
+    window: int | None = Field(description="Rows per window of a series; null if a sample is one row.")
+    horizon: int = Field(description="How many rows after a window are predicted.")
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
@@ -43,27 +43,29 @@ class TableOut(BaseModel):
 
 
 class DatasetVersionOut(BaseModel):
-    """An immutable version. What is known only of a ready one is null before."""
+    """An immutable version of a dataset. Fields that the import determines are null until it is `ready`."""
 
-    version: int
-    state: DatasetState
-    source: Literal["builtin", "upload"]
-    options: dict[str, Any] = Field(description="With which it was imported, every default filled in.")
-    task: Task | None
+    version: int = Field(description="From 1.")
+    state: DatasetState = Field(description="`importing`, `ready` or `failed`.")
+    source: Literal["builtin", "upload"] = Field(description="Where the data is from.")
+    options: dict[str, Any] = Field(description="The options of the import, with all defaults.")
+    task: Task | None = Field(description="The task that the targets define.")
     content_hash: str | None = Field(
-        description="sha256 over samples, targets, weights and classes: equal content, equal hash."
+        description="sha256 of samples, targets, weights and classes. Equal content has an equal hash."
     )
-    num_samples: int | None = Field(description="Over all splits.")
-    classes: list[str] | None
+    num_samples: int | None = Field(description="Samples of all splits together.")
+    classes: list[str] | None = Field(
+        description="The class names, in the order of the indices; empty for a regression."
+    )
     image_shape: list[int] | None = Field(
-        description="[channels, height, width]; of a table [columns], or [window, columns]."
+        description="[channels, height, width]; for a table, [columns] or [window, columns]."
     )
-    splits: dict[str, int] | None = Field(description="Number of samples of each split.")
-    weighted: bool | None = Field(description="Every sample has a weight of its own, which its loss is multiplied by.")
-    table: TableOut | None = Field(description="What the columns of a table are; null for pictures.")
-    failure: ImportFailureOut | None
-    created_at: datetime
-    finished_at: datetime | None
+    splits: dict[str, int] | None = Field(description="Samples per split.")
+    weighted: bool | None = Field(description="Whether samples have weights, by which their loss is multiplied.")
+    table: TableOut | None = Field(description="The structure of a table; null for images.")
+    failure: ImportFailureOut | None = Field(description="Why the import failed; null unless it did.")
+    created_at: datetime = Field(description="When the upload was accepted, in UTC.")
+    finished_at: datetime | None = Field(description="When the import ended, in UTC.")
 
     @classmethod
     def from_row(cls, row: DatasetVersionRow) -> Self:
@@ -89,11 +91,11 @@ class DatasetVersionOut(BaseModel):
 
 
 class DatasetOut(BaseModel):
-    """A dataset and its versions, newest first. A built-in one has none until a job first asks for it."""
+    """A dataset. A built-in one has no versions until a job uses it for the first time."""
 
-    name: str
-    summary: str | None = Field(description="Of a built-in dataset; null for uploaded ones.")
-    versions: list[DatasetVersionOut]
+    name: str = Field(description="The name of the dataset.", examples=["digits"])
+    summary: str | None = Field(description="What a built-in dataset is; null for an uploaded one.")
+    versions: list[DatasetVersionOut] = Field(description="The versions, newest first.")
 
     @classmethod
     def from_versions(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
@@ -102,82 +104,89 @@ class DatasetOut(BaseModel):
 
 
 class SplitReportOut(BaseModel):
-    num_samples: int
-    classes: dict[str, int] = Field(description="Pictures of each class; empty for a regression.")
+    """The samples of a split."""
+
+    num_samples: int = Field(description="Samples of the split.")
+    classes: dict[str, int] = Field(description="Samples per class; empty for a regression.")
 
 
 class UnreadableOut(BaseModel):
-    """A picture that was left out."""
+    """An image that was not imported."""
 
-    name: str
-    reason: str
+    name: str = Field(description="The name in the archive.")
+    reason: str = Field(description="Why it cannot be decoded.")
 
 
 class ImageOut(BaseModel):
-    """A picture by its split and its name in the archive."""
+    """A reference to an image."""
 
-    split: str
-    name: str
+    split: str = Field(description="The split of the image.")
+    name: str = Field(description="The name in the archive.")
 
 
 class GroupsOut(BaseModel):
-    """Groups of pictures whose pixels are all equal; at most 100 are listed."""
+    """Groups of images with equal pixels."""
 
-    num_groups: int
-    items: list[list[ImageOut]]
+    num_groups: int = Field(description="Number of groups.")
+    items: list[list[ImageOut]] = Field(description="The first 100 groups.")
 
 
 class SizeOut(BaseModel):
-    height: int
-    width: int
-    count: int
+    """A size of images before they were resized."""
+
+    height: int = Field(description="In pixels.")
+    width: int = Field(description="In pixels.")
+    count: int = Field(description="Images of this size.")
 
 
 class ColumnReportOut(BaseModel):
-    """What was seen of one column of a table."""
+    """The profile of a column of a table."""
 
-    name: str
-    role: Literal["target", "weight", "numeric", "categorical", "ignored"]
-    num_missing: int
-    num_categories: int
-    reason: str | None = Field(description="Why it is left out.")
+    name: str = Field(description="The name in the header.")
+    role: Literal["target", "weight", "numeric", "categorical", "ignored"] = Field(
+        description="How the column is used."
+    )
+    num_missing: int = Field(description="Rows without a value.")
+    num_categories: int = Field(description="Distinct values of a categorical column.")
+    reason: str | None = Field(description="Why the column is ignored; null if it is not.")
 
 
 class WeightsReportOut(BaseModel):
     """The weights of the training samples."""
 
-    min: float
-    max: float
-    mean: float
-    num_zero: int
+    min: float = Field(description="The smallest weight.")
+    max: float = Field(description="The largest weight.")
+    mean: float = Field(description="The mean weight.")
+    num_zero: int = Field(description="Samples with the weight 0.")
 
 
 class ReportOut(BaseModel):
-    """What an import found. What was not reached, or does not apply to a built-in dataset, is null."""
+    """The report of an import. Fields that do not apply, or that a failed import did not reach, are null."""
 
-    name: str
-    version: int
-    state: DatasetState
-    content_hash: str | None
-    splits: dict[str, SplitReportOut]
-    num_unreadable: int
-    unreadable: list[UnreadableOut] = Field(description="At most 100.")
-    duplicates: GroupsOut
-    leaks: GroupsOut = Field(description="Those duplicates that lie in more than one split.")
-    label_conflicts: GroupsOut = Field(description="Those duplicates that have more than one label.")
-    mean: list[float] | None = Field(description="Of the training pictures, in 0..1, one a channel.")
-    std: list[float] | None = Field(description="Of the training pictures, in 0..1, one a channel.")
-    image_shape: list[int] | None
-    resize: str | None
-    num_ignored: int | None = Field(description="Files that are no pictures, or lie in no class folder.")
-    ignored: list[str] | None = Field(description="At most 100.")
-    empty_classes: list[str] | None
-    num_sizes: int | None = Field(description="How many sizes the pictures had before they were resized.")
-    sizes: list[SizeOut] | None = Field(description="The 20 commonest.")
-    columns: list[ColumnReportOut] | None = Field(description="Of a table.")
-    weights: WeightsReportOut | None = Field(description="Null where all samples count the same.")
-    num_dropped: int | None = Field(description="Rows of a table that were left out, since something is missing.")
+    name: str = Field(description="The name of the dataset.")
+    version: int = Field(description="The number of the version.")
+    state: DatasetState = Field(description="`ready` or `failed`.")
+    content_hash: str | None = Field(description="As in the version.")
+    splits: dict[str, SplitReportOut] = Field(description="The samples per split.")
+    num_unreadable: int = Field(description="Images that cannot be decoded.")
+    unreadable: list[UnreadableOut] = Field(description="The first 100 of them.")
+    duplicates: GroupsOut = Field(description="Images with equal pixels.")
+    leaks: GroupsOut = Field(description="Duplicates that are in more than one split.")
+    label_conflicts: GroupsOut = Field(description="Duplicates with more than one label.")
+    mean: list[float] | None = Field(description="Mean per channel of the training images, in 0..1.")
+    std: list[float] | None = Field(description="Standard deviation per channel of the training images, in 0..1.")
+    image_shape: list[int] | None = Field(description="As in the version.")
+    resize: str | None = Field(description="How the images were resized.")
+    num_ignored: int | None = Field(description="Files that are not images, or are not in a class folder.")
+    ignored: list[str] | None = Field(description="The names of the first 100 of them.")
+    empty_classes: list[str] | None = Field(description="Classes without a training sample.")
+    num_sizes: int | None = Field(description="Number of distinct sizes of the images before they were resized.")
+    sizes: list[SizeOut] | None = Field(description="The 20 most frequent sizes.")
+    columns: list[ColumnReportOut] | None = Field(description="The columns of a table; null for images.")
+    weights: WeightsReportOut | None = Field(description="Statistics of the sample weights; null if there are none.")
+    num_dropped: int | None = Field(description="Rows of a table that were dropped because of missing values.")
 
     @classmethod
-    def from_report(cls, found: dict[str, Any]) -> Self:
-        return cls.model_validate(dict.fromkeys(cls.model_fields) | found)
+    def from_report(cls, report: dict[str, Any]) -> Self:
+        """Return the response for a stored report, which has only the fields that apply."""
+        return cls.model_validate(dict.fromkeys(cls.model_fields) | report)

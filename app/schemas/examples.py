@@ -1,10 +1,10 @@
-"""Examples in the API's documentation; a test sends every one of them."""
+"""The examples of the API's documentation. A test sends each of them."""
 
 from typing import Any
 
 JOBS: dict[str, Any] = {
     "smallest": {
-        "summary": "Only what is required",
+        "summary": "Only the required fields",
         "value": {"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}},
     },
     "early stopping": {
@@ -30,7 +30,7 @@ JOBS: dict[str, Any] = {
         },
     },
     "layers": {
-        "summary": "A network as data, on synthetic pictures",
+        "summary": "A network of explicit layers, on synthetic images",
         "value": {
             "dataset": {
                 "name": "synthetic",
@@ -53,7 +53,7 @@ JOBS: dict[str, Any] = {
         },
     },
     "learning rate": {
-        "summary": "Find a learning rate for a training",
+        "summary": "Find a learning rate",
         "value": {
             "kind": "lr_find",
             "dataset": {"name": "digits"},
@@ -63,7 +63,7 @@ JOBS: dict[str, Any] = {
         },
     },
     "part frozen": {
-        "summary": "Train the last layer alone, with the peak of its cycle found",
+        "summary": "Train only the last layer, and find the maximum learning rate",
         "value": {
             "dataset": {"name": "digits"},
             "architecture": {"name": "mlp", "hidden": [32]},
@@ -73,33 +73,33 @@ JOBS: dict[str, Any] = {
     },
 }
 
-MODEL_JOBS: dict[str, Any] = {  # a test trains `digits@1` first
+MODEL_JOBS: dict[str, Any] = {  # the test registers `digits@1` before
     "evaluate": {
-        "summary": "Measure a registered model on what its training held out",
+        "summary": "Evaluate a model on the validation split of its training",
         "value": {"kind": "evaluate", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid"},
     },
     "predict": {
-        "summary": "Predict every sample of a split; the answers are files",
+        "summary": "Predict every sample of a split; the results are files",
         "value": {"kind": "predict", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid", "top_k": 3},
     },
     "variant": {
-        "summary": "Another form of a registered model, measured on what its training held out",
+        "summary": "Create a variant of a model, and evaluate it on the validation split",
         "value": {"kind": "variant", "model": "digits@1", "dataset": {"name": "digits"}, "format": "openvino"},
     },
 }
 
 VARIANTS: dict[str, Any] = {
-    "onnx": {"summary": "An ONNX file, to download and to serve", "value": {"format": "onnx"}},
+    "onnx": {"summary": "An ONNX file, to download or to serve", "value": {"format": "onnx"}},
     "int8": {
-        "summary": "Quantised; two points of accuracy may be lost",
+        "summary": "Quantized; accuracy may drop by 0.02",
         "value": {"format": "int8", "max_drop": 0.02, "calibration_samples": 512},
     },
 }
 
 CHANGES: dict[str, Any] = {
     "other optimizer": {
-        "summary": "The same with another optimizer and seed",
+        "summary": "Another optimizer and seed",
         "value": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "seed": 1},
     },
-    "the same again": {"summary": "Nothing changed", "value": {}},
+    "the same again": {"summary": "The same spec", "value": {}},
 }

@@ -1,4 +1,4 @@
-"""Jobs as clients send and see them."""
+"""Request and response bodies of jobs."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,72 +16,75 @@ from core.spec.base import Spec
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 Metrics = Annotated[
-    dict[str, Number], Field(description="By `<split>_<name>`, such as `valid_loss`; non-finite values as strings.")
+    dict[str, Number],
+    Field(description="Metrics by `<split>_<name>`, such as `valid_loss`. Non-finite values are strings."),
 ]
 
 
 class ProgressOut(BaseModel):
-    """How far a job is; all zero before its first step."""
+    """The progress of a job; zeros before its first step."""
 
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    eta_seconds: float | None
+    epoch: int = Field(description="The current epoch, from 1.")
+    epochs: int = Field(description="Epochs in total.")
+    step: int = Field(description="Completed steps.")
+    steps: int = Field(description="Steps in total.")
+    eta_seconds: float | None = Field(description="Estimated seconds to the end; null if unknown.")
 
 
 class FailureOut(BaseModel):
-    """Why a job failed, for programs (`code`) and people."""
+    """Why a job failed."""
 
-    code: str
-    kind: FailureKind
-    message: str
-    hint: str
-    retryable: bool = Field(description="The same job, posted again, may succeed.")
-    facts: dict[str, JsonValue]
+    code: str = Field(description="The stable identifier of the failure.", examples=["gpu_out_of_memory"])
+    kind: FailureKind = Field(description="The category of the code.")
+    message: str = Field(description="What happened.")
+    hint: str = Field(description="What to do about it.")
+    retryable: bool = Field(description="Whether the same job may succeed if it is submitted again.")
+    facts: dict[str, JsonValue] = Field(description="Additional values for programs, by the code.")
 
 
 class TransitionOut(BaseModel):
-    """One change of a job's state."""
+    """A change of a job's state."""
 
-    from_: JobState | None = Field(serialization_alias="from", validation_alias="from")
-    to: JobState
-    at: datetime
-    reason: str
+    from_: JobState | None = Field(
+        serialization_alias="from", validation_alias="from", description="The state before; null for the first."
+    )
+    to: JobState = Field(description="The state after.")
+    at: datetime = Field(description="When it happened, in UTC.")
+    reason: str = Field(description="Why it happened, such as `submitted` or a failure code.")
 
 
 class TrainedModelOut(BaseModel):
-    """The version of a model that a job left behind."""
+    """The model version that a job registered."""
 
-    name: str
-    version: int
+    name: str = Field(description="The name of the model.")
+    version: int = Field(description="The number of the version.")
 
 
 class AwaitedDatasetOut(BaseModel):
-    """A version of a dataset that is still being imported."""
+    """A dataset version whose import a job waits for."""
 
-    name: str
-    version: int
+    name: str = Field(description="The name of the dataset.")
+    version: int = Field(description="The number of the version.")
 
 
 class JobSummaryOut(BaseModel):
     """A job in a list, without its spec and transitions."""
 
-    id: str
-    kind: str
-    name: str
-    state: JobState
-    attempt: int = Field(description="How often a worker took it.")
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    priority: int = Field(description="Jobs of a higher priority are taken first; 0 unless changed.")
-    progress: ProgressOut
+    id: str = Field(description="The id of the job.")
+    kind: str = Field(description="The kind of its spec.", examples=["train"])
+    name: str = Field(description="The name in its spec.")
+    state: JobState = Field(description="The current state.")
+    attempt: int = Field(description="Number of attempts: how often a worker claimed it.")
+    created_at: datetime = Field(description="When it was submitted, in UTC.")
+    started_at: datetime | None = Field(description="When its first attempt started, in UTC.")
+    finished_at: datetime | None = Field(description="When it ended, in UTC.")
+    priority: int = Field(description="Jobs of a higher priority are claimed first. Default: 0.")
+    progress: ProgressOut = Field(description="How far it is.")
     metrics: Metrics
-    failure: FailureOut | None
-    stop_reason: str | None
-    model: TrainedModelOut | None
-    parent_id: str | None = Field(description="The job it was cloned from.")
+    failure: FailureOut | None = Field(description="Why it failed; null unless it did.")
+    stop_reason: str | None = Field(description="Why it ended or paused before its last epoch; null unless it did.")
+    model: TrainedModelOut | None = Field(description="The model version that it registered.")
+    parent_id: str | None = Field(description="The job that it was cloned from.")
 
     @classmethod
     def from_row(cls, job: JobRow) -> Self:
@@ -89,26 +92,26 @@ class JobSummaryOut(BaseModel):
 
 
 class JobOut(JobSummaryOut):
-    """A job, whole."""
+    """A job."""
 
-    spec: AnyJobSpec = Field(description="The resolved spec: every default filled in, the dataset's version pinned.")
-    transitions: list[TransitionOut]
+    spec: AnyJobSpec = Field(description="The resolved spec, with all defaults and the version of the dataset.")
+    transitions: list[TransitionOut] = Field(description="The changes of its state, oldest first.")
     queue_position: int | None = Field(
-        description="How many queued jobs are taken before this one; null unless queued."
+        description="Number of jobs that are claimed before this one; null unless queued."
     )
     waits_for: AwaitedDatasetOut | None = Field(
-        description="The dataset whose import a queued job waits for; an uploaded one also completes the spec."
+        description="The dataset whose import a queued job waits for. Its import may complete the spec."
     )
     queue_reason: str | None = Field(
-        description="Why a queued job is taken by no worker that lives now; null where it only waits for its turn."
+        description="Why no running worker can claim a queued job; null if it only waits for its turn."
     )
-    warnings: list[str]
+    warnings: list[str] = Field(description="Problems that do not prevent the job.")
     runtime: dict[str, JsonValue] | None = Field(
-        description="Device, precision, threads, versions; null before a start."
+        description="Device, precision, threads and versions; null before the first start."
     )
 
     result: dict[str, JsonValue] | None = Field(
-        description="What a job of another kind than `train` found; null before its end."
+        description="The result of a job of another kind than `train`; null before its end."
     )
 
     @classmethod
@@ -120,7 +123,7 @@ class JobOut(JobSummaryOut):
         waits_for: DatasetVersionRow | None,
         queue_reason: str | None,
     ) -> Self:
-        """A row with what else is told of it."""
+        """Return the response for a job and what the service computes for it."""
         return cls.model_validate(
             {
                 **_build_summary(job),
@@ -160,53 +163,55 @@ def _build_summary(job: JobRow) -> dict[str, Any]:
 def _build_failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
     if failure is None:
         return None
-    said = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
-    said["kind"] = kind_of(said["code"])
-    return {**said, "facts": {key: value for key, value in failure.items() if key not in FailureOut.model_fields}}
+    complete = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
+    complete["kind"] = kind_of(complete["code"])
+    return {**complete, "facts": {key: value for key, value in failure.items() if key not in FailureOut.model_fields}}
 
 
 class DryRunOut(BaseModel):
-    """What a job would be; nothing was stored."""
+    """The result of validating a spec; no job was stored."""
 
-    spec: AnyJobSpec
-    num_parameters: int
-    output_shape: list[int] = Field(description="Of one picture: [number of outputs].")
-    steps_per_epoch: int
-    warnings: list[str] = Field(description="What is odd about the job, though it can be done.")
+    spec: AnyJobSpec = Field(description="The resolved spec, with all defaults and the version of the dataset.")
+    num_parameters: int = Field(description="Parameters of the network.")
+    output_shape: list[int] = Field(description="The output for one sample: [number of outputs].")
+    steps_per_epoch: int = Field(description="Optimizer steps per epoch.")
+    warnings: list[str] = Field(description="Problems that do not prevent the job.")
 
 
 class ExtendIn(Spec):
-    """How many epochs more."""
+    """The extension of a job."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5])]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Additional epochs.")]
 
 
 class ChangesIn(Spec):
-    """What can be changed of a job that is not finished."""
+    """The changes to a job that has not ended."""
 
     priority: Annotated[
-        int, Field(ge=-1000, le=1000, examples=[10], description="Jobs of a higher priority are taken first.")
+        int, Field(ge=-1000, le=1000, examples=[10], description="Jobs of a higher priority are claimed first.")
     ]
 
 
 class PointOut(BaseModel):
-    step: int
-    epoch: int
-    value: Number
+    """A value of a metric."""
+
+    step: int = Field(description="The step, from 1.")
+    epoch: int = Field(description="The epoch, from 1.")
+    value: Number = Field(description="The value; a string if it is not finite.")
 
 
 class SeriesOut(BaseModel):
-    """One curve."""
+    """The values of a metric on a split."""
 
-    name: str
-    split: str
-    points: list[PointOut]
+    name: str = Field(description="The name of the metric.", examples=["loss"])
+    split: str = Field(description="`train`, `valid` or `test`.")
+    points: list[PointOut] = Field(description="The values, in the order of the steps.")
 
 
 class MetricsOut(BaseModel):
-    """The curves of a job."""
+    """The metrics of a job."""
 
-    series: list[SeriesOut]
+    series: list[SeriesOut] = Field(description="One item per metric and split.")
 
     @classmethod
     def from_series(cls, series: Sequence[MetricSeries]) -> Self:
@@ -228,12 +233,12 @@ class MetricsOut(BaseModel):
 
 
 def get_point_value(point: MetricPoint) -> float | str | None:
-    """A number, or the word for one that JSON does not know."""
+    """Return the value, or its name if JSON cannot represent it: `NaN`, `Infinity` or `-Infinity`."""
     return point.special if point.value is None else point.value
 
 
 def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
-    """The curves as lines of CSV with a head."""
+    """Yield the lines of a CSV file, the header first."""
     yield "split,name,step,epoch,value\n"
     for curve in series:
         for point in curve.points:
@@ -241,12 +246,12 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
 
 
 class LogLineOut(BaseModel):
-    """One line of the trainer."""
+    """A log line of the trainer."""
 
-    seq: int = Field(description="The number of the event; `after=` continues behind it.")
-    at: datetime
-    level: str
-    message: str
+    seq: int = Field(description="The number of the event, for the parameter `after`.")
+    at: datetime = Field(description="When it was logged, in UTC.")
+    level: str = Field(description="`info`, `warning` or `error`.")
+    message: str = Field(description="The text.")
 
     @classmethod
     def from_event(cls, event: Event) -> Self:
@@ -254,22 +259,22 @@ class LogLineOut(BaseModel):
 
 
 class LogsOut(BaseModel):
-    """What the trainer said, oldest first."""
+    """The log of a job."""
 
-    items: list[LogLineOut]
+    items: list[LogLineOut] = Field(description="The lines, oldest first.")
 
 
 class CheckpointOut(BaseModel):
-    """A stored snapshot."""
+    """A stored checkpoint."""
 
-    number: int
-    epoch: int
-    step: int
+    number: int = Field(description="From 1, in the order of their creation.")
+    epoch: int = Field(description="The epoch after which it was stored.")
+    step: int = Field(description="The step after which it was stored.")
     metrics: Metrics
-    sha256: str = Field(description="Of weights.safetensors: equal weights, equal hash.")
-    size_bytes: int
-    tags: list[str] = Field(description="`latest`, `best`, `kept`.")
-    created_at: datetime
+    sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
+    size_bytes: int = Field(description="The size of its files.")
+    tags: list[str] = Field(description="Any of `latest`, `best` and `kept`.")
+    created_at: datetime = Field(description="When it was stored, in UTC.")
 
     @classmethod
     def from_row(cls, row: CheckpointRow) -> Self:
@@ -277,15 +282,15 @@ class CheckpointOut(BaseModel):
 
 
 class ArtifactOut(BaseModel):
-    """A file that a job leaves beside its model, such as a table of its metrics."""
+    """A file that a job wrote in addition to its model, such as a table of its metrics."""
 
-    name: str
-    media_type: str = Field(description="What is in it; it is sent as `application/octet-stream`, to be saved.")
-    size_bytes: int
-    sha256: str
-    created_at: datetime
+    name: str = Field(description="The name of the file.")
+    media_type: str = Field(description="The type of its content. Downloads have `application/octet-stream`.")
+    size_bytes: int = Field(description="The size of the file.")
+    sha256: str = Field(description="sha256 of the file.")
+    created_at: datetime = Field(description="When it was stored, in UTC.")
 
     @classmethod
     def from_file(cls, file: object) -> Self:
-        """`file` has all of these as attributes."""
+        """Return the response for an object that has these fields as attributes."""
         return cls.model_validate(file, from_attributes=True)

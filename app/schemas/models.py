@@ -1,4 +1,4 @@
-"""Models as clients see them."""
+"""Request and response bodies of models."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,88 +15,95 @@ from core.spec.base import Spec
 
 
 class ModelVersionSummaryOut(BaseModel):
-    """An immutable version, without its lineage."""
+    """A model version without its lineage."""
 
-    version: int
-    created_at: datetime
-    sha256: str = Field(description="Of weights.safetensors: equal weights, equal hash.")
-    num_parameters: int
+    version: int = Field(description="The number of the version, from 1.")
+    created_at: datetime = Field(description="When it was registered, in UTC.")
+    sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
+    num_parameters: int = Field(description="Parameters of the network.")
     metrics: Metrics
 
 
 class ModelOut(BaseModel):
-    """A model: its versions, newest first, and its aliases."""
+    """A model with its versions and aliases."""
 
-    name: str
-    versions: list[ModelVersionSummaryOut]
-    aliases: dict[str, int] = Field(description="Which version an alias stands for.")
-    alias_variants: dict[str, VariantFormat] = Field(description="Which variant, of those that stand for one.")
+    name: str = Field(description="The name of the model.")
+    versions: list[ModelVersionSummaryOut] = Field(description="The versions, newest first.")
+    aliases: dict[str, int] = Field(description="The version of each alias.")
+    alias_variants: dict[str, VariantFormat] = Field(description="The variant of each alias that refers to one.")
 
     @classmethod
     def from_versions(
         cls, name: str, versions: Sequence[ModelVersionRow], aliases: dict[str, int], alias_variants: Mapping[str, str]
     ) -> Self:
         summaries = [ModelVersionSummaryOut.model_validate(row, from_attributes=True) for row in versions]
-        told = {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
-        return cls.model_validate(told)
+        return cls.model_validate(
+            {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
+        )
 
 
 class DatasetRefOut(BaseModel):
-    """What a model was trained on."""
+    """The dataset version that a model was trained on."""
 
-    name: str
-    version: int
-    content_hash: str
+    name: str = Field(description="The name of the dataset.")
+    version: int = Field(description="The number of the version.")
+    content_hash: str = Field(description="sha256 of the content of the dataset.")
 
 
 class ModelInputOut(BaseModel):
-    """What a network takes, and how pictures are prepared for it."""
+    """The input of a network, and its preprocessing."""
 
     image_shape: list[int] = Field(
-        description="[channels, height, width] of a picture, [columns] of a row, [steps, columns] of a window."
+        description="[channels, height, width] of an image, [columns] of a row, or [steps, columns] of a window."
     )
-    table: TableOut | None = Field(default=..., description="Of a model that reads rows or windows: what they are.")
-    mean: list[float]
-    std: list[float]
-    resize: str
+    table: TableOut | None = Field(default=..., description="The structure of rows or windows; null for images.")
+    mean: list[float] = Field(description="Subtracted from the values, per channel or column.")
+    std: list[float] = Field(description="The values are divided by it, per channel or column.")
+    resize: str = Field(description="How images are resized: `stretch`, `crop` or `none`.")
 
 
 class ModelVersionOut(BaseModel):
-    """A version with its lineage."""
+    """An immutable model version with its lineage."""
 
-    name: str
-    version: int
-    aliases: list[str]
-    variants: list[VariantOut]
-    created_at: datetime
-    job_id: str
-    dataset: DatasetRefOut
-    spec: JobSpec
+    name: str = Field(description="The name of the model.")
+    version: int = Field(description="The number of the version, from 1.")
+    aliases: list[str] = Field(description="The aliases that refer to this version.")
+    variants: list[VariantOut] = Field(description="The variants of this version.")
+    created_at: datetime = Field(description="When it was registered, in UTC.")
+    job_id: str = Field(description="The job that trained it.")
+    dataset: DatasetRefOut = Field(description="The dataset that it was trained on.")
+    spec: JobSpec = Field(description="The resolved spec of the job.")
     metrics: Metrics
-    sha256: str = Field(description="Of weights.safetensors: equal weights, equal hash.")
-    size_bytes: int
-    num_parameters: int
-    task: str
-    classes: list[str]
-    architecture: dict[str, JsonValue]
-    input: ModelInputOut
+    sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
+    size_bytes: int = Field(description="The size of the bundle.")
+    num_parameters: int = Field(description="Parameters of the network.")
+    task: str = Field(description="`classification`, `binary`, `multilabel` or `regression`.")
+    classes: list[str] = Field(description="The class names, in the order of the outputs; empty for a regression.")
+    architecture: dict[str, JsonValue] = Field(description="The name and the options of the network.")
+    input: ModelInputOut = Field(description="The input of the network.")
 
     @classmethod
     def from_row(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
         bundle: dict[str, Any] = row.bundle
-        said = {key: bundle[key] for key in ("task", "classes", "architecture")}
+        description = {key: bundle[key] for key in ("task", "classes", "architecture")}
         columns = ("name", "version", "created_at", "job_id", "dataset", "spec", "metrics", "sha256", "size_bytes")
-        told = {column: getattr(row, column) for column in (*columns, "num_parameters")}
-        others = [VariantOut.from_row(variant) for variant in variants]
+        values = {column: getattr(row, column) for column in (*columns, "num_parameters")}
+        variants_out = [VariantOut.from_row(variant) for variant in variants]
         return cls.model_validate(
-            {**told, **said, "aliases": list(aliases), "variants": others, "input": {"table": None} | bundle}
+            {
+                **values,
+                **description,
+                "aliases": list(aliases),
+                "variants": variants_out,
+                "input": {"table": None} | bundle,
+            }
         )
 
 
 class AliasIn(Spec):
-    """Which version the alias shall stand for."""
+    """The target of an alias."""
 
-    version: Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1])]
+    version: Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1], description="The number of the version.")]
     variant: VariantFormat | None = Field(
-        default=None, description="In which form it answers; as trained unless given."
+        default=None, description="The variant to use. Default: the model as trained."
     )

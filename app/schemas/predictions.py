@@ -1,4 +1,4 @@
-"""Predictions as clients ask for them and see them."""
+"""Request and response bodies of predictions."""
 
 from typing import Annotated, Any, Self
 
@@ -12,127 +12,131 @@ MAX_INSTANCES = 10_000
 
 
 def _validate_top_k(value: object) -> object:
-    """Say in one sentence what is accepted, whatever came."""
+    """Check the value, with one error message for all wrong types and values."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
-    raise PydanticCustomError("top_k", f"should be an integer from 1 to {MAX_TOP_K}")
+    raise PydanticCustomError("top_k", f"must be an integer from 1 to {MAX_TOP_K}")
 
 
 def parse_top_k(text: object) -> object:
-    """The same for a query parameter."""
+    """Parse a query parameter as `_validate_top_k` does."""
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10
     return _validate_top_k(int(str(text)) if is_number else text)
 
 
-TOP_K_DESCRIPTION = "How many classes to name for each picture; all of them where there are fewer. 5 unless given."
+TOP_K_DESCRIPTION = "Number of classes per instance; all if the model has fewer. Default: 5."
 
 
 class InstanceIn(Spec):
-    """One picture: `image` or `values`."""
+    """One image or window: `image` or `values`."""
 
     image: str | None = Field(default=None, description="A JPEG, PNG or WEBP file in base64.")
     values: list[Any] | None = Field(
         default=None,
-        description="Pixels from 0 to 255: rows of pixels of channels; rows of pixels where the model takes grey "
-        "pictures; or all of them in that order. Of a window of a series: a row of values a step.",
+        description="Pixels from 0 to 255 as (height, width, channels), as (height, width) for a grayscale model, or "
+        "as a flat array in that order. For a window of a series: one array of values per time step.",
     )
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Self:
         if (self.image is None) == (self.values is None):
-            raise ValueError("give image or values, one of both")
+            raise ValueError("must have either image or values")
         return self
 
 
-# Whether a value fits its column is said where the columns are known.
+# Values are checked against their columns after the model is known.
 Cell = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 
 
 class PredictIn(Spec):
-    """Pictures or windows as JSON in `instances`, or rows of a table in `rows`."""
+    """Images or windows in `instances`, or rows of a table in `rows`."""
 
     instances: Annotated[tuple[InstanceIn, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
-        None
+        Field(default=None, description="Images or windows, for a model that reads them.")
     )
     rows: Annotated[tuple[dict[str, Cell], ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
         Field(
             default=None,
-            description="Values by column, for a model that reads a table. A column left out, null, and texts such as "
-            "`NA` are missing.",
+            description="Values by column, for a model of a table. An absent column, null, and strings such as `NA` "
+            "are missing values.",
             examples=[[{"bill_length_mm": 39.1, "island": "Torgersen", "sex": None}]],
         )
     )
-    top_k: Annotated[
-        Annotated[int, Field(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION)] | None, BeforeValidator(_validate_top_k)
-    ] = None
+    top_k: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None, BeforeValidator(_validate_top_k)] = Field(
+        default=None, description=TOP_K_DESCRIPTION
+    )
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Self:
         if (self.instances is None) == (self.rows is None):
-            raise ValueError("give instances or rows, one of both")
+            raise ValueError("must have either instances or rows")
         return self
 
 
 class CandidateOut(BaseModel):
-    """A class the network holds possible."""
+    """A class with its probability."""
 
-    label: str
-    index: int = Field(description="From 0, as in the model's `classes`.")
+    label: str = Field(description="The name of the class.")
+    index: int = Field(description="The index of the class in the model's `classes`, from 0.")
     probability: float = Field(description="From 0 to 1.")
 
 
 class ClassifiedOut(CandidateOut):
-    """A picture's most probable class, and the next ones."""
+    """The most probable class of an instance."""
 
-    top_k: list[CandidateOut]
+    top_k: list[CandidateOut] = Field(description="The most probable classes, the first included.")
 
 
 class ValuesOut(BaseModel):
-    """A picture's values, of a regression."""
+    """The outputs of a regression for an instance."""
 
-    values: list[float]
+    values: list[float] = Field(description="One value per target.")
 
 
 class ImageErrorOut(BaseModel):
-    """What is wrong with one picture of several."""
+    """Why an instance has no prediction."""
 
-    code: str = Field(description="The slug of a problem: `/problems/<code>`.")
-    detail: str
+    code: str = Field(description="The slug of a problem, as in `/problems/<code>`.")
+    detail: str = Field(description="What is wrong.")
 
 
 class ImageFailedOut(BaseModel):
-    """A picture that could not be answered; the others were."""
+    """An instance without a prediction; the others have one."""
 
-    error: ImageErrorOut
+    error: ImageErrorOut = Field(description="Why it has none.")
 
 
 class ModelRefOut(BaseModel):
-    """The version that answered, whatever alias was asked."""
+    """The version that was used, also if the request named an alias."""
 
-    name: str
-    version: int
-    variant: str | None = Field(description="The form in which it answered; null for the network as it was trained.")
+    name: str = Field(description="The name of the model.")
+    version: int = Field(description="The number of the version.")
+    variant: str | None = Field(description="The variant that was used; null for the model as trained.")
 
 
 class CheckpointRefOut(BaseModel):
-    """The checkpoint that answered."""
+    """The checkpoint that was used."""
 
-    job_id: str
-    checkpoint: int = Field(description="Its number.")
-    epoch: int
-    step: int
-    sha256: str = Field(description="Of its weights.")
+    job_id: str = Field(description="The id of the job.")
+    checkpoint: int = Field(description="The number of the checkpoint.")
+    epoch: int = Field(description="The epoch after which it was stored.")
+    step: int = Field(description="The step after which it was stored.")
+    sha256: str = Field(description="sha256 of its weights.")
 
 
 class CheckpointPredictionsOut(BaseModel):
-    """One prediction a picture by a checkpoint, in the order they were sent."""
+    """The predictions of a checkpoint."""
 
-    checkpoint: CheckpointRefOut
-    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut]
+    checkpoint: CheckpointRefOut = Field(description="The checkpoint that was used.")
+    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut] = Field(
+        description="One item per instance, in the request's order."
+    )
 
 
 class PredictionsOut(BaseModel):
-    """One prediction a picture, in the order they were sent."""
+    """The predictions of a model."""
 
-    model: ModelRefOut
-    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut]
+    model: ModelRefOut = Field(description="The version that was used.")
+    predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut] = Field(
+        description="One item per instance, in the request's order."
+    )

@@ -1,56 +1,74 @@
-"""What an error looks like to a client, and the errors that operations declare."""
+"""The body of an error, and the error responses that operations declare."""
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ProblemErrorOut(BaseModel):
-    """One thing that is wrong with the request."""
+    """One error in the request."""
 
     pointer: str = Field(
-        description="JSON pointer into the body; `?name` for a query parameter, `{name}` for the path."
+        description="JSON pointer into the body; `?name` for a query parameter, `{name}` for a path parameter, `name:` "
+        "for a header."
     )
-    detail: str
+    detail: str = Field(description="What is wrong, and what is accepted.")
 
 
 class ProblemOut(BaseModel):
-    """Why a request was refused (RFC 9457). `type` is stable for ever, the texts are for people."""
+    """An error (RFC 9457). `type` is stable; texts may change."""
 
-    type: str = Field(description="`/problems/<slug>`; every slug is explained in docs/reference/problems.md.")
-    title: str
-    status: int
-    detail: str
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "/problems/not-found",
+                "title": "Not found",
+                "status": 404,
+                "detail": "Job 4f2a does not exist.",
+                "instance": "/v1/jobs/4f2a",
+                "errors": [],
+                "facts": {},
+            }
+        }
+    )
+
+    type: str = Field(
+        description="`/problems/<slug>`. docs/reference/problems.md explains every slug.",
+        examples=["/problems/not-found"],
+    )
+    title: str = Field(description="The kind of error.", examples=["Not found"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="What is wrong with this request.")
     instance: str = Field(description="The path of the request.")
-    errors: list[ProblemErrorOut] = Field(description="All that is wrong with the request, for 422; else empty.")
-    facts: dict[str, Any] = Field(description="What a program may act on, such as `allowed` or `limit_bytes`.")
+    errors: list[ProblemErrorOut] = Field(description="The errors in the request, for 422; otherwise empty.")
+    facts: dict[str, Any] = Field(description="Additional values for programs, such as `allowed` or `limit_bytes`.")
 
 
-MEANINGS = {
-    400: "The request cannot be read: a body that is no JSON in UTF-8, a broken multipart, no Host.",
-    401: "A key is needed, and none or a wrong one came.",
-    404: "No such thing, or not yours.",
-    405: "The path does not know this method; `Allow` lists those it knows.",
-    406: "The answer cannot be given in a form that `Accept` asks for.",
-    409: "Not in this state; `facts.allowed` lists what is possible.",
-    413: "The body is larger than allowed.",
-    415: "The body's media type is not accepted.",
-    416: "The range lies outside the file.",
-    422: "The request is not of the documented form, or cannot be carried out as asked; `errors` says where and why.",
-    429: "More requests than one key, or one address, may make; try again after `Retry-After` seconds.",
-    500: "A bug of ours; `facts.request_id` finds it in the log.",
-    502: "The network could not answer.",
-    504: "The request's own timeout is over, or would be before its turn came.",
-    503: "Not available just now; try again after `Retry-After` seconds.",
-    507: "No space is left for it.",
+DESCRIPTIONS = {
+    400: "Malformed request: the body is not JSON in UTF-8 or not valid multipart, or the Host header is missing.",
+    401: "The API key is missing or wrong.",
+    404: "The resource does not exist, or belongs to another project.",
+    405: "The path does not support this method; `Allow` lists the methods that it supports.",
+    406: "The response has no representation that `Accept` allows.",
+    409: "The state of the resource does not allow this; `facts.allowed` lists the allowed states.",
+    413: "The body is too large.",
+    415: "The media type of the body is not supported.",
+    416: "The range is outside the file.",
+    422: "The request is invalid; `errors` has the location and the reason of each error.",
+    429: "Too many requests with this key or from this address; try again after `Retry-After` seconds.",
+    500: "An internal error; the log has `facts.request_id`.",
+    502: "The network failed on this input.",
+    503: "The service is overloaded or unavailable; try again after `Retry-After` seconds.",
+    504: "The timeout of the request has passed, or would pass before its turn.",
+    507: "The storage is full.",
 }
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of an operation that may answer with these statuses, each a problem."""
+    """Return the `responses=` of an operation that may respond with these error statuses."""
     return {
         status: {
-            "description": MEANINGS[status],
+            "description": DESCRIPTIONS[status],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}},
         }
         for status in statuses

@@ -1,4 +1,4 @@
-"""Other forms of a version, as clients ask for them and see them."""
+"""Request and response bodies of variants."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -9,65 +9,73 @@ from core.db.tables import ModelVariantRow
 from core.spec import VariantFormat, VariantSpec
 from core.spec.base import Probability, Spec
 
-Precision = Annotated[str, Field(pattern="^(auto|fp32|bf16)$", description="Of `openvino` and `torch-compile`.")]
-_OF_SPEC = VariantSpec.model_fields
+Precision = Annotated[
+    str, Field(pattern="^(auto|fp32|bf16)$", description="The precision of `openvino` and `torch-compile`.")
+]
+_SPEC_FIELDS = VariantSpec.model_fields
 
 
 class VariantIn(Spec):
-    """Which form is wanted. The job `POST /v1/jobs` with `"kind": "variant"` takes more, another dataset among it."""
+    """The variant to create. A job of `"kind": "variant"` has more options, such as another dataset."""
 
-    format: VariantFormat
-    max_drop: Probability = Field(default=0.005, description=_OF_SPEC["max_drop"].description)
+    format: VariantFormat = Field(description="The format of the variant.")
+    max_drop: Probability = Field(default=0.005, description=_SPEC_FIELDS["max_drop"].description)
     precision: Precision = "auto"
-    calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Of `int8` alone.")
+    calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=256, description="Samples for the calibration of `int8`."
+    )
 
 
 class VariantFileOut(BaseModel):
-    sha256: str
-    size_bytes: int
+    """A file of a variant."""
+
+    sha256: str = Field(description="sha256 of the file.")
+    size_bytes: int = Field(description="The size of the file.")
 
 
 class VariantSpeedOut(BaseModel):
-    """Pictures a second on the worker: least, median and most of several rounds, by turns with the model."""
+    """Throughput of the model and of the variant on the worker, measured in alternating rounds."""
 
-    batch_size: int
-    threads: int
-    rounds: int
-    load_average: float = Field(description="Of the worker's machine: one that is busy says little about speed.")
-    before_images_per_s: list[float]
-    after_images_per_s: list[float]
+    batch_size: int = Field(description="Images per batch.")
+    threads: int = Field(description="CPU threads.")
+    rounds: int = Field(description="Number of rounds.")
+    load_average: float = Field(description="Load of the worker's host. A high load makes the throughput unreliable.")
+    before_images_per_s: list[float] = Field(description="Minimum, median and maximum of the model.")
+    after_images_per_s: list[float] = Field(description="Minimum, median and maximum of the variant.")
 
 
 class VariantOut(BaseModel):
-    """Another form of a version, and how it was found to answer."""
+    """An optimized or exported form of a model version, with its evaluation."""
 
-    format: VariantFormat
-    file: str = Field(description="The one of its files that `export` gives: the network, or its structure.")
-    precision: str
-    job_id: str
-    created_at: datetime
-    split: str
-    num_samples: int
-    metric: str = Field(description="`accuracy`; of a regression `r2`.")
-    before: float = Field(description="The metric of the model itself.")
+    format: VariantFormat = Field(description="The format of the variant.")
+    file: str = Field(description="The file that `export` downloads: the network, or its structure.")
+    precision: str = Field(description="The precision of its computation.")
+    job_id: str = Field(description="The job that created it.")
+    created_at: datetime = Field(description="When it was stored, in UTC.")
+    split: str = Field(description="The split of the evaluation.")
+    num_samples: int = Field(description="Samples of the split.")
+    metric: str = Field(description="`accuracy`, or `r2` for a regression.")
+    before: float = Field(description="The metric of the model.")
     after: float = Field(description="The metric of the variant.")
-    max_drop: float
-    max_logit_difference: float = Field(description="The largest difference of a raw score on the split.")
-    speed_ratio: float = Field(description="Median pictures a second over those of the model in fp32.")
-    speed: VariantSpeedOut
-    calibration_samples: int | None
-    made_with: dict[str, str] = Field(description="Versions of packages.")
-    size_bytes: int
-    files: dict[str, VariantFileOut]
+    max_drop: float = Field(description="The accepted drop of the metric.")
+    max_logit_difference: float = Field(description="The largest difference between raw scores on the split.")
+    speed_ratio: float = Field(description="Median throughput divided by that of the model in fp32.")
+    speed: VariantSpeedOut = Field(description="The measured throughput.")
+    calibration_samples: int | None = Field(
+        description="Samples for the calibration of `int8`; null for other formats."
+    )
+    made_with: dict[str, str] = Field(description="Versions of the packages that created it.")
+    size_bytes: int = Field(description="The size of its files.")
+    files: dict[str, VariantFileOut] = Field(description="Its files, by name.")
 
     @classmethod
     def from_row(cls, row: ModelVariantRow) -> Self:
         columns = ("format", "job_id", "created_at", "size_bytes", "files")
-        told: dict[str, Any] = {column: getattr(row, column) for column in columns}
-        return cls.model_validate({**row.measured, **told})
+        values: dict[str, Any] = {column: getattr(row, column) for column in columns}
+        return cls.model_validate({**row.measured, **values})
 
 
 class VariantsOut(BaseModel):
-    """All variants of a version, by format."""
+    """The variants of a version."""
 
-    items: list[VariantOut]
+    items: list[VariantOut] = Field(description="The variants, in the order of their formats.")

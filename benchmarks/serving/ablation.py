@@ -29,7 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api import predict_request
 from app.api.fast_path import PREDICT
-from app.http.asgi import header, read_body
+from app.http.asgi import get_header, read_body
 from app.http.fast_path import FastPathMiddleware, FastRoute
 from app.http.uvicorn_protocol import CoalescingHttpProtocol
 from app.main import create_app
@@ -64,10 +64,10 @@ def replace_everywhere(old: object, new: object) -> None:
 
 
 def use_starlette_form() -> None:
-    predict_request.PLAIN_FORM_BYTES = 0
+    predict_request.MAX_SIMPLE_FORM_BYTES = 0
 
 
-def get_header(scope: Scope, name: bytes) -> str | None:
+def get_starlette_header(scope: Scope, name: bytes) -> str | None:
     return Headers(scope=scope).get(name.decode())
 
 
@@ -75,9 +75,9 @@ class PredictionRoute(Route):
     """A POST route that leaves requests with a query string to the documented endpoint."""
 
     def __init__(self, route: FastRoute) -> None:
-        handlers = dict.fromkeys((ServiceError, HTTPException), route.explain)
+        handlers = dict.fromkeys((ServiceError, HTTPException), route.handle_error)
         middleware = [Middleware(ExceptionMiddleware, handlers=handlers)]
-        super().__init__(route.path, route.answer, methods=["POST"], middleware=middleware)
+        super().__init__(route.path, route.endpoint, methods=["POST"], middleware=middleware)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
@@ -112,7 +112,7 @@ PARTS = {
     "form": Part(use_starlette_form, ("form",)),
     "packet": Part(lambda: replace_everywhere(CoalescingHttpProtocol, HttpToolsProtocol)),
     "log": Part(lambda: replace_everywhere(write_info, lambda log, event, fields: log.info(event, **fields))),
-    "headers": Part(lambda: replace_everywhere(header, get_header), ("picture", "base64")),
+    "headers": Part(lambda: replace_everywhere(get_header, get_starlette_header), ("picture", "base64")),
     "body": Part(lambda: replace_everywhere(read_body, Request.body)),
     "fast-path": Part(partial(use_routes, are_first=True), ("picture", "base64")),
     "fast-path-without-replacement": Part(partial(use_routes, are_first=False)),

@@ -68,7 +68,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-def test_it_submits_a_job_and_reads_it(generated: Any, api: Any) -> None:
+def test_the_client_submits_a_job_and_reads_it(generated: Any, api: Any) -> None:
     spec = generated("models.job_spec").JobSpec.from_dict(SMALL | {"optimizer": {"name": "sgd", "lr": 0.1}})
     job = generated("api.jobs.submit_job").sync(client=api, body=spec)
     assert job.state == "queued"
@@ -78,20 +78,20 @@ def test_it_submits_a_job_and_reads_it(generated: Any, api: Any) -> None:
     assert [item.id for item in listed.items] == [job.id]
 
 
-def test_it_reads_a_problem(generated: Any, api: Any) -> None:
+def test_the_client_reads_a_problem(generated: Any, api: Any) -> None:
     problem = generated("api.jobs.show_job").sync(job_id="0123", client=api)
     assert (problem.status, problem.type_) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize("form", ["raw", "multipart"])
-def test_it_uploads_a_dataset(generated: Any, api: Any, form: str) -> None:
+def test_the_client_uploads_a_dataset(generated: Any, api: Any, form: str) -> None:
     file = generated("types").File(payload=io.BytesIO(archive()), file_name="pictures.zip")
     body = file if form == "raw" else generated("models.upload_dataset_files_body").UploadDatasetFilesBody(file=file)
     version = generated("api.datasets.upload_dataset").sync(name="mine", client=api, body=body)
     assert (version.version, version.state) == (1, "importing")
 
 
-def test_it_predicts_an_image(generated: Any, api: Any, client: TestClient, state: State) -> None:
+def test_the_client_predicts_an_image(generated: Any, api: Any, client: TestClient, state: State) -> None:
     finish_job(state, client.post("/v1/jobs", json=SMALL).json()["id"])
     file = generated("types").File(payload=io.BytesIO(picture(1)), file_name="one.png", mime_type="image/png")
     body = generated("models.predict_files_body").PredictFilesBody(images=[file])

@@ -24,7 +24,7 @@ def test_the_committed_document_is_the_served_one() -> None:
     assert COMMITTED.read_text(encoding="utf-8") == render_document(), "run `make openapi` and look at what changed"
 
 
-def test_the_served_document_is_this_one(client: TestClient) -> None:
+def test_the_service_serves_this_document(client: TestClient) -> None:
     assert client.get("/openapi.json").json() == DOCUMENT
 
 
@@ -66,7 +66,7 @@ def references(node: Any) -> Iterator[str]:
             yield from references(child)
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     for reference in references(DOCUMENT):
         node: Any = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):

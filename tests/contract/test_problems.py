@@ -34,11 +34,11 @@ def test_every_error_is_explained_with_its_status(kind: type[ServiceError]) -> N
 
 
 @pytest.mark.parametrize(("status", "slug"), [(status, slug) for status, (slug, _) in HTTP_PROBLEMS.items()])
-def test_every_refusal_of_http_is_explained_with_its_status(status: int, slug: str) -> None:
+def test_every_http_problem_is_explained_with_its_status(status: int, slug: str) -> None:
     assert explained()[slug] == status
 
 
-def test_slugs_are_distinct_and_none_is_explained_that_is_not_sent() -> None:
+def test_slugs_are_distinct_and_only_used_ones_are_explained() -> None:
     slugs = [kind.slug for kind in kinds() if kind.__module__ == errors.__name__]
     assert len(slugs) == len(set(slugs))
     assert set(explained()) == {*slugs, *(slug for slug, _ in HTTP_PROBLEMS.values())}

@@ -110,15 +110,15 @@ def explore(operation: Any, known: dict[str, Any], mode: GenerationMode = Genera
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_what_is_well_formed_is_answered_as_declared(service: Service, path: str, method: str) -> None:
+def test_valid_requests_get_declared_responses(service: Service, path: str, method: str) -> None:
     explore(service.schema[path][method], {})
 
 
 @pytest.mark.parametrize(("path", "method"), WITH_PATH)
-def test_what_is_there_is_answered_as_declared(service: Service, known: dict[str, Any], path: str, method: str) -> None:
+def test_requests_for_existing_resources_get_declared_responses(service: Service, known: dict[str, Any], path: str, method: str) -> None:
     explore(service.schema[path][method], known)
 
 
 @pytest.mark.parametrize(("path", "method"), WITH_INPUT)
-def test_what_is_not_well_formed_is_refused(service: Service, path: str, method: str) -> None:
+def test_invalid_requests_are_rejected(service: Service, path: str, method: str) -> None:
     explore(service.schema[path][method], {}, GenerationMode.NEGATIVE)

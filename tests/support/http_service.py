@@ -1,4 +1,4 @@
-"""The state of an HTTP service in this process: SQLite, local files, and a queue and a bus in memory."""
+"""An HTTP service in this process: SQLite, local files, and a queue and a bus in memory."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,6 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
 from app.serving.model_server import ModelServer
 from app.state import State, build_decoder
 from core.db.session import make_engine, make_sessions
@@ -41,3 +45,32 @@ def service_state(home: Path, sqlite_template: Path, **options: Any) -> Iterator
     decoder.close()
     storage.close()
     engine.dispose()
+
+
+@contextmanager
+def service_client(state: State) -> Iterator[TestClient]:
+    """Start the service with this state and open a client; stop its models at the end."""
+    with TestClient(create_app(state=state)) as client:
+        yield client
+        assert client.portal is not None
+        client.portal.call(state.model_server.close)
+
+
+@pytest.fixture
+def settings_options() -> dict[str, Any]:
+    """The settings of `state` that differ from the defaults. Override it in a test module."""
+    return {}
+
+
+@pytest.fixture
+def state(tmp_path: Path, sqlite_template: Path, settings_options: dict[str, Any]) -> Iterator[State]:
+    """The state of an empty service."""
+    with service_state(tmp_path, sqlite_template, **settings_options) as state:
+        yield state
+
+
+@pytest.fixture
+def client(state: State) -> Iterator[TestClient]:
+    """A client of the service with `state`."""
+    with service_client(state) as client:
+        yield client

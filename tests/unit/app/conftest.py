@@ -1,27 +1,14 @@
-"""The service, and what tests of it do all the time."""
+"""Fixtures of an HTTP service in this process."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.state import State
-from tests.support.http_service import SMALL, service_state
+from tests.support.http_service import SMALL, client, settings_options, state
 
-
-@pytest.fixture
-def state(tmp_path: Path, sqlite_template: Path) -> Iterator[State]:
-    with service_state(tmp_path, sqlite_template) as state:
-        yield state
-
-
-@pytest.fixture
-def client(state: State) -> Iterator[TestClient]:
-    with TestClient(create_app(state=state)) as client:
-        yield client
+__all__ = ["client", "post_job", "settings_options", "state"]
 
 
 @pytest.fixture
@@ -29,8 +16,8 @@ def post_job(client: TestClient) -> Callable[..., dict[str, Any]]:
     """Submit a small job with the given changes and return it."""
 
     def post(**changes: Any) -> dict[str, Any]:
-        answer = client.post("/v1/jobs", json=SMALL | changes)
-        assert answer.status_code == 202, answer.text
-        return dict(answer.json())
+        response = client.post("/v1/jobs", json=SMALL | changes)
+        assert response.status_code == 202, response.text
+        return dict(response.json())
 
     return post

@@ -36,7 +36,9 @@ def archive(**entries: bytes) -> bytes:
 
 @pytest.mark.usefixtures("trained")
 def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
-    answer = client.post(URL, content=archive(a_png=random_png(), b__c_png=random_png()), params={"top_k": 3}, headers=ZIP)
+    answer = client.post(
+        URL, content=archive(a_png=random_png(), b__c_png=random_png()), params={"top_k": 3}, headers=ZIP
+    )
     assert answer.status_code == 202, answer.text
     job = answer.json()
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
@@ -50,7 +52,7 @@ def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_form_is_taken_too(client: TestClient) -> None:
+def test_a_multipart_form_is_accepted(client: TestClient) -> None:
     assert client.post(URL, files={"file": ("x.zip", archive(a_png=random_png()))}).status_code == 202
 
 
@@ -59,19 +61,21 @@ def test_a_form_is_taken_too(client: TestClient) -> None:
     ("body", "word"),
     [(b"", "empty"), (b"nothing", "neither"), (b"a,b\n1,2\n", "table"), (archive(), "empty")],
 )
-def test_what_is_no_archive_is_refused_and_not_kept(client: TestClient, state: State, body: bytes, word: str) -> None:
+def test_a_file_that_is_not_an_archive_is_rejected_and_deleted(
+    client: TestClient, state: State, body: bytes, word: str
+) -> None:
     answer = client.post(URL, content=body, headers=ZIP)
     assert answer.status_code == 422
     assert word in answer.json()["detail"]
     assert list(state.storage.keys("uploads")) == []
 
 
-def test_there_must_be_such_a_model(client: TestClient, state: State) -> None:
+def test_an_unknown_model_is_a_404(client: TestClient, state: State) -> None:
     assert client.post(URL, content=archive(a_png=random_png()), headers=ZIP).status_code == 404
     assert list(state.storage.keys("uploads")) == []
 
 
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("query", [{"top_k": 0}, {"batch_size": 0}, {"topk": 3}])
-def test_wrong_parameters_are_refused(client: TestClient, query: dict[str, int]) -> None:
+def test_invalid_parameters_are_rejected(client: TestClient, query: dict[str, int]) -> None:
     assert client.post(URL, content=archive(a_png=random_png()), params=query, headers=ZIP).status_code == 422

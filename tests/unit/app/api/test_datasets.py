@@ -63,7 +63,7 @@ def test_built_in_datasets_are_listed_before_their_first_use(client: TestClient)
     assert page["next_cursor"] is None
 
 
-def test_pages_go_on_where_they_ended(client: TestClient, archive: bytes) -> None:
+def test_a_page_continues_after_the_previous_one(client: TestClient, archive: bytes) -> None:
     post(client, archive, "a-pets")
     post(client, archive, "zoo")
     seen, cursor = [], None
@@ -76,7 +76,7 @@ def test_pages_go_on_where_they_ended(client: TestClient, archive: bytes) -> Non
     assert seen == sorted([*list_names(), "a-pets", "zoo"])
 
 
-def test_a_cursor_that_is_none_is_refused(client: TestClient) -> None:
+def test_an_invalid_cursor_is_rejected(client: TestClient) -> None:
     for wrong in ("%00", "../x", "Ünknown"):
         assert client.get(f"/v1/datasets?cursor={wrong}").status_code == 422
 
@@ -106,7 +106,7 @@ def test_an_upload_is_imported(client: TestClient, archive: bytes, run_imports: 
 
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "multipart"])
-def test_every_way_of_sending_gives_the_same_content(
+def test_every_form_of_upload_gives_the_same_content(
     kind: str, client: TestClient, archive: bytes, run_imports: Callable[[], None], tmp_path: Path
 ) -> None:
     post(client, archive)
@@ -122,7 +122,7 @@ def test_every_way_of_sending_gives_the_same_content(
     assert first["content_hash"] == second["content_hash"] is not None
 
 
-def test_options_come_as_query(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
+def test_options_are_query_parameters(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
     answer = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
     assert answer.json()["options"] == {"image_size": "6x8", "resize": "crop"}
     run_imports()
@@ -139,7 +139,7 @@ def test_options_come_as_query(client: TestClient, archive: bytes, run_imports: 
         (b"PK\3\4 cut", "archive_corrupt"),
     ],
 )
-def test_no_archive_is_refused_at_once_and_nothing_kept(
+def test_an_invalid_archive_is_rejected_at_once_and_deleted(
     body: bytes, code: str, client: TestClient, state: State
 ) -> None:
     answer = post(client, body)
@@ -150,14 +150,14 @@ def test_no_archive_is_refused_at_once_and_nothing_kept(
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a\\b.png"])
-def test_an_unsafe_entry_is_refused_at_once(name: str, client: TestClient, state: State, tmp_path: Path) -> None:
+def test_an_unsafe_entry_is_rejected_at_once(name: str, client: TestClient, state: State, tmp_path: Path) -> None:
     answer = post(client, write_zip(tmp_path / "x.zip", class_images(2, 2) | {name: b"x"}).read_bytes())
     assert answer.status_code == 422
     assert answer.json()["facts"]["code"] == "archive_unsafe_entry"
     assert leftovers(state) == []
 
 
-def test_a_failed_import_tells_why(client: TestClient, run_imports: Callable[[], None], tmp_path: Path) -> None:
+def test_a_failed_import_has_a_reason(client: TestClient, run_imports: Callable[[], None], tmp_path: Path) -> None:
     files = class_images(2, 5)
     files["class_0/01.png"] = files["class_0/01.png"][:80]
     post(client, write_zip(tmp_path / "x.zip", files).read_bytes())
@@ -174,23 +174,23 @@ def test_a_failed_import_tells_why(client: TestClient, run_imports: Callable[[],
 
 
 @pytest.mark.parametrize("name", ["digits", "synthetic"])
-def test_a_built_in_name_cannot_be_uploaded_to(name: str, client: TestClient, archive: bytes) -> None:
+def test_a_built_in_name_cannot_be_used_for_an_upload(name: str, client: TestClient, archive: bytes) -> None:
     assert post(client, archive, name).status_code == 409
 
 
 @pytest.mark.parametrize("name", ["Pets", "-x", "a" * 64, "a%00b", "a b"])
-def test_other_names_are_refused(name: str, client: TestClient, archive: bytes) -> None:
+def test_invalid_names_are_rejected(name: str, client: TestClient, archive: bytes) -> None:
     assert post(client, archive, name).status_code == 422
 
 
 @pytest.mark.parametrize(
     "path", ["nothing", "nothing/versions/1", "nothing/versions/1/report", "digits/versions/1/preview"]
 )
-def test_what_is_not_there_is_404(path: str, client: TestClient) -> None:
+def test_an_unknown_dataset_or_version_is_a_404(path: str, client: TestClient) -> None:
     assert client.get(f"/v1/datasets/{path}").status_code == 404
 
 
-def test_a_version_nobody_uses_is_deleted_with_its_files(
+def test_an_unused_version_is_deleted_with_its_files(
     client: TestClient, archive: bytes, run_imports: Callable[[], None], state: State
 ) -> None:
     post(client, archive)
@@ -201,7 +201,7 @@ def test_a_version_nobody_uses_is_deleted_with_its_files(
     assert client.delete("/v1/datasets/pets/versions/1").status_code == 404
 
 
-def test_a_version_that_jobs_use_is_not_deleted(
+def test_a_version_that_a_job_uses_is_not_deleted(
     client: TestClient, archive: bytes, run_imports: Callable[[], None], state: State
 ) -> None:
     post(client, archive)
@@ -235,7 +235,7 @@ def test_a_version_that_jobs_use_is_not_deleted(
         (f"multipart/form-data; boundary={'b' * 300}", b"--b--", 400),
     ],
 )
-def test_broken_multipart_is_refused(
+def test_malformed_multipart_is_rejected(
     content_type: str, body: bytes, status: int, client: TestClient, state: State
 ) -> None:
     answer = post(client, body, headers={"Content-Type": content_type})
@@ -243,7 +243,7 @@ def test_broken_multipart_is_refused(
     assert leftovers(state) == []
 
 
-def test_one_file_at_a_time(client: TestClient, archive: bytes) -> None:
+def test_a_form_with_two_files_is_rejected(client: TestClient, archive: bytes) -> None:
     files = [("file", ("a.zip", archive)), ("file", ("b.zip", archive))]
     assert client.post("/v1/datasets/pets/versions", files=files).status_code == 422
 
@@ -251,7 +251,7 @@ def test_one_file_at_a_time(client: TestClient, archive: bytes) -> None:
 # ---- what goes wrong on the way
 
 
-def test_too_many_bytes_are_413_and_leave_nothing(client: TestClient, state: State, archive: bytes) -> None:
+def test_a_body_over_the_limit_is_413_and_leaves_no_files(client: TestClient, state: State, archive: bytes) -> None:
     small = state.settings.model_copy(update={"max_upload_bytes": 1000})
     with TestClient(create_app(state=replace(state, settings=small))) as limited:
         declared = post(limited, archive)
@@ -260,7 +260,7 @@ def test_too_many_bytes_are_413_and_leave_nothing(client: TestClient, state: Sta
     assert leftovers(state) == []
 
 
-def test_a_full_disk_is_507_and_leaves_nothing(
+def test_a_full_disk_is_507_and_leaves_no_files(
     client: TestClient, state: State, archive: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*_: Any) -> None:
@@ -281,7 +281,7 @@ def _only_writes_fail(full: Any) -> Any:
     return run
 
 
-def test_a_cut_upload_leaves_nothing(state: State, archive: bytes) -> None:
+def test_an_incomplete_upload_leaves_no_files(state: State, archive: bytes) -> None:
     app = create_app(state=state)
     messages = iter([{"type": "http.request", "body": archive[:50], "more_body": True}, {"type": "http.disconnect"}])
     sent: list[Any] = []

@@ -15,7 +15,7 @@ from app.api.heatmap import render_heatmap
 from app.inference.types import class_of, key_of, split_key, with_class
 from app.main import build_body_limits
 from app.state import State
-from models.explanations import embed, grad_cam
+from models.explanations import compute_embeddings, grad_cam
 from tests.support import bundles
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
@@ -34,7 +34,7 @@ def shapes(state: State) -> str:
 
 
 def prepared() -> torch.Tensor:
-    images: torch.Tensor = bundles.description().preprocess()(torch.from_numpy(PIXELS)[None, ..., None])
+    images: torch.Tensor = bundles.description().build_preprocessing()(torch.from_numpy(PIXELS)[None, ..., None])
     return images
 
 
@@ -48,16 +48,16 @@ def pointers(answer: Any) -> list[str]:
     return [error["pointer"] for error in answer.json().get("errors", [])]
 
 
-def test_an_image_becomes_the_vector_that_the_last_layer_sees(client: TestClient, shapes: str) -> None:
+def test_an_embedding_is_the_input_of_the_last_layer(client: TestClient, shapes: str) -> None:
     answer = ask(client, f"{shapes}/embed")
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == {"name": "shapes", "version": 1}
     (embedding,) = answer.json()["embeddings"]
-    expected = embed(bundles.network(bundles.description()), prepared())[0]
+    expected = compute_embeddings(bundles.network(bundles.description()), prepared())[0]
     np.testing.assert_allclose(embedding["vector"], expected, atol=1e-5)
 
 
-def test_one_bad_image_among_several_costs_only_its_own_place(client: TestClient, shapes: str) -> None:
+def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient, shapes: str) -> None:
     images = [("images", ("a.png", png())), ("images", ("b.png", b"no")), ("images", ("c.png", png()))]
     first, second, third = client.post(f"{shapes}/embed", files=images).json()["embeddings"]
     assert second["error"]["code"] == "invalid-picture"
@@ -67,7 +67,7 @@ def test_one_bad_image_among_several_costs_only_its_own_place(client: TestClient
 
 
 @pytest.mark.parametrize("label", [None, *bundles.CLASSES])
-def test_heat_is_that_of_the_class_that_is_meant(client: TestClient, shapes: str, label: str | None) -> None:
+def test_the_heatmap_is_that_of_the_requested_class(client: TestClient, shapes: str, label: str | None) -> None:
     params = {} if label is None else {"label": label}
     answer = ask(client, f"{shapes}/explain", params=params, headers={"Accept": "application/json"})
     told = answer.json()
@@ -80,14 +80,14 @@ def test_heat_is_that_of_the_class_that_is_meant(client: TestClient, shapes: str
     np.testing.assert_allclose(told["heat"], expected, atol=1e-4)
 
 
-def test_heat_is_shown_as_a_png(client: TestClient, shapes: str) -> None:
+def test_the_heatmap_is_returned_as_a_png(client: TestClient, shapes: str) -> None:
     answer = ask(client, f"{shapes}/explain", params={"label": "cross"})
     assert (answer.headers["content-type"], answer.headers["candela-label"]) == ("image/png", "cross")
     assert 0 < float(answer.headers["candela-probability"]) < 1
     assert Image.open(io.BytesIO(answer.content)).size == (224, 224)
 
 
-def test_places_without_heat_show_the_image_as_it_is() -> None:
+def test_the_image_is_unchanged_where_the_heatmap_is_zero() -> None:
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1.0
     shown = np.asarray(Image.open(io.BytesIO(render_heatmap(PIXELS[..., None], heat))))
@@ -95,7 +95,7 @@ def test_places_without_heat_show_the_image_as_it_is() -> None:
     assert (shown[14, 14] != PIXELS[0, 0]).any()
 
 
-def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state: State) -> None:
+def test_an_explanation_that_is_impossible_is_rejected(client: TestClient, shapes: str, state: State) -> None:
     assert pointers(ask(client, f"{shapes}/explain", params={"label": "cros"})) == ["?label"]
     assert ask(client, "/v1/models/nothing/explain").status_code == 404
     assert ask(client, "/v1/models/nothing/embed").status_code == 404
@@ -109,7 +109,7 @@ def test_what_cannot_be_shown_is_refused(client: TestClient, shapes: str, state:
 
 
 @pytest.mark.parametrize("ref", ["shapes", "shapes@1", "shapes@champion"])
-def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
+def test_a_colon_is_an_alias_for_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     for verb in ("embed", "explain"):
         with_slash, with_colon = (ask(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
@@ -122,14 +122,14 @@ def test_a_colon_is_as_good_as_a_slash(client: TestClient, shapes: str, state: S
 
 
 @pytest.mark.parametrize("verb", ["/embed", ":embed", "/explain", ":explain"])
-def test_images_may_be_as_large_as_those_of_predictions(state: State, verb: str) -> None:
+def test_explanations_have_the_body_limit_of_predictions(state: State, verb: str) -> None:
     settings = state.settings
     assert settings.max_predict_bytes > settings.max_json_bytes
     assert build_body_limits(settings)(f"/v1/models/shapes{verb}") == settings.max_predict_bytes
     assert build_body_limits(settings)(f"/v1/models/shapes{verb}s") == settings.max_json_bytes
 
 
-def test_of_two_classes_with_one_output_the_second_is_shown(client: TestClient, state: State) -> None:
+def test_one_output_for_two_classes_explains_the_second(client: TestClient, state: State) -> None:
     binary = {"num_outputs": 1, "task": "binary", "classes": ["no", "yes"]}
     bundles.register(state.sessions, state.storage, "it", 1, **binary)
     told = ask(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
@@ -160,7 +160,7 @@ class Stuck:
 
 
 @pytest.mark.parametrize("what", ["embed", "explain"])
-def test_whoever_waits_no_longer_is_told_so_wherever_it_waits(
+def test_a_timeout_is_a_504_at_every_stage(
     client: TestClient, shapes: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client.app_state["insights"], "_decoder", Stuck())

@@ -1,7 +1,5 @@
 """Predictions found before any router: which ones, and that nobody can tell."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +7,9 @@ from fastapi.testclient import TestClient
 
 from app.api.fast_path import PREDICT
 from app.http.fast_path import FastPathMiddleware
-from app.main import create_app
 from app.oip.fast_path import INFER, INFER_VERSION
+from app.state import State
 from tests.support import bundles
-from tests.support.http_service import service_state
 from tests.support.images import random_png
 
 PNG = {"Content-Type": "image/png"}
@@ -20,14 +17,10 @@ IMAGE = random_png(height=8, width=8, channels=1)
 RAW = {"Inference-Header-Content-Length": "0"}
 
 
-@pytest.fixture
-def client(tmp_path: Path, sqlite_template: Path) -> Iterator[TestClient]:
-    with service_state(tmp_path, sqlite_template) as state:
-        bundles.register(state.sessions, state.storage, "shapes", 1)
-        with TestClient(create_app(state=state)) as client:
-            yield client
-            assert client.portal is not None
-            client.portal.call(state.model_server.close)
+@pytest.fixture(autouse=True)
+def shapes(state: State) -> None:
+    """Register the model `shapes`."""
+    bundles.register(state.sessions, state.storage, "shapes", 1)
 
 
 async def nowhere(*_: Any) -> None:
@@ -50,12 +43,12 @@ async def nowhere(*_: Any) -> None:
         ("POST", "/v2/repository/models/shapes/load", b"", None),
     ],
 )
-def test_only_what_needs_no_validation_is_found_first(method: str, path: str, query: bytes, found: object) -> None:
+def test_only_plain_requests_match_a_fast_route(method: str, path: str, query: bytes, found: object) -> None:
     scope = {"type": "http", "method": method, "path": f"/base{path}", "query_string": query, "root_path": "/base"}
     assert FastPathMiddleware(nowhere, (PREDICT, INFER, INFER_VERSION)).match_route(scope) is found
 
 
-def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:
+def test_the_response_equals_that_of_the_documented_route(client: TestClient) -> None:
     short, long = (
         client.post(f"/v1/models/shapes/predict{query}", content=IMAGE, headers=PNG) for query in ("", "?top_k=5")
     )
@@ -65,7 +58,7 @@ def test_the_answer_is_that_of_the_documented_route(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "/versions/1"])
-def test_the_protocols_answer_is_that_of_its_route(client: TestClient, version: str) -> None:
+def test_the_v2_response_equals_that_of_its_route(client: TestClient, version: str) -> None:
     short, long = (
         client.post(f"/v2/models/shapes{version}/infer{query}", content=IMAGE, headers=RAW) for query in ("", "?a=1")
     )
@@ -73,7 +66,7 @@ def test_the_protocols_answer_is_that_of_its_route(client: TestClient, version: 
     assert short.content == long.content
 
 
-def test_it_is_counted_as_the_documented_route(client: TestClient) -> None:
+def test_metrics_use_the_documented_route(client: TestClient) -> None:
     client.post("/v1/models/shapes/predict", content=IMAGE, headers=PNG)
     client.post("/v2/models/shapes/versions/1/infer", content=IMAGE, headers=RAW)
     told = client.get("/metrics").text
@@ -90,7 +83,7 @@ def test_it_is_counted_as_the_documented_route(client: TestClient) -> None:
         ("/v2/models/shapes/infer", b"no picture", 400),
     ],
 )
-def test_a_problem_is_told_as_by_the_documented_route(
+def test_a_problem_equals_that_of_the_documented_route(
     client: TestClient, path: str, content: bytes, status: int
 ) -> None:
     answers = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", "?top_k=5")]
@@ -99,7 +92,7 @@ def test_a_problem_is_told_as_by_the_documented_route(
     assert answers[0].headers["Content-Type"] == answers[1].headers["Content-Type"]
 
 
-def test_a_body_that_is_no_form_is_a_problem(client: TestClient) -> None:
+def test_a_body_that_is_not_a_form_is_a_problem(client: TestClient) -> None:
     answer = client.post(
         "/v1/models/shapes/predict", content=b"--x", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )

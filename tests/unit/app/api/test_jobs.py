@@ -38,7 +38,7 @@ def outbox(state: State) -> list[tuple[str, str]]:
         return [(row.topic, row.subject_id) for row in OutboxRepo(session).oldest()]
 
 
-def test_a_job_is_accepted_with_its_location_and_every_default_filled_in(client: TestClient, state: State) -> None:
+def test_a_submitted_job_has_a_location_and_all_defaults(client: TestClient, state: State) -> None:
     answer = client.post("/v1/jobs", json=SMALL)
     job = answer.json()
     assert answer.status_code == 202
@@ -59,7 +59,7 @@ def test_a_job_is_accepted_with_its_location_and_every_default_filled_in(client:
     assert client.get(answer.headers["Location"]).json() == job
 
 
-def test_a_dry_run_tells_what_the_job_would_be_and_stores_nothing(client: TestClient, state: State) -> None:
+def test_a_dry_run_resolves_the_spec_and_stores_nothing(client: TestClient, state: State) -> None:
     body = SMALL | {"architecture": {"name": "mlp", "hidden": [16]}, "batch_size": 100}
     answer = client.post("/v1/jobs?dry_run=true", json=body)
     assert answer.status_code == 200
@@ -74,7 +74,7 @@ def test_a_dry_run_tells_what_the_job_would_be_and_stores_nothing(client: TestCl
         assert session.query(DatasetVersionRow).count() == 0
 
 
-def test_the_same_key_and_body_give_the_same_job(client: TestClient) -> None:
+def test_the_same_key_and_body_return_the_same_job(client: TestClient) -> None:
     headers = {"Idempotency-Key": "once"}
     first = client.post("/v1/jobs", json=SMALL, headers=headers)
     again = client.post("/v1/jobs", json=dict(reversed(SMALL.items())), headers=headers)
@@ -83,7 +83,7 @@ def test_the_same_key_and_body_give_the_same_job(client: TestClient) -> None:
     assert len(client.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_the_same_key_with_another_body_is_refused(client: TestClient) -> None:
+def test_the_same_key_with_another_body_is_rejected(client: TestClient) -> None:
     headers = {"Idempotency-Key": "once"}
     client.post("/v1/jobs", json=SMALL, headers=headers)
     answer = client.post("/v1/jobs", json=SMALL | {"epochs": 2}, headers=headers)
@@ -91,7 +91,7 @@ def test_the_same_key_with_another_body_is_refused(client: TestClient) -> None:
     assert answer.json()["type"] == "/problems/idempotency-mismatch"
 
 
-def test_the_same_key_sent_at_once_gives_one_job(client: TestClient) -> None:
+def test_concurrent_requests_with_the_same_key_create_one_job(client: TestClient) -> None:
     def submit(_: int) -> Any:
         return client.post("/v1/jobs", json=SMALL, headers={"Idempotency-Key": "race"})
 
@@ -102,13 +102,13 @@ def test_the_same_key_sent_at_once_gives_one_job(client: TestClient) -> None:
     assert len(client.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_a_refused_job_leaves_its_key_unused(client: TestClient) -> None:
+def test_a_rejected_job_does_not_use_up_its_key(client: TestClient) -> None:
     headers = {"Idempotency-Key": "twice"}
     assert client.post("/v1/jobs", json=SMALL | {"batch_size": 5000}, headers=headers).status_code == 422
     assert client.post("/v1/jobs", json=SMALL, headers=headers).status_code == 202
 
 
-def test_jobs_are_listed_newest_first_page_by_page_while_others_come(client: TestClient, post_job: Post) -> None:
+def test_pages_stay_consistent_while_jobs_are_added(client: TestClient, post_job: Post) -> None:
     ids = [post_job()["id"] for _ in range(5)]
     first = client.get("/v1/jobs", params={"limit": 2}).json()
     post_job()
@@ -130,18 +130,18 @@ def test_jobs_are_filtered(client: TestClient, post_job: Post) -> None:
 
 
 @pytest.mark.parametrize("query", ["state=done", "limit=0", "limit=201", "limit=x", "cursor=nonsense", "stat=queued"])
-def test_a_wrong_list_query_is_refused(client: TestClient, query: str) -> None:
+def test_an_invalid_list_query_is_rejected(client: TestClient, query: str) -> None:
     answer = client.get(f"/v1/jobs?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unknown_parameter_is_answered_with_the_nearest(client: TestClient) -> None:
+def test_an_unknown_parameter_error_names_the_most_similar(client: TestClient) -> None:
     errors = client.get("/v1/jobs?stat=queued").json()["errors"]
     assert errors == [{"pointer": "?stat", "detail": "unknown parameter 'stat'; did you mean 'state'?"}]
 
 
-def test_a_queued_job_is_cancelled_at_once_and_again_without_harm(client: TestClient, post_job: Post) -> None:
+def test_a_queued_job_is_cancelled_at_once_and_idempotently(client: TestClient, post_job: Post) -> None:
     job = post_job()
     first = client.post(f"/v1/jobs/{job['id']}/cancel")
     again = client.post(f"/v1/jobs/{job['id']}/cancel")
@@ -150,7 +150,7 @@ def test_a_queued_job_is_cancelled_at_once_and_again_without_harm(client: TestCl
     assert [move["to"] for move in again.json()["transitions"]] == ["queued", "cancelled"]
 
 
-def test_a_running_job_is_asked_to_stop(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
+def test_a_running_job_gets_a_stop_request(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
     for action, on_the_way in (("cancel", "cancelling"), ("pause", "pausing"), ("finish", "running")):
         job = post_job()
         set_state(job["id"], JobState.RUNNING)
@@ -165,7 +165,7 @@ def test_a_paused_job_is_queued_again(client: TestClient, post_job: Post, state:
     assert outbox(state).count(("train", job["id"])) == 2
 
 
-def test_what_the_state_forbids_is_a_conflict_with_what_it_allows(client: TestClient, post_job: Post) -> None:
+def test_a_conflict_lists_the_allowed_states(client: TestClient, post_job: Post) -> None:
     job = post_job()
     for action, body in (("resume", None), ("finish", None), ("extend", {"epochs": 1})):
         answer = client.post(f"/v1/jobs/{job['id']}/{action}", json=body)
@@ -173,7 +173,7 @@ def test_what_the_state_forbids_is_a_conflict_with_what_it_allows(client: TestCl
         assert answer.json()["facts"]["allowed"] == ["cancelled", "failed", "paused", "running"]
 
 
-def test_a_succeeded_job_is_extended_by_so_many_epochs_more_than_it_made(
+def test_a_succeeded_job_is_extended_by_epochs(
     client: TestClient, post_job: Post, set_state: Callable[..., None], state: State
 ) -> None:
     job = post_job(epochs=20)
@@ -185,7 +185,7 @@ def test_a_succeeded_job_is_extended_by_so_many_epochs_more_than_it_made(
     assert outbox(state).count(("train", job["id"])) == 2
 
 
-def test_several_optimizers_are_shown_with_every_default_filled_in(client: TestClient) -> None:
+def test_several_optimizers_are_resolved_with_all_defaults(client: TestClient) -> None:
     sgd = {"name": "sgd", "momentum": 0.9, "groups": [{"match": "*weight", "lr": 0.5}]}
     parts = [{"match": "1.*", "optimizer": sgd}, {"match": "*", "optimizer": {"name": "adamw"}}]
     body = SMALL | {"optimizer": {"name": "several", "parts": parts}, "schedule": {"name": "one_cycle", "max_lr": 0.1}}
@@ -206,7 +206,7 @@ def test_several_optimizers_are_shown_with_every_default_filled_in(client: TestC
     assert [error["pointer"] for error in wrong.json()["errors"]] == ["/optimizer/parts/1/match"]
 
 
-def test_a_clone_takes_other_parts_as_a_whole(client: TestClient, post_job: Post) -> None:
+def test_a_clone_replaces_a_part_of_another_name(client: TestClient, post_job: Post) -> None:
     parts = [
         {"match": "*bias", "optimizer": {"name": "sgd", "lr": 0.3}},
         {"match": "*", "optimizer": {"name": "adam", "amsgrad": True}},
@@ -220,7 +220,7 @@ def test_a_clone_takes_other_parts_as_a_whole(client: TestClient, post_job: Post
     assert "parts" not in alone["spec"]["optimizer"]
 
 
-def test_a_clone_is_a_new_job_with_the_changes_merged_in(client: TestClient, post_job: Post) -> None:
+def test_a_clone_merges_the_changes_into_the_spec(client: TestClient, post_job: Post) -> None:
     job = post_job(epochs=3, optimizer={"name": "adam", "lr": 0.01, "amsgrad": True}, metrics=["accuracy", "f1"])
     answer = client.post(
         f"/v1/jobs/{job['id']}/clone", json={"optimizer": {"lr": 0.5}, "metrics": None, "name": "second"}
@@ -236,7 +236,7 @@ def test_a_clone_is_a_new_job_with_the_changes_merged_in(client: TestClient, pos
     assert [metric["name"] for metric in clone["spec"]["metrics"]] == ["accuracy"]
 
 
-def test_a_clone_of_another_kind_takes_no_options_of_the_old_kind(client: TestClient, post_job: Post) -> None:
+def test_a_clone_of_another_kind_drops_the_options_of_the_old_kind(client: TestClient, post_job: Post) -> None:
     job = post_job(optimizer={"name": "adam", "amsgrad": True})
     changes = {"optimizer": {"name": "sgd"}, "architecture": {"name": "convnet"}}
     clone = client.post(f"/v1/jobs/{job['id']}/clone", json=changes).json()
@@ -244,7 +244,7 @@ def test_a_clone_of_another_kind_takes_no_options_of_the_old_kind(client: TestCl
     assert clone["spec"]["architecture"]["name"] == "convnet"
 
 
-def test_a_clone_that_is_no_spec_is_refused_at_the_field(client: TestClient, post_job: Post) -> None:
+def test_an_invalid_clone_error_has_its_pointer(client: TestClient, post_job: Post) -> None:
     answer = client.post(f"/v1/jobs/{post_job()['id']}/clone", json={"optimizer": {"lrr": 1.0}})
     assert answer.status_code == 422
     assert answer.json()["errors"] == [
@@ -261,7 +261,7 @@ def test_only_a_finished_job_is_deleted(client: TestClient, post_job: Post) -> N
     assert client.delete(f"/v1/jobs/{job['id']}").status_code == 404
 
 
-def test_what_a_worker_reached_is_shown(client: TestClient, post_job: Post, state: State) -> None:
+def test_the_progress_of_a_worker_is_shown(client: TestClient, post_job: Post, state: State) -> None:
     job = post_job()
     with transaction(state.sessions) as session:
         version = session.query(DatasetVersionRow).one()
@@ -284,13 +284,13 @@ def test_what_a_worker_reached_is_shown(client: TestClient, post_job: Post, stat
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..%2f..", "%00", "a" * 300, "%ff"])
 @pytest.mark.parametrize("path", ["", "/metrics", "/events", "/logs", "/checkpoints", "/checkpoints/1/weights"])
-def test_a_job_that_is_not_there_is_a_problem(client: TestClient, job_id: str, path: str) -> None:
+def test_an_unknown_job_is_a_problem(client: TestClient, job_id: str, path: str) -> None:
     answer = client.get(f"/v1/jobs/{job_id}{path}")
     assert answer.status_code in {404, 422}
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_priority_moves_a_job_in_the_queue(client: TestClient, post_job: Post) -> None:
+def test_a_priority_changes_the_queue_position(client: TestClient, post_job: Post) -> None:
     first, second = post_job()["id"], post_job()["id"]
     answer = client.patch(f"/v1/jobs/{second}", json={"priority": 5})
     assert (answer.status_code, answer.json()["priority"], answer.json()["queue_position"]) == (200, 5, 0)
@@ -298,18 +298,18 @@ def test_a_priority_moves_a_job_in_the_queue(client: TestClient, post_job: Post)
 
 
 @pytest.mark.parametrize("body", [{}, {"priority": "5"}, {"priority": 1001}, {"priority": 1, "state": "succeeded"}])
-def test_nothing_but_a_priority_can_be_changed(client: TestClient, post_job: Post, body: dict[str, Any]) -> None:
+def test_only_the_priority_can_be_changed(client: TestClient, post_job: Post, body: dict[str, Any]) -> None:
     assert client.patch(f"/v1/jobs/{post_job()['id']}", json=body).status_code == 422
 
 
-def test_a_finished_job_has_no_place_in_the_queue(client: TestClient, post_job: Post) -> None:
+def test_a_finished_job_has_no_queue_position(client: TestClient, post_job: Post) -> None:
     job_id = post_job()["id"]
     client.post(f"/v1/jobs/{job_id}/cancel")
     answer = client.patch(f"/v1/jobs/{job_id}", json={"priority": 1})
     assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "cancelled")
 
 
-def test_force_cancels_at_once_what_a_worker_is_at(
+def test_force_cancels_a_running_job_at_once(
     client: TestClient, state: State, post_job: Post, set_state: Callable[..., None]
 ) -> None:
     job_id = post_job()["id"]

@@ -18,7 +18,7 @@ def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
     return finish_job(state, post_job()["id"])
 
 
-def test_a_version_tells_its_lineage(client: TestClient, finished: Finished) -> None:
+def test_a_version_has_its_lineage(client: TestClient, finished: Finished) -> None:
     job = client.get(f"/v1/jobs/{finished.job_id}").json()
     assert job["model"]["version"] == 1
     version = client.get("/v1/models/digits/versions/1").json()
@@ -69,7 +69,9 @@ def test_an_alias_moves(client: TestClient, state: State, post_job: Callable[...
         ("digits/aliases/champion", {}, 422),
     ],
 )
-def test_a_wrong_alias_is_refused(client: TestClient, finished: Finished, path: str, body: Any, status: int) -> None:
+def test_an_invalid_alias_is_rejected(
+    client: TestClient, finished: Finished, path: str, body: Any, status: int
+) -> None:
     answer = client.put(f"/v1/models/{path}", json=body)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -77,7 +79,7 @@ def test_a_wrong_alias_is_refused(client: TestClient, finished: Finished, path: 
 
 
 @pytest.mark.parametrize("path", ["nothing", "digits/versions/2", "digits/versions/2/bundle", "digits/versions/0", "A"])
-def test_a_model_that_is_not_there_is_a_problem(client: TestClient, finished: Finished, path: str) -> None:
+def test_an_unknown_model_is_a_problem(client: TestClient, finished: Finished, path: str) -> None:
     answer = client.get(f"/v1/models/{path}")
     assert answer.status_code in {404, 422}
     assert answer.headers["content-type"] == "application/problem+json"

@@ -14,14 +14,14 @@ def form(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
     return b"".join(b"--x-1\r\n" + part + b"\r\n" for part in parts) + b"--x-1" + end
 
 
-def test_what_httpx_sends_is_ordinary() -> None:
+def test_the_form_of_httpx_is_simple() -> None:
     files = [("images", ("a.png", IMAGE, "image/png")), ("images", ("b", b"", "image/jpeg"))]
     sent = httpx.Request("POST", "http://x/", files=files)
     assert parse_simple_multipart(sent.read(), sent.headers["content-type"], "images", 2) == [IMAGE, b""]
 
 
 @pytest.mark.parametrize("end", [b"--\r\n", b"--"])
-def test_files_come_back_to_the_byte(end: bytes) -> None:
+def test_files_are_returned_unchanged(end: bytes) -> None:
     assert parse_simple_multipart(form(HEAD + IMAGE, HEAD + b"\r\n", end=end), FORM, "images", 2) == [IMAGE, b"\r\n"]
 
 
@@ -41,10 +41,10 @@ def test_files_come_back_to_the_byte(end: bytes) -> None:
         form(IMAGE),
     ],
 )
-def test_whatever_is_not_ordinary_is_left_to_the_library(body: bytes) -> None:
+def test_other_forms_are_not_parsed(body: bytes) -> None:
     assert parse_simple_multipart(body, FORM, "images", 2) is None
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", 'multipart/form-data; boundary="x-1"', "text/plain"])
-def test_a_boundary_that_is_not_plain_is_left_to_the_library(content_type: str) -> None:
+def test_forms_with_other_boundaries_are_not_parsed(content_type: str) -> None:
     assert parse_simple_multipart(form(HEAD + IMAGE), content_type, "images", 2) is None

@@ -26,7 +26,7 @@ def url(finished: Finished) -> str:
     return f"/v1/jobs/{finished.job_id}"
 
 
-def test_curves_are_read_with_words_for_what_json_does_not_know(client: TestClient, url: str) -> None:
+def test_metrics_have_strings_for_non_finite_values(client: TestClient, url: str) -> None:
     series = client.get(f"{url}/metrics").json()["series"]
     assert [(curve["name"], curve["split"]) for curve in series] == [("loss", "train"), ("loss", "valid")]
     assert series[0]["points"][:3] == [
@@ -36,7 +36,7 @@ def test_curves_are_read_with_words_for_what_json_does_not_know(client: TestClie
     ]
 
 
-def test_curves_are_chosen_and_thinned(client: TestClient, url: str) -> None:
+def test_metrics_are_filtered_and_downsampled(client: TestClient, url: str) -> None:
     query: dict[str, str | int] = {"name": "loss", "split": "valid", "since_step": 10}
     (curve,) = client.get(f"{url}/metrics", params=query).json()["series"]
     assert [point["step"] for point in curve["points"]] == list(range(11, 21))
@@ -45,7 +45,7 @@ def test_curves_are_chosen_and_thinned(client: TestClient, url: str) -> None:
     assert client.get(f"{url}/metrics", params={"name": "nothing"}).json() == {"series": []}
 
 
-def test_curves_come_as_csv(client: TestClient, url: str) -> None:
+def test_metrics_are_available_as_csv(client: TestClient, url: str) -> None:
     answer = client.get(f"{url}/metrics", params={"split": "train"}, headers={"Accept": "text/csv"})
     assert answer.headers["content-type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
@@ -53,7 +53,7 @@ def test_curves_come_as_csv(client: TestClient, url: str) -> None:
     assert rows[2] == {"split": "train", "name": "loss", "step": "3", "epoch": "1", "value": "NaN"}
 
 
-def test_log_lines_are_text_or_json(client: TestClient, url: str) -> None:
+def test_logs_are_text_or_json(client: TestClient, url: str) -> None:
     text = client.get(f"{url}/logs")
     assert text.headers["content-type"].startswith("text/plain")
     assert [line.split(" ", 1)[1] for line in text.text.splitlines()] == ["info epoch 1 of 2", "info epoch 2 of 2"]
@@ -71,7 +71,7 @@ def test_checkpoints_are_listed(client: TestClient, url: str, finished: Finished
     assert checkpoint["metrics"] == {"valid_loss": 0.05, "train_loss": "NaN"}
 
 
-def test_weights_are_what_their_hash_says(client: TestClient, url: str, finished: Finished) -> None:
+def test_weights_match_their_hash(client: TestClient, url: str, finished: Finished) -> None:
     answer = client.get(f"{url}/checkpoints/1/weights")
     assert answer.status_code == 200
     assert hashlib.sha256(answer.content).hexdigest() == finished.sha256
@@ -80,7 +80,7 @@ def test_weights_are_what_their_hash_says(client: TestClient, url: str, finished
     assert client.get(f"{url}/checkpoints/2/weights").status_code == 404
 
 
-def test_known_weights_are_not_sent_again(client: TestClient, url: str, finished: Finished) -> None:
+def test_unchanged_weights_are_a_304(client: TestClient, url: str, finished: Finished) -> None:
     known = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": f'"{finished.sha256}"'})
     assert (known.status_code, known.content) == (304, b"")
     other = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": '"other"'})
@@ -90,7 +90,7 @@ def test_known_weights_are_not_sent_again(client: TestClient, url: str, finished
 @pytest.mark.parametrize(
     ("asked", "part"), [("bytes=0-9", slice(0, 10)), ("bytes=10-", slice(10, None)), ("bytes=-7", slice(-7, None))]
 )
-def test_a_part_of_the_weights_is_sent(
+def test_a_range_of_the_weights_is_sent(
     client: TestClient, url: str, finished: Finished, asked: str, part: slice
 ) -> None:
     answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
@@ -101,20 +101,20 @@ def test_a_part_of_the_weights_is_sent(
 @pytest.mark.parametrize(
     "asked", ["bytes=9-1", "bytes=", "lines=1-2", "bytes=0-1,3-4", "bytes=" + "0-," * 10_000 + "0-1"]
 )
-def test_a_range_that_is_none_is_forgotten(client: TestClient, url: str, finished: Finished, asked: str) -> None:
+def test_an_invalid_range_is_ignored(client: TestClient, url: str, finished: Finished, asked: str) -> None:
     answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
     assert (answer.status_code, answer.content) == (200, finished.weights)
 
 
 @pytest.mark.parametrize("asked", ["bytes=10000000-", "bytes=99999999-99999999", "bytes=-0"])
-def test_a_range_outside_the_file_is_refused(client: TestClient, url: str, finished: Finished, asked: str) -> None:
+def test_a_range_outside_the_file_is_rejected(client: TestClient, url: str, finished: Finished, asked: str) -> None:
     answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == f"bytes */{len(finished.weights)}"
     assert answer.json()["type"] == "/problems/range-not-satisfiable"
 
 
-def test_deleting_a_job_deletes_its_checkpoints_and_keeps_its_model(
+def test_deleting_a_job_deletes_its_checkpoints_but_not_its_model(
     client: TestClient, url: str, finished: Finished, state: State
 ) -> None:
     assert client.delete(url).status_code == 204
@@ -123,7 +123,7 @@ def test_deleting_a_job_deletes_its_checkpoints_and_keeps_its_model(
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
 
-def test_files_that_a_job_left_are_listed_downloaded_and_deleted_with_it(
+def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     client: TestClient, state: State, post_job: Callable[..., dict[str, Any]], url: str
 ) -> None:
     job_id, content = post_job()["id"], b"<script>epoch,set</script>"

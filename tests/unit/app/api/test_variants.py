@@ -66,12 +66,12 @@ def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -
     with transaction(state.sessions, read_only=True) as session:
         whole = JobRepo(session).get(job_id)
     stored = state.storage.path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
-    network, description = bundle.load(stored)
-    facts = variants.write(folder, network, description, kind)  # type: ignore[arg-type]  # a format
+    network, description = bundle.load_bundle(stored)
+    facts = variants.write_variant(folder, network, description, kind)  # type: ignore[arg-type]  # a format
     files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
     measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
     recorder = Recorder(state.sessions, state.storage, whole, lambda: False)
-    recorder.complete(Completed(result=measured, metrics={}, dir=str(folder), files=files))
+    recorder.completion.complete(Completed(result=measured, metrics={}, dir=str(folder), files=files))
     return whole
 
 
@@ -95,7 +95,7 @@ def pointers(answer: Any) -> list[str]:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_variant_is_a_job_on_what_the_model_was_trained_on(client: TestClient) -> None:
+def test_a_variant_job_uses_the_dataset_of_the_model(client: TestClient) -> None:
     answer = ask(client, format="int8", max_drop=0.01)
     assert answer.status_code == 202
     job = answer.json()
@@ -123,7 +123,7 @@ def test_a_variant_is_a_job_on_what_the_model_was_trained_on(client: TestClient)
         ({"format": "int8", "calibration_samples": 0}, "/calibration_samples"),
     ],
 )
-def test_what_makes_no_sense_is_refused(client: TestClient, body: dict[str, Any], pointer: str) -> None:
+def test_an_invalid_variant_is_rejected(client: TestClient, body: dict[str, Any], pointer: str) -> None:
     assert pointers(ask(client, **body)) == [pointer]
 
 
@@ -134,7 +134,7 @@ def test_the_same_key_gives_the_same_job(client: TestClient) -> None:
     assert first.json()["id"] == second.json()["id"]
 
 
-def test_there_are_no_variants_of_what_is_not_there(client: TestClient) -> None:
+def test_variants_of_an_unknown_version_are_a_404(client: TestClient) -> None:
     for method, path in (("GET", "variants"), ("GET", "variants/onnx"), ("DELETE", "variants/onnx")):
         assert client.request(method, f"{VERSION}/{path}").status_code == 404
     assert ask(client, format="onnx").status_code == 404
@@ -142,7 +142,7 @@ def test_there_are_no_variants_of_what_is_not_there(client: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_variant_that_was_made_is_told_with_its_version(client: TestClient, state: State) -> None:
+def test_a_version_lists_its_variants(client: TestClient, state: State) -> None:
     job = make(client, state)
     told = client.get(f"{VERSION}/variants/onnx").json()
     assert (told["job_id"], told["before"], told["after"], told["speed_ratio"]) == (job.id, 0.98, 0.975, 2.5)
@@ -155,7 +155,7 @@ def test_a_variant_that_was_made_is_told_with_its_version(client: TestClient, st
 
 
 @pytest.mark.usefixtures("trained")
-def test_its_files_are_downloaded_and_run_elsewhere(client: TestClient, state: State) -> None:
+def test_downloaded_variant_files_run_in_another_runtime(client: TestClient, state: State) -> None:
     make(client, state)
     answer = client.get(f"{VERSION}/export", params={"format": "onnx"})
     files = client.get(f"{VERSION}/variants/onnx").json()["files"]
@@ -171,7 +171,7 @@ def test_its_files_are_downloaded_and_run_elsewhere(client: TestClient, state: S
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_variant_answers_where_it_is_asked_for(client: TestClient, state: State) -> None:
+def test_the_requested_variant_predicts(client: TestClient, state: State) -> None:
     make(client, state)
     trained = predict(client).json()
     assert trained["model"] == {"name": "digits", "version": 1, "variant": None}
@@ -185,7 +185,7 @@ def test_a_variant_answers_where_it_is_asked_for(client: TestClient, state: Stat
 
 
 @pytest.mark.usefixtures("trained")
-def test_an_alias_stands_for_a_variant(client: TestClient, state: State) -> None:
+def test_an_alias_refers_to_a_variant(client: TestClient, state: State) -> None:
     make(client, state)
     body = {"version": 1, "variant": "onnx"}
     assert client.put("/v1/models/digits/aliases/quick", json=body | {"variant": "int8"}).status_code == 404
@@ -201,14 +201,14 @@ def test_an_alias_stands_for_a_variant(client: TestClient, state: State) -> None
 
 
 @pytest.mark.usefixtures("trained")
-def test_what_is_for_download_gets_no_alias(client: TestClient, state: State) -> None:
+def test_a_download_only_format_gets_no_alias(client: TestClient, state: State) -> None:
     make(client, state, "torch-export")
     body = {"version": 1, "variant": "torch-export"}
     assert pointers(client.put("/v1/models/digits/aliases/quick", json=body)) == ["/variant"]
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_variant_outlives_its_job(client: TestClient, state: State) -> None:
+def test_a_variant_remains_when_its_job_is_deleted(client: TestClient, state: State) -> None:
     job = make(client, state)
     assert client.delete(f"/v1/jobs/{job.id}").status_code == 204
     assert client.get(f"{VERSION}/export", params={"format": "onnx"}).status_code == 200

@@ -30,7 +30,7 @@ def pieces(*bodies: bytes) -> list[Message]:
     return [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
 
 
-def test_a_header_is_the_first_of_its_name() -> None:
+def test_get_header_returns_the_first_match() -> None:
     for name in ("host", "x", "missing"):
         assert get_header(SCOPE, name.encode()) == Headers(scope=SCOPE).get(name)
     assert get_header(SCOPE, b"x") == "é"
@@ -44,12 +44,12 @@ def test_a_media_type_has_no_parameters() -> None:
 @pytest.mark.parametrize(
     "messages", [[{"type": "http.request"}], [*pieces(b"ab", b"", b"c"), {"type": "http.request", "body": b"d"}]]
 )
-async def test_a_body_is_whole_however_it_arrives(messages: list[Message]) -> None:
+async def test_a_body_of_several_chunks_is_joined(messages: list[Message]) -> None:
     body = await read_body(request_of(messages))
     assert body == await request_of(messages).body() == await replay_body(request_of([]), body).body()
     assert body == b"".join(message.get("body", b"") for message in messages)
 
 
-async def test_a_body_that_ends_early_is_none() -> None:
+async def test_a_disconnect_during_the_body_raises() -> None:
     with pytest.raises(ClientDisconnect):
         await read_body(request_of([*pieces(b"ab"), {"type": "http.disconnect"}]))

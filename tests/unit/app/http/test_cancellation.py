@@ -27,7 +27,7 @@ def scope_of(timeout: str) -> Scope:
 
 
 @pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
-def test_a_timeout_that_makes_no_sense_is_refused(given: str) -> None:
+def test_an_invalid_timeout_is_rejected(given: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
         parse_timeout(scope_of(given))
     assert refusal.value.status_code == 422
@@ -38,12 +38,12 @@ def test_a_timeout_is_in_seconds() -> None:
     assert parse_timeout({"headers": []}) is parse_deadline({"headers": []}) is None
 
 
-async def test_whoever_stays_is_answered() -> None:
+async def test_a_connected_client_gets_the_result() -> None:
     for seconds in (0, 0.05):
         assert await cancel_on_disconnect(request_of(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
 
 
-async def test_an_error_is_told_as_it_is() -> None:
+async def test_an_error_of_the_work_is_raised() -> None:
     async def fail() -> None:
         raise LookupError("no")
 
@@ -51,7 +51,7 @@ async def test_an_error_is_told_as_it_is() -> None:
         await cancel_on_disconnect(request_of(asyncio.Event()), fail())
 
 
-async def test_the_work_for_whoever_leaves_is_stopped() -> None:
+async def test_a_disconnect_cancels_the_work() -> None:
     leaves, stopped = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
@@ -67,7 +67,7 @@ async def test_the_work_for_whoever_leaves_is_stopped() -> None:
     await asyncio.wait_for(stopped.wait(), 60)
 
 
-async def test_whoever_was_watched_leaves_nothing_to_the_garbage_collector() -> None:
+async def test_watching_creates_no_reference_cycles() -> None:
     """Thousands a second would: looking for what they leave would hold all others up for a tenth of a second."""
 
     def watches() -> int:

@@ -48,7 +48,7 @@ def asking(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
     st.floats(0.1, 20),
     st.integers(1, 10),
 )
-def test_no_key_ever_gets_more_than_its_burst_and_its_share(pauses: list[float], per_s: float, burst: int) -> None:
+def test_a_name_never_exceeds_its_burst_and_rate(pauses: list[float], per_s: float, burst: int) -> None:
     clock = Clock()
     bucket = TokenBuckets[str](per_s, burst, clock)
     taken: list[float] = []
@@ -62,7 +62,7 @@ def test_no_key_ever_gets_more_than_its_burst_and_its_share(pauses: list[float],
 
 
 @given(st.floats(0.1, 20), st.integers(1, 10))
-def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, burst: int) -> None:
+def test_a_token_is_available_after_the_returned_wait(per_s: float, burst: int) -> None:
     clock = Clock()
     bucket = TokenBuckets[str](per_s, burst, clock)
     assert [bucket.take("key") for _ in range(burst)] == [0.0] * burst
@@ -75,7 +75,7 @@ def test_whoever_waits_as_long_as_told_is_let_in_and_not_before(per_s: float, bu
     assert bucket.take("key") == 0.0
 
 
-def test_any_number_of_names_takes_a_bounded_place(clock: Clock) -> None:
+def test_the_number_of_buckets_is_bounded(clock: Clock) -> None:
     bucket = TokenBuckets[int](0.001, 1, clock)
     for name in range(3 * MAX_BUCKETS):
         assert bucket.take(name) == 0.0
@@ -86,7 +86,7 @@ def test_any_number_of_names_takes_a_bounded_place(clock: Clock) -> None:
 # -- requests --------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_that_floods_is_asked_to_wait_and_others_are_not(clock: Clock) -> None:
+def test_a_key_over_its_limit_gets_429_and_others_do_not(clock: Clock) -> None:
     ask = asking(limited(clock))
     assert [ask().status_code for _ in range(5)] == [200, 200, 200, 429, 429]
     refusal = ask()
@@ -107,14 +107,14 @@ def test_a_key_that_floods_is_asked_to_wait_and_others_are_not(clock: Clock) -> 
     assert [ask().status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_key_has_one_share_from_wherever_it_comes_and_however_it_is_written(clock: Clock) -> None:
+def test_a_key_has_one_limit_for_all_addresses(clock: Clock) -> None:
     app = limited(clock)
     here, there = asking(app), asking(app, "10.0.0.2")
     assert [here().status_code, there().status_code, here(f" {KEYS[0]} ").status_code] == [200] * 3
     assert there().status_code == 429
 
 
-def test_the_open_inference_protocol_is_told_in_its_own_form(clock: Clock) -> None:
+def test_v2_gets_the_error_form_of_the_protocol(clock: Clock) -> None:
     ask = asking(limited(clock, burst=1))
     ask()
     refusal = ask(path="/v2/models/cats")
@@ -128,7 +128,7 @@ def test_health_is_never_limited(clock: Clock) -> None:
     assert {ask(path="/health/live").status_code for _ in range(50)} == {200}
 
 
-def test_without_keys_it_is_an_address_that_has_a_share(clock: Clock) -> None:
+def test_without_keys_the_limit_is_per_address(clock: Clock) -> None:
     app = limited(clock, keys=())
     here, there = asking(app), asking(app, "10.0.0.2")
     assert [here(None).status_code for _ in range(4)] == [200, 200, 200, 429]
@@ -136,7 +136,7 @@ def test_without_keys_it_is_an_address_that_has_a_share(clock: Clock) -> None:
     assert there(None).status_code == 200
 
 
-def test_without_a_limit_no_number_of_requests_is_too_many(clock: Clock) -> None:
+def test_without_a_limit_all_requests_are_accepted(clock: Clock) -> None:
     ask = asking(limited(clock, per_s=0.0))
     assert {ask().status_code for _ in range(100)} == {200}
 
@@ -144,7 +144,7 @@ def test_without_a_limit_no_number_of_requests_is_too_many(clock: Clock) -> None
 # -- wrong keys ------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_tries_keys_is_made_to_wait(clock: Clock) -> None:
+def test_an_address_with_many_wrong_keys_gets_429(clock: Clock) -> None:
     app = limited(clock)
     ask = asking(app)
     assert [ask(f"guess {number}").status_code for number in range(4)] == [401, 401, 429, 429]
@@ -155,7 +155,7 @@ def test_an_address_that_tries_keys_is_made_to_wait(clock: Clock) -> None:
     assert ask("guess").status_code == 401
 
 
-def test_a_key_that_was_right_from_an_address_goes_on_when_the_address_is_made_to_wait(clock: Clock) -> None:
+def test_a_proven_key_still_works_from_an_address_with_wrong_keys(clock: Clock) -> None:
     ask = asking(limited(clock))
     assert ask().status_code == 200
     assert [ask("guess").status_code for _ in range(3)] == [401, 401, 429]
@@ -163,7 +163,7 @@ def test_a_key_that_was_right_from_an_address_goes_on_when_the_address_is_made_t
     assert ask(KEYS[1]).status_code == 429
 
 
-def test_no_key_is_no_guess(clock: Clock) -> None:
+def test_a_missing_key_does_not_count_as_wrong(clock: Clock) -> None:
     ask = asking(limited(clock))
     assert {ask(None).status_code for _ in range(20)} == {401}
     assert ask().status_code == 200
@@ -178,13 +178,13 @@ def layers(**settings: Any) -> list[Any]:
     return [layer.cls for layer in app.user_middleware]
 
 
-def test_where_nothing_is_limited_nothing_looks_at_requests() -> None:
+def test_without_limits_the_middleware_is_not_added() -> None:
     assert layers() == []
     assert layers(api_keys=KEYS) == [RateLimitMiddleware]
     assert layers(max_requests_per_s=5) == [RateLimitMiddleware]
 
 
-def test_the_service_limits_as_its_settings_say(tmp_path: Path, sqlite_template: Path) -> None:
+def test_the_service_applies_the_limits_of_its_settings(tmp_path: Path, sqlite_template: Path) -> None:
     settings: dict[str, Any] = {"api_keys": KEYS, "max_requests_per_s": 0.01, "max_burst_requests": 2}
     with (
         service_state(tmp_path, sqlite_template, **settings) as state,

@@ -39,13 +39,13 @@ def first_layer(app: FastAPI) -> Any:
     return app.user_middleware[0].cls
 
 
-def test_without_a_collector_there_is_nothing_of_it() -> None:
+def test_without_a_collector_tracing_is_disabled() -> None:
     app = create_app(Settings())
     assert first_layer(app) is RequestContextMiddleware
     assert not app._native_telemetry.enabled()
 
 
-def test_with_one_it_sees_requests_first(spans: Collector) -> None:
+def test_with_a_collector_the_tracing_middleware_is_first(spans: Collector) -> None:
     app = create_app(Settings())
     assert first_layer(app) is TraceContextMiddleware
     assert app._native_telemetry.enabled()
@@ -63,7 +63,7 @@ def posted(tmp_path: Path, template: Path, headers: dict[str, str]) -> str | Non
             return stored.pop()
 
 
-def test_a_job_keeps_the_trace_in_which_it_was_posted(tmp_path: Path, sqlite_template: Path) -> None:
+def test_a_job_stores_the_trace_of_its_request(tmp_path: Path, sqlite_template: Path) -> None:
     given = f"00-{TRACE}-{CALLER}-01"
     assert posted(tmp_path, sqlite_template, {"traceparent": given}) == given
 
@@ -73,7 +73,9 @@ def test_a_job_without_a_trace_has_none(tmp_path: Path, sqlite_template: Path, h
     assert posted(tmp_path, sqlite_template, headers) is None
 
 
-def test_a_job_goes_on_from_the_span_of_its_posting(tmp_path: Path, sqlite_template: Path, spans: Collector) -> None:
+def test_the_trace_of_a_job_has_the_span_of_its_request_as_parent(
+    tmp_path: Path, sqlite_template: Path, spans: Collector
+) -> None:
     stored = posted(tmp_path, sqlite_template, {"traceparent": f"00-{TRACE}-{CALLER}-01"})
     assert stored is not None
     found = spans.of(TRACE, 2)
@@ -82,7 +84,7 @@ def test_a_job_goes_on_from_the_span_of_its_posting(tmp_path: Path, sqlite_templ
     assert stored in posting
 
 
-def test_headers_for_the_collector_come_from_its_variables(
+def test_exporter_headers_come_from_the_environment(
     tmp_path: Path, sqlite_template: Path, spans: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=me")
@@ -93,7 +95,7 @@ def test_headers_for_the_collector_come_from_its_variables(
     assert {headers["content-encoding"] for headers in spans.headers} == {"gzip"}
 
 
-def test_a_collector_that_is_away_harms_nobody(
+def test_an_unreachable_collector_does_not_affect_requests(
     tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")

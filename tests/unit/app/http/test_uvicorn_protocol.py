@@ -45,9 +45,7 @@ async def test_head_and_body_are_one_packet(wire: CoalescingTransport, transport
     assert transport.packets == [b"head body", b"head body"]
 
 
-async def test_a_head_alone_leaves_before_anything_is_waited_for(
-    wire: CoalescingTransport, transport: Transport
-) -> None:
+async def test_a_head_alone_is_sent_in_the_next_loop_iteration(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     assert transport.packets == []
     await asyncio.sleep(0)
@@ -63,7 +61,7 @@ async def test_a_stream_keeps_its_order(wire: CoalescingTransport, transport: Tr
     assert b"".join(transport.packets) == b"0123456"
 
 
-async def test_closing_sends_what_is_held(wire: CoalescingTransport, transport: Transport) -> None:
+async def test_closing_flushes_the_buffer(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     wire.close()
     assert transport.packets == [b"head"]
@@ -72,7 +70,7 @@ async def test_closing_sends_what_is_held(wire: CoalescingTransport, transport: 
     assert transport.packets == [b"head"]
 
 
-async def test_whoever_has_left_meanwhile_is_sent_nothing(wire: CoalescingTransport, transport: Transport) -> None:
+async def test_nothing_is_sent_to_a_closed_connection(wire: CoalescingTransport, transport: Transport) -> None:
     wire.write(b"head")
     transport.is_closed = True
     await asyncio.sleep(0)
@@ -89,5 +87,5 @@ async def test_an_empty_body_adds_nothing(wire: CoalescingTransport, transport: 
     assert transport.packets == [b"head"]
 
 
-async def test_all_else_is_the_transports_own(wire: CoalescingTransport) -> None:
+async def test_other_attributes_are_delegated(wire: CoalescingTransport) -> None:
     assert wire.get_extra_info("socket") == "its socket"

@@ -46,21 +46,21 @@ def test_damaged_weights_are_not_sent(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", [WEIGHTS, DESCRIPTION])
-def test_a_damaged_bundle_is_not_sent_and_answers_nothing(
+def test_a_damaged_bundle_is_neither_sent_nor_used(
     client: TestClient, state: State, finished: Finished, damage: str, file: str
 ) -> None:
     DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/bundle/{file}"))
     sent = client.get("/v1/models/digits/versions/1/bundle")
     assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
     asked = client.post(
-        "/v1/models/digits/predict", content=random_png(height=8, width=8, channels=1), headers={"Content-Type": "image/png"}
+        "/v1/models/digits/predict",
+        content=random_png(height=8, width=8, channels=1),
+        headers={"Content-Type": "image/png"},
     )
     assert (asked.status_code, asked.json()["type"]) == (500, "/problems/corrupt")
 
 
-def test_files_that_were_swapped_are_not_sent(
-    client: TestClient, state: State, finished: Finished, tmp_path: Path
-) -> None:
+def test_swapped_files_are_not_sent(client: TestClient, state: State, finished: Finished, tmp_path: Path) -> None:
     weights = state.storage.path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
     words = state.storage.path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
     weights.rename(tmp_path / "swapped")

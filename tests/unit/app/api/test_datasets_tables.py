@@ -36,7 +36,7 @@ def post(client: TestClient, text: str, *, headers: dict[str, str] = CSV, **para
     return client.post("/v1/datasets/pets/versions", content=text.encode(), params=params, headers=headers)
 
 
-def test_a_table_is_uploaded_imported_and_looked_at(client: TestClient, run_imports: Callable[[], None]) -> None:
+def test_a_table_is_uploaded_imported_and_previewed(client: TestClient, run_imports: Callable[[], None]) -> None:
     answer = post(client, PETS, target="kind", missing="impute")
     assert answer.status_code == 202, answer.text
     assert answer.json()["options"]["target"] == ["kind"]
@@ -59,7 +59,7 @@ def test_a_table_is_uploaded_imported_and_looked_at(client: TestClient, run_impo
     assert (version["weighted"], report["weights"]) == (False, None)
 
 
-def test_a_column_may_weigh_the_rows(client: TestClient, run_imports: Callable[[], None]) -> None:
+def test_a_column_can_have_sample_weights(client: TestClient, run_imports: Callable[[], None]) -> None:
     answer = post(client, PETS, target="kind", weight="weight", missing="impute")
     assert answer.json()["options"]["weight"] == "weight"
     run_imports()
@@ -76,9 +76,7 @@ def test_a_column_may_weigh_the_rows(client: TestClient, run_imports: Callable[[
     ]
 
 
-def test_a_table_that_cannot_be_read_fails_by_line_and_column(
-    client: TestClient, run_imports: Callable[[], None]
-) -> None:
+def test_an_invalid_table_error_has_line_and_column(client: TestClient, run_imports: Callable[[], None]) -> None:
     assert post(client, PETS.replace("n7,dog,", "n7,dog,heavy"), target="kind").status_code == 202
     run_imports()
     failure = client.get("/v1/datasets/pets/versions/1").json()["failure"]
@@ -90,14 +88,16 @@ def test_a_table_that_cannot_be_read_fails_by_line_and_column(
     ("params", "pointer", "said"),
     [
         ({"target": "kidn"}, "?target", "did you mean 'kind'"),
-        ({"resize": "crop"}, "?resize", "is not for a table"),
+        ({"resize": "crop"}, "?resize", "is not an option of a table"),
         ({"missing": "guess"}, "?missing", "drop"),
         ({"window": 0}, "?window", ""),
-        ({"horizon": 3}, "?window", "give its window too"),
+        ({"horizon": 3}, "?window", "horizon requires window"),
         ({"colour": "red"}, "?colour", "unknown parameter"),
     ],
 )
-def test_options_are_checked_at_the_door(params: dict[str, Any], pointer: str, said: str, client: TestClient) -> None:
+def test_options_are_validated_before_the_import(
+    params: dict[str, Any], pointer: str, said: str, client: TestClient
+) -> None:
     answer = post(client, PETS, **params)
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
@@ -105,7 +105,7 @@ def test_options_are_checked_at_the_door(params: dict[str, Any], pointer: str, s
     assert said in error["detail"]
 
 
-def test_options_of_a_table_are_not_for_images(client: TestClient, tmp_path: Any) -> None:
+def test_table_options_are_rejected_for_images(client: TestClient, tmp_path: Any) -> None:
     answer = client.post("/v1/datasets/pets/versions", content=b"PK\5\6" + b"\0" * 18, params={"target": "kind"})
     assert answer.status_code == 422
 
@@ -123,7 +123,7 @@ def job(client: TestClient, **changes: Any) -> Any:
     return client.post("/v1/jobs", params={"dry_run": "true"}, json=body)
 
 
-def test_a_job_on_a_table_is_checked_with_its_columns(client: TestClient) -> None:
+def test_a_job_on_a_table_is_validated_with_its_columns(client: TestClient) -> None:
     known = job(client).json()
     assert known["output_shape"] == [3]
     assert known["num_parameters"] == (4 + 2 + 1) * 64 + 64 + 64 * 32 + 32 + 32 * 3 + 3 + 4 * 2 + 3 * 1
@@ -147,7 +147,7 @@ WINDOWS = {"name": "timeseries", "window": 24, "valid": 0.2}
         ({"batch_size": 1000}, "/batch_size", "training rows"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_a_table_is_refused(
+def test_a_job_that_does_not_match_a_table_is_rejected(
     changes: dict[str, Any], pointer: str, said: str, client: TestClient
 ) -> None:
     answer = job(client, **changes)

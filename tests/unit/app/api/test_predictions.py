@@ -5,8 +5,7 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterator, MutableMapping
-from pathlib import Path
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,9 @@ from httpx2 import Response
 from PIL import Image
 
 from app.main import create_app
-from app.state import State
+from app.state import STATE_KEY, State
 from models.preprocess import Preprocess
 from tests.support import bundles
-from tests.support.http_service import service_state
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -28,18 +26,14 @@ GREY = np.random.default_rng(1).integers(0, 256, (8, 8), dtype=np.uint8)
 
 
 @pytest.fixture
-def state(tmp_path: Path, sqlite_template: Path) -> Iterator[State]:
-    with service_state(tmp_path, sqlite_template, max_picture_bytes=600_000) as state:
-        bundles.register(state.sessions, state.storage, "shapes", 1)
-        yield state
+def settings_options() -> dict[str, Any]:
+    return {"max_image_bytes": 600_000}
 
 
-@pytest.fixture
-def client(state: State) -> Iterator[TestClient]:
-    with TestClient(create_app(state=state)) as client:
-        yield client
-        assert client.portal is not None
-        client.portal.call(state.model_server.close)
+@pytest.fixture(autouse=True)
+def shapes(state: State) -> None:
+    """Register the model `shapes`."""
+    bundles.register(state.sessions, state.storage, "shapes", 1)
 
 
 @pytest.fixture
@@ -81,7 +75,7 @@ def problem(answer: Response, status: int, slug: str) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def test_an_image_is_answered_as_the_network_itself_would(predict: Callable[..., Response]) -> None:
+def test_a_prediction_equals_the_output_of_the_network(predict: Callable[..., Response]) -> None:
     answer = predict(encoded(GREY))
     assert answer.status_code == 200, answer.text
     assert answer.json()["model"] == {"name": "shapes", "version": 1, "variant": None}
@@ -94,7 +88,7 @@ def test_an_image_is_answered_as_the_network_itself_would(predict: Callable[...,
     assert [one["probability"] for one in ranking] == sorted(by_class.values(), reverse=True)
 
 
-def test_every_form_of_body_gives_the_same_answer(client: TestClient, predict: Callable[..., Response]) -> None:
+def test_every_form_of_body_gives_the_same_prediction(client: TestClient, predict: Callable[..., Response]) -> None:
     png = encoded(GREY)
     (lone,) = predict(png).json()["predictions"]
     forms = [
@@ -113,7 +107,7 @@ def test_every_form_of_body_gives_the_same_answer(client: TestClient, predict: C
     assert predict(encoded(GREY, "JPEG"), {"Content-Type": "image/jpeg"}).status_code == 200
 
 
-def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
+def test_predictions_are_in_the_order_of_the_images(client: TestClient) -> None:
     some = [np.full((8, 8), level, np.uint8) for level in (0, 60, 120, 180, 240)]
     files = [("images", (f"{n}.png", encoded(one), "image/png")) for n, one in enumerate(some)]
     answer = client.post("/v1/models/shapes/predict", files=files)
@@ -122,9 +116,7 @@ def test_several_images_are_answered_in_their_order(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(("top_k", "length"), [(1, 1), (2, 2), (3, 3), (100, 3), (None, 3)])
-def test_top_k_says_how_many_classes_are_named(
-    predict: Callable[..., Response], top_k: int | None, length: int
-) -> None:
+def test_top_k_is_the_number_of_classes(predict: Callable[..., Response], top_k: int | None, length: int) -> None:
     params = {} if top_k is None else {"top_k": top_k}
     (prediction,) = predict(encoded(GREY), **params).json()["predictions"]
     assert len(prediction["top_k"]) == length
@@ -133,19 +125,19 @@ def test_top_k_says_how_many_classes_are_named(
 
 
 @pytest.mark.parametrize("top_k", ["0", "-1", "x", "1.5", "", "99999999999999999999", "true"])
-def test_a_bad_top_k_is_told_what_would_be_accepted(predict: Callable[..., Response], top_k: str) -> None:
+def test_an_invalid_top_k_error_names_the_accepted_range(predict: Callable[..., Response], top_k: str) -> None:
     told = problem(predict(encoded(GREY), top_k=top_k), 422, "invalid-request")
     detail = f'should be an integer from 1 to 10000, not "{top_k}"'
     assert told["errors"] == [{"pointer": "?top_k", "detail": detail}]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, "x", 1.5, True, 2**70, [], "5"])
-def test_a_bad_top_k_in_json_is_told_the_same(predict: Callable[..., Response], top_k: Any) -> None:
+def test_an_invalid_top_k_in_json_has_the_same_error(predict: Callable[..., Response], top_k: Any) -> None:
     told = problem(predict(as_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
     assert told["errors"] == [{"pointer": "/top_k", "detail": "should be an integer from 1 to 10000"}]
 
 
-def test_one_bad_image_among_several_costs_only_its_own_place(client: TestClient) -> None:
+def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient) -> None:
     good = encoded(GREY)
     bodies = [good, b"<html>", good, encoded(GREY, "GIF"), huge_png(13_000), good[:50]]
     answer = client.post("/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)])
@@ -183,7 +175,7 @@ def huge_png(side: int) -> bytes:
     ],
     ids=["huge", "cut jpeg", "html", "empty", "only a signature", "cut png", "gif", "bmp", "too many bytes"],
 )
-def test_a_single_bad_image_is_refused(
+def test_a_single_invalid_image_is_rejected(
     predict: Callable[..., Response], client: TestClient, body: bytes, status: int, slug: str
 ) -> None:
     problem(predict(body), status, slug)
@@ -208,14 +200,12 @@ def test_a_single_bad_image_is_refused(
         (as_json("x"), "/instances/0"),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
-def test_json_that_is_not_as_documented_is_told_where(
-    predict: Callable[..., Response], body: bytes, pointer: str
-) -> None:
+def test_invalid_json_errors_have_pointers(predict: Callable[..., Response], body: bytes, pointer: str) -> None:
     told = problem(predict(body, JSON), 422, "invalid-request")
     assert pointer in [error["pointer"] for error in told["errors"]]
 
 
-def test_an_unknown_field_is_told_the_nearest(predict: Callable[..., Response]) -> None:
+def test_an_unknown_field_error_names_the_most_similar_field(predict: Callable[..., Response]) -> None:
     told = problem(predict(as_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
     assert "'top_k'" in told["detail"]
 
@@ -223,7 +213,7 @@ def test_an_unknown_field_is_told_the_nearest(predict: Callable[..., Response]) 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"\xff", b'{"instances": [NaN]}', b'{"instances": [{"values": [1e999]}]}', b"[" * 5000]
 )
-def test_what_is_no_json_cannot_be_read(predict: Callable[..., Response], body: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_400(predict: Callable[..., Response], body: bytes) -> None:
     problem(predict(body, JSON), 400, "malformed-request")
 
 
@@ -232,7 +222,7 @@ def test_what_is_no_json_cannot_be_read(predict: Callable[..., Response], body: 
     [{"image": "no base64!"}, {"image": "ünïcode"}, {"image": ""}, {"values": []}, {"values": [[1, 2], [3]]},
      {"values": [1] * 63}, {"values": [256] * 64}, {"values": ["1"] * 64}, {"values": [None] * 64}],
 )  # fmt: skip
-def test_an_instance_that_is_no_image_is_refused_alone_and_told_among_others(
+def test_an_instance_that_is_not_an_image_has_an_error(
     predict: Callable[..., Response], instance: dict[str, Any]
 ) -> None:
     problem(predict(as_json(instance), JSON), 422, "invalid-picture")
@@ -242,7 +232,7 @@ def test_an_instance_that_is_no_image_is_refused_alone_and_told_among_others(
     assert bad["error"]["code"] == "invalid-picture"
 
 
-def test_large_json_is_read_too(predict: Callable[..., Response]) -> None:
+def test_large_json_is_parsed_in_a_thread(predict: Callable[..., Response]) -> None:
     answer = predict(as_json(*[{"values": GREY.tolist()}] * 60, {"image": "x" * 400_000}), JSON)
     assert len(answer.json()["predictions"]) == 61
 
@@ -258,7 +248,7 @@ def test_large_json_is_read_too(predict: Callable[..., Response]) -> None:
         ("multipart/form-data; boundary=x", b"--x--\r\n", 422),
     ],
 )
-def test_other_media_types_are_refused(
+def test_other_media_types_are_rejected(
     predict: Callable[..., Response], content_type: str, body: bytes, status: int
 ) -> None:
     answer = predict(body, {"Content-Type": content_type})
@@ -266,7 +256,7 @@ def test_other_media_types_are_refused(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_form_has_images_in_images_and_nothing_else(client: TestClient) -> None:
+def test_a_form_accepts_only_files_named_images(client: TestClient) -> None:
     url, png = "/v1/models/shapes/predict", encoded(GREY)
     other = client.post(url, files=[("image", ("a.png", png))])
     assert "'images'" in problem(other, 422, "invalid-request")["detail"]
@@ -280,11 +270,11 @@ def test_an_unknown_model_is_not_found(predict: Callable[..., Response], ref: st
 
 
 @pytest.mark.parametrize("ref", ["UPPER", "a@b@c", "@1", "a@", "%00", "..", "a" * 64])
-def test_what_is_no_name_is_refused(predict: Callable[..., Response], ref: str) -> None:
+def test_an_invalid_model_reference_is_rejected(predict: Callable[..., Response], ref: str) -> None:
     assert predict(encoded(GREY), ref=ref).status_code in (404, 405, 422)
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_bug(state: State) -> None:
+async def test_a_disconnect_during_the_body_is_a_400(state: State) -> None:
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": b"\x89PNG", "more_body": True},
         {"type": "http.disconnect"},
@@ -306,19 +296,17 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_bug(state: S
         "path": "/v1/models/shapes/predict",
         "query_string": b"",
         "headers": [(b"host", b"x"), (b"content-type", b"image/png"), (b"content-length", b"100")],
-        "state": {"predictions": None},
+        "state": {STATE_KEY: state},
     }
     await create_app(state=state)(scope, receive, send)
     assert statuses[0] == 400
 
 
-def test_an_unknown_parameter_is_told_the_nearest(predict: Callable[..., Response]) -> None:
+def test_an_unknown_parameter_error_names_the_most_similar(predict: Callable[..., Response]) -> None:
     assert "'top_k'" in problem(predict(encoded(GREY), topk=3), 422, "invalid-request")["detail"]
 
 
-def test_versions_and_aliases_are_answered_by_what_they_stand_for(
-    state: State, predict: Callable[..., Response]
-) -> None:
+def test_versions_and_aliases_resolve_to_their_version(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "shapes", 2, seed=1)
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     versions = [
@@ -328,14 +316,14 @@ def test_versions_and_aliases_are_answered_by_what_they_stand_for(
     assert predict(encoded(GREY), ref="shapes@champion").json()["model"]["version"] == 1
 
 
-def test_a_regression_answers_values(state: State, predict: Callable[..., Response]) -> None:
+def test_a_regression_returns_values(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "size", 1, task="regression", classes=[])
     (prediction,) = predict(encoded(GREY), ref="size").json()["predictions"]
     assert prediction.keys() == {"values"}
     assert len(prediction["values"]) == 3
 
 
-def test_a_network_of_one_output_tells_both_classes(state: State, predict: Callable[..., Response]) -> None:
+def test_a_network_with_one_output_returns_both_classes(state: State, predict: Callable[..., Response]) -> None:
     words = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
     bundles.register(state.sessions, state.storage, "yes", 1, **words)
     (prediction,) = predict(encoded(GREY), ref="yes").json()["predictions"]
@@ -343,27 +331,27 @@ def test_a_network_of_one_output_tells_both_classes(state: State, predict: Calla
     assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
 
 
-def test_scores_that_are_not_finite_never_reach_a_client(state: State, predict: Callable[..., Response]) -> None:
+def test_non_finite_scores_are_an_error(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "mad", 1, mean=[-3e38], std=[1e-5])
     problem(predict(encoded(GREY), ref="mad"), 502, "prediction-failed")
     answer = predict(as_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
     assert [one["error"]["code"] for one in answer.json()["predictions"]] == ["prediction-failed"] * 2
 
 
-def test_a_damaged_bundle_is_a_problem_and_others_go_on(state: State, predict: Callable[..., Response]) -> None:
+def test_a_damaged_bundle_does_not_affect_other_models(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "broken", 1)
     state.storage.path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
     problem(predict(encoded(GREY), ref="broken"), 500, "corrupt")
     assert predict(encoded(GREY)).status_code == 200
 
 
-def test_more_images_than_may_ever_wait_are_too_many(state: State, predict: Callable[..., Response]) -> None:
+def test_more_images_than_the_queue_holds_are_rejected(state: State, predict: Callable[..., Response]) -> None:
     most = state.settings.max_waiting_predictions
     answer = predict(as_json(*[{"values": [0]}] * (most + 1)), JSON)
     assert problem(answer, 413, "too-large")["facts"]["max_pictures"] <= most
 
 
-def test_the_document_describes_every_body(client: TestClient) -> None:
+def test_openapi_describes_every_form_of_body(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/v1/models/{ref}/predict"]["post"]
     content = operation["requestBody"]["content"]
@@ -374,7 +362,7 @@ def test_the_document_describes_every_body(client: TestClient) -> None:
     assert operation["responses"].keys() >= {"200", "400", "404", "413", "415", "422", "502", "503"}
 
 
-def test_the_documents_examples_are_read(client: TestClient, predict: Callable[..., Response]) -> None:
+def test_the_examples_of_openapi_are_accepted(client: TestClient, predict: Callable[..., Response]) -> None:
     document = client.get("/openapi.json").json()
     content = document["paths"]["/v1/models/{ref}/predict"]["post"]["requestBody"]["content"]
     examples = content["application/json"]["examples"]

@@ -20,7 +20,7 @@ from core.db.session import transaction
 from core.spec import JobSpec
 from tests.support.images import encode_image, write_zip
 from tests.support.trainer import start
-from tests.support.training import Memory
+from tests.support.training import RecordingChannel
 from worker.importing.importer import Importer
 from worker.trainer import main as trainer
 
@@ -87,7 +87,7 @@ def csv_of(header: str, rows: list[list[Any]]) -> bytes:
     ],
     ids=["regression", "classes", "weights", "several targets", "series", "missing", "one column"],
 )  # fmt: skip
-def test_rows_are_the_table_that_the_same_csv_would_be(
+def test_rows_equal_the_table_of_the_same_csv_file(
     said: dict[str, Any],
     header: str,
     rows: list[list[Any]],
@@ -104,7 +104,7 @@ def test_rows_are_the_table_that_the_same_csv_would_be(
     assert {**report, "name": ""} == {**twin, "name": ""}
 
 
-def test_values_are_kept_as_float32(client: TestClient, state: State, imported: Any) -> None:
+def test_values_are_stored_as_float32(client: TestClient, state: State, imported: Any) -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(0, 1e3, (50, 4)).astype(np.float32)
     imported(create(client, inputs=rows.tolist(), targets=rng.normal(size=50).tolist()))
@@ -112,7 +112,7 @@ def test_values_are_kept_as_float32(client: TestClient, state: State, imported: 
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3])
-def test_images_are_those_of_the_same_archive(
+def test_images_equal_those_of_the_same_archive(
     channels: int, client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
     pictures = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
@@ -129,14 +129,14 @@ def test_images_are_those_of_the_same_archive(
     np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), pictures[2].squeeze())
 
 
-def test_large_images_stay_as_large_as_they_are(client: TestClient, imported: Any) -> None:
+def test_large_images_are_not_resized(client: TestClient, imported: Any) -> None:
     images = np.zeros((2, 300, 2), np.uint8).tolist()
     null = {"image_size": None, "resize": None, "weight": None}
     assert imported(create(client, inputs=images, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
     assert imported(create(client, inputs=images, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
 
 
-def test_the_same_name_again_is_another_version(client: TestClient, imported: Any) -> None:
+def test_the_same_name_creates_another_version(client: TestClient, imported: Any) -> None:
     first, second = (imported(create(client, inputs=ROWS, targets=NUMBERS)) for _ in range(2))
     assert (first["version"], second["version"]) == (1, 2)
     assert first["content_hash"] == second["content_hash"]
@@ -152,38 +152,38 @@ def test_the_same_name_again_is_another_version(client: TestClient, imported: An
         ({"targets": []}, "/targets", "has 0 values, but inputs has 40"),
         ({}, "/targets", "name columns of the inputs in `target`"),
         ({"inputs": [[1, 2], [3, 4], [5]]}, "/inputs/2", "has 1 values, but /inputs/0 has 2"),
-        ({"inputs": [[1, 2], 3]}, "/inputs/1", "should be an array of 2 values as /inputs/0 is, not 3"),
-        ({"inputs": [1, 2, 3]}, "/inputs", "give rows of them"),
-        ({"inputs": [[1, 2], [3, "4"]]}, "/inputs/1/1", 'should be a finite number of 32 bits, not "4"'),
-        ({"inputs": [[1, 2], [3, True]]}, "/inputs/1/1", "should be a finite number of 32 bits, not true"),
-        ({"inputs": [[1, 2], [3, None]]}, "/inputs/1/1", "`missing` must say"),
-        ({"inputs": [[1, 2], [3, [4]]]}, "/inputs/1/1", "not an array"),
-        ({"inputs": [[1, 2], [3, 1e39]]}, "/inputs/1/1", "finite number of 32 bits, not 1e+39"),
+        ({"inputs": [[1, 2], 3]}, "/inputs/1", "must be an array of 2 values like /inputs/0, got 3"),
+        ({"inputs": [1, 2, 3]}, "/inputs", "send rows, for example"),
+        ({"inputs": [[1, 2], [3, "4"]]}, "/inputs/1/1", 'must be a finite 32-bit number, got "4"'),
+        ({"inputs": [[1, 2], [3, True]]}, "/inputs/1/1", "must be a finite 32-bit number, got true"),
+        ({"inputs": [[1, 2], [3, None]]}, "/inputs/1/1", "set `missing` to accept missing values"),
+        ({"inputs": [[1, 2], [3, [4]]]}, "/inputs/1/1", "got an array"),
+        ({"inputs": [[1, 2], [3, 1e39]]}, "/inputs/1/1", "finite 32-bit number, got 1e+39"),
         ({"inputs": []}, "/inputs", "is empty"),
         ({"inputs": [[]]}, "/inputs/0", "is empty"),
         ({"inputs": "1,2"}, "/inputs", 'not "1,2"'),
         ({"inputs": [[[[[1]]]]]}, "/inputs", "deeper than 4 levels"),
         ({"inputs": [[0.0] * 4096], "targets": [1]}, "/inputs", "4096 columns"),
-        ({"targets": ["a", 1, *KINDS[2:]]}, "/targets/1", "should be a text as others"),
-        ({"targets": ["a", "NA", *KINDS[2:]]}, "/targets/1", "stands for a missing value"),
-        ({"targets": ["a", "b" * 1001, *KINDS[2:]]}, "/targets/1", "at most 1000 characters, not 1001"),
-        ({"targets": [{}, *NUMBERS[1:]]}, "/targets/0", "not an object"),
+        ({"targets": ["a", 1, *KINDS[2:]]}, "/targets/1", "must be a string like other targets"),
+        ({"targets": ["a", "NA", *KINDS[2:]]}, "/targets/1", "means a missing value"),
+        ({"targets": ["a", "b" * 1001, *KINDS[2:]]}, "/targets/1", "at most 1000 characters, got 1001"),
+        ({"targets": [{}, *NUMBERS[1:]]}, "/targets/0", "got an object"),
         ({"targets": [[1, 2], [3], *NUMBERS[2:]]}, "/targets/1", "has 1 values, but /targets/0 has 2"),
         ({"targets": NUMBERS, "columns": ["a", "b"]}, "/columns", "has 2 names, but inputs has 3 columns"),
-        ({"targets": NUMBERS, "columns": ["a", "b", "a"]}, "/columns/2", "no other column has"),
-        ({"targets": NUMBERS, "columns": ["a", "b", "y"]}, "/target/0", "no other column has"),
-        ({"targets": NUMBERS, "columns": ["a", " b", "c"]}, "/columns/1", "white space"),
+        ({"targets": NUMBERS, "columns": ["a", "b", "a"]}, "/columns/2", "must be unique"),
+        ({"targets": NUMBERS, "columns": ["a", "b", "y"]}, "/target/0", "must be unique"),
+        ({"targets": NUMBERS, "columns": ["a", " b", "c"]}, "/columns/1", "whitespace"),
         ({"targets": NUMBERS, "target": ["a", "b"]}, "/target", "has 2 names, but targets has 1 columns"),
         ({"target": ["z0"]}, "/target", "known: 'x0', 'x1', 'x2'"),
         ({"targets": NUMBERS, "ignore": ["x9"]}, "/ignore", "unknown column 'x9'"),
         ({"targets": NUMBERS, "task": "guess"}, "/task", "classification"),
-        ({"targets": NUMBERS, "horizon": 3}, "", "give its window too"),
-        ({"targets": NUMBERS, "image_size": "8"}, "/image_size", "is not for a table"),
+        ({"targets": NUMBERS, "horizon": 3}, "", "horizon requires window"),
+        ({"targets": NUMBERS, "image_size": "8"}, "/image_size", "is not an option of a table"),
         ({"targets": NUMBERS, "target_column": "y"}, "/target_column", "did you mean 'target'"),
         ({"targets": NUMBERS, "name": "No Name"}, "/name", "pattern"),
     ],
 )  # fmt: skip
-def test_rows_that_are_none_are_refused_where_they_are_wrong(
+def test_invalid_rows_have_a_pointer(
     said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
 ) -> None:
     refused(create(client, **{"inputs": ROWS} | said), pointer, told, state)
@@ -192,26 +192,26 @@ def test_rows_that_are_none_are_refused_where_they_are_wrong(
 @pytest.mark.parametrize(
     ("said", "pointer", "told"),
     [
-        ({"inputs": [[[0, 256]], [[0, 1]]]}, "/inputs/0/0/1", "should be an integer from 0 to 255, not 256"),
-        ({"inputs": [[[0, 1]], [[0, -1]]]}, "/inputs/1/0/1", "should be an integer from 0 to 255, not -1"),
-        ({"inputs": [[[0, 1]], [[0, 0.5]]]}, "/inputs/1/0/1", "should be an integer from 0 to 255, not 0.5"),
-        ({"inputs": [[[0, 1]], [[0, False]]]}, "/inputs/1/0/1", "not false"),
+        ({"inputs": [[[0, 256]], [[0, 1]]]}, "/inputs/0/0/1", "must be an integer from 0 to 255, got 256"),
+        ({"inputs": [[[0, 1]], [[0, -1]]]}, "/inputs/1/0/1", "must be an integer from 0 to 255, got -1"),
+        ({"inputs": [[[0, 1]], [[0, 0.5]]]}, "/inputs/1/0/1", "must be an integer from 0 to 255, got 0.5"),
+        ({"inputs": [[[0, 1]], [[0, False]]]}, "/inputs/1/0/1", "got false"),
         ({"inputs": [[[0, 1]], [[0, 1], [2, 3]]]}, "/inputs/1", "has 2 values, but /inputs/0 has 1"),
         ({"inputs": [[[0, 1]], [[0]]]}, "/inputs/1/0", "has 1 values, but /inputs/0/0 has 2"),
         ({"inputs": [[[[0, 1]]], [[[0, 1]]]]}, "/inputs", "has 2 channels"),
         ({"inputs": [[[0] * 1000], [[1] * 1000]]}, "/inputs", "1 x 1000"),
         ({"targets": ["a"]}, "/targets", "has 1 values, but inputs has 2"),
-        ({"targets": None}, "/targets", "give the class"),
-        ({"targets": ["a", 0.5]}, "/targets/1", "an integer or a text, the class of a picture, not 0.5"),
-        ({"targets": ["a", ""]}, "/targets/1", "from 1 to 200 characters, not 0"),
+        ({"targets": None}, "/targets", "send the class"),
+        ({"targets": ["a", 0.5]}, "/targets/1", "the class of the image, an integer or a string, got 0.5"),
+        ({"targets": ["a", ""]}, "/targets/1", "1 to 200 characters, got 0"),
         ({"targets": ["a", "../b"]}, "/targets/1", "without slashes"),
         ({"targets": ["a", ".."]}, "/targets/1", "not hidden"),
         ({"targets": ["a", "b\n"]}, "/targets/1", "control characters"),
-        ({"missing": "drop"}, "/missing", "is not for an archive of pictures"),
-        ({"task": "regression"}, "/task", "is not for an archive of pictures"),
+        ({"missing": "drop"}, "/missing", "is not an option of an archive of images"),
+        ({"task": "regression"}, "/task", "is not an option of an archive of images"),
     ],
 )
-def test_images_that_are_none_are_refused_where_they_are_wrong(
+def test_invalid_images_have_a_pointer(
     said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
 ) -> None:
     images = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
@@ -219,13 +219,13 @@ def test_images_that_are_none_are_refused_where_they_are_wrong(
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
-def test_numbers_that_are_not_finite_are_refused(number: str, client: TestClient, state: State) -> None:
+def test_non_finite_numbers_are_rejected(number: str, client: TestClient, state: State) -> None:
     body = f'{{"name": "toy", "inputs": [[1], [{number}]], "targets": [1, 2]}}'
     answer = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
-    refused(answer, "/inputs/1/0", "should be a finite number", state)
+    refused(answer, "/inputs/1/0", "must be a finite 32-bit number", state)
 
 
-def test_too_many_values_are_refused(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_values_are_rejected(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.datasets.ingest.inline.MAX_ROWS", 39)
     monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_IMAGES", 5)
     refused(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
@@ -243,14 +243,14 @@ def refused(answer: Any, pointer: str, told: str, state: State) -> None:
     assert [*state.storage.keys(""), *own.glob("*/*")] == []
 
 
-def test_a_body_is_bounded_as_configured(state: State) -> None:
+def test_the_body_limit_is_configurable(state: State) -> None:
     for limit in ("max_inline_bytes", "max_upload_bytes"):
         small = state.settings.model_copy(update={limit: 500})
         with TestClient(create_app(state=replace(state, settings=small))) as limited:
             assert create(limited, inputs=ROWS, targets=NUMBERS).status_code == 413
 
 
-def test_other_media_types_and_names_are_refused(client: TestClient) -> None:
+def test_other_media_types_and_names_are_rejected(client: TestClient) -> None:
     body = json.dumps({"name": "toy", "inputs": [[1], [2]], "targets": [1, 2]})
     assert client.post("/v1/datasets", content=body, headers={"Content-Type": "text/csv"}).status_code == 415
     assert (
@@ -263,7 +263,7 @@ def test_other_media_types_and_names_are_refused(client: TestClient) -> None:
 
 
 @pytest.mark.slow
-def test_a_network_from_scratch_learns_from_data_in_the_request(
+def test_a_network_trains_on_inline_data(
     client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
     """Source: Keydana, Deep Learning and Scientific Computing with R torch, "A first network": 3 -> 32 -> 1."""
@@ -289,10 +289,12 @@ def test_a_network_from_scratch_learns_from_data_in_the_request(
     assert answer.status_code == 202, answer.text
     with transaction(state.sessions, read_only=True) as session:
         spec = JobSpec.model_validate(JobRepo(session).get(answer.json()["id"]).spec)
-    channel = Memory()
+    channel = RecordingChannel()
     assert trainer.run_job(start(spec, packed(state, "toy", 1), tmp_path / "work"), channel) == 0
     losses = {
-        step: value for (split, name, step), value in channel.points().items() if (split, name) == ("train", "loss")
+        step: value
+        for (split, name, step), value in channel.collect_points().items()
+        if (split, name) == ("train", "loss")
     }
     assert sorted(losses) == list(range(1, 201))  # every epoch is one step of all 100
     assert float(losses[200]) < float(losses[100]) < float(losses[10])

@@ -50,7 +50,7 @@ def is_taken(state: State, job_id: str) -> bool:
         return AttemptRepo(session).claim(job_id, "w", 30.0) is not None
 
 
-def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
+def test_a_job_that_waited_for_its_dataset_is_resolved_as_without_waiting(
     client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()
@@ -69,7 +69,7 @@ def test_a_job_waits_for_its_dataset_and_is_then_what_it_would_have_been(
     assert is_taken(state, job["id"])
 
 
-def test_a_job_that_its_dataset_does_not_suit_fails_when_it_is_there(
+def test_a_job_that_does_not_match_its_imported_dataset_fails(
     client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()
@@ -92,7 +92,7 @@ def test_a_job_fails_with_the_import_it_waits_for(
     assert client.post("/v1/jobs", json=PETS).status_code == 409
 
 
-def test_a_job_that_was_paused_or_cancelled_while_it_waited_stays_so(
+def test_a_job_paused_or_cancelled_while_waiting_is_not_queued(
     client: TestClient, state: State, upload: Callable[..., Callable[[], bool]]
 ) -> None:
     finish_import = upload()

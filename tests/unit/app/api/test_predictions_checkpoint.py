@@ -69,12 +69,12 @@ def expected(seed: int) -> np.ndarray:
     words = bundles.description()
     pixels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8, 1) * 3
     with torch.inference_mode():
-        scores = bundles.network(words, seed)(words.preprocess()(pixels))
+        scores = bundles.network(words, seed)(words.build_preprocessing()(pixels))
     return np.asarray(torch.softmax(scores[0], 0).numpy())
 
 
 @pytest.mark.parametrize(("which", "number"), [("latest", 3), ("best", 2)])
-def test_the_checkpoint_that_is_meant_answers(client: TestClient, running: Running, which: str, number: int) -> None:
+def test_the_requested_checkpoint_is_used(client: TestClient, running: Running, which: str, number: int) -> None:
     for each in (1, 2, 3):
         running.add(each, *(("best",) if each == 2 else ()))
     answer = ask(client, running.job_id, checkpoint=which, top_k=3)
@@ -90,14 +90,14 @@ def test_the_checkpoint_that_is_meant_answers(client: TestClient, running: Runni
     np.testing.assert_allclose([found[place] for place in range(3)], expected(number), atol=1e-5)
 
 
-def test_a_newer_checkpoint_answers_as_soon_as_it_is_there(client: TestClient, running: Running) -> None:
+def test_a_newer_checkpoint_is_used_once_it_is_stored(client: TestClient, running: Running) -> None:
     running.add(1)
     assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 1
     running.add(2)
     assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 2
 
 
-def test_a_job_without_a_checkpoint_is_told_so(client: TestClient, running: Running) -> None:
+def test_a_job_without_a_checkpoint_is_a_409(client: TestClient, running: Running) -> None:
     answer = ask(client, running.job_id)
     assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "running")
     running.add(1)
@@ -106,19 +106,19 @@ def test_a_job_without_a_checkpoint_is_told_so(client: TestClient, running: Runn
     assert ask(client, "0" * 32).status_code == 404
 
 
-def test_a_checkpoint_of_before_is_refused_with_a_reason(client: TestClient, running: Running) -> None:
+def test_a_checkpoint_without_a_bundle_is_rejected(client: TestClient, running: Running) -> None:
     running.add(1, files=(bundle.WEIGHTS,))
     answer = ask(client, running.job_id)
     assert (answer.status_code, "described" in answer.json()["detail"]) == (409, True)
 
 
-def test_damage_is_found(client: TestClient, running: Running) -> None:
+def test_damaged_weights_are_detected(client: TestClient, running: Running) -> None:
     running.add(1)
     path = running.state.storage.path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     assert ask(client, running.job_id).status_code == 500
 
 
-def test_a_finished_job_answers_too(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
+def test_a_finished_job_predicts_too(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
     finished = finish_job(state, post_job()["id"])
     assert ask(client, finished.job_id, checkpoint="best").json()["checkpoint"]["checkpoint"] == 1

@@ -31,25 +31,25 @@ def pointers(answer: Any) -> list[str]:
     return [error["pointer"] for error in answer.json()["errors"]]
 
 
-def test_a_kind_that_is_not_given_is_a_training(post_job: PostJob) -> None:
+def test_the_default_kind_is_train(post_job: PostJob) -> None:
     job = post_job()
     assert (job["kind"], job["spec"]["kind"], job["result"]) == ("train", "train", None)
 
 
-def test_an_unknown_kind_names_the_nearest(client: TestClient) -> None:
+def test_an_unknown_kind_error_names_the_most_similar(client: TestClient) -> None:
     answer = client.post("/v1/jobs", json=EVALUATE | {"kind": "evalute"})
     assert pointers(answer) == ["/kind"]
     assert "evaluate" in answer.json()["errors"][0]["detail"]
 
 
-def test_a_sweep_has_the_usual_learning_rates(post_job: PostJob) -> None:
+def test_lr_find_has_default_learning_rates(post_job: PostJob) -> None:
     spec = post_job(kind="lr_find")["spec"]
     assert (spec["steps"], spec["start_lr"], spec["end_lr"], spec["spacing"]) == (100, 1e-7, 1e-1, "log")
     assert spec["dataset"]["version"] == 1
     assert spec["loss"]["name"] == "cross_entropy"
 
 
-def test_what_a_training_held_out_for_a_test_is_tested_on(client: TestClient, post_job: PostJob, state: State) -> None:
+def test_an_evaluation_uses_the_test_split_of_the_training(client: TestClient, post_job: PostJob, state: State) -> None:
     finish_job(state, post_job(seed=11, dataset={"name": "digits", "valid": 0.2, "test": 0.25})["id"])
     spec = client.post("/v1/jobs", json=EVALUATE | {"split": "test"}).json()["spec"]
     assert (spec["dataset"]["valid"], spec["dataset"]["test"], spec["seed"]) == (0.2, 0.25, 11)
@@ -68,18 +68,18 @@ def test_what_a_training_held_out_for_a_test_is_tested_on(client: TestClient, po
         ({"weights": "/etc/passwd"}, "/weights"),
     ],
 )
-def test_a_sweep_that_cannot_be_made_is_refused(client: TestClient, changes: dict[str, Any], pointer: str) -> None:
+def test_an_impossible_lr_find_is_rejected(client: TestClient, changes: dict[str, Any], pointer: str) -> None:
     body = {"kind": "lr_find", "dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | changes
     assert pointers(client.post("/v1/jobs", json=body)) == [pointer]
 
 
-def test_two_beginnings_are_refused(client: TestClient, trained: str) -> None:
+def test_two_sources_of_initial_weights_are_rejected(client: TestClient, trained: str) -> None:
     begin = {"init_from": "digits", "weights": "file:a.safetensors"}
     body = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | begin
     assert client.post("/v1/jobs", json=body).status_code == 422
 
 
-def test_an_evaluation_looks_at_what_the_training_held_out(client: TestClient, trained: str) -> None:
+def test_an_evaluation_uses_the_validation_split_of_the_training(client: TestClient, trained: str) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
     training = client.get(f"/v1/jobs/{trained}").json()["spec"]
     assert job["kind"] == "evaluate"
@@ -110,17 +110,17 @@ def test_an_evaluation_looks_at_what_the_training_held_out(client: TestClient, t
         ({"epochs": 3}, "/epochs"),
     ],
 )
-def test_an_evaluation_that_makes_no_sense_is_refused(
+def test_an_invalid_evaluation_is_rejected(
     client: TestClient, trained: str, changes: dict[str, Any], pointer: str
 ) -> None:
     assert pointer in pointers(client.post("/v1/jobs", json=EVALUATE | changes))
 
 
-def test_no_more_classes_are_ranked_than_there_are(client: TestClient, trained: str) -> None:
+def test_top_k_is_at_most_the_number_of_classes(client: TestClient, trained: str) -> None:
     assert client.post("/v1/jobs", json=PREDICT | {"top_k": 500}).json()["spec"]["top_k"] == 10
 
 
-def test_the_model_to_begin_with_is_pinned(post_job: PostJob, trained: str) -> None:
+def test_the_initial_model_is_pinned_to_its_version(post_job: PostJob, trained: str) -> None:
     assert post_job(init_from="digits")["spec"]["init_from"] == "digits@1"
 
 
@@ -136,7 +136,7 @@ def test_only_a_training_has_epochs(client: TestClient, trained: str, call: str)
     assert answer.status_code == 409
 
 
-def test_a_result_is_shown(client: TestClient, trained: str, state: State) -> None:
+def test_a_job_has_its_result(client: TestClient, trained: str, state: State) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
@@ -157,11 +157,11 @@ def test_a_clone_may_be_of_another_kind(client: TestClient, trained: str) -> Non
     assert client.post(f"/v1/jobs/{again['id']}/clone", json={"split": "train"}).json()["spec"]["split"] == "train"
 
 
-def test_a_clone_of_no_kind_is_refused(client: TestClient, trained: str) -> None:
+def test_a_clone_of_an_unknown_kind_is_rejected(client: TestClient, trained: str) -> None:
     assert "/kind" in pointers(client.post(f"/v1/jobs/{trained}/clone", json={"kind": "guess"}))
 
 
-def test_a_file_of_a_result_is_downloaded(client: TestClient, trained: str, state: State) -> None:
+def test_a_result_file_is_downloaded(client: TestClient, trained: str, state: State) -> None:
     job = client.post("/v1/jobs", json=PREDICT).json()
     folder = state.storage.scratch() / "answer"
     folder.mkdir()

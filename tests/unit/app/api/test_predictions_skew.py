@@ -20,7 +20,7 @@ from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.images import encode_image, random_pixels, write_zip
 from tests.support.trainer import start
-from tests.support.training import Memory, cpu, job
+from tests.support.training import RecordingChannel, build_spec, cpu_placement
 from worker.builders.evaluation import build_evaluation
 from worker.protocol import Finished
 from worker.trainer import main
@@ -56,7 +56,7 @@ def packed(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
     return PackedDataset.open(out)
 
 
-def test_an_image_over_http_has_the_scores_of_the_packed_one(
+def test_an_image_over_http_has_the_scores_of_the_packed_image(
     state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset
 ) -> None:
     meta, train = packed.meta, packed.read_split("train")
@@ -79,27 +79,27 @@ def test_an_image_over_http_has_the_scores_of_the_packed_one(
 @pytest.fixture
 def trained(packed: PackedDataset, tmp_path: Path) -> Finished:
     """The last word of a job that was trained on them."""
-    spec = job(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
-    channel = Memory()
-    assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.said[-1]
-    finished: Finished = channel.of(Finished)[0]
+    spec = build_spec(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
+    channel = RecordingChannel()
+    assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.messages[-1]
+    finished: Finished = channel.select_messages(Finished)[0]
     return finished
 
 
-def test_every_validation_image_of_a_trained_job_has_the_scores_of_its_own_evaluation(
+def test_validation_images_over_http_have_the_scores_of_the_evaluation(
     state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset, trained: Finished
 ) -> None:
     folder = Path(trained.dir)
-    _, words = bundle.load(folder)
+    _, words = bundle.load_bundle(folder)
     stored = {name: (file.sha256, file.size_bytes) for name, file in trained.files.items()}
     ref = bundles.publish(state.storage, "jobs/trained/bundle", folder, stored)
     bundles.enter(state.sessions, "trained", 1, ref, words)
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)
-    evaluation = build_evaluation(spec, (), packed, state.storage.fetch(ref.key, dict(ref.files)), cpu())
+    evaluation = build_evaluation(spec, (), packed, state.storage.fetch(ref.key, dict(ref.files)), cpu_placement())
     scores, targets = [], []
-    for batch in evaluation.batches.epoch(0):
+    for batch in evaluation.batches.iter_epoch(0):
         scores.append(evaluation.pred(batch.images))
         targets.append(batch.targets)
     raw, truth = torch.cat(scores), torch.cat(targets)

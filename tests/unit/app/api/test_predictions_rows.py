@@ -9,10 +9,8 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from app.main import create_app
-from app.state import State
 from tests.support import bundles
-from tests.support.http_service import service_state
+from tests.support.http_service import service_client, service_state
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "length", "categories": None},
@@ -53,35 +51,29 @@ ROW = {"length": 39.1, "mass": 3750, "island": "Dream"}
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[State]:
+def table_client(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[TestClient]:
+    """A client of a service with three models of tables and one of images, shared by the tests of this module."""
     with service_state(tmp_path_factory.mktemp("home"), sqlite_template) as state:
-        for name, words in {"penguins": PENGUINS, "weight": WEIGHT, "demand": DEMAND, "shapes": {}}.items():
-            bundles.register(state.sessions, state.storage, name, 1, **words)
-        yield state
-
-
-@pytest.fixture(scope="module")
-def client(state: State) -> Iterator[TestClient]:
-    with TestClient(create_app(state=state)) as client:
-        yield client
-        assert client.portal is not None
-        client.portal.call(state.model_server.close)
+        for name, description in {"penguins": PENGUINS, "weight": WEIGHT, "demand": DEMAND, "shapes": {}}.items():
+            bundles.register(state.sessions, state.storage, name, 1, **description)
+        with service_client(state) as client:
+            yield client
 
 
 @pytest.fixture
-def predict(client: TestClient) -> Callable[..., Any]:
-    return lambda model, **body: client.post(f"/v1/models/{model}/predict", json=body)
+def predict(table_client: TestClient) -> Callable[..., Any]:
+    return lambda model, **body: table_client.post(f"/v1/models/{model}/predict", json=body)
 
 
 def scores(words: dict[str, Any], *samples: Any) -> torch.Tensor:
     """What the network itself says of samples as they are packed."""
     described = bundles.description(**words)
     with torch.inference_mode():
-        found: torch.Tensor = bundles.network(described)(described.preprocess()(torch.tensor(samples).float()))
+        found: torch.Tensor = bundles.network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
     return found
 
 
-def test_a_row_is_answered_as_the_network_itself_would(predict: Callable[..., Any]) -> None:
+def test_a_row_prediction_equals_the_output_of_the_network(predict: Callable[..., Any]) -> None:
     answer = predict("penguins", rows=[ROW], top_k=3)
     assert answer.status_code == 200, answer.text
     [prediction] = answer.json()["predictions"]
@@ -91,7 +83,7 @@ def test_a_row_is_answered_as_the_network_itself_would(predict: Callable[..., An
     assert prediction["label"] == bundles.CLASSES[int(np.argmax(expected))]
 
 
-def test_what_is_missing_or_unknown_is_read_as_in_training(predict: Callable[..., Any]) -> None:
+def test_missing_and_unknown_values_are_handled_as_in_training(predict: Callable[..., Any]) -> None:
     rows = [{"length": 39.1, "island": "Dream"}, ROW | {"mass": None}, ROW | {"island": "Torgersen"}, {"mass": 3750}]
     answer = predict("penguins", rows=rows, top_k=3).json()["predictions"]
     nan = float("nan")
@@ -101,13 +93,13 @@ def test_what_is_missing_or_unknown_is_read_as_in_training(predict: Callable[...
         np.testing.assert_allclose([found[i] for i in range(3)], expected, rtol=1e-5)
 
 
-def test_a_regression_answers_in_the_tables_own_units(predict: Callable[..., Any]) -> None:
+def test_a_regression_returns_values_in_the_units_of_the_table(predict: Callable[..., Any]) -> None:
     [prediction] = predict("weight", rows=[ROW]).json()["predictions"]
     expected = scores(WEIGHT, [39.1, 3750, 2]) * 9 + 30
     np.testing.assert_allclose(prediction["values"], expected[0].tolist(), rtol=1e-5)
 
 
-def test_a_window_is_answered_with_what_comes_after_it(predict: Callable[..., Any]) -> None:
+def test_a_window_prediction_has_the_next_values(predict: Callable[..., Any]) -> None:
     window = [[101, 9.5], [99.5, 11], [120, 12]]
     [prediction] = predict("demand", instances=[{"values": window}]).json()["predictions"]
     expected = scores(DEMAND, window) * 20 + 100
@@ -118,15 +110,15 @@ def test_a_window_is_answered_with_what_comes_after_it(predict: Callable[..., An
     ("model", "body", "pointer", "said"),
     [
         ("penguins", {"rows": [ROW | {"lenght": 3}]}, "/rows/0/lenght", "did you mean 'length'"),
-        ("penguins", {"rows": [ROW | {"length": "long"}]}, "/rows/0/length", "a finite number is needed"),
-        ("weight", {"rows": [{"length": 3, "island": "Dream"}]}, "/rows/0/mass", "trained on whole rows only"),
-        ("penguins", {"rows": [{"length": [3]}]}, "/rows/0/length", "is [3]; a finite number"),
+        ("penguins", {"rows": [ROW | {"length": "long"}]}, "/rows/0/length", "must be a finite number"),
+        ("weight", {"rows": [{"length": 3, "island": "Dream"}]}, "/rows/0/mass", "accepts complete rows only"),
+        ("penguins", {"rows": [{"length": [3]}]}, "/rows/0/length", "must be a finite number, got [3]"),
         ("penguins", {"rows": []}, "/rows", ""),
         ("penguins", {"rows": [ROW], "instances": [{"values": [1]}]}, "", "one of both"),
         ("penguins", {}, "", "one of both"),
     ],
 )
-def test_a_row_that_does_not_fit_names_its_column(
+def test_an_invalid_row_error_names_the_column(
     model: str, body: dict[str, Any], pointer: str, said: str, predict: Callable[..., Any]
 ) -> None:
     answer = predict(model, **body)
@@ -144,10 +136,10 @@ def test_a_row_that_does_not_fit_names_its_column(
         ("demand", {"instances": [{"values": [[1, 2], [3, 4]]}]}, "shape [2, 2] came"),
         ("demand", {"instances": [{"values": [[1, 2], [3], [4, 5]]}]}, "ragged"),
         ("demand", {"instances": [{"values": [[1, 2], [3, "x"], [4, 5]]}]}, "finite numbers"),
-        ("shapes", {"rows": [ROW]}, "reads pictures; rows of a table came"),
+        ("shapes", {"rows": [ROW]}, "reads images; the request has rows of a table"),
     ],
 )
-def test_a_sample_of_another_kind_is_told_what_the_model_reads(
+def test_a_wrong_kind_of_instance_error_names_the_accepted_kind(
     model: str, body: dict[str, Any], said: str, predict: Callable[..., Any]
 ) -> None:
     answer = predict(model, **body)
@@ -155,37 +147,37 @@ def test_a_sample_of_another_kind_is_told_what_the_model_reads(
     assert said in answer.json()["detail"]
 
 
-def test_an_image_for_a_table_is_refused(client: TestClient) -> None:
-    answer = client.post("/v1/models/penguins/predict", content=b"\x89PNG", headers={"Content-Type": "image/png"})
+def test_an_image_for_a_table_model_is_rejected(table_client: TestClient) -> None:
+    answer = table_client.post("/v1/models/penguins/predict", content=b"\x89PNG", headers={"Content-Type": "image/png"})
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-row")
 
 
-def test_one_bad_row_among_several_costs_only_its_own_place(predict: Callable[..., Any]) -> None:
+def test_an_invalid_row_among_several_has_an_error_in_its_place(predict: Callable[..., Any]) -> None:
     first, bad, last = predict("penguins", rows=[ROW, {"lenght": 1}, ROW]).json()["predictions"]
     assert bad["error"]["code"] == "invalid-row"
     assert first == last
 
 
-def test_many_rows_are_answered_in_their_order(predict: Callable[..., Any]) -> None:
+def test_row_predictions_are_in_the_order_of_the_rows(predict: Callable[..., Any]) -> None:
     rows = [ROW | {"length": 30 + i / 10} for i in range(60)]
     answer = predict("weight", rows=rows).json()["predictions"]
     expected = scores(WEIGHT, *([30 + i / 10, 3750, 2] for i in range(60))) * 9 + 30
     np.testing.assert_allclose([one["values"][0] for one in answer], expected[:, 0].tolist(), rtol=1e-5)
 
 
-def infer(client: TestClient, model: str, shape: list[int], values: list[Any], name: str = "rows") -> Any:
+def infer(table_client: TestClient, model: str, shape: list[int], values: list[Any], name: str = "rows") -> Any:
     tensor = {"name": name, "datatype": "FP32", "shape": shape, "data": values}
-    return client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]})
+    return table_client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]})
 
 
-def test_the_open_inference_protocol_takes_rows_as_numbers(client: TestClient) -> None:
-    known = client.get("/v2/models/penguins").json()
+def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
+    known = table_client.get("/v2/models/penguins").json()
     assert known["inputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 3]}]
-    answer = infer(client, "penguins", [2, 3], [39.1, 3750, 2, 45, 5000, 0])
+    answer = infer(table_client, "penguins", [2, 3], [39.1, 3750, 2, 45, 5000, 0])
     outputs = {output["name"]: output for output in answer.json()["outputs"]}
     expected = scores(PENGUINS, [39.1, 3750, 2], [45, 5000, 0])
     np.testing.assert_allclose(outputs["logits"]["data"], expected.flatten().tolist(), rtol=1e-4, atol=1e-5)
-    window = infer(client, "demand", [1, 3, 2], [1, 2, 3, 4, 5, 6])
+    window = infer(table_client, "demand", [1, 3, 2], [1, 2, 3, 4, 5, 6])
     assert window.json()["outputs"][0]["shape"] == [1, 2]
 
 
@@ -199,10 +191,10 @@ def test_the_open_inference_protocol_takes_rows_as_numbers(client: TestClient) -
         ([65, 3], [1.0] * 195, "rows", "a batch of 65"),
     ],
 )
-def test_rows_that_do_not_fit_the_protocol_are_refused(
-    shape: list[int], values: list[float], name: str, said: str, client: TestClient
+def test_v2_rejects_invalid_rows(
+    shape: list[int], values: list[float], name: str, said: str, table_client: TestClient
 ) -> None:
-    answer = infer(client, "penguins", shape, values, name)
+    answer = infer(table_client, "penguins", shape, values, name)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 
@@ -211,13 +203,13 @@ def column(name: str, datatype: str, *values: Any, **changes: Any) -> dict[str, 
     return {"name": name, "datatype": datatype, "shape": [len(values), 1], "data": list(values)} | changes
 
 
-def test_the_open_inference_protocol_takes_a_tensor_a_column(client: TestClient) -> None:
+def test_v2_accepts_one_tensor_per_column(table_client: TestClient) -> None:
     inputs = [
         column("island", "BYTES", "Dream", "Torgersen"),
         column("length", "FP64", 39.1, None),
         column("mass", "INT64", 3750, 5000, shape=[2]),
     ]
-    answer = client.post("/v2/models/penguins/infer", json={"inputs": inputs})
+    answer = table_client.post("/v2/models/penguins/infer", json={"inputs": inputs})
     assert answer.status_code == 200, answer.text
     outputs = {output["name"]: output for output in answer.json()["outputs"]}
     expected = scores(PENGUINS, [39.1, 3750, 2], [float("nan"), 5000, 0])
@@ -240,14 +232,14 @@ def test_the_open_inference_protocol_takes_a_tensor_a_column(client: TestClient)
         ("demand", [column("length", "FP32", 1)], "takes one input, 'rows'"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused_by_name(
-    model: str, inputs: list[dict[str, Any]], said: str, client: TestClient
+def test_v2_names_invalid_columns(
+    model: str, inputs: list[dict[str, Any]], said: str, table_client: TestClient
 ) -> None:
-    answer = client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
+    answer = table_client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 
 
-def test_the_repository_lists_models_of_every_kind(client: TestClient) -> None:
-    listed = client.post("/v2/repository/index", json={}).json()
+def test_the_v2_repository_lists_models_of_every_kind(table_client: TestClient) -> None:
+    listed = table_client.post("/v2/repository/index", json={}).json()
     assert {model["name"] for model in listed} == {"penguins", "weight", "demand", "shapes"}

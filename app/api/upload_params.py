@@ -1,0 +1,65 @@
+"""The query parameters of an upload: how images are resized and how a CSV file is read."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from core.datasets.ingest.archive import IMAGE_SIZE
+from core.datasets.tables.column_roles import TableOptions
+from core.datasets.tables.csv_file import Delimiter, Encoding
+
+
+def _describe(option: str) -> str:
+    return f"CSV only. {TableOptions.model_fields[option].description}"
+
+
+class UploadParams(BaseModel):
+    """The options of an upload. A parameter that is not sent is None or empty; the import applies the defaults."""
+
+    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
+        default=None,
+        description="`64`, or height x width: `48x64`. Default: the size of most images, or the median of their "
+        "shorter sides, at most 224.",
+    )
+    resize: Literal["stretch", "crop"] | None = Field(
+        default=None, description="`crop` keeps the aspect ratio and crops the center. Default: `stretch`."
+    )
+    target: list[str] = Field(default=[], description=_describe("target"))
+    columns: list[str] = Field(default=[], description=_describe("columns"))
+    numeric: list[str] = Field(default=[], description=_describe("numeric"))
+    categorical: list[str] = Field(default=[], description=_describe("categorical"))
+    ignore: list[str] = Field(default=[], description=_describe("ignore"))
+    weight: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description=_describe("weight")
+    )
+    missing: Literal["drop", "impute"] | None = Field(default=None, description=_describe("missing"))
+    task: Literal["auto", "classification", "binary", "regression"] | None = Field(
+        default=None, description=_describe("task")
+    )
+    window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description=_describe("window"))
+    horizon: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description=_describe("horizon"))
+    valid_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description=_describe("valid_share")
+    )
+    test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+        default=None, description=_describe("test_share")
+    )
+    encoding: Encoding | None = Field(default=None, description=_describe("encoding"))
+    delimiter: Delimiter | None = Field(default=None, description=_describe("delimiter"))
+
+    def to_options(self) -> dict[str, Any]:
+        """Return the parameters that were sent.
+
+        Raises:
+            RequestValidationError: two parameters of a CSV file contradict each other.
+        """
+        options = {name: value for name, value in self if value not in (None, [])}
+        try:
+            TableOptions.model_validate({name: options[name] for name in options if name in TableOptions.model_fields})
+        except ValidationError as error:
+            entries = error.errors(include_input=False, include_url=False, include_context=False)
+            # Contradictions have no location; all of them concern the window.
+            errors = [{**entry, "loc": ("query", *(entry["loc"] or ("window",)))} for entry in entries]
+            raise RequestValidationError(errors) from None
+        return options

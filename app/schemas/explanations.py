@@ -1,0 +1,37 @@
+"""Response bodies of embeddings and explanations."""
+
+from pydantic import BaseModel, Field
+
+from app.schemas.predictions import ImageFailedOut
+
+
+class VersionRefOut(BaseModel):
+    """The version that was used, also if the request named an alias."""
+
+    name: str = Field(description="The name of the model.")
+    version: int = Field(description="The number of the version.")
+
+
+class EmbeddingOut(BaseModel):
+    """The input of the network's last layer for an image."""
+
+    vector: list[float] = Field(description="The embedding.")
+
+
+class EmbeddingsOut(BaseModel):
+    """The embeddings of a request."""
+
+    model: VersionRefOut = Field(description="The version that was used.")
+    embeddings: list[EmbeddingOut | ImageFailedOut] = Field(description="One item per image, in the request's order.")
+
+
+class ExplanationOut(BaseModel):
+    """The regions of an image that support a class: Grad-CAM of the last feature maps."""
+
+    model: VersionRefOut = Field(description="The version that was used.")
+    label: str = Field(description="The explained class.")
+    index: int = Field(description="The index of the class in the model's `classes`, from 0.")
+    probability: float | None = Field(description="From 0 to 1; null for a regression.")
+    heat: list[list[float]] = Field(
+        description="Rows of the image at the network's input size, 0 to 1; the maximum is 1."
+    )

@@ -1,0 +1,22 @@
+"""The documentation page and its files."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+
+def test_the_documentation_requires_no_internet(client: TestClient) -> None:
+    page = client.get("/", follow_redirects=True)
+    assert page.url.path == "/docs"
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "://" not in page.text.replace("window.location.origin", "")
+    for file in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"):
+        assert f"/static-offline-docs/{file}" in page.text
+        assert client.get(f"/static-offline-docs/{file}").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["../core.py", "..%2fcore.py", "%2e%2e/core.py", "nothing.js"])
+def test_no_other_file_is_served(client: TestClient, path: str) -> None:
+    answer = client.get(f"/static-offline-docs/{path}")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"

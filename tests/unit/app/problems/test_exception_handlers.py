@@ -1,0 +1,100 @@
+"""The responses of errors, expected and unexpected."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+
+from app.main import create_app
+from app.problems import get_status
+from app.state import State
+from core.errors import DatasetNotReady, NotReady, ServiceError
+
+
+@pytest.fixture
+def app(state: State) -> FastAPI:
+    return create_app(state=state)
+
+
+@pytest.fixture
+def lenient_client(app: FastAPI) -> Iterator[TestClient]:
+    """A client that returns the response of an unexpected error instead of raising the error."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/jobs", "GET, POST"),
+        ("/v1/jobs/0123", "GET, PATCH, DELETE"),
+        ("/v1/jobs/0123/cancel", "POST"),
+        ("/v1/models/a/aliases/b", "PUT"),
+    ],
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+def test_a_405_lists_all_methods_of_the_path(client: TestClient, method: str, path: str, allowed: str) -> None:
+    response = client.request(method, path)
+    assert response.status_code == 405
+    assert response.headers["Allow"] == allowed
+    assert response.json()["type"] == "/problems/method-not-allowed"
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/v1", "/v1/jobs/", "/v1/jobs/1/nothing", "/v1/../etc/passwd", "/%2e%2e/x"]
+)
+def test_an_unknown_path_is_a_problem(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == "/problems/not-found"
+
+
+def test_an_unexpected_error_shows_only_the_request_id(app: FastAPI, lenient_client: TestClient) -> None:
+    @app.get("/bug")
+    def raise_bug() -> None:
+        raise RuntimeError("secret detail")
+
+    response = lenient_client.get("/bug", headers={"X-Request-ID": "my-id"})
+    assert response.status_code == 500
+    assert response.json()["type"] == "/problems/internal"
+    assert response.json()["facts"] == {"request_id": "my-id"}
+    assert response.headers["X-Request-ID"] == "my-id"
+    assert "secret" not in response.text
+
+
+def test_an_unavailable_database_is_a_503(app: FastAPI, lenient_client: TestClient) -> None:
+    @app.get("/unavailable")
+    def raise_operational_error() -> None:
+        raise OperationalError("SELECT secret", {}, Exception("connection refused"))
+
+    response = lenient_client.get("/unavailable")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "2"
+    assert response.json()["type"] == "/problems/unavailable"
+    assert "secret" not in response.text
+
+
+def test_temporary_errors_have_retry_after(app: FastAPI, lenient_client: TestClient) -> None:
+    errors = {
+        "soon": NotReady("Loading.", retry_after_s=2.4),
+        "importing": DatasetNotReady("Importing.", state="importing"),
+        "failed": DatasetNotReady("Failed.", state="failed"),
+    }
+
+    @app.get("/raise/{name}")
+    def raise_error(name: str) -> None:
+        raise errors[name]
+
+    assert lenient_client.get("/raise/soon").headers["Retry-After"] == "3"
+    assert lenient_client.get("/raise/importing").headers["Retry-After"] == "2"
+    assert "Retry-After" not in lenient_client.get("/raise/failed").headers
+
+
+def test_an_error_without_a_status_is_a_500() -> None:
+    class Unknown(ServiceError):
+        """An error class that no table has."""
+
+    assert (get_status(Unknown), get_status(DatasetNotReady)) == (500, 409)
