@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: an application of its own under `/v2`, with errors of its own form."""
+"""The Open Inference Protocol, version 2: a sub-application under `/v2` with the protocol's error format."""
 
 from app.oip.app import mount
 

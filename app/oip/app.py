@@ -1,4 +1,4 @@
-"""Where `/v2` joins the service."""
+"""Mounts `/v2` in the service."""
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -7,7 +7,7 @@ from app.oip import endpoints, exception_handlers, infer
 
 
 def create_oip_app() -> FastAPI:
-    """The sub-application. It knows whole paths, so that `/v2` itself is one of them, and redirects nobody."""
+    """Create the sub-application, whose routes contain the prefix `/v2`."""
     app = FastAPI(
         title="Open Inference Protocol", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
@@ -18,7 +18,7 @@ def create_oip_app() -> FastAPI:
 
 
 def mount(app: FastAPI) -> None:
-    """Let every path that begins with `/v2` be answered by the sub-application, under any base path."""
-    # A Mount would not match `/v2` without a slash behind it, which is what the protocol's clients call. It comes
-    # first: looking at every other route before costs an inference more than its decoding does.
+    """Route every path that starts with `/v2` to the sub-application, under any root path."""
+    # A Mount does not match `/v2` without a trailing slash, which clients of the protocol call. The route is first,
+    # because matching all other routes takes longer than decoding an inference request.
     app.router.routes.insert(0, Route("/v2{rest:path}", endpoint=create_oip_app(), include_in_schema=False))

@@ -1,4 +1,4 @@
-"""gzip and deflate of whole bodies, by hand: never above a limit going in, only what the client reads going out."""
+"""Decompresses request bodies up to a limit, and compresses response bodies with gzip or deflate."""
 
 import zlib
 
@@ -12,44 +12,44 @@ COMPRESSION_LEVEL = 1
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """What was compressed.
+    """Return the decompressed body.
 
     Args:
-        body: as received.
+        body: the body as received.
         encoding: the header Content-Encoding; empty for none.
-        limit: the most bytes that are made of it.
+        limit: the maximum number of decompressed bytes.
 
     Raises:
-        Refused: another encoding, damaged, cut, or followed by something else.
-        TooLarge: more than `limit` bytes would come out; they are never made.
+        InvalidInferRequest: the encoding is unknown, or the body is corrupt, truncated or has trailing bytes.
+        TooLarge: the decompressed body would have more than `limit` bytes; it is not created.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in WINDOW_BITS:
-        raise InvalidInferRequest(f"Content-Encoding {encoding!r:.40} is not read; send gzip, deflate or none")
+        raise InvalidInferRequest(f"Content-Encoding {encoding!r:.40} is not supported; use gzip, deflate or none")
     stream = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
         plain = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise InvalidInferRequest(f"the body is no {encoding}: {error}") from None
+        raise InvalidInferRequest(f"the body is not valid {encoding}: {error}") from None
     if len(plain) > limit:
-        raise TooLarge(f"The body has more than {limit} bytes when decompressed.", limit_bytes=limit)
+        raise TooLarge(f"The body has more than {limit} bytes after decompression.", limit_bytes=limit)
     if not stream.eof or stream.unused_data:
-        raise InvalidInferRequest(f"the body is no whole {encoding}: it is cut, or something follows it")
+        raise InvalidInferRequest(f"the body is not valid {encoding}: it is truncated, or has trailing bytes")
     return plain
 
 
 def choose_encoding(accept_encoding: str) -> str:
-    """gzip, deflate or nothing, by the header Accept-Encoding; never `br`, which the protocol's clients do not read."""
-    offers = {}
-    for offer in accept_encoding.lower().split(","):
-        name, _, quality = offer.partition(";")
-        offers[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return next((name for name in WINDOW_BITS if offers.get(name)), "")
+    """Choose gzip, deflate or no encoding by the header Accept-Encoding."""
+    accepted = {}
+    for entry in accept_encoding.lower().split(","):
+        name, _, quality = entry.partition(";")
+        accepted[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return next((name for name in WINDOW_BITS if accepted.get(name)), "")
 
 
 def compress(body: bytes, encoding: str) -> bytes:
-    """`body` in one of the two encodings, as quickly as possible."""
+    """Compress a body with gzip or deflate at the fastest level."""
     stream = zlib.compressobj(COMPRESSION_LEVEL, wbits=WINDOW_BITS[encoding])
     return stream.compress(body) + stream.flush()

@@ -1,4 +1,4 @@
-"""The datatypes of the protocol and what they are in numpy; bfloat16, unknown to numpy, travels as its bits."""
+"""The datatypes of the protocol and their numpy dtypes; bfloat16, which numpy lacks, is stored as uint16 bits."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 BF16 = "BF16"
 BYTES = "BYTES"
-# The wire is little-endian whatever the machine.
+# Binary tensor data is little-endian on every machine.
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("<u1"),
@@ -28,12 +28,12 @@ NOT_IN_JSON = frozenset({"FP16", BF16})
 
 
 def bfloat16_to_float32(bfloat16_bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """The values whose upper half is given; exact."""
+    """Convert bits of bfloat16 to float32, exactly."""
     return (bfloat16_bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def float32_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The nearest bfloat16 of each value, ties to even; not-a-number stays one."""
+    """Round float32 to the nearest bfloat16, ties to even; NaN stays NaN."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).astype(np.uint16)

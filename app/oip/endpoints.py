@@ -1,4 +1,4 @@
-"""`/v2`: health, metadata, repository and statistics. Bodies are read by hand: the protocol's clients name no type."""
+"""`/v2`: health, metadata, repository and statistics. Clients of the protocol send JSON without a Content-Type."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version as version_of
@@ -25,26 +25,26 @@ VERSION = MODEL + "/versions/{version}"
 
 
 def json_response(content: Any) -> Response:  # noqa: ANN401 - any JSON value
-    """200 and JSON: the protocol's clients take no other success."""
+    """Return a JSON response with status 200, the only success status of the protocol."""
     return Response(orjson.dumps(content), media_type=JSON)
 
 
 @router.get("")
 @router.get("/")
 async def describe_server() -> Response:
-    """Name, version and the extensions that are implemented."""
+    """Get the name and version of the server, and its extensions."""
     return json_response(metadata.describe_server(version_of("candela")))
 
 
 @router.get("/health/live")
 async def check_live() -> Response:
-    """The process lives."""
+    """Check that the process is alive."""
     return json_response({"live": True})
 
 
 @router.get("/health/ready")
 def check_ready(readiness: ReadinessDep) -> Response:
-    """Database, storage and queue can be used."""
+    """Check that the database, storage, queue and inference process can be used."""
     if reasons := readiness.collect_reasons():
         return error_response(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
     return json_response({"ready": True})
@@ -53,7 +53,7 @@ def check_ready(readiness: ReadinessDep) -> Response:
 @router.get(MODEL + "/ready")
 @router.get(VERSION + "/ready")
 async def check_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """The version can answer at once; the question loads it, unless it was unloaded by name."""
+    """Check that a version can serve; the check loads it, unless its model was unloaded by name."""
     served = await inference.find_model(model, version)
     try:
         await inference.ensure_loaded(served)
@@ -65,7 +65,7 @@ async def check_model_ready(model: str, inference: InferenceDep, version: str = 
 
 @router.get("/models/stats")
 async def show_all_statistics(inference: InferenceDep) -> Response:
-    """What every model that is in memory has done. Comes before the models: one may be called `stats`."""
+    """Get the statistics of all loaded models. This route precedes those of a model, which may be named `stats`."""
     loaded = [served for served, reason in await inference.list_models() if reason is None]
     return json_response(statistics.build_statistics(_collect_statistics(inference, loaded)))
 
@@ -73,23 +73,23 @@ async def show_all_statistics(inference: InferenceDep) -> Response:
 @router.get(MODEL)
 @router.get(VERSION)
 async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """The model's tensors, and every version it has."""
+    """Get the tensors and versions of a model."""
     served = await inference.find_model(model, version)
     return json_response(
-        metadata.describe_model(served, [each.version for each in await inference.list_versions(model)])
+        metadata.describe_model(served, [version.version for version in await inference.list_versions(model)])
     )
 
 
 @router.get(MODEL + "/config")
 @router.get(VERSION + "/config")
 async def show_model_config(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """The model's configuration, in Triton's words."""
+    """Get the configuration of a model in the format of Triton."""
     return json_response(metadata.describe_config(await inference.find_model(model, version), inference.max_batch_size))
 
 
 @router.get(MODEL + "/stats")
 async def show_statistics(model: str, inference: InferenceDep) -> Response:
-    """What each version of a model has done."""
+    """Get the statistics of all versions of a model."""
     return json_response(
         statistics.build_statistics(_collect_statistics(inference, await inference.list_versions(model)))
     )
@@ -97,35 +97,37 @@ async def show_statistics(model: str, inference: InferenceDep) -> Response:
 
 @router.get(VERSION + "/stats")
 async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
-    """What one version has done."""
+    """Get the statistics of one version."""
     served = await inference.find_model(model, version)
     return json_response(statistics.build_statistics(_collect_statistics(inference, [served])))
 
 
 @router.post("/repository/index")
 async def list_repository(request: Request, inference: InferenceDep) -> Response:
-    """Every version of every model: a JSON array, as the extension has it."""
-    wants_ready = (await read_json_object(request)).get("ready") is True
+    """List every version of every model."""
+    only_ready = (await read_json_object(request)).get("ready") is True
     return json_response(
-        [_format_index_entry(each) for each in await inference.list_models() if each.reason is None or not wants_ready]
+        [
+            _format_index_entry(entry)
+            for entry in await inference.list_models()
+            if entry.reason is None or not only_ready
+        ]
     )
 
 
 @router.post("/repository/models/{model}/load")
 async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Load the model's default version; the answer comes when it is warm."""
+    """Load the default version of a model; the response is sent when it is warm."""
     parameters = (await read_json_object(request)).get("parameters") or {}
     if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
-        raise InvalidInferRequest(
-            f"model '{model}' is immutable: its configuration and files cannot be replaced when it is loaded"
-        )
+        raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
     await inference.load_model(model)
     return Response(status_code=200)
 
 
 @router.post("/repository/models/{model}/unload")
 async def unload_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Let all versions of the model go; there are no dependents."""
+    """Unload all versions of a model."""
     await read_json_object(request)
     await inference.unload_model(model)
     return Response(status_code=200)
@@ -139,12 +141,14 @@ async def unload_model(model: str, request: Request, inference: InferenceDep) ->
 @router.post(MODEL + "/generate")
 @router.post(MODEL + "/generate_stream")
 async def refuse_unsupported(request: Request) -> Response:
-    """What Triton has and this server has not."""
-    raise NotSupported(f"{request.scope['path'][:100]} is not supported; the server's metadata lists what is.")
+    """Return 501 for extensions of Triton that are not implemented."""
+    raise NotSupported(
+        f"{request.scope['path'][:100]} is not supported; the server metadata lists the supported extensions."
+    )
 
 
 async def read_json_object(request: Request) -> Mapping[str, Any]:
-    """The JSON object in the body; an empty body is an empty object. Raises Refused."""
+    """Parse the body as a JSON object; an empty body is an empty object. Raises InvalidInferRequest."""
     body = await request.body()
     if not body.strip():
         return {}
@@ -153,20 +157,20 @@ async def read_json_object(request: Request) -> Mapping[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InvalidInferRequest(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise InvalidInferRequest("the body should be a JSON object")
+        raise InvalidInferRequest("the body must be a JSON object")
     return document
 
 
 def _collect_statistics(
     inference: InferenceService, models: Iterable[ServedModel]
 ) -> Iterator[tuple[ServedModel, InferenceStatistics, Mapping[str, int]]]:
-    return ((each, inference.get_statistics(each), inference.get_memory_usage(each)) for each in models)
+    return ((model, inference.get_statistics(model), inference.get_memory_usage(model)) for model in models)
 
 
-def _format_index_entry(each: ModelIndexEntry) -> dict[str, str]:
+def _format_index_entry(entry: ModelIndexEntry) -> dict[str, str]:
     return {
-        "name": each.model.name,
-        "version": str(each.model.version),
-        "state": "READY" if each.reason is None else "UNAVAILABLE",
-        "reason": each.reason or "",
+        "name": entry.model.name,
+        "version": str(entry.model.version),
+        "state": "READY" if entry.reason is None else "UNAVAILABLE",
+        "reason": entry.reason or "",
     }

@@ -1,17 +1,17 @@
-"""What an inference request is refused with: one sentence that names the tensor."""
+"""Errors of the Open Inference Protocol."""
 
 from core.errors import ServiceError
 
 
 class InvalidInferRequest(ServiceError):
-    """The request is not of the protocol, or not one that this model can answer. It is a 400."""
+    """The request violates the protocol or does not fit the model (status 400)."""
 
     slug = "invalid-inference-request"
-    title = "The inference request cannot be answered"
+    title = "Invalid inference request"
 
 
 class NotSupported(ServiceError):
-    """The protocol knows it, this server does not. It is a 501."""
+    """The server does not implement this part of the protocol (status 501)."""
 
     slug = "not-supported"
     title = "Not supported"

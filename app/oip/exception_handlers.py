@@ -1,4 +1,4 @@
-"""Every error of `/v2` as the protocol wants it: a status and `{"error": "one sentence"}`."""
+"""Maps every error of `/v2` to a response of the protocol: a status and `{"error": "message"}`."""
 
 from http import HTTPStatus
 from typing import cast
@@ -19,20 +19,20 @@ log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 MAX_MESSAGE_LENGTH = 1000
-# The protocol knows fewer statuses than we do: what a request got wrong is a 400, what came too late a 503.
+# The protocol has fewer statuses than `/v1`: client errors are 400, and an exceeded deadline is 503.
 PROTOCOL_STATUS = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Let every error leave `app` in the protocol's form."""
+    """Add handlers for all errors to the application."""
     app.add_exception_handler(ServiceError, _handle_service_error)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(Exception, _handle_exception)
 
 
 def to_response(request: Request, error: Exception) -> Response | None:
-    """The answer to an error, as an application with these handlers gives it; None for a bug."""
+    """Return the response for an error, as the handlers would; None for an unexpected exception."""
     match error:
         case ServiceError():
             return _handle_service_error(request, error)
@@ -43,14 +43,14 @@ def to_response(request: Request, error: Exception) -> Response | None:
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    """`{"error": …}`."""
+    """Return a response with the body `{"error": message}`."""
     text = message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[: MAX_MESSAGE_LENGTH - 1]}…"
     body = orjson.dumps({"error": text.encode("utf-8", "replace").decode()})
     return Response(body, int(status), headers, media_type=JSON)
 
 
 def to_protocol_status(error: ServiceError) -> int:
-    """The status of an error of ours here."""
+    """Return the protocol's status for an error."""
     if isinstance(error, InvalidInferRequest):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, NotSupported):
@@ -63,7 +63,7 @@ def _handle_service_error(_: Request, error: Exception) -> Response:
     error = cast("ServiceError", error)
     status = to_protocol_status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("oip.service_error", slug=error.slug, detail=error.detail, facts=error.facts)
+        log.warning("oip.request_rejected", slug=error.slug, detail=error.detail, facts=error.facts)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(error.facts.get("retry_after_s", RETRY_AFTER_S))
@@ -72,22 +72,22 @@ def _handle_service_error(_: Request, error: Exception) -> Response:
 
 def _handle_http_error(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
-    sentence = str(error.detail)
+    message = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        sentence = "There is nothing at this path of the Open Inference Protocol."
+        message = "This path does not exist in the Open Inference Protocol."
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        sentence = f"{request.method} is not among the methods of this path."
-    return error_response(error.status_code, sentence, dict(error.headers or {}))
+        message = f"The method {request.method} is not allowed for this path."
+    return error_response(error.status_code, message, dict(error.headers or {}))
 
 
 def _handle_exception(request: Request, error: Exception) -> Response:
     if is_unavailable(error):
         return _respond_unavailable(error)
     request_id = request.scope.get("state", {}).get("request_id", "")
-    log.error("oip.bug", request_id=request_id, error=repr(error))
-    return error_response(500, f"A bug of ours, logged as request {request_id}.")
+    log.error("oip.request_failed", request_id=request_id, error=repr(error))
+    return error_response(500, f"Internal error; the log has the details under request id {request_id}.")
 
 
 def _respond_unavailable(error: Exception) -> Response:
-    log.warning("oip.database_unavailable", error=str(getattr(error, "orig", error)))
-    return error_response(503, "The database does not answer just now; try again.", {"Retry-After": str(RETRY_AFTER_S)})
+    log.warning("oip.database_failed", error=str(getattr(error, "orig", error)))
+    return error_response(503, "The database does not respond; try again later.", {"Retry-After": str(RETRY_AFTER_S)})

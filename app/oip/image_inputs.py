@@ -1,4 +1,4 @@
-"""From the input tensor of a request to the pictures of a network: bytes 0..255, one picture an item."""
+"""Converts the input tensor of a request to images: encoded files, or pixels as uint8."""
 
 import base64
 import binascii
@@ -13,17 +13,17 @@ from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor
 from core.errors import InvalidImage, ServiceError, UnsupportedImage
-from core.images import format_of
+from core.images import detect_format
 
 INPUT = "image"
-# What MLServer's request codecs call the tensor of a request that has one.
+# The name that MLServer's request codecs give to the only tensor of a request.
 UNNAMED_INPUT = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 
 def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
-    """The tensor of that name, or of none of its own; Refused where it is missing or not alone."""
+    """Return the only input tensor; raise InvalidInferRequest if there is none, or one with another name."""
     for tensor in inputs:
         if tensor.name != name and not (len(inputs) == 1 and UNNAMED_INPUT.fullmatch(tensor.name)):
             raise InvalidInferRequest(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
@@ -33,36 +33,36 @@ def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT
 
 
 def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
-    """Encoded pictures, or pixels as uint8 (B, H, W, C).
+    """Return encoded images, or pixels as uint8 (B, H, W, C).
 
     Raises:
-        Refused: of a shape, datatype or with values that the network does not take, or too many at once.
+        InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
     """
     _check_shape(tensor, image_shape)
     if tensor.shape[0] > max_batch_size:
         raise InvalidInferRequest(
-            f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
+            f"input '{tensor.name}' has a batch size of {tensor.shape[0]}; at most {max_batch_size} is allowed"
         )
     return parse_encoded_images(tensor) if tensor.datatype == BYTES else parse_pixels(tensor, image_shape)
 
 
 def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
-    """The one picture that is a whole body: encoded, or else exactly the bytes of (H, W, C)."""
+    """Return the image that is the whole body: an encoded file, or raw pixels of shape (H, W, C)."""
     try:
-        format_of(body)
+        detect_format(body)
     except (InvalidImage, UnsupportedImage) as error:
         channels, height, width = image_shape
         if isinstance(error, InvalidImage) and len(body) == channels * height * width:
             return np.frombuffer(body, np.uint8).reshape(1, height, width, channels)
         raise InvalidInferRequest(
-            f"input '{INPUT}': {error.detail} Its raw pixels would be {channels * height * width} bytes, "
-            f"UINT8 of shape {[height, width, channels]}; {len(body)} came."
+            f"input '{INPUT}': {error.detail} Raw pixels must be {channels * height * width} bytes, "
+            f"UINT8 of shape {[height, width, channels]}; got {len(body)} bytes."
         ) from None
     return [body]
 
 
 def parse_encoded_images(tensor: Tensor) -> list[bytes]:
-    """The elements of a BYTES tensor; base64 in JSON, which carries text alone. Raises Refused."""
+    """Return the elements of a BYTES tensor, decoded from base64 in JSON. Raises InvalidInferRequest."""
     elements: list[bytes] = list(tensor.values.ravel())
     if tensor.from_json or tensor.parameters.get("content_type") == "base64":
         return [_decode_base64(tensor.name, index, element) for index, element in enumerate(elements)]
@@ -70,7 +70,7 @@ def parse_encoded_images(tensor: Tensor) -> list[bytes]:
 
 
 def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
-    """Numbers as uint8 (B, H, W, C): integers are 0..255, floating-point 0..1, truth values black or white."""
+    """Return pixels as uint8 (B, H, W, C) from integers 0..255, floating-point numbers 0..1, or booleans."""
     channels, height, width = image_shape
     values: NDArray[Any] = tensor.values
     if values.shape[1:] != (height, width, channels):
@@ -79,16 +79,16 @@ def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
         case "b":
             return np.where(values, np.uint8(255), np.uint8(0))
         case "f":
-            _check_range(tensor, values, 1, "floating-point pixels lie in 0..1; the model normalises them itself")
+            _check_range(tensor, values, 1, "floating-point pixels must be 0..1; the model normalizes them")
             scaled: NDArray[np.float32] = values.astype(np.float32) * np.float32(255)
             return np.rint(scaled).astype(np.uint8)
         case _:
-            _check_range(tensor, values, 255, "integer pixels lie in 0..255")
+            _check_range(tensor, values, 255, "integer pixels must be 0..255")
             return np.ascontiguousarray(values, np.uint8)
 
 
 def to_element_error(error: ServiceError, index: int) -> InvalidInferRequest:
-    """What is wrong with one encoded picture, as a refusal that says which one."""
+    """Return the error of one encoded image with the name of the input and its index."""
     return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
 
 
@@ -100,12 +100,12 @@ def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
     if tensor.shape[1:] not in accepted:
         shapes = " or ".join(str([-1, *item]) for item in accepted)
         raise InvalidInferRequest(
-            f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes {shapes}"
+            f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes shape {shapes}"
         )
 
 
 def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str) -> None:
-    # Written so that not-a-number fails too.
+    # The condition is also false for NaN.
     if values.dtype != np.uint8 and values.size and not (values.min() >= 0 and values.max() <= largest):
         raise InvalidInferRequest(f"input '{tensor.name}' has values outside its range: {reason}")
 
@@ -115,6 +115,6 @@ def _decode_base64(name: str, index: int, element: bytes) -> bytes:
         return base64.b64decode(element.translate(None, b"\r\n"), validate=True)
     except binascii.Error:
         raise InvalidInferRequest(
-            f"input '{name}', element {index} is not base64, as which pictures travel in JSON; "
-            "send the bytes themselves as binary data"
+            f"input '{name}', element {index} is not base64, the encoding of images in JSON; "
+            "send the bytes as binary tensor data instead"
         ) from None

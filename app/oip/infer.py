@@ -1,4 +1,4 @@
-"""`POST /v2/models/{model}/infer`: from bytes to bytes, by way of named tensors."""
+"""`POST /v2/models/{model}/infer`: decodes the request, runs the model, encodes the response."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 async def infer(
     model: str, request: Request, inference: InferenceDep, settings: SettingsDep, version: str = ""
 ) -> Response:
-    """Answer tensors with tensors. `version` is a number or an alias."""
+    """Run a model on input tensors; `version` is a number or an alias."""
     received_at = time.monotonic()
     infer_request = await parse_body(await read_body(request), request.headers, settings.max_predict_bytes)
     served_model = await inference.find_serving_version(model, version)
@@ -47,13 +47,13 @@ async def infer(
 
 
 async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequest:
-    """The request, decompressed and understood. Raises Refused, NotSupported, TooLarge."""
+    """Decompress and parse a request. Raises InvalidInferRequest, NotSupported, TooLarge."""
     encoding = headers.get("content-encoding", "")
 
     def decompress_and_parse() -> InferRequest:
         return parse_infer_request(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
 
-    # Reading megabytes of numbers takes long enough for others to notice if it were done on the event loop.
+    # Parsing megabytes of numbers would block the event loop.
     return (
         await asyncio.to_thread(decompress_and_parse)
         if encoding or len(body) > MAX_INLINE_PARSE_BYTES
@@ -62,25 +62,25 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
 
 
 def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
-    """By the request's own timeout, of 0 for none, or by the header that all predictions know; the earlier one."""
+    """Return the earlier of the deadlines by the `timeout` parameter and by the timeout header, if any."""
     try:
         by_header = parse_timeout(request.scope)
     except InvalidJson as error:
         raise InvalidInferRequest(f"{error.pointer} {error.detail}") from None
-    timeouts = [one for one in (infer_request.timeout_us / 1e6 if infer_request.timeout_us else None, by_header) if one]
+    timeouts = [timeout for timeout in (infer_request.timeout_us / 1e6, by_header) if timeout]
     return received_at + min(timeouts) if timeouts else None
 
 
 def get_priority_level(priority: int) -> int:
-    """A level of our own for a priority; as in Triton, 0 and numbers that are none are the default level."""
+    """Return the priority level; as in Triton, 0 and unknown priorities are the default level."""
     return priority if 1 <= priority <= NUM_LEVELS else DEFAULT_LEVEL
 
 
 def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size: int) -> Images:
-    """What is to be looked at. Raises Refused."""
+    """Return the images, rows or windows of a request. Raises InvalidInferRequest."""
     if model.table is not None:
         if infer_request.raw is not None:
-            raise InvalidInferRequest(f"model '{model.name}' reads tables: send its rows as a tensor")
+            raise InvalidInferRequest(f"model '{model.name}' reads tables; send the rows as a tensor")
         if table_inputs.has_column_inputs(infer_request.inputs, model.table):
             return table_inputs.parse_columns(infer_request.inputs, model.table, max_batch_size)
         tensor = image_inputs.require_single_input(infer_request.inputs, model.name, table_inputs.INPUT)
@@ -94,32 +94,33 @@ def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size
 async def compute_scores(
     inference: InferenceService, model: ServedModel, images: Images, deadline: float | None, level: int
 ) -> Scores:
-    """The network's scores, float32 (B, K). An error of one picture says which one it was."""
+    """Return the scores of the model, float32 (B, K); an error of one image has its index."""
     try:
         return await inference.infer(model, images, deadline=deadline, level=level)
-    except InstanceError as failure:
-        raise to_named_error(failure) from None
+    except InstanceError as instance_error:
+        raise to_named_error(instance_error) from None
 
 
-def to_named_error(failure: InstanceError) -> ServiceError:
-    """An error that names the tensor and the element."""
-    if isinstance(failure.error, PredictionFailed):
-        return PredictionFailed(f"input '{image_inputs.INPUT}', element {failure.index}: {failure.error.detail}")
-    return image_inputs.to_element_error(failure.error, failure.index)
+def to_named_error(instance_error: InstanceError) -> ServiceError:
+    """Return an error with the name of the tensor and the index of the element."""
+    index, cause = instance_error.index, instance_error.error
+    if isinstance(cause, PredictionFailed):
+        return PredictionFailed(f"input '{image_inputs.INPUT}', element {index}: {cause.detail}")
+    return image_inputs.to_element_error(cause, index)
 
 
 def build_response_body(
     infer_request: InferRequest, model: ServedModel, requested: tuple[RequestedOutput, ...], scores: Scores
 ) -> ResponseBody:
-    """The response's bytes."""
+    """Return the encoded response."""
     tensors = [
-        (outputs.build_output_tensor(each, scores, model.task, model.classes), each.binary) for each in requested
+        (outputs.build_output_tensor(output, scores, model.task, model.classes), output.binary) for output in requested
     ]
     return encode_response(model.name, str(model.version), infer_request.id, tensors)
 
 
 def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
-    """The response: its header length is that of the JSON before compression."""
+    """Return the HTTP response; the header with the length of the JSON is that before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
         fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}

@@ -1,4 +1,4 @@
-"""What a model is, in the words of the protocol: its tensors and its configuration."""
+"""Metadata of the server and of models in the format of the protocol."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
 
 PLATFORM = "pytorch_safetensors"
-"""As `<project>_<format>`; the specification's own list has no name for it."""
+"""The specification's list has no name for this format; custom names are `<project>_<format>`."""
 
 EXTENSIONS = [
     "classification",
@@ -27,12 +27,12 @@ EXTENSIONS = [
 
 
 def describe_server(version: str) -> dict[str, Any]:
-    """The answer of `GET /v2`: only what is implemented is listed."""
+    """Return the body of `GET /v2`; it lists only extensions that are implemented."""
     return {"name": "candela", "version": version, "extensions": EXTENSIONS}
 
 
 def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
-    """The answer of `GET /v2/models/{model}`; -1 is the batch."""
+    """Return the body of `GET /v2/models/{model}`; -1 is the batch axis."""
     return {
         "name": model.name,
         "versions": [str(version) for version in sorted(versions)],
@@ -50,7 +50,7 @@ def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any
 
 
 def describe_config(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
-    """The answer of `GET /v2/models/{model}/config`, in the names of Triton's ModelConfig as JSON."""
+    """Return the body of `GET /v2/models/{model}/config`, Triton's ModelConfig as JSON."""
     return {
         "name": model.name,
         "platform": "",
@@ -59,8 +59,8 @@ def describe_config(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
         "max_batch_size": max_batch_size,
         "input": [_describe_config_input(model)],
         "output": [
-            {"name": each["name"], "data_type": "TYPE_FP32", "dims": each["shape"][1:], "label_filename": ""}
-            for each in describe_model(model, [])["outputs"]
+            {"name": output["name"], "data_type": "TYPE_FP32", "dims": output["shape"][1:], "label_filename": ""}
+            for output in describe_model(model, [])["outputs"]
         ],
         "dynamic_batching": {
             "preferred_batch_size": [],
@@ -83,11 +83,11 @@ def _describe_input(model: ServedModel) -> dict[str, Any]:
 
 def _describe_config_input(model: ServedModel) -> dict[str, Any]:
     described = _describe_input(model)
-    form = "FORMAT_NHWC" if model.table is None else "FORMAT_NONE"
+    layout = "FORMAT_NHWC" if model.table is None else "FORMAT_NONE"
     return {
         "name": described["name"],
         "data_type": f"TYPE_{described['datatype']}",
-        "format": form,
+        "format": layout,
         "dims": described["shape"][1:],
     }
 

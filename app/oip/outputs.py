@@ -1,4 +1,4 @@
-"""From the raw scores of a network to the output tensors of its task, and to the classification extension's strings."""
+"""Builds the output tensors of a task from raw scores, and the strings of the classification extension."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ LOGITS, PROBABILITIES, VALUES = "logits", "probabilities", "values"
 
 
 def list_output_names(task: str) -> tuple[str, ...]:
-    """The output tensors of a task, in the order in which they are answered."""
+    """Return the names of the output tensors of a task, in their order in responses."""
     return (VALUES,) if task == "regression" else (PROBABILITIES, LOGITS)
 
 
 def select_outputs(request: InferRequest, task: str, model: str) -> tuple[RequestedOutput, ...]:
-    """The outputs to answer with: those asked for, or all.
+    """Return the requested outputs; default: all.
 
     Raises:
-        Refused: the model has no output of that name.
+        InvalidInferRequest: the model has no output of that name.
     """
     names = list_output_names(task)
     if request.outputs is None:
@@ -38,7 +38,7 @@ def select_outputs(request: InferRequest, task: str, model: str) -> tuple[Reques
 
 
 def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
-    """One output: scores of shape (B, K) as they are, as probabilities, or as the best classes."""
+    """Build one output tensor from scores of shape (B, K): the scores, probabilities, or the top classes."""
     values = scores
     if output.name == PROBABILITIES:
         values = np.empty((len(scores), get_output_width(output.name, task, scores.shape[1])), np.float32)
@@ -50,15 +50,15 @@ def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, clas
 
 
 def get_output_width(name: str, task: str, num_outputs: int) -> int:
-    """How many numbers an output has for each picture."""
-    # A network with one output for two classes says how likely the second is.
+    """Return the number of values of an output per sample."""
+    # A network with one output for two classes gives the score of the second class.
     return 2 if name == PROBABILITIES and task == "binary" and num_outputs == 1 else num_outputs
 
 
 def format_top_classes(values: Scores, labels: Sequence[str], count: int) -> NDArray[np.object_]:
-    """`value:index:label` of the `count` largest of each row, the largest first; equal ones in order of their index.
+    """Format the `count` largest values of each row as `value:index:label`, in descending order.
 
-    Source: Triton, classification extension; values have six decimals as C++'s `std::to_string` writes them.
+    Source: Triton, classification extension; values have six decimals, as C++'s `std::to_string` writes them.
     """
     batch, num_classes = values.shape
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]

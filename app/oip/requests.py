@@ -1,4 +1,4 @@
-"""From the bytes of an inference request to named tensors and wishes. It knows no model and no HTTP."""
+"""Parses inference requests to tensors and parameters; independent of models and HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from app.oip.tensors import Tensor, check_datatype, check_shape, from_bytes, fro
 
 MAX_ID = 1024
 MAX_TENSORS = 64
-RAW_BODY_HINT = "to send one picture as it is, add the header 'Inference-Header-Content-Length: 0'"
+RAW_BODY_HINT = "to send one encoded image as the body, add the header 'Inference-Header-Content-Length: 0'"
 Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """An output that was asked for; `num_classes` of 0 asks for the tensor itself."""
+    """A requested output; with `num_classes` above 0 the top classes as strings, else the tensor."""
 
     name: str
     binary: bool = False
@@ -26,7 +26,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """`raw` is the body of a request without JSON: one picture. `outputs` of None asks for all."""
+    """A parsed request. `raw` is a body without JSON, one image; `outputs` is None for all outputs."""
 
     id: str | None = None
     inputs: tuple[Tensor, ...] = ()
@@ -38,15 +38,15 @@ class InferRequest:
 
 
 def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
-    """The request.
+    """Parse a request.
 
     Args:
-        body: decompressed.
-        header: Inference-Header-Content-Length, the number of bytes of the JSON; None where all of it is JSON.
+        body: the decompressed body.
+        header: Inference-Header-Content-Length, the number of bytes of the JSON; None if the whole body is JSON.
 
     Raises:
-        Refused: not of the protocol; the sentence names the tensor.
-        NotSupported: shared memory or sequences.
+        InvalidInferRequest: the request violates the protocol; the message names the tensor.
+        NotSupported: the request uses shared memory or sequences.
     """
     length = _parse_header_length(header, len(body))
     if header is not None and length == 0:
@@ -54,7 +54,7 @@ def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
     message = _parse_json(memoryview(body)[:length])
     parameters = _get_parameters(message, "the request")
     if parameters.get("sequence_id") not in (None, 0, ""):
-        raise NotSupported("sequences are not supported: every picture is answered by itself")
+        raise NotSupported("sequences are not supported: every image is predicted independently")
     binary_output = _get_flag(parameters, "binary_data_output", "the request")
     return InferRequest(
         id=_parse_id(message.get("id")),
@@ -70,7 +70,7 @@ def _parse_header_length(header: str | None, available: int) -> int:
     if header is None:
         return available
     if not (header.isascii() and header.isdigit()) or len(header) > 12:
-        raise InvalidInferRequest(f"Inference-Header-Content-Length should be a number of bytes, not {header!r:.40}")
+        raise InvalidInferRequest(f"Inference-Header-Content-Length must be a number of bytes; got {header!r:.40}")
     if int(header) > available:
         raise InvalidInferRequest(
             f"Inference-Header-Content-Length is {int(header)}, but the body has {available} bytes"
@@ -84,76 +84,76 @@ def _parse_json(text: memoryview) -> Mapping[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InvalidInferRequest(f"the request is not JSON: {error}; {RAW_BODY_HINT}") from None
     if not isinstance(message, dict):
-        raise InvalidInferRequest("the request should be a JSON object")
+        raise InvalidInferRequest("the request must be a JSON object")
     return message
 
 
 def _get_objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = message.get(key)
-    found = [] if found is None else found
-    if not isinstance(found, list) or not all(isinstance(member, dict) for member in found):
-        raise InvalidInferRequest(f"'{key}' should be a list of objects")
-    if len(found) > MAX_TENSORS:
-        raise InvalidInferRequest(f"'{key}' has {len(found)} members; at most {MAX_TENSORS} are read")
-    names = [member.get("name") for member in found]
+    entries = message.get(key)
+    entries = [] if entries is None else entries
+    if not isinstance(entries, list) or not all(isinstance(member, dict) for member in entries):
+        raise InvalidInferRequest(f"'{key}' must be an array of objects")
+    if len(entries) > MAX_TENSORS:
+        raise InvalidInferRequest(f"'{key}' has {len(entries)} elements; at most {MAX_TENSORS} are allowed")
+    names = [member.get("name") for member in entries]
     for name in names:
         if not isinstance(name, str) or not name:
-            raise InvalidInferRequest(f"every one of '{key}' needs a name")
+            raise InvalidInferRequest(f"every element of '{key}' must have a name")
         if names.count(name) > 1:
-            raise InvalidInferRequest(f"'{key}' has '{name:.64}' twice")
-    return found
+            raise InvalidInferRequest(f"'{key}' has the name '{name:.64}' twice")
+    return entries
 
 
-def _parse_inputs(found: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor, ...]:
-    tensors, at = [], 0
-    for each in found:
-        tensor, used = _parse_input(each, binary[at:])
+def _parse_inputs(entries: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor, ...]:
+    tensors, offset = [], 0
+    for entry in entries:
+        tensor, used = _parse_input(entry, binary[offset:])
         tensors.append(tensor)
-        at += used
-    if at != len(binary):
-        raise InvalidInferRequest(f"the body has {len(binary) - at} bytes behind the last input")
+        offset += used
+    if offset != len(binary):
+        raise InvalidInferRequest(f"the body has {len(binary) - offset} bytes after the last input")
     return tuple(tensors)
 
 
-def _parse_input(found: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
-    name = found["name"][:64]
-    parameters = _get_parameters(found, f"input '{name}'")
-    datatype, shape = check_datatype(name, found.get("datatype")), check_shape(name, found.get("shape"))
+def _parse_input(entry: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
+    name = entry["name"][:64]
+    parameters = _get_parameters(entry, f"input '{name}'")
+    datatype, shape = check_datatype(name, entry.get("datatype")), check_shape(name, entry.get("shape"))
     if "shared_memory_region" in parameters:
-        raise NotSupported(f"input '{name}' lies in shared memory, which is not supported; send it in the request")
-    content = found.get("data")  # null is none: KServe's client writes it beside the size of a batch of none
+        raise NotSupported(f"input '{name}' uses shared memory, which is not supported; send the data in the request")
+    content = entry.get("data")  # KServe's client sends null with the size of an empty batch
     if (content is not None) == ("binary_data_size" in parameters):
-        raise InvalidInferRequest(f"input '{name}' needs either 'data' or the parameter 'binary_data_size'")
+        raise InvalidInferRequest(f"input '{name}' must have either 'data' or the parameter 'binary_data_size'")
     if content is not None:
         return Tensor(name, datatype, from_json(name, datatype, shape, content), parameters, from_json=True), 0
     size = _get_count(parameters, "binary_data_size", f"input '{name}'")
     if size > len(binary):
         raise InvalidInferRequest(
-            f"input '{name}' is said to have {size} bytes, but the body has only {len(binary)} left for it"
+            f"input '{name}' has the binary_data_size {size}, but only {len(binary)} bytes of the body remain"
         )
     return Tensor(name, datatype, from_bytes(name, datatype, shape, binary[:size]), parameters), size
 
 
-def _parse_outputs(found: list[Mapping[str, Any]], *, default: bool) -> tuple[RequestedOutput, ...] | None:
-    return tuple(_parse_output(each, default=default) for each in found) or None
+def _parse_outputs(entries: list[Mapping[str, Any]], *, default: bool) -> tuple[RequestedOutput, ...] | None:
+    return tuple(_parse_output(entry, default=default) for entry in entries) or None
 
 
-def _parse_output(found: Mapping[str, Any], *, default: bool) -> RequestedOutput:
-    name = found["name"][:64]
-    parameters = _get_parameters(found, f"output '{name}'")
+def _parse_output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput:
+    name = entry["name"][:64]
+    parameters = _get_parameters(entry, f"output '{name}'")
     if "shared_memory_region" in parameters:
-        raise NotSupported(f"output '{name}' is to lie in shared memory, which is not supported")
+        raise NotSupported(f"output '{name}' uses shared memory, which is not supported")
     binary = _get_flag(parameters, "binary_data", f"output '{name}'", default=default)
     return RequestedOutput(name, binary, _get_count(parameters, "classification", f"output '{name}'"))
 
 
-def _get_parameters(found: Mapping[str, Any], where: str) -> Parameters:
-    """What was asked for beside the tensors; a client's own parameters are let through and not looked at."""
-    parameters = found.get("parameters")
+def _get_parameters(entry: Mapping[str, Any], where: str) -> Parameters:
+    """Return the parameters of a request or tensor; unknown ones are ignored."""
+    parameters = entry.get("parameters")
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise InvalidInferRequest(f"the parameters of {where} should be an object")
+        raise InvalidInferRequest(f"the parameters of {where} must be an object")
     return parameters
 
 
@@ -162,7 +162,7 @@ def _get_count(parameters: Parameters, key: str, where: str) -> int:
     if value is None:
         return 0
     if type(value) is not int or not 0 <= value < 2**63:
-        raise InvalidInferRequest(f"the parameter '{key}' of {where} should be an integer of at least 0")
+        raise InvalidInferRequest(f"the parameter '{key}' of {where} must be an integer of at least 0")
     return value
 
 
@@ -171,7 +171,7 @@ def _get_flag(parameters: Parameters, key: str, where: str, *, default: bool = F
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise InvalidInferRequest(f"the parameter '{key}' of {where} should be true or false")
+        raise InvalidInferRequest(f"the parameter '{key}' of {where} must be true or false")
     return value
 
 
@@ -179,5 +179,5 @@ def _parse_id(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_ID:
-        raise InvalidInferRequest(f"'id' should be a string of at most {MAX_ID} characters")
+        raise InvalidInferRequest(f"'id' must be a string of at most {MAX_ID} characters")
     return value

@@ -1,4 +1,4 @@
-"""From named tensors to the bytes of an inference response. It knows no model and no HTTP."""
+"""Encodes inference responses from tensors; independent of models and HTTP."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, to_bytes, to_json
 
 
 class ResponseBody(NamedTuple):
-    """`json_bytes` is None where all of the body is JSON, else the length of its JSON: the rest is binary."""
+    """An encoded response. `json_bytes` is the length of the JSON before the binary data; None for JSON only."""
 
     body: bytes
     json_bytes: int | None
@@ -20,16 +20,16 @@ class ResponseBody(NamedTuple):
 def encode_response(
     model: str, version: str, request_id: str | None, outputs: Iterable[tuple[Tensor, bool]]
 ) -> ResponseBody:
-    """The response.
+    """Encode a response.
 
     Args:
-        model: its name.
-        version: the number of the version that answered, whatever alias was asked.
-        request_id: is told again where one was given.
-        outputs: each tensor with whether it goes as binary data.
+        model: the name of the model.
+        version: the number of the version that computed the outputs.
+        request_id: the id of the request, which the response repeats.
+        outputs: each tensor, and whether it is sent as binary data.
 
     Raises:
-        Refused: a number that JSON has no word for.
+        InvalidInferRequest: a number is infinite or NaN, which JSON cannot represent.
     """
     descriptions, binary = [], bytearray()
     for tensor, as_binary in outputs:
@@ -49,13 +49,13 @@ def encode_response(
     if request_id is not None:
         message["id"] = request_id
     text = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
-    # As Triton does: binary outputs without a byte leave the answer plain JSON.
+    # As in Triton, a response whose binary outputs are empty is plain JSON.
     return ResponseBody(text + binary, len(text)) if binary else ResponseBody(text, None)
 
 
 def _to_finite_json(tensor: Tensor) -> Any:  # noqa: ANN401 - what orjson writes
     if tensor.values.dtype.kind == "f" and not np.isfinite(tensor.values).all():
         raise InvalidInferRequest(
-            f"output '{tensor.name}' is not finite, which JSON cannot say; ask for it as binary data"
+            f"output '{tensor.name}' has values that are not finite; JSON cannot represent them, so request binary data"
         )
     return to_json(tensor.values, tensor.datatype)

@@ -1,4 +1,4 @@
-"""What models have done so far, in the words of the protocol's statistics extension."""
+"""Statistics of models in the format of the statistics extension."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,16 +8,16 @@ from app.serving.statistics import InferenceStatistics, StatisticDuration
 
 
 def build_statistics(models: Iterable[tuple[ServedModel, InferenceStatistics, Mapping[str, int]]]) -> dict[str, Any]:
-    """The answer of `GET /v2/models/stats`."""
-    return {"model_stats": [build_model_statistics(*each) for each in models]}
+    """Return the body of `GET /v2/models/stats`."""
+    return {"model_stats": [build_model_statistics(*entry) for entry in models]}
 
 
 def build_model_statistics(
     model: ServedModel, statistics: InferenceStatistics, num_bytes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """One version, and what it takes in memory, by device.
+    """Return the statistics of one version and its memory by device.
 
-    `inference_count / execution_count` is the mean size of a batch; what is not measured counts 0.
+    `inference_count / execution_count` is the mean batch size; durations that are not measured are 0.
     """
     batches = statistics.batches()
     computed = sum((duration for _, duration in batches), StatisticDuration())
@@ -53,6 +53,6 @@ def build_model_statistics(
 
 
 def _format_memory(device: str, num_bytes: int) -> dict[str, Any]:
-    """In Triton's words; devices are `cpu`, or `cuda:` and a number."""
+    """Format the memory of a device, `cpu` or `cuda:<number>`, as Triton does."""
     kind, _, number = device.partition(":")
     return {"type": "GPU" if kind == "cuda" else "CPU", "id": int(number or 0), "byte_size": num_bytes}

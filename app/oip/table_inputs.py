@@ -1,4 +1,4 @@
-"""From the input tensors of a request to rows or windows: the numbers as they are packed, categories by their place."""
+"""Converts the input tensors of a request to rows or windows; categories become their numbers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor
-from core.datasets.tables.columns import LARGEST, UNKNOWN, Table
+from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Table
 from core.errors import InvalidRow
 
 INPUT = "rows"
 
 
 def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
-    """Rows, float32 (B, F), or windows, (B, T, F).
+    """Return rows, float32 (B, F), or windows, (B, T, F).
 
-    A category is its number from 1, 0 where it is unknown; NaN is a number that is missing.
+    A category is its number from 1, or 0 if it is unknown; NaN is a missing number.
 
     Raises:
-        Refused: of a shape, datatype or with values that the network does not take, or too many at once.
+        InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
     """
     accepted = [-1, *table.sample_shape]
     if tensor.shape[1:] != table.sample_shape or tensor.values.dtype.kind not in "iuf":
         raise InvalidInferRequest(
-            f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes numbers of "
-            f"{accepted}: {', '.join(table.names)}"
+            f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes numbers "
+            f"of shape {accepted}: {', '.join(table.column_names)}"
         )
     _check_batch_size(tensor, max_batch_size)
     values: NDArray[Any] = tensor.values.astype(np.float64)
@@ -37,16 +37,16 @@ def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.
 
 
 def has_column_inputs(inputs: Sequence[Tensor], table: Table) -> bool:
-    """Whether a request has a tensor a column, as data frames are sent."""
-    return table.window is None and any(tensor.name in table.names for tensor in inputs)
+    """Return whether a request has one tensor per column, as clients send data frames."""
+    return table.window is None and any(tensor.name in table.column_names for tensor in inputs)
 
 
 def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -> NDArray[np.float32]:
-    """Rows, float32 (B, F), of columns, (B,) or (B, 1); a column left out is missing, a category is its text.
+    """Return rows, float32 (B, F), from columns of shape (B,) or (B, 1); categories are strings.
 
     Raises:
-        Refused: a column that there is not, columns of different lengths, a value that is of another kind or missing
-            where it may not be, or too many rows at once.
+        InvalidInferRequest: a column is unknown, columns have different lengths, a value has another type or is
+            missing where it is required, or the batch is too large.
     """
     columns = {tensor.name: _list_elements(tensor) for tensor in inputs}
     lengths = {name: len(elements) for name, elements in columns.items()}
@@ -56,7 +56,7 @@ def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -
     rows = np.empty((len(next(iter(columns.values()))), len(table.columns)), np.float32)
     for index in range(len(rows)):
         try:
-            rows[index] = table.encode({name: elements[index] for name, elements in columns.items()})
+            rows[index] = table.encode_row({name: elements[index] for name, elements in columns.items()})
         except InvalidRow as error:
             column = error.facts.get("column", inputs[0].name)
             raise InvalidInferRequest(f"input '{column}', element {index}: {error.detail}") from None
@@ -66,7 +66,7 @@ def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -
 def _list_elements(tensor: Tensor) -> list[Any]:
     if tensor.shape[1:] not in ((), (1,)):
         raise InvalidInferRequest(
-            f"input '{tensor.name}' is of shape {list(tensor.shape)}; a column is [-1] or [-1, 1]"
+            f"input '{tensor.name}' has shape {list(tensor.shape)}; a column must have shape [-1] or [-1, 1]"
         )
     elements: list[Any] = tensor.values.ravel().tolist()
     if tensor.datatype != BYTES:
@@ -74,23 +74,23 @@ def _list_elements(tensor: Tensor) -> list[Any]:
     try:
         return [element.decode() for element in elements]
     except UnicodeDecodeError:
-        raise InvalidInferRequest(f"input '{tensor.name}' holds text that is not UTF-8") from None
+        raise InvalidInferRequest(f"input '{tensor.name}' contains text that is not UTF-8") from None
 
 
 def _check_batch_size(tensor: Tensor, max_batch_size: int) -> None:
     if tensor.shape[0] > max_batch_size:
         raise InvalidInferRequest(
-            f"input '{tensor.name}' has a batch of {tensor.shape[0]}; at most {max_batch_size} are taken"
+            f"input '{tensor.name}' has a batch size of {tensor.shape[0]}; at most {max_batch_size} is allowed"
         )
 
 
 def _check_column(tensor: str, name: str, values: NDArray[np.float64], cardinality: int, table: Table) -> None:
     if cardinality:
-        is_good = (values == np.rint(values)) & (values >= UNKNOWN) & (values <= cardinality)
-        reason = f"holds categories, by numbers from 1 to {cardinality}, or 0 for an unknown one"
+        is_good = (values == np.rint(values)) & (values >= UNKNOWN_CATEGORY) & (values <= cardinality)
+        reason = f"must contain numbers of categories, 1 to {cardinality}, or 0 for an unknown one"
     else:
         may_miss = table.missing == "impute" and table.window is None
-        is_good = (np.abs(values) <= LARGEST) | (np.isnan(values) & may_miss)
-        reason = f"holds finite numbers{', or NaN for one that is missing' * may_miss}"
+        is_good = (np.abs(values) <= MAX_FLOAT32) | (np.isnan(values) & may_miss)
+        reason = f"must contain finite numbers{', or NaN for a missing one' * may_miss}"
     if not is_good.all():
         raise InvalidInferRequest(f"input '{tensor}': column '{name}' {reason}")

@@ -1,4 +1,4 @@
-"""Between named numpy arrays and the two forms of a tensor on the wire: bytes, and JSON. It knows no model."""
+"""Converts tensors between numpy arrays and the two formats of the protocol, binary data and JSON."""
 
 import math
 import struct
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY_DTYPES, float32_to_bfloat16, bfloat16_to_float32
+from app.oip.datatypes import BF16, BYTES, NOT_IN_JSON, NUMPY_DTYPES, bfloat16_to_float32, float32_to_bfloat16
 from app.oip.errors import InvalidInferRequest
 
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
 LENGTH = struct.Struct("<I")
-# null is not-a-number, which JSON cannot say: MLServer's codecs write it so. Whoever needs numbers refuses it.
+# null is NaN, which JSON cannot represent: MLServer's codecs write it so. Inputs that require numbers reject NaN.
 _JSON_TYPES: dict[str, set[type]] = {
     "f": {int, float, type(None)},
     "i": {int},
@@ -26,9 +26,20 @@ _JSON_TYPES: dict[str, set[type]] = {
 }
 
 
+JSON_TYPE_NAMES: dict[type, str] = {
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    str: "string",
+    type(None): "null",
+    list: "array",
+    dict: "object",
+}
+
+
 @dataclass(frozen=True)
 class Tensor:
-    """`values` has the datatype's numpy type; BF16 is widened to float32, an element of BYTES is a `bytes`."""
+    """A named array with the numpy dtype of its datatype; BF16 becomes float32, and elements of BYTES are `bytes`."""
 
     name: str
     datatype: str
@@ -38,48 +49,49 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The size of each axis."""
         return self.values.shape
 
 
 def check_datatype(name: str, datatype: object) -> str:
-    """Raise Refused where the protocol has no such datatype."""
+    """Return the datatype. Raises InvalidInferRequest if the protocol does not define it."""
     if isinstance(datatype, str) and datatype in NUMPY_DTYPES:
         return datatype
     raise InvalidInferRequest(
-        f"input '{name}' has the unknown datatype {datatype!r:.40}; known: {', '.join(NUMPY_DTYPES)}"
+        f"input '{name}' has the unknown datatype {datatype!r:.40}; supported: {', '.join(NUMPY_DTYPES)}"
     )
 
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
-    """Raise Refused where `shape` is no list of sizes."""
+    """Return the shape. Raises InvalidInferRequest if it is not an array of sizes."""
     if not isinstance(shape, list) or not shape or len(shape) > MAX_AXES:
-        raise InvalidInferRequest(f"input '{name}' needs a shape: a list of 1 to {MAX_AXES} sizes")
+        raise InvalidInferRequest(f"input '{name}' must have a shape: an array of 1 to {MAX_AXES} integers")
     if not all(type(size) is int and size >= 0 for size in shape):
-        raise InvalidInferRequest(f"input '{name}' has a shape with a size that is no integer of at least 0")
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy has limits even where an axis is empty
+        raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy limits arrays with an empty axis too
         raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
 
 def from_bytes(name: str, datatype: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
-    """The array whose elements lie in `body`, little-endian and row-major. Numbers are not copied.
+    """Return an array from little-endian bytes in row-major order. Numbers are not copied.
 
     Raises:
-        Refused: there are bytes too many or too few.
+        InvalidInferRequest: the number of bytes does not fit the shape.
     """
     if datatype == BYTES:
         return _split_elements(name, shape, body)
     expected = math.prod(shape) * NUMPY_DTYPES[datatype].itemsize
     if len(body) != expected:
         raise InvalidInferRequest(
-            f"input '{name}' got {len(body)} bytes, but {datatype} of shape {list(shape)} takes {expected} bytes"
+            f"input '{name}' has {len(body)} bytes, but {datatype} of shape {list(shape)} requires {expected} bytes"
         )
     values = np.frombuffer(body, NUMPY_DTYPES[datatype]).reshape(shape)
     return bfloat16_to_float32(values) if datatype == BF16 else values
 
 
 def to_bytes(values: NDArray[Any], datatype: str) -> bytes:
-    """What `from_bytes` reads."""
+    """Return the bytes of an array, the inverse of `from_bytes`."""
     if datatype == BYTES:
         return b"".join(part for element in values.ravel() for part in (LENGTH.pack(len(element)), element))
     if datatype == BF16:
@@ -88,26 +100,26 @@ def to_bytes(values: NDArray[Any], datatype: str) -> bytes:
 
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object) -> NDArray[Any]:
-    """The array of a nested or flat list; strings of BYTES become their UTF-8 bytes.
+    """Return an array from a nested or flat list; strings of BYTES become UTF-8 bytes.
 
     Raises:
-        Refused: another number or type of elements, or a datatype that JSON does not carry.
+        InvalidInferRequest: the number or type of elements does not fit, or JSON cannot represent the datatype.
     """
     if datatype in NOT_IN_JSON:
-        raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON does not carry; send it as binary data")
+        raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON cannot represent; send it as binary data")
     elements = _flatten(name, shape, content)
     dtype = NUMPY_DTYPES[datatype]
     wrong_types = set(map(type, elements)) - _JSON_TYPES[dtype.kind]
     if wrong_types:
-        names = ", ".join(sorted(kind.__name__ for kind in wrong_types))
-        raise InvalidInferRequest(f"input '{name}' holds elements that are no {datatype}: {names}")
+        names = ", ".join(sorted(JSON_TYPE_NAMES.get(kind, kind.__name__) for kind in wrong_types))
+        raise InvalidInferRequest(f"input '{name}' has elements that are not {datatype}: {names}")
     if datatype == BYTES:
         return _to_object_array([element.encode("utf-8", "surrogatepass") for element in elements], shape)
     return _to_numeric_array(name, datatype, elements).reshape(shape)
 
 
 def to_json(values: NDArray[Any], datatype: str) -> Any:  # noqa: ANN401 - a numpy array that orjson writes, or a list
-    """The elements, flat and in row-major order. BYTES must be UTF-8."""
+    """Return the elements, flat and in row-major order. BYTES must be UTF-8."""
     if datatype == BYTES:
         return [element.decode("utf-8") for element in values.ravel()]
     return np.ascontiguousarray(values.ravel())
@@ -118,7 +130,7 @@ def _split_elements(name: str, shape: tuple[int, ...], body: memoryview) -> NDAr
     elements: list[bytes] = []
     while at < len(body):
         if len(elements) == expected:
-            raise InvalidInferRequest(f"input '{name}' has {len(body) - at} bytes behind its {expected} elements")
+            raise InvalidInferRequest(f"input '{name}' has {len(body) - at} bytes after its {expected} elements")
         start = at + LENGTH.size
         end = start + LENGTH.unpack_from(body, at)[0] if start <= len(body) else math.inf
         if end > len(body):
@@ -140,12 +152,12 @@ def _to_object_array(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArr
 
 def _flatten(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
     if not isinstance(content, list):
-        raise InvalidInferRequest(f"the data of input '{name}' should be a list")
+        raise InvalidInferRequest(f"the data of input '{name}' must be an array")
     elements, nested = content, bool(content) and isinstance(content[0], list)
     for axis, size in enumerate(shape[1:], start=1) if nested else ():
         if not all(isinstance(row, list) and len(row) == size for row in elements):
             raise InvalidInferRequest(
-                f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} should have {size}"
+                f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} must have size {size}"
             )
         elements = list(chain.from_iterable(elements))
     if len(elements) != math.prod(shape):
@@ -158,9 +170,9 @@ def _flatten(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
 def _to_numeric_array(name: str, datatype: str, elements: list[Any]) -> NDArray[Any]:
     dtype = NUMPY_DTYPES[datatype]
     if dtype.kind == "b" and not set(elements) <= {0, 1}:
-        raise InvalidInferRequest(f"input '{name}' is BOOL and holds a number other than 0 and 1")
+        raise InvalidInferRequest(f"input '{name}' is BOOL and has a number other than 0 and 1")
     try:
-        with np.errstate(over="ignore"):  # too large for FP32 is infinite, and refused as such where it matters
+        with np.errstate(over="ignore"):  # too large for FP32 becomes infinite, which inputs reject
             return np.array(elements, dtype)
     except OverflowError:
-        raise InvalidInferRequest(f"input '{name}' holds a number that {datatype} has no room for") from None
+        raise InvalidInferRequest(f"input '{name}' has a number outside the range of {datatype}") from None

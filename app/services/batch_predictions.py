@@ -1,4 +1,4 @@
-"""What a client can do with an archive of pictures: have them predicted by a job."""
+"""Batch predictions: a job predicts the images of an uploaded archive."""
 
 import uuid
 from pathlib import Path
@@ -16,24 +16,26 @@ from core.storage import Storage
 
 
 class BatchPredictionService:
+    """Submits batch predictions. Every method is one step of the caller's transaction."""
+
     def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: UploadLimits) -> None:
-        """`limits`: what an upload may hold."""
+        """Take the limits of an upload and the services that store and submit it."""
         self._models = ModelRepo(session)
         self._storage = storage
         self._jobs = jobs
         self._limits = limits
 
     def submit_archive(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
-        """Take in an archive, which is consumed, and submit the job that predicts its pictures.
+        """Store an archive, which is moved, and submit the job that predicts its images.
 
         Raises:
-            NotFound: there is no such model.
-            InvalidArchive: a quick look shows that it is none, or holds an unsafe entry.
-            InvalidSpec: the model reads no pictures.
+            NotFound: the model does not exist.
+            InvalidArchive: the file is not an archive, or contains an unsafe entry.
+            InvalidSpec: the model does not read images.
         """
         row = self._models.resolve(ref)
         if inspect_upload(archive, self._limits) == "table":
-            raise InvalidArchive("This is a table, not an archive of pictures.", code="archive_unknown")
+            raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
         archive_id = uuid.uuid4().hex
         spec = PredictArchiveSpec(
             kind="predict_archive",
@@ -44,7 +46,7 @@ class BatchPredictionService:
             batch_size=batch_size,
         )
         key = f"uploads/{archive_id}"
-        self._storage.publish_file(archive, key)  # first: a file without a job is swept, a job without a file fails
+        self._storage.publish_file(archive, key)  # first: maintenance deletes a file without a job
         try:
             return self._jobs.submit_job(spec)
         except BaseException:

@@ -1,4 +1,4 @@
-"""What there is to choose from: every kind of every part of a spec, with the JSON Schema of its options."""
+"""The catalog: every kind of every part of a spec, with the JSON Schema of its options."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ SPEC_UNIONS: dict[str, Any] = {
 
 
 class CatalogEntry(NamedTuple):
-    """One thing to choose. `options` is a JSON Schema."""
+    """One kind of a part of a spec; `options` is the JSON Schema of its options."""
 
     name: str
     summary: str
@@ -36,10 +36,11 @@ class CatalogEntry(NamedTuple):
 
 
 def build_catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[CatalogEntry]]:
-    """Everything, by the part of a spec that it is for."""
+    """Return all entries by the part of a spec that they belong to."""
     return {
         "architectures": [
-            CatalogEntry(one.name, one.summary, one.source, _remove_name(one.options)) for one in architectures.values()
+            CatalogEntry(entry.name, entry.summary, entry.source, _remove_name(entry.options))
+            for entry in architectures.values()
         ],
         **_build_static_sections(),
     }
@@ -57,7 +58,7 @@ def _build_static_sections() -> dict[str, list[CatalogEntry]]:
 
 
 def list_union_members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
-    """The classes of a union, however deeply annotated."""
+    """Yield the classes of a union, also of nested annotated unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return
@@ -82,7 +83,7 @@ def _describe_dataset(name: str) -> CatalogEntry:
 
 
 def _build_options_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of what may stand beside `name`."""
+    """Return the JSON Schema of all fields but `name`."""
     return _remove_name(kind.model_json_schema())
 
 

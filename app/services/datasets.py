@@ -136,7 +136,7 @@ class DatasetService:
         """Return a dataset with its versions. Raises NotFound."""
         versions = self._versions.versions([name])
         if not versions and name not in builtin.list_names():
-            raise NotFound(f"There is no dataset {name!r}.")
+            raise NotFound(f"Dataset {name!r} does not exist.")
         return DatasetView(name, versions)
 
     def get_version(self, name: str, version: int) -> DatasetVersionRow:
@@ -231,7 +231,7 @@ class DatasetService:
 
     def _reject_version(self, spec: DatasetSpec) -> NoReturn:
         existing = [str(row.version) for row in self._versions.versions([spec.name])]
-        reject(VERSION, f"there is no version {spec.version}; existing: {', '.join(existing[:20]) or 'none'}")
+        reject(VERSION, f"version {spec.version} does not exist; existing: {', '.join(existing[:20]) or 'none'}")
 
     def _get_built_in_info(self, entry: BuiltinDataset, options: Mapping[str, Any]) -> DatasetInfo:
         if missing := entry.list_missing_files(self._datasets_dir, options):

@@ -1,4 +1,4 @@
-"""A job's events as one unbroken row: the past from the database, the present from the bus, by number."""
+"""Streams the events of a job: stored events from the database, new events from the bus, in order of their number."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,11 +19,10 @@ PAGE_SIZE = 500
 
 
 class EventStreams:
-    """All streams of this process. None of them holds a connection of the database while it waits.
+    """All event streams of this process. A waiting stream holds no database connection.
 
     Args:
-        poll_s: how often the rows are asked although the bus told nothing: how late an event may be that
-            the bus lost.
+        poll_s: how often the database is read without a message of the bus; the delay of an event that the bus lost.
     """
 
     def __init__(self, sessions: SessionFactory, bus: Bus, *, poll_s: float = 2.0) -> None:
@@ -33,22 +32,22 @@ class EventStreams:
         self._num_open = 0
 
     async def has_more(self, job_id: str, after: int) -> bool:
-        """Whether anything will ever come behind the event `after`.
+        """Return whether there are, or can be, events after the number `after`.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: the job does not exist.
             Overloaded: too many streams are open.
         """
         if self._num_open >= MAX_STREAMS:
-            raise Overloaded("Too many event streams are open.", open=self._num_open)
+            raise Overloaded("Too many event streams are open; try again later.", open=self._num_open)
         return await to_thread.run_sync(self._has_more, job_id, after)
 
     async def stream_events(self, job_id: str, after: int) -> AsyncIterator[Event]:
-        """Events behind `after`, without gap or repeat, until the job has ended or is deleted."""
+        """Yield the events after the number `after`, each once, until the job has ended or is deleted."""
         self._num_open += 1
         try:
-            async with self._bus.listen(job_id) as heard:
-                async for event in self._merge_events(job_id, after, heard):
+            async with self._bus.listen(job_id) as listener:
+                async for event in self._merge_events(job_id, after, listener):
                     yield event
         finally:
             self._num_open -= 1
@@ -63,9 +62,9 @@ class EventStreams:
                 try:
                     event = await asyncio.wait_for(anext(listener), self._poll_s)
                 except TimeoutError:
-                    break  # the bus may have lost one: ask the rows
+                    break  # the bus may have lost an event: read the database
                 if event.seq > last + 1:
-                    break  # it has lost one
+                    break  # the bus has lost an event
                 if event.seq == last + 1:
                     last, ended = event.seq, event.type is EventType.END
                     yield event

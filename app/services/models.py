@@ -1,4 +1,4 @@
-"""What a client can do with the registry: look, download, move aliases."""
+"""The model registry: list models, download bundles, set aliases."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from app.services.validation.report import reject
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit
 from core.db.tables import ModelVariantRow, ModelVersionRow
-from core.errors import InvalidSpec
 from core.spec import SERVED_VARIANTS, VariantFormat
 from core.storage import Storage
 
@@ -27,10 +27,12 @@ class ModelView(NamedTuple):
 
 
 class ModelService:
+    """What a client can do with registered models. Every method is one step of the caller's transaction."""
+
     def __init__(
         self, session: Session, storage: Storage, *, on_alias_changed: Callable[[str], None] = lambda _: None
     ) -> None:
-        """`moved` hears, after the commit, of a model whose aliases have changed."""
+        """Take a function that is called, after the commit, with the name of a model whose aliases have changed."""
         self._session = session
         self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)
@@ -38,51 +40,51 @@ class ModelService:
         self._storage = storage
 
     def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
-        """Models in alphabetical order."""
+        """Return a page of models in alphabetical order, and the next page's `after`."""
         names, next_after = self._models.names(after=after, limit=limit)
         return [self.get_model(name) for name in names], next_after
 
     def get_model(self, name: str) -> ModelView:
+        """Return a model with its versions and aliases. Raises NotFound."""
         return ModelView(
             name, self._models.versions(name), self._models.aliases(name), self._models.alias_variants(name)
         )
 
     def get_version(self, name: str, version: int) -> ModelVersionRow:
+        """Return a version of a model. Raises NotFound."""
         return self._models.get(name, version)
 
     def list_version_aliases(self, row: ModelVersionRow) -> list[str]:
-        """The aliases that stand for a version."""
+        """Return the aliases of a version."""
         return sorted(alias for alias, version in self._models.aliases(row.name).items() if version == row.version)
 
     def list_version_variants(self, row: ModelVersionRow) -> list[ModelVariantRow]:
-        """The other forms of a version that there are."""
+        """Return the variants of a version."""
         return self._variants.all(row.name, row.version)
 
     def fetch_bundle(self, name: str, version: int) -> list[Path]:
-        """The files of a version's bundle.
+        """Return the files of a version's bundle.
 
         Raises:
-            Corrupt: one of them is not what was stored.
+            NotFound: the version does not exist.
+            CorruptFile: a stored file has another checksum.
         """
         row = self._models.get(name, version)
         folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in BUNDLE_FILES})
         return [folder / file for file in BUNDLE_FILES]
 
     def set_alias(self, name: str, alias: str, version: int, variant: VariantFormat | None = None) -> ModelView:
-        """Let `name@alias` stand for a version, or for a variant of it.
-
-        Predictions that are under way keep the one they began with.
+        """Let `name@alias` refer to a version, or to a variant of it; running predictions are not affected.
 
         Raises:
-            NotFound: there is no such version, or it has no such variant.
-            InvalidSpec: the variant is for download, or the alias would hide a number or `latest`.
+            NotFound: the version or variant does not exist.
+            InvalidSpec: the variant cannot be served, or the alias is a number or `latest`.
         """
         if variant is not None:
             self._models.get(name, version)
             self._variants.get(name, version, variant)
             if variant not in SERVED_VARIANTS:
-                reason = f"{variant} is for download; served are {', '.join(SERVED_VARIANTS)}"
-                raise InvalidSpec(f"/variant: {reason}", errors=[("/variant", reason)])
+                reject("/variant", f"{variant!r} cannot be served; use one of {', '.join(SERVED_VARIANTS)}")
         self._models.set_alias(name, alias, version, variant)
         on_commit(self._session, lambda: self._on_alias_changed(name))
         return self.get_model(name)

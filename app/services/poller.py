@@ -1,4 +1,4 @@
-"""Looks again and again at jobs that wait for a dataset; it knows neither the jobs nor the database."""
+"""Calls a function periodically in a thread, such as the check of jobs that wait for a dataset."""
 
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +13,9 @@ _INTERVAL_S = 0.5
 
 @asynccontextmanager
 async def run_periodically(task: Callable[[], None], *, interval_s: float = _INTERVAL_S) -> AsyncIterator[None]:
-    """Call `look` in a thread until the context ends. Several processes may do so at once, it does no harm."""
+    """Call `task` every `interval_s` seconds in a thread until the context ends."""
     closed = threading.Event()
-    thread = threading.Thread(target=_call_periodically, args=(task, closed, interval_s), name="waiting", daemon=True)
+    thread = threading.Thread(target=_call_periodically, args=(task, closed, interval_s), name="poller", daemon=True)
     thread.start()
     yield
     closed.set()
@@ -27,6 +27,6 @@ def _call_periodically(task: Callable[[], None], closed: threading.Event, interv
         try:
             task()
         except SQLAlchemyError as error:
-            log.warning("waiting.database_away", error=str(error))
-        except Exception:  # a job that cannot be checked must not keep all others waiting for ever
-            log.exception("waiting.broke")
+            log.warning("poller.database_unavailable", error=str(error))
+        except Exception:  # one failure must not stop all later calls
+            log.exception("poller.task_failed")

@@ -1,4 +1,4 @@
-"""What must work before requests make sense: the database and its schema, the storage, the queue, the networks."""
+"""The readiness probe: checks the database and its schema, the storage, the queue and the inference process."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -15,14 +15,14 @@ from core.queue import Queue, QueueUnavailable
 from core.storage import Storage
 
 CHECK_TIMEOUT_S = 1.5
-"""The truth is told within 2 s, whatever hangs: drivers wait for longer before they give a connection up."""
+"""Drivers wait longer for a connection than a readiness probe may take."""
 
 Check = Callable[[], None]
-"""Raises when its part cannot be used."""
+"""Raises if its part cannot be used."""
 
 
 class ReadinessProbe:
-    """One for the process: all parts are asked at once, and one that still hangs is not asked again."""
+    """Runs all checks concurrently, and starts no second check of a part while the first one hangs."""
 
     def __init__(self, checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> None:
         self._checks = checks
@@ -31,19 +31,19 @@ class ReadinessProbe:
         self._lock = threading.Lock()
 
     def collect_reasons(self) -> dict[str, str]:
-        """Why the service is not ready, by the part that is not; empty when it is."""
+        """Return why the service is not ready, by part; empty if it is ready."""
         with self._lock:
             for part, check in self._checks.items():
                 if part not in self._pending or self._pending[part].done():
                     self._pending[part] = _start_check(check)
-            asked = dict(self._pending)
-        wait(asked.values(), self._timeout_s)
-        reasons = {part: self._get_reason(future) for part, future in asked.items()}
+            pending = dict(self._pending)
+        wait(pending.values(), self._timeout_s)
+        reasons = {part: self._get_reason(future) for part, future in pending.items()}
         return {part: reason for part, reason in reasons.items() if reason}
 
     def _get_reason(self, check: Future[None]) -> str:
         if not check.done():
-            return f"It does not answer within {self._timeout_s:g} s."
+            return f"It does not respond within {self._timeout_s:g} s."
         match check.exception():
             case None:
                 return ""
@@ -59,19 +59,19 @@ def _start_check(check: Check) -> Future[None]:
     def run() -> None:
         try:
             check()
-        except Exception as error:  # noqa: BLE001 - whatever a part raises, it is not ready
+        except Exception as error:  # noqa: BLE001 - any exception means not ready
             future.set_exception(error)
         else:
             future.set_result(None)
 
-    threading.Thread(target=run, name="readiness", daemon=True).start()  # one that hangs does not keep us from ending
+    threading.Thread(target=run, name="readiness", daemon=True).start()  # a daemon: it must not delay the exit
     return future
 
 
 def build_checks(
     sessions: SessionFactory, storage: Storage, queue: Queue, backend: ModelBackend
 ) -> Mapping[str, Check]:
-    """A check for every part."""
+    """Return a check for every part."""
     engine: Any = sessions.kw["bind"]
     return {
         "database": lambda: _check_database(engine),
@@ -92,4 +92,4 @@ def _check_queue(queue: Queue) -> None:
     try:
         queue.depth("train")
     except QueueUnavailable as error:
-        raise Unavailable(f"the queue does not answer: {error}") from error
+        raise Unavailable(f"The queue does not respond: {error}") from error

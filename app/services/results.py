@@ -1,4 +1,4 @@
-"""What a job has brought forth so far: curves, log lines, checkpoints, files."""
+"""Results of a job: metrics, logs, checkpoints, artifacts and result files."""
 
 import mimetypes
 from datetime import datetime
@@ -19,7 +19,7 @@ from core.storage import Storage
 
 
 class ResultFile(NamedTuple):
-    """A file to be sent."""
+    """A verified local file to send, with its checksum and download name."""
 
     path: Path
     sha256: str
@@ -27,7 +27,7 @@ class ResultFile(NamedTuple):
 
 
 class ArtifactFile(NamedTuple):
-    """A file that a job left, with its media type."""
+    """A file that a job wrote, with its media type."""
 
     name: str
     media_type: str
@@ -37,6 +37,8 @@ class ArtifactFile(NamedTuple):
 
 
 class ResultService:
+    """Reads the results of jobs."""
+
     def __init__(self, session: Session, storage: Storage) -> None:
         self._session = session
         self._storage = storage
@@ -44,7 +46,7 @@ class ResultService:
     def list_metrics(
         self, job_id: str, *, name: str | None, split: str | None, since_step: int | None, max_points: int | None
     ) -> list[MetricSeries]:
-        """The curves, each thinned to at most `max_points`; a job that told nothing yet has none."""
+        """Return the metric series of a job, each reduced to at most `max_points` points."""
         self._require_job(job_id)
         names = None if name is None else [name]
         return MetricRepo(self._session).series(
@@ -52,40 +54,42 @@ class ResultService:
         )
 
     def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
-        """The trainer's lines behind the event number `after`."""
+        """Return the log events of a job after the event number `after`."""
         self._require_job(job_id)
         return EventRepo(self._session).since(job_id, after, limit=limit, types=(EventType.LOG,))
 
     def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
+        """Return the checkpoints of a job."""
         self._require_job(job_id)
         return CheckpointRepo(self._session).all(job_id)
 
     def fetch_weights(self, job_id: str, number: int) -> ResultFile:
-        """The weights of a checkpoint, as safetensors.
+        """Return the weights of a checkpoint, a safetensors file.
 
         Raises:
-            Corrupt: they are not what was stored.
+            NotFound: the job or checkpoint does not exist.
+            CorruptFile: the stored file has another checksum.
         """
         row = CheckpointRepo(self._session).get(job_id, number)
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
-        """What its callbacks left and the files of its result, by name."""
+        """Return the artifacts of a job and the files of its result, by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).all(job_id)
-        left = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
+        artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
         for name, file in _get_result_files(job).items():
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            left.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
-        return sorted(left)
+            artifacts.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
+        return sorted(artifacts)
 
     def fetch_artifact(self, job_id: str, name: str) -> ResultFile:
-        """A file that the job left, one of its result's perhaps.
+        """Return an artifact of a job, or a file of its result.
 
         Raises:
-            NotFound: it left none of that name.
-            Corrupt: it is not what was stored.
+            NotFound: the job or file does not exist.
+            CorruptFile: the stored file has another checksum.
         """
         if name in _get_result_files(JobRepo(self._session).get(job_id)):
             return self.fetch_result_file(job_id, name)
@@ -93,11 +97,11 @@ class ResultService:
         return ResultFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
 
     def fetch_result_file(self, job_id: str, name: str) -> ResultFile:
-        """A file of the job's result.
+        """Return a file of a job's result.
 
         Raises:
-            NotFound: it has none of that name.
-            Corrupt: it is not what was stored.
+            NotFound: the job or file does not exist.
+            CorruptFile: the stored file has another checksum.
         """
         job = JobRepo(self._session).get(job_id)
         files = _get_result_files(job)
@@ -112,6 +116,6 @@ class ResultService:
 
 
 def _get_result_files(job: JobRow) -> dict[str, dict[str, Any]]:
-    """Of its result, by name."""
+    """Return the files of a job's result, by name."""
     files: dict[str, dict[str, Any]] = (job.result or {}).get("files", {})
     return files

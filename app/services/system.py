@@ -1,4 +1,4 @@
-"""How the service is: whether it can serve, what it runs on, who works for it, how much waits."""
+"""The state of the service: versions, devices, workers and queued jobs."""
 
 import platform
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ PACKAGES = ("candela", "torch", "torchvision", "fastapi", "celery", "sqlalchemy"
 
 
 class WorkerView(NamedTuple):
-    """A worker that was heard of just now, and what it does."""
+    """A live worker and the jobs that it runs."""
 
     id: str
     host: str
@@ -31,7 +31,7 @@ class WorkerView(NamedTuple):
 
 
 class SystemView(NamedTuple):
-    """What an operator wants to see at a glance."""
+    """The state of the service for an operator."""
 
     versions: dict[str, str]
     devices: list[str]
@@ -42,10 +42,12 @@ class SystemView(NamedTuple):
 
 
 class SystemService:
-    """Args:
-    networks: whose processes are told of.
-    worker_silence_s: a worker that was silent for longer does not count as living.
-    canary_silence_s: one that took no message for longer does not listen to the queue.
+    """Reads the state of the service.
+
+    Args:
+        backend: whose inference processes are described.
+        worker_silence_s: a worker without a heartbeat for longer does not count as live.
+        canary_silence_s: a worker that received no message for longer does not consume the queue.
     """
 
     def __init__(
@@ -53,17 +55,19 @@ class SystemService:
     ) -> None:
         self._session = session
         self._backend = backend
-        self._worker_silence_s, self._canary_silence_s = worker_silence_s, canary_silence_s
+        self._worker_silence_s = worker_silence_s
+        self._canary_silence_s = canary_silence_s
 
     def get_system(self) -> SystemView:
+        """Return the state of the service."""
         jobs, workers = self.count_jobs(), self.list_workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
         return SystemView(read_package_versions(), devices, self._backend.facts(), jobs[JobState.QUEUED], jobs, workers)
 
     def list_workers(self) -> list[WorkerView]:
-        """Workers that were heard of just now."""
-        held = JobRepo(self._session).held()
-        patience = timedelta(seconds=self._canary_silence_s)
+        """Return the live workers."""
+        job_ids = JobRepo(self._session).held()
+        max_silence = timedelta(seconds=self._canary_silence_s)
         return [
             WorkerView(
                 id=row.id,
@@ -74,16 +78,17 @@ class SystemService:
                 started_at=row.started_at,
                 beat_at=row.beat_at,
                 took_at=row.took_at,
-                is_consuming=row.beat_at - (row.took_at or row.started_at) < patience,
-                jobs=held.get(row.id, []),
+                is_consuming=row.beat_at - (row.took_at or row.started_at) < max_silence,
+                jobs=job_ids.get(row.id, []),
             )
             for row in WorkerRepo(self._session).alive(self._worker_silence_s)
         ]
 
     def count_jobs(self) -> dict[JobState, int]:
-        """How many jobs there are in every state."""
+        """Return the number of jobs in every state."""
         return dict.fromkeys(JobState, 0) | JobRepo(self._session).count_by_state()
 
 
 def read_package_versions() -> dict[str, str]:
+    """Return the versions of Python and the main packages."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}

@@ -1,4 +1,4 @@
-"""Taking in an upload: bytes to a file of our own, however they come, and nothing left when they stop."""
+"""Writes the body of an upload to a scratch file that is deleted afterwards."""
 
 import errno
 import shutil
@@ -17,10 +17,10 @@ _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 @asynccontextmanager
 async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
-    """The whole upload as a file in a scratch folder that is gone afterwards, also when the client goes away.
+    """Write an upload to a file in a scratch folder, which is deleted when the context ends or the client disconnects.
 
     Raises:
-        StorageFull: there is no space for it.
+        StorageFull: the storage has no space left.
     """
     scratch = await run_sync(storage.scratch)
     try:
@@ -44,4 +44,4 @@ async def _write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
         except OSError as error:
             if error.errno not in _DISK_FULL_ERRNOS:
                 raise
-            raise StorageFull("There is no space left for this upload.") from error
+            raise StorageFull("The storage has no space left for this upload.") from error

@@ -1,4 +1,4 @@
-"""What a client can do with other forms of a version: have them made, look, download, delete."""
+"""Variants of a model version: create, list, download and delete exported, compiled or quantized forms."""
 
 from typing import Any
 
@@ -16,6 +16,8 @@ from core.storage import Storage
 
 
 class VariantService:
+    """What a client can do with variants. Every method is one step of the caller's transaction."""
+
     def __init__(self, session: Session, storage: Storage, jobs: JobService) -> None:
         self._models = ModelRepo(session)
         self._variants = VariantRepo(session)
@@ -25,11 +27,11 @@ class VariantService:
     def submit_variant(
         self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
     ) -> JobView:
-        """Submit the job that makes a variant, measured on the dataset of the version's own training.
+        """Submit the job that creates a variant and measures it on the training dataset of the version.
 
         Raises:
-            NotFound: there is no such version.
-            InvalidSpec: it cannot be made as asked.
+            NotFound: the version does not exist.
+            InvalidSpec: the variant cannot be created with these options.
         """
         row = self._models.get(name, version)
         spec = VariantSpec(
@@ -42,25 +44,26 @@ class VariantService:
         return self._jobs.submit_job(spec, idempotency_key=idempotency_key)
 
     def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
-        """The variants of a version that there is."""
+        """Return the variants of a version. Raises NotFound."""
         self._models.get(name, version)
         return self._variants.all(name, version)
 
     def get_variant(self, name: str, version: int, kind: VariantFormat) -> ModelVariantRow:
+        """Return a variant. Raises NotFound."""
         self._models.get(name, version)
         return self._variants.get(name, version, kind)
 
     def delete_variant(self, name: str, version: int, kind: VariantFormat) -> None:
-        """Forget a variant; InUse while an alias stands for it."""
+        """Delete a variant. Raises NotFound, or InUse if an alias refers to it."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
 
     def fetch_file(self, name: str, version: int, kind: VariantFormat, file_name: str | None = None) -> ResultFile:
-        """A file of a variant; the one with the network unless said otherwise.
+        """Return a file of a variant; default: the file with the network.
 
         Raises:
-            NotFound: there is no such variant, or it has no such file.
-            Corrupt: it is not what was stored.
+            NotFound: the variant or file does not exist.
+            CorruptFile: the stored file has another checksum.
         """
         row = self.get_variant(name, version, kind)
         requested = file_name or row.measured["file"]

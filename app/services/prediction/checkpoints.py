@@ -1,4 +1,4 @@
-"""What a client can ask of a job that still runs: predictions by what it has learnt so far."""
+"""Predictions with a checkpoint of a job, also while the job runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from app.services.prediction.version_cache import ServedModel, get_image_shape
 from app.serving.decoding import Sent
 from app.serving.table_input import Row
 from app.serving.types import BundleRef
-from core.datasets.tables.columns import Table
+from core.datasets.columns import Table
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
@@ -19,13 +19,11 @@ from core.errors import Conflict, CorruptFile
 
 CheckpointTag = Literal["best", "latest"]
 METADATA_FILE = "bundle.json"
-NO_BEST_HINT = (
-    " A callback that watches a metric, such as model_checkpoint, says which is best; else ask for the latest."
-)
+NO_BEST_HINT = " Add a callback that monitors a metric, such as model_checkpoint, or use the latest checkpoint."
 
 
 class CheckpointRef(NamedTuple):
-    """The checkpoint that answered; `sha256` is that of its weights."""
+    """The checkpoint that made a prediction; `sha256` is the checksum of its weights."""
 
     job_id: str
     checkpoint: int
@@ -35,14 +33,14 @@ class CheckpointRef(NamedTuple):
 
 
 class CheckpointPredictionResult(NamedTuple):
-    """One prediction a picture, in the order they were sent."""
+    """One prediction per instance, in the order of the request."""
 
     checkpoint: CheckpointRef
     predictions: list[Prediction]
 
 
 class CheckpointPredictionService:
-    """A checkpoint has the files of a bundle among its own; in memory it is a network as any other, by its key."""
+    """Predicts with checkpoints; a checkpoint contains the files of a bundle, so it is loaded like a model version."""
 
     def __init__(self, sessions: SessionFactory, predictions: PredictionService) -> None:
         self._sessions = sessions
@@ -56,17 +54,17 @@ class CheckpointPredictionService:
         top_k: int | None,
         deadline: float | None = None,
     ) -> CheckpointPredictionResult:
-        """Predict pictures with the newest checkpoint, or the best.
+        """Predict instances with the latest or the best checkpoint.
 
         Raises:
-            NotFound: there is no such job.
-            Conflict: it has no such checkpoint yet.
-            and what `PredictionService.predict` raises.
+            NotFound: the job does not exist.
+            Conflict: the job has no such checkpoint yet.
+            ServiceError: as `PredictionService.predict` raises.
         """
         ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
         try:
             predictions = await self._predictions.predict_version(model, instances, top_k, deadline)
-        except CorruptFile:  # a running job lets go of old checkpoints: this one may just have gone
+        except CorruptFile:  # a running job deletes old checkpoints, perhaps this one
             newer, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
             if newer == ref:
                 raise
@@ -76,10 +74,10 @@ class CheckpointPredictionService:
     def _find_checkpoint(self, job_id: str, tag: CheckpointTag) -> tuple[CheckpointRef, ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)
-            row = next((one for one in CheckpointRepo(session).all(job_id) if tag in one.tags), None)
+            row = next((row for row in CheckpointRepo(session).all(job_id) if tag in row.tags), None)
             if row is None:
                 hint = NO_BEST_HINT if tag == "best" else ""
-                raise Conflict(f"Job {job.name!r} has no checkpoint that is {tag}.{hint}", state=job.state)
+                raise Conflict(f"Job {job.name!r} has no {tag} checkpoint.{hint}", state=job.state)
             meta = DatasetRepo(session).get(job.dataset_version_id).meta or {}
             return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _to_served_model(
                 job.name, row, meta
@@ -88,7 +86,7 @@ class CheckpointPredictionService:
 
 def _to_served_model(name: str, row: CheckpointRow, meta: dict[str, Any]) -> ServedModel:
     if METADATA_FILE not in row.files:
-        raise Conflict("The checkpoint was stored by a version of the service that described no checkpoints.")
+        raise Conflict("The checkpoint has no bundle.json, because an old version of the service wrote it.")
     files = tuple((file, row.files[file]["sha256"]) for file in sorted((WEIGHTS, METADATA_FILE)))
     return ServedModel(
         name=name,

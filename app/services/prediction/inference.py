@@ -1,4 +1,4 @@
-"""What a client of the Open Inference Protocol can do: describe, load, unload, ask. It knows no wire format."""
+"""Inference for the Open Inference Protocol: list, load, unload and run models, independent of the wire format."""
 
 import asyncio
 import time
@@ -25,27 +25,27 @@ Scores = NDArray[np.float32]
 Images = Sequence[bytes] | NDArray[np.uint8] | NDArray[np.float32]
 
 UNLOADED_REASON = "unloaded"
-NOT_LOADED_REASON = "is loaded when it is asked for"
+NOT_LOADED_REASON = "not loaded yet; the first request loads it"
 
 
 class ModelIndexEntry(NamedTuple):
-    """A version, and why it is not in memory; None where it is."""
+    """A version, and the reason why it is not in memory; None if it is loaded."""
 
     model: ServedModel
     reason: str | None
 
 
 class InstanceError(Exception):
-    """One picture of several cannot be read, or its network failed on it; the protocol has no partial answers."""
+    """An error of one image of a request; the protocol has no partial responses."""
 
     def __init__(self, index: int, error: ServiceError) -> None:
-        super().__init__(f"picture {index}: {error.detail}")
+        super().__init__(f"image {index}: {error.detail}")
         self.index = index
         self.error = error
 
 
 class InferenceService:
-    """One for the process. A model that was unloaded by name stays so, here, until it is loaded by name."""
+    """Runs inference, one service per process. A model that was unloaded by name stays unloaded until it is loaded."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class InferenceService:
         max_batch_size: int,
         unloaded: UnloadedModels | None = None,
     ) -> None:
-        """`unloaded` is what HTTP processes of one machine share; one that is alone needs none."""
+        """Take the set of unloaded models that the HTTP processes of one machine share; default: a new one."""
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._version_cache = version_cache
@@ -67,60 +67,62 @@ class InferenceService:
         self._unloaded = set[str]() if unloaded is None else unloaded
 
     async def find_model(self, name: str, version: str = "") -> ServedModel:
-        """The version that a number or an alias stands for; without one, the model's default.
+        """Return the version that a number or an alias refers to; default: the model's default version.
 
         Raises:
-            NotFound: there is none.
+            NotFound: the model or version does not exist.
         """
         return await self._version_cache.get(f"{name}@{version}" if version else name)
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
-        """The version that answers for it now: the one before as long as a new one is being loaded. Raises NotFound."""
+        """Return the version that serves now: the previous one while a new one is being loaded. Raises NotFound."""
         return await self._rollover.choose(f"{name}@{version}", await self.find_model(name, version))
 
     async def list_versions(self, name: str) -> list[ServedModel]:
-        """Every version of a model, the oldest first. Raises NotFound."""
+        """Return every version of a model, the oldest first. Raises NotFound."""
         return await asyncio.to_thread(self._read_versions, name)
 
     async def list_models(self) -> list[ModelIndexEntry]:
-        """Every version of every model."""
+        """Return every version of every model."""
         return [
             ModelIndexEntry(model, self._get_unloaded_reason(model))
             for model in await asyncio.to_thread(self._read_all_versions)
         ]
 
     def get_statistics(self, model: ServedModel) -> InferenceStatistics:
-        """What a version has done in this process; one that was never loaded has done nothing."""
+        """Return the statistics of a version in this process."""
         return self._model_server.tally(model.bundle)
 
     def get_memory_usage(self, model: ServedModel) -> dict[str, int]:
-        """What a version takes in memory, by device; nothing where it is not loaded."""
+        """Return the memory of a version in bytes by device; empty if it is not loaded."""
         return self._model_server.num_bytes(model.bundle)
 
     async def load_model(self, name: str) -> None:
-        """Have a model's default version in memory and warm.
+        """Load a model's default version and warm it up.
 
         Raises:
-            NotFound: there is none.
-            Corrupt, PredictionFailed, NotReady, Overloaded: it cannot be loaded, or not now.
+            NotFound: the model does not exist.
+            CorruptFile, PredictionFailed: the version cannot be loaded.
+            NotReady, Overloaded: the version cannot be loaded now.
         """
         model = await self._version_cache.get(name)
         await self._model_server.load(model.bundle)
         self._unloaded.discard(name)
 
     async def unload_model(self, name: str) -> None:
-        """Let a model's versions go; what waits is still answered. Raises NotFound."""
+        """Unload all versions of a model; waiting requests are still served. Raises NotFound."""
         versions = await self.list_versions(name)
         self._unloaded.add(name)
         for model in versions:
             self._model_server.unload(model.bundle)
 
     async def ensure_loaded(self, model: ServedModel) -> None:
-        """Return when a version can answer at once, loading it where it was not unloaded by name.
+        """Load a version unless its model was unloaded by name.
 
         Raises:
-            Conflict: it was.
-            Corrupt, PredictionFailed, NotReady, Overloaded: it cannot be loaded, or not now.
+            Conflict: the model was unloaded.
+            CorruptFile, PredictionFailed: the version cannot be loaded.
+            NotReady, Overloaded: the version cannot be loaded now.
         """
         self._refuse_unloaded(model)
         await self._model_server.load(model.bundle)
@@ -128,19 +130,20 @@ class InferenceService:
     async def infer(
         self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_LEVEL
     ) -> Scores:
-        """The raw scores of pictures, float32 (B, num_outputs).
+        """Return the raw scores of images or rows, float32 (B, num_outputs).
 
         Args:
-            served: the version to ask.
-            images: files, or pixels of the model's image shape, uint8 (B, H, W, C).
-            deadline: of the monotonic clock; nothing is computed for a caller whose time is up.
-            level: those who wait on a lower one are computed first.
+            model: the version to run.
+            images: encoded files, pixels of the model's image shape, uint8 (B, H, W, C), or rows, float32.
+            deadline: a time of the monotonic clock, after which nothing is computed.
+            level: the priority level; lower levels are computed first.
 
         Raises:
-            PictureFailed: of one picture; the others are not answered either.
+            InstanceError: one image failed; the request has no scores.
             Conflict: the model was unloaded.
-            DeadlineExceeded: the time was up.
-            Overloaded, NotReady, Unavailable, Corrupt, PredictionFailed: not now, or the version cannot be loaded.
+            DeadlineExceeded: the deadline has passed.
+            CorruptFile, PredictionFailed: the version cannot be loaded.
+            Overloaded, NotReady, Unavailable: the server cannot take the request now.
         """
         self._refuse_unloaded(model)
         if deadline is not None and deadline <= time.monotonic():
@@ -159,9 +162,9 @@ class InferenceService:
     ) -> list[Outcome]:
         if isinstance(images, np.ndarray):
             return await self._model_server.predict(model.bundle, list(images), deadline, level)
-        began_at = time.monotonic()
+        started_at = time.monotonic()
         decoded = _require_success(await self._decoder.decode(images, model.image_shape, model.resize))
-        self._model_server.record_decode_time(model.bundle, time.monotonic() - began_at)
+        self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         return await self._model_server.predict(model.bundle, decoded, deadline, level)
 
     def _refuse_unloaded(self, model: ServedModel) -> None:

@@ -1,4 +1,4 @@
-"""What a client can ask of a trained model: labels with probabilities, or values, for pictures."""
+"""Predictions of a registered model: class probabilities or values for images, rows and windows."""
 
 import asyncio
 import math
@@ -21,11 +21,11 @@ from core.errors import InvalidRow, ServiceError, TooLarge
 DEFAULT_TOP_K = 5
 SMALL_NUM_CLASSES = 16
 MAX_ROWS_ON_EVENT_LOOP = 100
-"""More of them are read beside the event loop."""
+"""Larger requests are parsed in a thread."""
 
 
 class ClassScore(NamedTuple):
-    """A class, its place among the model's classes from 0, and its probability."""
+    """A class, its index, and its probability."""
 
     label: str
     number: int
@@ -33,12 +33,14 @@ class ClassScore(NamedTuple):
 
 
 class Classification(NamedTuple):
-    """The most probable classes, the first first."""
+    """The most probable classes in descending order."""
 
     candidates: list[ClassScore]
 
 
 class Regression(NamedTuple):
+    """The predicted values, one per output."""
+
     values: list[float]
 
 
@@ -46,7 +48,7 @@ Prediction = Classification | Regression | ServiceError
 
 
 class PredictionResult(NamedTuple):
-    """One prediction a picture, in the order they were sent, by one version."""
+    """One prediction per instance, in the order of the request, by one version."""
 
     name: str
     version: int
@@ -55,7 +57,7 @@ class PredictionResult(NamedTuple):
 
 
 class PredictionService:
-    """One for the process: it holds no session, and never waits for the database on the event loop."""
+    """Predicts with registered models, one service per process. It never blocks the event loop with the database."""
 
     def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
         self._version_cache = version_cache
@@ -71,21 +73,21 @@ class PredictionService:
         variant: str | None = None,
         deadline: float | None = None,
     ) -> PredictionResult:
-        """Predict pictures, rows or windows with one version; what is wrong with one of several is told in its place.
+        """Predict images, rows or windows with one version; the error of one of several is returned in its place.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
-            sent: at least one.
-            top_k: how many classes to name; all where there are fewer.
-            variant: as `Lookup.get` takes it.
-            deadline: of the monotonic clock.
+            instances: at least one.
+            top_k: the number of classes to return, at most all.
+            variant: a variant format, as for `VersionCache.get`.
+            deadline: a time of the monotonic clock.
 
         Raises:
-            NotFound: there is no such model or variant.
-            InvalidPicture, UnsupportedPicture, InvalidRow, TooLarge, PredictionFailed: of the only one.
-            TooLarge: more pictures than may ever wait.
-            Overloaded, NotReady: not now.
-            DeadlineExceeded: it would be answered after its deadline.
+            NotFound: the model or variant does not exist.
+            InvalidImage, UnsupportedImage, InvalidRow, PredictionFailed: the error of a single instance.
+            TooLarge: the request has more instances than the queue can hold, or a single image is too large.
+            Overloaded, NotReady: the server cannot take the request now.
+            DeadlineExceeded: the deadline has passed, or would pass before the response.
         """
         self._check_count(len(instances))
         model = await self._rollover.choose(f"{ref} {variant}", await self._version_cache.get(ref, variant))
@@ -95,23 +97,23 @@ class PredictionService:
     async def predict_version(
         self, model: ServedModel, instances: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
     ) -> list[Prediction]:
-        """The same by what was found already."""
+        """Predict with a version that was already looked up; raises as `predict`."""
         self._check_count(len(instances))
         with self._model_server.admit(model.bundle, len(instances), deadline):
             decoded, outcomes = await run_until_deadline(deadline, self._compute_outcomes(model, instances, deadline))
-        results = [one if isinstance(one, ServiceError) else next(outcomes) for one in decoded]
+        results = [item if isinstance(item, ServiceError) else next(outcomes) for item in decoded]
         if len(results) == 1 and isinstance(results[0], ServiceError):
             raise results[0]
         k = top_k or DEFAULT_TOP_K
-        return [_to_prediction(model, one, k) for one in results]
+        return [_to_prediction(model, result, k) for result in results]
 
     async def _compute_outcomes(
         self, model: ServedModel, instances: Sequence[Sent | Row], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """What was sent, and an answer for each that could be read."""
-        began_at = time.monotonic()
+        """Return the decoded instances or their errors, and the outcomes of those that could be decoded."""
+        started_at = time.monotonic()
         decoded = await self._decode_instances(model, instances)
-        self._model_server.record_decode_time(model.bundle, time.monotonic() - began_at)
+        self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         images = [image for image in decoded if not isinstance(image, ServiceError)]
         return decoded, iter(await self._model_server.predict(model.bundle, images, deadline) if images else [])
 
@@ -125,15 +127,15 @@ class PredictionService:
                 if is_long
                 else rows.read(instances, model.table)
             )
-        images = [one for one in instances if not isinstance(one, Row)]
+        images = [instance for instance in instances if not isinstance(instance, Row)]
         if len(images) < len(instances):
-            raise InvalidRow(f"{model.name} reads pictures; rows of a table came.")
+            raise InvalidRow(f"{model.name} reads images; the request has rows of a table.")
         return await self._decoder.decode(images, model.image_shape, model.resize)
 
     def _check_count(self, count: int) -> None:
         most = self._model_server.max_waiting
         if count > most:
-            raise TooLarge(f"{count} pictures came; at most {most} are answered at once.", max_pictures=most)
+            raise TooLarge(f"The request has {count} images; at most {most} are allowed.", max_pictures=most)
 
 
 def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: int) -> Prediction:
@@ -146,30 +148,30 @@ def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: in
 
 
 def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
-    """The `k` most probable classes with their probabilities, the first first; of equals the one with the lower index.
+    """Return the indices and probabilities of the `k` most probable classes; equal ones in order of their index.
 
-    For few classes, which most networks have, Python's own numbers take two thirds of the time of numpy's ten calls.
+    For few classes, Python floats take two thirds of the time of the numpy calls.
     """
     if task == "classification" and len(scores) <= SMALL_NUM_CLASSES:
         exponentials = [math.exp(score) for score in (scores - np.maximum.reduce(scores)).tolist()]
         total = sum(exponentials)
         best = sorted(range(len(exponentials)), key=exponentials.__getitem__, reverse=True)[:k]
         return [(index, exponentials[index] / total) for index in best]
-    likely = compute_probabilities(task, scores)
-    order = (-likely).argsort(kind="stable")[:k]
-    return list(zip(order.tolist(), likely[order].tolist(), strict=True))
+    probabilities = compute_probabilities(task, scores)
+    order = (-probabilities).argsort(kind="stable")[:k]
+    return list(zip(order.tolist(), probabilities[order].tolist(), strict=True))
 
 
 def compute_probabilities(task: str, scores: Scores) -> Scores:
-    """Of the classes: they sum to 1, except where a picture may have several labels."""
+    """Return the probabilities of the classes; they sum to 1, except in a multilabel task."""
     if task == "classification":
-        exponentials = np.exp(scores - np.maximum.reduce(scores))  # an array's own max and sum take a detour
+        exponentials = np.exp(scores - np.maximum.reduce(scores))  # faster than the array's methods max and sum
         return np.asarray(exponentials / np.add.reduce(exponentials))
-    with np.errstate(over="ignore"):  # exp(large) is inf, and 1 / inf is the 0 that is meant
-        likely = 1 / (1 + np.exp(-scores))
-    if task == "binary" and len(likely) == 1:  # one output: the probability of the second class
-        return np.concatenate([1 - likely, likely])
-    return np.asarray(likely)
+    with np.errstate(over="ignore"):  # exp of a large value is inf, and 1 / inf is 0
+        probabilities = 1 / (1 + np.exp(-scores))
+    if task == "binary" and len(probabilities) == 1:  # one output: the probability of the second class
+        return np.concatenate([1 - probabilities, probabilities])
+    return np.asarray(probabilities)
 
 
 def _get_label(model: ServedModel, index: int) -> str:

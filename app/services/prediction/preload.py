@@ -1,4 +1,4 @@
-"""Loads the models that stay in memory when the service starts, so that the first to ask does not wait."""
+"""Loads pinned models when the service starts, so that their first request does not wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -19,7 +19,7 @@ POLL_S = 0.25
 async def preload_models(
     names: Collection[str], version_cache: VersionCache, model_server: ModelServer
 ) -> AsyncIterator[None]:
-    """While it lasts, the default versions of models are loaded in the background, one after the other."""
+    """Load the default versions of models in the background while the context is open, one after another."""
     loading = asyncio.create_task(_load_models(names, version_cache, model_server))
     try:
         yield
@@ -35,13 +35,13 @@ async def _load_models(names: Collection[str], version_cache: VersionCache, mode
         try:
             await model_server.load((await version_cache.get(name)).bundle)
         except ServiceError as error:
-            log.warning("model.not_pinned", model=name, error=error.detail)
-        except Exception as error:  # noqa: BLE001 - such as a database that is away: the next model may have more luck
-            log.warning("model.not_pinned", model=name, error=repr(error)[:500])
+            log.warning("model.preload_failed", model=name, error=error.detail)
+        except Exception as error:  # noqa: BLE001 - a failure, such as of the database, must not stop the other models
+            log.warning("model.preload_failed", model=name, error=repr(error)[:500])
 
 
 async def _wait_until_ready(backend: ModelBackend) -> None:
-    """Return when every process with networks answers."""
+    """Wait until every inference process responds."""
     while True:
         try:
             backend.check_ready()

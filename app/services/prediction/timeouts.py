@@ -1,4 +1,4 @@
-"""Work that is of no use after its caller's time is up: it is stopped then, wherever it waits."""
+"""Cancels work when the deadline of its request has passed."""
 
 import asyncio
 import time
@@ -11,10 +11,10 @@ Result = TypeVar("Result")
 
 
 async def run_until_deadline(deadline: float | None, awaitable: Awaitable[Result]) -> Result:
-    """What `work` finds, if it does so in time; `deadline` is of the monotonic clock.
+    """Return the result of an awaitable; `deadline` is a time of the monotonic clock.
 
     Raises:
-        DeadlineExceeded: it did not.
+        DeadlineExceeded: the deadline passed before the result; the awaitable is cancelled.
     """
     if deadline is None:
         return await awaitable

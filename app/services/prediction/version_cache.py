@@ -1,4 +1,4 @@
-"""Which version a name stands for, remembered for a moment: predictions do not wait for the database."""
+"""Caches which version a model reference stands for, so that predictions do not wait for the database."""
 
 import asyncio
 import math
@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 
 from app.serving.decoding import ImageShape
 from app.serving.types import BundleRef
-from core.datasets.tables.columns import Table
+from core.datasets.columns import Table
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
 
 CACHE_TTL_S = 0.5
-"""How long a client may get the version that an alias stood for before it was moved."""
+"""How long after an alias has moved a client can still get its previous version."""
 REFRESH_FRACTION = 0.7
 MAX_ENTRIES = 1024
 AS_TRAINED = "none"
 
 
 class ServedModel(NamedTuple):
-    """A version as the hot path needs it: no row, no session.
+    """A model version as predictions use it, without a database row.
 
-    With a `table`, it reads rows or windows, and `image_shape` tells nothing.
+    With a `table`, it reads rows or windows, and `image_shape` is not used.
     """
 
     name: str
@@ -40,16 +40,16 @@ class ServedModel(NamedTuple):
 
 
 class _CacheEntry(NamedTuple):
-    """A query and when it began."""
+    """A query and the time when it started."""
 
     started_at: float
     task: asyncio.Task[ServedModel]
 
 
 class VersionCache:
-    """Which version `name`, `name@3` or `name@alias` stands for, remembered for half a second.
+    """Caches the version of `name`, `name@3` or `name@alias` for half a second.
 
-    Where many ask, it is looked up again a little before that: nobody waits for the database.
+    An entry in use is refreshed before it expires, so that no request waits for the database.
     """
 
     def __init__(
@@ -62,37 +62,37 @@ class VersionCache:
         self._refreshes: dict[tuple[str, str | None], _CacheEntry] = {}
 
     async def get(self, ref: str, variant: str | None = None) -> ServedModel:
-        """The version; those who ask at the same time share one query.
+        """Return the version; concurrent requests share one query.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
-            variant: a format, or `none` for the network as it was trained; the alias's choice unless given.
+            variant: a variant format, or `none` for the trained network; default: the alias's variant.
 
         Raises:
-            NotFound: it stands for none, or there is no such variant.
+            NotFound: the model, version, alias or variant does not exist.
         """
         key = ref, variant
         entry = self._entries.get(key)
         age_s = math.inf if entry is None else self._clock() - entry.started_at
         if entry is None or age_s >= REFRESH_FRACTION * self._ttl_s or _has_failed(entry.task):
             entry = self._refresh(key, entry if age_s < self._ttl_s else None)
-        # Whoever leaves does not stop the query for the others.
+        # A cancelled request must not cancel the query that others wait for.
         return entry.task.result() if entry.task.done() else await asyncio.shield(entry.task)
 
     def invalidate(self, name: str) -> None:
-        """Look again, whatever of a model is asked for next; callable by any thread."""
+        """Remove all entries of a model. Thread-safe."""
         for entries in (self._entries, self._refreshes):
             for key in [key for key in list(entries) if key[0].partition("@")[0] == name]:
                 entries.pop(key, None)
 
     def _refresh(self, key: tuple[str, str | None], current: _CacheEntry | None) -> _CacheEntry:
-        """What is looked up anew; until that is there, what was known, if it may still be told."""
+        """Start a query unless one is running; return the current entry until the query succeeds."""
         refresh, now = self._refreshes.get(key), self._clock()
         if refresh is None or now - refresh.started_at >= self._ttl_s:
             if len(self._refreshes) >= MAX_ENTRIES:
                 self._refreshes.clear()
             refresh = _CacheEntry(now, asyncio.create_task(asyncio.to_thread(self._query_version, *key)))
-            refresh.task.add_done_callback(_has_failed)  # it may be that nobody asks any more
+            refresh.task.add_done_callback(_has_failed)  # retrieves the exception if no request waits for it
             self._refreshes[key] = refresh
         is_done = refresh.task.done() and not _has_failed(refresh.task)
         if current is not None and not is_done and not _has_failed(current.task):
@@ -111,7 +111,7 @@ class VersionCache:
 
 
 def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
-    """What the hot path needs of a version, or of a variant of it."""
+    """Return what predictions need of a version, or of a variant of it."""
     bundle: dict[str, Any] = row.bundle
     stored = row if variant is None else variant
     return ServedModel(
@@ -119,7 +119,7 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
         version=row.version,
         bundle=BundleRef(
             stored.key,
-            tuple((name, facts["sha256"]) for name, facts in sorted(stored.files.items())),
+            tuple((name, file["sha256"]) for name, file in sorted(stored.files.items())),
             row.name,
             str(row.version) if variant is None else f"{row.version}-{variant.format}",
         ),
@@ -134,7 +134,7 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
 
 
 def get_image_shape(sample_shape: Sequence[int]) -> ImageShape:
-    """(C, H, W) of pictures; of rows and windows, which have none, no pixels at all."""
+    """Return (C, H, W) of images, and (0, 0, 0) for rows and windows."""
     if len(sample_shape) != 3:
         return 0, 0, 0
     channels, height, width = sample_shape

@@ -106,7 +106,7 @@ def check_split(context: ModelJobContext, report: ValidationReport) -> None:
 
 
 def check_no_transforms(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that there are no training transforms."""
+    """Check that no training transforms are given."""
     if context.spec.dataset.train_transforms:
         report.add("/dataset/train_transforms", f"must be empty: a job of kind {context.spec.kind!r} does not train")
 

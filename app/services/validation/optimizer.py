@@ -83,7 +83,7 @@ def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], pointer: str, 
 
 
 def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: ValidationReport) -> bool:
-    """Return whether the pattern matches a name, or there are no names because the network cannot be built."""
+    """Return whether the pattern matches a name, or the network, and so its names, is unknown."""
     if not names or any(fnmatchcase(name, pattern) for name in names):
         return True
     report.add(pointer, f"no parameter matches {pattern!r}; the parameters are {_format_names(names)}")

@@ -60,7 +60,7 @@ def find_model_reference(spec: AnyJobSpec) -> tuple[str, str] | None:
 
 
 def list_fields(kind: str) -> frozenset[str]:
-    """Return the field names of a job kind; none if there is no such kind."""
+    """Return the field names of a job kind; empty for an unknown kind."""
     return frozenset(SPEC_BY_KIND[kind].model_fields if kind in SPEC_BY_KIND else ())
 
 

@@ -22,14 +22,14 @@ def find_resume_source(session: Session, spec: AnyJobSpec) -> ResumeSource | Non
     """Return the checkpoint that `resume_from` names; None if the spec has none.
 
     Raises:
-        InvalidSpec: there is no such job, or it has no such checkpoint.
+        InvalidSpec: the job or checkpoint does not exist.
     """
     requested = spec.resume_from if isinstance(spec, TrainingSpec) else None
     if requested is None:
         return None
     job = JobRepo(session).find(requested.job)
     if job is None:
-        reject(f"{RESUME_FROM}/job", f"there is no job {requested.job!r}")
+        reject(f"{RESUME_FROM}/job", f"job {requested.job!r} does not exist")
     if job.kind != "train":
         reject(f"{RESUME_FROM}/job", f"is a job of kind {job.kind!r}, which writes no checkpoints")
     rows = CheckpointRepo(session).all(requested.job)

@@ -43,7 +43,7 @@ def test_a_part_that_hangs_is_not_waited_for_and_not_asked_again_meanwhile(monke
         patch.setattr(module, "wait", wait_for_one_first)
         readiness = ReadinessProbe({"queue": hangs, "database": well}, timeout_s=0.05)
         for _ in range(3):
-            assert readiness.collect_reasons() == {"queue": "It does not answer within 0.05 s."}
+            assert readiness.collect_reasons() == {"queue": "It does not respond within 0.05 s."}
         wait_for(lambda: asked, "the queue to be asked")
     assert len(asked) == 1
     gone_on.set()

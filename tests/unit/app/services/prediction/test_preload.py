@@ -81,7 +81,7 @@ async def test_one_that_does_not_exist_or_fails_is_one_warning_and_the_next_is_l
     with capture_logs() as logs:
         async with preload_models(["dogs", "broken", "other"], lookup, predictors):
             await until(lambda: predictors.is_loaded(last))
-    warned = [entry["model"] for entry in logs if entry["event"] == "model.not_pinned"]
+    warned = [entry["model"] for entry in logs if entry["event"] == "model.preload_failed"]
     assert warned == ["dogs", "broken"]
 
 
