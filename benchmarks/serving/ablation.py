@@ -4,8 +4,8 @@
 
 Two HTTP processes share one inference process: one with all parts, one with a single part replaced. Both are measured
 in turn with 32 keep-alive callers, in short rounds, and started several times: two starts of the same code differ.
-`control` replaces nothing: its ratio shows the noise, which hides small savings unless the machine is quiet. A part stays
-if the median ratio is at least 1.02. The first run trains the small model. Requires `wrk`.
+`control` replaces nothing: its ratio shows the noise, which hides small savings unless the machine is quiet. A part
+stays if the median ratio is at least 1.02. The first run trains the small model. Requires `wrk`.
 """
 
 import argparse
@@ -120,7 +120,7 @@ PARTS = {
 
 
 class Bench:
-    """Starts the two HTTP processes beside a running service, and compares them."""
+    """Starts two HTTP processes that share a running service, and compares them."""
 
     def __init__(self, home: Path, shared: Path, options: argparse.Namespace) -> None:
         self._environment = {
