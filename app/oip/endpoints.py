@@ -54,19 +54,19 @@ def check_ready(readiness: ReadinessDep) -> Response:
 @router.get(VERSION + "/ready")
 async def check_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
     """Check that a version can serve; the check loads it, unless its model was unloaded by name."""
-    served = await inference.find_model(model, version)
+    served_model = await inference.find_model(model, version)
     try:
-        await inference.ensure_loaded(served)
+        await inference.ensure_ready(served_model)
     except ServiceError as error:
         status = to_protocol_status(error)
         return error_response(400 if status >= 500 else status, f"Model version not ready: {error.detail}")
-    return json_response({"name": served.name, "ready": True})
+    return json_response({"name": served_model.name, "ready": True})
 
 
 @router.get("/models/stats")
 async def show_all_statistics(inference: InferenceDep) -> Response:
     """Get the statistics of all loaded models. This route precedes those of a model, which may be named `stats`."""
-    loaded = [served for served, reason in await inference.list_models() if reason is None]
+    loaded = [served_model for served_model, reason in await inference.list_models() if reason is None]
     return json_response(statistics.build_statistics(_collect_statistics(inference, loaded)))
 
 
@@ -74,9 +74,9 @@ async def show_all_statistics(inference: InferenceDep) -> Response:
 @router.get(VERSION)
 async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
     """Get the tensors and versions of a model."""
-    served = await inference.find_model(model, version)
+    served_model = await inference.find_model(model, version)
     return json_response(
-        metadata.describe_model(served, [version.version for version in await inference.list_versions(model)])
+        metadata.describe_model(served_model, [version.version for version in await inference.list_versions(model)])
     )
 
 
@@ -98,8 +98,8 @@ async def show_statistics(model: str, inference: InferenceDep) -> Response:
 @router.get(VERSION + "/stats")
 async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
     """Get the statistics of one version."""
-    served = await inference.find_model(model, version)
-    return json_response(statistics.build_statistics(_collect_statistics(inference, [served])))
+    served_model = await inference.find_model(model, version)
+    return json_response(statistics.build_statistics(_collect_statistics(inference, [served_model])))
 
 
 @router.post("/repository/index")
@@ -140,7 +140,7 @@ async def unload_model(model: str, request: Request, inference: InferenceDep) ->
 @router.api_route(MODEL + "/trace/setting", methods=["GET", "POST"])
 @router.post(MODEL + "/generate")
 @router.post(MODEL + "/generate_stream")
-async def refuse_unsupported(request: Request) -> Response:
+async def reject_extension(request: Request) -> Response:
     """Return 501 for extensions of Triton that are not implemented."""
     raise NotSupported(
         f"{request.scope['path'][:100]} is not supported; the server metadata lists the supported extensions."

@@ -83,7 +83,7 @@ class DatasetService:
             DatasetNotReady: the import of an uploaded dataset has not finished, or failed.
         """
         if spec.name not in builtin.list_names():
-            uploaded = self._find_uploaded(spec)
+            uploaded = self._find_upload(spec)
             if uploaded.state is not DatasetState.READY:
                 raise build_not_ready_error(uploaded)
             return PinnedDataset(uploaded.version, {}, read_dataset_info(uploaded))
@@ -105,7 +105,7 @@ class DatasetService:
         """Return the upload whose import a job must wait for before it can be validated, if any."""
         if spec.name in builtin.list_names():
             return None
-        row = self._find_uploaded(spec)
+        row = self._find_upload(spec)
         return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
@@ -202,7 +202,7 @@ class DatasetService:
         self._versions.delete(row)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 
-    def _find_uploaded(self, spec: DatasetSpec) -> DatasetVersionRow:
+    def _find_upload(self, spec: DatasetSpec) -> DatasetVersionRow:
         newest = self._versions.find_newest(spec.name)
         if newest is None:
             existing = sorted({*builtin.list_names(), *self._versions.names()})

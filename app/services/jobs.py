@@ -18,7 +18,7 @@ from app.services.validation.resolve import (
     get_registry_name,
     list_fields,
     parse_job_spec,
-    pin_unresolved,
+    pin_unresolved_spec,
     resolve,
 )
 from app.services.validation.resume_from import copy_metrics, find_resume_source
@@ -218,7 +218,7 @@ class JobService:
     def _create_job(self, spec: AnyJobSpec, parent_id: str | None) -> JobView:
         pending = self._datasets.find_pending_import(spec.dataset)
         if pending is not None:
-            return self._store_job(pin_unresolved(spec, pending.version), pending.id, parent_id, is_resolved=False)
+            return self._store_job(pin_unresolved_spec(spec, pending.version), pending.id, parent_id, is_resolved=False)
         pinned = self._datasets.pin_version(spec.dataset)
         resolved = self._resolve_spec(spec, pinned.dataset)
         view = self._store_job(

@@ -116,7 +116,7 @@ class InferenceService:
         for model in versions:
             self._model_server.unload(model.bundle)
 
-    async def ensure_loaded(self, model: ServedModel) -> None:
+    async def ensure_ready(self, model: ServedModel) -> None:
         """Load a version unless its model was unloaded by name.
 
         Raises:
@@ -124,7 +124,7 @@ class InferenceService:
             CorruptFile, PredictionFailed: the version cannot be loaded.
             NotReady, Overloaded: the version cannot be loaded now.
         """
-        self._refuse_unloaded(model)
+        self._check_availability(model)
         await self._model_server.load(model.bundle)
 
     async def infer(
@@ -145,7 +145,7 @@ class InferenceService:
             CorruptFile, PredictionFailed: the version cannot be loaded.
             Overloaded, NotReady, Unavailable: the server cannot take the request now.
         """
-        self._refuse_unloaded(model)
+        self._check_availability(model)
         if deadline is not None and deadline <= time.monotonic():
             raise deadline_exceeded()
         if not len(images):
@@ -167,7 +167,7 @@ class InferenceService:
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         return await self._model_server.predict(model.bundle, decoded, deadline, level)
 
-    def _refuse_unloaded(self, model: ServedModel) -> None:
+    def _check_availability(self, model: ServedModel) -> None:
         if model.name in self._unloaded:
             raise Conflict(f"Model {model.name!r} is unloaded; load it first.")
 

@@ -10,6 +10,7 @@ from app.services.validation.training import TrainingContext
 from core.spec import JobSpec
 from core.spec.error_pointers import nearest
 from core.spec.losses import loss_mismatch_warning
+from core.spec.metrics import list_curves
 
 
 def check_loss(context: TrainingContext, report: ValidationReport) -> None:
@@ -48,18 +49,9 @@ def check_metrics(context: TrainingContext | ModelJobContext, report: Validation
         keys.add(metric.key)
 
 
-def list_curves(spec: JobSpec) -> list[str]:
-    """Return the names of all curves that a callback or schedule can monitor, for example `valid_loss`."""
-    return [
-        f"{split}_{key}"
-        for split in ("valid", "train")
-        for key in ("loss", *(metric.key for metric in spec.metrics or () if metric.is_curve and metric.is_of(split)))
-    ]
-
-
 def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
     """Check that every `monitor` of a callback or schedule is a curve of the job."""
-    curves = list_curves(context.spec)
+    curves = list_curves(context.spec.metrics or ())
     for pointer, monitor in _find_monitors(context.spec):
         if monitor not in curves:
             candidates = nearest(monitor, curves) or curves

@@ -69,7 +69,7 @@ def get_registry_name(spec: AnyJobSpec) -> str:
     return (spec.model or spec.name or "").partition("@")[0]
 
 
-def pin_unresolved(spec: AnyJobSpec, version: int) -> AnyJobSpec:
+def pin_unresolved_spec(spec: AnyJobSpec, version: int) -> AnyJobSpec:
     """Return the spec of a job whose dataset is being imported: with a name and the dataset version."""
     name = spec.name or generate_name(spec)
     dataset = spec.dataset.model_copy(update={"version": version})

@@ -111,13 +111,13 @@ class LrFindContext(TrainingContext):
     def prepare(cls, job: JobContext) -> "LrFindContext":
         """Fill in the defaults of a learning-rate search, which one process runs."""
         assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the table of rules says so
-        shared = {name: getattr(job.spec, name) for name in _shared_fields()} | {"resources": ResourcesSpec()}
+        shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}
         return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the search's spec with the resolved fields of its training."""
         resolved = super().resolve(warnings)
-        changes = {name: getattr(resolved.spec, name) for name in _shared_fields()}
+        changes = {name: getattr(resolved.spec, name) for name in _list_training_fields()}
         return resolved._replace(spec=self.lr_find.model_copy(update=changes))
 
 
@@ -146,7 +146,7 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
     )
 
 
-def _shared_fields() -> list[str]:
+def _list_training_fields() -> list[str]:
     return [name for name in TrainingSpec.model_fields if name != "kind"]
 
 

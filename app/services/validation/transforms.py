@@ -18,14 +18,14 @@ def check_transforms(context: TrainingContext, report: ValidationReport) -> None
         return
     channels, height, width = info.image_shape
     has_normalization = False
-    for pointer, transform in _list_nested(transforms, TRANSFORMS):
+    for pointer, transform in _walk_transforms(transforms, TRANSFORMS):
         report.extend(transform.find_image_errors(channels, height, width), pointer)
         if transform.replaces_normalization and has_normalization:
             report.add(pointer, "images are normalized twice; only one such transform is allowed")
         has_normalization = has_normalization or transform.replaces_normalization
 
 
-def _list_nested(transforms: Sequence[TransformSpec], pointer: str) -> Iterator[tuple[str, TransformSpec]]:
+def _walk_transforms(transforms: Sequence[TransformSpec], pointer: str) -> Iterator[tuple[str, TransformSpec]]:
     for index, transform in enumerate(transforms):
         yield f"{pointer}/{index}", transform
-        yield from _list_nested(getattr(transform, "transforms", ()), f"{pointer}/{index}/transforms")
+        yield from _walk_transforms(getattr(transform, "transforms", ()), f"{pointer}/{index}/transforms")

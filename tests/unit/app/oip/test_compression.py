@@ -1,4 +1,4 @@
-"""Bodies that are compressed, cut, damaged, or bombs."""
+"""Compression of bodies: round trips, limits, and invalid data."""
 
 import gzip
 import zlib
@@ -15,11 +15,11 @@ PLAIN = b"candela " * 100
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(WINDOW_BITS)))
-def test_what_was_compressed_comes_back(body: bytes, encoding: str) -> None:
+def test_compression_round_trip(body: bytes, encoding: str) -> None:
     assert decompress(compress(body, encoding), encoding, 300) == body
 
 
-def test_it_reads_what_the_standard_library_writes_and_the_other_way_round() -> None:
+def test_formats_are_those_of_the_standard_library() -> None:
     assert decompress(gzip.compress(PLAIN, mtime=0), "gzip", 10_000) == PLAIN
     assert decompress(zlib.compress(PLAIN), " Deflate", 10_000) == PLAIN
     assert gzip.decompress(compress(PLAIN, "gzip")) == PLAIN
@@ -27,39 +27,39 @@ def test_it_reads_what_the_standard_library_writes_and_the_other_way_round() -> 
 
 
 @pytest.mark.parametrize("encoding", ["", "identity"])
-def test_a_plain_body_is_left_alone(encoding: str) -> None:
+def test_plain_body_is_returned_unchanged(encoding: str) -> None:
     assert decompress(PLAIN, encoding, 1) is PLAIN
 
 
 @pytest.mark.parametrize("encoding", sorted(WINDOW_BITS))
-def test_a_bomb_is_refused(encoding: str) -> None:
+def test_decompression_bomb_is_rejected(encoding: str) -> None:
     bomb = compress(b"\0" * 10_000_000, encoding)
     assert len(bomb) < 100_000
     with pytest.raises(TooLarge):
         decompress(bomb, encoding, 1_000_000)
 
 
-def test_the_limit_itself_is_allowed() -> None:
+def test_body_of_exactly_the_limit_is_accepted() -> None:
     assert decompress(gzip.compress(PLAIN, mtime=0), "gzip", len(PLAIN)) == PLAIN
 
 
 @pytest.mark.parametrize(
     ("body", "encoding", "reason"),
     [
-        (gzip.compress(PLAIN, mtime=0)[:-9], "gzip", "cut"),
-        (gzip.compress(PLAIN, mtime=0) + b"x", "gzip", "follows"),
-        (PLAIN, "gzip", "is no gzip"),
-        (b"", "deflate", "cut"),
-        (PLAIN, "br", "'br' is not read"),
+        (gzip.compress(PLAIN, mtime=0)[:-9], "gzip", "truncated"),
+        (gzip.compress(PLAIN, mtime=0) + b"x", "gzip", "trailing"),
+        (PLAIN, "gzip", "is not valid gzip"),
+        (b"", "deflate", "truncated"),
+        (PLAIN, "br", "'br' is not supported"),
     ],
 )
-def test_what_cannot_be_read_is_refused(body: bytes, encoding: str, reason: str) -> None:
+def test_invalid_body_is_rejected(body: bytes, encoding: str, reason: str) -> None:
     with pytest.raises(InvalidInferRequest, match=reason):
         decompress(body, encoding, 10_000)
 
 
 @pytest.mark.parametrize(
-    ("accepted", "chosen"),
+    ("accept_encoding", "encoding"),
     [
         ("gzip, deflate, br", "gzip"),
         ("deflate", "deflate"),
@@ -70,5 +70,5 @@ def test_what_cannot_be_read_is_refused(body: bytes, encoding: str, reason: str)
         ("GZIP ; q=1.0", "gzip"),
     ],
 )
-def test_the_answer_is_in_an_encoding_that_was_offered(accepted: str, chosen: str) -> None:
-    assert choose_encoding(accepted) == chosen
+def test_response_encoding_is_one_that_the_client_accepts(accept_encoding: str, encoding: str) -> None:
+    assert choose_encoding(accept_encoding) == encoding

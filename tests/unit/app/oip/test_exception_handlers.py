@@ -1,4 +1,4 @@
-"""Errors of every kind, as the protocol's clients read them."""
+"""Errors of every class as responses of the protocol."""
 
 import pytest
 from fastapi import FastAPI
@@ -11,7 +11,7 @@ from app.oip.errors import InvalidInferRequest, NotSupported
 from core import errors
 
 
-def answer_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, str], dict[str, str]]:
+def respond_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, str], dict[str, str]]:
     app = FastAPI(openapi_url=None)
     exception_handlers.install_handlers(app)
 
@@ -20,8 +20,8 @@ def answer_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, st
         raise error
 
     with TestClient(app, raise_server_exceptions=False) as client:
-        found = client.get(path)
-    return found.status_code, dict(found.headers), found.json()
+        response = client.get(path)
+    return response.status_code, dict(response.headers), response.json()
 
 
 @pytest.mark.parametrize(
@@ -44,36 +44,36 @@ def answer_to(error: Exception, path: str = "/fails") -> tuple[int, dict[str, st
         (HTTPException(413, "why"), 413),
     ],
 )
-def test_an_error_is_a_status_and_one_sentence(error: Exception, status: int) -> None:
-    found, headers, body = answer_to(error)
-    assert (found, body) == (status, {"error": "why"})
+def test_error_is_a_status_and_a_message(error: Exception, status: int) -> None:
+    response, headers, body = respond_to(error)
+    assert (response, body) == (status, {"error": "why"})
     assert headers["content-type"] == "application/json"
     assert ("retry-after" in headers) == (status == 503)
 
 
-def test_an_error_that_knows_how_long_to_wait_says_so() -> None:
-    assert answer_to(errors.Overloaded("why", retry_after_s=7))[1]["retry-after"] == "7"
+def test_retry_after_is_that_of_the_error() -> None:
+    assert respond_to(errors.Overloaded("why", retry_after_s=7))[1]["retry-after"] == "7"
 
 
-def test_a_database_that_is_away_is_not_a_bug() -> None:
-    status, headers, body = answer_to(OperationalError("SELECT 1", {}, Exception("away")))
+def test_database_failure_is_unavailable() -> None:
+    status, headers, body = respond_to(OperationalError("SELECT 1", {}, Exception("away")))
     assert (status, headers["retry-after"]) == (503, "1")
     assert "SELECT" not in body["error"]
 
 
-def test_a_bug_tells_nothing_of_itself() -> None:
-    status, _, body = answer_to(RuntimeError("secret"))
+def test_unexpected_exception_is_not_exposed() -> None:
+    status, _, body = respond_to(RuntimeError("secret"))
     assert status == 500
     assert "secret" not in body["error"]
 
 
-def test_an_unknown_path_has_the_same_form() -> None:
-    assert answer_to(RuntimeError(), "/nowhere")[::2] == (
+def test_unknown_path_has_the_error_format() -> None:
+    assert respond_to(RuntimeError(), "/nowhere")[::2] == (
         404,
-        {"error": "There is nothing at this path of the Open Inference Protocol."},
+        {"error": "This path does not exist in the Open Inference Protocol."},
     )
 
 
-def test_a_sentence_is_cut_and_may_hold_half_a_surrogate() -> None:
-    _, _, body = answer_to(InvalidInferRequest("\ud800" + "x" * 5000))
+def test_message_is_truncated_and_may_contain_a_lone_surrogate() -> None:
+    _, _, body = respond_to(InvalidInferRequest("\ud800" + "x" * 5000))
     assert len(body["error"]) == exception_handlers.MAX_MESSAGE_LENGTH

@@ -1,4 +1,4 @@
-"""A request's wishes that are no tensors, on their way to the network."""
+"""Parameters of inference requests."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -11,23 +11,23 @@ from tests.support.bundles import register
 
 
 @pytest.mark.parametrize(("priority", "level"), [(0, 2), (1, 1), (2, 2), (3, 3), (4, 2), (2**63 - 1, 2)])
-def test_a_priority_is_one_of_three_levels_or_the_default_one(priority: int, level: int) -> None:
+def test_unknown_priority_is_the_default_level(priority: int, level: int) -> None:
     assert get_priority_level(priority) == level
 
 
-def test_a_requests_priority_reaches_the_queue_of_its_network(
+def test_priority_of_a_request_reaches_the_batcher(
     client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(state.sessions, state.storage, "shapes", 1)
     levels, put = [], Batcher.put
 
-    def remember(batcher: Batcher, request: Request) -> None:
+    def record(batcher: Batcher, request: Request) -> None:
         levels.append(request.level)
         put(batcher, request)
 
-    monkeypatch.setattr(Batcher, "submit", remember)
+    monkeypatch.setattr(Batcher, "put", record)
     tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
     for parameters in ({}, {"priority": 1}, {"priority": 3}, {"priority": 0}):
-        answer = client.post("/v2/models/shapes/infer", json={"inputs": [tensor], "parameters": parameters})
-        assert answer.status_code == 200, answer.text
+        response = client.post("/v2/models/shapes/infer", json={"inputs": [tensor], "parameters": parameters})
+        assert response.status_code == 200, response.text
     assert levels == [2, 1, 3, 2]

@@ -1,4 +1,4 @@
-"""Inference requests as clients write them, and as they should not."""
+"""Valid and invalid inference requests."""
 
 import json
 from contextlib import suppress
@@ -23,63 +23,69 @@ def tensor(**changes: Any) -> dict[str, Any]:
 
 
 def binary(size: object, **changes: Any) -> dict[str, Any]:
-    found = tensor(parameters={"binary_data_size": size}, **changes)
-    del found["data"]
-    return found
+    result = tensor(parameters={"binary_data_size": size}, **changes)
+    del result["data"]
+    return result
 
 
-def read(content: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
+def parse(content: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
     text = json.dumps(content).encode()
     return parse_infer_request(text + tail, str(len(text)) if tail and header is None else header)
 
 
-def test_a_request_in_json_alone() -> None:
-    request = read(message(id="42", outputs=[{"name": "y"}]))
+def test_request_in_json() -> None:
+    request = parse(message(id="42", outputs=[{"name": "y"}]))
     assert request.id == "42"
     assert request.inputs[0].values.tolist() == [1.0, 2.0]
     assert request.outputs == (RequestedOutput("y"),)
 
 
-def test_binary_and_json_inputs_take_their_bytes_in_order() -> None:
+def test_binary_inputs_take_their_bytes_in_order() -> None:
     first, second = np.array([5, 6], np.int16), np.array([7.0], np.float32)
     inputs = [
         binary(4, name="a", datatype="INT16"),
         tensor(name="b"),
         binary(4, name="c", datatype="FP32", shape=[1]),
     ]
-    request = read({"inputs": inputs}, first.tobytes() + second.tobytes())
-    assert [each.values.tolist() for each in request.inputs] == [[5, 6], [1.0, 2.0], [7.0]]
-    assert [each.from_json for each in request.inputs] == [False, True, False]
+    request = parse({"inputs": inputs}, first.tobytes() + second.tobytes())
+    assert [item.values.tolist() for item in request.inputs] == [[5, 6], [1.0, 2.0], [7.0]]
+    assert [item.from_json for item in request.inputs] == [False, True, False]
 
 
-def test_an_input_without_elements_may_be_binary() -> None:
-    for empty in (binary(0, shape=[0, 3]), binary(0, shape=[0, 3]) | {"data": None}):  # KServe's client says both
-        assert read({"inputs": [empty]}).inputs[0].shape == (0, 3)
+def test_empty_input_may_be_binary() -> None:
+    for empty in (
+        binary(0, shape=[0, 3]),
+        binary(0, shape=[0, 3]) | {"data": None},
+    ):  # KServe's client sends both
+        assert parse({"inputs": [empty]}).inputs[0].shape == (0, 3)
 
 
-def test_a_header_length_of_zero_is_one_image_as_it_is() -> None:
+def test_header_length_of_zero_is_a_raw_image() -> None:
     assert parse_infer_request(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
 
 
-def test_the_form_of_an_output_overrides_that_of_the_request() -> None:
+def test_parameters_of_an_output_override_those_of_the_request() -> None:
     outputs = [{"name": "a"}, {"name": "b", "parameters": {"binary_data": False, "classification": 3}}]
-    request = read(message(outputs=outputs, parameters={"binary_data_output": True}))
-    assert request.outputs == (RequestedOutput("a", binary=True), RequestedOutput("b", binary=False, num_classes=3))
+    request = parse(message(outputs=outputs, parameters={"binary_data_output": True}))
+    assert request.outputs == (
+        RequestedOutput("a", binary=True),
+        RequestedOutput("b", binary=False, num_classes=3),
+    )
 
 
 @pytest.mark.parametrize("outputs", [None, []])
-def test_without_outputs_all_are_asked_for(outputs: object) -> None:
-    assert read(message(outputs=outputs)).outputs is None
+def test_default_is_all_outputs(outputs: object) -> None:
+    assert parse(message(outputs=outputs)).outputs is None
 
 
-def test_reserved_parameters_are_read_and_own_ones_let_through() -> None:
-    request = read(message(parameters={"timeout": 5000, "priority": 2, "k": "v", "headers": {"a": "b"}}))
+def test_reserved_parameters_are_parsed_and_others_ignored() -> None:
+    request = parse(message(parameters={"timeout": 5000, "priority": 2, "k": "v", "headers": {"a": "b"}}))
     assert (request.timeout_us, request.priority) == (5000, 2)
 
 
-def test_what_other_servers_clients_add_is_let_through() -> None:
-    """KServe adds `model_name`, MLServer writes every field it knows, null or not."""
-    request = read(
+def test_fields_of_other_clients_are_ignored() -> None:
+    """Accept `model_name` of KServe and the null fields of MLServer."""
+    request = parse(
         {
             "id": None,
             "model_name": "m",
@@ -95,30 +101,40 @@ def test_what_other_servers_clients_add_is_let_through() -> None:
 @pytest.mark.parametrize(
     ("content", "tail", "header", "reason"),
     [
-        ([], b"", None, "should be a JSON object"),
-        (message(inputs={}), b"", None, "'inputs' should be a list of objects"),
-        (message(inputs=[1]), b"", None, "'inputs' should be a list of objects"),
-        (message(inputs=[tensor(name="")]), b"", None, "needs a name"),
-        (message(inputs=[{"shape": [1]}]), b"", None, "needs a name"),
-        (message(inputs=[tensor(), tensor()]), b"", None, "'x' twice"),
+        ([], b"", None, "must be a JSON object"),
+        (message(inputs={}), b"", None, "'inputs' must be an array of objects"),
+        (message(inputs=[1]), b"", None, "'inputs' must be an array of objects"),
+        (message(inputs=[tensor(name="")]), b"", None, "must have a name"),
+        (message(inputs=[{"shape": [1]}]), b"", None, "must have a name"),
+        (message(inputs=[tensor(), tensor()]), b"", None, "the name 'x' twice"),
         (message(inputs=[tensor(name=str(index)) for index in range(65)]), b"", None, "at most 64"),
         (message(inputs=[tensor(datatype="FLOAT")]), b"", None, "input 'x' has the unknown datatype"),
-        (message(inputs=[tensor(shape="2")]), b"", None, "input 'x' needs a shape"),
+        (message(inputs=[tensor(shape="2")]), b"", None, "input 'x' must have a shape"),
         (message(inputs=[tensor(parameters=3)]), b"", None, "parameters of input 'x'"),
-        (message(inputs=[tensor(parameters={"binary_data_size": 8})]), b"", None, "input 'x' needs either"),
-        (message(inputs=[{"name": "x", "shape": [1], "datatype": "FP32"}]), b"", None, "input 'x' needs either"),
+        (
+            message(inputs=[tensor(parameters={"binary_data_size": 8})]),
+            b"",
+            None,
+            "input 'x' must have either",
+        ),
+        (
+            message(inputs=[{"name": "x", "shape": [1], "datatype": "FP32"}]),
+            b"",
+            None,
+            "input 'x' must have either",
+        ),
         (message(inputs=[binary(-8)]), b"", None, "'binary_data_size' of input 'x'"),
         (message(inputs=[binary(True)]), b"", None, "'binary_data_size' of input 'x'"),
         (message(inputs=[binary("8")]), b"", None, "'binary_data_size' of input 'x'"),
-        (message(inputs=[binary(8)]), b"1234567", None, "input 'x' is said to have 8 bytes"),
-        (message(inputs=[binary(8)]), b"", None, "only 0 left"),
-        (message(inputs=[binary(8)]), b"123456789", None, "1 bytes behind the last input"),
-        (message(), b"1", None, "1 bytes behind the last input"),
-        (message(), b"", "-1", "should be a number of bytes"),
-        (message(), b"", "1e3", "should be a number of bytes"),
-        (message(), b"", "\uff19", "should be a number of bytes"),
+        (message(inputs=[binary(8)]), b"1234567", None, "input 'x' has the binary_data_size 8"),
+        (message(inputs=[binary(8)]), b"", None, "only 0 bytes of the body remain"),
+        (message(inputs=[binary(8)]), b"123456789", None, "1 bytes after the last input"),
+        (message(), b"1", None, "1 bytes after the last input"),
+        (message(), b"", "-1", "must be a number of bytes"),
+        (message(), b"", "1e3", "must be a number of bytes"),
+        (message(), b"", "\uff19", "must be a number of bytes"),
         (message(), b"", "99999", "but the body has"),
-        (message(id=7), b"", None, "'id' should be a string"),
+        (message(id=7), b"", None, "'id' must be a string"),
         (message(parameters=[]), b"", None, "parameters of the request"),
         (message(parameters={"timeout": -1}), b"", None, "'timeout'"),
         (message(parameters={"timeout": 1.5}), b"", None, "'timeout'"),
@@ -127,14 +143,16 @@ def test_what_other_servers_clients_add_is_let_through() -> None:
         (message(outputs=[{"name": "y", "parameters": {"classification": -1}}]), b"", None, "output 'y'"),
     ],
 )
-def test_what_is_wrong_is_told_by_name(content: object, tail: bytes, header: str | None, reason: str) -> None:
-    with pytest.raises(InvalidInferRequest) as refusal:
-        read(content, tail, header)
-    assert reason in refusal.value.detail
+def test_invalid_request_is_rejected_with_the_name(
+    content: object, tail: bytes, header: str | None, reason: str
+) -> None:
+    with pytest.raises(InvalidInferRequest) as raised:
+        parse(content, tail, header)
+    assert reason in raised.value.detail
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xd8\xff\xe0", b'{"a":', b"[" * 5000, b'{"a": NaN}', b'{"a": 1e999}'])
-def test_no_json_is_refused_with_a_hint(body: bytes) -> None:
+def test_invalid_json_is_rejected_with_a_hint(body: bytes) -> None:
     with pytest.raises(InvalidInferRequest, match="Inference-Header-Content-Length: 0"):
         parse_infer_request(body, None)
 
@@ -149,7 +167,7 @@ def test_no_json_is_refused_with_a_hint(body: bytes) -> None:
 )
 def test_shared_memory_and_sequences_are_not_supported(content: object) -> None:
     with pytest.raises(NotSupported):
-        read(content)
+        parse(content)
 
 
 JSON = st.recursive(
@@ -183,6 +201,6 @@ JSON = st.recursive(
     ),
     st.binary(max_size=12),
 )
-def test_any_json_gives_a_request_or_an_error_of_ours(content: object, tail: bytes) -> None:
+def test_any_json_is_a_request_or_a_service_error(content: object, tail: bytes) -> None:
     with suppress(ServiceError):
-        assert isinstance(read(content, tail), InferRequest)
+        assert isinstance(parse(content, tail), InferRequest)

@@ -1,4 +1,4 @@
-"""Tensors as bytes and as JSON: there and back, and every way in which they can be wrong."""
+"""Tensors as bytes and as JSON: round trips and errors."""
 
 from contextlib import suppress
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from app.oip.datatypes import NOT_IN_JSON, NUMPY_DTYPES, float32_to_bfloat16, bfloat16_to_float32
+from app.oip.datatypes import NOT_IN_JSON, NUMPY_DTYPES, bfloat16_to_float32, float32_to_bfloat16
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import check_datatype, check_shape, from_bytes, from_json, to_bytes, to_json
 
@@ -34,49 +34,49 @@ def byte_tensors(draw: st.DrawFn, elements: st.SearchStrategy[bytes]) -> NDArray
 
 
 @given(numbers(NUMBERS))
-def test_numbers_come_back_from_bytes_as_they_were(tensor: tuple[str, NDArray[Any]]) -> None:
+def test_numbers_round_trip_as_bytes(tensor: tuple[str, NDArray[Any]]) -> None:
     datatype, values = tensor
-    found = from_bytes("x", datatype, values.shape, memoryview(to_bytes(values, datatype)))
-    assert found.dtype == values.dtype
-    np.testing.assert_array_equal(found, values)
+    result = from_bytes("x", datatype, values.shape, memoryview(to_bytes(values, datatype)))
+    assert result.dtype == values.dtype
+    np.testing.assert_array_equal(result, values)
 
 
 @given(byte_tensors(st.binary(max_size=20)))
-def test_bytes_come_back_from_bytes_as_they_were(values: NDArray[Any]) -> None:
-    found = from_bytes("x", "BYTES", values.shape, memoryview(to_bytes(values, "BYTES")))
-    assert found.shape == values.shape
-    assert list(found.ravel()) == list(values.ravel())
+def test_byte_strings_round_trip_as_bytes(values: NDArray[Any]) -> None:
+    result = from_bytes("x", "BYTES", values.shape, memoryview(to_bytes(values, "BYTES")))
+    assert result.shape == values.shape
+    assert list(result.ravel()) == list(values.ravel())
 
 
 @given(numbers(sorted(set(NUMBERS) - NOT_IN_JSON)), st.booleans())
-def test_numbers_come_back_from_json_flat_or_nested(tensor: tuple[str, NDArray[Any]], nested: bool) -> None:
+def test_numbers_round_trip_as_flat_or_nested_json(tensor: tuple[str, NDArray[Any]], nested: bool) -> None:
     datatype, values = tensor
     values = np.nan_to_num(values, posinf=1, neginf=-1) if values.dtype.kind == "f" else values
     text = orjson.dumps(values.tolist() if nested else to_json(values, datatype), option=orjson.OPT_SERIALIZE_NUMPY)
-    found = from_json("x", datatype, values.shape, orjson.loads(text))
-    assert found.dtype == values.dtype
-    np.testing.assert_array_equal(found, values)
+    result = from_json("x", datatype, values.shape, orjson.loads(text))
+    assert result.dtype == values.dtype
+    np.testing.assert_array_equal(result, values)
 
 
 @given(byte_tensors(st.text(max_size=5).map(str.encode)))
-def test_text_comes_back_from_json(values: NDArray[Any]) -> None:
-    found = from_json("x", "BYTES", values.shape, to_json(values, "BYTES"))
-    assert list(found.ravel()) == list(values.ravel())
+def test_text_round_trips_as_json(values: NDArray[Any]) -> None:
+    result = from_json("x", "BYTES", values.shape, to_json(values, "BYTES"))
+    assert list(result.ravel()) == list(values.ravel())
 
 
-def test_null_is_a_number_that_is_missing() -> None:
-    found = from_json("x", "FP32", (3,), [1.5, None, 2])
-    np.testing.assert_array_equal(found, np.array([1.5, np.nan, 2], np.float32))
+def test_null_is_nan() -> None:
+    result = from_json("x", "FP32", (3,), [1.5, None, 2])
+    np.testing.assert_array_equal(result, np.array([1.5, np.nan, 2], np.float32))
 
 
 @given(arrays.arrays(np.uint16, SHAPES).filter(lambda bits: not np.isnan(bfloat16_to_float32(bits)).any()))
-def test_bfloat16_bits_survive_as_float32(bits: NDArray[np.uint16]) -> None:
-    found = from_bytes("x", "BF16", bits.shape, memoryview(bits.tobytes()))
-    assert found.dtype == np.float32
-    assert to_bytes(found, "BF16") == bits.tobytes()
+def test_bfloat16_round_trips_as_float32(bits: NDArray[np.uint16]) -> None:
+    result = from_bytes("x", "BF16", bits.shape, memoryview(bits.tobytes()))
+    assert result.dtype == np.float32
+    assert to_bytes(result, "BF16") == bits.tobytes()
 
 
-def test_bfloat16_is_what_other_implementations_make_of_it() -> None:
+def test_bfloat16_equals_that_of_ml_dtypes() -> None:
     ml_dtypes = pytest.importorskip("ml_dtypes")
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     np.testing.assert_array_equal(float32_to_bfloat16(values), values.astype(ml_dtypes.bfloat16).view(np.uint16))
@@ -107,7 +107,7 @@ def test_numbers_are_little_endian(datatype: str, value: float, wire: str) -> No
     assert to_bytes(np.array([value]), datatype) == body
 
 
-def test_the_wire_of_bytes_is_the_documented_one() -> None:
+def test_byte_strings_have_the_documented_format() -> None:
     values = np.array([b"\xff\xd8abc"], object)
     assert to_bytes(values, "BYTES") == bytes.fromhex("05000000ffd8616263")
 
@@ -117,7 +117,7 @@ def test_the_wire_of_bytes_is_the_documented_one() -> None:
     SHAPES,
     st.binary(max_size=64),
 )
-def test_any_bytes_give_a_tensor_of_that_shape_or_a_refusal(datatype: str, shape: tuple[int, ...], body: bytes) -> None:
+def test_any_bytes_are_a_tensor_of_that_shape_or_an_error(datatype: str, shape: tuple[int, ...], body: bytes) -> None:
     with suppress(InvalidInferRequest):
         assert from_bytes("x", datatype, shape, memoryview(body)).shape == shape
 
@@ -125,66 +125,66 @@ def test_any_bytes_give_a_tensor_of_that_shape_or_a_refusal(datatype: str, shape
 @pytest.mark.parametrize(
     ("datatype", "shape", "body", "reason"),
     [
-        ("FP32", (2, 3), b"\0" * 23, "got 23 bytes, but FP32 of shape [2, 3] takes 24"),
-        ("FP32", (2, 3), b"\0" * 25, "got 25 bytes"),
-        ("INT64", (2**31 - 1, 2**31 - 1), b"", "takes"),
+        ("FP32", (2, 3), b"\0" * 23, "has 23 bytes, but FP32 of shape [2, 3] requires 24"),
+        ("FP32", (2, 3), b"\0" * 25, "has 25 bytes"),
+        ("INT64", (2**31 - 1, 2**31 - 1), b"", "requires"),
         ("BYTES", (1,), b"\x05\0\0\0abcd", "ends within element 0"),
         ("BYTES", (1,), b"\x05\0\0", "ends within element 0"),
         ("BYTES", (1,), b"\xff\xff\xff\xffabcd", "ends within element 0"),
         ("BYTES", (2,), b"\x01\0\0\0a", "has 1 elements, but shape [2] has 2"),
-        ("BYTES", (1,), b"\x01\0\0\0ab", "has 1 bytes behind its 1 elements"),
+        ("BYTES", (1,), b"\x01\0\0\0ab", "has 1 bytes after its 1 elements"),
         ("BYTES", (2**31 - 1,) * 4, b"", "has 0 elements"),
     ],
 )
-def test_missing_and_extra_bytes_are_counted(datatype: str, shape: tuple[int, ...], body: bytes, reason: str) -> None:
-    with pytest.raises(InvalidInferRequest) as refusal:
+def test_missing_and_extra_bytes_have_an_error(datatype: str, shape: tuple[int, ...], body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidInferRequest) as raised:
         from_bytes("x", datatype, shape, memoryview(body))
-    assert reason in refusal.value.detail
-    assert "'x'" in refusal.value.detail
+    assert reason in raised.value.detail
+    assert "'x'" in raised.value.detail
 
 
 @pytest.mark.parametrize(
     ("datatype", "shape", "content", "reason"),
     [
-        ("FP32", (2,), "01", "should be a list"),
-        ("FP32", (2,), None, "should be a list"),
+        ("FP32", (2,), "01", "must be an array"),
+        ("FP32", (2,), None, "must be an array"),
         ("FP32", (2,), [1.0], "has 1 elements, but shape [2] has 2"),
-        ("FP32", (2, 2), [[1.0, 2.0], [3.0]], "axis 1 should have 2"),
-        ("FP32", (2, 2), [[1.0, 2.0], 3.0, 4.0], "axis 1 should have 2"),
-        ("FP32", (2,), [[1.0], [2.0]], "no FP32: list"),
-        ("FP32", (2,), [1.0, "2"], "no FP32: str"),
-        ("INT8", (2,), [1, None], "no INT8: NoneType"),
-        ("FP32", (2,), [1.0, True], "no FP32: bool"),
-        ("INT8", (1,), [1.5], "no INT8: float"),
-        ("INT8", (1,), [128], "INT8 has no room"),
-        ("UINT64", (1,), [-1], "UINT64 has no room"),
+        ("FP32", (2, 2), [[1.0, 2.0], [3.0]], "axis 1 must have size 2"),
+        ("FP32", (2, 2), [[1.0, 2.0], 3.0, 4.0], "axis 1 must have size 2"),
+        ("FP32", (2,), [[1.0], [2.0]], "not FP32: array"),
+        ("FP32", (2,), [1.0, "2"], "not FP32: string"),
+        ("INT8", (2,), [1, None], "not INT8: null"),
+        ("FP32", (2,), [1.0, True], "not FP32: boolean"),
+        ("INT8", (1,), [1.5], "not INT8: number"),
+        ("INT8", (1,), [128], "outside the range of INT8"),
+        ("UINT64", (1,), [-1], "outside the range of UINT64"),
         ("BOOL", (1,), [2], "other than 0 and 1"),
-        ("BYTES", (1,), [1], "no BYTES: int"),
+        ("BYTES", (1,), [1], "not BYTES: integer"),
         ("FP16", (1,), [1.0], "send it as binary data"),
         ("BF16", (1,), [1.0], "send it as binary data"),
     ],
 )
-def test_what_is_wrong_in_json_is_told(datatype: str, shape: tuple[int, ...], content: object, reason: str) -> None:
-    with pytest.raises(InvalidInferRequest) as refusal:
+def test_invalid_json_tensor_has_an_error(datatype: str, shape: tuple[int, ...], content: object, reason: str) -> None:
+    with pytest.raises(InvalidInferRequest) as raised:
         from_json("x", datatype, shape, content)
-    assert reason in refusal.value.detail
-    assert "'x'" in refusal.value.detail
+    assert reason in raised.value.detail
+    assert "'x'" in raised.value.detail
 
 
 @pytest.mark.parametrize("shape", [None, 3, [], [-1], [1.0], [True], ["1"], [2**31], [0, 2**16, 2**16], [1] * 17])
-def test_a_shape_is_a_list_of_sizes(shape: object) -> None:
+def test_shape_must_be_an_array_of_sizes(shape: object) -> None:
     with pytest.raises(InvalidInferRequest, match="'x'"):
         check_shape("x", shape)
 
 
 @pytest.mark.parametrize("sizes", [[0, 2**31 - 1], [1, 0, 1]])
-def test_a_tensor_without_elements_may_have_any_other_axes(sizes: list[int]) -> None:
+def test_empty_tensor_may_have_large_axes(sizes: list[int]) -> None:
     shape = check_shape("x", sizes)
     assert from_bytes("x", "UINT8", shape, memoryview(b"")).shape == shape
 
 
 @pytest.mark.parametrize("datatype", [None, "fp32", "STRING", 4, [], "x" * 1000])
-def test_an_unknown_datatype_is_named(datatype: object) -> None:
-    with pytest.raises(InvalidInferRequest, match="unknown datatype") as refusal:
+def test_unknown_datatype_has_an_error(datatype: object) -> None:
+    with pytest.raises(InvalidInferRequest, match="unknown datatype") as raised:
         check_datatype("x", datatype)
-    assert len(refusal.value.detail) < 300
+    assert len(raised.value.detail) < 300

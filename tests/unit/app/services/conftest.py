@@ -1,4 +1,4 @@
-"""A model with two versions, and what its names stand for."""
+"""A version cache for the model `shapes` with two versions and an alias."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.support.fakes import Clock
 
 
 @pytest.fixture
-def lookup(state: State, clock: Clock) -> VersionCache:
+def version_cache(state: State, clock: Clock) -> VersionCache:
     for version in (1, 2):
         bundles.register(state.sessions, state.storage, "shapes", version, seed=version)
     bundles.set_alias(state.sessions, "shapes", "champion", 1)

@@ -1,4 +1,4 @@
-"""What a job asks of datasets: pinned versions, whole options, and a clear word when it cannot be."""
+"""Datasets for jobs: pinned versions, option defaults, and errors with JSON pointers."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,26 +63,24 @@ def topics(session: Session) -> list[str]:
     return [row.topic for row in OutboxRepo(session).oldest()]
 
 
-def test_the_first_job_on_a_builtin_starts_its_import_and_others_share_it(
-    service: DatasetService, session: Session
-) -> None:
+def test_first_job_on_a_built_in_dataset_starts_its_import(service: DatasetService, session: Session) -> None:
     first = service.pin_version(spec("synthetic", num_samples=50))
     again = service.pin_version(spec("synthetic", num_samples=50, seed=0, task="classification"))
     other = service.pin_version(spec("synthetic", num_samples=51))
     assert first.version_id == again.version_id != other.version_id
     assert (first.dataset.version, other.dataset.version) == (1, 2)
-    assert first.dataset.options["num_classes"] == 10, "every default is filled in"
+    assert first.dataset.options["num_classes"] == 10, "all defaults are filled in"
     assert first.dataset.info.splits == {"train": 50}
     assert topics(session) == ["import", "import"]
 
 
-def test_looking_stores_nothing(service: DatasetService, session: Session) -> None:
+def test_resolving_a_version_stores_nothing(service: DatasetService, session: Session) -> None:
     assert service.resolve_version(spec("digits")).version == 1
     assert DatasetRepo(session).names() == []
     assert topics(session) == []
 
 
-def test_the_facts_of_a_ready_version_are_its_own(service: DatasetService, session: Session) -> None:
+def test_ready_version_has_the_properties_of_its_import(service: DatasetService, session: Session) -> None:
     version_id = service.pin_version(spec("digits")).version_id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
@@ -92,7 +90,7 @@ def test_the_facts_of_a_ready_version_are_its_own(service: DatasetService, sessi
     assert topics(session) == ["import"], "it is not imported again"
 
 
-def test_a_failed_builtin_is_imported_again(service: DatasetService, session: Session) -> None:
+def test_failed_import_of_a_built_in_dataset_starts_again(service: DatasetService, session: Session) -> None:
     version_id = service.pin_version(spec("digits")).version_id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
@@ -102,16 +100,16 @@ def test_a_failed_builtin_is_imported_again(service: DatasetService, session: Se
     assert topics(session) == ["import", "import"]
 
 
-def test_a_pinned_builtin_keeps_its_options(service: DatasetService) -> None:
+def test_version_of_a_built_in_dataset_has_its_stored_options(service: DatasetService) -> None:
     service.pin_version(spec("synthetic", num_samples=50))
     assert service.resolve_version(spec("synthetic", version=1)).options["num_samples"] == 50
     assert service.resolve_version(spec("synthetic", version=1, num_samples=50)).version == 1
-    with pytest.raises(InvalidSpec) as refused:
+    with pytest.raises(InvalidSpec) as raised:
         service.resolve_version(spec("synthetic", version=1, num_samples=60))
-    assert refused.value.errors[0][0] == "/dataset/version"
+    assert raised.value.errors[0][0] == "/dataset/version"
 
 
-def test_latest_is_the_newest_that_is_ready(
+def test_latest_version_is_the_newest_ready_one(
     service: DatasetService, uploaded: Callable[..., DatasetVersionRow]
 ) -> None:
     uploaded(1, DatasetState.READY)
@@ -126,17 +124,17 @@ def test_latest_is_the_newest_that_is_ready(
 
 
 @pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
-def test_an_upload_that_is_not_ready_is_told(
+def test_upload_that_is_not_ready_raises_an_error(
     state: DatasetState, service: DatasetService, uploaded: Callable[..., DatasetVersionRow]
 ) -> None:
     uploaded(1, state)
-    with pytest.raises(DatasetNotReady) as refused:
+    with pytest.raises(DatasetNotReady) as raised:
         service.resolve_version(spec("pets"))
-    assert refused.value.facts["state"] == state
+    assert raised.value.facts["state"] == state
 
 
 @pytest.mark.parametrize(
-    ("changes", "pointer", "words"),
+    ("changes", "pointer", "message"),
     [
         ({"name": "digitz"}, "/dataset/name", "did you mean 'digits'"),
         ({"name": "pet"}, "/dataset/name", "'pets'"),
@@ -149,15 +147,15 @@ def test_an_upload_that_is_not_ready_is_told(
         ({"name": "mnist"}, "/dataset/name", "mnist/train-images-idx3-ubyte.gz"),
     ],
 )
-def test_what_cannot_be_is_told_with_a_pointer(
+def test_invalid_dataset_spec_has_a_json_pointer(
     changes: dict[str, Any],
     pointer: str,
-    words: str,
+    message: str,
     service: DatasetService,
     uploaded: Callable[..., DatasetVersionRow],
 ) -> None:
     uploaded(1, DatasetState.READY)
-    with pytest.raises(InvalidSpec) as refused:
+    with pytest.raises(InvalidSpec) as raised:
         service.resolve_version(DatasetSpec.model_validate(changes))
-    assert refused.value.errors[0][0] == pointer
-    assert words in refused.value.errors[0][1]
+    assert raised.value.errors[0][0] == pointer
+    assert message in raised.value.errors[0][1]

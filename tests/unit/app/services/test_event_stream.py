@@ -1,11 +1,10 @@
-"""A job's events: the past from rows, the present from the bus, without gap or repeat whatever the bus loses."""
+"""The event stream of a job: no event is lost or repeated, whatever the bus loses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from app.services.event_stream import EventStreams
 from app.state import State
@@ -32,157 +31,126 @@ def job_id(post_job: Post) -> str:
 
 
 @pytest.fixture
-def tell(state: State, job_id: str) -> Callable[[int], None]:
-    """Let the job say so many lines."""
+def add_lines(state: State, job_id: str) -> Callable[[int], None]:
+    """Append log events to the job."""
 
-    def tell_(count: int) -> None:
+    def add(count: int) -> None:
         with transaction(state.sessions) as session:
             EventRepo(session).append(job_id, [(EventType.LOG, {"level": "info", "message": "a line"})] * count)
 
-    return tell_
+    return add
 
 
 @pytest.fixture
-def end(state: State, job_id: str) -> Callable[[], None]:
-    def end_() -> None:
+def end_job(state: State, job_id: str) -> Callable[[], None]:
+    """Cancel the job."""
+
+    def cancel() -> None:
         with transaction(state.sessions) as session:
             JobRepo(session).request_stop(job_id, StopRequest.CANCEL)
 
-    return end_
+    return cancel
 
 
-async def numbers(events: AsyncIterator[Event]) -> list[int]:
+async def list_numbers(events: AsyncIterator[Event]) -> list[int]:
     return [event.seq async for event in events]
 
 
-async def take(events: AsyncIterator[Event], count: int) -> list[int]:
+async def take_numbers(events: AsyncIterator[Event], count: int) -> list[int]:
     return [(await asyncio.wait_for(anext(events), 60)).seq for _ in range(count)]
 
 
-async def all_wait(bus: MemoryBus, count: int = 1) -> None:
-    """Until so many have read what there was, and wait for the bus."""
+async def wait_for_listeners(bus: MemoryBus, count: int = 1) -> None:
+    """Wait until so many streams have read all stored events and wait for the bus."""
     async with asyncio.timeout(60):
         while sum(listener.is_waiting for listener in bus.listeners) < count:
             await asyncio.sleep(0.001)
 
 
-async def test_the_past_is_told_whole_and_the_end_closes_it(
-    state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
+async def test_stored_events_are_streamed_until_the_end_event(
+    state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None], end_job: Callable[[], None]
 ) -> None:
-    tell(1200)  # more than a page
-    end()
+    add_lines(1200)  # more than a page
+    end_job()
     streams = EventStreams(state.sessions, bus, poll_s=600)
-    assert await numbers(streams.stream_events(job_id, 0)) == list(range(1, 1204))  # queued, lines, cancelled, end
-    assert await numbers(streams.stream_events(job_id, 1200)) == [1201, 1202, 1203]
+    assert await list_numbers(streams.stream_events(job_id, 0)) == list(range(1, 1204))  # queued, lines, cancelled, end
+    assert await list_numbers(streams.stream_events(job_id, 1200)) == [1201, 1202, 1203]
 
 
-async def test_the_present_comes_over_the_bus_without_asking_the_rows(
+async def test_new_events_come_from_the_bus_without_a_query(
     state: State,
     bus: MemoryBus,
     job_id: str,
-    tell: Callable[[int], None],
-    end: Callable[[], None],
+    add_lines: Callable[[int], None],
+    end_job: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = EventStreams(state.sessions, bus, poll_s=600)
     events = streams.stream_events(job_id, 0)
-    assert await take(events, 1) == [1]
-    follower = asyncio.create_task(numbers(events))
-    await all_wait(bus)
-    monkeypatch.setattr(streams, "_read_page", None)  # asking them would raise
-    await asyncio.to_thread(tell, 3)
-    await asyncio.to_thread(end)
+    assert await take_numbers(events, 1) == [1]
+    follower = asyncio.create_task(list_numbers(events))
+    await wait_for_listeners(bus)
+    monkeypatch.setattr(streams, "_read_page", None)  # a query would raise
+    await asyncio.to_thread(add_lines, 3)
+    await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4, 5, 6]
     assert bus.listeners == []
 
 
-async def test_what_the_bus_lost_is_read_when_the_next_one_shows_the_gap(
-    state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None]
+async def test_gap_in_numbers_is_filled_from_the_database(
+    state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None]
 ) -> None:
     events = EventStreams(state.sessions, bus, poll_s=600).stream_events(job_id, 0)
-    assert await take(events, 1) == [1]
-    waiting = asyncio.create_task(take(events, 4))
-    await all_wait(bus)
+    assert await take_numbers(events, 1) == [1]
+    waiting = asyncio.create_task(take_numbers(events, 4))
+    await wait_for_listeners(bus)
     bus.is_away = True
-    await asyncio.to_thread(tell, 3)
+    await asyncio.to_thread(add_lines, 3)
     bus.is_away = False
-    await asyncio.to_thread(tell, 1)
+    await asyncio.to_thread(add_lines, 1)
     assert await waiting == [2, 3, 4, 5]
     await events.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
-async def test_without_the_bus_the_rows_are_polled(
-    state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
+async def test_database_is_polled_while_the_bus_is_unavailable(
+    state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None], end_job: Callable[[], None]
 ) -> None:
     bus.is_away = True
-    follower = asyncio.create_task(numbers(EventStreams(state.sessions, bus, poll_s=0.05).stream_events(job_id, 0)))
-    await asyncio.to_thread(tell, 2)
-    await asyncio.to_thread(end)
+    follower = asyncio.create_task(
+        list_numbers(EventStreams(state.sessions, bus, poll_s=0.05).stream_events(job_id, 0))
+    )
+    await asyncio.to_thread(add_lines, 2)
+    await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(follower, 60) == [1, 2, 3, 4, 5]
 
 
-async def test_an_event_that_comes_twice_is_told_once(
-    state: State, bus: MemoryBus, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
+async def test_event_that_is_published_twice_is_streamed_once(
+    state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None], end_job: Callable[[], None]
 ) -> None:
     events = EventStreams(state.sessions, bus, poll_s=600).stream_events(job_id, 0)
-    assert await take(events, 1) == [1]
-    follower = asyncio.create_task(numbers(events))
-    await all_wait(bus)
-    await asyncio.to_thread(tell, 1)
+    assert await take_numbers(events, 1) == [1]
+    follower = asyncio.create_task(list_numbers(events))
+    await wait_for_listeners(bus)
+    await asyncio.to_thread(add_lines, 1)
     with transaction(state.sessions, read_only=True) as session:
         bus.publish(EventRepo(session).since(job_id, 0))
-    await asyncio.to_thread(end)
+    await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4]
 
 
-async def test_no_connection_is_held_while_waiting(state: State, bus: MemoryBus, job_id: str) -> None:
+async def test_waiting_streams_use_no_database_connection(state: State, bus: MemoryBus, job_id: str) -> None:
     streams = EventStreams(state.sessions, bus, poll_s=600)
     followers = [streams.stream_events(job_id, 0) for _ in range(30)]
     for follower in followers:
-        assert await take(follower, 1) == [1]
-    waiting = [asyncio.create_task(take(follower, 1)) for follower in followers]
-    await all_wait(bus, 30)
+        assert await take_numbers(follower, 1) == [1]
+    waiting = [asyncio.create_task(take_numbers(follower, 1)) for follower in followers]
+    await wait_for_listeners(bus, 30)
     assert state.sessions.kw["bind"].pool.checkedout() == 0
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_job_that_is_not_there_has_no_events(state: State, bus: MemoryBus) -> None:
+async def test_unknown_job_has_no_events(state: State, bus: MemoryBus) -> None:
     with pytest.raises(NotFound):
         await EventStreams(state.sessions, bus).has_more("0" * 32, 0)
-
-
-def messages(text: str) -> list[dict[str, str]]:
-    blocks = [block for block in text.replace("\r\n", "\n").split("\n\n") if block.strip()]
-    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
-
-
-def test_events_travel_as_server_sent_events_with_ids(
-    client: TestClient, job_id: str, tell: Callable[[int], None], end: Callable[[], None]
-) -> None:
-    tell(1)
-    end()
-    answer = client.get(f"/v1/jobs/{job_id}/events")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    told = messages(answer.text)
-    assert [(message["id"], message["event"]) for message in told] == [
-        ("1", "state"),
-        ("2", "log"),
-        ("3", "state"),
-        ("4", "end"),
-    ]
-    assert '"message": "a line"' in told[1]["data"]
-
-
-def test_last_event_id_continues(client: TestClient, job_id: str, end: Callable[[], None]) -> None:
-    end()
-    later = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "2"})
-    assert [message["id"] for message in messages(later.text)] == ["3"]
-    nothing = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "3"})
-    assert (nothing.status_code, nothing.content) == (204, b"")
-
-
-@pytest.mark.parametrize("last", ["x", "-1", "99999999999999999999"])
-def test_a_wrong_last_event_id_is_refused(client: TestClient, job_id: str, last: str) -> None:
-    assert client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).status_code == 422

@@ -1,4 +1,4 @@
-"""Probabilities, and requests that come when too many wait."""
+"""Predictions of registered models: probabilities, cancellation and overload."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,97 +25,101 @@ IMAGE = PixelValues(np.zeros((8, 8)).tolist())
 
 
 @pytest.fixture
-async def predictions(state: State, lookup: VersionCache) -> AsyncIterator[PredictionService]:
+async def predictions(state: State, version_cache: VersionCache) -> AsyncIterator[PredictionService]:
     decoder = Decoder(max_waiting=256, max_bytes=10_000, max_pixels=10_000)
-    yield PredictionService(lookup, decoder, state.model_server)
+    yield PredictionService(version_cache, decoder, state.model_server)
     await state.model_server.close()
     decoder.close()
 
 
-async def test_a_switch_of_the_alias_under_load_loses_no_request(
+async def test_no_request_is_lost_when_an_alias_moves_under_load(
     state: State, predictions: PredictionService, clock: Clock
 ) -> None:
-    async def ask() -> int:
+    async def predict() -> int:
         return (await predictions.predict("shapes@champion", [IMAGE], 1)).version
 
     predictions._rollover = VersionRollover(
         state.model_server, wait_s=60
-    )  # where a load takes longer, the old one answers
-    before = await ask()
-    asking = [asyncio.create_task(ask()) for _ in range(30)]
+    )  # the old version serves while the new one is loaded
+    before = await predict()
+    tasks = [asyncio.create_task(predict()) for _ in range(30)]
     await asyncio.sleep(0)
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += 1
-    asking += [asyncio.create_task(ask()) for _ in range(30)]
-    versions = await asyncio.gather(*asking)
+    tasks += [asyncio.create_task(predict()) for _ in range(30)]
+    versions = await asyncio.gather(*tasks)
     assert (before, set(versions), versions[-1]) == (1, {1, 2}, 2)
 
 
-async def test_concurrent_requests_get_the_answers_of_lone_ones(predictions: PredictionService) -> None:
-    sent = [PixelValues(np.full((8, 8), level).tolist()) for level in range(0, 250, 10)]
+async def test_concurrent_requests_have_the_same_predictions_as_single_ones(predictions: PredictionService) -> None:
+    instances = [PixelValues(np.full((8, 8), level).tolist()) for level in range(0, 250, 10)]
 
-    async def ask(picture: PixelValues) -> list[tuple[str, float]]:
-        (prediction,) = (await predictions.predict("shapes", [picture], 3)).predictions
+    async def predict(image: PixelValues) -> list[tuple[str, float]]:
+        (prediction,) = (await predictions.predict("shapes", [image], 3)).predictions
         assert isinstance(prediction, Classification)
-        return sorted((one.label, one.probability) for one in prediction.candidates)
+        return sorted((candidate.label, candidate.probability) for candidate in prediction.candidates)
 
-    alone = [await ask(one) for one in sent]
-    together = await asyncio.gather(*(ask(one) for one in sent))
-    for one, other in zip(alone, together, strict=True):
-        assert [label for label, _ in one] == [label for label, _ in other]
-        assert [p for _, p in one] == pytest.approx([p for _, p in other], abs=1e-5)
+    single = [await predict(instance) for instance in instances]
+    concurrent = await asyncio.gather(*(predict(instance) for instance in instances))
+    for first, second in zip(single, concurrent, strict=True):
+        assert [label for label, _ in first] == [label for label, _ in second]
+        assert [p for _, p in first] == pytest.approx([p for _, p in second], abs=1e-5)
 
 
-async def test_too_many_at_once_are_refused_with_a_time_and_all_others_answered(
-    state: State, predictions: PredictionService
-) -> None:
+async def test_excess_requests_are_rejected_with_a_retry_time(state: State, predictions: PredictionService) -> None:
     await predictions.predict("shapes", [IMAGE], None)
     most = state.model_server.max_waiting
-    asking = [predictions.predict("shapes", [IMAGE] * most, None) for _ in range(4)]
-    found = await asyncio.gather(*asking, return_exceptions=True)
-    refused = [one for one in found if isinstance(one, BaseException)]
-    assert refused
-    assert len(refused) < len(found)
-    assert all(isinstance(one, Overloaded) and one.facts["retry_after_s"] >= 1 for one in refused)
+    tasks = [predictions.predict("shapes", [IMAGE] * most, None) for _ in range(4)]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    rejected = [result for result in results if isinstance(result, BaseException)]
+    assert rejected
+    assert len(rejected) < len(results)
+    assert all(isinstance(error, Overloaded) and error.facts["retry_after_s"] >= 1 for error in rejected)
     assert len((await predictions.predict("shapes", [IMAGE], None)).predictions) == 1
 
 
-async def test_a_request_that_is_cancelled_leaves_no_trace(state: State, predictions: PredictionService) -> None:
+async def test_cancelled_request_frees_its_queue_capacity(state: State, predictions: PredictionService) -> None:
     bundle = (await predictions._version_cache.get("shapes")).bundle
-    gone = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
+    tasks = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
     await asyncio.sleep(0)
     admission = state.model_server._admission(bundle)
     assert admission.num_in_flight == 10
-    for one in gone:
-        one.cancel()
-    assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*gone, return_exceptions=True))
+    for task in tasks:
+        task.cancel()
+    assert all(
+        isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*tasks, return_exceptions=True)
+    )
     assert (admission.num_in_flight, predictions._decoder._num_waiting) == (0, 0)
     assert len((await predictions.predict("shapes", [IMAGE], None)).predictions) == 1
 
 
 @pytest.mark.parametrize("scores", [[1000.0, 0.0, -1000.0], [-1e30, 0.0, 1e30], [0.0, 0.0, 0.0]])
 @pytest.mark.parametrize("task", ["classification", "multilabel"])
-def test_probabilities_are_finite_whatever_the_scores(task: str, scores: list[float]) -> None:
-    likely = compute_probabilities(task, np.array(scores, np.float32))
-    assert np.isfinite(likely).all()
-    assert (likely >= 0).all()
-    assert (likely <= 1).all()
+def test_probabilities_are_finite_for_extreme_scores(task: str, scores: list[float]) -> None:
+    probabilities = compute_probabilities(task, np.array(scores, np.float32))
+    assert np.isfinite(probabilities).all()
+    assert (probabilities >= 0).all()
+    assert (probabilities <= 1).all()
     if task == "classification":
-        assert likely.sum() == pytest.approx(1)
+        assert probabilities.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, SMALL_NUM_CLASSES, SMALL_NUM_CLASSES + 1, 1000])
 @pytest.mark.parametrize("task", ["classification", "multilabel"])
-def test_the_most_probable_classes_come_first_with_their_probabilities(task: str, num_classes: int) -> None:
+def test_top_classes_are_in_descending_order(task: str, num_classes: int) -> None:
     rng = np.random.default_rng(num_classes)
     for scale in (1, 1e3, 1e30):
-        scores = (rng.integers(-3, 3, num_classes) * scale).astype(np.float32)  # with many equals
-        likely = compute_probabilities(task, scores)
-        found = select_top_classes(task, scores, 5)
-        assert [index for index, _ in found] == sorted(range(num_classes), key=lambda index: -likely[index])[:5]
-        assert [probability for _, probability in found] == pytest.approx([likely[index] for index, _ in found])
+        scores = (rng.integers(-3, 3, num_classes) * scale).astype(np.float32)  # many scores are equal
+        probabilities = compute_probabilities(task, scores)
+        results = select_top_classes(task, scores, 5)
+        assert [index for index, _ in results] == sorted(range(num_classes), key=lambda index: -probabilities[index])[
+            :5
+        ]
+        assert [probability for _, probability in results] == pytest.approx(
+            [probabilities[index] for index, _ in results]
+        )
 
 
-def test_a_binary_network_may_have_one_output_or_two() -> None:
+def test_binary_network_has_one_or_two_outputs() -> None:
     assert compute_probabilities("binary", np.array([0.0], np.float32)).tolist() == [0.5, 0.5]
     assert compute_probabilities("binary", np.array([0.0, 0.0], np.float32)).tolist() == [0.5, 0.5]

@@ -1,4 +1,4 @@
-"""Models that stay in memory are there before anybody asks, whatever becomes of their neighbours."""
+"""Pinned models are loaded at startup, also when others fail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -22,8 +22,8 @@ from tests.support.networks import LocalNetworks
 from tests.support.processes import wait_for
 
 
-class Starting(LocalNetworks):
-    """Networks whose process has not come up yet."""
+class StartingNetworks(LocalNetworks):
+    """Networks whose process does not respond until `is_up`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,68 +31,68 @@ class Starting(LocalNetworks):
 
     def check_ready(self) -> None:
         if not self.is_up:
-            raise Unavailable("It starts.")
+            raise Unavailable("The process is starting.")
 
 
 @pytest.fixture
-def networks() -> Starting:
-    return Starting()
+def networks() -> StartingNetworks:
+    return StartingNetworks()
 
 
 @pytest.fixture
-async def predictors(
-    storage: LocalStorage, networks: Starting, sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+async def model_server(
+    storage: LocalStorage, networks: StartingNetworks, sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[ModelServer]:
-    """Models `shapes` with versions 1 and 2, `broken` without files, `other`; nothing is loaded."""
+    """A server of `shapes` with versions 1 and 2, `broken` without files, and `other`; no model is loaded."""
     for name, version in (("shapes", 1), ("shapes", 2), ("broken", 1), ("other", 1)):
         register(sqlite_sessions, storage, name, version, seed=version)
     storage.delete("jobs/broken-1/bundle")
     monkeypatch.setattr(module, "POLL_S", 0.001)
-    predictors = ModelServer(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
-    yield predictors
-    await predictors.close()
+    model_server = ModelServer(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
+    yield model_server
+    await model_server.close()
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not holds():
+        while not condition():
             await asyncio.sleep(0.005)
 
 
-async def test_default_versions_are_loaded_when_the_networks_can_be(
-    predictors: ModelServer, networks: Starting, sqlite_sessions: SessionFactory
+async def test_default_versions_are_loaded_once_the_process_responds(
+    model_server: ModelServer, networks: StartingNetworks, sqlite_sessions: SessionFactory
 ) -> None:
-    lookup = VersionCache(sqlite_sessions)
-    new, old = [(await lookup.get(ref)).bundle for ref in ("shapes@2", "shapes@1")]
-    async with preload_models(["shapes"], lookup, predictors):
+    version_cache = VersionCache(sqlite_sessions)
+    new, old = [(await version_cache.get(ref)).bundle for ref in ("shapes@2", "shapes@1")]
+    async with preload_models(["shapes"], version_cache, model_server):
         await asyncio.sleep(0.05)
-        assert not predictors.is_loaded(new)
+        assert not model_server.is_loaded(new)
         networks.is_up = True
-        await until(lambda: predictors.is_loaded(new))
-    assert not predictors.is_loaded(old)
+        await wait_until(lambda: model_server.is_loaded(new))
+    assert not model_server.is_loaded(old)
 
 
-async def test_one_that_does_not_exist_or_fails_is_one_warning_and_the_next_is_loaded(
-    predictors: ModelServer, networks: Starting, sqlite_sessions: SessionFactory
+async def test_model_that_fails_is_logged_and_the_next_is_loaded(
+    model_server: ModelServer, networks: StartingNetworks, sqlite_sessions: SessionFactory
 ) -> None:
     networks.is_up = True
-    lookup = VersionCache(sqlite_sessions)
-    last = (await lookup.get("other")).bundle
+    version_cache = VersionCache(sqlite_sessions)
+    last = (await version_cache.get("other")).bundle
     with capture_logs() as logs:
-        async with preload_models(["dogs", "broken", "other"], lookup, predictors):
-            await until(lambda: predictors.is_loaded(last))
-    warned = [entry["model"] for entry in logs if entry["event"] == "model.preload_failed"]
-    assert warned == ["dogs", "broken"]
+        async with preload_models(["dogs", "broken", "other"], version_cache, model_server):
+            await wait_until(lambda: model_server.is_loaded(last))
+    models = [entry["model"] for entry in logs if entry["event"] == "model.preload_failed"]
+    assert models == ["dogs", "broken"]
 
 
-async def test_the_end_of_the_service_does_not_wait_for_networks_that_never_come_up(
-    predictors: ModelServer, sqlite_sessions: SessionFactory
+async def test_shutdown_does_not_wait_for_a_process_that_never_responds(
+    model_server: ModelServer, sqlite_sessions: SessionFactory
 ) -> None:
-    async with asyncio.timeout(30), preload_models(["shapes"], VersionCache(sqlite_sessions), predictors):
+    async with asyncio.timeout(30), preload_models(["shapes"], VersionCache(sqlite_sessions), model_server):
         await asyncio.sleep(0.01)
 
 
-def test_the_service_loads_them_and_is_ready_whatever_fails(tmp_path: Path, sqlite_template: Path) -> None:
+def test_service_preloads_models_and_is_ready_after_failures(tmp_path: Path, sqlite_template: Path) -> None:
     with service_state(tmp_path, sqlite_template, pinned_models=("dogs", "shapes")) as state:
         register(state.sessions, state.storage, "shapes", 1)
         with TestClient(create_app(state=state)) as client:

@@ -1,4 +1,4 @@
-"""Which version a name stands for: remembered briefly, looked up again before anybody has to wait for it."""
+"""The version cache: expiry, refresh before expiry, and invalidation."""
 
 import asyncio
 import threading
@@ -14,151 +14,153 @@ from tests.support import bundles
 from tests.support.fakes import Clock
 
 CHAMPION = "shapes@champion"
-SOON_OLD_S = 0.9 * CACHE_TTL_S
+ALMOST_EXPIRED_S = 0.9 * CACHE_TTL_S
 
 
-async def test_an_alias_that_is_moved_shows_within_a_second(state: State, lookup: VersionCache, clock: Clock) -> None:
-    assert (await lookup.get("shapes@champion")).version == 1
+async def test_moved_alias_is_seen_within_a_second(state: State, version_cache: VersionCache, clock: Clock) -> None:
+    assert (await version_cache.get("shapes@champion")).version == 1
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += 1
-    assert (await lookup.get("shapes@champion")).version == 2
+    assert (await version_cache.get("shapes@champion")).version == 2
 
 
-async def test_a_lookup_is_remembered_and_shared(state: State, lookup: VersionCache, clock: Clock) -> None:
-    found = await asyncio.gather(*(lookup.get("shapes@champion") for _ in range(10)))
-    assert len(set(map(id, found))) == 1
+async def test_concurrent_requests_share_a_query_and_its_result(
+    state: State, version_cache: VersionCache, clock: Clock
+) -> None:
+    models = await asyncio.gather(*(version_cache.get("shapes@champion") for _ in range(10)))
+    assert len(set(map(id, models))) == 1
     clock.now += CACHE_TTL_S / 2
-    assert await lookup.get("shapes@champion") is found[0]
+    assert await version_cache.get("shapes@champion") is models[0]
 
 
-async def test_a_model_that_was_missing_is_found_once_it_is_there(state: State, lookup: VersionCache) -> None:
+async def test_missing_model_is_found_once_it_exists(state: State, version_cache: VersionCache) -> None:
     with pytest.raises(NotFound):
-        await lookup.get("new")
+        await version_cache.get("new")
     bundles.register(state.sessions, state.storage, "new", 1)
-    assert (await lookup.get("new")).version == 1
+    assert (await version_cache.get("new")).version == 1
 
 
-class Gate:
-    """Queries that are answered when it opens, with what was true when they came to it."""
+class QueryGate:
+    """Blocks queries, which have read the database already, until it opens."""
 
-    def __init__(self, lookup: VersionCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, version_cache: VersionCache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.num_waiting = 0
-        self._read = lookup._query_version
-        monkeypatch.setattr(lookup, "_query_version", self._pass)
+        self._read = version_cache._query_version
+        monkeypatch.setattr(version_cache, "_query_version", self._pass)
 
     def _pass(self, ref: str, variant: str | None) -> ServedModel:
-        found = self._read(ref, variant)
+        model = self._read(ref, variant)
         self.num_waiting += 1
         assert self.open.wait(60)
         self.num_waiting -= 1
-        return found
+        return model
 
-    async def until(self, num_waiting: int) -> None:
+    async def wait_until(self, num_waiting: int) -> None:
         async with asyncio.timeout(60):
             while self.num_waiting != num_waiting:
                 await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)  # the event loop has heard of it
+        await asyncio.sleep(0.01)  # lets the event loop receive the result
 
 
 @pytest.fixture
-def gate(lookup: VersionCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    gate = Gate(lookup, monkeypatch)
+def gate(version_cache: VersionCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryGate]:
+    gate = QueryGate(version_cache, monkeypatch)
     gate.open.set()
     yield gate
     gate.open.set()
 
 
-async def test_nobody_waits_while_it_is_looked_up_again(
-    state: State, lookup: VersionCache, clock: Clock, gate: Gate
+async def test_current_entry_is_returned_while_it_is_refreshed(
+    state: State, version_cache: VersionCache, clock: Clock, gate: QueryGate
 ) -> None:
-    assert (await lookup.get(CHAMPION)).version == 1
+    assert (await version_cache.get(CHAMPION)).version == 1
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
     gate.open.clear()
-    clock.now += SOON_OLD_S
+    clock.now += ALMOST_EXPIRED_S
     for _ in range(3):
-        assert (await lookup.get(CHAMPION)).version == 1
-        await gate.until(1)
+        assert (await version_cache.get(CHAMPION)).version == 1
+        await gate.wait_until(1)
     gate.open.set()
-    await gate.until(0)
-    assert (await lookup.get(CHAMPION)).version == 2
+    await gate.wait_until(0)
+    assert (await version_cache.get(CHAMPION)).version == 2
 
 
-async def test_what_is_too_old_is_not_told_while_it_is_looked_up_again(
-    state: State, lookup: VersionCache, clock: Clock, gate: Gate
+async def test_expired_entry_waits_for_the_query(
+    state: State, version_cache: VersionCache, clock: Clock, gate: QueryGate
 ) -> None:
-    await lookup.get(CHAMPION)
+    await version_cache.get(CHAMPION)
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
     gate.open.clear()
     clock.now += CACHE_TTL_S
-    asking = asyncio.create_task(lookup.get(CHAMPION))
-    await gate.until(1)
-    assert not asking.done()
+    task = asyncio.create_task(version_cache.get(CHAMPION))
+    await gate.wait_until(1)
+    assert not task.done()
     gate.open.set()
-    assert (await asking).version == 2
+    assert (await task).version == 2
 
 
-async def test_what_was_looked_up_again_and_not_asked_for_grows_old_as_well(
-    state: State, lookup: VersionCache, clock: Clock, gate: Gate
+async def test_refreshed_entry_expires_too(
+    state: State, version_cache: VersionCache, clock: Clock, gate: QueryGate
 ) -> None:
     for _ in range(2):
-        assert (await lookup.get(CHAMPION)).version == 1
-        clock.now += SOON_OLD_S
-    await gate.until(0)
+        assert (await version_cache.get(CHAMPION)).version == 1
+        clock.now += ALMOST_EXPIRED_S
+    await gate.wait_until(0)
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
     clock.now += CACHE_TTL_S
-    assert (await lookup.get(CHAMPION)).version == 2
+    assert (await version_cache.get(CHAMPION)).version == 2
 
 
-async def test_a_database_that_is_away_is_noticed_when_what_is_known_is_too_old(
-    lookup: VersionCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_database_failure_is_raised_once_the_entry_expires(
+    version_cache: VersionCache, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(ref: str, variant: str | None) -> ServedModel:
         raise Unavailable("away", retry_after_s=1)
 
-    await lookup.get(CHAMPION)
-    clock.now += SOON_OLD_S
+    await version_cache.get(CHAMPION)
+    clock.now += ALMOST_EXPIRED_S
     with monkeypatch.context() as patch:
-        patch.setattr(lookup, "_query_version", fail)
+        patch.setattr(version_cache, "_query_version", fail)
         for _ in range(3):
-            assert (await lookup.get(CHAMPION)).version == 1
+            assert (await version_cache.get(CHAMPION)).version == 1
             await asyncio.sleep(0.01)
-        clock.now += CACHE_TTL_S - SOON_OLD_S
+        clock.now += CACHE_TTL_S - ALMOST_EXPIRED_S
         with pytest.raises(Unavailable):
-            await lookup.get(CHAMPION)
-    assert (await lookup.get(CHAMPION)).version == 1
+            await version_cache.get(CHAMPION)
+    assert (await version_cache.get(CHAMPION)).version == 1
 
 
-async def test_as_many_as_may_be_remembered_are_looked_up_again_one_by_one(
-    lookup: VersionCache, clock: Clock, gate: Gate, monkeypatch: pytest.MonkeyPatch
+async def test_full_cache_refreshes_entries_one_by_one(
+    version_cache: VersionCache, clock: Clock, gate: QueryGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ENTRIES", 2)
-    await lookup.get("shapes@1")
-    await lookup.get(CHAMPION)
-    clock.now += SOON_OLD_S
+    await version_cache.get("shapes@1")
+    await version_cache.get(CHAMPION)
+    clock.now += ALMOST_EXPIRED_S
     async with asyncio.timeout(60):
-        await lookup.get("shapes@1")
-        while lookup._refreshes:  # what is looked up again takes the place of what was known
+        await version_cache.get("shapes@1")
+        while version_cache._refreshes:  # the refreshed entry replaces the current one
             await asyncio.sleep(0.001)
-            await lookup.get("shapes@1")
+            await version_cache.get("shapes@1")
     gate.open.clear()
-    asking = asyncio.create_task(lookup.get(CHAMPION))
-    await gate.until(1)
-    was_known = asking.done()
+    task = asyncio.create_task(version_cache.get(CHAMPION))
+    await gate.wait_until(1)
+    was_cached = task.done()
     gate.open.set()
-    assert (await asking).version == 1
-    assert was_known
+    assert (await task).version == 1
+    assert was_cached
 
 
-async def test_a_name_that_is_forgotten_is_looked_up_whatever_was_under_way(
-    state: State, lookup: VersionCache, clock: Clock, gate: Gate
+async def test_invalidated_name_is_queried_again_despite_a_running_query(
+    state: State, version_cache: VersionCache, clock: Clock, gate: QueryGate
 ) -> None:
-    await lookup.get(CHAMPION)
-    clock.now += SOON_OLD_S
+    await version_cache.get(CHAMPION)
+    clock.now += ALMOST_EXPIRED_S
     gate.open.clear()
-    await lookup.get(CHAMPION)
-    await gate.until(1)
+    await version_cache.get(CHAMPION)
+    await gate.wait_until(1)
     bundles.set_alias(state.sessions, "shapes", "champion", 2)
-    lookup.invalidate("shapes")
+    version_cache.invalidate("shapes")
     gate.open.set()
-    assert (await lookup.get(CHAMPION)).version == 2
+    assert (await version_cache.get(CHAMPION)).version == 2

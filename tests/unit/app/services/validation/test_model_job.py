@@ -60,7 +60,7 @@ def test_transforms_are_for_training_only() -> None:
 
 @pytest.mark.parametrize("kind", ["variant", "predict_archive"])
 def test_variants_and_archives_require_a_model_of_images(kind: str) -> None:
-    options = {"format": "onnx", "split": "valid"} if kind == "variant" else {"archive": "0" * 32}
+    options: dict[str, Any] = {"format": "onnx", "split": "valid"} if kind == "variant" else {"archive": "0" * 32}
     resolve_job(kind, **options)
     rows = MODEL._replace(image_shape=(4,))
     assert "/model" in find_pointers(kind, model=rows, **options)

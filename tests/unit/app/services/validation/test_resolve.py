@@ -8,7 +8,7 @@ from app.services.validation.resolve import (
     list_fields,
     parse_dataset_options,
     parse_job_spec,
-    pin_unresolved,
+    pin_unresolved_spec,
 )
 from core.errors import InvalidSpec
 from core.spec.base import Spec
@@ -48,7 +48,7 @@ def test_fields_are_those_of_the_named_kind() -> None:
 
 
 def test_unresolved_job_gets_a_name_and_a_version() -> None:
-    spec = pin_unresolved(parse_job_spec(TRAINING), 3)
+    spec = pin_unresolved_spec(parse_job_spec(TRAINING), 3)
     assert spec.name is not None
     assert spec.name.startswith("convnet-digits-")
     assert (spec.model, spec.dataset.version) == (spec.name, 3)

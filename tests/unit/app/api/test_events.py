@@ -1,0 +1,76 @@
+"""Events of a job as server-sent events."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.state import State
+from core.db.repos.events import EventRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import transaction
+from core.events import EventType
+from core.jobs import StopRequest
+
+
+@pytest.fixture
+def job_id(post_job: Callable[..., dict[str, Any]]) -> str:
+    return str(post_job()["id"])
+
+
+@pytest.fixture
+def add_lines(state: State, job_id: str) -> Callable[[int], None]:
+    """Append log events to the job."""
+
+    def add(count: int) -> None:
+        with transaction(state.sessions) as session:
+            EventRepo(session).append(job_id, [(EventType.LOG, {"level": "info", "message": "a line"})] * count)
+
+    return add
+
+
+@pytest.fixture
+def end_job(state: State, job_id: str) -> Callable[[], None]:
+    """Cancel the job."""
+
+    def cancel() -> None:
+        with transaction(state.sessions) as session:
+            JobRepo(session).request_stop(job_id, StopRequest.CANCEL)
+
+    return cancel
+
+
+def parse_messages(text: str) -> list[dict[str, str]]:
+    blocks = [block for block in text.replace("\r\n", "\n").split("\n\n") if block.strip()]
+    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+
+
+def test_events_are_server_sent_events_with_ids(
+    client: TestClient, job_id: str, add_lines: Callable[[int], None], end_job: Callable[[], None]
+) -> None:
+    add_lines(1)
+    end_job()
+    response = client.get(f"/v1/jobs/{job_id}/events")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    messages = parse_messages(response.text)
+    assert [(message["id"], message["event"]) for message in messages] == [
+        ("1", "state"),
+        ("2", "log"),
+        ("3", "state"),
+        ("4", "end"),
+    ]
+    assert '"message": "a line"' in messages[1]["data"]
+
+
+def test_stream_continues_after_the_last_event_id(client: TestClient, job_id: str, end_job: Callable[[], None]) -> None:
+    end_job()
+    later = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "2"})
+    assert [message["id"] for message in parse_messages(later.text)] == ["3"]
+    empty = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "3"})
+    assert (empty.status_code, empty.content) == (204, b"")
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "99999999999999999999"])
+def test_invalid_last_event_id_is_rejected(client: TestClient, job_id: str, last: str) -> None:
+    assert client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).status_code == 422
