@@ -1,4 +1,4 @@
-"""Pictures and archives made for a test, sound and otherwise."""
+"""Images and archives for tests, valid and damaged."""
 
 import io
 import struct
@@ -15,13 +15,13 @@ from PIL import Image
 
 
 def random_pixels(seed: int = 0, height: int = 12, width: int = 10, channels: int = 3) -> NDArray[np.uint8]:
-    """Noise, uint8 (H, W, C), or (H, W) where channels is 1."""
+    """Return noise, uint8 (H, W, C), or (H, W) for a single channel."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
 def encode_image(array: NDArray[Any] | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The picture as a file of that kind."""
+    """Return the image as a file of that format."""
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -29,12 +29,12 @@ def encode_image(array: NDArray[Any] | Image.Image, kind: str = "PNG", **options
 
 
 def random_png(seed: int = 0, **options: int) -> bytes:
-    """Noise as PNG."""
+    """Return noise as a PNG file."""
     return encode_image(random_pixels(seed, **options))
 
 
 def class_images(count: int = 3, each: int = 4, prefix: str = "", first: int = 0, **options: int) -> dict[str, bytes]:
-    """`{prefix}class_0/00.png` and so on: all different, and different for another `first`."""
+    """Return files `{prefix}class_0/00.png` and so on. All are different, also for another `first`."""
     return {
         f"{prefix}class_{label}/{number:02d}.png": random_png(first + 1000 * label + number, **options)
         for label in range(count)
@@ -43,6 +43,7 @@ def class_images(count: int = 3, each: int = 4, prefix: str = "", first: int = 0
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Write a zip archive and return its path."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, body in files.items():
             archive.writestr(name, body)
@@ -50,6 +51,7 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
+    """Write a tar archive and return its path."""
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]  # a mode is a literal
         for name, body in files.items():
             add_tar_file(archive, name, body)
@@ -57,13 +59,14 @@ def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
 
 
 def add_tar_file(archive: tarfile.TarFile, name: str, body: bytes = b"") -> None:
+    """Add a file to an open tar archive."""
     member = tarfile.TarInfo(name)
     member.size = len(body)
     archive.addfile(member, io.BytesIO(body))
 
 
 def oversized_png(width: int, height: int) -> bytes:
-    """A PNG that declares a size and has next to nothing in it."""
+    """Return a PNG that declares a size but has almost no pixels."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 1000))]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in [*chunks, (b"IEND", b"")])
 
@@ -73,5 +76,5 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def black_png(side: int) -> bytes:
-    """A sound, black PNG of side x side, small as a file."""
+    """Return a valid black PNG of side x side as a small file."""
     return encode_image(Image.new("1", (side, side)), "PNG", optimize=False)

@@ -1,4 +1,4 @@
-"""Ordinary PNGs read quickly: the same pixels as Pillow's, and never a picture that Pillow refuses."""
+"""Ordinary PNGs read quickly: the same pixels as Pillow's, and never a image that Pillow refuses."""
 
 import io
 import random
@@ -13,20 +13,20 @@ from PIL.PngImagePlugin import PngImageFile
 from core.png_fast import decode_simple_png
 from tests.support.images import encode_image, random_pixels
 
-MOST = 10**6
+MAX_PIXELS = 10**6
 
 
-def by_pillow(body: bytes) -> np.ndarray | None:
+def decode_with_pillow(body: bytes) -> np.ndarray | None:
     try:
-        with PngImageFile(io.BytesIO(body)) as picture:
-            picture.load()
-            return np.asarray(picture)
-    except Exception:  # noqa: BLE001 - Pillow raises what it likes about damage
+        with PngImageFile(io.BytesIO(body)) as image:
+            image.load()
+            return np.asarray(image)
+    except Exception:  # noqa: BLE001 - Pillow raises many types for damaged files
         return None
 
 
-def with_pixels(body: bytes, compressed: bytes) -> bytes:
-    """The same file with other compressed pixels, whose checksum is right."""
+def replace_pixels(body: bytes, compressed: bytes) -> bytes:
+    """Return the file with other compressed pixels and a valid checksum."""
     at = body.index(b"IDAT")
     end = at + 8 + int.from_bytes(body[at - 4 : at], "big")
     chunk = b"IDAT" + compressed
@@ -34,21 +34,21 @@ def with_pixels(body: bytes, compressed: bytes) -> bytes:
     return body[: at - 4] + length + chunk + checksum + body[end:]
 
 
-def damaged(body: bytes, way: int, rng: random.Random) -> bytes:
-    """Cut, with a wrong bit, or with wrong, missing or superfluous pixels behind a checksum that is right."""
+def damage(body: bytes, way: int, rng: random.Random) -> bytes:
+    """Return the file truncated, with a flipped bit, or with invalid pixels and a valid checksum."""
     if way == 0:
         return body[: rng.randrange(len(body))]
     if way == 1:
-        return flipped(body, rng)
+        return flip_bit(body, rng)
     at = body.index(b"IDAT")
     content = body[at + 4 : at + 4 + int.from_bytes(body[at - 4 : at], "big")]
     if way == 4:
-        return with_pixels(body, content + rng.randbytes(rng.randrange(1, 9)))
-    content = flipped(content, rng)
-    return with_pixels(body, content[: rng.randrange(len(content))] if way == 2 else content)
+        return replace_pixels(body, content + rng.randbytes(rng.randrange(1, 9)))
+    content = flip_bit(content, rng)
+    return replace_pixels(body, content[: rng.randrange(len(content))] if way == 2 else content)
 
 
-def flipped(body: bytes, rng: random.Random) -> bytes:
+def flip_bit(body: bytes, rng: random.Random) -> bytes:
     at = rng.randrange(len(body))
     return body[:at] + bytes([body[at] ^ 1 << rng.randrange(8)]) + body[at + 1 :]
 
@@ -56,45 +56,45 @@ def flipped(body: bytes, rng: random.Random) -> bytes:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (28, 28), (64, 3), (300, 200)])
 @pytest.mark.parametrize("level", [0, 9])
-def test_pixels_come_back(channels: int, size: tuple[int, int], level: int) -> None:
-    picture = random_pixels(1, *size, channels=channels)
-    found = decode_simple_png(encode_image(picture, compress_level=level), MOST)
-    assert found is not None
-    assert np.array_equal(found, picture)
+def test_simple_images_are_decoded_exactly(channels: int, size: tuple[int, int], level: int) -> None:
+    image = random_pixels(1, *size, channels=channels)
+    decoded = decode_simple_png(encode_image(image, compress_level=level), MAX_PIXELS)
+    assert decoded is not None
+    assert np.array_equal(decoded, image)
 
 
-def test_what_is_not_ordinary_is_left_to_pillow() -> None:
-    grey, colour = Image.fromarray(random_pixels(channels=1)), Image.fromarray(random_pixels())
-    for picture in (
+def test_other_images_are_left_to_pillow() -> None:
+    grey, color = Image.fromarray(random_pixels(channels=1)), Image.fromarray(random_pixels())
+    for image in (
         grey.convert("1"),
         grey.convert("LA"),
         grey.convert("I;16"),
-        colour.convert("P"),
-        colour.convert("RGBA"),
+        color.convert("P"),
+        color.convert("RGBA"),
     ):
-        assert decode_simple_png(encode_image(picture), MOST) is None
-    assert decode_simple_png(encode_image(grey, dpi=(72, 72)), MOST) is None
-    assert decode_simple_png(encode_image(grey, transparency=3), MOST) is None
-    assert decode_simple_png(encode_image(grey, "JPEG"), MOST) is None
-    assert decode_simple_png(b"", MOST) is None
+        assert decode_simple_png(encode_image(image), MAX_PIXELS) is None
+    assert decode_simple_png(encode_image(grey, dpi=(72, 72)), MAX_PIXELS) is None
+    assert decode_simple_png(encode_image(grey, transparency=3), MAX_PIXELS) is None
+    assert decode_simple_png(encode_image(grey, "JPEG"), MAX_PIXELS) is None
+    assert decode_simple_png(b"", MAX_PIXELS) is None
 
 
-def test_too_many_pixels_are_not_decoded() -> None:
+def test_an_oversized_image_is_not_decoded() -> None:
     assert decode_simple_png(encode_image(random_pixels(height=10, width=10, channels=1)), 99) is None
     assert decode_simple_png(encode_image(random_pixels(height=10, width=10, channels=1)), 100) is not None
 
 
-def test_damage_is_never_read_where_pillow_refuses() -> None:
-    rng, num_refused, num_read = random.Random(3), 0, 0
+def test_damaged_images_are_decoded_only_as_by_pillow() -> None:
+    rng, num_rejected, num_read = random.Random(3), 0, 0
     for number in range(2000):
-        picture = random_pixels(number, 6, 7, channels=rng.choice([1, 3]))
-        body = damaged(encode_image(picture, compress_level=rng.choice([0, 6])), number % 5, rng)
-        found, expected = decode_simple_png(body, MOST), by_pillow(body)
-        if found is None:
-            num_refused += 1
+        image = random_pixels(number, 6, 7, channels=rng.choice([1, 3]))
+        body = damage(encode_image(image, compress_level=rng.choice([0, 6])), number % 5, rng)
+        decoded, expected = decode_simple_png(body, MAX_PIXELS), decode_with_pillow(body)
+        if decoded is None:
+            num_rejected += 1
         else:
             num_read += 1
             assert expected is not None
-            assert np.array_equal(found, expected)
-    assert num_refused > 500
+            assert np.array_equal(decoded, expected)
+    assert num_rejected > 500
     assert num_read > 200

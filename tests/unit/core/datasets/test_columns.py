@@ -1,4 +1,4 @@
-"""A row is read as the import read the table, and refused by the column that does not fit."""
+"""Encoding rows of a table as numbers."""
 
 import math
 from typing import Any
@@ -30,14 +30,14 @@ DROPPING = IMPUTING.model_copy(update={"missing": "drop"})
         ({"length": None, "island": "NA", "year": ""}, [math.nan, UNKNOWN_CATEGORY, UNKNOWN_CATEGORY]),
     ],
 )
-def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> None:
+def test_a_row_is_encoded_as_numbers(row: dict[str, Any], expected: list[float]) -> None:
     encoded = IMPUTING.encode_row(row)
     assert encoded.dtype == np.float32
     np.testing.assert_array_equal(encoded, np.asarray(expected, np.float32))
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "said"),
+    ("row", "column", "message"),
     [
         ({"lenght": 3}, "lenght", "did you mean 'length'"),
         ({"qqq": 3}, "qqq", "length, island, year"),
@@ -48,13 +48,13 @@ def test_a_row_becomes_numbers(row: dict[str, Any], expected: list[float]) -> No
         ({"length": 1, "island": ["Dream"]}, "island", "must be a string, number or boolean"),
     ],
 )
-def test_what_does_not_fit_names_its_column(row: dict[str, Any], column: str, said: str) -> None:
-    with pytest.raises(InvalidRow, match=said) as refused:
+def test_an_invalid_value_names_its_column(row: dict[str, Any], column: str, message: str) -> None:
+    with pytest.raises(InvalidRow, match=message) as raised:
         IMPUTING.encode_row(row)
-    assert refused.value.facts["column"] == column
+    assert raised.value.facts["column"] == column
 
 
-def test_a_missing_value_is_refused_where_training_had_whole_rows_only() -> None:
+def test_a_missing_value_is_rejected_with_drop() -> None:
     with pytest.raises(InvalidRow, match="'island' is missing"):
         DROPPING.encode_row({"length": 1, "year": 2007})
     assert DROPPING.encode_row({"length": 1, "island": "Torgersen", "year": 1}).tolist() == [

@@ -1,4 +1,4 @@
-"""Holding out is seeded, stratified, and never takes a class's last picture."""
+"""Dividing a dataset into splits: seeds, stratification and sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from core.spec import DatasetSpec
 SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
 
-def spec(**changes: Any) -> DatasetSpec:
+def make_spec(**changes: Any) -> DatasetSpec:
     return DatasetSpec(name="some", **changes)
 
 
@@ -41,11 +41,11 @@ def packed(tmp_path: Path) -> PackedDataset:
         ({"train": 2}, 0.99, SplitPlan(1, 1, 0, is_valid_from_train=True)),
     ],
 )
-def test_the_plan_follows_the_spec(splits: dict[str, int], valid: float | None, expected: SplitPlan) -> None:
+def test_the_plan_has_the_sizes_of_the_spec(splits: dict[str, int], valid: float | None, expected: SplitPlan) -> None:
     assert plan_splits(splits, valid) == expected
 
 
-def test_a_single_image_cannot_be_divided() -> None:
+def test_too_few_samples_are_rejected() -> None:
     with pytest.raises(ValueError, match="must have at least 2 samples"):
         plan_splits({"train": 1}, None)
     with pytest.raises(ValueError, match="must have at least 3 samples"):
@@ -66,25 +66,25 @@ def test_a_single_image_cannot_be_divided() -> None:
         ({"train": 3}, 0.01, 0.98, SplitPlan(1, 1, 1, is_valid_from_train=True, is_test_from_train=True)),
     ],
 )
-def test_a_test_may_be_held_out_too(
+def test_a_test_share_is_taken_from_the_training_split(
     splits: dict[str, int], valid: float | None, test: float, expected: SplitPlan
 ) -> None:
     assert plan_splits(splits, valid, test) == expected
 
 
-def test_a_test_is_held_out_where_there_is_none_and_something_is_left() -> None:
+def test_an_invalid_test_share_is_rejected() -> None:
     with pytest.raises(ValueError, match="already has a test split of 3 samples"):
         plan_splits({"train": 100, "test": 3}, None, 0.2)
     with pytest.raises(ValueError, match=r"must sum to less than 1"):
         plan_splits({"train": 100}, 0.5, 0.5)
 
 
-def test_three_parts_cover_all_and_share_nothing(tmp_path: Path) -> None:
+def test_three_splits_are_disjoint_and_complete(tmp_path: Path) -> None:
     writer = PackedWriter(tmp_path, task="classification", classes="abcd", num_outputs=4, image_shape=(1, 2, 2))
     writer.append_chunk("train", np.zeros((100, 2, 2, 1), np.uint8), np.arange(100) % 4, [""] * 100)
     writer.finish_dataset()
     packed = PackedDataset.open(tmp_path)
-    first, again, other = (resolve_splits(packed, spec(valid=0.2, test=0.2), seed=seed) for seed in (5, 5, 6))
+    first, again, other = (resolve_splits(packed, make_spec(valid=0.2, test=0.2), seed=seed) for seed in (5, 5, 6))
     assert first.test is not None
     assert again.test is not None
     assert other.test is not None
@@ -96,57 +96,57 @@ def test_three_parts_cover_all_and_share_nothing(tmp_path: Path) -> None:
     assert first.train_index.tolist() == again.train_index.tolist()
 
 
-def test_its_own_validation_is_used_unless_a_share_is_given(packed: PackedDataset) -> None:
-    own = resolve_splits(packed, spec(), seed=1)
-    assert len(own.train_index) == 100
-    assert own.valid.images.shape[0] == len(own.valid.index) == 12
-    assert own.test is not None
-    assert len(own.test.index) == 7
-    held = resolve_splits(packed, spec(valid=0.2), seed=1)
-    assert (len(held.train_index), len(held.valid.index)) == (80, 20)
-    assert np.bincount(held.valid.targets[held.valid.index]).tolist() == [5, 5, 5, 5]
+def test_the_validation_split_is_the_default(packed: PackedDataset) -> None:
+    default = resolve_splits(packed, make_spec(), seed=1)
+    assert len(default.train_index) == 100
+    assert default.valid.images.shape[0] == len(default.valid.index) == 12
+    assert default.test is not None
+    assert len(default.test.index) == 7
+    holdout = resolve_splits(packed, make_spec(valid=0.2), seed=1)
+    assert (len(holdout.train_index), len(holdout.valid.index)) == (80, 20)
+    assert np.bincount(holdout.valid.targets[holdout.valid.index]).tolist() == [5, 5, 5, 5]
 
 
-def test_train_and_valid_cover_all_and_share_nothing(packed: PackedDataset) -> None:
-    parts = resolve_splits(packed, spec(valid=0.3), seed=5)
+def test_two_splits_are_disjoint_and_complete(packed: PackedDataset) -> None:
+    parts = resolve_splits(packed, make_spec(valid=0.3), seed=5)
     both = np.concatenate([parts.train_index, parts.valid.index])
     assert sorted(both.tolist()) == list(range(100))
 
 
-def test_the_seed_decides(packed: PackedDataset) -> None:
-    first, again, other = (resolve_splits(packed, spec(valid=0.2), seed=seed).valid.index for seed in (1, 1, 2))
+def test_the_division_depends_on_the_seed(packed: PackedDataset) -> None:
+    first, again, other = (resolve_splits(packed, make_spec(valid=0.2), seed=seed).valid.index for seed in (1, 1, 2))
     assert first.tolist() == again.tolist() != other.tolist()
 
 
-def test_the_division_is_the_same_for_ever() -> None:
+def test_the_division_is_stable() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 2, 2])
     assert select_holdout(10, 3, labels, seed=777).tolist() == [3, 6, 9]
     assert select_holdout(10, 3, None, seed=777).tolist() == [3, 6, 9]
 
 
-def test_without_stratifying_chance_decides(packed: PackedDataset) -> None:
+def test_the_division_is_random_without_stratification(packed: PackedDataset) -> None:
     counts = {
         tuple(np.bincount(parts.valid.targets[parts.valid.index], minlength=4).tolist())
         for seed in range(5)
-        for parts in [resolve_splits(packed, spec(valid=0.2, stratify=False), seed=seed)]
+        for parts in [resolve_splits(packed, make_spec(valid=0.2, stratify=False), seed=seed)]
     }
     assert counts != {(5, 5, 5, 5)}
     assert {sum(each) for each in counts} == {20}
 
 
 @given(SIZES, st.floats(0.01, 0.99), st.integers(0, 2**63 - 1))
-def test_every_class_keeps_an_image_to_train_on(sizes: list[int], share: float, seed: int) -> None:
+def test_every_class_keeps_a_training_sample(sizes: list[int], share: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     if len(labels) < 2:
         return
-    wanted = plan_splits({"train": len(labels)}, share).num_valid
-    held = select_holdout(len(labels), wanted, labels, seed)
+    num_holdout = plan_splits({"train": len(labels)}, share).num_valid
+    holdout = select_holdout(len(labels), num_holdout, labels, seed)
     counts = np.bincount(labels, minlength=len(sizes))
-    taken = np.bincount(labels[held], minlength=len(sizes))
-    assert len(set(held.tolist())) == len(held) > 0
+    taken = np.bincount(labels[holdout], minlength=len(sizes))
+    assert len(set(holdout.tolist())) == len(holdout) > 0
     if counts.max() > 1:
         assert ((taken < counts) | (counts == 0)).all()
-        assert len(held) == min(wanted, int((counts - 1).sum()))
-    proportional = wanted <= (counts - 1).sum() and (counts * share >= 1).all() and share < 0.5
+        assert len(holdout) == min(num_holdout, int((counts - 1).sum()))
+    proportional = num_holdout <= (counts - 1).sum() and (counts * share >= 1).all() and share < 0.5
     if proportional:
-        assert np.abs(taken - counts * wanted / len(labels)).max() <= 1 + 1e-9
+        assert np.abs(taken - counts * num_holdout / len(labels)).max() <= 1 + 1e-9

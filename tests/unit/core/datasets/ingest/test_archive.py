@@ -1,4 +1,4 @@
-"""From an upload to a dataset: layouts, sizes, and what the report says."""
+"""Importing archives of images: layouts, sizes and reports."""
 
 import io
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_class_folders_become_a_dataset(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.spool"))
 
 
-def test_the_hash_does_not_depend_on_kind_or_order(tmp_path: Path) -> None:
+def test_the_hash_does_not_depend_on_format_or_order(tmp_path: Path) -> None:
     files = class_images(2, 3)
     backwards = dict(reversed(files.items()))
     first, _ = pack(tmp_path, files)
@@ -64,21 +64,21 @@ def test_split_folders_become_splits(top: str, valid: str, tmp_path: Path) -> No
     assert set(report["splits"]) == {"train", "valid", "test"}
 
 
-def test_a_wrapping_folder_is_no_class(tmp_path: Path) -> None:
-    assert pack(tmp_path, class_images(2, 2, "my pictures/"))[0].classes == ("class_0", "class_1")
+def test_a_wrapping_folder_is_not_a_class(tmp_path: Path) -> None:
+    assert pack(tmp_path, class_images(2, 2, "my images/"))[0].classes == ("class_0", "class_1")
 
 
-def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+def test_a_class_can_be_named_train(tmp_path: Path) -> None:
     files = {f"{label}/{i}.png": random_png(i + 10 * n) for n, label in enumerate(("train", "bus")) for i in range(2)}
     assert pack(tmp_path, files)[0].classes == ("bus", "train")
 
 
-def test_images_may_lie_deeper_in_their_class(tmp_path: Path) -> None:
+def test_images_can_be_in_subfolders_of_their_class(tmp_path: Path) -> None:
     files = {f"{label}/images/{i}.png": random_png(i + 10 * label) for label in range(2) for i in range(2)}
     assert pack(tmp_path, files)[0].classes == ("0", "1")
 
 
-def test_grey_stays_grey_unless_one_is_in_colour(tmp_path: Path) -> None:
+def test_the_images_are_grey_if_all_files_are(tmp_path: Path) -> None:
     grey = class_images(2, 3, channels=1)
     assert pack(tmp_path, grey)[0].image_shape == (1, 12, 10)
     assert pack(tmp_path, grey | {"class_0/colour.png": random_png(9)}, name="b")[0].image_shape == (3, 12, 10)
@@ -92,7 +92,7 @@ def test_grey_stays_grey_unless_one_is_in_colour(tmp_path: Path) -> None:
         ([(300, 600)] * 4, (112, 224)),
     ],
 )
-def test_the_size_is_the_commonest_or_the_median(
+def test_the_size_is_the_most_common_or_the_median(
     sizes: list[tuple[int, int]], expected: tuple[int, int], tmp_path: Path
 ) -> None:
     files = {f"c{i % 2}/{i}.png": random_png(i, height=h, width=w) for i, (h, w) in enumerate(sizes)}
@@ -101,13 +101,13 @@ def test_the_size_is_the_commonest_or_the_median(
     assert report["num_sizes"] == len(set(sizes))
 
 
-def test_a_size_may_be_asked_for(tmp_path: Path) -> None:
+def test_the_size_can_be_configured(tmp_path: Path) -> None:
     assert pack(tmp_path, class_images(2, 2), image_size="7")[0].image_shape == (3, 7, 7)
     meta, _ = pack(tmp_path, class_images(2, 2), name="b", image_size="8x16", resize="crop")
     assert (meta.image_shape, meta.resize) == ((3, 8, 16), "crop")
 
 
-def test_under_one_percent_unreadable_is_named_and_left_out(tmp_path: Path) -> None:
+def test_few_unreadable_images_are_skipped(tmp_path: Path) -> None:
     files = class_images(2, 60)
     files["class_0/05.png"] = files["class_0/05.png"][:100]
     meta, report = pack(tmp_path, files)
@@ -116,15 +116,15 @@ def test_under_one_percent_unreadable_is_named_and_left_out(tmp_path: Path) -> N
     assert report["splits"]["train"]["classes"] == {"class_0": 59, "class_1": 60}
 
 
-@pytest.mark.parametrize("body", [b"", b"no picture", random_png()[:60], encode_image(Image.new("L", (3, 3)), "GIF")])
-def test_one_percent_unreadable_fails_with_the_names(body: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [b"", b"no image", random_png()[:60], encode_image(Image.new("L", (3, 3)), "GIF")])
+def test_one_percent_of_unreadable_images_fails(body: bytes, tmp_path: Path) -> None:
     files = class_images(2, 50)
     files["class_1/07.png"] = body
-    with pytest.raises(InvalidDataset) as refused:
+    with pytest.raises(InvalidDataset) as raised:
         pack(tmp_path, files)
-    assert refused.value.facts["code"] == "dataset_unreadable_pictures"
-    assert "class_1/07.png" in refused.value.detail
-    assert refused.value.report["unreadable"][0]["name"] == "class_1/07.png"
+    assert raised.value.facts["code"] == "dataset_unreadable_pictures"
+    assert "class_1/07.png" in raised.value.detail
+    assert raised.value.report["unreadable"][0]["name"] == "class_1/07.png"
 
 
 def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
@@ -141,21 +141,21 @@ def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
         (class_images(1, 5), "dataset_too_few_classes"),
         (class_images(1, 5, "train/"), "dataset_too_few_classes"),
         (class_images(2, 1) | {f"empty_{i}/": b"" for i in range(3)}, "dataset_more_classes_than_samples"),
-        (class_images(2, 2, "train/") | {"valid/strange/1.png": random_png(1)}, "dataset_unknown_class"),
+        (class_images(2, 2, "train/") | {"valid/unknown/1.png": random_png(1)}, "dataset_unknown_class"),
         ({"x/nested.zip": b"PK\3\4"}, "archive_empty"),
     ],
 )
-def test_what_is_no_dataset_fails_with_a_code_and_a_hint(files: Files, code: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArchive) as refused:
+def test_an_invalid_dataset_has_a_code_and_a_hint(files: Files, code: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArchive) as raised:
         pack(tmp_path, files)
-    assert refused.value.facts["code"] == code
-    assert refused.value.facts["hint"]
+    assert raised.value.facts["code"] == code
+    assert raised.value.facts["hint"]
 
 
-def test_more_than_the_room_fails_before_anything_is_decoded(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataset) as refused:
+def test_an_oversized_dataset_fails_before_decoding(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset) as raised:
         pack(tmp_path, class_images(2, 2), image_size="999", limits=UploadLimits(max_packed_bytes=10**6))
-    assert refused.value.facts["code"] == "dataset_too_large"
+    assert raised.value.facts["code"] == "dataset_too_large"
     assert not (tmp_path / "out-a").exists()
 
 
@@ -164,11 +164,11 @@ def test_an_empty_class_is_reported(tmp_path: Path) -> None:
     assert (meta.classes, report["empty_classes"]) == (("class_0", "class_1"), ["class_7"])
 
 
-def test_duplicates_leaks_and_conflicts_are_found(tmp_path: Path) -> None:
+def test_duplicates_leaks_and_conflicts_are_reported(tmp_path: Path) -> None:
     files = class_images(2, 3, "train/") | class_images(2, 1, "valid/", 50)
     files["train/class_0/again.webp"] = encode_image(
         random_pixels(0), "WEBP", lossless=True
-    )  # the same pixels, another file
+    )  # equal pixels in another file
     files["valid/class_1/leak.png"] = files["train/class_1/01.png"]
     files["train/class_1/conflict.png"] = files["train/class_0/02.png"]
     _, report = pack(tmp_path, files)
@@ -191,7 +191,7 @@ def test_the_preview_shows_the_classes(tmp_path: Path) -> None:
     assert not (sheet[:, :half] == (255, 0, 0)).all(axis=-1).any()
 
 
-def test_options_are_checked(tmp_path: Path) -> None:
+def test_invalid_options_are_rejected(tmp_path: Path) -> None:
     for wrong in ({"image_size": "0"}, {"image_size": "9999"}, {"resize": "pad"}, {"colour": 1}):
         with pytest.raises(ValueError, match="validation error"):
             pack(tmp_path, class_images(2, 2), name="w", **wrong)

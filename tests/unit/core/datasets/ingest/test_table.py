@@ -1,4 +1,4 @@
-"""CSV files as people have them, and as nobody should: what is read, what is seen at a look, what is refused where."""
+"""Importing CSV tables: detection of columns, options and errors."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +27,7 @@ Su,cat,3.9,2,TRUE,
 LIMITS = UploadLimits()
 
 
-def packed(folder: Path, text: str | bytes, **options: Any) -> tuple[PackedDataset, dict[str, Any]]:
+def pack(folder: Path, text: str | bytes, **options: Any) -> tuple[PackedDataset, dict[str, Any]]:
     path = folder / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     meta, report = pack_table(path, folder / "out", LIMITS, options)
@@ -36,26 +36,26 @@ def packed(folder: Path, text: str | bytes, **options: Any) -> tuple[PackedDatas
     return packed, report
 
 
-def refusal(folder: Path, text: str | bytes, **options: Any) -> InvalidTable:
-    with pytest.raises(InvalidTable) as refused:
-        packed(folder, text, **options)
-    return refused.value
+def get_error(folder: Path, text: str | bytes, **options: Any) -> InvalidTable:
+    with pytest.raises(InvalidTable) as raised:
+        pack(folder, text, **options)
+    return raised.value
 
 
-def columns_of(meta: PackedMeta) -> dict[str, tuple[str, ...] | None]:
+def get_columns(meta: PackedMeta) -> dict[str, tuple[str, ...] | None]:
     assert meta.table is not None
     return {column.name: column.categories for column in meta.table.columns}
 
 
-def test_columns_are_seen_at_a_look(tmp_path: Path) -> None:
-    pets, report = packed(tmp_path, PETS, target=["kind"], ignore=["name"])
-    assert columns_of(pets.meta) == {"weight": None, "age": None, "indoor": ("false", "true")}
+def test_column_types_are_inferred(tmp_path: Path) -> None:
+    pets, report = pack(tmp_path, PETS, target=["kind"], ignore=["name"])
+    assert get_columns(pets.meta) == {"weight": None, "age": None, "indoor": ("false", "true")}
     assert (pets.meta.task, pets.meta.classes, pets.meta.splits) == ("classification", ("cat", "dog"), {"train": 4})
     train = pets.read_split("train")
     expected = np.array([[4.2, 3, 2], [30.5, 5, 1], [22, 7, 1], [3.9, 2, 2]])
     np.testing.assert_allclose(train.images, expected, rtol=1e-6)
     assert train.targets.tolist() == [0, 1, 1, 0]
-    assert train.names == ["2", "3", "5", "6"]  # the lines they come from
+    assert train.names == ["2", "3", "5", "6"]  # the lines of the file
     assert report["num_dropped"] == 1
     roles = {column["name"]: (column["role"], column["num_missing"]) for column in report["columns"]}
     assert roles["name"] == ("ignored", 0)
@@ -64,15 +64,15 @@ def test_columns_are_seen_at_a_look(tmp_path: Path) -> None:
     assert roles["kind"] == ("target", 0)
 
 
-def test_imputing_keeps_rows_that_lack_something(tmp_path: Path) -> None:
-    pets, report = packed(tmp_path, PETS, target=["kind"], columns=["weight", "indoor"], missing="impute")
+def test_imputing_keeps_incomplete_rows(tmp_path: Path) -> None:
+    pets, report = pack(tmp_path, PETS, target=["kind"], columns=["weight", "indoor"], missing="impute")
     assert np.isnan(pets.read_split("train").images[2, 0])
     np.testing.assert_allclose(pets.meta.mean[0], np.mean([4.2, 30.5, 22, 3.9]), rtol=1e-6)
     assert report["num_dropped"] == 0
 
 
-def test_a_row_without_a_target_is_always_left_out(tmp_path: Path) -> None:
-    pets, report = packed(tmp_path, PETS, target=["weight"], columns=["age"], missing="impute")
+def test_a_row_without_a_target_is_dropped(tmp_path: Path) -> None:
+    pets, report = pack(tmp_path, PETS, target=["weight"], columns=["age"], missing="impute")
     assert (pets.meta.task, pets.meta.splits, report["num_dropped"]) == ("regression", {"train": 4}, 1)
     assert pets.meta.target_mean == pytest.approx((15.15,))
 
@@ -86,18 +86,18 @@ def test_a_row_without_a_target_is_always_left_out(tmp_path: Path) -> None:
         ({"target": ["weight", "age"], "columns": ["kind"]}, "regression", ("weight", "age")),
     ],
 )
-def test_the_task_is_what_is_asked_for_or_what_the_target_looks_like(
+def test_the_task_is_configured_or_inferred(
     options: dict[str, Any], task: str, classes: tuple[str, ...], tmp_path: Path
 ) -> None:
-    pets, _ = packed(tmp_path, PETS, missing="impute", **options)
+    pets, _ = pack(tmp_path, PETS, missing="impute", **options)
     assert (pets.meta.task, pets.meta.classes) == (task, classes)
-    wanted = {"classification": 5, "binary": 1, "regression": len(classes)}[task]
-    assert pets.meta.num_outputs == wanted
+    num_outputs = {"classification": 5, "binary": 1, "regression": len(classes)}[task]
+    assert pets.meta.num_outputs == num_outputs
 
 
-def test_numbers_may_be_categories_and_the_last_column_is_the_target(tmp_path: Path) -> None:
-    table, _ = packed(tmp_path, "zip,size,price\n01,3.0,10\n1,2,20\n01,10,15.5\n", categorical=["zip", "size"])
-    assert columns_of(table.meta) == {"zip": ("01", "1"), "size": ("2", "3", "10")}
+def test_numbers_can_be_categories(tmp_path: Path) -> None:
+    table, _ = pack(tmp_path, "zip,size,price\n01,3.0,10\n1,2,20\n01,10,15.5\n", categorical=["zip", "size"])
+    assert get_columns(table.meta) == {"zip": ("01", "1"), "size": ("2", "3", "10")}
     assert table.meta.table is not None
     assert table.meta.table.targets == ("price",)
 
@@ -113,17 +113,17 @@ def test_numbers_may_be_categories_and_the_last_column_is_the_target(tmp_path: P
         (b"a|b\n1|x\n2|y\n", {"delimiter": "|"}),
     ],
 )
-def test_all_ways_to_write_a_table_are_the_same_table(text: bytes, options: dict[str, str], tmp_path: Path) -> None:
-    table, _ = packed(tmp_path, text, **options)
+def test_encodings_and_delimiters_give_the_same_table(text: bytes, options: dict[str, str], tmp_path: Path) -> None:
+    table, _ = pack(tmp_path, text, **options)
     assert table.read_split("train").images.tolist() == [[1], [2]]
     assert table.meta.classes == ("x", "y")
     (tmp_path / "again").mkdir()
-    again, _ = packed(tmp_path / "again", "a,b\n1,x\n2,y\n")
+    again, _ = pack(tmp_path / "again", "a,b\n1,x\n2,y\n")
     assert table.meta.content_hash == again.meta.content_hash
 
 
-def test_an_encoding_may_be_said(tmp_path: Path) -> None:
-    table, _ = packed(tmp_path, "a,größe\n1,süß\n2,grün\n".encode("latin-1"), encoding="latin-1")
+def test_the_encoding_can_be_configured(tmp_path: Path) -> None:
+    table, _ = pack(tmp_path, "a,größe\n1,süß\n2,grün\n".encode("latin-1"), encoding="latin-1")
     assert table.meta.classes == ("grün", "süß")
 
 
@@ -131,7 +131,7 @@ WIDE = ",".join(f"c{i}" for i in range(MAX_COLUMNS + 1)).encode() + b"\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "line", "said"),
+    ("text", "code", "line", "text_in_error"),
     [
         (b"a,b\n1,2\n1,2,3\n", "table_ragged", 3, "3 values; the header has 2"),
         (b"a,b\n1\n", "table_ragged", 2, "1 values"),
@@ -147,33 +147,36 @@ WIDE = ",".join(f"c{i}" for i in range(MAX_COLUMNS + 1)).encode() + b"\n"
         (b"\n\n", "table_empty", None, "no column names"),
         (WIDE, "table_too_wide", None, "4097 columns; at most 4096"),
         (b"a,b\n1,2\n,3\n", "table_too_few_rows", None, "1 complete rows; 1 rows with"),
-        (b"a,b\n" + b"1,2.5\n" * 30 + b"one,3.5\n", "table_bad_value", 32, "column 'a': 'one' is not a finite 32-bit number"),
+        (
+            b"a,b\n" + b"1,2.5\n" * 30 + b"one,3.5\n",
+            "table_bad_value",
+            32,
+            "column 'a': 'one' is not a finite 32-bit number",
+        ),
         (b"a,b\n" + b"1,2.5\n" * 30 + b"1e99,3.5\n", "table_bad_value", 32, "'1e99'"),
         (b"a,b\n" + b"1,2.5\n" * 30 + b"inf,3.5\n", "table_bad_value", 32, "'inf'"),
         (b"a,b\n1,x\n2,x\n", "table_bad_target", None, "has 1 distinct values"),
     ],
 )
-def test_what_cannot_be_read_names_its_place(
-    text: bytes, code: str, line: int | None, said: str, tmp_path: Path
-) -> None:
-    error = refusal(tmp_path, text)
+def test_an_error_names_the_line(text: bytes, code: str, line: int | None, text_in_error: str, tmp_path: Path) -> None:
+    error = get_error(tmp_path, text)
     assert error.facts["code"] == code
     assert error.facts.get("line") == line
-    assert said in error.detail
+    assert text_in_error in error.detail
 
 
-def test_a_text_in_nearly_every_row_is_left_out_unless_it_is_asked_for(tmp_path: Path) -> None:
+def test_an_identifier_column_is_ignored_by_default(tmp_path: Path) -> None:
     names = "name,size,kind\n" + "".join(f"n{i},{i},{'ab'[i % 2]}\n" for i in range(40))
-    table, report = packed(tmp_path, names)
-    assert columns_of(table.meta) == {"size": None}
+    table, report = pack(tmp_path, names)
+    assert get_columns(table.meta) == {"size": None}
     assert report["columns"][0]["reason"] == "has a different string in almost every row"
-    (tmp_path / "asked").mkdir()
-    table, _ = packed(tmp_path / "asked", names, categorical=["name"])
-    assert len(columns_of(table.meta)["name"] or ()) == 40
+    (tmp_path / "categorical").mkdir()
+    table, _ = pack(tmp_path / "categorical", names, categorical=["name"])
+    assert len(get_columns(table.meta)["name"] or ()) == 40
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "text_in_error"),
     [
         ({"target": ["kidn"]}, "did you mean 'kind'"),
         ({"numeric": ["age"], "categorical": ["age"]}, "both numeric and categorical"),
@@ -188,27 +191,29 @@ def test_a_text_in_nearly_every_row_is_left_out_unless_it_is_asked_for(tmp_path:
         ({"target": ["age"], "task": "binary"}, "needs exactly 2"),
     ],
 )
-def test_options_that_do_not_fit_the_table(options: dict[str, Any], said: str, tmp_path: Path) -> None:
-    assert said in refusal(tmp_path, PETS, **options).detail
+def test_options_that_do_not_match_the_table_are_rejected(
+    options: dict[str, Any], text_in_error: str, tmp_path: Path
+) -> None:
+    assert text_in_error in get_error(tmp_path, PETS, **options).detail
 
 
 @pytest.mark.parametrize(
     "options",
     [{"horizon": 2}, {"window": 3, "categorical": ["a"]}, {"window": 3, "valid_share": 0.6, "test_share": 0.4}],
 )
-def test_options_that_contradict_themselves(options: dict[str, Any], tmp_path: Path) -> None:
+def test_contradicting_options_are_rejected(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
-        packed(tmp_path, PETS, **options)
+        pack(tmp_path, PETS, **options)
 
 
 SERIES = "time,demand,heat\n" + "".join(f"2026-01-{i:02d},{100 + i},{i / 2}\n" for i in range(1, 31))
 
 
-def test_a_series_is_cut_in_time(tmp_path: Path) -> None:
-    table, report = packed(tmp_path, SERIES, window=4, horizon=2, target=["demand"], test_share=0.2)
+def test_a_series_is_split_by_time(tmp_path: Path) -> None:
+    table, report = pack(tmp_path, SERIES, window=4, horizon=2, target=["demand"], test_share=0.2)
     assert table.meta.splits == {"train": 13, "valid": 1, "test": 1}
     assert table.meta.classes == ("demand+1", "demand+2")
-    assert columns_of(table.meta) == {"demand": None, "heat": None}
+    assert get_columns(table.meta) == {"demand": None, "heat": None}
     train, test = table.read_split("train"), table.read_split("test")
     assert train.images[0].tolist() == [[101, 0.5], [102, 1], [103, 1.5], [104, 2]]
     assert train.targets[0].tolist() == [105, 106]
@@ -221,57 +226,57 @@ def test_a_series_is_cut_in_time(tmp_path: Path) -> None:
     }
 
 
-def test_a_gap_in_a_series_takes_the_value_before_it(tmp_path: Path) -> None:
+def test_a_gap_in_a_series_repeats_the_previous_value(tmp_path: Path) -> None:
     gap = SERIES.replace(",103,", ",,")
-    error = refusal(tmp_path, gap, window=4)
+    error = get_error(tmp_path, gap, window=4)
     assert (error.facts["code"], error.facts["line"], error.facts["column"]) == ("table_gap", 4, "demand")
     (tmp_path / "out2").mkdir()
-    table, _ = packed(tmp_path / "out2", gap, window=4, missing="impute")
+    table, _ = pack(tmp_path / "out2", gap, window=4, missing="impute")
     assert table.read_split("train").images[0][:, 0].tolist() == [101, 102, 102, 104]
-    assert "must be complete" in refusal(tmp_path, SERIES.replace(",101,", ",,"), window=4, missing="impute").detail
+    assert "must be complete" in get_error(tmp_path, SERIES.replace(",101,", ",,"), window=4, missing="impute").detail
 
 
-def test_a_series_must_be_long_enough_and_of_numbers(tmp_path: Path) -> None:
-    assert "A window of 20 rows" in refusal(tmp_path, SERIES, window=20).detail
-    assert "is not numeric" in refusal(tmp_path, SERIES, window=2, target=["time"]).detail
+def test_a_short_or_non_numeric_series_is_rejected(tmp_path: Path) -> None:
+    assert "A window of 20 rows" in get_error(tmp_path, SERIES, window=20).detail
+    assert "is not numeric" in get_error(tmp_path, SERIES, window=2, target=["time"]).detail
 
 
-def test_the_door_sees_what_the_first_line_shows(tmp_path: Path) -> None:
+def test_an_upload_is_checked_by_its_header(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(PETS)
     kind, options = check_upload(tmp_path / "a", LIMITS, {"target": ["kind"], "is_table": False})
     assert (kind, options["target"], options["missing"], options["window"]) == ("table", ["kind"], "drop", None)
-    with pytest.raises(InvalidTable, match="did you mean 'kind'") as unknown:
+    with pytest.raises(InvalidTable, match="did you mean 'kind'") as raised:
         check_upload(tmp_path / "a", LIMITS, {"target": ["kidn"]})
-    assert unknown.value.errors[0][0] == "?target"
+    assert raised.value.errors[0][0] == "?target"
     with pytest.raises(InvalidArchive, match="is not an option of a table"):
         check_upload(tmp_path / "a", LIMITS, {"resize": "crop"})
     (tmp_path / "b").write_text("demand\n1\n2\n")
     assert check_upload(tmp_path / "b", LIMITS, {"is_table": True})[0] == "table"
-    with pytest.raises(InvalidArchive, match="must be a zip, tar or tar.gz archive, or a CSV table"):
+    with pytest.raises(InvalidArchive, match=r"must be a zip, tar or tar\.gz archive, or a CSV table"):
         check_upload(tmp_path / "b", LIMITS, {})
 
 
-def test_a_table_may_not_take_more_room_than_is_left(tmp_path: Path) -> None:
+def test_a_table_over_the_size_limit_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(PETS)
     with pytest.raises(InvalidTable, match="more than 20 bytes"):
         pack_table(tmp_path / "a", tmp_path / "out", LIMITS._replace(max_packed_bytes=20), {"target": ["kind"]})
 
 
-PIECES = [*"1xé,,;\0\n\r\ufeff", '"', "2.5", "NA", "", '"a,b"', "1e400", "inf", "07", "\r\n"]
+CHUNKS = [*"1xé,,;\0\n\r\ufeff", '"', "2.5", "NA", "", '"a,b"', "1e400", "inf", "07", "\r\n"]
 OPTIONS: list[dict[str, Any]] = [{}, {"missing": "impute"}, {"window": 2, "missing": "impute"}, {"numeric": ["b"]}]
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    pieces=st.lists(st.sampled_from(PIECES), max_size=30),
+    chunks=st.lists(st.sampled_from(CHUNKS), max_size=30),
     encoding=st.sampled_from(["utf-8", "utf-16", "latin-1"]),
     options=st.sampled_from(OPTIONS),
 )
-def test_whatever_comes_is_read_or_refused_and_what_is_read_is_finite(
-    pieces: list[str], encoding: str, options: dict[str, Any]
+def test_random_tables_are_rejected_or_give_finite_statistics(
+    chunks: list[str], encoding: str, options: dict[str, Any]
 ) -> None:
     with TemporaryDirectory() as folder, suppress(InvalidTable):
         path = Path(folder) / "table.csv"
-        path.write_bytes(("a,b\n1,x\n2,y\n" + "".join(pieces)).encode(encoding, "replace"))
+        path.write_bytes(("a,b\n1,x\n2,y\n" + "".join(chunks)).encode(encoding, "replace"))
         meta, _ = pack_table(path, path.with_name("out"), LIMITS, options)
         assert np.isfinite([*meta.mean, *meta.std, *meta.target_mean, *meta.target_std]).all()

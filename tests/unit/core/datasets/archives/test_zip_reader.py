@@ -1,0 +1,88 @@
+"""Hostile and unusual zip archives."""
+
+import io
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from core.datasets.archives.uploads import read_entries
+from core.errors import InvalidArchive
+from tests.support.archives import GOOD, LIMITS, get_code, get_error, read_contents
+from tests.support.images import write_zip
+
+
+def test_a_name_with_nul_is_rejected(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {"cat/1.png#": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"1.png#", b"1.png\0"))
+    assert get_code(path) == "archive_unsafe_entry"
+
+
+def test_a_name_is_decoded_as_utf_8_or_rejected(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {"cat/xx.png": b"x"})
+    valid = path.read_bytes()
+    path.write_bytes(valid.replace(b"xx.png", b"\xff\xfe.png"))
+    assert get_code(path) == "archive_unsafe_entry"
+    path.write_bytes(valid.replace(b"xx.png", "é.png".encode()))
+    assert list(read_contents(path)) == ["cat/é.png"]
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_a_link_or_device_is_rejected(kind: int, tmp_path: Path) -> None:
+    member = zipfile.ZipInfo("cat/link.png")
+    member.create_system, member.external_attr = 3, (kind | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        archive.writestr(member, "/etc/passwd")
+    assert get_code(tmp_path / "a") == "archive_unsafe_entry"
+
+
+def test_an_encrypted_entry_is_rejected(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"x"})
+    body = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        body[body.index(signature) + offset] |= 1
+    path.write_bytes(body)
+    assert "encrypted" in get_error(path).detail
+
+
+def test_an_unsupported_compression_is_rejected(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("cat/1.png", b"x")
+    assert get_code(tmp_path / "a") == "archive_unsafe_entry"
+
+
+def test_a_wrong_checksum_is_corrupt(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"AAAA"})
+    path.write_bytes(path.read_bytes().replace(b"AAAA", b"AAAB", 1))
+    assert get_code(path) == "archive_corrupt"
+
+
+def test_a_wrong_entry_count_does_not_hide_entries(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
+    body = bytearray(path.read_bytes())
+    end = body.rindex(b"PK\5\6")
+    struct.pack_into("<2H", body, end + 8, 1, 1)  # "one entry"
+    path.write_bytes(body)
+    assert get_code(path, LIMITS._replace(max_entries=200)) == "archive_too_large"
+
+
+def test_zip64_entries_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)
+    path = write_zip(tmp_path / "a", {f"cat/{i}.png": b"" for i in range(300)})
+    assert b"PK\6\6" in path.read_bytes()
+    assert len(read_contents(path)) == 300
+    assert get_code(path, LIMITS._replace(max_entries=200)) == "archive_too_large"
+
+
+def test_a_wrong_size_is_corrupt(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {"cat/1.png": b"A" * 5000})
+    path.write_bytes(path.read_bytes().replace(struct.pack("<2L", 5000, 5000), struct.pack("<2L", 5000, 100)))
+    assert get_code(path) == "archive_corrupt"
+
+
+def test_all_names_are_validated_before_the_first_entry(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", GOOD | {"../evil": io.BytesIO(b"x").getvalue()})
+    with pytest.raises(InvalidArchive):
+        next(iter(read_entries(path, LIMITS)))
