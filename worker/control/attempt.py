@@ -121,7 +121,7 @@ class AttemptRunner:
             self._kill_trainer()
             cause = failure("internal", "The worker failed while it ran the job; see the worker's log.")
             with suppress(LostLease):
-                self._recorder.completion.mark_lost(cause, self._context.max_attempts)
+                self._recorder.completion.record_loss(cause, self._context.max_attempts)
         finally:
             self._kill_trainer()
             self._lease.stop()
@@ -218,7 +218,7 @@ class AttemptRunner:
             case AttemptReleased(reason=reason):
                 self._recorder.completion.release(reason)
             case AttemptLost(failure=cause):
-                self._recorder.completion.mark_lost(cause, self._context.max_attempts)
+                self._recorder.completion.record_loss(cause, self._context.max_attempts)
             case AttemptFailed(failure=cause):
                 self._recorder.completion.fail(cause)
             case _:

@@ -63,7 +63,7 @@ class CompletionRecorder:
         failure = strip_unstorable(failure)
         self._transactions.run(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
 
-    def mark_lost(self, failure: dict[str, Any], max_attempts: int) -> None:
+    def record_loss(self, failure: dict[str, Any], max_attempts: int) -> None:
         """Count a lost attempt: the job is queued again, or fails at the retry limit."""
         failure = strip_unstorable(failure)
         self._transactions.run(

@@ -47,13 +47,13 @@ class WorkerHeartbeat(threading.Thread):
 
     def run(self) -> None:
         """Register, probe the devices and send heartbeats until closed; the thread's main function."""
-        self._run_logged(self._insert_row)
+        self._run_safely(self._insert_row)
         self._devices = probe_devices()
         self._on_devices(self._devices)
-        self._run_logged(self._insert_row)
+        self._run_safely(self._insert_row)
         while not self._close_event.wait(self._interval_s):
-            self._run_logged(self._update_row)
-        self._run_logged(self._delete_row)
+            self._run_safely(self._update_row)
+        self._run_safely(self._delete_row)
 
     def record_message(self) -> None:
         """Record that the worker received a message from the queue, which shows that it is not cut off from it."""
@@ -64,7 +64,7 @@ class WorkerHeartbeat(threading.Thread):
         self._close_event.set()
         self.join()
 
-    def _run_logged(self, action: Callable[[], None]) -> None:
+    def _run_safely(self, action: Callable[[], None]) -> None:
         try:
             action()
         except SQLAlchemyError as error:

@@ -92,11 +92,11 @@ class LeaseRenewer(threading.Thread):
             else:
                 self._renew_lease()
         except LostLease:
-            self._mark_lost("taken over")
+            self._handle_loss("taken over")
         except SQLAlchemyError as error:
             log.warning("lease.renewal_failed", job_id=self._job_id, error=str(error))
         if self._clock() - self._renewed_at > LEASE_SHARE * self._timeouts.lease_s:
-            self._mark_lost("not renewed in time")
+            self._handle_loss("not renewed in time")
 
     def _poll_stop_request(self) -> None:
         with transaction(self._sessions, read_only=True) as session:
@@ -110,7 +110,7 @@ class LeaseRenewer(threading.Thread):
         if self._trainer is not None:
             self._trainer.send(LeaseRenewed())
 
-    def _mark_lost(self, reason: str) -> None:
+    def _handle_loss(self, reason: str) -> None:
         if self._stop_event.is_set() or self.is_lease_lost:
             return
         self.is_lease_lost = True

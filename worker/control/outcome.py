@@ -35,7 +35,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """There is no disk space left. The attempt is lost if older checkpoints can be deleted, and fails otherwise."""
+    """The disk is full. The attempt is lost if older checkpoints can be deleted, and fails otherwise."""
 
     failure: dict[str, Any]
 

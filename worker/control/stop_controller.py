@@ -40,7 +40,7 @@ class StopController:
         self._forwarded: StopMode | None = None
 
     @property
-    def requested_mode(self) -> StopMode | None:
+    def current_mode(self) -> StopMode | None:
         """Return how the attempt must stop now; None if it may continue."""
         match self._get_stop_request():
             case StopRequest.CANCEL:
@@ -57,7 +57,7 @@ class StopController:
     @property
     def must_stop_now(self) -> bool:
         """Return whether the attempt must stop at its next step."""
-        return self.requested_mode in IMMEDIATE_STOP_MODES
+        return self.current_mode in IMMEDIATE_STOP_MODES
 
     @property
     def is_immediate_stop_forwarded(self) -> bool:
@@ -66,7 +66,7 @@ class StopController:
 
     def forward_stop_request(self, trainer: StoppableTrainer) -> None:
         """Send a new stop request to the trainer and start its grace period."""
-        mode = self.requested_mode
+        mode = self.current_mode
         if mode is None or mode == self._forwarded:
             return
         log.info("attempt.stop_requested", mode=mode)
@@ -82,7 +82,7 @@ class StopController:
 
     def build_outcome(self) -> AttemptReleased | AttemptFailed:
         """Return the outcome of an attempt that stopped as requested."""
-        mode = self.requested_mode
+        mode = self.current_mode
         if mode is StopMode.PREEMPT and self._timeouts.is_over_time_limit and not self._is_shutting_down():
             return AttemptFailed(failure("time_limit"))
         return AttemptReleased("worker left" if mode is None else _RELEASE_REASONS.get(mode, "worker left"))

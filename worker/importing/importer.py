@@ -67,9 +67,9 @@ class Importer:
             log.info("import.not_claimed", dataset_version_id=version_id)
             return False
         with structlog.contextvars.bound_contextvars(dataset_version_id=claimed.id, dataset=claimed.name):
-            return self._run_claimed(claimed)
+            return self._import_version(claimed)
 
-    def _run_claimed(self, claimed: _ClaimedImport) -> bool:
+    def _import_version(self, claimed: _ClaimedImport) -> bool:
         started_at = time.monotonic()
         scratch = self._storage.scratch()
         try:
@@ -131,12 +131,12 @@ class Importer:
                 disk_full = ImportFailure(code="disk_full", message=error.detail, hint=hint)
                 result = PackResult(failure=disk_full, report=result.report)
             else:
-                self._mark_ready(claimed, result, key)
+                self._record_success(claimed, result, key)
                 return "ready"
-        self._mark_failed(claimed, result)
+        self._record_failure(claimed, result)
         return "failed"
 
-    def _mark_ready(self, claimed: _ClaimedImport, result: PackResult, key: str) -> None:
+    def _record_success(self, claimed: _ClaimedImport, result: PackResult, key: str) -> None:
         meta = result.model_dump(mode="json")["meta"] | {"files": result.files}
         try:
             with transaction(self._sessions) as session:
@@ -150,7 +150,7 @@ class Importer:
             raise
         self._delete_upload(claimed)
 
-    def _mark_failed(self, claimed: _ClaimedImport, result: PackResult) -> None:
+    def _record_failure(self, claimed: _ClaimedImport, result: PackResult) -> None:
         cause = result.model_dump(mode="json")["failure"]
         log.warning("import.failed", code=cause["code"], message=cause["message"])
         with transaction(self._sessions) as session:

@@ -60,7 +60,7 @@ def test_older_checkpoints_are_deleted_for_a_retry(
     assert [row.step for row in fetch_checkpoints(sqlite_sessions, storage, get_job().id)] == [2]
     supervisor.run(get_job().id)
     assert get_job().state is JobState.SUCCEEDED
-    assert get_job().runtime["resumed_from_step"] == 2
+    assert (get_job().runtime or {})["resumed_from_step"] == 2
     assert [row.step for row in fetch_checkpoints(sqlite_sessions, storage, get_job().id)] == [3]
 
 

@@ -1,35 +1,37 @@
-"""Slots: as many at a time as there are, and no wake-up lost."""
+"""Slots limit the jobs that run at a time and lose no message."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from tests.support.processes import wait_for
 from worker.control.slots import Slots
 
 
-def test_one_message_does_all_that_is_queued() -> None:
+def test_one_message_runs_all_queued_jobs() -> None:
     queued, done = ["b", "c"], []
 
-    def do(item: str) -> bool:
+    def run_job(item: str) -> bool:
         done.append(item)
         if item in queued:
             queued.remove(item)
         return True
 
-    Slots(1).process_queue("a", lambda: queued[0] if queued else None, do)
+    Slots(1).process_queue("a", lambda: queued[0] if queued else None, run_job)
     assert done == ["a", "b", "c"]
 
 
-def test_never_more_at_a_time_than_there_are_slots() -> None:
+def test_no_more_jobs_run_at_a_time_than_there_are_slots() -> None:
     slots, mutex = Slots(2), threading.Lock()
     at_work, peak = 0, 0
     queued = [str(i) for i in range(50)]
 
-    def find() -> str | None:
+    def find_next() -> str | None:
         with mutex:
             return queued[0] if queued else None
 
-    def do(item: str) -> bool:
+    def run_job(item: str) -> bool:
         nonlocal at_work, peak
         with mutex:
             if item not in queued:
@@ -43,65 +45,65 @@ def test_never_more_at_a_time_than_there_are_slots() -> None:
         return True
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda item: slots.process_queue(item, find, do), list(queued)))
+        list(pool.map(lambda item: slots.process_queue(item, find_next, run_job), list(queued)))
     assert queued == []
     assert peak <= 2
 
 
-def test_a_message_that_finds_every_slot_taken_is_not_lost() -> None:
+def test_a_message_that_gets_no_slot_is_not_lost() -> None:
     slots, queued, done = Slots(1), ["a"], []
-    begun, may_end = threading.Event(), threading.Event()
+    has_started, may_end = threading.Event(), threading.Event()
 
-    def do(item: str) -> bool:
+    def run_job(item: str) -> bool:
         queued.remove(item)
         done.append(item)
-        begun.set()
+        has_started.set()
         may_end.wait(30)
         return True
 
-    def find() -> str | None:
+    def find_next() -> str | None:
         return queued[0] if queued else None
 
-    holder = threading.Thread(target=slots.process_queue, args=("a", find, do))
+    holder = threading.Thread(target=slots.process_queue, args=("a", find_next, run_job))
     holder.start()
-    begun.wait(30)
+    has_started.wait(30)
     queued.append("b")
-    slots.process_queue("b", find, do)  # returns at once
+    slots.process_queue("b", find_next, run_job)  # returns at once
     assert done == ["a"]
     may_end.set()
     holder.join(30)
     wait_for(lambda: done == ["a", "b"], "the second item")
 
 
-def test_what_comes_between_the_last_look_and_the_release_is_seen() -> None:
-    """The message arrives while the slot is still taken, after its holder has looked for the last time."""
+def test_a_job_queued_between_the_last_search_and_the_release_is_run() -> None:
+    """The message arrives while the slot is taken, after its holder's last search."""
     slots, queued, done = Slots(1), [], []
-    looks = 0
+    num_searches = 0
 
     def steal(_: str) -> bool:
         done.append("stolen")
         return True
 
-    def find() -> str | None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:  # the holder's last look; then the message comes, and finds the slot taken
+    def find_next() -> str | None:
+        nonlocal num_searches
+        num_searches += 1
+        if num_searches == 1:  # the holder's last search; then the message arrives and gets no slot
             queued.append("b")
             slots.process_queue("b", lambda: None, steal)
             return None
         return queued[0] if queued else None
 
-    def do(item: str) -> bool:
+    def run_job(item: str) -> bool:
         done.append(item)
         if item in queued:
             queued.remove(item)
         return True
 
-    slots.process_queue("a", find, do)
+    slots.process_queue("a", find_next, run_job)
     assert done == ["a", "b"]
 
 
-def test_an_item_that_is_refused_is_left_to_the_sweep() -> None:
+def test_a_refused_job_is_not_tried_again() -> None:
     tried: list[str] = []
 
     def refuse(item: str) -> bool:
@@ -112,17 +114,17 @@ def test_an_item_that_is_refused_is_left_to_the_sweep() -> None:
     assert tried == ["a"]
 
 
-def test_what_takes_several_slots_waits_until_they_are_free_and_is_not_lost() -> None:
+def test_a_job_with_several_slots_waits_until_they_are_free() -> None:
     slots, mutex = Slots(2), threading.Lock()
     queued, done, at_work = ["small", "large", "last"], [], []
     peak: list[int] = []
     may_end = threading.Event()
 
-    def find() -> str | None:
+    def find_next() -> str | None:
         with mutex:
             return queued[0] if queued else None
 
-    def do(item: str) -> bool:
+    def run_job(item: str) -> bool:
         with mutex:
             if item not in queued:
                 return False
@@ -139,34 +141,31 @@ def test_what_takes_several_slots_waits_until_they_are_free_and_is_not_lost() ->
     def size(item: str) -> int:
         return 2 if item == "large" else 1
 
-    first = threading.Thread(target=slots.process_queue, args=("small", find, do, size))
+    first = threading.Thread(target=slots.process_queue, args=("small", find_next, run_job, size))
     first.start()
     wait_for(lambda: at_work, "the small one")
-    slots.process_queue("large", find, do, size)
-    assert done == []  # what is behind the large one does not overtake it
+    slots.process_queue("large", find_next, run_job, size)
+    assert done == []  # jobs behind the large one do not overtake it
     may_end.set()
     first.join(30)
     assert (done, max(peak)) == (["small", "large", "last"], 2)
 
 
-def test_two_that_each_hold_a_slot_do_not_both_give_up() -> None:
-    for _ in range(20):
-        slots, done, mutex = Slots(2), list[str](), threading.Lock()
+@pytest.mark.parametrize("_", range(20))
+def test_two_threads_with_one_slot_each_do_not_both_give_up(_: int) -> None:
+    slots, done, mutex = Slots(2), list[str](), threading.Lock()
 
-        def do(item: str, done: list[str] = done, mutex: threading.Lock = mutex) -> bool:
-            with mutex:
-                if item in done:
-                    return False
-                done.append(item)
-            return True
+    def run_job(item: str) -> bool:
+        with mutex:
+            if item in done:
+                return False
+            done.append(item)
+        return True
 
-        def find(done: list[str] = done) -> str | None:
-            return None if done else "large"
+    def find_next() -> str | None:
+        return None if done else "large"
 
-        with ThreadPoolExecutor(2) as pool:
-            list(
-                pool.map(
-                    lambda _, slots=slots, find=find, do=do: slots.process_queue(None, find, do, lambda _: 2), range(2)
-                )
-            )
-        assert done == ["large"]
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(slots.process_queue, None, find_next, run_job, lambda _: 2) for _ in range(2)]:
+            future.result()
+    assert done == ["large"]

@@ -1,4 +1,4 @@
-"""How long an attempt may go on, by a clock that the test turns."""
+"""The time limits of an attempt, on a clock that the test moves."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,54 +12,56 @@ from worker.control.timeouts import COLD_START_S, AttemptTimeouts, sum_active_se
 S = JobState
 
 
-def test_a_silence_is_a_stall_but_not_while_the_trainer_starts(clock: Clock) -> None:
-    patience = AttemptTimeouts(clock, grace_s=30.0, stall_s=10.0, remaining_s=None)
-    patience.expect_start()
+def test_a_trainer_without_messages_stalls_but_not_during_its_cold_start(clock: Clock) -> None:
+    timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=10.0, remaining_s=None)
+    timeouts.expect_start()
     clock.now += COLD_START_S
-    stalled = [patience.is_stalled]
+    stalled = [timeouts.is_stalled]
     clock.now += 0.1
-    stalled.append(patience.is_stalled)
-    patience.record_message()
-    stalled.append(patience.is_stalled)
+    stalled.append(timeouts.is_stalled)
+    timeouts.record_message()
+    stalled.append(timeouts.is_stalled)
     clock.now += 10.1
-    stalled.append(patience.is_stalled)
+    stalled.append(timeouts.is_stalled)
     assert stalled == [False, True, False, True]
 
 
-def test_a_long_limit_of_silence_is_not_made_longer_by_the_start(clock: Clock) -> None:
-    patience = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
-    patience.expect_start()
+def test_a_long_stall_timeout_is_not_extended_by_the_cold_start(clock: Clock) -> None:
+    timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
+    timeouts.expect_start()
     clock.now += 600.1
-    assert patience.is_stalled
+    assert timeouts.is_stalled
 
 
-def test_who_is_asked_to_stop_has_the_grace_and_who_is_asked_to_finish_has_time(clock: Clock) -> None:
-    patience = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
-    patience.start_grace_period(is_immediate=True)
+def test_an_immediate_stop_has_a_grace_period_and_a_finish_has_none(clock: Clock) -> None:
+    timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
+    timeouts.start_grace_period(is_immediate=True)
     clock.now += 30.1
-    assert patience.is_grace_expired
-    patience.start_grace_period(is_immediate=False)
-    assert not patience.is_grace_expired
+    assert timeouts.is_grace_expired
+    timeouts.start_grace_period(is_immediate=False)
+    assert not timeouts.is_grace_expired
 
 
-@pytest.mark.parametrize(("left_s", "is_up"), [(None, False), (5.1, False), (5.0, True), (-1.0, True)])
-def test_the_time_of_the_job_is_up(clock: Clock, left_s: float | None, is_up: bool) -> None:
-    patience = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=left_s)
+@pytest.mark.parametrize(("left_s", "is_over"), [(None, False), (5.1, False), (5.0, True), (-1.0, True)])
+def test_the_time_limit_expires_at_the_remaining_time(clock: Clock, left_s: float | None, is_over: bool) -> None:
+    timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=left_s)
     clock.now += 5.0
-    assert patience.is_over_time_limit == is_up
+    assert timeouts.is_over_time_limit == is_over
 
 
-def moves(*steps: tuple[float, JobState]) -> list[Event]:
-    began = datetime(2026, 1, 1, tzinfo=UTC)
-    return [
-        Event("job", i, EventType.STATE, began + timedelta(seconds=at), {"to": to}) for i, (at, to) in enumerate(steps)
-    ]
+def build_transitions(*steps: tuple[float, JobState]) -> list[Event]:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    moments = [(start + timedelta(seconds=offset_s), state) for offset_s, state in steps]
+    return [Event("job", number, EventType.STATE, at, {"to": state}) for number, (at, state) in enumerate(moments)]
 
 
-def test_time_in_the_queue_and_in_a_pause_does_not_count() -> None:
-    told = moves((0, S.QUEUED), (10, S.RUNNING), (15, S.QUEUED), (50, S.RUNNING), (53, S.PAUSING), (54, S.PAUSED))
-    assert sum_active_seconds([*told, *moves((100, S.QUEUED), (101, S.RUNNING))]) == 9.0
+def test_time_in_the_queue_and_paused_does_not_count() -> None:
+    first_attempts = [(0.0, S.QUEUED), (10.0, S.RUNNING), (15.0, S.QUEUED), (50.0, S.RUNNING)]
+    paused = [(53.0, S.PAUSING), (54.0, S.PAUSED)]
+    current = [(100.0, S.QUEUED), (101.0, S.RUNNING)]
+    assert sum_active_seconds(build_transitions(*first_attempts, *paused, *current)) == 9.0
 
 
-def test_a_clock_that_jumped_back_counts_as_no_time() -> None:
-    assert sum_active_seconds(moves((100, S.RUNNING), (40, S.QUEUED), (50, S.RUNNING), (51, S.QUEUED))) == 1.0
+def test_a_clock_that_jumped_back_counts_as_zero() -> None:
+    transitions = build_transitions((100, S.RUNNING), (40, S.QUEUED), (50, S.RUNNING), (51, S.QUEUED))
+    assert sum_active_seconds(transitions) == 1.0

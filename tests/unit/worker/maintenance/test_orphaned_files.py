@@ -1,4 +1,4 @@
-"""Files nobody wants are found in a folder and in a bucket alike, also those that were never published whole."""
+"""Orphaned files are found in a folder and in a bucket, also those that were published incompletely."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from core.db.session import SessionFactory, transaction
 from core.storage import Storage, open_storage
 from tests.support.builders import dataset_version, job
 from tests.support.s3 import S3Server
-from worker.maintenance.orphaned_files import find_orphaned_files
+from worker.maintenance.orphaned_files import find_orphaned_files, get_unit_key
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.services)])
@@ -38,7 +38,7 @@ def publish(store: Storage, key: str) -> str:
     return key
 
 
-def test_only_what_no_row_and_no_living_attempt_wants_is_an_orphan(
+def test_files_without_a_row_and_a_running_attempt_are_orphaned(
     store: Storage, sqlite_sessions: SessionFactory
 ) -> None:
     with transaction(sqlite_sessions) as session:
@@ -55,21 +55,35 @@ def test_only_what_no_row_and_no_living_attempt_wants_is_an_orphan(
         files = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
         checkpoint = {"epoch": 1, "step": 1, "metrics": {}, "tags": (), "key": key, "files": files}
         CheckpointRepo(session).add(ended, 1, number=1, **checkpoint)  # type: ignore[arg-type]
-        left = {"media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
-        ArtifactRepo(session).put(ended, 1, "a.csv", key=f"jobs/{ended}/t1/artifacts/a", **left)  # type: ignore[arg-type]
+        columns = {"media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
+        ArtifactRepo(session).put(ended, 1, "a.csv", key=f"jobs/{ended}/t1/artifacts/a", **columns)  # type: ignore[arg-type]
         AttemptRepo(session).fail(ended, 1, {"code": "diverged", "message": "", "hint": "", "retryable": False})
 
-    wanted = [key, f"jobs/{running}/t1/checkpoints/1", f"datasets/{version.id}/t2"]
-    wanted += [f"jobs/{ended}/t1/artifacts/a", f"jobs/{running}/t1/artifacts/a"]
-    unwanted = [f"jobs/{ended}/t1/checkpoints/2", f"jobs/{running}/t0/bundle", "jobs/gone/t1/bundle"]
-    unwanted += [f"datasets/{version.id}/t1", f"jobs/{ended}/t1/artifacts/b", f"jobs/{running}/t0/artifacts/a"]
-    for unit in (*wanted, *unwanted):
+    referenced = [key, f"jobs/{running}/t1/checkpoints/1", f"datasets/{version.id}/t2"]
+    referenced += [f"jobs/{ended}/t1/artifacts/a", f"jobs/{running}/t1/artifacts/a"]
+    orphaned = [f"jobs/{ended}/t1/checkpoints/2", f"jobs/{running}/t0/bundle", "jobs/gone/t1/bundle"]
+    orphaned += [f"datasets/{version.id}/t1", f"jobs/{ended}/t1/artifacts/b", f"jobs/{running}/t0/artifacts/a"]
+    for unit in (*referenced, *orphaned):
         publish(store, unit)
 
-    assert find_orphaned_files(sqlite_sessions, store, 3600.0) == []  # too young: a row may be about to come
+    assert find_orphaned_files(sqlite_sessions, store, 3600.0) == []  # too recent: the row may not be written yet
     found = find_orphaned_files(sqlite_sessions, store, -3600.0)
-    assert sorted(found) == sorted(unwanted)
+    assert sorted(found) == sorted(orphaned)
     for unit in found:
         store.delete(unit)
     assert find_orphaned_files(sqlite_sessions, store, -3600.0) == []
-    assert {file.rpartition("/")[0] for file in store.keys("")} == set(wanted)
+    assert {file.rpartition("/")[0] for file in store.keys("")} == set(referenced)
+
+
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [
+        ("jobs/j/t1/checkpoints/3/weights.safetensors", "jobs/j/t1/checkpoints/3"),
+        ("jobs/j/t1/bundle/bundle.json", "jobs/j/t1/bundle"),
+        ("datasets/v/t2/train/images.npy", "datasets/v/t2"),
+        ("uploads/v", "uploads/v"),
+    ],
+)
+def test_the_unit_of_a_file_is_what_was_published_together(file: str, unit: str) -> None:
+    assert get_unit_key(file) == unit
+    assert Path(unit) in [Path(file), *Path(file).parents]

@@ -1,0 +1,130 @@
+"""Messages of a trainer: what is recorded, and which outcome ends the attempt."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.db.session import SessionFactory
+from core.db.tables import DatasetVersionRow, JobRow
+from core.errors import NotReady, StorageFull, Unavailable
+from core.jobs import JobState, StopMode, StopRequest
+from core.storage import LocalStorage
+from tests.support.fakes import Clock
+from tests.support.supervision import GetJob
+from worker.control.message_handler import MessageHandler
+from worker.control.outcome import AttemptFailed, AttemptLost, AttemptReleased, AttemptSucceeded, DiskFull
+from worker.control.recorder import Recorder
+from worker.control.standby import Standby
+from worker.control.stop_controller import StopController
+from worker.control.timeouts import AttemptTimeouts
+from worker.protocol import (
+    Artifact,
+    Completed,
+    Failed,
+    Log,
+    Metrics,
+    Point,
+    Progress,
+    Started,
+    Stopped,
+    TrainerAlive,
+)
+
+
+class IdleStandby(Standby):
+    """A standby that starts no trainer and counts the requests."""
+
+    num_replenished = 0
+
+    def replenish(self) -> None:
+        self.num_replenished += 1
+
+
+@pytest.fixture
+def standby() -> IdleStandby:
+    return IdleStandby()
+
+
+@pytest.fixture
+def recorder(sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow) -> Recorder:
+    return Recorder(sqlite_sessions, storage, claimed, lambda: False)
+
+
+@pytest.fixture
+def handler(
+    recorder: Recorder, storage: LocalStorage, version: DatasetVersionRow, clock: Clock, standby: Standby
+) -> MessageHandler:
+    timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
+    stop = StopController(timeouts, lambda: StopRequest.PAUSE, lambda: False)
+    return MessageHandler(recorder, storage, version, stop, standby, {"worker": "worker-1"})
+
+
+def build_metrics() -> Metrics:
+    point = Point(split="train", name="loss", step=1, epoch=1, value=0.5)
+    progress = Progress(epoch=1, epochs=2, step=1, steps=10, eta_seconds=None)
+    return Metrics(points=(point,), latest={"train_loss": 0.5}, progress=progress)
+
+
+def test_a_start_is_recorded_with_the_placement_and_the_standby_replenished(
+    handler: MessageHandler, standby: IdleStandby, get_job: GetJob
+) -> None:
+    assert handler.handle(Started(runtime={"device": "cpu"})) is None
+    assert get_job().runtime == {"device": "cpu", "worker": "worker-1"}
+    assert standby.num_replenished == 1
+
+
+def test_a_report_does_not_end_the_attempt(handler: MessageHandler, recorder: Recorder, get_job: GetJob) -> None:
+    for message in (TrainerAlive(), build_metrics(), Log(level="warning", message="mind the gap")):
+        assert handler.handle(message) is None
+    assert recorder.progress.has_unwritten
+    assert get_job().warnings == ["mind the gap"]
+
+
+def test_metrics_are_flushed_before_the_outcome(handler: MessageHandler, get_job: GetJob) -> None:
+    handler.handle(build_metrics())
+    assert handler.handle(Completed(result={}, metrics={})) == AttemptSucceeded()
+    assert (get_job().state, get_job().metrics) == (JobState.SUCCEEDED, {"train_loss": 0.5})
+
+
+def test_a_stopped_attempt_is_released_for_the_current_request(handler: MessageHandler) -> None:
+    assert handler.handle(Stopped(mode=StopMode.PAUSE)) == AttemptReleased("paused")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("diverged", AttemptFailed),
+        ("gpu_out_of_memory", AttemptFailed),
+        ("host_out_of_memory", AttemptLost),
+        ("disk_full", DiskFull),
+        ("internal", AttemptFailed),
+    ],
+)
+def test_a_failure_is_retried_if_its_code_says_so(handler: MessageHandler, code: Any, kind: type) -> None:
+    outcome = handler.handle(Failed(code=code, message="text", hint="hint", extra={"step": 3, "code": "x"}))
+    assert isinstance(outcome, kind)
+    assert isinstance(outcome, AttemptFailed | AttemptLost | DiskFull)
+    assert (outcome.failure["code"], outcome.failure["message"], outcome.failure["step"]) == (code, "text", 3)
+
+
+def test_an_internal_failure_without_storage_is_not_the_jobs(
+    handler: MessageHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: LocalStorage) -> None:
+        raise NotReady("The storage cannot be written.")
+
+    monkeypatch.setattr(LocalStorage, "check", fail)
+    with pytest.raises(Unavailable):
+        handler.handle(Failed(code="internal", message="OSError", hint=""))
+
+
+def test_a_full_disk_is_an_outcome(handler: MessageHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StorageFull("The storage is full.", free_bytes=1)
+
+    monkeypatch.setattr(LocalStorage, "publish", fail)
+    fields: dict[str, Any] = {"name": "a.csv", "media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
+    outcome = handler.handle(Artifact(dir=str(tmp_path / "a"), is_optional=False, **fields))
+    assert isinstance(outcome, DiskFull)
+    assert (outcome.failure["code"], outcome.failure["free_bytes"]) == ("disk_full", 1)

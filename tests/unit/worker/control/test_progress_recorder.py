@@ -1,0 +1,73 @@
+"""Metrics are buffered and written together; log lines and warnings are written at once."""
+
+from typing import Any
+
+import pytest
+
+from core.db.repos.events import EventRepo
+from core.db.repos.metrics import MetricRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import JobRow
+from core.events import EventType
+from tests.support.supervision import GetJob
+from worker.control.fenced_transactions import FencedTransactions
+from worker.control.progress_recorder import ProgressRecorder
+from worker.protocol import Metrics, Point, Progress
+
+
+@pytest.fixture
+def recorder(sqlite_sessions: SessionFactory, claimed: JobRow) -> ProgressRecorder:
+    return ProgressRecorder(FencedTransactions(sqlite_sessions, claimed.id, claimed.token, lambda: False))
+
+
+def build_metrics(step: int, value: Any) -> Metrics:
+    point = Point(split="train", name="loss", step=step, epoch=1, value=value)
+    progress = Progress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
+    return Metrics(points=(point,), latest={"train_loss": value}, progress=progress)
+
+
+def list_payloads(sessions: SessionFactory, job_id: str, event_type: EventType) -> list[dict[str, Any]]:
+    with transaction(sessions, read_only=True) as session:
+        return [event.payload for event in EventRepo(session).since(job_id, 0, types=[event_type])]
+
+
+def test_buffered_points_are_written_by_one_flush(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
+) -> None:
+    for step, value in ((1, 0.5), (2, "NaN")):
+        recorder.buffer_metrics(build_metrics(step, value))
+    assert recorder.has_unwritten
+    assert not get_job().progress
+    recorder.flush()
+    job = get_job()
+    assert job.progress is not None
+    assert (job.progress["step"], job.metrics) == (2, {"train_loss": "NaN"})
+    with transaction(sqlite_sessions, read_only=True) as session:
+        (series,) = MetricRepo(session).series(claimed.id)
+    assert [(point.step, point.value, point.special) for point in series.points] == [(1, 0.5, None), (2, None, "NaN")]
+    (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.METRICS)
+    assert (payload["step"], payload["metrics"]) == (2, {"train_loss": "NaN"})
+
+
+def test_a_flush_without_points_writes_nothing(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    recorder.flush()
+    assert list_payloads(sqlite_sessions, claimed.id, EventType.METRICS) == []
+
+
+def test_a_long_log_message_is_cut(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    recorder.log_message("info", "x" * 10_000)
+    (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.LOG)
+    assert (payload["level"], len(payload["message"])) == ("info", 8192)
+
+
+def test_a_warning_is_stored_once_with_the_job_and_logged_each_time(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
+) -> None:
+    for _ in range(2):
+        recorder.add_warning("mind the gap")
+    assert get_job().warnings == ["mind the gap"]
+    assert len(list_payloads(sqlite_sessions, claimed.id, EventType.LOG)) == 2

@@ -1,0 +1,69 @@
+"""The standby trainer: taken, replenished, replaced when it died, and an error when none can start."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.processes import is_alive, wait_for
+from worker.control.standby import Standby
+
+WAITING = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+@pytest.fixture
+def standby() -> Iterator[Standby]:
+    standby = Standby(WAITING)
+    standby.start()
+    yield standby
+    standby.close()
+
+
+def test_every_taken_trainer_is_another_process(standby: Standby) -> None:
+    trainers = [standby.take(), standby.take()]
+    assert trainers[0].pid != trainers[1].pid
+    for trainer in trainers:
+        trainer.stop()
+        trainer.close()
+
+
+def test_replenishing_starts_the_next_trainer(standby: Standby) -> None:
+    trainer = standby.take()
+    assert standby._ready is None
+    standby.replenish()
+    wait_for(lambda: standby._ready is not None, "the next trainer")
+    trainer.stop()
+    trainer.close()
+
+
+def test_a_waiting_trainer_that_died_is_replaced(standby: Standby) -> None:
+    waiting = wait_for(lambda: standby._ready, "the first trainer")
+    os.kill(waiting.pid, signal.SIGKILL)
+    wait_for(lambda: not waiting.is_alive, "its end")
+    trainer = standby.take()
+    assert trainer.pid != waiting.pid
+    assert trainer.is_alive
+    trainer.stop()
+    trainer.close()
+
+
+def test_closing_stops_the_waiting_trainer() -> None:
+    standby = Standby(WAITING)
+    standby.start()
+    waiting = wait_for(lambda: standby._ready, "the first trainer")
+    standby.close()
+    assert not is_alive(waiting.pid)
+
+
+def test_an_error_at_the_start_is_raised_by_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("too many processes")
+
+    monkeypatch.setattr("worker.control.standby.TrainerProcess", fail)
+    standby = Standby(WAITING)
+    standby.start()
+    with pytest.raises(OSError, match="too many processes"):
+        standby.take()
+    standby.close()

@@ -1,0 +1,71 @@
+"""Messages of the queue: run a job, import a dataset, or prove that the queue works."""
+
+from typing import Any
+
+import pytest
+
+from core.db.session import SessionFactory
+from core.db.tables import JobRow
+from core.jobs import JobState
+from core.queue import CANARY
+from tests.support.supervision import GetJob, SupervisorFactory
+from worker.control.slots import Slots
+from worker.control.supervisor import Supervisor
+from worker.tasks import Tasks
+
+
+class RecordingImporter:
+    """Records which versions are to be imported."""
+
+    def __init__(self) -> None:
+        self.version_ids: list[str] = []
+
+    def run(self, version_id: str) -> bool:
+        self.version_ids.append(version_id)
+        return True
+
+
+@pytest.fixture
+def importer() -> RecordingImporter:
+    return RecordingImporter()
+
+
+@pytest.fixture
+def messages() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(make_supervisor: SupervisorFactory) -> Supervisor:
+    return make_supervisor("succeed")
+
+
+@pytest.fixture
+def tasks(supervisor: Supervisor, sqlite_sessions: SessionFactory, importer: Any, messages: list[str]) -> Tasks:
+    return Tasks(sqlite_sessions, supervisor, importer, Slots(1), lambda: messages.append("message"))
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_message_about_no_job_runs_the_queued_one(tasks: Tasks, get_job: GetJob, messages: list[str]) -> None:
+    tasks.train("no-such-job")
+    assert get_job().state is JobState.SUCCEEDED
+    assert messages == ["message"]
+
+
+def test_a_canary_is_only_counted(tasks: Tasks, get_job: GetJob, messages: list[str]) -> None:
+    tasks.train(CANARY)
+    assert (get_job().state, messages) == (JobState.QUEUED, ["message"])
+
+
+def test_an_import_is_run(tasks: Tasks, importer: RecordingImporter, messages: list[str]) -> None:
+    tasks.import_dataset("version")
+    assert (importer.version_ids, messages) == (["version"], ["message"])
+
+
+def test_nothing_is_run_during_a_shutdown(
+    tasks: Tasks, supervisor: Supervisor, importer: RecordingImporter, get_job: GetJob, queued: JobRow
+) -> None:
+    supervisor.request_shutdown()
+    tasks.train(queued.id)
+    tasks.import_dataset("version")
+    assert (get_job().state, importer.version_ids) == (JobState.QUEUED, [])
