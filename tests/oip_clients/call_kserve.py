@@ -1,8 +1,8 @@
-"""Everything that KServe's `InferenceRESTClient` can ask, run in an environment of its own: it knows no test.
+"""Sends every kind of request with KServe's `InferenceRESTClient`, in a separate environment.
 
     python call_kserve.py http://127.0.0.1:8000 FOLDER
 
-FOLDER has `pictures.npy`, uint8 (B, H, W, C), and `files.npy`, the same as PNG; `answers.json` is written there.
+FOLDER has `images.npy`, uint8 (B, H, W, C), and `files.npy`, the same as PNG. It writes `results.json` there.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class Calls:
         return read(await self._infer(tensor, {}))
 
     async def nothing(self, *, binary: bool) -> Any:
-        """A batch of none; the client names the size of the bytes, 0, and writes `"data": null` beside it."""
+        """Send an empty batch; the client sends a binary size of 0 and `"data": null`."""
         tensor = InferInput("image", list(self._images[:0].shape), "UINT8")
         tensor.set_data_from_numpy(self._images[:0], binary_data=binary)
         return read(await self._infer(tensor, {}))
@@ -66,72 +66,72 @@ class Calls:
         request = InferRequest("cats", [tensor], request_id="42", request_outputs=outputs)
         return read(await self._client.infer(self._url, request, model_name="cats/versions/1", headers=KEY.copy()))
 
-    async def words(self) -> Any:
-        """A request as a dict, which the client sends as it is."""
+    async def dictionary(self) -> Any:
+        """Send a dict, which the client does not change."""
         values = self._images[:1]
-        asked = {
+        requests = {
             "inputs": [{"name": "image", "shape": list(values.shape), "datatype": "UINT8", "data": values.tolist()}]
         }
-        return read(await self._client.infer(self._url, asked, model_name="cats", headers=KEY.copy()))
+        return read(await self._client.infer(self._url, requests, model_name="cats", headers=KEY.copy()))
 
-    async def refusals(self) -> dict[str, str]:
+    async def errors(self) -> dict[str, str]:
         small = self._images[:, 1:]
         tensor = InferInput("image", list(small.shape), "UINT8")
         tensor.set_data_from_numpy(small)
         request = InferRequest("cats", [tensor])
-        asked = {"shape": ("cats", KEY), "model": ("dogs", KEY), "key": ("cats", {})}
-        found = {}
-        for name, (model, headers) in asked.items():
+        requests = {"shape": ("cats", KEY), "model": ("dogs", KEY), "key": ("cats", {})}
+        messages = {}
+        for name, (model, headers) in requests.items():
             try:
                 await self._client.infer(self._url, request, model_name=model, headers=dict(headers))
             except httpx.HTTPStatusError as error:
-                found[name] = str(error)
-        return found
+                messages[name] = str(error)
+        return messages
 
     async def _infer(self, tensor: InferInput, parameters: dict[str, Any]) -> InferResponse:
         request = InferRequest("cats", [tensor], parameters=parameters)
         return await self._client.infer(self._url, request, model_name="cats", headers=KEY.copy())
 
 
-def read(answer: InferResponse) -> dict[str, Any]:
-    """What the client makes of an answer."""
-    outputs = {one.name: one.as_numpy().tolist() for one in answer.outputs}
+def read(response: InferResponse) -> dict[str, Any]:
+    """Return a response as the client parses it."""
+    outputs = {one.name: one.as_numpy().tolist() for one in response.outputs}
     for name, values in outputs.items():
         outputs[name] = json.loads(json.dumps(values, default=lambda element: element.decode()))
-    return {"id": answer.id, "model": answer.model_name, "version": answer.model_version, "outputs": outputs}
+    return {"id": response.id, "model": response.model_name, "version": response.model_version, "outputs": outputs}
 
 
 async def run(url: str, folder: Path) -> dict[str, Any]:
-    images = np.load(folder / "pictures.npy")
+    images = np.load(folder / "images.npy")
     encoded = list(np.load(folder / "files.npy", allow_pickle=True))
     async with InferenceRESTClient(RESTConfig(protocol="v2", timeout=30)) as client:
         calls = Calls(url, client, images, encoded)
-        asked: dict[str, Callable[[], Any]] = {
+        requests: dict[str, Callable[[], Any]] = {
             "health": calls.health,
             "classes": calls.classes,
-            "words": calls.words,
-            "refusals": calls.refusals,
+            "dict": calls.dictionary,
+            "errors": calls.errors,
         }
         for binary, form in ((True, "binary"), (False, "json")):
-            asked[f"files {form}"] = partial(calls.files, binary=binary)
-            asked[f"nothing {form}"] = partial(calls.nothing, binary=binary)
+            requests[f"files {form}"] = partial(calls.files, binary=binary)
+            requests[f"nothing {form}"] = partial(calls.nothing, binary=binary)
             for dtype, scale in (("uint8", 1), ("int64", 1), ("float16", 255), ("float32", 255), ("float64", 255)):
                 if dtype == "float16" and not binary:
-                    continue  # the client itself refuses to write it
+                    continue  # the client cannot encode it
                 for back, form_back in ((True, "binary"), (False, "json")):
                     call = partial(calls.numbers, dtype, scale, binary=binary, binary_output=back)
-                    asked[f"{dtype} {form} {form_back}"] = call
-        return {name: await attempt(call) for name, call in asked.items()}
+                    requests[f"{dtype} {form} {form_back}"] = call
+        return {name: await attempt(call) for name, call in requests.items()}
 
 
 async def attempt(call: Callable[[], Any]) -> Any:
-    """An answer, or the error's words: one that fails hides no other."""
+    """Return the result, or the error, so that one failure does not hide others."""
     try:
         return await call()
-    except Exception as error:  # noqa: BLE001 - it is what the caller wants to know
+    except Exception as error:  # noqa: BLE001 - the test checks the error
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[2])
-    (place / "answers.json").write_text(json.dumps(asyncio.run(run(sys.argv[1], place))))
+    folder = Path(sys.argv[2])
+    (folder / "results.json").write_text(json.dumps(asyncio.run(run(sys.argv[1], folder))))

@@ -1,4 +1,4 @@
-"""KServe's and MLServer's own packages, each in its environment, against a real socket: `make oip-clients`."""
+"""The clients of KServe and MLServer, each in its environment, against a real socket: `make oip-clients`."""
 
 import io
 import json
@@ -15,10 +15,10 @@ from PIL import Image
 from pydantic import SecretStr
 
 from app.main import create_app
-from tests.oip_clients.environments import python_of
+from tests.oip_clients.environments import ensure_environment
 from tests.support import bundles
 from tests.support.http_service import service_state
-from tests.support.oip import CLASSES, SIZES, Registered, register, serving
+from tests.support.oip import CLASSES, SIZES, RegisteredModel, register, serve_app
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 
@@ -41,16 +41,16 @@ PENGUINS: dict[str, Any] = {
 WEIGHT = PENGUINS | {"task": "regression", "num_outputs": 1, "classes": ["weight"]}
 
 
-class House(NamedTuple):
-    """A running service that wants a key, and what version 2 of its model `cats`, the default, should say."""
+class RunningService(NamedTuple):
+    """A running service with an API key; `cats` is version 2 of the model `cats`, `champion` is version 1."""
 
     url: str
-    cats: Registered
-    champion: Registered
+    cats: RegisteredModel
+    champion: RegisteredModel
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[House]:
+def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[RunningService]:
     home = tmp_path_factory.mktemp("home")
     with service_state(home, sqlite_template, api_keys=(SecretStr("secret"),)) as state:
         sessions, storage = state.sessions, state.storage
@@ -58,46 +58,46 @@ def house(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
         bundles.set_alias(sessions, "cats", "champion", 1)
         bundles.register(sessions, storage, "penguins", 1, **PENGUINS)
         bundles.register(sessions, storage, "weight", 1, **WEIGHT)
-        with serving(create_app(state=state)) as url:
-            yield House(f"http://{url}", cats, champion)
+        with serve_app(create_app(state=state)) as url:
+            yield RunningService(f"http://{url}", cats, champion)
 
 
-def answers_of(client: str, house: House, folder: Path) -> dict[str, Any]:
-    """What the client made of the service's answers to all it can ask."""
+def run_client(client: str, service: RunningService, folder: Path) -> dict[str, Any]:
+    """Run the script of a client and return its results."""
     files = np.empty(len(IMAGES), object)
-    files[:] = [png(picture) for picture in IMAGES]
-    np.save(folder / "pictures.npy", IMAGES)
+    files[:] = [png(image) for image in IMAGES]
+    np.save(folder / "images.npy", IMAGES)
     np.save(folder / "files.npy", files, allow_pickle=True)
     (folder / "rows.json").write_text(json.dumps(ROWS))
     script = Path(__file__).with_name(f"call_{client}.py")
-    subprocess.run([str(python_of(client)), str(script), house.url, str(folder)], check=True, timeout=300)
-    found: dict[str, Any] = json.loads((folder / "answers.json").read_text())
-    return found
+    subprocess.run([str(ensure_environment(client)), str(script), service.url, str(folder)], check=True, timeout=300)
+    result: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return result
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=1e-5)
+def assert_close(result: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.asarray(result, np.float64), expected, atol=1e-5)
 
 
 # -- KServe ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def kserve(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return answers_of("kserve", house, tmp_path_factory.mktemp("kserve"))
+def kserve(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run_client("kserve", service, tmp_path_factory.mktemp("kserve"))
 
 
-def test_kserve_reads_health(kserve: dict[str, Any]) -> None:
+def test_kserve_health(kserve: dict[str, Any]) -> None:
     assert kserve["health"] == {"live": True, "ready": True, "models": [True, True, False]}
 
 
-def test_kserve_sends_every_form_and_reads_every_form(kserve: dict[str, Any], house: House) -> None:
+def test_kserve_formats(kserve: dict[str, Any], service: RunningService) -> None:
     names = [
         f"{dtype} {form} {back}"
         for dtype in ("uint8", "int64", "float16", "float32", "float64")
@@ -107,81 +107,81 @@ def test_kserve_sends_every_form_and_reads_every_form(kserve: dict[str, Any], ho
     ]
     for name in [*names, "files binary", "files json"]:
         assert "error" not in kserve[name], (name, kserve[name])
-        close(kserve[name]["outputs"]["probabilities"], house.cats.probabilities(IMAGES))
-        close(kserve[name]["outputs"]["logits"], house.cats.scores(IMAGES))
+        assert_close(kserve[name]["outputs"]["probabilities"], service.cats.probabilities(IMAGES))
+        assert_close(kserve[name]["outputs"]["logits"], service.cats.scores(IMAGES))
 
 
-def test_kserve_sends_a_request_of_its_own_words(kserve: dict[str, Any], house: House) -> None:
-    close(kserve["words"]["outputs"]["probabilities"], house.cats.probabilities(IMAGES[:1]))
+def test_kserve_dict_request(kserve: dict[str, Any], service: RunningService) -> None:
+    assert_close(kserve["dict"]["outputs"]["probabilities"], service.cats.probabilities(IMAGES[:1]))
 
 
 @pytest.mark.parametrize("form", ["binary", "json"])
-def test_kserve_sends_a_batch_of_none(kserve: dict[str, Any], form: str) -> None:
+def test_kserve_empty_batch(kserve: dict[str, Any], form: str) -> None:
     assert kserve[f"nothing {form}"]["outputs"] == {"probabilities": [], "logits": []}
 
 
-def test_kserve_asks_a_version_for_classes(kserve: dict[str, Any], house: House) -> None:
-    found = kserve["classes"]
-    assert found["id"] == "42"
-    labels = [row[0].split(":", 2)[2] for row in found["outputs"]["probabilities"]]
-    assert labels == [CLASSES[index] for index in house.champion.scores(IMAGES).argmax(axis=1)]
-    close(found["outputs"]["logits"], house.champion.scores(IMAGES))
+def test_kserve_classification_with_a_version(kserve: dict[str, Any], service: RunningService) -> None:
+    result = kserve["classes"]
+    assert result["id"] == "42"
+    labels = [row[0].split(":", 2)[2] for row in result["outputs"]["probabilities"]]
+    assert labels == [CLASSES[index] for index in service.champion.scores(IMAGES).argmax(axis=1)]
+    assert_close(result["outputs"]["logits"], service.champion.scores(IMAGES))
 
 
-def test_kserve_tells_refusals_in_our_words(kserve: dict[str, Any]) -> None:
-    found = kserve["refusals"]
-    assert "input 'image' is UINT8 of shape" in found["shape"]
-    assert "There is no model 'dogs'" in found["model"]
-    assert found["key"].startswith("Send one of the service's keys")
+def test_kserve_error_messages(kserve: dict[str, Any]) -> None:
+    result = kserve["errors"]
+    assert "input 'image' is UINT8 of shape" in result["shape"]
+    assert "There is no model 'dogs'" in result["model"]
+    assert result["key"].startswith("Send one of the service's keys")
 
 
 # -- MLServer --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def mlserver(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return answers_of("mlserver", house, tmp_path_factory.mktemp("mlserver"))
+def mlserver(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run_client("mlserver", service, tmp_path_factory.mktemp("mlserver"))
 
 
 @pytest.mark.parametrize(
     "name",
     ["uint8", "int64", "float32", "float64", "numpy_request", "every_field", "base64", "base64 as bytes"],
 )
-def test_mlservers_codecs_encode_images_and_decode_scores(mlserver: dict[str, Any], house: House, name: str) -> None:
+def test_mlserver_image_codecs(mlserver: dict[str, Any], service: RunningService, name: str) -> None:
     assert "error" not in mlserver[name], mlserver[name]
-    close(mlserver[name]["outputs"]["probabilities"], house.cats.probabilities(IMAGES))
-    close(mlserver[name]["outputs"]["logits"], house.cats.scores(IMAGES))
+    assert_close(mlserver[name]["outputs"]["probabilities"], service.cats.probabilities(IMAGES))
+    assert_close(mlserver[name]["outputs"]["logits"], service.cats.scores(IMAGES))
 
 
-def test_mlservers_codecs_know_truth_values_parameters_and_strings(mlserver: dict[str, Any], house: House) -> None:
+def test_mlserver_booleans_parameters_and_strings(mlserver: dict[str, Any], service: RunningService) -> None:
     black_and_white = np.where(IMAGES > 127, 255, 0).astype(np.uint8)
-    close(mlserver["bool"]["outputs"]["logits"], house.cats.scores(black_and_white))
+    assert_close(mlserver["bool"]["outputs"]["logits"], service.cats.scores(black_and_white))
     assert (mlserver["parameters"]["id"], set(mlserver["parameters"]["outputs"])) == ("42", {"probabilities"})
-    first, second = house.cats.scores(IMAGES).argmax(axis=1)
+    first, second = service.cats.scores(IMAGES).argmax(axis=1)
     assert [one.split(":", 2)[2] for one in mlserver["strings"][::2]] == [CLASSES[first], CLASSES[second]]
 
 
-def scores(words: dict[str, Any]) -> Callable[[], Any]:
-    described = bundles.description(**words)
-    return lambda: bundles.network(described)(described.preprocess()(torch.tensor(PACKED).float())).numpy()
+def scores(options: dict[str, Any]) -> Callable[[], Any]:
+    described = bundles.description(**options)
+    return lambda: bundles.network(described)(described.build_preprocessing()(torch.tensor(PACKED).float())).numpy()
 
 
 @torch.inference_mode()
-def test_mlservers_codecs_encode_data_frames_and_what_is_missing(mlserver: dict[str, Any]) -> None:
+def test_mlserver_data_frames_and_missing_values(mlserver: dict[str, Any]) -> None:
     for name in ("table", "rows"):
         assert "error" not in mlserver[name], (name, mlserver[name])
-        close(mlserver[name]["outputs"]["logits"], scores(PENGUINS)())
-    close(mlserver["frame"]["values"], scores(WEIGHT)()[:, 0])
+        assert_close(mlserver[name]["outputs"]["logits"], scores(PENGUINS)())
+    assert_close(mlserver["frame"]["values"], scores(WEIGHT)()[:, 0])
 
 
-def test_mlservers_types_read_what_describes_the_server(mlserver: dict[str, Any]) -> None:
-    assert mlserver["described"] == ["candela", ["image"], ["cats", "penguins", "weight"]]
+def test_mlserver_metadata_types(mlserver: dict[str, Any]) -> None:
+    assert mlserver["metadata"] == ["candela", ["image"], ["cats", "penguins", "weight"]]
 
 
 @pytest.mark.parametrize("name", ["batch client", "batch client, merged", "batch client, binary"])
-def test_mlservers_batch_client_gets_every_image_answered(mlserver: dict[str, Any], house: House, name: str) -> None:
+def test_mlserver_batch_client(mlserver: dict[str, Any], service: RunningService, name: str) -> None:
     lines = mlserver[name]
     assert [line["id"] for line in lines] == ["0", "1"]
-    for line, expected in zip(lines, house.cats.probabilities(IMAGES), strict=True):
-        [found] = [one["data"] for one in line["outputs"] if one["name"] == "probabilities"]
-        close(found, expected)
+    for line, expected in zip(lines, service.cats.probabilities(IMAGES), strict=True):
+        [result] = [one["data"] for one in line["outputs"] if one["name"] == "probabilities"]
+        assert_close(result, expected)

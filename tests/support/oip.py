@@ -1,4 +1,4 @@
-"""Registered models without a training, a server on a real socket, and one way to call both clients of Triton."""
+"""Registered models without a training job, a server on a real socket, and both clients of Triton."""
 
 import asyncio
 import socket
@@ -33,35 +33,36 @@ COLOURED: dict[str, Any] = {
 }
 
 
-class Registered:
-    """A model version whose answers are known without the service."""
+class RegisteredModel:
+    """A registered model version, and its expected outputs computed without the service."""
 
-    def __init__(self, network: nn.Module, description: bundle.Description) -> None:
+    def __init__(self, network: nn.Module, description: bundle.BundleDescription) -> None:
         self._network = network.eval()
         self._preprocess = Preprocess(description.mean, description.std)
 
     def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network says of uint8 (B, H, W, C)."""
+        """Return the scores of images, uint8 (B, H, W, C)."""
         with torch.inference_mode():
-            found: NDArray[np.float32] = self._network(self._preprocess(torch.from_numpy(images))).numpy()
-        return found
+            values: NDArray[np.float32] = self._network(self._preprocess(torch.from_numpy(images))).numpy()
+        return values
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = torch.from_numpy(self.scores(images)).softmax(1).numpy()
-        return found
+        """Return the class probabilities of images, uint8 (B, H, W, C)."""
+        values: NDArray[np.float32] = torch.from_numpy(self.scores(images)).softmax(1).numpy()
+        return values
 
 
-def register(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> Registered:
-    """A version in the registry and the store, of random weights that differ from version to version."""
-    words = COLOURED | changes
-    bundles.register(sessions, storage, name, version, seed=version, **words)
-    description = bundles.description(**words)
-    return Registered(bundles.network(description, version), description)
+def register(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> RegisteredModel:
+    """Register a version with random weights, which depend on the version number."""
+    options = COLOURED | changes
+    bundles.register(sessions, storage, name, version, seed=version, **options)
+    description = bundles.description(**options)
+    return RegisteredModel(bundles.network(description, version), description)
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """`127.0.0.1:port` of the application on a socket of its own."""
+def serve_app(app: ASGIApp) -> Iterator[str]:
+    """Serve an application on a free port and return `127.0.0.1:port`."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
@@ -77,8 +78,8 @@ def serving(app: ASGIApp) -> Iterator[str]:
             thread.join(20)
 
 
-class Aio:
-    """The asyncio client, each call run to its end."""
+class AsyncTritonClient:
+    """The asyncio client with blocking methods."""
 
     def __init__(self, url: str) -> None:
         self._runner = asyncio.Runner()
@@ -88,8 +89,8 @@ class Aio:
         method = getattr(self._client, name)
         return lambda *arguments, **options: self._runner.run(method(*arguments, **options))
 
-    def at_once(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
-        """The same inference several times, in parallel."""
+    def infer_concurrently(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
+        """Run the same inference several times concurrently."""
 
         async def run() -> list[Any]:
             return await asyncio.gather(*[self._client.infer(*arguments, **options) for _ in range(number)])
@@ -101,13 +102,13 @@ class Aio:
         self._runner.close()
 
 
-class Sync(tritonclient.http.InferenceServerClient):  # type: ignore[misc]  # it has no types
+class SyncTritonClient(tritonclient.http.InferenceServerClient):  # type: ignore[misc]  # it has no types
     """The gevent client."""
 
-    def at_once(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
-        """The same inference several times, in parallel."""
-        asked = [self.async_infer(*arguments, **options) for _ in range(number)]
-        return [each.get_result() for each in asked]
+    def infer_concurrently(self, number: int, *arguments: Any, **options: Any) -> list[Any]:
+        """Run the same inference several times concurrently."""
+        requests = [self.async_infer(*arguments, **options) for _ in range(number)]
+        return [request.get_result() for request in requests]
 
 
 async def _open(url: str) -> Any:
@@ -115,9 +116,9 @@ async def _open(url: str) -> Any:
 
 
 @contextmanager
-def triton(kind: str, url: str) -> Iterator[Any]:
-    """A client of either kind; both have the same methods here."""
-    client = Sync(url, concurrency=64) if kind == "sync" else Aio(url)
+def open_triton_client(kind: str, url: str) -> Iterator[Any]:
+    """Open a client of either kind; both have the same methods here."""
+    client = SyncTritonClient(url, concurrency=64) if kind == "sync" else AsyncTritonClient(url)
     try:
         yield client
     finally:
