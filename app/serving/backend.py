@@ -105,27 +105,33 @@ class Architecture(NamedTuple):
     pretrained: str | None = None
 
 
+class ArchitectureQuery(NamedTuple):
+    """An architecture to build for samples of `shape`, (C, H, W) for images.
+
+    Attributes:
+        options: the options as JSON.
+        cardinalities: the cardinality of each column of a table, 0 for numbers.
+    """
+
+    name: str
+    options: bytes
+    shape: tuple[int, ...]
+    num_outputs: int
+    cardinalities: tuple[int, ...] = ()
+
+
 class Architectures(Protocol):
-    """What only the networks' own code can say; asked by any thread but the event loop's."""
+    """Describes and checks architectures, which requires torch. Called by any thread but that of the event loop."""
 
-    def known(self) -> Mapping[str, Architecture]:
-        """By name, in the order of the catalogue. Raises Unavailable."""
+    def list_architectures(self) -> Mapping[str, Architecture]:
+        """Return the architectures by name, in the order of the catalog. Raises Unavailable."""
 
-    def check(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        num_outputs: int,
-        cardinalities: tuple[int, ...] = (),
-    ) -> ArchitectureSummary:
-        """Could this network be built for samples of that shape, (C, H, W) for pictures?
-
-        `cardinalities` are those of a table's columns, 0 for numbers.
+    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+        """Return the summary of the network that would be built.
 
         Raises:
-            Unbuildable: it could not.
-            Unavailable: whoever knows is away just now.
+            InvalidArchitecture: the network cannot be built.
+            Unavailable: the inference process does not respond.
         """
 
 

@@ -3,13 +3,20 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from app.inference import protocol
 from app.inference.protocol import ArchitectureValid, ValidateArchitecture
-from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, InvalidArchitecture, LoadOptions
+from app.serving.backend import (
+    Architecture,
+    ArchitectureQuery,
+    ArchitectureSummary,
+    BatchListener,
+    InvalidArchitecture,
+    LoadOptions,
+)
 from app.serving.client import InferenceClient, process_unavailable
 from app.serving.leader_lock import LeaderLock
 from app.serving.process import InferenceProcess
@@ -19,16 +26,6 @@ from core.errors import Unavailable
 
 MAX_CHECKED = 256
 CHECK_S = 30.0  # a caller may hold a lock of the database meanwhile
-
-
-class ArchitectureQuery(NamedTuple):
-    """A question about an architecture, of which there is one answer for ever. `options` are JSON."""
-
-    name: str
-    options: bytes
-    shape: tuple[int, ...]
-    num_outputs: int
-    cardinalities: tuple[int, ...]
 
 
 class InferenceProcessPool:
@@ -80,7 +77,7 @@ class InferenceProcessPool:
         self._num_bytes[process] = self._num_bytes.get(process, 0) + network.num_bytes
         return network
 
-    def known(self) -> Mapping[str, Architecture]:
+    def list_architectures(self) -> Mapping[str, Architecture]:
         if not self._known:
             welcomes = [process.welcome for process in self._processes if process.welcome is not None]
             if not welcomes:
@@ -91,25 +88,17 @@ class InferenceProcessPool:
             }
         return self._known
 
-    def check(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        num_outputs: int,
-        cardinalities: tuple[int, ...] = (),
-    ) -> ArchitectureSummary:
-        asked = ArchitectureQuery(name, orjson.dumps(options), shape, num_outputs, cardinalities)
-        if asked not in self._checked:
+    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+        if query not in self._checked:
             if len(self._checked) >= MAX_CHECKED:
                 self._checked.clear()
-            self._checked[asked] = self._check(asked)
-        return self._checked[asked]
+            self._checked[query] = self._check(query)
+        return self._checked[query]
 
-    def _check(self, asked: ArchitectureQuery) -> ArchitectureSummary:
+    def _check(self, query: ArchitectureQuery) -> ArchitectureSummary:
         process = self._processes[0]
         link = process.ready_link()
-        asking = asyncio.run_coroutine_threadsafe(_check(link, asked), process.loop)
+        asking = asyncio.run_coroutine_threadsafe(_check(link, query), process.loop)
         try:
             return asking.result(CHECK_S)
         except TimeoutError:

@@ -12,7 +12,7 @@ from app.inference.batcher import Batcher
 from app.inference.model_registry import ModelRegistry
 from app.inference.protocol import Error, Load, ValidateArchitecture
 from app.inference.types import DEFAULT_LEVEL, BatchStats, Request
-from app.serving.backend import Architecture, ArchitectureSummary, BatchListener, LoadOptions
+from app.serving.backend import Architecture, ArchitectureQuery, ArchitectureSummary, BatchListener, LoadOptions
 from app.serving.process_pool import summary_of
 from app.serving.types import BundleRef, Outcome, Pixels
 
@@ -70,23 +70,14 @@ class LocalNetworks:
         close = lambda: self._networks.unload(network.number, self)  # noqa: E731
         return LocalNetwork(network.batcher, close, network.num_bytes, network.costs)
 
-    def known(self) -> Mapping[str, Architecture]:
+    def list_architectures(self) -> Mapping[str, Architecture]:
         return {
             one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options), one.pretrained)
             for one in architectures.facts()
         }
 
-    def check(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        shape: tuple[int, ...],
-        num_outputs: int,
-        cardinalities: tuple[int, ...] = (),
-    ) -> ArchitectureSummary:
-        answer = architectures.check(
-            ValidateArchitecture(0, name, orjson.dumps(options), shape, num_outputs, cardinalities)
-        )
+    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+        answer = architectures.check(ValidateArchitecture(0, *query))
         assert not isinstance(answer, Error)
         return summary_of(answer)
 

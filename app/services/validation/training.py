@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import orjson
+
 from app.services.validation.context import JobContext, PinnedDataset, ResolvedSpec
 from app.services.validation.defaults import TASK_DEFAULTS, generate_name
-from app.serving.backend import ArchitectureSummary, InvalidArchitecture
+from app.serving.backend import ArchitectureQuery, ArchitectureSummary, InvalidArchitecture
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import ArchitectureSpec, DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
@@ -152,14 +154,15 @@ def _list_training_fields() -> list[str]:
 
 def _check_architecture(context: TrainingContext) -> ArchitectureCheck:
     requested, info, architectures = context.spec.architecture, context.info, context.job.architectures
-    available, empty = architectures.known(), ArchitectureSummary({}, 0, (), ())
+    available, empty = architectures.list_architectures(), ArchitectureSummary({}, 0, (), ())
     if requested.name not in available:
         error = f"{ARCHITECTURE}/name", unknown("architecture", requested.name, list(available))
         return ArchitectureCheck(requested, empty, (error,))
     try:
         cardinalities = () if info.table is None else info.table.cardinalities
-        shape = tuple(info.image_shape)
-        summary = architectures.check(requested.name, requested.options, shape, info.num_outputs, cardinalities)
+        options, shape = orjson.dumps(requested.options), tuple(info.image_shape)
+        query = ArchitectureQuery(requested.name, options, shape, info.num_outputs, cardinalities)
+        summary = architectures.check_architecture(query)
     except InvalidArchitecture as error:
         errors = to_pointers(error.errors, available[requested.name].options, ARCHITECTURE)
         if error.reason:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import pytest_asyncio
 
-from app.serving.backend import InvalidArchitecture
+from app.serving.backend import ArchitectureQuery, InvalidArchitecture
 from app.serving.client import InferenceClient
 from app.serving.model_server import ModelServer
 from app.serving.process import environment
@@ -177,7 +178,7 @@ async def test_files_that_make_no_network_are_told_as_such(predictors: ModelServ
 
 async def test_it_says_what_could_be_built(predictors: ModelServer) -> None:
     here, there = LocalNetworks(), predictors.networks
-    assert dict(there.known()) == dict(here.known())
+    assert dict(there.list_architectures()) == dict(here.list_architectures())
     asked: list[tuple[str, dict[str, Any]]] = [
         ("mlp", {"hidden": [7]}),
         ("mlp", {"hiden": [7]}),
@@ -186,10 +187,11 @@ async def test_it_says_what_could_be_built(predictors: ModelServer) -> None:
         ("layers", {"layers": [{"type": "linear", "out": 3}]}),
     ]
     for name, options in asked:
+        query = ArchitectureQuery(name, orjson.dumps(options), (1, 8, 8), 3)
         found: list[Any] = []
         for one in (here, there):
             try:
-                found.append(await asyncio.to_thread(one.check, name, options, (1, 8, 8), 3))
+                found.append(await asyncio.to_thread(one.check_architecture, query))
             except InvalidArchitecture as error:
                 found.append((error.errors, error.path, error.reason))
         assert found[0] == found[1]
