@@ -1,0 +1,74 @@
+"""Copying images from an archive to a temporary file."""
+
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from core.datasets.archives.entries import ArchiveEntry
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.spool import ImageSpool, has_image_suffix, is_hidden
+from core.errors import InvalidArchive
+from tests.support.images import random_png
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[ImageSpool]:
+    with closing(ImageSpool(tmp_path / "spool", UploadLimits(max_image_bytes=2000))) as opened:
+        yield opened
+
+
+def extract(spool: ImageSpool, files: dict[str, bytes | None]) -> None:
+    entries = (
+        ArchiveEntry(tuple(name.split("/")), None if body is None else io.BytesIO(body)) for name, body in files.items()
+    )
+    spool.extract_images(entries)
+
+
+def test_images_can_be_read_in_any_order(spool: ImageSpool) -> None:
+    files = {f"a/{i}.png": random_png(i) for i in range(3)}
+    extract(spool, {"a": None, **files})
+    assert [image.name for image in spool.spooled_images] == list(files)
+    assert spool.spooled_images[0].size == (12, 10, 3)
+    for image in reversed(spool.spooled_images):
+        assert spool.read_image(image) == files[image.name]
+    assert spool.folders == [("a",)]
+
+
+def test_other_files_are_unreadable_or_ignored(spool: ImageSpool) -> None:
+    extract(
+        spool, {"a/1.png": b"damaged", "a/2.jpg": b"x" * 3000, "a/notes.txt": b"text", "a/.DS_Store": b"", "b": b""}
+    )
+    assert [entry.name for entry in spool.unreadable] == ["a/1.png", "a/2.jpg"]
+    assert "more than 2000 bytes" in spool.unreadable[1].reason
+    assert (spool.ignored, spool.num_ignored) == (["a/notes.txt", "b"], 2)
+
+
+def test_weights_files_are_deleted_on_close(tmp_path: Path) -> None:
+    spool = ImageSpool(tmp_path / "spool", UploadLimits())
+    extract(spool, {"weights.csv": b"name,weight\n", "a/weights.csv": b"", "a/b/weights.csv": b""})
+    assert set(spool.weights_files) == {("weights.csv",), ("a", "weights.csv")}
+    assert spool.weights_files[("weights.csv",)].read_bytes() == b"name,weight\n"
+    assert spool.ignored == ["a/b/weights.csv"]
+    spool.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["spool"]
+
+
+def test_an_oversized_weights_file_is_rejected(spool: ImageSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.datasets.archives.spool._MAX_WEIGHTS_BYTES", 3)
+    with pytest.raises(InvalidArchive, match=r"weights\.csv has more than 3 bytes"):
+        extract(spool, {"weights.csv": b"1234"})
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), [("a/.git/1.png", True), ("__MACOSX/1.png", True), ("a/Thumbs.db", True), ("a/1.png", False)]
+)
+def test_system_files_are_hidden(name: str, hidden: bool) -> None:
+    assert is_hidden(tuple(name.split("/"))) is hidden
+
+
+@pytest.mark.parametrize(("name", "expected"), [("1.PNG", True), ("1.gif", True), ("1.txt", False), ("png", False)])
+def test_the_suffix_names_an_image(name: str, expected: bool) -> None:
+    assert has_image_suffix(("a", name)) is expected
