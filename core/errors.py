@@ -55,34 +55,36 @@ class IdempotencyMismatch(InvalidSpec):
 
 
 class InvalidArchive(InvalidSpec):
-    """An upload that is no archive, or whose entries are unsafe or too many. `code` is one of the archive_… codes."""
+    """An upload that is not an archive, or whose entries are unsafe or too many. `code` is an `archive_…` code."""
 
     slug = "invalid-archive"
-    title = "The archive was refused"
+    title = "The archive is invalid"
 
 
 class InvalidTable(InvalidArchive):
-    """An uploaded table that cannot be read as asked. `code` is one of the table_… codes."""
+    """An uploaded table that cannot be read with its options. `code` is a `table_…` code."""
 
     slug = "invalid-table"
-    title = "The table was refused"
+    title = "The table is invalid"
 
 
 class InvalidRow(InvalidSpec):
-    """A row whose values do not fit the columns that a model reads."""
+    """A row whose values do not match the columns of a model."""
 
     slug = "invalid-row"
-    title = "The row cannot be read"
+    title = "The row is invalid"
 
 
 class InvalidImage(ServiceError):
+    """A file that is not an image, or a damaged or truncated image."""
     slug = "invalid-picture"
-    title = "The picture cannot be read"
+    title = "The image cannot be read"
 
 
 class UnsupportedImage(ServiceError):
+    """An image in a format other than JPEG, PNG and WEBP."""
     slug = "unsupported-picture"
-    title = "The picture's format is not accepted"
+    title = "The image format is not supported"
 
 
 class TooLarge(ServiceError):
@@ -137,7 +139,7 @@ class PredictionFailed(ServiceError):
 
 
 class CorruptFile(ServiceError):
-    """A stored file does not have the sha256 that its row says."""
+    """A stored file is missing or damaged."""
 
     slug = "corrupt"
     title = "A stored file is damaged"
