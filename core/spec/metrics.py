@@ -1,6 +1,6 @@
 """The metrics a job may ask for; a plain string such as `"accuracy"` stands for the metric with its defaults."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -162,3 +162,12 @@ _Name = Literal[
     "accuracy", "top_k", "precision", "recall", "f1", "auroc", "mae", "mse", "rmse", "r2", "confusion_matrix"
 ]
 MetricSpec = Annotated[_Spelt, BeforeValidator(_from_string, json_schema_input_type=_Spelt | _Name)]
+
+
+def list_curves(metrics: Sequence[MetricSpec]) -> list[str]:
+    """Return the names of the curves that a job with these metrics has: `<valid|train>_<key>`, the loss among them."""
+    return [
+        f"{split}_{key}"
+        for split in ("valid", "train")
+        for key in ("loss", *(metric.key for metric in metrics if metric.is_curve and metric.is_of(split)))
+    ]

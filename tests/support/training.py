@@ -1,4 +1,4 @@
-"""What tests of the engine build: small packed datasets, small jobs, observers that remember."""
+"""Builders for tests of the engine: small datasets, small jobs, recording observers."""
 
 import hashlib
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def cpu_placement(precision: Precision = "fp32", threads: int = 1) -> Placement:
 
 
 def pack(folder: Path, **options: Any) -> PackedDataset:
-    """Synthetic pictures, 8x8 and grey, of three classes, unless said otherwise."""
+    """Pack synthetic images: by default 8x8, gray, of three classes."""
     chosen = {"image_shape": [1, 8, 8], "num_samples": 90} | options
     if chosen.get("task", "classification") == "classification":
         chosen = {"num_classes": 3} | chosen
@@ -45,17 +45,17 @@ def pack(folder: Path, **options: Any) -> PackedDataset:
 
 
 def add_weights(packed: PackedDataset, weights: Sequence[float] | None = None) -> PackedDataset:
-    """The same dataset, its training samples weighted: 0, 1, 2, 3, 4, 0, … unless said otherwise."""
+    """Return the dataset with weighted training samples (default: 0, 1, 2, 3, 4, 0, …)."""
     folder, splits = packed._folder, packed.meta.splits
     for name, count in splits.items():
-        given = np.resize(np.arange(5), count) if weights is None or name != "train" else np.asarray(weights)
-        np.save(folder / f"{name}_weights.npy", given.astype(np.float32))
+        values = np.resize(np.arange(5), count) if weights is None or name != "train" else np.asarray(weights)
+        np.save(folder / f"{name}_weights.npy", values.astype(np.float32))
     (folder / META_FILE).write_text(packed.meta.model_copy(update={"weighted": True}).model_dump_json())
     return PackedDataset.open(folder)
 
 
 def build_spec(**changes: Any) -> JobSpec:
-    """A small job that is valid; what matters to a test is in `changes`."""
+    """Build the spec of a small job. `changes` override its fields."""
     body: dict[str, Any] = {
         "dataset": {"name": "synthetic"},
         "architecture": SMALL_NETWORK,
@@ -97,7 +97,7 @@ def build_train_step(
 
 
 class RecordingChannel(Channel):
-    """A channel whose messages are remembered instead of written."""
+    """A channel that records messages instead of writing them."""
 
     def __init__(self) -> None:
         super().__init__(-1)
@@ -110,14 +110,19 @@ class RecordingChannel(Channel):
         return [message for message in self.messages if isinstance(message, kind)]
 
     def collect_points(self) -> dict[tuple[str, str, int], float | str]:
-        """All values that do not measure time or memory."""
+        """Return all values that do not measure time or memory."""
         clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"}
         points: Sequence[Point] = [point for message in self.select_messages(Metrics) for point in message.points]
         return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
 
 
+def end_epoch(epoch: int, loss: float) -> RunState:
+    """Return the state at the end of an epoch with this validation loss."""
+    return RunState(max_epochs=9, steps_per_epoch=1, epoch=epoch, metrics={"valid_loss": loss})
+
+
 class InterruptAt(Callback):
-    """Leaves after an optimizer step."""
+    """Interrupts the run after an optimizer step."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -136,13 +141,13 @@ def hash_optimizer(optimizer: torch.optim.Optimizer) -> str:
     for state in optimizer.state.values():
         for value in state.values():
             for item in value if isinstance(value, list) else [value]:
-                told = item.contiguous().numpy().tobytes() if isinstance(item, torch.Tensor) else repr(item).encode()
-                digest.update(told)
+                content = item.contiguous().numpy().tobytes() if isinstance(item, torch.Tensor) else repr(item).encode()
+                digest.update(content)
     return digest.hexdigest()
 
 
 def build_hook_recorder(into: list[str]) -> Callback:
-    """A callback that overrides every hook and notes its name."""
+    """Build a callback that overrides every hook and records its name."""
 
     def noting(name: str) -> Any:
         return lambda self, state: into.append(name)

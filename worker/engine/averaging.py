@@ -1,6 +1,6 @@
-"""Averages of weights over a run, as a part of the step; what is averaged is validated and registered.
+"""Averages of weights during a run, updated as part of the step. The average is validated and registered.
 
-Each keeps a network of its own beside the one that is trained, so that nothing has to be swapped to look at it.
+Each average is a second network, so that nothing has to be swapped for validation.
 """
 
 import copy
@@ -17,11 +17,11 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 class Averaging(ABC):
-    """A second network that follows the first.
+    """A second network that follows the trained one.
 
     Attributes:
-        network: the average; the first one's weights before there is any.
-        is_ready_each_epoch: false where it can be looked at only once the run is over.
+        network: the average; before the first update, the initial weights.
+        is_ready_each_epoch: whether the average can be validated during the run.
     """
 
     is_ready_each_epoch = True
@@ -30,12 +30,12 @@ class Averaging(ABC):
         self._live_network = network
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
-    def finalize(self) -> None:  # noqa: B027 - most have nothing to do
-        """The run is over: `network` is what there is."""
+    def finalize(self) -> None:  # noqa: B027 - optional
+        """Complete `network` at the end of the run."""
 
     @abstractmethod
     def update_parameters(self, state: RunState) -> None:
-        """Follow an optimizer step; `state.step` and `state.batch` are those before it."""
+        """Update the average after an optimizer step. `state.step` and `state.batch` are those before the step."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": dict(self.network.state_dict())}
@@ -44,7 +44,7 @@ class Averaging(ABC):
         self.network.load_state_dict(state_dict["network"])
 
     def _move_toward_live_weights(self, share: float, *, include_statistics: bool) -> None:
-        """Move by `share` of the way to the live weights; buffers are copied, or move too, `with_statistics`."""
+        """Move by `share` toward the live weights. Buffers are copied, or move too with `include_statistics`."""
         with torch.no_grad():
             pairs: list[tuple[Tensor, Tensor]] = list(
                 zip(self.network.parameters(), self._live_network.parameters(), strict=True)
@@ -54,15 +54,15 @@ class Averaging(ABC):
                 pairs += [pair for pair in buffers if pair[0].is_floating_point()]
                 buffers = [pair for pair in buffers if not pair[0].is_floating_point()]
             torch._foreach_lerp_([average for average, _ in pairs], [live.detach() for _, live in pairs], share)
-            for mine, live in buffers:
-                mine.copy_(live)
+            for average, live in buffers:
+                average.copy_(live)
 
 
 class Ema(Averaging):
-    """An exponential mean, of batch norm's statistics too: avg = decay * avg + (1 - decay) * weights.
+    """An exponential moving average of weights and batch norm statistics: avg = decay * avg + (1 - decay) * weights.
 
-    While the run is young the decay is (1 + n) / (10 + n), so that the first weights are soon forgotten.
-    Source: Polyak and Juditsky, 1992; TensorFlow's ExponentialMovingAverage for the young run.
+    The decay is at most (1 + n) / (10 + n) at step n, so that the first weights lose influence early.
+    Source: Polyak and Juditsky, 1992; TensorFlow's ExponentialMovingAverage for the early decay.
     """
 
     def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
@@ -75,9 +75,9 @@ class Ema(Averaging):
 
 
 class Swa(Averaging):
-    """The plain mean of the weights at the ends of the epochs from `start_epoch` on.
+    """The mean of the weights at the ends of the epochs from `start_epoch` on.
 
-    Batch norm's statistics belong to no mean of weights: `update_batch_norm` measures them when the run is over.
+    It does not average batch norm statistics: `update_batch_norm` recomputes them at the end of the run.
     Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018.
     """
 
@@ -95,7 +95,7 @@ class Swa(Averaging):
             self._move_toward_live_weights(1 / self._num_averaged, include_statistics=False)
 
     def finalize(self) -> None:
-        """A run that ended before the first average has its last weights."""
+        """Use the last weights if the run ended before the first average."""
         if self._num_averaged == 0:
             self._move_toward_live_weights(1.0, include_statistics=False)
 
@@ -108,7 +108,7 @@ class Swa(Averaging):
 
 
 class Lookahead(Averaging):
-    """Slow weights that go `alpha` of the way to the fast ones every `k` steps; the fast ones then go on from there.
+    """Slow weights that move by `alpha` toward the fast ones every `k` steps. The fast ones then continue from there.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
     """
@@ -128,9 +128,9 @@ class Lookahead(Averaging):
 
 
 def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Measure every batch norm's mean and variance anew over `inputs`, as the network takes them.
+    """Recompute every batch norm's mean and variance over `inputs`.
 
-    Nothing else is in training mode: dropout neither disturbs them nor uses up random numbers.
+    Only batch norms are in training mode: dropout stays off and uses no random numbers.
     """
     norms = [m for m in network.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
     if not norms:
@@ -139,7 +139,7 @@ def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
+        norm.momentum = None  # use the mean over all batches
         norm.train()
     with torch.no_grad():
         for batch in inputs:

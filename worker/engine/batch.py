@@ -11,7 +11,6 @@ class Batch(NamedTuple):
     Attributes:
         mix_params: parameters for mixing, (B, 4). None: images are not mixed.
         weights: weights of the samples, float32 (B,). None: every sample has weight 1.
-
     """
 
     images: Tensor

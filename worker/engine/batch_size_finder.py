@@ -1,6 +1,6 @@
-"""Measures how quickly a run goes through samples, and chooses among batch sizes; it knows no spec.
+"""Measures the throughput of batch sizes and chooses one. It knows no spec.
 
-Source: Lightning's BatchSizeFinder, which takes the largest size that fits into memory, however slow.
+Source: Lightning's BatchSizeFinder, which chooses the largest size that fits into memory, even if it is slow.
 """
 
 import os
@@ -14,19 +14,19 @@ from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
-MIN_SPEED_RATIO = 0.95  # of the most samples a second: more is noise
+MIN_SPEED_RATIO = 0.95  # of the highest throughput; smaller differences are noise
 MIN_GAIN, NUM_RECENT_TRIALS = 1.02, 2
 
 
 class Trial(NamedTuple):
-    """One size; `samples_per_s` is None where it does not fit into memory."""
+    """One batch size. `samples_per_s` is None if it does not fit into memory."""
 
     batch_size: int
     samples_per_s: float | None
 
 
 class StepTimer(Callback):
-    """Notes the time after each step, once the device is done with it, and leaves after the last."""
+    """Records the time after each step, when the device has finished it, and stops after the last."""
 
     def __init__(self, steps: int, clock: Callable[[], float]) -> None:
         self._steps, self._clock = steps, clock
@@ -43,9 +43,9 @@ class StepTimer(Callback):
 def measure_samples_per_s(
     run: Run, steps: int, observers: Sequence[Callback] = (), clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
-    """The median over `steps` steps after a first one, reading of the batches included; the network is spoilt by it.
+    """Return the median throughput over `steps` steps after a first one, including loading.
 
-    None if an observer interrupted.
+    None: an observer interrupted the run. The network is unusable afterwards.
     """
     timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
@@ -58,7 +58,7 @@ def measure_samples_per_s(
 
 
 def should_continue(trials: Sequence[Trial]) -> bool:
-    """Whether a larger size is worth trying: it fits, and of the last ones any was quicker than those before it."""
+    """Return whether a larger size is worth testing: the last one fits, and throughput still grows."""
     speeds = [trial.samples_per_s for trial in trials]
     if speeds and speeds[-1] is None:
         return False
@@ -68,7 +68,7 @@ def should_continue(trials: Sequence[Trial]) -> bool:
 
 
 def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
-    """The smallest size that is about as quick as any, or by the wish "largest" the largest; None if none fits."""
+    """Return the smallest size close to the highest throughput, or the largest for "largest". None: no size fits."""
     speeds = {trial.batch_size: trial.samples_per_s for trial in trials if trial.samples_per_s is not None}
     if not speeds:
         return None
@@ -78,10 +78,10 @@ def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
 
 
 def to_dict(trials: Sequence[Trial], batch_size: int) -> dict[str, Any]:
-    """JSON values of it all."""
+    """Return JSON values."""
     return {"chosen": batch_size, "trials": [trial._asdict() for trial in trials]}
 
 
 def get_host_memory_bytes() -> int:
-    """Of the whole machine."""
+    """Return the memory of the whole machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

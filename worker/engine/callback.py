@@ -126,7 +126,6 @@ class CallbackHandler:
         Raises:
             CallbackError: a callback that is not optional raised an error.
             TrainingError: a callback ended the run.
-
         """
         for callback, hook in self._hooks[name]:
             if callback.is_disabled:

@@ -1,4 +1,4 @@
-"""Several optimizers, each on parameters of its own, that are one to schedules, scalers and snapshots."""
+"""Several optimizers, each for some of the parameters, that act as one for schedulers, scalers and snapshots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,22 +9,22 @@ from worker.engine.optimizers import build_optimizer
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
-    """Optimizers that share this one's groups and state, which hence hold all there is to hold.
+    """Combines optimizers that share this one's groups and state.
 
-    Groups lie in the order of the parts. `lr` counts as the usual learning rate: schedules keep others' ratio to it.
+    Groups are in the order of the parts. `lr` is the reference rate: schedulers keep the ratio of other rates to it.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], *, lr: float) -> None:
-        """No parameter is of two parts."""
+        """Parts must not share parameters."""
         self._parts = tuple(parts)
         super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
         for part in self._parts:
-            self.state.update(part.state)  # Adagrad has some before its first step
+            self.state.update(part.state)  # Adagrad has state before its first step
         self._share_state()
 
     @property
     def momentum_names(self) -> list[str | None]:
-        """Of each group, what the momentum is called that a schedule may move; None where there is none."""
+        """The name of the momentum that a schedule may change, for each group. None: the group has no momentum."""
         return [name for part in self._parts for name in get_momentum_names(part)]
 
     def _share_state(self) -> None:
@@ -42,7 +42,7 @@ class CompositeOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401
-        """One step of every part."""
+        """Step every part."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for part in self._parts:
             part.step()
@@ -50,7 +50,7 @@ class CompositeOptimizer(torch.optim.Optimizer):
 
 
 class MuonWithAdamW(CompositeOptimizer):
-    """Muon for matrices, AdamW for everything else."""
+    """Uses Muon for matrices and AdamW for other parameters."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class MuonWithAdamW(CompositeOptimizer):
         muon: Mapping[str, Any],
         adamw: Mapping[str, Any],
     ) -> None:
-        """`muon` and `adamw` are torch's own arguments of the two."""
+        """`muon` and `adamw` are torch's arguments of the two."""
         kinds: tuple[tuple[Any, Mapping[str, Any], bool], ...] = (
             (torch.optim.Muon, muon, True),
             (torch.optim.AdamW, adamw, False),
@@ -77,12 +77,12 @@ class MuonWithAdamW(CompositeOptimizer):
 
     @property
     def momentum_names(self) -> list[str | None]:
-        """None: the momentum of the one is not the other's, and neither is moved."""
+        """None for every group: the two momenta differ, and schedules change neither."""
         return [None] * len(self.param_groups)
 
 
 def get_momentum_names(optimizer: torch.optim.Optimizer) -> list[str | None]:
-    """Of each group, what the momentum is called that a schedule may move: `betas` of Adam, `momentum` of SGD."""
+    """Return the name of each group's momentum that a schedule may change: `betas` (Adam) or `momentum` (SGD)."""
     if isinstance(optimizer, CompositeOptimizer):
         return optimizer.momentum_names
     name = next((name for name in ("betas", "momentum") if name in optimizer.defaults), None)

@@ -1,4 +1,4 @@
-"""From packed arrays to batches on a device; order and augmentation depend on (seed, epoch, index) alone."""
+"""Loads batches from packed arrays onto a device. Order and augmentation depend on (seed, epoch, index) alone."""
 
 import copy
 import queue
@@ -32,11 +32,11 @@ CHUNK_BYTES = 2**20
 PREFETCH_CHUNKS = 2
 
 
-@dataclass(frozen=True)  # a tuple would already have an "index"
+@dataclass(frozen=True)  # a tuple already has a method `index`
 class ArraySource:
-    """Pictures, uint8 (N, H, W, C), or rows or windows, float32; their targets; the samples that are meant.
+    """Images, uint8 (N, H, W, C), or rows or windows, float32; their targets; the indices to use.
 
-    Targets are int64 (N,), or float32 (N, num_outputs). Weights are float32 (N,), where samples do not count the same.
+    Targets are int64 (N,), or float32 (N, num_outputs). Weights are float32 (N,). None: every sample has weight 1.
     """
 
     images: NDArray[Any]
@@ -46,16 +46,16 @@ class ArraySource:
 
 
 class Chunk(NamedTuple):
-    """Some batches, and how they come to the device where they are still on the way."""
+    """Several batches, and their pending copy to the device, if any."""
 
     batches: list[Batch]
     upload: PendingCopy | None = None
 
 
 class ArrayDataLoader:
-    """Batches of a source, in an order that (seed, epoch) decides.
+    """Iterates over batches of a source in an order that (seed, epoch) decides.
 
-    Pictures are gathered some batches at a time; where that is work worth sharing, by a thread that stays ahead.
+    Several batches are gathered at a time. A thread prefetches them if that is worth it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ArrayDataLoader:
         *,
         prefetch: bool | None = None,
     ) -> None:
-        """`reads_ahead`: use a thread; unless given, where batches are transformed, copied to a GPU, or large."""
+        """`prefetch`: use a thread (default: if batches are transformed, copied to a GPU, or large)."""
         self._images, self._index = source.images, source.index
         self._targets = torch.as_tensor(np.array(source.targets))
         self._weights = _normalize_weights(source)
@@ -83,17 +83,18 @@ class ArrayDataLoader:
         self._prefetches = is_work if prefetch is None else prefetch
 
     def __len__(self) -> int:
+        """Return the number of batches."""
         return len(self._bounds)
 
     def shard(self, rank: int, num_shards: int) -> Self:
-        """The same batches, but of each only this rank's part: all parts in the order of ranks make the batch.
+        """Return a loader of this rank's part of each batch. All parts in the order of ranks make the batch.
 
         Raises:
-            ValueError: a batch has not as many samples as make equal parts.
+            ValueError: a batch cannot be split into equal parts.
         """
         uneven = [end - start for start, end in self._bounds if (end - start) % num_shards]
         if uneven:
-            raise ValueError(f"a batch of {uneven[0]} samples cannot be shared evenly by {num_shards} processes")
+            raise ValueError(f"a batch of {uneven[0]} samples cannot be split evenly over {num_shards} processes")
         shared = copy.copy(self)
         shared._rank, shared._num_ranks = rank, num_shards
         return shared
@@ -103,7 +104,7 @@ class ArrayDataLoader:
         return start + self._rank * size, start + (self._rank + 1) * size
 
     def iter_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of that epoch, from batch `start` on: skipped by index, without reading any."""
+        """Yield the batches of that epoch from batch `start` on. Earlier batches are not read."""
         chunks = self._iter_chunks(number, start)
         for chunk in _prefetch_chunks(chunks) if self._prefetches else chunks:
             if chunk.upload is not None:
@@ -123,9 +124,9 @@ class ArrayDataLoader:
                 ]
 
     def _get_random_rows(self, order: Index, positions: Index) -> Index:
-        """Which random numbers belong to the samples at these places of an epoch's order: of each sample its own.
+        """Return which rows of random parameters belong to the samples at these positions: one row per sample.
 
-        One that comes several times must not be changed in the same way every time: it has those of its place.
+        A weighted sampler repeats samples; there each position has its own row, so that repeats differ.
         """
         return positions if self._order.sampler == "weighted" else order[positions]
 
@@ -150,7 +151,7 @@ class ArrayDataLoader:
             tensors = {name: tensor for name, tensor in fields.items() if tensor is not None}
             upload = None if uploader is None else uploader.start(list(tensors.values()))
             placed = map(self._placement.place_tensor, tensors.values()) if upload is None else upload.tensors
-            sizes = [end - begin for begin, end in edges]
+            sizes = [end - start for start, end in edges]
             split = zip(*(torch.split(tensor, sizes) for tensor in placed), strict=True)
             yield Chunk([Batch(**dict(zip(tensors, parts, strict=True))) for parts in split], upload)
 
@@ -168,7 +169,7 @@ class ArrayDataLoader:
 
 
 class DeviceResidentDataLoader(ArrayDataLoader):
-    """The same batches, of pictures that lie on the device whole and are changed there; for arrays that fit."""
+    """Holds the whole source on the device and augments it there. The batches equal those of `ArrayDataLoader`."""
 
     def __init__(
         self,
@@ -178,13 +179,13 @@ class DeviceResidentDataLoader(ArrayDataLoader):
         order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
     ) -> None:
-        """Transforms must all work on the device.
+        """All transforms must support devices.
 
         Raises:
-            ValueError: one works on the host alone.
+            ValueError: a transform supports only the host.
         """
         if not all(map(supports_device, transforms)):
-            raise ValueError("pictures on a device cannot be changed by what works on the host alone")
+            raise ValueError("images on a device require transforms that support devices")
         super().__init__(source, placement, batch_size, order, transforms, prefetch=False)
         self._resident = copy_in_chunks(source.images, placement)
         self._resident_targets = placement.place_tensor(self._targets)
@@ -215,7 +216,7 @@ class DeviceResidentDataLoader(ArrayDataLoader):
 
 
 def _normalize_weights(source: ArraySource) -> Tensor | None:
-    """Weights as shares of the largest that is meant: only ratios count, and sums cannot overflow."""
+    """Return weights relative to the largest one in use. Only ratios matter, and sums cannot overflow."""
     if source.weights is None:
         return None
     largest = source.weights[source.index].max(initial=0.0)
@@ -223,7 +224,7 @@ def _normalize_weights(source: ArraySource) -> Tensor | None:
 
 
 def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
-    """Whether the pictures take less than a quarter of a GPU's free memory."""
+    """Return whether the images take less than a quarter of a GPU's free memory."""
     if placement.device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(placement.device)
@@ -231,14 +232,14 @@ def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
 
 
 class _EndOfChunks:
-    """What the reading thread puts last, with what went wrong there."""
+    """The last item of the reading thread, with the error that ended it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """The same chunks, made by a thread that is up to `NUM_AHEAD` ahead; it ends with the iterator."""
+    """Yield the chunks, read by a thread up to `PREFETCH_CHUNKS` ahead. Closing the iterator ends the thread."""
     ready: queue.Queue[Chunk | _EndOfChunks] = queue.Queue(PREFETCH_CHUNKS)
     is_over = threading.Event()
 
@@ -256,7 +257,7 @@ def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
             for chunk in chunks:
                 if not put(chunk):
                     return
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that trains
+        except BaseException as error:  # noqa: BLE001 - raised again in the training thread
             put(_EndOfChunks(error))
             return
         put(_EndOfChunks(None))

@@ -1,4 +1,4 @@
-"""Where and how a network is computed: device, precision, memory format, threads."""
+"""Where and how a network computes: device, precision, memory format, threads."""
 
 import contextlib
 import ctypes
@@ -20,7 +20,7 @@ RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
 
 
 class Unavailable(ValueError):
-    """This machine has not what was asked for; the text says what it has."""
+    """This machine lacks what the job requires. The message lists what it has."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Placement:
     """A device and how to compute on it.
 
     Attributes:
-        channels_last: 4-d tensors lie as (B, H, W, C), which convolutions on CPU and tensor cores are quickest with.
-        threads: of torch on the CPU; results are equal to the bit for an equal number.
+        channels_last: store 4-d tensors as (B, H, W, C), the fastest format for convolutions on CPUs and tensor cores.
+        threads: torch's number of CPU threads. Results are bit-identical only for equal numbers.
     """
 
     device: torch.device
@@ -38,29 +38,29 @@ class Placement:
     channels_last: bool = True
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context of a forward pass; it may be entered again and again."""
+        """Return the context of a forward pass. It can be entered many times."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def build_grad_scaler(self) -> torch.amp.GradScaler | None:
-        """What keeps small fp16 gradients from vanishing; None in the other precisions."""
+        """Return a scaler that keeps small fp16 gradients from vanishing. None for other precisions."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def place_network(self, network: nn.Module) -> nn.Module:
-        """Move it here, in this memory format."""
+        """Move the network to this device and memory format."""
         if not self.channels_last:
             return network.to(self.device)
         placed: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
     def place_tensor(self, tensor: Tensor) -> Tensor:
-        """Move a batch here; to a GPU from pinned memory, without waiting for it."""
+        """Move a batch to this device. Copies to a GPU use pinned memory and are asynchronous."""
         return send_to_device(tensor, self.device)
 
     def describe(self) -> dict[str, Any]:
-        """For the job's record."""
+        """Return JSON values for the job's runtime."""
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
@@ -77,7 +77,7 @@ class Placement:
 
 
 def send_to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Move it from the host to a device; to a GPU from pinned memory, without waiting for it."""
+    """Move a tensor from the host to a device. Copies to a GPU use pinned memory and are asynchronous."""
     if device.type == "cpu":
         return tensor
     if device.type == "cuda":
@@ -88,7 +88,7 @@ def send_to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def build_placement(
     device: str = "auto", precision: str = "auto", threads: int | Literal["auto"] = "auto"
 ) -> Placement:
-    """Turn a wish into a placement.
+    """Build a placement from the job's options.
 
     Raises:
         Unavailable: this machine has no such device.
@@ -99,24 +99,24 @@ def build_placement(
 
 
 def choose_device(requested: str) -> torch.device:
-    """`auto` is the first CUDA device, else the CPU."""
+    """Return the requested device. `auto` is the first CUDA device, or else the CPU."""
     num_cuda = torch.cuda.device_count() if requested.startswith(("auto", "cuda")) and torch.cuda.is_available() else 0
     if requested == "auto":
         return torch.device("cuda", 0) if num_cuda else torch.device("cpu")
     device = torch.device(requested)
     if device.type == "cuda" and (device.index or 0) >= num_cuda:
-        raise Unavailable(f"device {requested!r} was asked for; this machine has {num_cuda} CUDA devices")
+        raise Unavailable(f"device {requested!r} was requested; this machine has {num_cuda} CUDA devices")
     if device.type == "cuda":
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise Unavailable("device 'mps' was asked for; this machine has none")
+        raise Unavailable("device 'mps' was requested; this machine has none")
     return device
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:
-    """`auto` is bf16 where the processor computes with it, else fp32."""
+    """Return the requested precision. `auto` is bf16 if the processor supports it, or else fp32."""
     if requested != "auto":
-        return requested  # type: ignore[return-value]  # the spec's own literal
+        return requested  # type: ignore[return-value]  # a literal of the spec
     return "bf16" if _has_bf16(device) else "fp32"
 
 
@@ -131,44 +131,44 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def compile_in_place(network: nn.Module) -> None:
-    """Have the network compiled when it is first called; the names of its tensors stay as they are.
+    """Compile the network at its first call. The names of its tensors stay.
 
     Raises:
         Unavailable: this machine has no compiler.
     """
     compilers = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
     if not any(shutil.which(name) for name in compilers):
-        raise Unavailable(f"'compile' needs a C++ compiler; this machine has none of {', '.join(compilers)}")
+        raise Unavailable(f"'compile' requires a C++ compiler; this machine has none of {', '.join(compilers)}")
     network.compile()
 
 
 def count_usable_cores() -> int:
-    """Cores that this process may run on; not those of the machine."""
+    """Return the number of cores that this process may use, not those of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def get_peak_memory_bytes() -> int:
-    """The most that this process had at a time so far: of a GPU's memory where there is one, else of the host's."""
+    """Return the peak memory of this process: of the GPU if there is one, or else of the host."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
 
 
 def use_device(device: torch.device) -> None:
-    """Let it be the one that is meant where none is named: its memory is measured, and no other is woken up."""
+    """Make the device the current CUDA device. Other devices are not initialized."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def use_threads(count: int) -> None:
-    """Fix torch's threads; reductions add up in another order with another number."""
+    """Set torch's number of threads. Another number changes the order of sums."""
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a step frees, instead of giving it back to the kernel and faulting it in again each step."""
-    with contextlib.suppress(OSError, AttributeError):  # no glibc: nothing to tune
+    """Make glibc keep freed memory for the next step instead of returning it to the kernel."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,4 +1,4 @@
-"""Copies to a GPU that run beside what it computes: from pinned memory, on a stream of their own."""
+"""Copies to a GPU that overlap with computation: from pinned memory, on a separate stream."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,36 +14,36 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class DevicePrefetcher:
-    """Starts copies; it belongs to one reading thread, whose current device it leaves alone."""
+    """Starts copies. It belongs to one reading thread and does not change the thread's current device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, tensors: Sequence[Tensor]) -> "PendingCopy":
-        """Copies of the tensors, on their way."""
+        """Start copies of the tensors."""
         with torch.cuda.stream(self._stream):
             copies = [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
             return PendingCopy(copies, self._stream.record_event(), self._device)
 
 
 class PendingCopy:
-    """Tensors on their way to a GPU; nothing may be computed with them before `arrive`."""
+    """Tensors that are being copied to a GPU. Call `wait` before computing with them."""
 
     def __init__(self, tensors: list[Tensor], copied: torch.cuda.Event, device: torch.device) -> None:
         self.tensors = tensors
         self._copied, self._device = copied, device
 
     def wait(self) -> None:
-        """Let what this thread computes from now on wait for them; the thread itself does not."""
+        """Make later computations of this thread wait for the copies. The thread itself does not wait."""
         current = torch.cuda.current_stream(self._device)
         current.wait_event(self._copied)
         for tensor in self.tensors:
-            tensor.record_stream(current)  # else the copying stream would use their memory again too early
+            tensor.record_stream(current)  # else the copying stream would reuse their memory too early
 
 
 def copy_in_chunks(array: NDArray[Any], placement: Placement) -> Tensor:
-    """An array on the device, copied piece by piece: pinned memory is needed for one piece, not for all of it."""
+    """Copy an array to the device in chunks. Only one chunk needs pinned memory."""
     first = torch.from_numpy(np.array(array[:1]))
     placed = torch.empty(array.shape, dtype=first.dtype, device=placement.device)
     step = max(1, CHUNK_BYTES // max(1, first.nbytes))

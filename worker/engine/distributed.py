@@ -32,7 +32,6 @@ class DistributedContext:
 
         Raises:
             ValueError: a batch cannot be split evenly.
-
         """
         if not self.is_distributed:
             return run
@@ -49,7 +48,7 @@ class DistributedContext:
             run,
             forward=forward,
             train_batches=run.train_batches.shard(self.rank, self.world_size),
-            train_accumulator=run.train_accumulator.with_gather(_all_gather),
+            train_accumulator=run.train_accumulator.copy_with_gather(_all_gather),
             process_group=ProcessGroup(self.world_size, _all_reduce_sum),
             micro_batch_size=None if run.micro_batch_size is None else max(1, run.micro_batch_size // self.world_size),
         )
@@ -87,7 +86,6 @@ class DistributedSyncCallback(Callback):
 
     Random numbers of the other ranks depend only on (seed, rank, step) and are not in snapshots. Rank 0 uses the same
     numbers as a single process.
-
     """
 
     def __init__(self, run: Run, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What a network's answers to a whole split amount to: confusion, a table by class, calibration, ranked classes.
+"""Reports on predictions of a whole split: confusion matrix, metrics by class, calibration.
 
 Axes: B samples of a batch, C outputs; probabilities are float32 and on the CPU.
 """
@@ -14,7 +14,10 @@ THRESHOLD = 0.5
 
 
 def compute_probabilities(raw: Tensor, task: Task) -> Tensor:
-    """Of raw scores (B, C): of each class, of the second of two (B, 1), of each label; values stay as they are."""
+    """Convert raw scores (B, C) to probabilities of each class, of the second of two classes (B, 1), or of each label.
+
+    Regression outputs stay as they are.
+    """
     match task:
         case "classification":
             return torch.softmax(raw, dim=1)
@@ -25,7 +28,7 @@ def compute_probabilities(raw: Tensor, task: Task) -> Tensor:
 
 
 class Decisions(NamedTuple):
-    """Decisions laid beside the truth, each (N,): `truth` and `predicted` are classes, `confidence` is 0..1."""
+    """Predictions and targets, each (N,): `truth` and `predicted` are classes, `confidence` is 0..1."""
 
     truth: Tensor
     predicted: Tensor
@@ -33,7 +36,7 @@ class Decisions(NamedTuple):
 
 
 def make_decisions(probability: Tensor, targets: Tensor, task: Task) -> Decisions:
-    """One decision a sample; of several labels, N = B * C decisions between absent (0) and present (1)."""
+    """Return one decision per sample. Multilabel: N = B * C decisions between absent (0) and present (1)."""
     if task == "classification":
         confidence, predicted = probability.max(dim=1)
         return Decisions(targets.long(), predicted, confidence)
@@ -43,23 +46,23 @@ def make_decisions(probability: Tensor, targets: Tensor, task: Task) -> Decision
 
 
 class ConfusionMatrixCounts:
-    """How often a class (row) was taken for another (column), in each of `num_tables` tables."""
+    """Counts how often a class (row) is predicted as another (column), in each of `num_tables` tables."""
 
     def __init__(self, num_classes: int, num_tables: int = 1) -> None:
         self._size = num_classes
         self.counts = torch.zeros(num_tables, num_classes, num_classes, dtype=torch.int64)
 
     def update(self, truth: Tensor, predicted: Tensor) -> None:
-        """Take decisions (N,); with several tables they go round them: N = B * num_tables."""
+        """Add decisions (N,). With several tables, decision i belongs to table i modulo `num_tables`."""
         num_tables = len(self.counts)
         table = torch.arange(len(truth)) % num_tables
         cells = (table * self._size + truth) * self._size + predicted
         self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def compute_class_metrics(self) -> list[dict[str, float | int]]:
-        """Precision, recall, F1 and support of every class of the only table, or of "present" in every table.
+        """Return precision, recall, F1 and support of every class, or of "present" in every table.
 
-        What would be a division by zero is 0.
+        A division by zero gives 0.
         """
         counts = self.counts.double()
         if len(counts) == 1:
@@ -74,7 +77,7 @@ class ConfusionMatrixCounts:
 
 
 class CalibrationError:
-    """Whether decisions made with a confidence of p are right in a share p of all cases, in bins of equal width.
+    """Compares confidence and accuracy in bins of equal width.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017 (ECE).
     """
@@ -86,21 +89,21 @@ class CalibrationError:
         self._right = torch.zeros(num_bins, dtype=torch.float64)
 
     def update(self, confidence: Tensor, is_right: Tensor) -> None:
-        """Take decisions, both (N,)."""
+        """Add decisions, both (N,)."""
         edges = torch.linspace(0, 1, self._num_bins + 1)[1:-1]
-        place = torch.bucketize(confidence, edges)  # a bin holds its upper edge
+        bin_index = torch.bucketize(confidence, edges)  # a bin includes its upper edge
         for sums, values in ((self._count, None), (self._confidence, confidence), (self._right, is_right)):
             weights = None if values is None else values.double()
-            sums += torch.bincount(place, weights=weights, minlength=self._num_bins)
+            sums += torch.bincount(bin_index, weights=weights, minlength=self._num_bins)
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: the gap of every bin, weighted by its samples."""
+        """The expected calibration error: the mean gap of the bins, weighted by samples."""
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
 
     def build_bins(self) -> list[dict[str, float | int | None]]:
-        """All bins by rising confidence; means are null where there are no samples."""
+        """Return all bins by rising confidence. Means of empty bins are null."""
         width = 1 / self._num_bins
         rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
         return [
@@ -116,7 +119,7 @@ class CalibrationError:
 
 
 class EvaluationReport:
-    """Everything that is measured of decisions beside the metrics that were asked for."""
+    """Accumulates confusion matrix and calibration, which are reported in addition to the metrics."""
 
     def __init__(self, task: Task, num_outputs: int, num_bins: int) -> None:
         self._task = task
@@ -125,7 +128,7 @@ class EvaluationReport:
         self._calibration = CalibrationError(num_bins)
 
     def update(self, raw: Tensor, targets: Tensor) -> None:
-        """Take a batch: raw scores (B, C) and targets, wherever they are; of numbers nothing is judged."""
+        """Add a batch: raw scores (B, C) and targets, on any device. Regression is ignored."""
         if self._task == "regression":
             return
         decisions = make_decisions(compute_probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
@@ -133,7 +136,7 @@ class EvaluationReport:
         self._calibration.update(decisions.confidence, decisions.predicted == decisions.truth)
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
-        """JSON values; `labels`: the name of every row."""
+        """Return JSON values. `labels` are the names of the rows."""
         if self._task == "regression":
             return {}
         counts, table = self._confusion.counts, self._confusion.compute_class_metrics()

@@ -52,7 +52,7 @@ class ForwardPass:
             pred: Tensor = self.network(inputs)
         return pred.float()
 
-    def with_network(self, network: nn.Module) -> "ForwardPass":
+    def copy_with_network(self, network: nn.Module) -> "ForwardPass":
         """Return a copy with another network."""
         other = copy.copy(self)
         other.network = network

@@ -161,6 +161,6 @@ class GradientAccumulator:
         if not weights:
             num_samples = sum(len(part.targets) for part in parts)
             return [len(part.targets) / num_samples for part in parts], None
-        own = torch.stack(weights)
-        total = self._group.all_reduce_sum(own.sum())
-        return (own * self._group.num_ranks / total.clamp_min(TINY)).unbind(), total
+        part_weights = torch.stack(weights)
+        total = self._group.all_reduce_sum(part_weights.sum())
+        return (part_weights * self._group.num_ranks / total.clamp_min(TINY)).unbind(), total

@@ -1,7 +1,7 @@
 """Maps names in snapshots of version 0.1 to the names that this version uses.
 
-A snapshot's JSON names its parts, the classes of its callbacks and some fields. Whoever renames one of them adds a row
-here; older snapshots then still load. Paths of tensors in `state.safetensors` are references and need no row.
+A snapshot's JSON names its parts, the classes of its callbacks and some fields. To rename one of them, add a row here;
+older snapshots then still load. Paths of tensors in `state.safetensors` are references and need no row.
 """
 
 import re

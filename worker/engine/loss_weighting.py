@@ -1,7 +1,6 @@
 """The weighted mean loss of a batch: by sample weights, class weights and mixed pairs.
 
 Axes: B samples of a batch.
-
 """
 
 import torch
@@ -17,10 +16,9 @@ TINY = torch.finfo(torch.float32).tiny  # the loss is 0 if all weights of a batc
 class WeightedMean(nn.Module):
     """Computes sum(w * loss) / sum(w), where w is the sample weight times the class weight.
 
-    A mixed image has two losses: against its own target and against its partner's. Each is multiplied by its share and by
-    the weight of the target's sample. For cross entropy without weights this equals the loss against the mixed
+    A mixed image has two losses: against its own target and against its partner's. Each is multiplied by its share and
+    by the weight of the target's sample. For cross entropy without weights this equals the loss against the mixed
     probabilities.
-
     """
 
     def __init__(self, loss: nn.Module) -> None:

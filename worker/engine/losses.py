@@ -16,17 +16,17 @@ class InvalidClassWeights(TrainingError, ValueError):
 
 
 def build_cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
-    """From logits (B, C) and classes (B,); with weights, the weighted mean as torch defines it."""
+    """Build a loss of logits (B, C) and classes (B,). With weights, it is torch's weighted mean."""
     return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
 
 
 def build_nll(weights: Tensor | None) -> nn.Module:
-    """From log probabilities (B, C) and classes (B,)."""
+    """Build a loss of log probabilities (B, C) and classes (B,)."""
     return nn.NLLLoss(weight=weights)
 
 
 class Focal(nn.Module):
-    """From logits (B, C) and classes (B,): cross entropy times (1 - p)^gamma, averaged by class weight.
+    """Cross entropy of logits (B, C) and classes (B,) times (1 - p)^gamma, averaged by class weight.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 5.
     """
@@ -50,7 +50,7 @@ class Focal(nn.Module):
 
 
 class SoftMargin(nn.Module):
-    """From logits (B, C) and labels of 0 or 1, (B, C): the logistic loss, averaged over all of them."""
+    """The logistic loss of logits (B, C) and labels 0 or 1, (B, C), averaged over all of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,20 +61,20 @@ class SoftMargin(nn.Module):
 
 
 class MultiLabelMargin(nn.Module):
-    """From logits (B, C) and labels of 0 or 1, (B, C), where torch takes the places of those that are 1."""
+    """A margin loss of logits (B, C) and labels 0 or 1, (B, C). torch's own takes the indices of the labels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reduction = "mean"
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        present, places = target.sort(dim=1, descending=True, stable=True)
-        listed = torch.where(present > 0, places, -1)
+        present, indices = target.sort(dim=1, descending=True, stable=True)
+        listed = torch.where(present > 0, indices, -1)
         return nn.functional.multilabel_margin_loss(pred, listed, reduction=self.reduction)
 
 
 class KLDivLoss(nn.Module):
-    """From log probabilities (B, C) and distributions (B, C): the Kullback-Leibler divergence of each sample."""
+    """The Kullback-Leibler divergence of each sample, from log probabilities (B, C) and distributions (B, C)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,10 +86,10 @@ class KLDivLoss(nn.Module):
 
 
 class PerSampleLoss(nn.Module):
-    """From (pred, target) to the loss of each sample, (B,): what `loss` takes the mean of."""
+    """Computes the loss of each sample, (B,), for a loss that returns a mean."""
 
     def __init__(self, loss: nn.Module) -> None:
-        """`loss` gives a mean, and each sample's, or each output's, when its `reduction` is "none"."""
+        """`loss` must return unreduced losses if its `reduction` is "none"."""
         super().__init__()
         self._loss = copy.deepcopy(loss)
         self._loss.reduction = "none"  # type: ignore[assignment]  # a plain attribute of every loss
@@ -100,29 +100,29 @@ class PerSampleLoss(nn.Module):
 
 
 class TargetScaler(NamedTuple):
-    """Mean and deviation of targets, one an output: networks learn them as numbers about 0, with a deviation of 1."""
+    """Mean and standard deviation of each output's targets. Networks learn standardized targets."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def to_tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """Float32, (num_outputs,) each."""
+        """Return both as float32, (num_outputs,) each."""
         return torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
 
     def build_adapter(self, device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """From what a network gives, and targets, to both as they were measured."""
+        """Return a function from predictions and targets to both in the original units."""
         mean, std = self.to_tensors(device)
         return lambda pred, target: (pred * std + mean, target)
 
 
 class ScaledTargetLoss(nn.Module):
-    """A loss between what a network gives and targets that are brought to mean 0 and deviation 1."""
+    """A loss between predictions and standardized targets."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, loss: nn.Module, scale: TargetScaler, *, is_measured: bool = False) -> None:
-        """`is_measured`: what comes from the network is not scaled yet either."""
+        """`is_measured`: predictions are in original units, too."""
         super().__init__()
         mean, std = scale.to_tensors()
         self.register_buffer("mean", mean)
@@ -136,10 +136,11 @@ class ScaledTargetLoss(nn.Module):
 
     @reduction.setter
     def reduction(self, reduction: str) -> None:
+        """Return the reduction of the wrapped loss: `mean`, or `none` for one loss per sample."""
         self._loss.reduction = reduction  # type: ignore[assignment]  # a plain attribute of every loss
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """A scalar, from (B, num_outputs) each."""
+        """Return a scalar from (B, num_outputs) each."""
         pred = (pred - self.mean) / self.std if self._is_measured else pred
         loss: Tensor = self._loss(pred, (target - self.mean) / self.std)
         return loss
@@ -148,10 +149,10 @@ class ScaledTargetLoss(nn.Module):
 def build_class_weights(
     requested: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
 ) -> Tensor | None:
-    """One weight a class; "balanced" is n / (C * n_c), as scikit-learn has it, and 0 for a class without samples.
+    """Return one weight per class. "balanced" is n / (C * n_c) as in scikit-learn, and 0 for a class without samples.
 
     Raises:
-        UnfitWeights: as many weights as classes are needed, and one of them above 0.
+        InvalidClassWeights: the number of weights differs from the number of classes, or all are 0.
     """
     if requested is None:
         return None
@@ -163,7 +164,7 @@ def build_class_weights(
 
 
 def build_positive_weights(requested: Sequence[float] | None, num_outputs: int) -> Tensor | None:
-    """One weight an output, for its positive targets."""
+    """Return one weight per output for its positive targets."""
     return None if requested is None else _parse_weights(requested, num_outputs, "pos_weight")
 
 
@@ -171,5 +172,5 @@ def _parse_weights(weights: Sequence[float], num_outputs: int, name: str) -> Ten
     if len(weights) != num_outputs:
         raise InvalidClassWeights(f"{name} has {len(weights)} values; the dataset has {num_outputs} outputs")
     if not any(weights):
-        raise InvalidClassWeights(f"{name} are all 0: there would be nothing to learn")
+        raise InvalidClassWeights(f"{name} are all 0; at least one must be above 0")
     return torch.tensor(weights, dtype=torch.float32)

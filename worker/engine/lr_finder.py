@@ -1,6 +1,6 @@
-"""Tries learning rates, one a step, and suggests one from the losses; it knows no spec and keeps no weights.
+"""Tests learning rates, one per step, and suggests one from the losses. It knows no spec and keeps no weights.
 
-Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; as in luz's `lr_finder`.
+Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; luz's `lr_finder`.
 """
 
 import math
@@ -19,11 +19,11 @@ from worker.engine.state import RunState
 BETA = 0.9
 DIVERGED = 4.0
 TENTH = 0.1
-"""The usual rule: one order of magnitude below where the loss was lowest."""
+"""The common rule: one order of magnitude below the rate with the lowest loss."""
 
 
 class LrSweep(NamedTuple):
-    """Which learning rates are tried. The first is one step above `start_lr`, the last is `end_lr`."""
+    """The learning rates to test. The first is one step above `start_lr`; the last is `end_lr`."""
 
     start_lr: float = 1e-7
     end_lr: float = 1e-1
@@ -31,7 +31,7 @@ class LrSweep(NamedTuple):
     spacing: Literal["log", "linear"] = "log"
 
     def compute_lr(self, step: int) -> float:
-        """The learning rate of that step, from 1."""
+        """Return the learning rate of a step, from 1."""
         share = step / self.steps
         if step == self.steps:
             return self.end_lr
@@ -42,7 +42,7 @@ class LrSweep(NamedTuple):
 
 @dataclass
 class LrFinderResult:
-    """Losses by learning rate. `smoothed`: their moving average, its bias corrected."""
+    """Losses by learning rate. `smoothed` is their bias-corrected moving average."""
 
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class LrFinderResult:
     _average: float = 0.0
 
     def add_step(self, rate: float, loss: float) -> None:
-        """Take a step's loss; `is_diverged` then says whether further steps are of any use."""
+        """Add the loss of a step. `is_diverged` is then true if further steps are useless."""
         if not math.isfinite(loss):
             self.is_diverged = True
             return
@@ -63,20 +63,20 @@ class LrFinderResult:
 
     @property
     def lowest_index(self) -> int | None:
-        """Where the smoothed loss is lowest; None if it never fell."""
+        """The index of the lowest smoothed loss. None: the loss never fell."""
         if not self.smoothed:
             return None
-        place = self.smoothed.index(min(self.smoothed))
-        return place or None
+        index = self.smoothed.index(min(self.smoothed))
+        return index or None
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of the learning rate with the lowest loss; None if the loss never fell."""
+        """A tenth of the learning rate with the lowest loss. None: the loss never fell."""
         return None if self.lowest_index is None else TENTH * self.rates[self.lowest_index]
 
     @property
     def steepest(self) -> float | None:
-        """The learning rate at which the smoothed loss falls quickest, per decade; None if it never fell."""
+        """The learning rate at which the smoothed loss falls fastest, per decade. None: the loss never fell."""
         if self.lowest_index is None:
             return None
         slopes = [
@@ -86,7 +86,7 @@ class LrFinderResult:
         return self.rates[slopes.index(min(slopes))]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values of it all."""
+        """Return JSON values."""
         return {
             "suggestion": self.suggestion,
             "steepest": self.steepest,
@@ -100,7 +100,7 @@ class LrFinderResult:
 
 
 class LrSweepCallback(Callback):
-    """Sets the next learning rate before every step and takes the loss after it, until the sweep is over."""
+    """Sets the learning rate before every step and records the loss after it, until the sweep ends."""
 
     def __init__(self, sweep: LrSweep, optimizer: Optimizer) -> None:
         self.result = LrFinderResult()
@@ -121,12 +121,12 @@ class LrSweepCallback(Callback):
 
 
 def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
-    """Train over as many epochs as the sweep takes; what an observer interrupts is a shorter curve.
+    """Train for all steps of the sweep. An interrupted sweep returns a shorter curve.
 
-    The run's network is spoilt by it.
+    The run's network is unusable afterwards.
 
     Raises:
-        Diverged: not even the first loss is finite.
+        TrainingDiverged: the first loss is not finite.
     """
     callback = LrSweepCallback(sweep, run.optimizer)
     state = RunState(max_epochs=sweep.steps, steps_per_epoch=run.state.steps_per_epoch)

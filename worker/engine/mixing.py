@@ -1,4 +1,4 @@
-"""Mixes pairs of training pictures, with a share for each pair that belongs to the sample.
+"""Mixes pairs of training images. Each sample has its own share.
 
 Axes: B samples of a batch, C channels, H and W pixels.
 """
@@ -11,9 +11,12 @@ from torch import Tensor
 
 
 class MixPairs(NamedTuple):
-    """Who is mixed with whom: the index of each one's partner, (B,); the share that is its own, (B,), 0..1.
+    """How samples are mixed.
 
-    `inside`: the pixels that are the partner's, (B, H, W), where pictures are not blended.
+    Attributes:
+        partner: index of each sample's partner, (B,).
+        share: the sample's own share, (B,), 0..1.
+        partner_mask: pixels that come from the partner, (B, H, W). None: images are blended.
     """
 
     partner: Tensor
@@ -22,24 +25,24 @@ class MixPairs(NamedTuple):
 
 
 class BatchMixing(ABC):
-    """A way of mixing. `alpha`: the parameter of the Beta distribution that shares come from."""
+    """A way of mixing. `alpha` is the parameter of the Beta distribution of the shares."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
 
     @abstractmethod
     def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
-        """Choose partners and shares by `draws`, (B, 4), as `draw_mix` makes them."""
+        """Choose partners and shares from `mix_params`, (B, 4), see `draw_mix_params`."""
 
     @abstractmethod
     def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
-        """The mixed pictures, float (B, C, H, W)."""
+        """Return the mixed images, float (B, C, H, W)."""
 
 
 class Mixup(BatchMixing):
-    """Blend each picture with its partner's; its own share is max(w, 1 - w) of w ~ Beta(alpha, alpha).
+    """Blends each image with its partner. The own share is max(w, 1 - w) with w ~ Beta(alpha, alpha).
 
-    luz gives that larger share to the partner, contrary to its own text.
+    luz gives the larger share to the partner, contrary to its documentation.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017; luz_callback_mixup.
     """
 
@@ -51,9 +54,9 @@ class Mixup(BatchMixing):
 
 
 class Cutmix(BatchMixing):
-    """Put a box of the partner's picture, of 1 - w of the area with w ~ Beta(alpha, alpha), at a random place.
+    """Pastes a box of the partner's image at a random position. Its area is 1 - w with w ~ Beta(alpha, alpha).
 
-    The share is by the pixels that are left. Source: Yun et al., "CutMix", 2019.
+    The own share is the share of remaining pixels. Source: Yun et al., "CutMix", 2019.
     """
 
     def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
@@ -63,19 +66,22 @@ class Cutmix(BatchMixing):
         return MixPairs(pair_in_ring(mix_params[:, 1]), 1 - inside.float().mean(dim=(1, 2)), inside)
 
     def blend(self, images: Tensor, pairs: MixPairs) -> Tensor:
-        assert pairs.partner_mask is not None  # noqa: S101 - `pair` made it
+        assert pairs.partner_mask is not None  # noqa: S101 - set by `choose_pairs`
         return torch.where(pairs.partner_mask[:, None], images[pairs.partner], images)
 
 
-def _mask_interval(centre: Tensor, share: Tensor, size: int) -> Tensor:
-    """Which of `size` pixels lie within sqrt(1 - share) of the size around a centre, (B, size)."""
+def _mask_interval(center: Tensor, share: Tensor, size: int) -> Tensor:
+    """Return which of `size` pixels are within sqrt(1 - share) of the size around a center, (B, size)."""
     half = (1 - share).sqrt() * size / 2
-    middle, pixel = centre * size, torch.arange(size, device=centre.device) + 0.5
+    middle, pixel = center * size, torch.arange(size, device=center.device) + 0.5
     return (pixel >= (middle - half)[:, None]) & (pixel < (middle + half)[:, None])
 
 
 def pair_in_ring(mix_params: Tensor) -> Tensor:
-    """A partner for everybody, (B,): all stand in a ring in the order of their numbers; nobody is alone if B > 1."""
+    """Return a partner for each sample, (B,): the next one in the order of the random numbers.
+
+    No sample is its own partner if B > 1.
+    """
     order = mix_params.argsort(stable=True)
     partner = torch.empty_like(order)
     partner[order] = order.roll(-1)

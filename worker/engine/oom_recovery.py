@@ -22,7 +22,6 @@ class OomBatchSplitter:
     Attributes:
         size: samples per forward pass. None: the whole batch.
         on_split: called with a text after every reduction.
-
     """
 
     def __init__(self, network: nn.Module, size: int | None = None) -> None:
@@ -37,7 +36,6 @@ class OomBatchSplitter:
 
         Raises:
             torch.OutOfMemoryError: even the smallest possible size does not fit.
-
         """
         while True:
             checkpoint = _RngAndBuffers(self._network)

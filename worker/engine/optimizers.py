@@ -1,4 +1,4 @@
-"""Optimizers of torch, fused where torch has it: one kernel a step instead of several a parameter."""
+"""Optimizers of torch over parameter groups. They are fused where torch supports it: one kernel per step."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -17,18 +17,18 @@ MAX_NAMES = 30
 
 
 class UnknownParameters(TrainingError, ValueError):
-    """A pattern that matches no parameter of the network; the text names those there are."""
+    """A pattern matches no parameter of the network. The message lists the parameters."""
 
     def __init__(self, pattern: str, names: Sequence[str]) -> None:
-        super().__init__(f"no parameter matches {pattern!r}; there are {_format_names(names)}")
+        super().__init__(f"no parameter matches {pattern!r}; the network has {_format_names(names)}")
 
 
 class InvalidParameterGroups(TrainingError, ValueError):
-    """Several optimizers' patterns leave a parameter to none of them, or an optimizer without any."""
+    """The patterns of several optimizers leave a parameter without optimizer, or an optimizer without parameters."""
 
 
 class Group(NamedTuple):
-    """Parameters whose names match have these values instead of the optimizer's."""
+    """Options for parameters whose names match. They override the optimizer's."""
 
     match: str
     lr: float | None = None
@@ -42,10 +42,15 @@ def build_parameter_groups(
     decays_all: bool = True,
     names: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameter groups as torch's optimizers take them; the first is of those that no pattern matches, if any.
+    """Return parameter groups for torch's optimizers. The first holds parameters that no pattern matches, if any.
 
-    A parameter belongs to the first group that matches. Without `decays_all`, norms and biases have no weight decay,
-    unless their own group gives one. `only` these names are there, unless all that are trained.
+    A parameter belongs to the first group that matches.
+
+    Args:
+        network: its trainable parameters are grouped.
+        groups: patterns and their options.
+        decays_all: False exempts norms and biases from weight decay, unless their group sets one.
+        names: use only these parameters (default: all trainable ones).
 
     Raises:
         UnknownParameters: a pattern matches nothing.
@@ -64,22 +69,25 @@ def build_parameter_groups(
         group_decay = None if group_index < 0 else groups[group_index].weight_decay
         members.setdefault((group_index, name in no_decay and group_decay is None), []).append(parameter)
     return [
-        {"params": parameters, **_get_group_options(None if place < 0 else groups[place], has_no_decay=is_spared)}
-        for (place, is_spared), parameters in sorted(members.items(), key=lambda item: item[0])
+        {
+            "params": parameters,
+            **_get_group_options(None if group_index < 0 else groups[group_index], has_no_decay=has_no_decay),
+        }
+        for (group_index, has_no_decay), parameters in sorted(members.items(), key=lambda item: item[0])
     ]
 
 
 def get_trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are not frozen, by their names."""
+    """Return the parameters that are not frozen, by name."""
     return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
-    """The names that each pattern has: every name is of the first pattern that matches it.
+    """Return the names for each pattern. Every name belongs to the first matching pattern.
 
     Raises:
         UnknownParameters: a pattern matches nothing.
-        UnfitParts: nothing is left for a pattern, or a name matches none.
+        InvalidParameterGroups: a pattern has no names left, or a name matches no pattern.
     """
     parts: list[list[str]] = [[] for _ in patterns]
     for pattern in patterns:
@@ -95,7 +103,7 @@ def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[lis
     for pattern, part in zip(patterns, parts, strict=True):
         if not part:
             raise InvalidParameterGroups(
-                f"parts before it have all to train that {pattern!r} matches; put narrower patterns first"
+                f"earlier parts match all parameters of {pattern!r}; put narrower patterns first"
             )
     return parts
 
@@ -105,16 +113,16 @@ def _format_names(names: Sequence[str]) -> str:
 
 
 def _get_group_options(group: Group | None, *, has_no_decay: bool) -> dict[str, float]:
-    own = {} if group is None else {"lr": group.lr, "weight_decay": group.weight_decay}
-    options = {name: value for name, value in own.items() if value is not None}
+    values = {} if group is None else {"lr": group.lr, "weight_decay": group.weight_decay}
+    options = {name: value for name, value in values.items() if value is not None}
     return {**options, "weight_decay": 0.0} if has_no_decay else options
 
 
 def match_names(pattern: str, names: Sequence[str]) -> list[str]:
-    """The names that match a shell pattern.
+    """Return the names that match a shell pattern.
 
     Raises:
-        UnknownParameters: there are none.
+        UnknownParameters: no name matches.
     """
     found = [name for name in names if fnmatchcase(name, pattern)]
     if not found:
@@ -123,7 +131,7 @@ def match_names(pattern: str, names: Sequence[str]) -> list[str]:
 
 
 def find_no_decay_parameters(network: nn.Module) -> set[str]:
-    """Names of the norms' parameters and of all biases."""
+    """Return the names of the norms' parameters and of all biases."""
     return {
         f"{path}.{name}" if path else name
         for path, module in network.named_modules()
@@ -138,16 +146,15 @@ def build_optimizer(
     options: Mapping[str, Any],
     optimizer_class: Callable[..., torch.optim.Optimizer],
 ) -> torch.optim.Optimizer:
-    """An optimizer of that kind, with torch's own arguments, over groups of parameters."""
+    """Build an optimizer over parameter groups, with torch's arguments."""
     has_fused = optimizer_class in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
     return optimizer_class([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
 
 
 def match_parameter_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Give restored state memory of its own, in the format of its parameters.
+    """Copy restored state into memory with the layout of its parameters.
 
-    Fused kernels walk both side by side; and sums over what lies where a file happened to have it, as in L-BFGS, would
-    be rounded otherwise.
+    Fused kernels read both in the same order. Sums over another layout, as in L-BFGS, would be rounded differently.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Restores parts of another run's checkpoint: optimizer, callbacks, schedule, average. It knows neither jobs nor specs."""
+"""Restores parts of another run's checkpoint: optimizer, callbacks, schedule, average, progress."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +27,6 @@ class RestoreOptions(NamedTuple):
         schedule: the schedule's state; both runs have a schedule of the same name.
         average: the averaged weights; both runs average in the same way.
         records: the number of complete epochs, and their metrics.
-
     """
 
     optimizer: bool = False
@@ -43,69 +42,68 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
     Raises:
         BadSnapshot: the files are damaged.
         IncompatibleCheckpoint: the state does not fit the run.
-
     """
-    saved = snapshot.read_parts(folder, run.placement.device)
+    checkpoint = snapshot.read_parts(folder, run.placement.device)
     restored: list[str] = []
     try:
         if options.optimizer:
-            _restore_optimizer(run.optimizer, saved["optimizer"])
+            _restore_optimizer(run.optimizer, checkpoint["optimizer"])
             restored.append("optimizer")
         if options.callbacks:
-            restored += _restore_callbacks(run, saved, options)
+            restored += _restore_callbacks(run, checkpoint, options)
     except (RuntimeError, LookupError, TypeError, ValueError) as error:
         raise IncompatibleCheckpoint(f"the checkpoint's state does not fit this run: {error}") from error
     if options.records:
-        _restore_progress(run, saved["state"])
+        _restore_progress(run, checkpoint["state"])
         restored.append("records")
     return restored
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
     """Load moments and counters. Options such as learning rate and weight decay stay as configured."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(checkpoint)
     for group, values in zip(optimizer.param_groups, options, strict=True):
         group.update(values)
     match_parameter_layout(optimizer)
 
 
-def _restore_callbacks(run: Run, saved: Mapping[str, Any], options: RestoreOptions) -> list[str]:
+def _restore_callbacks(run: Run, checkpoint: Mapping[str, Any], options: RestoreOptions) -> list[str]:
     restored: list[str] = []
-    remaining = _group_callback_states(saved)
+    remaining = _group_callback_states(checkpoint)
     for callback in run.callbacks:
         states = remaining.get(type(callback).__name__, [])
         if isinstance(callback, LrSchedulerCallback):
             if options.schedule and states:
                 callback.load_state_dict(states.pop(0))
-                _restore_learning_rates(run.optimizer, saved["optimizer"]["param_groups"])
+                _restore_learning_rates(run.optimizer, checkpoint["optimizer"]["param_groups"])
                 restored.append("schedule")
         elif states:
             callback.load_from_other_run(states.pop(0))
             restored.append(type(callback).__name__)
-    if options.average and run.averaging is not None and "averaging" in saved:
-        run.averaging.load_state_dict(saved["averaging"])
+    if options.average and run.averaging is not None and "averaging" in checkpoint:
+        run.averaging.load_state_dict(checkpoint["averaging"])
         restored.append(type(run.averaging).__name__)
     return restored
 
 
-def _group_callback_states(saved: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _group_callback_states(checkpoint: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the states of callbacks by class name, in order."""
     states: dict[str, list[dict[str, Any]]] = {}
-    for name, state in saved.items():
+    for name, state in checkpoint.items():
         if name.startswith("callback_"):
             states.setdefault(name.split("_", 2)[2], []).append(state)
     return states
 
 
-def _restore_learning_rates(optimizer: torch.optim.Optimizer, saved: Sequence[Mapping[str, Any]]) -> None:
-    for group, saved_group in zip(optimizer.param_groups, saved, strict=True):
+def _restore_learning_rates(optimizer: torch.optim.Optimizer, checkpoint: Sequence[Mapping[str, Any]]) -> None:
+    for group, saved_group in zip(optimizer.param_groups, checkpoint, strict=True):
         group.update({name: saved_group[name] for name in SCHEDULER_KEYS if name in saved_group})
 
 
-def _restore_progress(run: Run, saved: Mapping[str, Any]) -> None:
+def _restore_progress(run: Run, checkpoint: Mapping[str, Any]) -> None:
     """Continue after the last complete epoch. Steps of a partial epoch are not counted."""
     state = run.state
-    state.epoch = saved["step"] // state.steps_per_epoch
+    state.epoch = checkpoint["step"] // state.steps_per_epoch
     state.step = state.epoch * state.steps_per_epoch
-    state.metrics, state.seconds = dict(saved["metrics"]), saved["seconds"]
+    state.metrics, state.seconds = dict(checkpoint["metrics"]), checkpoint["seconds"]

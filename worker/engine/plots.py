@@ -1,4 +1,4 @@
-"""Pictures of results, as PNG: curves, tables, contact sheets. matplotlib is imported once one is drawn, not before."""
+"""Plots of results as PNG: curves, confusion matrices, contact sheets. matplotlib is imported at the first plot."""
 
 import io
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG = "image/png"
-MAX_NAMED, MAX_COUNTED = 40, 20  # classes whose names, and whose counts, can still be read
+MAX_NAMED, MAX_COUNTED = 40, 20  # the most classes with readable names and counts
 COLUMNS = 5
 
 
 def plot_lr_curve(
     rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
 ) -> bytes:
-    """Losses by learning rate on a logarithmic axis, as luz plots them, with the rate that is suggested."""
+    """Plot losses by learning rate on a logarithmic axis, with the suggested rate, like luz."""
     figure = _create_figure(7, 4)
     axes = figure.subplots()
     axes.plot(rates, losses, color="0.75", label="loss")
@@ -31,7 +31,7 @@ def plot_lr_curve(
 
 
 def plot_confusion_matrix(counts: NDArray[np.int64], labels: Sequence[str]) -> bytes:
-    """Counts (C, C), truth by row, coloured by their share of the row; numbers and names while they can be read."""
+    """Plot counts (C, C), truth by row, colored by their share of the row."""
     size = len(counts)
     figure = _create_figure(*(2 * (max(4.0, min(12.0, 1.5 + 0.45 * size)),)))
     axes = figure.subplots()
@@ -44,13 +44,13 @@ def plot_confusion_matrix(counts: NDArray[np.int64], labels: Sequence[str]) -> b
         axes.set_yticks(range(size), names)
     if size <= MAX_COUNTED:
         for row, column in np.argwhere(counts > 0):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
     return _encode_png(figure)
 
 
 def plot_contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[str]) -> bytes:
-    """Pictures (H, W, C) in rows, each under its caption; of more than three channels the first three are shown."""
+    """Plot images (H, W, C) in rows with captions. Only the first three channels are plotted."""
     rows = max(1, -(-len(images) // COLUMNS))
     figure = _create_figure(2.2 * COLUMNS, 2.6 * rows)
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
@@ -63,7 +63,7 @@ def plot_contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[s
 
 
 def _create_figure(width: float, height: float) -> "Figure":
-    """Of so many inches; without pyplot, which would keep it."""
+    """Create a figure; sizes are in inches. pyplot would keep a reference to it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -71,11 +71,11 @@ def _create_figure(width: float, height: float) -> "Figure":
 
 def _encode_png(figure: "Figure") -> bytes:
     file = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": None}  # the same numbers give the same bytes
+    metadata: dict[str, Any] = {"Software": None}  # equal numbers give equal bytes
     figure.savefig(file, format="png", dpi=100, metadata=metadata)
     return file.getvalue()
 
 
 def shorten_label(label: str) -> str:
-    """As much of a label as there is room for."""
+    """Shorten a label to the available space."""
     return label if len(label) <= 16 else f"{label[:15]}…"

@@ -42,7 +42,6 @@ class Run:
         frozen_parameters: names of parameters that are not trained.
         micro_batch_size: samples per forward pass. None: the whole batch.
         process_group: the processes that train the network together.
-
     """
 
     state: RunState
@@ -77,7 +76,7 @@ class Run:
         hooks = CallbackHandler((self.guard, *self.callbacks, *observers), warn)
         validated = self.forward
         if self.averaging is not None and self.averaging.is_ready_each_epoch:
-            validated = self.forward.with_network(self.averaging.network)
+            validated = self.forward.copy_with_network(self.averaging.network)
         valid_step = ValidStep(validated, self.valid_accumulator, hooks, self.oom_splitter)
         train = (self.train_batches, self._build_train_step(hooks))
         return Loop(train, (self.valid_batches, valid_step), hooks)
@@ -126,7 +125,6 @@ class Run:
 
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
-
         """
         if self.keep_best is not None and self.keep_best.weights:
             self.network.load_state_dict(self.keep_best.weights)
@@ -154,7 +152,6 @@ class Run:
 
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
-
         """
         valid = None if epoch_metrics is None else self._get_epoch_results(epoch_metrics)
         results = {"valid": self._evaluate_split(self.valid_batches, is_interrupted) if valid is None else valid}

@@ -1,4 +1,4 @@
-"""In which order an epoch takes its samples, and where its batches begin; it knows neither samples nor devices."""
+"""The order of samples in an epoch, and the bounds of its batches. It knows neither samples nor devices."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,10 +12,12 @@ Sampler = Literal["random", "sequential", "weighted"]
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How samples come; `drop_last`: without a last batch that is not full.
+    """The order of samples.
 
-    `sampler`: as they lie, shuffled, or `weighted`: as many in all, but about as many of every class, see `even_out`.
-    With `mix_alpha` batches carry what mixing needs: shares from Beta(alpha, alpha), and three uniform numbers.
+    Attributes:
+        sampler: "sequential", "random" (shuffled), or "weighted" (equally many of each class, see `balance_classes`).
+        drop_last: drop a last batch that is not full.
+        mix_alpha: batches carry parameters for mixing, with shares from Beta(alpha, alpha).
     """
 
     seed: int = 0
@@ -28,10 +30,10 @@ SEQUENTIAL = SamplerConfig()
 
 
 def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[int, int]]:
-    """Where each batch of an epoch begins and ends.
+    """Return the start and end of each batch of an epoch.
 
-    Fewer samples than a batch make one batch. A last batch of a single sample joins the one before it: batch norm
-    has no variance of one.
+    Fewer samples than a batch make one batch. A last batch of one sample is merged into the batch before it, because
+    batch norm needs two samples.
     """
     num_whole, rest = divmod(num_samples, batch_size)
     edges = [(i * batch_size, (i + 1) * batch_size) for i in range(num_whole)]
@@ -43,9 +45,9 @@ def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[
 
 
 def balance_classes(labels: NDArray[Any], random: np.random.Generator) -> Index:
-    """Places of as many samples as there are labels, (N,), but of every class as many as of any other, or one less.
+    """Return the indices of N samples, (N,), with equally many of every class, give or take one.
 
-    Of a large class some are chosen; of a small one all come, again and again. Chance decides the order.
+    Large classes are subsampled, small classes repeated. The order is random.
     """
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = np.full(len(counts), len(labels) // len(counts))

@@ -1,4 +1,4 @@
-"""Learning-rate schedules of torch whose arguments are not simply a spec's fields."""
+"""Learning-rate schedulers of torch whose arguments differ from the spec's fields."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def build_one_cycle(
     div_factor: float,
     final_div_factor: float,
 ) -> OneCycleLR:
-    """One cycle over `total_steps` batches; momentum, or Adam's beta1, moves against it where there is one."""
+    """Build one cycle over `total_steps` batches. Momentum, or Adam's beta1, moves in the opposite direction."""
     options: dict[str, Any] = {
         "max_lr": scale_lr_per_group(optimizer, max_lr),
         "total_steps": total_steps,
@@ -40,17 +40,17 @@ def build_one_cycle(
 
 
 class CompositeOneCycleLR(OneCycleLR):
-    """That of torch, which asks one optimizer what its momentum is called, for groups that call theirs differently."""
+    """OneCycleLR for parameter groups whose momenta have different names."""
 
     def __init__(
         self, optimizer: CompositeOptimizer, momentum_range: Mapping[str, float], options: Mapping[str, Any]
     ) -> None:
-        """`ends`: `base_momentum` and `max_momentum`; `given` are torch's other arguments."""
+        """`momentum_range`: `base_momentum` and `max_momentum`. `options`: torch's other arguments."""
         self._momentum_range = dict(momentum_range)
         super().__init__(optimizer, cycle_momentum=False, **options)
 
     def get_lr(self) -> list[float | Tensor]:
-        """The learning rates of this step; it moves the momenta, as torch's own does."""
+        """Return the learning rates of this step, and set the momenta as torch's method does."""
         momentum = self._compute_momentum()
         for group, name in zip(self.optimizer.param_groups, get_momentum_names(self.optimizer), strict=True):
             if name == "betas":
@@ -81,7 +81,7 @@ def build_cyclic(
     mode: str,
     gamma: float,
 ) -> CyclicLR:
-    """Between two learning rates and back; momentum stays, as most optimizers have none to move."""
+    """Build a cycle between two learning rates. Momentum stays: most optimizers have none that could change."""
     return CyclicLR(
         optimizer,
         base_lr=scale_lr_per_group(optimizer, base_lr),
@@ -95,13 +95,13 @@ def build_cyclic(
 
 
 def build_lr_table(factors: Sequence[float]) -> Callable[[int], float]:
-    """The factor of each step, from 0; the last one stays. torch stores nothing of a function: it is in the spec."""
+    """Return a function from the step to its factor; the last factor stays. torch stores no state for a function."""
     return lambda step: factors[min(step, len(factors) - 1)]
 
 
 def scale_lr_per_group(optimizer: Optimizer, lr: float) -> list[float]:
-    """One learning rate a parameter group: `lr`, as much more or less as the group's own differs from the usual.
+    """Return a learning rate for each parameter group: `lr` times the group's ratio to the optimizer's default.
 
-    Of several optimizers, the first one's is the usual.
+    For several optimizers, the first one's learning rate is the default.
     """
     return [lr * (group["lr"] / optimizer.defaults["lr"]) for group in optimizer.param_groups]

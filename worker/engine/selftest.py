@@ -1,7 +1,6 @@
-"""`python -m worker.engine.selftest`: known figures, computed by the engine's own parts on this machine, as JSON.
+"""Checks the engine against known values and prints JSON: `python -m worker.engine.selftest`.
 
-Source of the expected ones: the workshop "Deep learning with R and torch", 2023; PyTorch gives the same digits. The
-workshop computes in float32. L-BFGS and the losses use float64, because their float32 results depend on the processor.
+Source of the values: the workshop "Deep learning with R and torch", 2023; PyTorch gives the same digits.
 """
 
 import json
@@ -20,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class SelfTestCheck(NamedTuple):
-    """What was found and what is known of it; equal within `tolerance`, which is relative."""
+    """An actual and an expected value. They are equal within `tolerance`, which is relative."""
 
     name: str
     actual: float
@@ -33,25 +32,25 @@ class SelfTestCheck(NamedTuple):
 
 
 class Point(nn.Module):
-    """A point (x1, x2) that is to be moved to a minimum."""
+    """A point (x1, x2) that is moved to a minimum."""
 
     def __init__(self, *start: float, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.position = nn.Parameter(torch.tensor(start, dtype=dtype))
 
     def paraboloid(self) -> Tensor:
-        """0.2 x1^2 + 0.2 x2^2 - 5."""
+        """Return 0.2 x1^2 + 0.2 x2^2 - 5."""
         return 0.2 * self.position.square().sum() - 5
 
     def rosenbrock(self) -> Tensor:
-        """(1 - x1)^2 + 5 (x2 - x1^2)^2, least at (1, 1)."""
+        """Return (1 - x1)^2 + 5 (x2 - x1^2)^2, with the minimum at (1, 1)."""
         x1, x2 = self.position
         value: Tensor = (1 - x1) ** 2 + 5 * (x2 - x1**2) ** 2
         return value
 
 
 def run_checks() -> list[SelfTestCheck]:
-    """All of them; about a second of work."""
+    """Run all checks. They take about a second."""
     return [
         *check_autograd(),
         *check_gradient_descent(),
@@ -73,7 +72,7 @@ def check_autograd() -> Iterator[SelfTestCheck]:
 def check_gradient_descent() -> Iterator[SelfTestCheck]:
     """Gradient descent on Rosenbrock's function: 1000 steps of 0.01 from (-1, 1), by hand and by the optimizer.
 
-    By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 beside it.
+    By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 away from it.
     """
     point, by_sgd = Point(-1.0, 1.0), Point(-1.0, 1.0)
     optimizer = build_optimizer(build_parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
@@ -96,10 +95,7 @@ def check_gradient_descent() -> Iterator[SelfTestCheck]:
 
 
 def check_lbfgs(line_search: str | None, evaluations: list[int], least: float) -> Iterator[SelfTestCheck]:
-    """Minimize the same function by L-BFGS in float64, with or without a line search.
-
-    The number of evaluations equals the workshop's. The last value is within 20 % of the workshop's float32 value.
-    """
+    """Check L-BFGS on the Rosenbrock function, with or without a line search."""
     point, values = Point(-1.0, 1.0, dtype=torch.float64), list[float]()
     optimizer = build_optimizer(
         build_parameter_groups(point), CPU, {"lr": 1.0, "line_search_fn": line_search}, torch.optim.LBFGS
@@ -126,7 +122,7 @@ CLASSES = [1, 0, 2, 0, 2]
 
 
 def check_losses() -> Iterator[SelfTestCheck]:
-    """Losses, those of classes from raw scores and from log-probabilities."""
+    """Check losses, those of classes from raw scores and from log probabilities."""
     scores, truth, logits = (torch.tensor(values, dtype=torch.float64) for values in (SCORES, TRUTH, LOGITS))
     ones, classes = torch.ones(2, 2, dtype=torch.float64), torch.tensor(CLASSES)
     yield SelfTestCheck("loss: mse", nn.MSELoss()(ones, 0.1 * ones).item(), 0.81, 1e-6)

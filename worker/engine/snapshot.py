@@ -72,7 +72,6 @@ class SnapshotCapture(NamedTuple):
 
     Attributes:
         copied: an event that occurs when copies from a GPU are complete.
-
     """
 
     weights: Mapping[str, Tensor]
@@ -89,7 +88,7 @@ def capture_snapshot(
 ) -> SnapshotCapture:
     """Capture the run. Without `buffers` the tensors are the live ones and change with the run.
 
-    With `buffers`, tensors that only an optimizer step changes are copied by `buffers.finish_copy`. No step may run before.
+    With `buffers`, `buffers.finish_copy` copies tensors that only an optimizer step changes; no step may run before.
     Tensors on a GPU are copied in stream order; buffers of the network are copied at once.
 
     Args:
@@ -97,7 +96,6 @@ def capture_snapshot(
         parts: other objects with a state, by name. Only a step may change their tensors in place.
         metadata: JSON values for readers of the snapshot, for example the number of threads.
         buffers: memory for the copies.
-
     """
     state: dict[str, Tensor] = {}
     tree = {name: _to_json(part.state_dict(), name, state) for name, part in parts.items()}
@@ -135,7 +133,6 @@ def write_capture(folder: Path, capture: SnapshotCapture) -> FileDigests:
 
     Raises:
         OSError: the disk has too little free space; checked before writing if possible.
-
     """
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -190,7 +187,6 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
     Raises:
         BadSnapshot: the folder has no snapshot, or its format is unknown.
-
     """
     return dict(_read_document(folder)["metadata"])
 
@@ -200,7 +196,6 @@ def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, State
 
     Raises:
         BadSnapshot: the files are damaged or belong to another run.
-
     """
     tree = _read_document(folder)["parts"]
     if set(tree) != set(parts):
@@ -221,7 +216,6 @@ def read_parts(folder: Path, device: torch.device) -> dict[str, Any]:
 
     Raises:
         BadSnapshot: the files are damaged.
-
     """
     tree = _read_document(folder)["parts"]
     try:

@@ -18,7 +18,6 @@ class CopyBuffers:
         """Copy tensors, and return the copies under the same names. The next call overwrites them.
 
         `finish_copy` copies those named in `later`. Copies from a GPU are asynchronous.
-
         """
         self._buffers = {name: _allocate_buffer(self._buffers.get(name), tensor) for name, tensor in tensors.items()}
         self._remaining = {name: tensors[name].detach() for name in later}
@@ -42,8 +41,7 @@ def _allocate_buffer(buffer: Tensor | None, tensor: Tensor) -> Tensor:
 
 def _copy_tensor(tensor: Tensor, into: Tensor) -> None:
     if tensor.is_cpu and tensor.stride() == into.stride():  # equal strides: both are dense
-        ctypes.memmove(
-            into.data_ptr(), tensor.data_ptr(), tensor.nbytes
-        )  # faster than torch's copy, which synchronizes its threads
+        # faster than torch's copy, which synchronizes its threads
+        ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)
     else:
         into.copy_(tensor, non_blocking=True)

@@ -35,7 +35,6 @@ def verify_checksums(folder: Path) -> None:
 
     Raises:
         BadSnapshot: a file is missing or differs from what was written.
-
     """
     try:
         lines = (folder / CHECKSUMS).read_text().splitlines() if (folder / CHECKSUMS).exists() else []
@@ -57,8 +56,7 @@ def find_latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
     `folder` may also contain all snapshots of a run. `warn` is called for every damaged snapshot.
 
     Raises:
-        BadSnapshot: there is no valid snapshot.
-
+        BadSnapshot: no snapshot is valid.
     """
     damage: BadSnapshot | None = None
     for candidate in _list_candidates(folder):
@@ -69,7 +67,7 @@ def find_latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
             damage = error
         else:
             return candidate
-    raise damage or BadSnapshot(f"there is no snapshot in {folder}")
+    raise damage or BadSnapshot(f"{folder} has no snapshot")
 
 
 def _list_candidates(folder: Path) -> list[Path]:

@@ -19,13 +19,11 @@ class SnapshotWriter:
     """Writes one snapshot at a time, in the order of `submit`. One more may wait as a copy in memory.
 
     Source: Mohan et al., "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", 2021 (copies during the next pass).
-
     """
 
     def __init__(self) -> None:
-        self._free_buffers: queue.LifoQueue[CopyBuffers] = (
-            queue.LifoQueue()
-        )  # last in, first out: reuse the same buffers if one set is enough
+        # last in, first out: reuse the same buffers if one set is enough
+        self._free_buffers: queue.LifoQueue[CopyBuffers] = queue.LifoQueue()
         for _ in range(2):
             self._free_buffers.put(CopyBuffers())
         self._copy_executor = ThreadPoolExecutor(1, "snapshot-copy")  # reused: starting a thread delays the run
@@ -54,7 +52,6 @@ class SnapshotWriter:
 
         Raises:
             BaseException: the error of an earlier snapshot.
-
         """
         self.raise_error()
         buffers = self._free_buffers.get()

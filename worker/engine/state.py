@@ -29,7 +29,6 @@ class RunState:
         pred: raw scores of the batch, (B, num_outputs).
         loss: mean loss of the batch, detached.
         stop_immediately: stop after this step instead of after this epoch.
-
     """
 
     max_epochs: int

@@ -19,7 +19,7 @@ from worker.engine.state import RunState
 
 
 class TrainStep:
-    """Computes the gradients, steps the optimizer, updates the average. It never waits for the device (no `.item()`)."""
+    """Computes the gradients, steps the optimizer, updates the average. It never waits for the device."""
 
     def __init__(
         self,

@@ -29,7 +29,6 @@ class LoadReport(NamedTuple):
         mismatched: of another shape, for example a head for another number of outputs.
         summed: loaded first convolutions with three input channels where the network has one. Their weights are summed
             over channels, which equals repeating a gray image in three channels.
-
     """
 
     loaded: list[str]
@@ -45,7 +44,6 @@ def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
 
     Raises:
         NoMatchingWeights: no tensor matches.
-
     """
     target = network.state_dict()
     first = [name for name, tensor in target.items() if tensor.ndim == CONVOLUTION_AXES][:1]
@@ -68,7 +66,7 @@ def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
 
 
 def _is_grayscale_version(target: torch.Size, source: torch.Size) -> bool:
-    """Return whether both are the same convolution, (out, in, height, width), with one input channel instead of three."""
+    """Return whether both are one convolution, (out, in, height, width), with one input channel instead of three."""
     return (
         len(source) == CONVOLUTION_AXES
         and target[1] == 1
@@ -85,7 +83,6 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     Raises:
         UnknownParameters: a pattern matches nothing.
         NoMatchingWeights: no parameter would be left to train.
-
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What may be hung into the loop: one file each."""
+"""Callbacks of the training loop, one file each."""
 
 from worker.engine.callbacks.confusion_matrix import ConfusionMatrix
 from worker.engine.callbacks.csv_logger import CsvLogger

@@ -1,4 +1,4 @@
-"""The best value so far of one curve, and what counts as better."""
+"""The best value of one metric so far, and what counts as better."""
 
 import math
 from typing import Any, Literal
@@ -9,9 +9,9 @@ Mode = Literal["auto", "min", "max", "zero"]
 
 
 class BestMetric:
-    """Keeps the best value of `monitor`; better means by more than `min_delta`. A non-finite value is never better.
+    """Tracks the best value of `monitor`. A value is better if it improves by more than `min_delta`; NaN never is.
 
-    In the mode "zero" what counts is how far from zero a value is.
+    In the mode "zero" the distance from zero counts.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class BestMetric:
         self.best = abs(baseline) if self._is_distance and baseline is not None else baseline
 
     def update(self, value: float) -> bool:
-        """Whether the value is better; it is then the best."""
+        """Take a value. Return True if it is better than the best one before."""
         if not math.isfinite(value):
             return False
         value = abs(value) if self._is_distance else value

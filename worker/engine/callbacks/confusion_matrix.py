@@ -1,4 +1,4 @@
-"""Leaves the confusion matrix of the last epoch's validation, as a table and as a picture."""
+"""Saves the confusion matrix of the last validation, as a table and as an image."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
 
 
 class ConfusionMatrix(Callback):
-    """Counts decisions while the network is validated; of several labels it leaves a table of each, and no picture."""
+    """Counts decisions during validation. For multilabel tasks it saves one table per label and no image."""
 
     is_optional: ClassVar[bool] = True
 
@@ -37,7 +37,7 @@ class ConfusionMatrix(Callback):
         self._epoch_counts = self._create_counts()
 
     def on_valid_batch_after_pred(self, state: RunState) -> None:
-        assert state.pred is not None  # noqa: S101 - just made
+        assert state.pred is not None  # noqa: S101 - set before this hook
         assert state.target is not None  # noqa: S101
         task = self._samples.task
         decisions = make_decisions(compute_probabilities(state.pred, task), state.target, task)

@@ -11,9 +11,9 @@ SPLITS = ("train", "valid")
 
 
 class CsvLogger(FileLog):
-    """One row an epoch and set: epoch, set, and every metric that either set has; what a set has not is empty.
+    """Writes one row per epoch and split: epoch, set, and every metric of either split. Missing metrics are empty.
 
-    Source: luz_callback_csv_logger, whose rows must have the same metrics.
+    Source: luz_callback_csv_logger, where all rows must have the same metrics.
     """
 
     name: ClassVar[str] = "metrics.csv"

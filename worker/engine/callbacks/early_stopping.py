@@ -1,4 +1,4 @@
-"""Ends a run that no longer gets better."""
+"""Stops a run that no longer improves."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from worker.engine.state import RunState
 
 
 class EarlyStopping(Callback):
-    """Stops once `patience` epochs in a row were no better than the best before them.
+    """Stops after `patience` epochs in a row without improvement.
 
-    With a `baseline` even the first epoch must be better than it. Source: luz_callback_early_stopping; epochs are
-    counted as Keras does, only those without improvement.
+    With a `baseline`, the first epoch must already be better than it. Source: luz_callback_early_stopping; like Keras,
+    it counts only epochs without improvement.
     """
 
     def __init__(

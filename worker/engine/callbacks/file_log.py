@@ -1,4 +1,4 @@
-"""A file that grows with the run and goes on where a resumed one began, as a loggers' common part."""
+"""The base class of loggers: a file that grows during the run and continues after a resume."""
 
 import math
 import time
@@ -11,17 +11,17 @@ import torch
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.state import RunState
 
-MAX_BYTES = 64 * 2**20  # it is a part of every snapshot
+MAX_BYTES = 64 * 2**20  # the file is part of every snapshot
 
 
 class LogTooLong(ValueError):
-    """The file has grown beyond what a snapshot should carry."""
+    """The file would exceed the size that a snapshot may carry."""
 
 
 class FileLog(Callback):
-    """Hands its file over at most every `every_s` seconds, when the run is left, and at its end, whichever that is.
+    """Saves its file at most every `every_s` seconds, and when the run ends or is left.
 
-    What was written so far is in the snapshot: a resumed run leaves the file of one that never stopped.
+    The content so far is part of the snapshot: a resumed run saves the same file as an uninterrupted one.
     """
 
     is_optional: ClassVar[bool] = True
@@ -37,13 +37,13 @@ class FileLog(Callback):
         self._num_saved_bytes = 0
 
     def write(self, content: bytes) -> None:
-        """Add to the file.
+        """Append to the file.
 
         Raises:
-            TooLong: there is no more room for it.
+            LogTooLong: the file would exceed `MAX_BYTES`.
         """
         if len(self._content) + len(content) > MAX_BYTES:
-            raise LogTooLong(f"{self.name} has {len(self._content) / 2**20:.0f} MiB, and no more is kept")
+            raise LogTooLong(f"{self.name} has reached the limit of {MAX_BYTES} bytes")
         self._content += content
 
     def on_epoch_end(self, state: RunState) -> None:

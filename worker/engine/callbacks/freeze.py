@@ -1,4 +1,4 @@
-"""Keeps some of the weights as they are for some of the epochs."""
+"""Freezes parameters for some of the epochs."""
 
 from fnmatch import fnmatchcase
 from typing import ClassVar
@@ -12,14 +12,14 @@ from worker.engine.state import RunState
 
 
 class NoTrainableParameters(TrainingError, ValueError):
-    """Every parameter is frozen at once."""
+    """Every parameter is frozen."""
 
 
 class Freeze(Callback):
-    """Parameters whose names match have no gradients from `from_epoch` to `until_epoch`, both included.
+    """Freezes parameters whose names match, from `from_epoch` to `until_epoch`, both included.
 
-    What the optimizer remembers of them stays. Their batch norms keep their statistics too, unless told otherwise.
-    It looks at every batch, since a resumed run begins in the middle of an epoch.
+    Their optimizer state is kept. Their batch norms keep their statistics too, unless `freeze_bn_stats` is false.
+    The hook runs before every batch, because a resumed run starts in the middle of an epoch.
     """
 
     changes_trainable_parameters: ClassVar[bool] = True
@@ -33,10 +33,10 @@ class Freeze(Callback):
         until_epoch: int | None = None,
         freeze_bn_stats: bool = True,
     ) -> None:
-        """`until_epoch`: to the end, unless given.
+        """`until_epoch`: the last frozen epoch (default: the last epoch of the run).
 
         Raises:
-            UnknownParameters: the pattern matches no parameter that is trained.
+            UnknownParameters: the pattern matches no trainable parameter.
         """
         trainable = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
         self._parameters = list(trainable.values())
@@ -48,18 +48,18 @@ class Freeze(Callback):
     def on_train_batch_begin(self, state: RunState) -> None:
         is_frozen = self._from <= state.epoch and (self._until is None or state.epoch <= self._until)
         if is_frozen is not self._is_frozen:
-            self._set_frozen(is_frozen)
+            self._toggle_freeze(is_frozen)
         if is_frozen:
             for norm in self._norms:
                 norm.eval()
 
-    def _set_frozen(self, is_frozen: bool) -> None:
+    def _toggle_freeze(self, is_frozen: bool) -> None:
         self._is_frozen = is_frozen
         for parameter in self._matching_parameters:
             parameter.requires_grad_(not is_frozen)
             parameter.grad = None
         if not any(parameter.requires_grad for parameter in self._parameters):
-            raise NoTrainableParameters("every parameter is frozen: there is nothing to train")
+            raise NoTrainableParameters("every parameter is frozen; at least one must be trainable")
 
 
 def _find_norms(network: nn.Module, match: str) -> list[nn.Module]:

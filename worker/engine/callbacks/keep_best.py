@@ -1,4 +1,4 @@
-"""Holds the weights of the best epoch, to be registered instead of the last one's."""
+"""Keeps the weights of the best epoch, which are registered instead of the last ones."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from worker.engine.state import RunState
 
 
 class KeepBest(Callback):
-    """Copies the network's state whenever `monitor` improves.
+    """Copies the network's state when `monitor` improves.
 
-    Source: luz_callback_keep_best_model; here the best so far survives a resume.
+    Source: luz_callback_keep_best_model. Here the best value survives a resume.
 
     Attributes:
         weights: state of the best epoch; empty before the first.
-        metrics: of that epoch.
+        metrics: metrics of that epoch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Steps a learning-rate schedule at its breakpoint."""
+"""Steps a learning-rate scheduler of torch."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from worker.engine.state import RunState
 
 
 class LrSchedulerCallback(Callback):
-    """A schedule of torch, which the snapshot holds."""
+    """Holds a scheduler and stores its state in the snapshot."""
 
     def __init__(self, scheduler: LRScheduler) -> None:
         self._scheduler = scheduler
@@ -23,7 +23,7 @@ class LrSchedulerCallback(Callback):
 
 
 class BatchLrScheduler(LrSchedulerCallback):
-    """A step of the schedule after every optimizer step, until it has no more to give: OneCycleLR would raise."""
+    """Steps the scheduler after every optimizer step, until its last step: OneCycleLR raises an error after it."""
 
     def on_train_batch_end(self, state: RunState) -> None:
         total: float = getattr(self._scheduler, "total_steps", math.inf)
@@ -32,14 +32,14 @@ class BatchLrScheduler(LrSchedulerCallback):
 
 
 class EpochLrScheduler(LrSchedulerCallback):
-    """A step of the schedule at every epoch's end."""
+    """Steps the scheduler at the end of every epoch."""
 
     def on_epoch_end(self, state: RunState) -> None:
         self._scheduler.step()
 
 
 class PlateauLrScheduler(LrSchedulerCallback):
-    """Steps on the epoch's value of `monitor`; luz gave it the last batch's loss."""
+    """Steps on the epoch's value of `monitor`. luz uses the loss of the last batch."""
 
     def __init__(self, scheduler: ReduceLROnPlateau, monitor: str) -> None:
         super().__init__(scheduler)

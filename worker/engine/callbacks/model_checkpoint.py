@@ -1,4 +1,4 @@
-"""Says which epochs' snapshots are to be kept; it writes none itself."""
+"""Decides which epochs' snapshots are kept. It writes none."""
 
 from typing import Any
 
@@ -8,10 +8,9 @@ from worker.engine.state import RunState
 
 
 class ModelCheckpoint(Callback):
-    """Tags an epoch "kept" every `every_epochs` epochs, or only those that improve; these are tagged "best" as well.
+    """Tags epochs "kept": every `every_epochs`, or only those that improve. Improved epochs are also tagged "best".
 
-    Which epochs are kept, this one or earlier ones, is told at each epoch's end: of more than `keep` the oldest go.
-    Source: luz_callback_model_checkpoint.
+    At most `keep` epochs are retained; the oldest are dropped first. Source: luz_callback_model_checkpoint.
     """
 
     def __init__(
@@ -49,4 +48,4 @@ class ModelCheckpoint(Callback):
         self._retained_epochs = list(state_dict["kept"])
 
     def load_from_other_run(self, state_dict: dict[str, Any]) -> None:
-        self._best_metric.load_state_dict(state_dict["record"])  # the epochs that are kept are those of the other run
+        self._best_metric.load_state_dict(state_dict["record"])  # the other run's epochs are not retained

@@ -1,4 +1,4 @@
-"""Ends a run whose loss is no longer a number, before anything of it is stored."""
+"""Ends a run when its loss or weights are not finite, before a snapshot stores them."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,11 @@ from worker.engine.state import RunState
 
 
 class TrainingDiverged(TrainingError):
-    """The loss or the weights are not finite. `facts`: epoch, step, learning_rate."""
+    """The loss or the weights are not finite.
+
+    Attributes:
+        extra: epoch, step, learning_rate.
+    """
 
     def __init__(self, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
         super().__init__(f"{what} at epoch {epoch}, step {step}, with a learning rate of {learning_rate:g}")
@@ -21,9 +25,9 @@ class TrainingDiverged(TrainingError):
 
 
 class NonFiniteGuard(Callback):
-    """Looks at the losses every `every_steps` steps and at an epoch's last one; asked by `check`, at the weights too.
+    """Checks the losses every `every_steps` steps and at the end of an epoch. `check_finite` also checks the weights.
 
-    The steps between two looks are not waited for, yet the one that went wrong is told exactly.
+    The steps between two checks do not wait for the device. The error still names the step that failed.
     """
 
     def __init__(self, network: nn.Module, *, every_steps: int = 32) -> None:
@@ -43,16 +47,16 @@ class NonFiniteGuard(Callback):
         self.check_losses(state)
 
     def check_finite(self, state: RunState) -> None:
-        """Raise unless all that a snapshot would hold is finite.
+        """Check everything that a snapshot would store.
 
         Raises:
-            Diverged: it is not.
+            TrainingDiverged: a loss or weight is not finite.
         """
         self.check_losses(state)
         self.build_weight_check(state)(self._network.state_dict())
 
     def build_weight_check(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
-        """What raises Diverged unless weights, such as a copy of those of now, are finite."""
+        """Return a function that raises TrainingDiverged if weights, for example a copy, are not finite."""
         extra: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
 
         def examine(weights: Mapping[str, Tensor]) -> None:
@@ -62,7 +66,7 @@ class NonFiniteGuard(Callback):
         return examine
 
     def check_losses(self, state: RunState) -> None:
-        """Raise Diverged unless all losses so far are finite."""
+        """Raise TrainingDiverged if a loss since the last check is not finite."""
         if not self._losses:
             return
         is_finite = torch.isfinite(torch.stack(self._losses)).tolist()
@@ -74,10 +78,10 @@ class NonFiniteGuard(Callback):
 
 
 def are_all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no value is NaN or infinite; one wait for all of them.
+    """Return whether no value is NaN or infinite. Waits for the device once.
 
-    A sum that is finite has only finite terms, and costs a fifth of looking at each; one that is not may be of large
-    terms only.
+    A finite sum has only finite terms, and a sum costs a fifth of testing every value. A sum of large finite terms may
+    overflow; then every value is tested.
     """
     detached = [tensor.detach() for tensor in tensors]
     if _are_finite([_sum_tensor(tensor) for tensor in detached]):
@@ -89,7 +93,7 @@ def _sum_tensor(tensor: Tensor) -> Tensor:
     if not tensor.is_cpu or tensor.dtype not in {torch.float32, torch.float64}:
         return tensor.sum()
     with np.errstate(all="ignore"):
-        return torch.tensor(float(tensor.numpy().sum()))  # one thread: torch's would wait for each other
+        return torch.tensor(float(tensor.numpy().sum()))  # faster than torch's sum, which synchronizes its threads
 
 
 def _are_finite(values: list[Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""Writes what TensorBoard reads: an event file of the metrics and, if asked for, histograms of the weights."""
+"""Writes an event file for TensorBoard: metrics and, if configured, histograms of the weights."""
 
 import struct
 import time
@@ -17,12 +17,12 @@ NUM_BINS = 30
 
 
 class TensorBoard(FileLog):
-    """Scalars `<metric>/<set>` and `lr` at every epoch's end, by epoch; histograms by parameter name.
+    """Writes scalars `<metric>/<set>` and `lr` at the end of every epoch, and histograms by parameter name.
 
-    Source: luz_callback_tfevents, which steps by epoch, too.
+    Source: luz_callback_tfevents, which also uses the epoch as step.
     """
 
-    name: ClassVar[str] = "events.out.tfevents.candela"  # TensorBoard looks for `tfevents` in names
+    name: ClassVar[str] = "events.out.tfevents.candela"  # TensorBoard searches for `tfevents` in file names
     media_type: ClassVar[str] = "application/octet-stream"
 
     def __init__(
@@ -32,14 +32,14 @@ class TensorBoard(FileLog):
         *,
         histograms: Sequence[str] = (),
         now: Callable[[], float] = time.time,
-        **log_options: Any,  # noqa: ANN401 - as the logger takes it
+        **log_options: Any,  # noqa: ANN401 - passed on to FileLog
     ) -> None:
-        """`histograms`: patterns of parameters' names."""
+        """`histograms`: patterns of parameter names."""
         super().__init__(save_artifact, **log_options)
         self._network, self._histograms, self._now = network, tuple(histograms), now
 
     def on_epoch_end(self, state: RunState) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # half a second, which no job without it should wait for
+        from tensorboardX.proto.event_pb2 import Event  # the import takes half a second
 
         if not self._content:
             self.write(_encode_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))
@@ -78,7 +78,10 @@ def _build_summary(metrics: dict[str, float], lr: float, weights: dict[str, Tens
 
 
 def _encode_record(content: bytes) -> bytes:
-    """A TFRecord: length, its checksum, content, its checksum. Source: tensorflow/core/lib/io/record_writer.h."""
+    """Return a TFRecord: length, its checksum, content, its checksum.
+
+    Source: tensorflow/core/lib/io/record_writer.h.
+    """
     from tensorboardX.record_writer import masked_crc32c
 
     length = struct.pack("<Q", len(content))

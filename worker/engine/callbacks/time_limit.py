@@ -1,4 +1,4 @@
-"""Ends a run after so much time of training."""
+"""Stops a run after a limit of training time."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from worker.engine.state import RunState
 
 
 class TimeLimit(Callback):
-    """Stops after the step in which `seconds` of training are over, counted over all attempts.
+    """Stops after the step in which `seconds` of training are exceeded, counted over all attempts.
 
-    The epoch is then validated and ended, so that the run has something to show.
+    The epoch is then validated and ended, so that the run has a result.
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""What a callback may know of the samples that a run is validated on; it knows no file of theirs."""
+"""What a callback may know about the samples of the validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ class ValidationSamples:
     """The samples of the validation, in the order of its batches.
 
     Attributes:
-        labels: of the decisions: those of a binary task are two, those of numbers none.
-        split: where the samples are in the dataset; `index`: their places in it.
-        names: of all samples of that split; images: theirs, (N, H, W, C) uint8 where they are pictures.
+        labels: names of the classes; two for binary tasks, none for regression.
+        split: the split of the dataset that holds the samples.
+        index: indices of the samples in that split.
+        names: names of all samples of that split.
+        images: all images of that split, (N, H, W, C) uint8, or None.
     """
 
     task: Task = "classification"

@@ -1,4 +1,4 @@
-"""Leaves the samples with the highest losses of the last epoch's validation, as a table and as a contact sheet."""
+"""Saves the samples with the highest losses of the last validation, as a table and as a contact sheet."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ SampleTensors = dict[str, Tensor]
 
 
 class WorstSamples(Callback):
-    """Keeps `count` samples while the network is validated, by the loss that the run is trained with."""
+    """Keeps the `count` samples with the highest training loss during validation."""
 
     is_optional: ClassVar[bool] = True
 
@@ -42,7 +42,7 @@ class WorstSamples(Callback):
         self._epoch_worst, self._num_seen = {}, 0
 
     def on_valid_batch_after_pred(self, state: RunState) -> None:
-        assert state.pred is not None  # noqa: S101 - just made
+        assert state.pred is not None  # noqa: S101 - set before this hook
         assert state.target is not None  # noqa: S101
         places = torch.arange(self._num_seen, self._num_seen + len(state.pred), device=state.pred.device)
         self._num_seen += len(state.pred)
@@ -80,8 +80,8 @@ class WorstSamples(Callback):
             self._save_artifact(IMAGE, plots.PNG, sheet)
 
     def _format_row(self, rank: int) -> dict[str, Any]:
-        place = int(self.worst["place"][rank])
-        index = place if self._samples.index is None else int(self._samples.index[place])
+        position = int(self.worst["place"][rank])
+        index = position if self._samples.index is None else int(self._samples.index[position])
         true, predicted, probability = self._format_decision(
             self.worst["target"][rank], self.worst["probability"][rank]
         )
@@ -97,7 +97,7 @@ class WorstSamples(Callback):
         }
 
     def _format_decision(self, target: Tensor, probability: Tensor) -> tuple[str, str, float | str]:
-        """What it is, what it was taken for, and how surely; of several labels or numbers all, with semicolons."""
+        """Return target, prediction and confidence. Several labels or numbers are separated by semicolons."""
         labels = self._samples.labels
         match self._samples.task:
             case "classification":

@@ -30,9 +30,8 @@ class PendingBatch(NamedTuple):
 class MetricAccumulator:
     """Collects batches and adds them to the sums in groups.
 
-    Groups end at fixed batches of the phase: the sums do not depend on when they are read. Pending batches are part of the
-    snapshot.
-
+    Groups end at fixed batches of the phase: the sums do not depend on when they are read. Pending batches are part of
+    the snapshot.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
@@ -57,7 +56,7 @@ class MetricAccumulator:
         """The names of the loss and of all metrics, numbers and tables."""
         return {"loss", *self._metrics}
 
-    def with_gather(self, gather: Gather) -> Self:
+    def copy_with_gather(self, gather: Gather) -> Self:
         """Return an accumulator with the same state that adds whole batches.
 
         `gather` returns the whole tensor for this rank's part of it.
@@ -77,7 +76,6 @@ class MetricAccumulator:
         """Add a batch: raw scores (B, num_outputs), targets and the mean loss, all detached.
 
         `total_weight`: the weight of that mean (default: the number of samples).
-
         """
         if self._gather is not None:
             pred, target = self._gather(pred), self._gather(target)
@@ -92,7 +90,7 @@ class MetricAccumulator:
         self._loss_sum, self._total_weight = self._sum_losses()
         self._pending, self._num_pending_values = [], 0
         if self._metrics:
-            preds, targets = [batch.pred for batch in batches], [one.target for one in batches]
+            preds, targets = [batch.pred for batch in batches], [batch.target for batch in batches]
             scores, target = self._adapt(torch.cat(preds), torch.cat(targets))
             for metric in self._metrics.values():
                 metric.update(scores, target)
@@ -110,7 +108,7 @@ class MetricAccumulator:
 
     def _stack_pending_weights(self) -> Tensor:
         weights = [batch.total_weight for batch in self._pending if batch.total_weight is not None]
-        return torch.stack(weights) if weights else torch.tensor([float(len(one.target)) for one in self._pending])
+        return torch.stack(weights) if weights else torch.tensor([float(len(batch.target)) for batch in self._pending])
 
     def compute_mean_loss(self) -> float:
         """Return the mean loss of the phase so far. NaN if the total weight is 0. Waits for the device."""
@@ -164,7 +162,7 @@ class MetricAccumulator:
             )
             split = preds.split(state_dict["sizes"]), targets.split(state_dict["sizes"]), losses.unbind(), weights
             self._pending = [PendingBatch(*batch) for batch in zip(*split, strict=True)]
-        self._num_pending_values = sum(one.pred.numel() for one in self._pending)
+        self._num_pending_values = sum(batch.pred.numel() for batch in self._pending)
         for name, metric in self._metrics.items():
             restore_metric(metric, state_dict["metrics"][name])
 

@@ -16,13 +16,17 @@ class UnsupportedTask(ValueError):
 
 
 def build_classification_metric(
-    kind: str, task: Task, num_outputs: int, *, threshold: float = 0.5, **options: Any
-) -> Metric:  # noqa: ANN401
+    kind: str,
+    task: Task,
+    num_outputs: int,
+    *,
+    threshold: float = 0.5,
+    **options: Any,  # noqa: ANN401
+) -> Metric:
     """Build the metric `kind` ("Accuracy", "Precision", …) for the task.
 
     Raises:
         UnsupportedTask: the task has no classes.
-
     """
     match task:
         case "classification":

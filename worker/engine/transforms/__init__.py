@@ -1,4 +1,4 @@
-"""What changes a batch of training pictures, uint8 (B, H, W, C), with parameters drawn for each picture."""
+"""Random augmentation of training images, uint8 (B, H, W, C), with separate parameters for each image."""
 
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter

@@ -1,4 +1,4 @@
-"""Rotates, shears, shifts and scales pictures."""
+"""Rotates, shears, shifts and scales images."""
 
 import cv2
 import numpy as np
@@ -11,9 +11,9 @@ FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
 
 
 class Affine:
-    """About the centre; what comes in from outside is black.
+    """A random affine map about the center. Pixels from outside the image are black.
 
-    On the host with OpenCV, which is about four times quicker on one core than `grid_sample` on float32.
+    The host uses OpenCV, which is about four times faster on one core than `grid_sample` in float32.
     """
 
     def __init__(
@@ -24,9 +24,9 @@ class Affine:
         interpolation: Interpolation = "bilinear",
         shear: float = 0.0,
     ) -> None:
-        """`degrees`: at most, either way; `translate`: share of the size, at most, either way; `scale`: from, to.
+        """`degrees`: the largest rotation in either direction. `translate`: the largest shift as a share of the size.
 
-        `shear`: degrees along x, at most, either way.
+        `scale`: the smallest and largest factor. `shear`: the largest angle along x, in degrees.
         """
         self.num_random_params = 5 if shear else 4
         self._shear = shear
@@ -35,13 +35,13 @@ class Affine:
         self._scale = scale
         self._interpolation = interpolation
         self._flags = FLAGS[interpolation]
-        cv2.setNumThreads(1)  # small pictures: a pool of its own would only fight torch's
+        cv2.setNumThreads(1)  # OpenCV's thread pool would compete with torch's
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         _, height, width, channels = images.shape
         warped = np.empty_like(images)
         for i, matrix in enumerate(self._build_matrices(random_params, height, width)):
-            for first in range(0, channels, 4):  # OpenCV takes up to four channels
+            for first in range(0, channels, 4):  # OpenCV supports up to four channels
                 part = np.ascontiguousarray(images[i, :, :, first : first + 4])
                 out = cv2.warpAffine(part, matrix, (width, height), flags=self._flags, borderMode=cv2.BORDER_CONSTANT)
                 warped[i, :, :, first : first + 4] = out.reshape(part.shape)
@@ -52,17 +52,20 @@ class Affine:
         return warp_images(images, self._build_matrices(random_params, height, width), self._interpolation)
 
     def _build_matrices(self, random_params: RandomParams, height: int, width: int) -> Maps:
-        """From source to target pixels, (B, 2, 3); x to the right, y down, positive angles against the clock."""
+        """Return maps from source to target pixels, (B, 2, 3).
+
+        x points right, y down. Positive angles are counterclockwise.
+        """
         unit = 2.0 * random_params.astype(np.float64) - 1.0
         angle = np.deg2rad(self._degrees * unit[:, 0])
         smallest, largest = self._scale
         zoom = smallest + (largest - smallest) * random_params[:, 3]
         cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
         slant = np.tan(np.deg2rad(self._shear * unit[:, 4])) if self._shear else 0.0
-        aside, down = cos * slant + sin, cos - sin * slant
+        skew, down = cos * slant + sin, cos - sin * slant
         x, y = (width - 1) / 2, (height - 1) / 2
         shift_x, shift_y = self._translate * width * unit[:, 1], self._translate * height * unit[:, 2]
         matrices = np.empty((len(random_params), 2, 3))
-        matrices[:, 0] = np.stack([cos, aside, x - cos * x - aside * y + shift_x], axis=1)
+        matrices[:, 0] = np.stack([cos, skew, x - cos * x - skew * y + shift_x], axis=1)
         matrices[:, 1] = np.stack([-sin, down, y + sin * x - down * y + shift_y], axis=1)
         return matrices

@@ -1,4 +1,4 @@
-"""Changes brightness, contrast, saturation and hue of pictures, by one linear map of colours each."""
+"""Changes brightness, contrast, saturation and hue of images, each by one linear map of colors."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ FROM_YIQ = np.linalg.inv(TO_YIQ)
 
 
 class JitterParams(NamedTuple):
-    """What is done to each picture: its colours, through `maps` (B, 3, 3), times `scale` (B,), plus grey times `pull`.
+    """The changes of each image: colors times `maps` (B, 3, 3) times `scale` (B,), plus mean gray times `pull`.
 
     Attributes:
-        pull: (B,), of the picture's mean grey.
-        maps: from RGB to RGB; None where colours stay.
+        pull: factor of the image's mean gray, (B,).
+        maps: maps from RGB to RGB. None: colors do not change.
     """
 
     scale: RandomParams
@@ -27,10 +27,9 @@ class JitterParams(NamedTuple):
 
 
 class ColorJitter:
-    """In this order: brightness, contrast (about the picture's mean grey), saturation, hue.
+    """Changes, in this order: brightness, contrast (about the mean gray), saturation, hue.
 
-    Hue is a turn of the colours about the grey axis (of YIQ), where torchvision goes by HSV; a grey picture has
-    neither saturation nor hue.
+    Hue rotates colors about the gray axis of YIQ; torchvision uses HSV. A gray image has neither saturation nor hue.
     """
 
     num_random_params = 4
@@ -38,45 +37,45 @@ class ColorJitter:
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:
-        """Factors are 1 - x to 1 + x; `hue` is a share of a whole turn, either way, at most 0.5."""
+        """Factors are uniform in 1 - x to 1 + x. `hue` is a share of a full turn in either direction, at most 0.5."""
         self._spreads = np.array([brightness, contrast, saturation, hue], dtype=np.float32)
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
-        is_coloured = images.shape[3] == len(LUMA)
-        scale, pull, maps = self._build_params(random_params, is_coloured=is_coloured)
-        colours = images.astype(np.float32)
-        mean = (colours @ LUMA if is_coloured else colours.mean(axis=3)).mean(axis=(1, 2))
+        is_color = images.shape[3] == len(LUMA)
+        scale, pull, maps = self._build_params(random_params, is_color=is_color)
+        colors = images.astype(np.float32)
+        mean = (colors @ LUMA if is_color else colors.mean(axis=3)).mean(axis=(1, 2))
         if maps is not None:
-            colours = np.einsum("bhwc,bdc->bhwd", colours, maps)
-        changed = colours * scale[:, None, None, None] + (pull * mean)[:, None, None, None]
+            colors = np.einsum("bhwc,bdc->bhwd", colors, maps)
+        changed = colors * scale[:, None, None, None] + (pull * mean)[:, None, None, None]
         bytes_again: Images = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
         return bytes_again
 
     def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         _, height, width, channels = images.shape
-        is_coloured = channels == len(LUMA)
-        scale, pull, maps = self._build_params(random_params, is_coloured=is_coloured)
-        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # exact, so that no other picture of the batch matters
-        mean = (to_grayscale(sums) if is_coloured else sums.sum(dim=1) / channels) / (height * width)
-        colours = images.to(torch.float32)
+        is_color = channels == len(LUMA)
+        scale, pull, maps = self._build_params(random_params, is_color=is_color)
+        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # integer sums do not depend on the batch
+        mean = (to_grayscale(sums) if is_color else sums.sum(dim=1) / channels) / (height * width)
+        colors = images.to(torch.float32)
         if maps is not None:
             into = to_same_device(images, maps)[:, None, None]  # (B, 1, 1, 3, 3)
-            red, green, blue = (colours[..., i : i + 1] * into[..., i] for i in range(3))
-            colours = red + green + blue
+            red, green, blue = (colors[..., i : i + 1] * into[..., i] for i in range(3))
+            colors = red + green + blue
         return to_uint8(
-            colours * expand_per_image(images, scale) + expand_per_image(images, pull) * mean[:, None, None, None]
+            colors * expand_per_image(images, scale) + expand_per_image(images, pull) * mean[:, None, None, None]
         )
 
-    def _build_params(self, random_params: RandomParams, *, is_coloured: bool) -> JitterParams:
+    def _build_params(self, random_params: RandomParams, *, is_color: bool) -> JitterParams:
         spread = self._spreads * (2 * random_params - 1)
         brightness, contrast = 1 + spread[:, 0], 1 + spread[:, 1]
-        changes_colours = is_coloured and self._spreads[2:].any()
+        changes_colours = is_color and self._spreads[2:].any()
         maps = _build_color_maps(1 + spread[:, 2], 2 * np.pi * spread[:, 3]) if changes_colours else None
         return JitterParams(brightness * contrast, (1 - contrast) * brightness, maps)
 
 
 def _build_color_maps(saturation: RandomParams, angle: RandomParams) -> RandomParams:
-    """One matrix a picture, (B, 3, 3), from RGB to RGB; what is grey stays so."""
+    """Return one matrix per image, (B, 3, 3), from RGB to RGB. Gray stays gray."""
     chroma = np.zeros((len(saturation), 3, 3), dtype=np.float32)
     cos, sin = saturation * np.cos(angle), saturation * np.sin(angle)
     chroma[:, 0, 0] = 1

@@ -1,4 +1,4 @@
-"""Transforms of transforms: all or none, one of several, or several in any order, by chance for each picture."""
+"""Transforms of transforms: all or none, one of several, or all in random order."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -12,7 +12,7 @@ from worker.engine.transforms.rng import Images, RandomParams, Transform, apply_
 
 
 class _CompositeTransform:
-    """The first `num_own_params` draws are its own; the others belong to the parts, whether they are used or not."""
+    """The first `num_own_params` random parameters are its own. The others belong to the parts, used or not."""
 
     num_own_params = 1
 
@@ -28,7 +28,7 @@ class _CompositeTransform:
         return random_params[:, start : start + self.parts[index].num_random_params]
 
     def _apply_part(self, images: Images, random_params: RandomParams, index: int, mask: Mask) -> None:
-        """Let one part change the chosen ones, in place."""
+        """Apply one part to the selected images in place."""
         if mask.any():
             images[mask] = self.parts[index](images[mask], self._slice_params(index, random_params)[mask])
 
@@ -40,7 +40,7 @@ class _CompositeTransform:
 
 
 class RandomApply(_CompositeTransform):
-    """All parts, one after the other, with probability `p`. Source: `torchvision.transforms.RandomApply`."""
+    """Applies all parts in order with probability `p`. Source: `torchvision.transforms.RandomApply`."""
 
     def __init__(self, parts: Sequence[Transform], p: float = 0.5) -> None:
         super().__init__(parts)
@@ -62,7 +62,7 @@ class RandomApply(_CompositeTransform):
 
 
 class RandomChoice(_CompositeTransform):
-    """One of the parts. Source: `torchvision.transforms.RandomChoice`."""
+    """Applies one of the parts. Source: `torchvision.transforms.RandomChoice`."""
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         choice, changed = self._choose_parts(random_params), images.copy()
@@ -81,7 +81,7 @@ class RandomChoice(_CompositeTransform):
 
 
 class RandomOrder(_CompositeTransform):
-    """All parts, in any order. Source: `torchvision.transforms.RandomOrder`."""
+    """Applies all parts in random order. Source: `torchvision.transforms.RandomOrder`."""
 
     def __init__(self, parts: Sequence[Transform]) -> None:
         super().__init__(parts)

@@ -1,4 +1,4 @@
-"""Mirrors some of the pictures."""
+"""Mirrors some of the images."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ class _Flip:
     axis: ClassVar[int]
 
     def __init__(self, p: float = 0.5) -> None:
-        """`p`: share of pictures that are mirrored."""
+        """`p`: probability of mirroring an image."""
         self._p = p
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
@@ -32,12 +32,12 @@ class _Flip:
 
 
 class HorizontalFlip(_Flip):
-    """Left and right."""
+    """Swaps left and right."""
 
     axis = 2
 
 
 class VerticalFlip(_Flip):
-    """Top and bottom."""
+    """Swaps top and bottom."""
 
     axis = 1

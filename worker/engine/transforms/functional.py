@@ -1,4 +1,4 @@
-"""What transforms of tensors share: parameters that are sent along, some of the pictures, grey."""
+"""Shared functions of transforms on devices: parameters, selections, gray, rounding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,21 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 def to_same_device(images: Tensor, parameters: NDArray[Any]) -> Tensor:
-    """Parameters on the device of the pictures, of the same type; float64 becomes float32."""
+    """Return parameters on the images' device, with the same type; float64 becomes float32."""
     is_double = parameters.dtype == np.float64
     sent = np.ascontiguousarray(parameters, dtype=np.float32 if is_double else None)
     return send_to_device(torch.from_numpy(sent), images.device)
 
 
 def expand_per_image(images: Tensor, parameters: NDArray[Any]) -> Tensor:
-    """One number a picture, as (B, 1, 1, 1)."""
+    """Return one number per image as (B, 1, 1, 1)."""
     return to_same_device(images, parameters)[:, None, None, None]
 
 
 def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """The same pictures, but the chosen ones as `change` gives them back.
+    """Return the images with `change` applied to the selected ones.
 
-    The choice is made on the host, so that a GPU never has to be asked how many there are.
+    The mask is on the host, so that a GPU is not waited for.
     """
     if not mask.any():
         return images
@@ -39,12 +39,12 @@ def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) 
     return images.index_copy(0, indices, change(images.index_select(0, indices)))
 
 
-def to_grayscale(colours: Tensor) -> Tensor:
-    """(..., 3) in RGB to (...), float32, added in a fixed order: matrix products may be of another precision."""
-    red, green, blue = (colours[..., i] * float(LUMA[i]) for i in range(3))
+def to_grayscale(colors: Tensor) -> Tensor:
+    """Convert (..., 3) in RGB to (...), float32. A fixed order of addition avoids the precision of matrix products."""
+    red, green, blue = (colors[..., i] * float(LUMA[i]) for i in range(3))
     return red + green + blue
 
 
 def to_uint8(values: Tensor) -> Tensor:
-    """Rounded as NumPy rounds, and cut to 0..255."""
+    """Round like NumPy and clamp to 0..255."""
     return values.round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""A policy without a search: a few of many changes for each picture, all of one strength."""
+"""RandAugment: a few of many operations for each image, all with one strength."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,15 +17,15 @@ from worker.engine.transforms.warp import Maps, warp_images
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 """(H, W, C)"""
 ImageOp = Callable[[Image, float], Image]
-"""By a level in -1..1."""
+"""Arguments: an image and a level in -1..1."""
 MAX_MAGNITUDE = 10
 
 
 class RandAugment:
-    """Source: Cubuk et al., "RandAugment", 2019; the ranges are those of torchvision's."""
+    """Applies random operations. Source: Cubuk et al., "RandAugment", 2019; the ranges are torchvision's."""
 
     def __init__(self, num_ops: int = 2, magnitude: float = 5.0) -> None:
-        """`num_ops`: changes a picture; `magnitude`: their strength, 0 to 10."""
+        """`num_ops`: operations per image. `magnitude`: their strength, 0 to 10."""
         self.num_random_params = 2 * num_ops
         self._level = magnitude / MAX_MAGNITUDE
         cv2.setNumThreads(1)
@@ -49,7 +49,7 @@ class RandAugment:
         return images
 
     def _iter_ops(self, random_params: RandomParams) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Change after change: which of all, and its level, for each picture."""
+        """Yield, for each operation in turn, its index and its level for each image."""
         for first in range(0, self.num_random_params, 2):
             op_indices = np.floor(random_params[:, first] * len(IMAGE_OPS)).astype(np.intp)
             yield op_indices, np.where(random_params[:, first + 1] < 0.5, -self._level, self._level)
@@ -60,11 +60,11 @@ def _apply_op_on_device(images: Tensor, mask: Mask, levels: NDArray[np.float64],
 
 
 def _build_blend(other: Image | float) -> ImageOp:
-    """Blend with something fixed; beyond the picture itself for levels above 0."""
-    return lambda picture, level: _blend(picture, other, level)
+    """Return a blend with a constant. Levels above 0 extrapolate beyond the image."""
+    return lambda image, level: _blend(image, other, level)
 
 
-def _blend(image: Image, other: Any, level: float) -> Image:  # noqa: ANN401 - a picture or a number
+def _blend(image: Image, other: Any, level: float) -> Image:  # noqa: ANN401 - an image or a number
     factor = 1 + 0.9 * level
     blended = factor * image.astype(np.float32) + (1 - factor) * np.asarray(other, dtype=np.float32)
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
@@ -131,19 +131,19 @@ AFFINE_OPS: tuple[Callable[[float, int, int], Maps], ...] = (
     _build_translation_x,
     _build_translation_y,
 )
-"""Maps from source to target about the centre, (2, 3), by level, height and width."""
+"""Maps from source to target about the center, (2, 3), by level, height and width."""
 
 
 def _build_map(op_index: int, level: float, height: int, width: int) -> Maps:
-    """From source to target pixels."""
+    """Return a map from source to target pixels."""
     linear = AFFINE_OPS[op_index](level, height, width)
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    linear[:, 2] += centre - linear[:, :2] @ centre
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    linear[:, 2] += center - linear[:, :2] @ center
     return linear
 
 
 def _warp_image(op_index: int, image: Image, level: float) -> Image:
-    """What comes in is black."""
+    """Apply an affine operation. Pixels from outside the image are black."""
     height, width, channels = image.shape
     linear = _build_map(op_index, level, height, width)
     parts = [np.ascontiguousarray(image[:, :, first : first + 4]) for first in range(0, channels, 4)]
@@ -152,7 +152,7 @@ def _warp_image(op_index: int, image: Image, level: float) -> Image:
 
 
 IMAGE_OPS: tuple[ImageOp, ...] = (
-    lambda picture, _level: picture,
+    lambda image, _level: image,
     _build_blend(0.0),  # brightness
     _adjust_contrast,
     _adjust_saturation,

@@ -1,4 +1,4 @@
-"""The policy's changes that move nothing, of tensors: all pictures that chose a change at once."""
+"""RandAugment's operations that change colors only, on tensors: all images with the same operation at once."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from worker.engine.transforms.functional import to_same_device, to_uint8
 
 TensorOp = Callable[[Tensor, Tensor], Tensor]
-"""Of pictures, uint8 (B, H, W, C), by levels in -1..1, float32 (B, 1, 1, 1)."""
+"""Arguments: images, uint8 (B, H, W, C), and levels in -1..1, float32 (B, 1, 1, 1)."""
 BYTES = 256
 
 
@@ -19,7 +19,7 @@ def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
 
 
 def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
-    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # exact, whatever else is in the batch
+    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # integer sums do not depend on the batch
     return _blend(images, sums / images[0].numel(), levels)
 
 
@@ -28,7 +28,7 @@ def _adjust_saturation(images: Tensor, levels: Tensor) -> Tensor:
 
 
 def _adjust_sharpness(images: Tensor, levels: Tensor) -> Tensor:
-    """Towards the mean of nine pixels, rounded; the picture is mirrored at its border."""
+    """Blend with the rounded mean of nine pixels. The border is mirrored."""
     _, height, width, _ = images.shape
     rows, columns = (to_same_device(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
     padded = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
@@ -54,7 +54,7 @@ def _autocontrast(images: Tensor, _levels: Tensor) -> Tensor:
 
 
 def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
-    """Each channel by its histogram, as OpenCV does: its darkest value becomes 0, one that is flat stays."""
+    """Equalize each channel by its histogram like OpenCV: the darkest value becomes 0; a flat channel stays."""
     count, height, width, channels = images.shape
     values = images.permute(0, 3, 1, 2).reshape(count * channels, height * width).to(torch.int64)
     counts = torch.zeros(len(values), BYTES, dtype=torch.int64, device=images.device)

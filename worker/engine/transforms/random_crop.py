@@ -1,4 +1,4 @@
-"""Shifts pictures by whole pixels: padded on every side, cropped back at a random place."""
+"""Shifts images by whole pixels: pad every side, then crop at a random position."""
 
 from typing import Literal
 
@@ -12,12 +12,15 @@ from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomCrop:
-    """Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (padding 4)."""
+    """Pads and crops.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (padding 4).
+    """
 
     num_random_params = 2
 
     def __init__(self, padding: int = 4, mode: Literal["constant", "reflect"] = "constant") -> None:
-        """`constant` pads with black; `reflect` mirrors, as far as the picture is wide."""
+        """`constant` pads with black; `reflect` mirrors the image."""
         self._padding = padding
         self._mode = mode
 
@@ -44,11 +47,11 @@ class RandomCrop:
         return cropped
 
     def _choose_corners(self, random_params: RandomParams) -> NDArray[np.intp]:
-        """Tops and lefts in the padded picture, (2, B)."""
+        """Return tops and lefts in the padded image, (2, B)."""
         return np.floor(random_params * (2 * self._padding + 1)).astype(np.intp).T
 
     def _index_lines(self, images: Tensor, starts: Tensor, length: int) -> Tensor:
-        """Which of the picture's lines a cut has that begins there, (B, length); -1 is black."""
+        """Return the image lines of the crops that start at `starts`, (B, length). -1 is black."""
         lines = np.arange(length)
         padded = (
             np.pad(lines, self._padding, constant_values=-1)

@@ -1,4 +1,4 @@
-"""Blackens a box in some of the pictures."""
+"""Blackens a box in some of the images."""
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ Boxes = tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]
 
 
 class RandomErasing:
-    """Source: Zhong et al., "Random Erasing Data Augmentation", 2017."""
+    """Erases boxes. Source: Zhong et al., "Random Erasing Data Augmentation", 2017."""
 
     num_random_params = 5
 
     def __init__(
         self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3)
     ) -> None:
-        """`p`: share of pictures; `scale`: share of the area, from, to; `ratio`: of height to width, from, to."""
+        """`p`: probability. `scale`: smallest and largest share of the area. `ratio`: range of height to width."""
         self._p = p
         self._scale = scale
         self._ratio = ratio
@@ -41,7 +41,7 @@ class RandomErasing:
         return images.masked_fill((is_tall[:, :, None] & is_wide[:, None, :])[..., None], 0)
 
     def _choose_boxes(self, random_params: RandomParams, height: int, width: int) -> Boxes:
-        """Those of pictures that are not chosen are of no height."""
+        """Return boxes; those of images that are not selected have height 0."""
         tops, lefts, heights, widths = choose_boxes(random_params[:, 1:], self._scale, self._ratio, height, width)
         return tops, lefts, np.where(random_params[:, 0] < self._p, heights, 0), widths
 
@@ -49,9 +49,9 @@ class RandomErasing:
 def choose_boxes(
     random_params: RandomParams, scale: tuple[float, float], ratio: tuple[float, float], height: int, width: int
 ) -> Boxes:
-    """A box a picture, by four numbers each.
+    """Return one box per image, from four random numbers each.
 
-    Area and logarithm of the ratio are uniform; a side that would be too long is cut.
+    The area and the logarithm of the ratio are uniform. Sides longer than the image are clipped.
     """
     area = (scale[0] + (scale[1] - scale[0]) * random_params[:, 0]) * height * width
     shape = np.exp(np.log(ratio[0]) + (np.log(ratio[1]) - np.log(ratio[0])) * random_params[:, 1])

@@ -1,4 +1,4 @@
-"""Takes the colours out of some of the pictures."""
+"""Removes the color of some of the images."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomGrayscale:
-    """All three channels, where there are three, become the grey of ITU-R BT.601.
+    """Sets the three channels of RGB images to the gray of ITU-R BT.601.
 
     Source: `torchvision.transforms.RandomGrayscale`.
     """
@@ -17,12 +17,12 @@ class RandomGrayscale:
     num_random_params = 1
 
     def __init__(self, p: float = 0.1) -> None:
-        """`p`: share of pictures."""
+        """`p`: probability."""
         self._p = p
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         if images.shape[3] != len(LUMA):
-            return images  # there is none to be taken out
+            return images  # the images have no color
         mask = self._select_images(random_params)
         changed = images.copy()
         changed[mask] = np.rint(images[mask] @ LUMA).astype(np.uint8)[..., None]

@@ -1,4 +1,4 @@
-"""Looks at some of the pictures from aside."""
+"""Changes the perspective of some of the images."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from worker.engine.transforms.warp import Interpolation, Maps, warp_images
 
 
 class RandomPerspective:
-    """Moves each corner inwards, each way by up to `distortion` of half the side; what comes in is black.
+    """Moves each corner inward by up to `distortion` of half the side. Pixels from outside are black.
 
     Source: `torchvision.transforms.RandomPerspective`.
     """
@@ -19,7 +19,7 @@ class RandomPerspective:
     num_random_params = 9
 
     def __init__(self, distortion: float = 0.5, p: float = 0.5, interpolation: Interpolation = "bilinear") -> None:
-        """`distortion`: 0 to 1; `p`: share of pictures."""
+        """`distortion`: 0 to 1. `p`: probability."""
         self._distortion, self._p, self._interpolation = distortion, p, interpolation
         self._flags = FLAGS[interpolation]
         cv2.setNumThreads(1)
@@ -30,7 +30,7 @@ class RandomPerspective:
         for i, matrix in zip(
             np.flatnonzero(mask), self._build_matrices(random_params[mask], height, width), strict=True
         ):
-            for first in range(0, channels, 4):  # OpenCV takes up to four channels
+            for first in range(0, channels, 4):  # OpenCV supports up to four channels
                 part = np.ascontiguousarray(images[i, :, :, first : first + 4])
                 out = cv2.warpPerspective(part, matrix, (width, height), flags=self._flags)
                 warped[i, :, :, first : first + 4] = out.reshape(part.shape)
@@ -46,7 +46,7 @@ class RandomPerspective:
         return random_params[:, 0] < self._p
 
     def _build_matrices(self, random_params: RandomParams, height: int, width: int) -> Maps:
-        """From source to target pixels, (B, 3, 3)."""
+        """Return maps from source to target pixels, (B, 3, 3)."""
         right, bottom = width - 1, height - 1
         corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
         inwards = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float32)

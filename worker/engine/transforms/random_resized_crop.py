@@ -1,4 +1,4 @@
-"""Cuts a box out of each picture and stretches it to the picture's size."""
+"""Crops a box of each image and resizes it to the image's size."""
 
 import cv2
 import numpy as np
@@ -12,12 +12,12 @@ from worker.engine.transforms.warp import sample_images
 
 
 class RandomResizedCrop:
-    """Source: Szegedy et al., "Going Deeper with Convolutions", 2014, section 6."""
+    """Crops and resizes. Source: Szegedy et al., "Going Deeper with Convolutions", 2014, section 6."""
 
     num_random_params = 4
 
     def __init__(self, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
-        """`scale`: share of the area, from, to; `ratio`: of height to width, from, to."""
+        """`scale`: smallest and largest share of the area. `ratio`: range of height to width."""
         self._scale = scale
         self._ratio = ratio
         cv2.setNumThreads(1)
@@ -26,9 +26,9 @@ class RandomResizedCrop:
         _, height, width, channels = images.shape
         resized = np.empty_like(images)
         cuts = zip(*self._choose_boxes(random_params, height, width), strict=True)
-        for i, (top, left, tall, wide) in enumerate(cuts):
-            cut = images[i, top : top + tall, left : left + wide]
-            for first in range(0, channels, 4):  # OpenCV takes up to four channels
+        for i, (top, left, crop_height, crop_width) in enumerate(cuts):
+            cut = images[i, top : top + crop_height, left : left + crop_width]
+            for first in range(0, channels, 4):  # OpenCV supports up to four channels
                 part = np.ascontiguousarray(cut[:, :, first : first + 4])
                 whole = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
                 resized[i, :, :, first : first + 4] = whole.reshape(height, width, -1)
@@ -37,8 +37,8 @@ class RandomResizedCrop:
     def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         _, height, width, _ = images.shape
         sides = to_same_device(images, np.stack(self._choose_boxes(random_params, height, width)))
-        tops, lefts, talls, wides = sides[:, :, None].to(torch.float32)
-        y, x = _build_sample_grid(tops, talls, height), _build_sample_grid(lefts, wides, width)
+        tops, lefts, heights, widths = sides[:, :, None].to(torch.float32)
+        y, x = _build_sample_grid(tops, heights, height), _build_sample_grid(lefts, widths, width)
         return sample_images(images, x[:, None, :], y[:, :, None])
 
     def _choose_boxes(self, random_params: RandomParams, height: int, width: int) -> Boxes:
@@ -46,7 +46,7 @@ class RandomResizedCrop:
 
 
 def _build_sample_grid(starts: Tensor, sizes: Tensor, length: int) -> Tensor:
-    """Where in -1..1 the centres of so many pixels lie that share a cut's side, (B, length); never beside the cut."""
-    centres = torch.arange(length, device=starts.device) + 0.5
-    pixels = starts + (centres * (sizes / length) - 0.5).clamp(min=0).minimum(sizes - 1)
+    """Return the pixel centers of a crop's side in -1..1, (B, length). They never leave the crop."""
+    centers = torch.arange(length, device=starts.device) + 0.5
+    pixels = starts + (centers * (sizes / length) - 0.5).clamp(min=0).minimum(sizes - 1)
     return (2 * pixels + 1) / length - 1

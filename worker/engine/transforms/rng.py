@@ -1,4 +1,4 @@
-"""Random numbers that belong to a picture, not to a batch: picture i of an epoch always gets row i."""
+"""Random parameters per sample, not per batch: sample i of an epoch always gets row i."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -12,32 +12,32 @@ RandomParams = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Transform(Protocol):
-    """Changes whole batches."""
+    """Augments whole batches."""
 
     @property
     def num_random_params(self) -> int:
-        """Uniform random numbers that a picture needs."""
+        """The number of uniform random numbers per image."""
         ...
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
-        """Return pictures like `images`, uint8 (B, H, W, C), by `draws`, (B, num_draws) in [0, 1)."""
+        """Return augmented images, uint8 (B, H, W, C). `random_params` are (B, num_random_params) in [0, 1)."""
         ...
 
 
 @runtime_checkable
 class DeviceTransform(Transform, Protocol):
-    """Also changes batches that lie on a device, by the same parameters, without a loop over pictures."""
+    """A transform that also augments batches on a device, without a loop over images."""
 
     def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
-        """Return pictures like `images`, uint8 (B, H, W, C), on the same device; `draws` are on the host.
+        """Return augmented images, uint8 (B, H, W, C), on the same device. `random_params` are on the host.
 
-        Equal to the host's to a rounding, or to what two ways to interpolate differ by.
+        The result equals the host's, except for rounding and for differences between interpolation methods.
         """
         ...
 
 
 class RngStream(IntEnum):
-    """Uses of one seed and epoch that must not share their random numbers."""
+    """Uses of one seed and epoch that must not share random numbers."""
 
     AUGMENTATION = 0
     SAMPLE_ORDER = 1
@@ -45,29 +45,28 @@ class RngStream(IntEnum):
 
 
 def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Generator:
-    """The same for the same arguments; it has no other state."""
+    """Return a generator. Equal arguments give equal generators."""
     far, near = divmod(stream, 2)
-    key = np.array(
-        [seed, 2 * epoch + near + far * 2**62], dtype=np.uint64
-    )  # a list of large numbers would become floats
+    # without a dtype, a list of large integers would become floats
+    key = np.array([seed, 2 * epoch + near + far * 2**62], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
 
 def draw_random_params(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> RandomParams:
-    """Uniform numbers in [0, 1), (num_samples, sum of num_draws): a row a sample."""
+    """Return uniform numbers in [0, 1), one row per sample and one column per random parameter."""
     width = sum(transform.num_random_params for transform in transforms)
     return build_generator(seed, epoch, RngStream.AUGMENTATION).random((num_samples, width), dtype=np.float32)
 
 
 def draw_mix_params(alpha: float, num_samples: int, seed: int, epoch: int) -> RandomParams:
-    """What mixing needs, (num_samples, 4): a share from Beta(alpha, alpha), and three uniform numbers in [0, 1)."""
+    """Return parameters for mixing, (num_samples, 4): a share from Beta(alpha, alpha), and three uniform numbers."""
     random = build_generator(seed, epoch, RngStream.MIXING)
     shares, rest = random.beta(alpha, alpha, (num_samples, 1)), random.random((num_samples, 3))
     return np.hstack([shares, rest]).astype(np.float32)
 
 
 def apply_transforms(transforms: Sequence[Transform], images: Images, random_params: RandomParams) -> Images:
-    """Apply one after the other, each with its columns of `draws`."""
+    """Apply the transforms in order, each with its columns of `random_params`."""
     start = 0
     for transform in transforms:
         images = transform(images, random_params[:, start : start + transform.num_random_params])
@@ -76,20 +75,20 @@ def apply_transforms(transforms: Sequence[Transform], images: Images, random_par
 
 
 def supports_device(transform: Transform) -> TypeGuard[DeviceTransform]:
-    """Whether it has the form for tensors, and so have all its parts, where it is made of others."""
+    """Return whether the transform and all its parts can run on a device."""
     return isinstance(transform, DeviceTransform) and all(map(supports_device, getattr(transform, "parts", ())))
 
 
 def apply_transforms_on_device(transforms: Sequence[Transform], images: Tensor, random_params: RandomParams) -> Tensor:
-    """The same as `apply`, where the pictures lie.
+    """Apply the transforms in order on the images' device.
 
     Raises:
-        TypeError: one of them works on the host alone.
+        TypeError: a transform supports only the host.
     """
     start = 0
     for transform in transforms:
         if not isinstance(transform, DeviceTransform):
-            raise TypeError(f"{type(transform).__name__} works on the host alone")
+            raise TypeError(f"{type(transform).__name__} supports only the host")
         images = transform.apply_on_device(images, random_params[:, start : start + transform.num_random_params])
         start += transform.num_random_params
     return images

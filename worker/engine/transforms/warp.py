@@ -1,4 +1,4 @@
-"""Whole batches of tensors, each picture seen through a map of its own; it knows no random numbers."""
+"""Warps whole batches of tensors, each image with a separate map. It knows no random numbers."""
 
 from typing import Any, Literal
 
@@ -10,38 +10,38 @@ from worker.engine.transforms.functional import to_same_device
 
 Interpolation = Literal["nearest", "bilinear"]
 Maps = np.ndarray[Any, np.dtype[np.float64]]
-FAR = 3.0  # where a picture lies in -1..1: outside, with all that is interpolated
+FAR = 3.0  # outside the image, which covers -1..1, even with interpolation
 
 
 def warp_images(images: Tensor, maps: Maps, interpolation: Interpolation = "bilinear") -> Tensor:
-    """By maps from source to target pixels, (B, 2, 3) or (B, 3, 3), as OpenCV does; what comes in is black.
+    """Warp images by maps from source to target pixels, (B, 2, 3) or (B, 3, 3), like OpenCV.
 
-    Pixel centres are whole numbers, x to the right, y down.
+    Pixel centers are whole numbers; x points right, y down. Pixels from outside are black.
     """
     _, height, width, _ = images.shape
     pixels_to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
     back = to_same_device(images, pixels_to_grid @ _invert_maps(maps))[..., None, None]
     x = torch.arange(width, device=images.device, dtype=torch.float32)
     y = torch.arange(height, device=images.device, dtype=torch.float32)[:, None]
-    # no matrix product: a GPU may round its factors to ten bits
+    # no matrix product: a GPU may round its factors to ten bits (TF32)
     across, down, depth = (back[:, row, 0] * x + (back[:, row, 1] * y + back[:, row, 2]) for row in range(3))
     return sample_images(images, across / depth, down / depth, interpolation)
 
 
 def sample_images(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Pictures, uint8 (B, H, W, C), as they are at places that can be broadcast to (B, H, W); black outside.
+    """Sample images, uint8 (B, H, W, C), at positions that broadcast to (B, H, W). Outside is black.
 
-    From edge to edge a picture is from -1 to 1.
+    An image covers -1 to 1 from edge to edge.
     """
     grid = torch.stack(torch.broadcast_tensors(x, y), dim=-1)  # type: ignore[no-untyped-call]
-    grid = grid.nan_to_num_(FAR).clamp_(-FAR, FAR)  # a horizon is at infinity
+    grid = grid.nan_to_num_(FAR).clamp_(-FAR, FAR)  # a perspective map has points at infinity
     floats = images.permute(0, 3, 1, 2).to(torch.float32)
-    found = nn.functional.grid_sample(floats, grid, interpolation, "zeros", align_corners=False)
-    return found.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    samples = nn.functional.grid_sample(floats, grid, interpolation, "zeros", align_corners=False)
+    return samples.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _invert_maps(maps: Maps) -> Maps:
-    """Up to a factor, (B, 3, 3): cross products, which are there for a flat map too."""
+    """Return the inverses up to a factor, (B, 3, 3). Cross products exist for singular maps, too."""
     bottom = np.broadcast_to([0.0, 0.0, 1.0], (len(maps), 1, 3))
     first, second, third = np.concatenate([maps, bottom], axis=1)[:, :3].transpose(1, 0, 2)
     columns = [np.cross(second, third), np.cross(third, first), np.cross(first, second)]

@@ -1,4 +1,4 @@
-"""One thread for the engine's tests: with two, networks this small take many times as long to wait than to compute."""
+"""Limits the engine's tests to one thread: networks this small are many times slower with two."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Averages of weights: by their formulas, validated, registered, and equal to the bit after a resume."""
+"""Tests of weight averages: formulas, validation, registration and resume."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ AVERAGES: list[dict[str, Any]] = [
 
 
 def run_steps(averaging: Averaging, live: nn.Linear, values: list[float], steps_per_epoch: int = 1) -> list[float]:
-    """The average after each of the values that the live weight takes."""
+    """Return the average after each value of the live weight."""
     state, found = RunState(max_epochs=9, steps_per_epoch=steps_per_epoch), []
     for step, value in enumerate(values):
         with torch.no_grad():
@@ -63,7 +63,7 @@ def test_lookahead_resets_to_the_slow_weights(live: nn.Linear) -> None:
 def test_batch_norm_update_resets_statistics_without_dropout() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2))
     inputs = [torch.randn(50, 2) * 3 + 5, torch.randn(50, 2) * 3 + 5]
-    network(inputs[0] - 100)  # what it knew before is forgotten
+    network(inputs[0] - 100)  # the earlier statistics have no effect
     random = torch.get_rng_state()
     update_batch_norm(network, inputs)
     assert torch.equal(random, torch.get_rng_state())
@@ -79,7 +79,7 @@ def test_resumed_average_is_bit_identical(packed: PackedDataset, tmp_path: Path,
     whole.build_loop().fit(whole.state)
     whole.load_best_weights()
     first = build_run(spec, packed, cpu_placement())
-    first.build_loop([InterruptAt(19)]).fit(first.state)  # of 8 steps an epoch: in the last one
+    first.build_loop([InterruptAt(19)]).fit(first.state)  # in the last epoch of 8 steps
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
     second = build_run(spec, packed, cpu_placement())
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Which batch sizes are tried, how quick they are, and which one is chosen."""
+"""Tests of measuring batch sizes and of choosing one."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from worker.engine.batch_size_finder import Trial, choose_batch_size, measure_sa
 
 
 @pytest.mark.parametrize(
-    ("speeds", "wish", "chosen"),
+    ("speeds", "strategy", "chosen"),
     [
-        ([100, 180, 200, 205], "quickest", 32),  # 200 is within a twentieth of 205
+        ([100, 180, 200, 205], "quickest", 32),  # 200 is within 5 % of 205
         ([100, 180, 200, 205], "largest", 64),
         ([100, None], "quickest", 8),
         ([100, 90, None], "largest", 16),
@@ -19,9 +19,9 @@ from worker.engine.batch_size_finder import Trial, choose_batch_size, measure_sa
     ],
 )
 def test_choice_is_the_smallest_size_close_to_the_highest_throughput(
-    speeds: list[float | None], wish: str, chosen: int | None
+    speeds: list[float | None], strategy: str, chosen: int | None
 ) -> None:
-    assert choose_batch_size([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)], wish) == chosen
+    assert choose_batch_size([Trial(8 * 2**i, speed) for i, speed in enumerate(speeds)], strategy) == chosen
 
 
 @pytest.mark.parametrize(
@@ -46,5 +46,5 @@ def test_throughput_is_the_median_without_the_first_step(tmp_path: Path) -> None
 
 
 def test_measurement_continues_over_epochs(tmp_path: Path) -> None:
-    run = build_small_run(pack(tmp_path / "it", num_samples=40), batch_size=16)  # two steps an epoch
+    run = build_small_run(pack(tmp_path / "it", num_samples=40), batch_size=16)  # two steps per epoch
     assert measure_samples_per_s(run, 5) is not None

@@ -1,4 +1,4 @@
-"""Hooks: their order, their names, and what happens when one raises."""
+"""Tests of hooks: their order, their names, and errors in them."""
 
 import pytest
 
@@ -56,8 +56,8 @@ def test_training_error_passes_through_unmodified_hooks(state: RunState) -> None
 
 def test_handler_stores_only_hooks_that_are_overridden_in_subclasses() -> None:
     hooks = CallbackHandler([Named("one", [])])
-    held = {name for name, found in hooks._hooks.items() if found}
-    assert held == {"on_epoch_end", "on_fit_end"}
+    hooks_by_name = {name for name, found in hooks._hooks.items() if found}
+    assert hooks_by_name == {"on_epoch_end", "on_fit_end"}
     assert all(CallbackHandler([build_hook_recorder([])])._hooks.values())
 
 
@@ -73,12 +73,12 @@ class Fragile(Callback):
 
 
 def test_failing_optional_callback_is_disabled_with_a_warning(state: RunState) -> None:
-    fragile, calls, told = Fragile(), list[str](), list[str]()
-    hooks = CallbackHandler([fragile, Named("other", calls)], told.append)
+    fragile, calls, warnings = Fragile(), list[str](), list[str]()
+    hooks = CallbackHandler([fragile, Named("other", calls)], warnings.append)
     for _ in range(3):
         hooks.call("on_epoch_end", state)
     assert (fragile.calls, calls) == (1, ["other"] * 3)
-    (text,) = told
+    (text,) = warnings
     assert text.startswith("Fragile failed in on_epoch_end and is disabled")
     assert "not today" in text
 

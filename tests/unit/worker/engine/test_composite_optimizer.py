@@ -1,4 +1,4 @@
-"""Several optimizers as one: each part goes by its own rule to the bit, and schedules, searches and resumes see one."""
+"""Tests of several optimizers as one: steps, schedules, tuning and resume."""
 
 import copy
 import itertools
@@ -50,7 +50,7 @@ CYCLE: dict[str, Any] = {
 
 @pytest.fixture
 def network() -> nn.Sequential:
-    """Parameters 0.weight, 0.bias, 1.weight, 1.bias, 3.weight and 3.bias."""
+    """Build a network with the parameters 0.weight, 0.bias, 1.weight, 1.bias, 3.weight and 3.bias."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 3))
 
@@ -101,18 +101,18 @@ def test_parameter_belongs_to_the_first_matching_part(network: nn.Sequential) ->
         assert is_equal(network, twin)
     pairs = zip(network.named_parameters(), before.parameters(), strict=True)
     still = {name for (name, now), then in pairs if torch.equal(now, then)}
-    assert still <= {"0.bias"}  # a norm takes out what a bias before it adds
+    assert still <= {"0.bias"}  # a norm cancels the bias before it
 
 
 def test_part_has_separate_groups_and_decay(network: nn.Sequential) -> None:
     groups = [{"match": "1.*", "weight_decay": 0.3}, {"match": "*bias", "lr": 0.5}]
     whole = build_from_spec(network, ("3.*", SGD), ("*", {"name": "adamw", "weight_decay": 0.1, "groups": groups}))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    told = {
+    logged = {
         tuple(names[id(parameter)] for parameter in group["params"]): (group["lr"], group["weight_decay"])
         for group in whole.param_groups
     }
-    assert told == {
+    assert logged == {
         ("3.weight", "3.bias"): (0.01, 0.0),
         ("0.weight",): (0.001, 0.1),
         ("1.weight", "1.bias"): (0.001, 0.3),
@@ -140,7 +140,7 @@ def test_part_can_be_muon(network: nn.Sequential) -> None:
     again.load_state_dict(copy.deepcopy(whole.state_dict()))
     for optimizer in (whole, again):
         for group in optimizer.param_groups:
-            group["lr"] = 0.3  # what a schedule does is seen by the parts, and by the parts of a part
+            group["lr"] = 0.3  # parts, and parts of parts, share the changes of a schedule
     step(network, [whole], 2)
     step(twin, [again], 2)
     assert is_equal(network, twin)
@@ -171,7 +171,7 @@ def test_group_pattern_applies_within_its_part(network: nn.Sequential) -> None:
 
 
 def test_one_cycle_moves_the_momentum_in_each_part(network: nn.Sequential) -> None:
-    """Parts go as they would alone, each at its share of `max_lr`, which is the first part's."""
+    """Each part equals a separate optimizer with its share of `max_lr`, which belongs to the first part."""
     muon = {"name": "muon", "lr": 0.001, "decay_norms_and_biases": True}
     whole = build_from_spec(
         network, ("0.*", SGD), ("3.*", muon), ("1.weight", ADAM), ("*", {"name": "adadelta", "lr": 1.0})
@@ -186,7 +186,7 @@ def test_one_cycle_moves_the_momentum_in_each_part(network: nn.Sequential) -> No
         OneCycleLR(adam, max_lr=0.1 * (0.002 / 0.01), **CYCLE),
     ]
     for optimizer in (whole, sgd, adam):
-        optimizer.step()  # torch warns of a schedule that steps first
+        optimizer.step()  # torch warns if the schedule steps first
     seen = set()
     for number in range(10):
         first, matrices, rest, second, none = whole.param_groups
@@ -218,15 +218,15 @@ def test_lr_finder_keeps_the_ratio_between_parts(network: nn.Sequential) -> None
 
 
 class Rates(Callback):
-    """Remembers the learning rates of all groups, and the one that is told."""
+    """Records the learning rates of all groups, and the reported one."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.seen: list[list[float]] = []
-        self.told: list[float | None] = []
+        self.logged: list[float | None] = []
         self._optimizer = optimizer
 
     def on_train_batch_end(self, state: RunState) -> None:
-        self.told.append(state.lr)
+        self.logged.append(state.lr)
 
     def on_train_batch_before_step(self, state: RunState) -> None:
         self.seen.append([group["lr"] for group in self._optimizer.param_groups])
@@ -238,7 +238,7 @@ def test_logged_learning_rate_is_from_the_first_part(packed: PackedDataset) -> N
     )
     rates = Rates(run.optimizer)
     run.build_loop([rates]).fit(run.state)
-    assert rates.told == [first for first, _ in rates.seen]
+    assert rates.logged == [first for first, _ in rates.seen]
     assert all(second == pytest.approx(5 * first) for first, second in rates.seen)
     assert rates.seen[0] == [0.002, 0.01]
     assert rates.seen[-1][0] == pytest.approx(0.001)
@@ -280,7 +280,7 @@ def test_resumed_run_is_bit_identical(
     assert first.state.step == at
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
     second = build_run(spec, packed, cpu_placement(precision))
-    torch.rand(100)  # whatever happened to the random state since
+    torch.rand(100)  # another random state before restoring
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), CPU)
     second.build_loop().fit(second.state)
     assert train_and_hash(second) == train_and_hash(whole)

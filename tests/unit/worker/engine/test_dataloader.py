@@ -1,4 +1,4 @@
-"""Batches: sizes, order, and that neither a thread nor a resume changes them."""
+"""Tests of batches: sizes, order, threads and resume."""
 
 import threading
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def all_equal(first: list[Batch], second: list[Batch]) -> bool:
 )
 def test_batch_sizes(samples: int, size: int, drop_last: bool, sizes: list[int]) -> None:
     found = batch_bounds(samples, size, drop_last=drop_last)
-    assert [end - begin for begin, end in found] == sizes
+    assert [end - start for start, end in found] == sizes
     assert found[0][0] == 0
 
 
@@ -160,7 +160,7 @@ def test_resident_loader_rejects_host_only_transforms() -> None:
         def __call__(self, images: np.ndarray, random_params: np.ndarray) -> np.ndarray:
             return images
 
-    with pytest.raises(ValueError, match="works on the host alone"):
+    with pytest.raises(ValueError, match="require transforms that support devices"):
         DeviceResidentDataLoader(source(), cpu_placement(), 8, transforms=[OnTheHost()])
 
 
@@ -169,7 +169,7 @@ def test_closing_the_iterator_ends_its_thread() -> None:
     batches = ArrayDataLoader(source(120_000), cpu_placement(), 256, transforms=TRANSFORMS, prefetch=True).iter_epoch(1)
     next(batches)
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "batches" and thread not in others]
-    batches.close()  # type: ignore[attr-defined]  # it is a generator
+    batches.close()  # type: ignore[attr-defined]  # the iterator is a generator
     assert not thread.is_alive()
 
 
@@ -200,17 +200,17 @@ def test_weighted_sampler_balances_the_classes() -> None:
     seen = [batch.targets for batch in balance()]
     assert len(seen) == 10
     assert sorted(np.bincount(torch.cat(seen)).tolist()) == [33, 33, 34]
-    assert len({tuple(targets.tolist()) for targets in seen}) == 10  # in an order of chance
+    assert len({tuple(targets.tolist()) for targets in seen}) == 10  # in random order
 
 
 def test_large_class_is_subsampled_and_small_class_repeats() -> None:
-    pictures = [
+    images = [
         (int(target), image.numpy().tobytes())
         for batch in balance()
         for image, target in zip(batch.images, batch.targets, strict=True)
     ]
-    assert [len({image for target, image in pictures if target == label}) for label in (1, 2)] == [25, 5]
-    of_large = [image for target, image in pictures if target == 0]
+    assert [len({image for target, image in images if target == label}) for label in (1, 2)] == [25, 5]
+    of_large = [image for target, image in images if target == 0]
     assert len(set(of_large)) == len(of_large)
 
 

@@ -1,4 +1,4 @@
-"""Where and how it is computed, on a machine without a GPU."""
+"""Tests of placements on a machine without a GPU."""
 
 import os
 
@@ -32,11 +32,11 @@ def test_auto_device_is_the_cpu_without_a_gpu(
 
 
 def test_missing_device_raises_unavailable() -> None:
-    with pytest.raises(device.Unavailable, match=r"'cuda:99' was asked for; this machine has \d+ CUDA devices"):
+    with pytest.raises(device.Unavailable, match=r"'cuda:99' was requested; this machine has \d+ CUDA devices"):
         device.build_placement("cuda:99")
 
 
-def test_explicit_device_and_precision_are_used_as_given_by_the_spec() -> None:
+def test_explicit_device_and_precision_override_auto() -> None:
     placement = device.build_placement("cpu", "fp32", 3)
     assert (placement.precision, placement.threads) == ("fp32", 3)
     assert placement.build_grad_scaler() is None

@@ -1,4 +1,4 @@
-"""The part of every batch that one of several processes has; real processes are in `test_launcher.py`."""
+"""Tests of a rank's part of each batch. `test_launcher.py` has tests with real processes."""
 
 import numpy as np
 import pytest
@@ -23,5 +23,5 @@ def test_shards_concatenate_to_the_batch(transforms: tuple[HorizontalFlip, ...])
 
 def test_uneven_batch_raises_error() -> None:
     source = ArraySource(np.zeros((50, 4, 4, 1), np.uint8), np.arange(50), np.arange(50))
-    with pytest.raises(ValueError, match="a batch of 2 samples cannot be shared evenly by 4 processes"):
+    with pytest.raises(ValueError, match="a batch of 2 samples cannot be split evenly over 4 processes"):
         ArrayDataLoader(source, cpu_placement(), 16).shard(0, 4)

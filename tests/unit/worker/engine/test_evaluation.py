@@ -1,4 +1,4 @@
-"""What answers to a split amount to, against figures made by hand."""
+"""Tests of evaluation reports against values computed by hand."""
 
 import pytest
 import torch
@@ -44,22 +44,22 @@ def test_perfect_confidence_and_no_samples_give_zero_error() -> None:
 
 
 def test_report_matches_the_decisions() -> None:
-    """Scores ln p give the probabilities p: 0.8 for a (right), 0.6 for b (an a), 0.5 for a (right)."""
+    """Scores ln p give the probabilities p: 0.8 for a (right), 0.6 for b (truth: a), 0.5 for a (right)."""
     report = EvaluationReport("classification", 3, num_bins=2)
     p = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.5, 0.3, 0.2]])
     report.update(p.log(), torch.tensor([0, 0, 0]))
-    words = report.to_dict(["a", "b", "c"])
-    assert words["confusion_matrix"] == [[2, 1, 0], [0, 0, 0], [0, 0, 0]]
-    assert words["classes"][0] == {
+    result = report.to_dict(["a", "b", "c"])
+    assert result["confusion_matrix"] == [[2, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert result["classes"][0] == {
         "label": "a",
         "precision": 1.0,
         "recall": pytest.approx(2 / 3),
         "f1": pytest.approx(0.8),
         "support": 3,
     }
-    assert words["classes"][1] == {"label": "b", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert result["classes"][1] == {"label": "b", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     # (0, 0.5]: 0.5, right; (0.5, 1]: 0.8 right, 0.6 wrong, gap |1 - 1.4|: (0.5 + 0.4) / 3
-    assert words["calibration"]["ece"] == pytest.approx(0.3)
+    assert result["calibration"]["ece"] == pytest.approx(0.3)
 
 
 def test_binary_confidence_refers_to_the_predicted_class() -> None:

@@ -1,4 +1,4 @@
-"""Snapshots of version 0.1 load under the present names."""
+"""Tests that snapshots of version 0.1 load under the present names."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_every_new_name_exists(packed: PackedDataset) -> None:
         assert set(fields.values()) <= set(parts[part].state_dict())
 
 
-def test_snapshot_with_old_names_is_restored(packed: PackedDataset, tmp_path: Path) -> None:
+def test_snapshot_with_old_names_resumes(packed: PackedDataset, tmp_path: Path) -> None:
     folder = write_snapshot_with_old_names(packed, tmp_path)
     resumed = build_full_run(packed)
     snapshot.restore_snapshot(folder, resumed.network, resumed.stateful_parts(), CPU)
@@ -92,14 +92,14 @@ def test_snapshot_with_old_names_is_restored(packed: PackedDataset, tmp_path: Pa
     assert snapshot.read_metadata(folder) == {"threads": 1}
 
 
-def test_schedule_of_an_old_snapshot_is_taken_over(packed: PackedDataset, tmp_path: Path) -> None:
+def test_schedule_in_an_old_snapshot_can_be_restored_partially(packed: PackedDataset, tmp_path: Path) -> None:
     folder = write_snapshot_with_old_names(packed, tmp_path)
     options = RestoreOptions(optimizer=True, callbacks=True, schedule=True)
     assert "schedule" in restore_partial(build_full_run(packed), folder, options)
 
 
 def build_full_run(packed: PackedDataset) -> Run:
-    """Build a run that has every part with an old name."""
+    """Build a run that has every renamed part."""
     return build_small_run(
         packed,
         callbacks=[{"name": "early_stopping"}, {"name": "csv_logger"}],
@@ -109,7 +109,7 @@ def build_full_run(packed: PackedDataset) -> Run:
 
 
 def write_snapshot_with_old_names(packed: PackedDataset, tmp_path: Path) -> Path:
-    """Interrupt a run in the middle of an epoch, write its snapshot and give the JSON the names of version 0.1."""
+    """Write the snapshot of a run in the middle of an epoch, with the names of version 0.1."""
     run = build_full_run(packed)
     run.build_loop([InterruptAt(3)]).fit(run.state)
     snapshot.write_snapshot(tmp_path / "it", run.network, run.stateful_parts(), {"threads": 1})

@@ -1,4 +1,4 @@
-"""The loop alone: numbers for batches, steps that only count."""
+"""Tests of the training loop alone: batches are numbers, and steps add them."""
 
 from collections.abc import Iterator
 
@@ -13,22 +13,22 @@ from worker.engine.state import RunState
 class Numbers:
     def __init__(self, count: int) -> None:
         self.count = count
-        self.asked: list[tuple[int, int]] = []
+        self.requests: list[tuple[int, int]] = []
 
     def iter_epoch(self, number: int, start: int = 0) -> Iterator[int]:
-        self.asked.append((number, start))
+        self.requests.append((number, start))
         yield from range(start, self.count)
 
 
 class Sum:
-    """The phase's value is the sum of its batches."""
+    """The metric of a phase is the sum of its batches."""
 
     def __init__(self) -> None:
         self.total = 0
-        self.began = 0
+        self.starts = 0
 
     def start_phase(self) -> None:
-        self.total, self.began = 0, self.began + 1
+        self.total, self.starts = 0, self.starts + 1
 
     def resume_phase(self) -> None: ...
 
@@ -67,7 +67,7 @@ def test_epoch_ends_without_validation() -> None:
     assert calls[-3:] == ["on_train_end", "on_epoch_end", "on_fit_end"]
 
 
-def test_error_calls_on_exception_instead_of_on_fit_end() -> None:
+def test_error_calls_on_exception_and_skips_on_fit_end() -> None:
     class Broken(Callback):
         def on_train_batch_end(self, state: RunState) -> None:
             raise ZeroDivisionError

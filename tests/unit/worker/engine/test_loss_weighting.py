@@ -1,4 +1,4 @@
-"""Weights of samples: the mean by weight, however a batch is divided, mixed or shared, and whatever the loss."""
+"""Tests of weighted losses with micro-batches, mixing, several ranks and every loss."""
 
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def make_batch(size: int = 8, *, mixed: bool = False) -> Batch:
 def compute_gradients(
     batch: Batch, loss: nn.Module, network: nn.Module | None = None, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """What a step makes of a batch: its loss, and its gradients in one vector."""
+    """Return the loss of a step and its gradients in one vector."""
     network = network or create_network()
     forward = ForwardPass(network, Preprocess([0.5], [0.5]), loss, cpu_placement())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
@@ -136,7 +136,7 @@ def test_micro_batch_with_zero_weight_changes_nothing() -> None:
 @pytest.mark.parametrize("mix", [None, Mixup(0.4), Cutmix(1.0)])
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)])
 def test_averaged_ranks_give_the_gradients_for_the_whole_batch(loss: nn.Module, mix: BatchMixing | None) -> None:
-    """Each process's part is one part of the whole, which is mixed within itself."""
+    """Each rank's part is one micro-batch, which is mixed within itself."""
     batch = make_batch(mixed=mix is not None)
     expected = compute_gradients(batch, loss, micro_batch_size=4, mixing=mix)
     parts = batch.split(4)
@@ -146,7 +146,7 @@ def test_averaged_ranks_give_the_gradients_for_the_whole_batch(loss: nn.Module, 
         masses.append(mine)
         return mine
 
-    for part in parts:  # a first round, to learn what each of them weighs
+    for part in parts:  # the first round finds the weight of each part
         compute_gradients(part, loss, mixing=mix, group=ProcessGroup(2, record))
     total = torch.stack(masses).sum()
     found = [compute_gradients(part, loss, mixing=mix, group=ProcessGroup(2, lambda _: total)) for part in parts]
@@ -171,12 +171,12 @@ def test_batch_weights_are_relative_to_the_largest(kind: type[ArrayDataLoader]) 
         assert batch.weights is not None
         assert torch.allclose(batch.weights, batch.targets / 11.0)
     heavy = ArraySource(images, np.arange(12), np.arange(12), np.full(12, 3e38, np.float32))
-    assert next(kind(heavy, cpu_placement(), 12).iter_epoch(1)).weights.sum() == 12  # type: ignore[union-attr]  # it has some
+    assert next(kind(heavy, cpu_placement(), 12).iter_epoch(1)).weights.sum() == 12  # type: ignore[union-attr]  # the loss has weights
 
 
 @torch.no_grad()
 def compute_losses_by_hand(run: Run, batches: ArrayDataLoader) -> tuple[float, float]:
-    """The mean loss of an epoch by weight, and the accuracy by sample, of the network as it is."""
+    """Return the weighted mean loss and the accuracy by sample of an epoch."""
     whole = list(batches.iter_epoch(1))
     weights = torch.cat([batch.weights for batch in whole if batch.weights is not None])
     assert len(set(weights.tolist())) > 3
@@ -202,7 +202,7 @@ def test_losses_use_weights_and_metrics_count_samples(packed: PackedDataset) -> 
 
 
 def test_samples_with_weight_zero_are_ignored_by_training(tmp_path: Path) -> None:
-    """Their targets may be anything."""
+    """Targets of samples with weight 0 may have any value."""
     packed = pack(tmp_path / "packed", num_samples=100)
     add_weights(packed, [0.0, 1.0] * 50)
     targets = np.load(tmp_path / "packed" / "train_targets.npy")

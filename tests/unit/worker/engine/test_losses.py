@@ -1,4 +1,4 @@
-"""Losses: the workshop's figures, and class weights."""
+"""Tests of losses against the workshop's values, and of class weights."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_balanced_weights_are_inverse_class_frequencies() -> None:
     assert weights.tolist() == pytest.approx([4 / 9, 4 / 3, 0.0])
 
 
-def test_wrong_number_of_class_weights_raises_error() -> None:
+def test_class_weights_must_match_the_classes() -> None:
     with pytest.raises(losses.InvalidClassWeights, match="2 values; the dataset has 3"):
         losses.build_class_weights((1.0, 1.0), np.array([0, 1, 2]), 3)
     with pytest.raises(losses.InvalidClassWeights, match="all 0"):
@@ -74,7 +74,9 @@ def test_soft_margin_equals_binary_cross_entropy() -> None:
 def test_multilabel_margin_equals_the_documented_torch_value() -> None:
     scores = torch.tensor([[0.1, 0.2, 0.4, 0.8]])
     loss = losses.MultiLabelMargin()
-    assert loss(scores, torch.tensor([[1.0, 0.0, 0.0, 1.0]])).item() == pytest.approx(0.85)  # the example of torch's
+    assert loss(scores, torch.tensor([[1.0, 0.0, 0.0, 1.0]])).item() == pytest.approx(
+        0.85
+    )  # the example in torch's documentation of
     assert loss(scores, torch.tensor([[0.0, 0.0, 0.0, 0.0]])).item() == 0.0
     loss.reduction = "none"
     assert loss(scores, torch.tensor([[1.0, 0.0, 0.0, 1.0]])).shape == (1,)

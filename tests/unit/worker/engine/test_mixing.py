@@ -1,4 +1,4 @@
-"""Mixing pictures: shares that belong to samples, partners in a ring, and the loss of what was mixed."""
+"""Tests of mixup and cutmix: shares, partners, and the loss of mixed images."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_mixup_blends_each_image_with_its_partner_by_share() -> None:
     assert torch.allclose(Mixup(0.4).blend(images, pairs).flatten(), expected)
 
 
-def test_cutmix_share_equals_the_share_of_remaining_pixels() -> None:
+def test_cutmix_share_counts_the_remaining_pixels() -> None:
     images = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 2, 12, 10)
     pairs = Cutmix(1.0).choose_pairs(draw_for_batch(64, alpha=1.0), 12, 10)
     mixed = Cutmix(1.0).blend(images, pairs)
@@ -75,7 +75,7 @@ def test_mixed_cross_entropy_equals_cross_entropy_with_soft_targets() -> None:
         nn.MultiMarginLoss(),
     ],
 )
-def test_share_of_one_gives_the_plain_loss_and_zero_the_partner_loss(loss: nn.Module) -> None:
+def test_share_one_gives_the_plain_loss_and_zero_the_partner_loss(loss: nn.Module) -> None:
     mixed = WeightedMean(loss)
     all_own, none_own = PAIRS._replace(share=torch.ones(6)), PAIRS._replace(share=torch.zeros(6))
     assert torch.allclose(mixed(PRED, TARGETS, pairs=all_own), loss(PRED, TARGETS))
@@ -101,7 +101,7 @@ def test_resumed_run_mixes_like_an_uninterrupted_run(tmp_path: Path, mixture: st
     RngState.seed(spec.seed)
     whole.build_loop().fit(whole.state)
     RngState.seed(spec.seed)
-    first.build_loop([InterruptAt(7)]).fit(first.state)  # of 5 steps an epoch: in the middle of the second
+    first.build_loop([InterruptAt(7)]).fit(first.state)  # in the middle of the second epoch of 5 steps
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.build_loop().fit(second.state)

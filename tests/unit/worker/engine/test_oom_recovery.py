@@ -1,4 +1,4 @@
-"""A device whose memory is too small for a batch: a network that refuses more samples than fit, in real runs."""
+"""Tests of running out of memory: real runs with a network that rejects large batches."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ class Greedy(nn.Module):
 
 @pytest.fixture(autouse=True)
 def greedy() -> Iterator[type[Greedy]]:
-    """A network that has drawn random numbers and moved its statistics before its memory runs out."""
+    """Use a network that draws random numbers and updates statistics before its memory runs out."""
 
     def build(options: Options, shape: tuple[int, ...], num_outputs: int) -> nn.Module:
         convolution = nn.Conv2d(shape[0], 4, 3, padding=1)
@@ -77,18 +77,18 @@ def test_oversized_batch_is_split_with_identical_results(
     assert warnings[-1].endswith("The run continues with 4. A step still uses 16 samples.")
     assert Greedy.refusals == 2
     Greedy.limit = 16
-    monkeypatch.setattr(OomBatchSplitter, "__init__", _of_four(OomBatchSplitter.__init__))
+    monkeypatch.setattr(OomBatchSplitter, "__init__", build_init_with_size_four(OomBatchSplitter.__init__))
     assert weights(run(dataset, tmp_path / "b")) == weights(relieved)
 
 
-def _of_four(init: Any) -> Any:
+def build_init_with_size_four(init: Any) -> Any:
     return lambda self, network, size=None: init(self, network, 4)
 
 
 def test_resumed_run_keeps_the_micro_batch_size(dataset: Path, tmp_path: Path) -> None:
     whole = run(dataset, tmp_path / "a")
     first = whole.select_messages(Checkpoint)[0]
-    assert first.step == 1  # as soon as it was found out, not at the epoch's end
+    assert first.step == 1  # at once, not at the end of the epoch
     Greedy.refusals = 0
     resumed = run(dataset, tmp_path / "b", resume_dir=first.dir)
     assert Greedy.refusals == 0
@@ -98,7 +98,7 @@ def test_resumed_run_keeps_the_micro_batch_size(dataset: Path, tmp_path: Path) -
 def test_size_is_halved_until_it_fits() -> None:
     torch.manual_seed(0)
     network, inputs = nn.Linear(3, 1), torch.randn(10, 3)
-    relief, sizes = OomBatchSplitter(network), list[int | None]()
+    splitter, sizes = OomBatchSplitter(network), list[int | None]()
 
     def attempt(size: int | None) -> Tensor:
         sizes.append(size)
@@ -106,7 +106,7 @@ def test_size_is_halved_until_it_fits() -> None:
             raise torch.OutOfMemoryError
         return torch.cat([network(part) for part in torch.split(inputs, size)])
 
-    assert torch.allclose(relief.run(attempt, 10), network(inputs))
+    assert torch.allclose(splitter.run(attempt, 10), network(inputs))
     assert sizes == [None, 5, 2]
 
 

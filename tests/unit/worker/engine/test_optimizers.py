@@ -1,4 +1,4 @@
-"""Optimizers: parameter groups by name, no decay where none is wanted, composites and searches as one optimizer."""
+"""Tests of parameter groups, weight decay and Muon."""
 
 import copy
 from typing import Any
@@ -43,8 +43,8 @@ def test_adamw_does_not_decay_norms_and_biases_by_default(network: nn.Module) ->
 
 def test_parameter_belongs_to_the_first_matching_group(network: nn.Module) -> None:
     found = build_parameter_groups(network, [Group("3.*", lr=0.5), Group("*.bias", weight_decay=0.25)])
-    told = {tuple(list_names(network, g["params"])): (g.get("lr"), g.get("weight_decay")) for g in found}
-    assert told == {
+    decays = {tuple(list_names(network, g["params"])): (g.get("lr"), g.get("weight_decay")) for g in found}
+    assert decays == {
         ("0.weight", "1.weight", "4.weight"): (None, None),
         ("3.weight", "3.bias"): (0.5, None),
         ("0.bias", "1.bias", "4.bias"): (None, 0.25),
@@ -58,7 +58,7 @@ def test_group_decay_overrides_the_exemption_for_norms(network: nn.Module) -> No
 
 
 def test_unmatched_pattern_error_lists_the_parameters(network: nn.Module) -> None:
-    with pytest.raises(UnknownParameters, match=r"'head\.\*'; there are 0\.weight, 0\.bias"):
+    with pytest.raises(UnknownParameters, match=r"'head\.\*'; the network has 0\.weight, 0\.bias"):
         build_parameter_groups(network, [Group("head.*")])
 
 
@@ -77,8 +77,8 @@ def test_schedule_keeps_the_ratio_between_learning_rates(network: nn.Module) -> 
         div_factor=25,
         final_div_factor=1e4,
     )
-    usual, slow = (group["lr"] for group in optimizer.param_groups)
-    assert (usual, slow) == pytest.approx((0.004, 0.0004))
+    default, slow = (group["lr"] for group in optimizer.param_groups)
+    assert (default, slow) == pytest.approx((0.004, 0.0004))
 
 
 def run_one_step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -108,7 +108,7 @@ def test_muon_continues_from_its_state(network: nn.Module) -> None:
     run_one_step(network, optimizer)
     twin.load_state_dict(network.state_dict())
     other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    optimizer.param_groups[0]["lr"] = other.param_groups[0]["lr"] = 0.5  # what a schedule does is seen by the parts
+    optimizer.param_groups[0]["lr"] = other.param_groups[0]["lr"] = 0.5  # the parts share the changes of a schedule
     run_one_step(network, optimizer)
     run_one_step(twin, other)
     pairs: Any = zip(network.parameters(), twin.parameters(), strict=True)

@@ -1,4 +1,4 @@
-"""What a run takes over from another one's checkpoint: each part for itself, and all of them as one whole run."""
+"""Tests of restoring parts of another run's checkpoint, one by one and all together."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from worker.engine.partial_restore import IncompatibleCheckpoint, RestoreOptions
 from worker.engine.run import Run
 
 ALL = RestoreOptions(optimizer=True, callbacks=True, schedule=True, average=True, records=True)
-STEADY = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}  # chance plays no part in it
+STEADY = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}  # nothing is random
 
 
 def build_steady_job(**changes: Any) -> JobSpec:
@@ -27,7 +27,7 @@ def build_steady_job(**changes: Any) -> JobSpec:
 
 
 def write_interrupted_snapshot(spec: JobSpec, packed: PackedDataset, folder: Path, *, step: int) -> Run:
-    """A run that was left after a step, with its checkpoint in the folder."""
+    """Write the snapshot of a run that is interrupted after a step, and return the run."""
     run = build_run(spec, packed, cpu_placement())
     run.build_loop([InterruptAt(step)]).fit(run.state)
     snapshot.write_snapshot(folder, run.network, run.stateful_parts(), {})
@@ -65,7 +65,7 @@ def build_restored_run(spec: JobSpec, packed: PackedDataset, left: Run) -> Run:
     ],
     ids=["one cycle", "steps", "plateau", "muon and ema", "lookahead", "several", "swa"],
 )
-def test_full_restore_ends_with_the_weights_of_an_uninterrupted_run(
+def test_full_restore_ends_with_the_weights_from_an_uninterrupted_run(
     packed: PackedDataset, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     spec = build_steady_job(**changes)
@@ -119,20 +119,20 @@ def test_callback_states_are_matched_by_class_and_order(packed: PackedDataset, t
     left.build_loop().fit(left.state)
     left.callbacks[1]._num_bad_epochs, left.callbacks[2]._num_bad_epochs = 4, 2  # type: ignore[attr-defined]  # both early stopping
     snapshot.write_snapshot(tmp_path / "checkpoint", left.network, left.stateful_parts(), {})
-    asked = [{"name": "keep_best"}, stops[1], {"name": "model_checkpoint", "keep": 3}]
-    run = build_restored_run(build_steady_job(schedule={"name": "cosine"}, callbacks=asked), packed, left)
+    requested = [{"name": "keep_best"}, stops[1], {"name": "model_checkpoint", "keep": 3}]
+    run = build_restored_run(build_steady_job(schedule={"name": "cosine"}, callbacks=requested), packed, left)
     names = restore_partial(run, tmp_path / "checkpoint", RestoreOptions(callbacks=True))
     assert names == ["EarlyStopping", "ModelCheckpoint"]
     of_kind = {type(callback): callback for callback in run.callbacks}
-    stop, kept, best = of_kind[EarlyStopping], of_kind[ModelCheckpoint], of_kind[KeepBest]
+    stop, checkpoint_callback, best = of_kind[EarlyStopping], of_kind[ModelCheckpoint], of_kind[KeepBest]
     assert isinstance(stop, EarlyStopping)
-    assert isinstance(kept, ModelCheckpoint)
+    assert isinstance(checkpoint_callback, ModelCheckpoint)
     assert isinstance(best, KeepBest)
     assert (stop._num_bad_epochs, stop._patience) == (4, 8)
-    assert kept._best_metric.best is not None
-    assert kept._retained_epochs == []  # the other run's epochs are not this one's
+    assert checkpoint_callback._best_metric.best is not None
+    assert checkpoint_callback._retained_epochs == []  # the other run's epochs are not this one's
     assert best.weights == {}
-    assert run.optimizer.param_groups[0]["lr"] == 0.001  # the schedule is another, and begins anew
+    assert run.optimizer.param_groups[0]["lr"] == 0.001  # another schedule starts from its beginning
 
 
 def test_incompatible_checkpoint_raises_error(packed: PackedDataset, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The engine's known figures, and that a wrong one would be seen."""
+"""Tests of the self-test's checks, and that a wrong value fails."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from worker.engine.selftest import SelfTestCheck, run_checks
 
 
 @pytest.fixture(scope="module")
-def found() -> list[SelfTestCheck]:
+def checks() -> list[SelfTestCheck]:
     return run_checks()
 
 
-def test_every_check_passes(found: list[SelfTestCheck]) -> None:
-    assert [figure for figure in found if not figure.is_passed] == []
-    assert {figure.name.split(":")[0].split(",")[0] for figure in found} == {"autograd", "rosenbrock", "lbfgs", "loss"}
+def test_every_check_passes(checks: list[SelfTestCheck]) -> None:
+    assert [check for check in checks if not check.is_passed] == []
+    assert {check.name.split(":")[0].split(",")[0] for check in checks} == {"autograd", "rosenbrock", "lbfgs", "loss"}
 
 
 def test_error_in_the_last_digit_fails() -> None:

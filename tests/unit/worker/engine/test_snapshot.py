@@ -1,4 +1,4 @@
-"""A snapshot holds everything: a run that was stopped ends with the weights of one that never was."""
+"""Tests that a resumed run ends with the weights of an uninterrupted one."""
 
 import json
 from pathlib import Path
@@ -43,8 +43,8 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-class Facts:
-    """What two runs must have in common to the bit."""
+class RunResult:
+    """What two runs must have in common bit for bit."""
 
     def __init__(self, run: Run, channel: RecordingChannel, folder: Path) -> None:
         self.weights = hash_weights(run.network, folder)
@@ -58,7 +58,7 @@ def train(run: Run, channel: RecordingChannel, *others: Callback) -> None:
     run.build_loop((MetricsCallback(channel, run, every_s=0.0), *others)).fit(run.state)
 
 
-MID_EPOCH, EPOCH_END, LATER = 3, 8, 11  # steps, of 8 an epoch
+MID_EPOCH, EPOCH_END, LATER = 3, 8, 11  # steps; an epoch has 8
 PLACES: list[tuple[Precision, int, str]] = [
     *((precision, step, "adam") for precision in ("fp32", "bf16") for step in (MID_EPOCH, EPOCH_END, LATER)),
     *(("bf16", LATER, name) for name in ("sgd", "rmsprop", "adagrad", "adadelta", "adamw")),
@@ -79,7 +79,7 @@ def test_resumed_run_is_bit_identical(
     spec = build_spec(**EVERYTHING | {"optimizer": {"name": optimizer, **momentum}} | cycle)
     whole, channel = build_run(spec, packed, cpu_placement(precision)), RecordingChannel()
     train(whole, channel)
-    expected = Facts(whole, channel, tmp_path)
+    expected = RunResult(whole, channel, tmp_path)
 
     first, channel = build_run(spec, packed, cpu_placement(precision)), RecordingChannel()
     train(first, channel, InterruptAt(step))
@@ -87,10 +87,10 @@ def test_resumed_run_is_bit_identical(
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {"threads": 1})
 
     second = build_run(spec, packed, cpu_placement(precision))
-    torch.rand(100)  # whatever happened to the random state since
+    torch.rand(100)  # another random state before restoring
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     train(second, channel)
-    found = Facts(second, channel, tmp_path)
+    found = RunResult(second, channel, tmp_path)
     assert vars(found) == vars(expected)
 
 
@@ -136,9 +136,11 @@ def test_nested_state_survives_a_round_trip(tmp_path: Path) -> None:
 
 def test_returned_hashes_match_the_files(snapshot_folder: Path, tmp_path: Path) -> None:
     network = nn.Linear(1, 1)
-    facts = snapshot.write_snapshot(tmp_path / "other", network, {}, {})
-    assert facts["weights.safetensors"][0] == hash_weights(network, tmp_path)
-    assert {name: (tmp_path / "other" / name).stat().st_size for name in facts} == {k: v[1] for k, v in facts.items()}
+    digests = snapshot.write_snapshot(tmp_path / "other", network, {}, {})
+    assert digests["weights.safetensors"][0] == hash_weights(network, tmp_path)
+    assert {name: (tmp_path / "other" / name).stat().st_size for name in digests} == {
+        k: v[1] for k, v in digests.items()
+    }
     assert snapshot.read_metadata(snapshot_folder) == {"threads": 2}
 
 

@@ -1,4 +1,4 @@
-"""Snapshots are copied and written beside the training: as the run was, in order, and errors come back."""
+"""Tests of writing snapshots in the background: content, order and errors."""
 
 import threading
 from pathlib import Path
@@ -22,7 +22,7 @@ from worker.trainer.callbacks import CheckpointCallback
 
 
 class Gate:
-    """Holds the writing thread until it is opened, and remembers what it wrote."""
+    """Blocks the writing thread until it is opened, and records what is written."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._open, self._write = threading.Event(), snapshot.write_capture
@@ -43,8 +43,8 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
-def submit_snapshot(writer: SnapshotWriter, folder: Path, network: nn.Module, told: list[Any]) -> None:
-    writer.submit(folder, network, {}, {}, lambda facts: told.append((folder.name, facts)))
+def submit_snapshot(writer: SnapshotWriter, folder: Path, network: nn.Module, written: list[Any]) -> None:
+    writer.submit(folder, network, {}, {}, lambda digests: written.append((folder.name, digests)))
 
 
 def read_weight(folder: Path) -> float:
@@ -55,34 +55,34 @@ def read_weight(folder: Path) -> float:
 
 def test_snapshot_holds_the_run_at_submission(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
-    told: list[Any] = []
+    written: list[Any] = []
     for value in (1.0, 2.0):
         nn.init.constant_(network.weight, value)
-        submit_snapshot(writer, tmp_path / str(value), network, told)
+        submit_snapshot(writer, tmp_path / str(value), network, written)
         writer.wait_for_copy()
     nn.init.constant_(network.weight, 3.0)
     assert writer.is_busy
-    assert told == []
+    assert written == []
     gate.open()
     writer.wait()
-    assert [name for name, _ in told] == ["1.0", "2.0"]
-    assert [read_weight(tmp_path / name) for name, _ in told] == [1.0, 2.0]
+    assert [name for name, _ in written] == ["1.0", "2.0"]
+    assert [read_weight(tmp_path / name) for name, _ in written] == [1.0, 2.0]
     assert not any(path.name.startswith(".tmp") for path in tmp_path.iterdir())
 
 
 def test_third_snapshot_waits_for_the_first(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
-    told: list[Any] = []
-    submit_snapshot(writer, tmp_path / "1", network, told)
-    submit_snapshot(writer, tmp_path / "2", network, told)
-    third = threading.Thread(target=submit_snapshot, args=(writer, tmp_path / "3", network, told))
+    written: list[Any] = []
+    submit_snapshot(writer, tmp_path / "1", network, written)
+    submit_snapshot(writer, tmp_path / "2", network, written)
+    third = threading.Thread(target=submit_snapshot, args=(writer, tmp_path / "3", network, written))
     third.start()
     third.join(0.05)
     assert third.is_alive()
     gate.open()
     third.join()
     writer.wait()
-    assert [name for name, _ in told] == ["1", "2", "3"]
+    assert [name for name, _ in written] == ["1", "2", "3"]
 
 
 def test_copy_buffers_are_reused_again(gate: Gate, tmp_path: Path) -> None:
@@ -97,19 +97,19 @@ def test_copy_buffers_are_reused_again(gate: Gate, tmp_path: Path) -> None:
 
 def test_write_error_is_raised_once_and_drops_the_waiting_snapshot(gate: Gate, tmp_path: Path) -> None:
     network, writer = nn.Linear(1, 1), SnapshotWriter()
-    told: list[Any] = []
+    written: list[Any] = []
     (tmp_path / "a file").touch()
-    submit_snapshot(writer, tmp_path / "a file" / "1", network, told)
-    submit_snapshot(writer, tmp_path / "2", network, told)
+    submit_snapshot(writer, tmp_path / "a file" / "1", network, written)
+    submit_snapshot(writer, tmp_path / "2", network, written)
     gate.open()
     writer.drain()
     with pytest.raises(NotADirectoryError):
         writer.raise_error()
     writer.wait()
-    assert told == []
-    submit_snapshot(writer, tmp_path / "3", network, told)
+    assert written == []
+    submit_snapshot(writer, tmp_path / "3", network, written)
     writer.wait()
-    assert [name for name, _ in told] == ["3"]
+    assert [name for name, _ in written] == ["3"]
 
 
 def test_failing_capture_returns_its_buffers(tmp_path: Path) -> None:
@@ -126,15 +126,15 @@ def test_failing_capture_returns_its_buffers(tmp_path: Path) -> None:
 
 
 class SlowCopy:
-    """Holds the copy of what only a step changes."""
+    """Blocks the copy of tensors that only a step changes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.is_begun, self.may_end = threading.Event(), threading.Event()
+        self.has_started, self.may_end = threading.Event(), threading.Event()
         self._copy = CopyBuffers.finish_copy
         monkeypatch.setattr(CopyBuffers, "finish_copy", lambda buffers: self(buffers))
 
     def __call__(self, buffers: CopyBuffers) -> None:
-        self.is_begun.set()
+        self.has_started.set()
         assert self.may_end.wait(30)
         self._copy(buffers)
 
@@ -160,12 +160,14 @@ def test_network_buffers_are_copied_at_once(slow_copy: SlowCopy, tmp_path: Path)
 def test_optimizer_step_waits_for_the_copy(slow_copy: SlowCopy, tmp_path: Path) -> None:
     run = build_small_run(pack(tmp_path / "packed"), epochs=2)
     folder, names = tmp_path / "checkpoints", [format_folder_name(1, 5, "end"), format_folder_name(2, 10, "end")]
-    told = RecordingChannel()
-    thread = threading.Thread(target=lambda: run.build_loop([CheckpointCallback(told, run, folder, {})]).fit(run.state))
+    written = RecordingChannel()
+    thread = threading.Thread(
+        target=lambda: run.build_loop([CheckpointCallback(written, run, folder, {})]).fit(run.state)
+    )
     thread.start()
-    assert slow_copy.is_begun.wait(60)
+    assert slow_copy.has_started.wait(60)
     wait_for(lambda: run.state.epoch == 2, "the second epoch")
-    thread.join(0.3)  # it comes no further
+    thread.join(0.3)  # the step blocks
     assert (run.state.epoch, run.state.step) == (2, 5)
     slow_copy.may_end.set()
     thread.join(60)
@@ -176,7 +178,7 @@ def test_optimizer_step_waits_for_the_copy(slow_copy: SlowCopy, tmp_path: Path) 
     snapshot.restore_snapshot(folder / names[0], run.network, run.stateful_parts(), torch.device("cpu"))
     assert hash_weights(run.network, tmp_path) == hash_weights(other.network, tmp_path)
     assert hash_optimizer(run.optimizer) == hash_optimizer(other.optimizer)
-    assert [Path(message.dir).name for message in told.select_messages(Checkpoint)] == names
+    assert [Path(message.dir).name for message in written.select_messages(Checkpoint)] == names
 
 
 def test_non_finite_weights_are_not_written_and_end_the_run(tmp_path: Path) -> None:
@@ -185,13 +187,13 @@ def test_non_finite_weights_are_not_written_and_end_the_run(tmp_path: Path) -> N
     class Spoil(Callback):
         def on_valid_end(self, state: RunState) -> None:
             if state.epoch == 2:
-                next(run.network.parameters()).data[0, 0] = float("inf")  # the losses were finite
+                next(run.network.parameters()).data[0, 0] = float("inf")  # the losses are finite
 
-    told, folder = RecordingChannel(), tmp_path / "checkpoints"
+    written, folder = RecordingChannel(), tmp_path / "checkpoints"
     with pytest.raises(TrainingDiverged, match="weights are not finite at epoch 2, step 10"):
-        run.build_loop([Spoil(), CheckpointCallback(told, run, folder, {})]).fit(run.state)
+        run.build_loop([Spoil(), CheckpointCallback(written, run, folder, {})]).fit(run.state)
     assert [path.name for path in folder.iterdir()] == [format_folder_name(1, 5, "end")]
-    assert [message.epoch for message in told.select_messages(Checkpoint)] == [1]
+    assert [message.epoch for message in written.select_messages(Checkpoint)] == [1]
 
 
 def test_copy_error_is_raised_and_the_run_can_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Steps: what alters the maths, and the hooks in between."""
+"""Tests of steps: gradients, clipping, scaling, and the order of hooks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_gradients_are_clipped_by_value() -> None:
 def test_fp16_gradients_are_unscaled_before_clipping() -> None:
     half = cpu_placement("fp16")
     free, clipped = measure_change(None, half), measure_change(GradientClipping(max_norm=1e3), half)
-    assert torch.allclose(free, clipped)  # the scaled ones have a norm of ten thousands
+    assert torch.allclose(free, clipped)  # scaled gradients have a norm above 10,000
 
 
 def test_ten_micro_batches_equal_one_large_batch(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_ten_micro_batches_equal_one_large_batch(tmp_path: Path) -> None:
         build_small_run(
             packed,
             architecture=network,
-            optimizer={"name": "sgd", "lr": 0.1},  # Adam would not see gradients that are too large
+            optimizer={"name": "sgd", "lr": 0.1},  # Adam is invariant to the scale of gradients
             batch_size=size,
             accumulate_batches=count,
             epochs=2,
@@ -142,6 +142,6 @@ def test_validation_changes_neither_weights_nor_random_state() -> None:
 
 def test_single_sample_batch_joins_the_batch_before_it(tmp_path: Path) -> None:
     packed = pack(tmp_path / "packed", num_samples=20)
-    run = build_small_run(packed, batch_size=17, drop_last=False, epochs=1)  # 18 to train on, so 1 is left
+    run = build_small_run(packed, batch_size=17, drop_last=False, epochs=1)  # 18 training samples: one remains
     run.build_loop().fit(run.state)
     assert run.state.step == 1

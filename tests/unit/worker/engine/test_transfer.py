@@ -1,4 +1,4 @@
-"""Weights from elsewhere, parameters that stay, batch norms that stay."""
+"""Tests of initial weights, frozen parameters and frozen batch norms."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def copy_state(run: Run) -> dict[str, torch.Tensor]:
 
 
 def get_head(run: Run) -> str:
-    """The pattern of the last layer's parameters."""
+    """Return the pattern of the last layer's parameters."""
     return [name for name, _ in run.network.named_parameters()][-1].rpartition(".")[0] + ".*"
 
 
@@ -68,12 +68,12 @@ def test_freezing_all_parameters_or_none_raises_error() -> None:
 def test_matching_tensors_are_loaded_and_others_listed_in_the_report() -> None:
     first, second = nn.Linear(2, 3), nn.Linear(3, 4)
     network, fresh = nn.Sequential(first, second), second.weight.clone()
-    given = {"0.weight": torch.ones(3, 2), "1.weight": torch.ones(5, 3), "2.weight": torch.ones(1)}
-    told = transfer_weights(network, given)
-    assert told.loaded == ["0.weight"]
-    assert told.missing == ["0.bias", "1.bias"]
-    assert told.unexpected == ["2.weight"]
-    assert told.mismatched == ["1.weight"]
+    source = {"0.weight": torch.ones(3, 2), "1.weight": torch.ones(5, 3), "2.weight": torch.ones(1)}
+    report = transfer_weights(network, source)
+    assert report.loaded == ["0.weight"]
+    assert report.missing == ["0.bias", "1.bias"]
+    assert report.unexpected == ["2.weight"]
+    assert report.mismatched == ["1.weight"]
     assert torch.equal(first.weight, torch.ones(3, 2))
     assert torch.equal(second.weight, fresh)
 
@@ -88,9 +88,9 @@ def test_color_network_on_gray_images_equals_repeating_the_channel() -> None:
         return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten())
 
     coloured, grey = network(3), network(1)
-    told = transfer_weights(grey, coloured.state_dict())
-    assert (told.summed, told.mismatched, told.missing) == (["0.weight"], [], [])
+    report = transfer_weights(grey, coloured.state_dict())
+    assert (report.summed, report.mismatched, report.missing) == (["0.weight"], [], [])
     images = torch.rand(2, 1, 6, 6)
     assert torch.allclose(grey(images), coloured(images.expand(2, 3, 6, 6)), atol=1e-6)
-    told = transfer_weights(network(2), coloured.state_dict())
-    assert (told.summed, told.mismatched) == ([], ["0.weight"])
+    report = transfer_weights(network(2), coloured.state_dict())
+    assert (report.summed, report.mismatched) == ([], ["0.weight"])

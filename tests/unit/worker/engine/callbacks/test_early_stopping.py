@@ -1,4 +1,4 @@
-"""Early stopping: luz's own figures, and the counting of epochs."""
+"""Tests of early stopping against luz's values, and of counting epochs."""
 
 from typing import Any
 

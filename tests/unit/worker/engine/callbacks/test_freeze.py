@@ -1,4 +1,4 @@
-"""Freezing by epoch and name: weights that stay equal to the bit, statistics that do or do not, and the way back."""
+"""Tests of freezing parameters and batch norm statistics by epoch and name."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.packed(num_samples=60)
 
 
 class Watch(Callback):
-    """Remembers the network's state at every epoch's end."""
+    """Records the network's state at the end of every epoch."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -34,7 +34,7 @@ class Watch(Callback):
 
 
 def list_changed_parameters(packed: PackedDataset, **freeze: Any) -> list[set[str]]:
-    """Names of what moved in each epoch."""
+    """Return the names of the tensors that change in each epoch."""
     run = build_run(
         build_spec(epochs=3, callbacks=[{"name": "freeze", **freeze}, {"name": "ema"}]), packed, cpu_placement()
     )
@@ -67,7 +67,7 @@ def test_resumed_run_freezes_the_same_parameters(packed: PackedDataset, tmp_path
     whole = build_run(spec, packed, cpu_placement())
     whole.build_loop().fit(whole.state)
     first = build_run(spec, packed, cpu_placement())
-    first.build_loop([InterruptAt(4)]).fit(first.state)  # of 3 steps an epoch: in the middle of the second
+    first.build_loop([InterruptAt(4)]).fit(first.state)  # in the middle of the second epoch of 3 steps
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
     second = build_run(spec, packed, cpu_placement())
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The guard tells exactly which step went wrong, and lets nothing non-finite be stored."""
+"""Tests that the guard names the failing step and that snapshots hold only finite values."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The time limit reads the clock it is given."""
+"""Tests of the time limit with an injected clock."""
 
 from worker.engine.callbacks import TimeLimit
 from worker.engine.state import RunState
@@ -24,7 +24,7 @@ def test_earlier_attempts_count() -> None:
     first.on_fit_begin(state)
     now[0] = 3.0
     second.load_state_dict(first.state_dict())
-    now[0] = 100.0  # between two attempts nobody trains
+    now[0] = 100.0  # time between two attempts does not count
     second.on_fit_begin(state)
     now[0] = 101.5
     second.on_train_batch_end(state)

@@ -1,4 +1,4 @@
-"""Sums of a phase: weighted by samples, independent of who looks, and whole after a resume."""
+"""Tests of accumulating loss and metrics over a phase."""
 
 import pytest
 import torch
@@ -24,22 +24,22 @@ def make_batches(count: int, size: int = 4) -> list[tuple[Tensor, Tensor, Tensor
 
 
 def test_loss_is_the_mean_over_samples_not_over_batches() -> None:
-    tally = MetricAccumulator({}, build_adapter("classification"))
-    tally.update(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.tensor(1.0))
-    tally.update(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(5.0))
-    assert tally.compute_values() == {"loss": 2.0}
+    accumulator = MetricAccumulator({}, build_adapter("classification"))
+    accumulator.update(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long), torch.tensor(1.0))
+    accumulator.update(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(5.0))
+    assert accumulator.compute_values() == {"loss": 2.0}
 
 
 def test_metrics_cover_all_samples() -> None:
-    tally, given = create_accumulator(), make_batches(MAX_PENDING_BATCHES + 5)
-    for batch in given:
-        tally.update(*batch)
-    preds, targets = torch.cat([pred for pred, _, _ in given]), torch.cat([target for _, target, _ in given])
-    values = tally.compute_values()
+    accumulator, arguments = create_accumulator(), make_batches(MAX_PENDING_BATCHES + 5)
+    for batch in arguments:
+        accumulator.update(*batch)
+    preds, targets = torch.cat([pred for pred, _, _ in arguments]), torch.cat([target for _, target, _ in arguments])
+    values = accumulator.compute_values()
     assert values["accuracy"] == pytest.approx((preds.argmax(1) == targets).float().mean().item())
     assert values["auroc"] == pytest.approx(MulticlassAUROC(3)(preds.softmax(1), targets).item())
     assert "confusion_matrix" not in values
-    assert int(torch.tensor(tally.compute_tables()["confusion_matrix"]).sum()) == len(targets)
+    assert int(torch.tensor(accumulator.compute_tables()["confusion_matrix"]).sum()) == len(targets)
 
 
 def test_reading_the_loss_does_not_change_the_sums() -> None:
@@ -53,21 +53,21 @@ def test_reading_the_loss_does_not_change_the_sums() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, MAX_PENDING_BATCHES, MAX_PENDING_BATCHES + 7])
 def test_resumed_sums_are_bit_identical(cut: int) -> None:
-    given = make_batches(2 * MAX_PENDING_BATCHES)
+    arguments = make_batches(2 * MAX_PENDING_BATCHES)
     whole, first, second = create_accumulator(), create_accumulator(), create_accumulator()
-    for batch in given:
+    for batch in arguments:
         whole.update(*batch)
-    for batch in given[:cut]:
+    for batch in arguments[:cut]:
         first.update(*batch)
     second.load_state_dict(first.state_dict())
-    for batch in given[cut:]:
+    for batch in arguments[cut:]:
         second.update(*batch)
     assert whole.compute_values() == second.compute_values()
 
 
 def test_reset_clears_the_sums() -> None:
-    tally = create_accumulator()
+    accumulator = create_accumulator()
     for batch in make_batches(3):
-        tally.update(*batch)
-    tally.reset()
-    assert torch.isnan(torch.tensor(tally.compute_mean_loss()))
+        accumulator.update(*batch)
+    accumulator.reset()
+    assert torch.isnan(torch.tensor(accumulator.compute_mean_loss()))

@@ -1,4 +1,4 @@
-"""Metrics by task."""
+"""Tests of metrics by task."""
 
 import pytest
 import torch

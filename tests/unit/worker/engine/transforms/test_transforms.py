@@ -1,4 +1,4 @@
-"""Transforms change each picture by its own numbers, wherever in a batch it lies."""
+"""Tests of transforms on the host."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_flips_mirror_images() -> None:
 
 
 def make_midrange_params(*rest: float) -> np.ndarray:
-    """0.5 means: no change."""
+    """Return parameters of 0.5, which mean no change."""
     return np.array([[0.5, 0.5, 0.5, 0.5][: 4 - len(rest)] + list(rest)], np.float32)
 
 
@@ -119,7 +119,7 @@ def test_random_crop_reaches_every_corner() -> None:
     assert np.array_equal(last[0, :-1, :-1], image[0, 1:, 1:])
 
 
-def test_color_jitter_of_zero_is_the_identity() -> None:
+def test_color_jitter_zero_is_the_identity() -> None:
     images = make_images()
     assert np.array_equal(ColorJitter()(images, draw_random_params([ColorJitter()], len(images), 0, 0)), images)
 
@@ -129,12 +129,12 @@ def test_brightness_and_contrast_scale_pixel_values() -> None:
     most = np.full((len(images), 4), 1.0, dtype=np.float32)
     brighter = ColorJitter(brightness=0.5)(images, most)
     assert np.array_equal(brighter, np.clip(np.rint(images * np.float32(1.5)), 0, 255))
-    flat = ColorJitter(contrast=1.0)(images, np.zeros_like(most))  # a contrast of 0 leaves the mean grey
-    assert all(len(np.unique(picture)) == 1 for picture in flat)
+    flat = ColorJitter(contrast=1.0)(images, np.zeros_like(most))  # contrast 0 gives the mean gray
+    assert all(len(np.unique(image)) == 1 for image in flat)
 
 
 def test_hue_rotated_half_a_turn_twice_is_the_identity_and_gray_stays_gray() -> None:
-    middle = (make_images() // 4 + 96).astype(np.uint8)  # far from black and white, where colours would be cut
+    middle = (make_images() // 4 + 96).astype(np.uint8)  # far from black and white, where colors would be clipped
     half = np.full((len(middle), 4), 1.0, dtype=np.float32)
     turned = ColorJitter(hue=0.5)(middle, half)
     assert np.abs(turned.astype(int) - middle).max() > 10
@@ -156,22 +156,22 @@ def test_full_crop_is_the_identity_and_small_crop_is_magnified_up() -> None:
     random_params = draw_random_params([RandomResizedCrop()], len(images), 0, 0)
     assert np.array_equal(RandomResizedCrop(scale=(1.0, 1.0), ratio=(0.8, 0.8))(images, random_params), images)
     pixel = RandomResizedCrop(scale=(0.001, 0.001))(images, random_params)
-    assert all(len(np.unique(picture.reshape(-1, 3), axis=0)) == 1 for picture in pixel)
+    assert all(len(np.unique(image.reshape(-1, 3), axis=0)) == 1 for image in pixel)
 
 
 @pytest.mark.parametrize("change", range(1, len(IMAGE_OPS)))
 def test_every_rand_augment_op_keeps_the_shape_and_changes_the_image(change: int) -> None:
-    for picture in make_images(3, count=2):
-        changed = IMAGE_OPS[change](picture, 0.7)
-        assert changed.shape == picture.shape
+    for image in make_images(3, count=2):
+        changed = IMAGE_OPS[change](image, 0.7)
+        assert changed.shape == image.shape
         assert changed.dtype == np.uint8
-        assert not np.array_equal(changed, picture)
+        assert not np.array_equal(changed, image)
 
 
 def test_rand_augment_with_magnitude_zero_only_equalizes_levels() -> None:
-    picture = make_images(3, count=1)[0]
+    image = make_images(3, count=1)[0]
     levelled = {7, 8}  # autocontrast and equalize have no strength
-    unchanged = [i for i, change in enumerate(IMAGE_OPS) if np.array_equal(change(picture, 0.0), picture)]
+    unchanged = [i for i, change in enumerate(IMAGE_OPS) if np.array_equal(change(image, 0.0), image)]
     assert set(range(len(IMAGE_OPS))) - set(unchanged) <= levelled
 
 

@@ -1,4 +1,4 @@
-"""Any job, stopped anywhere, ends as one that never was: weights, optimizer, schedule, random states and curves."""
+"""Any job, interrupted anywhere, ends like an uninterrupted one: weights, optimizer, schedule, random state, curves."""
 
 import tempfile
 from collections.abc import Callable
@@ -33,7 +33,7 @@ KINDS = {"mixup": "mixture", "cutmix": "mixture", "ema": "average", "swa": "aver
 
 
 def _what(part: dict[str, Any]) -> str:
-    """Of what there is one only, it is the kind that counts."""
+    """Return the kind of a callback of which a job may have only one."""
     return str(KINDS.get(part["name"], part["name"]))
 
 
@@ -141,7 +141,7 @@ def jobs(draw: st.DrawFn) -> JobSpec:
 
 
 def collect_state(run: Run, folder: Path) -> dict[str, Any]:
-    """All that a snapshot holds, but for the seconds it took."""
+    """Return everything that a snapshot holds, except the seconds."""
     frozen = snapshot.capture_snapshot(run.network, run.stateful_parts(), {})
     parts = frozen.document["parts"]
     del parts["state"]["seconds"]
@@ -161,7 +161,7 @@ def train(
     precision: Precision = "fp32" if spec.precision == "auto" else spec.precision
     run = build_run(spec, packed, cpu_placement(precision))
     if resume:
-        torch.rand(50)  # whatever happened to the random state since
+        torch.rand(50)  # another random state before restoring
         snapshot.restore_snapshot(next(folder.iterdir()), run.network, run.stateful_parts(), torch.device("cpu"))
     snapshots = CheckpointCallback(channel, run, folder, {}, every_s=1e9)
     run.build_loop((MetricsCallback(channel, run, every_s=0.0), InterruptAt(stop_at), snapshots)).fit(run.state)
@@ -169,13 +169,13 @@ def train(
 
 
 @pytest.mark.slow
-# fp16's first steps may be skipped by its scaler, and torch then believes that nobody made them
+# the scaler may skip the first steps of fp16; torch then warns that the optimizer never stepped
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step:UserWarning")
 @settings(
     max_examples=30,
     deadline=None,
     print_blob=True,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller job tells no more, and takes minutes to find
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes and finds nothing simpler
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(

@@ -1,4 +1,4 @@
-"""The end of a run measures only what no epoch has measured, and tells the same."""
+"""Tests that the end of a run evaluates only what no epoch has measured, with equal results."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def train_run(packed: PackedDataset, **changes: Any) -> Run:
 
 
 def forbid_validation(run: Run) -> Run:
-    """The same; whoever validates it fails."""
+    """Return the same run with validation data that raises an error."""
     return replace(run, valid_batches=None)  # type: ignore[arg-type]
 
 
@@ -49,8 +49,8 @@ def forbid_validation(run: Run) -> Run:
 def test_metrics_from_the_epoch_are_reused_again(packed: PackedDataset, changes: Any) -> None:
     run = train_run(packed, **changes)
     metrics = run.load_best_weights()
-    known = forbid_validation(run).evaluate(epoch_metrics=metrics)
-    assert known == run.evaluate()  # to the bit
+    epoch_metrics = forbid_validation(run).evaluate(epoch_metrics=metrics)
+    assert epoch_metrics == run.evaluate()  # bit-identical
 
 
 def test_average_without_validation_requires_evaluation(packed: PackedDataset) -> None:
@@ -66,31 +66,35 @@ def test_average_without_validation_requires_evaluation(packed: PackedDataset) -
 def test_table_from_an_earlier_epoch_requires_evaluation(packed: PackedDataset) -> None:
     run = train_run(packed, metrics=TABLE, callbacks=[BEST])
     assert isinstance(run.keep_best, KeepBest)
-    run.keep_best.metrics = run.keep_best.metrics | {"train_loss": 0.5}  # as if it had been an earlier epoch
+    run.keep_best.metrics = run.keep_best.metrics | {"train_loss": 0.5}  # as after an earlier epoch
     metrics = run.load_best_weights()
     with pytest.raises(AttributeError):
         forbid_validation(run).evaluate(epoch_metrics=metrics)
     assert sum(map(sum, run.evaluate(epoch_metrics=metrics)["valid"]["confusion_matrix"])) == 6
 
 
-@pytest.mark.parametrize("wanted", [["accuracy"], TABLE])
+@pytest.mark.parametrize("expected", [["accuracy"], TABLE])
 def test_resumed_finished_run_reuses_numbers_and_evaluates_tables(
-    packed: PackedDataset, tmp_path: Path, wanted: list[str]
+    packed: PackedDataset, tmp_path: Path, expected: list[str]
 ) -> None:
-    first = train_run(packed, metrics=wanted)
+    first = train_run(packed, metrics=expected)
     snapshot.write_snapshot(tmp_path / "snapshot", first.network, first.stateful_parts(), {})
-    second = build_run(build_spec(epochs=3, metrics=wanted), packed, cpu_placement())
+    second = build_run(build_spec(epochs=3, metrics=expected), packed, cpu_placement())
     snapshot.restore_snapshot(tmp_path / "snapshot", second.network, second.stateful_parts(), torch.device("cpu"))
     second.build_loop().fit(second.state)
     metrics = second.load_best_weights()
     assert second.evaluate(epoch_metrics=metrics) == first.evaluate()
-    if wanted != TABLE:
+    if expected != TABLE:
         assert forbid_validation(second).evaluate(epoch_metrics=metrics) == first.evaluate()
 
 
 def test_metrics_follow_the_requested_splits(tmp_path: Path) -> None:
-    asked = [{"name": "accuracy", "on": "valid"}, {"name": "f1", "on": "train"}, {"name": "auroc", "average": "none"}]
-    run = build_small_run(pack(tmp_path / "packed"), metrics=asked, epochs=1)
+    requested = [
+        {"name": "accuracy", "on": "valid"},
+        {"name": "f1", "on": "train"},
+        {"name": "auroc", "average": "none"},
+    ]
+    run = build_small_run(pack(tmp_path / "packed"), metrics=requested, epochs=1)
     run.build_loop().fit(run.state)
     assert run.state.metrics.keys() == {"train_loss", "train_f1", "valid_loss", "valid_accuracy"}
     found = run.evaluate()["valid"]
@@ -99,5 +103,5 @@ def test_metrics_follow_the_requested_splits(tmp_path: Path) -> None:
     for monitor in ("train_accuracy", "valid_f1", "valid_auroc"):
         with pytest.raises(InvalidSpec, match=f"{monitor!r} is no metric of this job"):
             build_small_run(
-                pack(tmp_path / monitor), metrics=asked, callbacks=[{"name": "keep_best", "monitor": monitor}]
+                pack(tmp_path / monitor), metrics=requested, callbacks=[{"name": "keep_best", "monitor": monitor}]
             )

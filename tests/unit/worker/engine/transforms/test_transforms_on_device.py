@@ -1,4 +1,4 @@
-"""Tensors are changed as arrays are: to the bit where pixels only move, else to a grey level."""
+"""Tests that transforms of tensors match those of arrays: exactly if pixels only move, else to one gray level."""
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ MOVING: dict[str, Transform] = {
     "crop": RandomCrop(5),
     "wide_crop": RandomCrop(90),
     "reflect": RandomCrop(5, "reflect"),
-    "wide_reflect": RandomCrop(90, "reflect"),  # wider than the picture
+    "wide_reflect": RandomCrop(90, "reflect"),  # wider than the image
     "erasing": RandomErasing(0.7),
     "apply": RandomApply([HorizontalFlip(), RandomCrop(3)]),
     "choice": RandomChoice([VerticalFlip(1.0), RandomErasing(1.0), RandomCrop(2, "reflect")]),
@@ -62,14 +62,14 @@ ALL = {**MOVING, **ROUNDING, "nearest": NEAREST["affine"], "nearest_perspective"
 
 
 def make_smooth_images(channels: int, count: int = 24, height: int = 33, width: int = 47) -> np.ndarray:
-    """Pictures in which neighbours are much the same, of odd sizes."""
+    """Return images of odd sizes whose neighboring pixels are similar."""
     coarse = np.random.default_rng(0).integers(0, 256, (count * channels, 5, 6), dtype=np.uint8)
     fine = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in coarse])
     return np.ascontiguousarray(fine.reshape(count, channels, height, width).transpose(0, 2, 3, 1))
 
 
 def apply_on_host_and_device(transform: Transform, images: np.ndarray, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """What becomes of the pictures on the host, and as tensors."""
+    """Return the images transformed on the host and as tensors."""
     random_params = draw_random_params([transform], len(images), seed, epoch=1)
     changed = apply_transforms_on_device([transform], torch.from_numpy(images), random_params)
     assert (changed.dtype, changed.shape, changed.is_contiguous()) == (torch.uint8, images.shape, True)
@@ -94,7 +94,7 @@ def test_exact_transforms_are_equal_on_host_and_device(name: str, channels: int)
 @pytest.mark.parametrize("name", ROUNDING)
 def test_rounding_transforms_differ_by_one_gray_level_at_most(name: str, channels: int) -> None:
     distances = max_difference(apply_on_host_and_device(ROUNDING[name], make_smooth_images(channels)))
-    at_most = 1 if channels < 6 else 6  # the last two: of two channels, OpenCV knows places to a 32nd of a pixel
+    at_most = 1 if channels < 6 else 6  # the last two images: OpenCV rounds positions to a 32nd of a pixel
     assert distances.max() <= at_most
     assert distances.mean() < 0.1
 
@@ -106,7 +106,7 @@ def test_nearest_interpolation_differs_in_few_pixels(name: str, channels: int) -
 
 
 def test_rand_augment_with_several_ops_stays_close_to_the_host() -> None:
-    """A step of equalising or solarising may widen what was one level apart."""
+    """Equalizing or solarizing may widen a difference of one level."""
     distances = max_difference(apply_on_host_and_device(RandAugment(num_ops=3, magnitude=7), make_smooth_images(3)))
     assert distances.mean() < 0.05
     assert (distances > 1).mean() < 2e-3
@@ -121,7 +121,7 @@ def test_rand_augment_with_several_ops_stays_close_to_the_host() -> None:
 def test_device_transforms_match_the_host_for_any_image_size(
     transform: Transform, shape: tuple[int, ...], seed: int
 ) -> None:
-    """Of noise, where a picture's neighbours are as far apart as can be."""
+    """The images are noise: neighboring pixels differ as much as possible."""
     images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     distances = max_difference(apply_on_host_and_device(transform, images, seed))
     assert distances.max() <= (0 if transform in MOVING.values() else 1)
@@ -154,10 +154,10 @@ def test_each_composed_transform_uses_separate_random_params() -> None:
 @pytest.mark.parametrize("place", range(FIRST_AFFINE_OP))
 def test_every_rand_augment_op_matches_the_host(place: int, level: float) -> None:
     images = make_smooth_images(3)
-    images[0] = 77  # flat: nothing to level
+    images[0] = 77  # a flat image
     images[1, :, :, 2] = 0
     levels = torch.full((len(images), 1, 1, 1), level)
-    host = np.stack([IMAGE_OPS[place](picture, level) for picture in images])
+    host = np.stack([IMAGE_OPS[place](image, level) for image in images])
     assert max_difference((host, TENSOR_OPS[place](torch.from_numpy(images), levels).numpy())).max() <= 1
 
 
@@ -177,5 +177,5 @@ def test_composite_with_a_host_only_part_does_not_support_devices() -> None:
     assert all(supports_device(transform) for transform in ALL.values())
     inner = RandomApply([HorizontalFlip(), OnTheHost()], 1.0)
     assert not any(supports_device(transform) for transform in (OnTheHost(), inner, RandomOrder([inner])))
-    with pytest.raises(TypeError, match="OnTheHost works on the host alone"):
+    with pytest.raises(TypeError, match="OnTheHost supports only the host"):
         apply_transforms_on_device([inner], torch.zeros((1, 2, 2, 1), dtype=torch.uint8), np.zeros((1, 2), np.float32))

@@ -1,4 +1,4 @@
-"""What is left of the last epoch's validation: which decisions were made, and which samples were the worst."""
+"""Tests of callbacks that report on the last validation: confusion matrix and worst samples."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def read_table(content: bytes) -> list[list[str]]:
 def test_confusion_matrix_counts_truth_by_prediction(files: Files, leave: Any) -> None:
     callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog", "eel")), leave)
     scores = {"cat": [2.0, 0.0, 0.0], "dog": [0.0, 2.0, 0.0]}
-    run_validation(callback, ([scores["dog"]], [2]))  # an earlier epoch, of no interest
+    run_validation(callback, ([scores["dog"]], [2]))  # an earlier epoch
     state = run_validation(callback, ([scores["cat"], scores["dog"]], [0, 0]), ([scores["dog"]], [2]))
     callback.on_fit_end(state)
     media_type, content = files["confusion_matrix.csv"]
@@ -108,7 +108,7 @@ def test_worst_samples_table_fits_every_task(
     (found,) = read_table(files["worst_samples.csv"][1])[1:]
     assert [*found[5:7], float(found[7]) if found[7] else ""] == row
     assert float(found[4]) == pytest.approx(float(loss(torch.tensor(pred), torch.tensor(target))))
-    assert "worst_samples.png" not in files  # there are no pictures
+    assert "worst_samples.png" not in files  # the dataset has rows instead of images
 
 
 @pytest.mark.parametrize("kind", ["confusion", "worst"])

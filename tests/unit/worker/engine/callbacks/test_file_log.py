@@ -1,4 +1,4 @@
-"""Files of metrics: what is in them, when they are handed over, and that a resume leaves the same."""
+"""Tests of log files: content, times of saving, and resume."""
 
 import csv
 import io
@@ -78,8 +78,8 @@ def test_csv_has_two_rows_per_epoch(artifacts: Artifacts) -> None:
 
 
 def test_tensorboard_writes_scalars_and_requested_histograms(artifacts: Artifacts) -> None:
-    shown = network()
-    logger = TensorBoard(shown, lambda *file: artifacts.append(file), histograms=("weight",), now=lambda: 7.0)
+    plotted = network()
+    logger = TensorBoard(plotted, lambda *file: artifacts.append(file), histograms=("weight",), now=lambda: 7.0)
     for epoch in (1, 2):
         logger.on_epoch_end(end_epochs(epoch))
     logger.on_fit_end(end_epochs(2))
@@ -91,10 +91,12 @@ def test_tensorboard_writes_scalars_and_requested_histograms(artifacts: Artifact
     (histogram,) = [value for value in first.summary.value if value.HasField("histo")]
     assert histogram.tag == "weight"
     assert (histogram.histo.num, sum(histogram.histo.bucket)) == (12, 12)
-    assert histogram.histo.max == pytest.approx(float(shown.weight.detach().max()))
+    assert histogram.histo.max == pytest.approx(float(plotted.weight.detach().max()))
 
 
-def test_resumed_run_saves_the_same_file_as_an_uninterrupted_run(make: Callable[[], FileLog], artifacts: Artifacts) -> None:
+def test_resumed_run_saves_the_same_file_as_an_uninterrupted_run(
+    make: Callable[[], FileLog], artifacts: Artifacts
+) -> None:
     whole, before, after = make(), make(), make()
     for epoch in (1, 2, 3):
         whole.on_epoch_end(end_epochs(epoch))
@@ -133,6 +135,6 @@ def test_file_larger_than_the_limit_raises_error(
 ) -> None:
     monkeypatch.setattr(file_log, "MAX_BYTES", 500)
     logger = make()
-    with pytest.raises(LogTooLong, match="no more is kept"):
+    with pytest.raises(LogTooLong, match="has reached the limit of 500 bytes"):
         for epoch in range(1, 100):
             logger.on_epoch_end(end_epochs(1 + epoch % 3))

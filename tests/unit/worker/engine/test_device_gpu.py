@@ -1,4 +1,4 @@
-"""The same on a GPU: numbers of the CPU within a tolerance, precisions, memory, copies, several ranks."""
+"""Tests on a GPU: results of the CPU within a tolerance, precisions, memory, copies, several ranks."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _short_products() -> Iterator[None]:
-    """Matrix products in TF32, which would put pixels elsewhere."""
+    """Turn off TF32, whose rounding of matrix products would move pixels."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     yield
@@ -140,7 +140,7 @@ def test_asynchronous_copies_match_the_source(packed: PackedDataset) -> None:
     for _ in range(20):
         found = []
         for batch in ArrayDataLoader(source, gpu(), 8, order).iter_epoch(1):
-            busy = (busy @ busy).clamp(-1, 1)  # the copies are ahead of what is computed
+            busy = (busy @ busy).clamp(-1, 1)  # copies run ahead of the computation
             found.append(batch.images.clone())
         assert all(torch.equal(mine.cpu(), theirs) for mine, theirs in zip(found, expected, strict=True))
 
@@ -177,10 +177,10 @@ def test_resumed_run_ends_with_the_same_weights(packed: PackedDataset, tmp_path:
 def test_batch_too_large_for_memory_is_split_in_half() -> None:
     network = torch.nn.Linear(1, 1).cuda()
     free, _ = torch.cuda.mem_get_info()
-    relief, texts = OomBatchSplitter(network), list[str]()
-    relief.on_split = texts.append
+    splitter, texts = OomBatchSplitter(network), list[str]()
+    splitter.on_split = texts.append
     a_sample = free // 10
-    took = relief.run(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
+    took = splitter.run(lambda size: torch.empty((size or 32) * a_sample, dtype=torch.uint8, device="cuda").numel(), 32)
     assert (took // a_sample, len(texts)) == (8, 2)
 
 
@@ -195,14 +195,14 @@ def test_two_nccl_ranks_match_one_cpu_process(packed: PackedDataset, tmp_path: P
     pack(tmp_path / "packed", num_samples=90)
     (tmp_path / "spec.json").write_text(build_spec(**CURVE, device="cuda", resources={"devices": 2}).model_dump_json())
     places = {"--spec": "spec.json", "--dataset-dir": "packed", "--work-dir": "work"}
-    words = [word for option, name in places.items() for word in (option, str(tmp_path / name))]
-    done = subprocess.run([sys.executable, "-m", "worker.trainer", *words], capture_output=True, timeout=280)
+    metadata = [word for option, name in places.items() for word in (option, str(tmp_path / name))]
+    done = subprocess.run([sys.executable, "-m", "worker.trainer", *metadata], capture_output=True, timeout=280)
     assert done.returncode == 0, done.stdout.decode()[-3000:] + done.stderr.decode()[-3000:]
-    told = RecordingChannel()
+    metrics = RecordingChannel()
     for line in done.stdout.splitlines():
-        told.send(TRAINER_MESSAGES.validate_json(line))
+        metrics.send(TRAINER_MESSAGES.validate_json(line))
     expected = train_curve(build_run(build_spec(**CURVE), packed, cpu_placement()))
-    for place, value in told.collect_points().items():
+    for place, value in metrics.collect_points().items():
         assert value == pytest.approx(expected[place], abs=2e-3), place
     network, _ = bundle.load_bundle(tmp_path / "work" / "bundle")
     assert all(parameter.isfinite().all() for parameter in network.parameters())
