@@ -1,4 +1,4 @@
-"""One service for all faults on SQLite, one on PostgreSQL; after every test whatever died is started again."""
+"""One service for all faults on SQLite, one on PostgreSQL; killed processes are restarted after every test."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from tests.support.stack import SECRET, Stack
 
 @pytest.fixture(scope="session")
 def stack_valkey() -> Iterator[RedisServer]:
-    """The queue of the SQLite stack, to be killed."""
+    """The queue of the SQLite stack, which tests kill."""
     with valkey_server() as server:
         yield server
 
@@ -38,7 +38,7 @@ def sqlite_stack(
 
 @pytest.fixture
 def stack(sqlite_stack: Stack) -> Iterator[Stack]:
-    """Everything runs; after the test the invariants hold."""
+    """The running SQLite stack; after the test its invariants are checked."""
     sqlite_stack.heal()
     yield sqlite_stack
     sqlite_stack.heal()
@@ -47,7 +47,7 @@ def stack(sqlite_stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL to be killed."""
+    """A PostgreSQL server that tests kill."""
     with postgres_server() as server:
         schema.upgrade(server.url(server.create()))
         yield server
@@ -55,9 +55,9 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_only_stack(tmp_path_factory: pytest.TempPathFactory, own_postgres: PostgresServer) -> Iterator[Stack]:
-    url = own_postgres.url("test_1").replace("postgres@", f"postgres:{SECRET}@")  # the server asks for none
+    url = own_postgres.url("test_1").replace("postgres@", f"postgres:{SECRET}@")  # the server requires no password
     engine = make_engine(url)
-    with valkey_server() as queue:  # its worker lives as long as the test run: it would take messages of other tests
+    with valkey_server() as queue:  # its worker lives as long as the test run and would take messages of other tests
         stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, queue.url, make_sessions(engine))
         yield stack
         stack.close()
@@ -66,7 +66,7 @@ def postgres_only_stack(tmp_path_factory: pytest.TempPathFactory, own_postgres: 
 
 @pytest.fixture
 def postgres_stack(postgres_only_stack: Stack, own_postgres: PostgresServer) -> Iterator[Stack]:
-    """As `stack`, on PostgreSQL."""
+    """The running PostgreSQL stack; after the test its invariants are checked."""
     postgres_only_stack.heal()
     yield postgres_only_stack
     if not own_postgres.answers():
@@ -77,14 +77,14 @@ def postgres_stack(postgres_only_stack: Stack, own_postgres: PostgresServer) -> 
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """Randomness whose seed is printed with a failure; CANDELA_FAULT_SEED repeats it."""
+    """A random generator whose seed is printed with a failure; CANDELA_FAULT_SEED repeats it."""
     seed = int(os.environ.get("CANDELA_FAULT_SEED") or random.SystemRandom().randrange(2**32))
     request.node.add_report_section("setup", "seed", f"CANDELA_FAULT_SEED={seed} repeats {request.node.nodeid}")
     return random.Random(seed)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """A table of the faults that were injected and how the service did."""
+    """Print a table of the faults and their outcomes."""
     lines = [
         (str(report.nodeid).partition("::test_")[2].replace("_", " "), outcome, report.duration)
         for outcome in ("passed", "failed", "skipped")

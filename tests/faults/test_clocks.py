@@ -1,4 +1,4 @@
-"""Hosts that are wrong about the time: leases are measured by the database's clock, patience by the monotonic one."""
+"""Hosts with a wrong clock: leases use the database's clock, timeouts the monotonic one."""
 
 import os
 import subprocess
@@ -23,77 +23,77 @@ SECONDS = 2 * 3600
 
 @pytest.fixture
 def wrong_clock(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]:
-    """The environment of a process whose time of day is wrong, and how to set it: `+7200` is two hours ahead."""
+    """The environment of a process with a wrong clock, and a function that sets its offset, such as `+7200`."""
     library = Path(libfaketime.__file__).parent / "vendor/libfaketime/src/libfaketime.so.1"
-    dial = tmp_path / "dial"
+    offset_file = tmp_path / "offset"
 
-    def turn(offset_s: str) -> None:
-        dial.with_suffix(".new").write_text(offset_s + "\n")
-        dial.with_suffix(".new").rename(dial)
+    def set_offset(offset_s: str) -> None:
+        offset_file.with_suffix(".new").write_text(offset_s + "\n")
+        offset_file.with_suffix(".new").rename(offset_file)
 
     environment = {
         "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(dial),
+        "FAKETIME_TIMESTAMP_FILE": str(offset_file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    turn(f"+{SECONDS}")
-    told = subprocess.run(
+    set_offset(f"+{SECONDS}")
+    probe = subprocess.run(
         [sys.executable, "-c", "import time; print(time.time())"], env=os.environ | environment, capture_output=True
     )
-    assert float(told.stdout) > time.time() + SECONDS / 2, "this clock cannot be set"
-    turn("+0")
-    return environment, turn
+    assert float(probe.stdout) > time.time() + SECONDS / 2, "libfaketime does not work here"
+    set_offset("+0")
+    return environment, set_offset
 
 
-def times_are_sane(stack: Stack, row: JobRow) -> None:
-    """What happened later was dated later, whoever told it."""
+def check_times(stack: Stack, row: JobRow) -> None:
+    """Check that later events have later times, whichever host recorded them."""
     with transaction(stack.sessions, read_only=True) as session:
-        moves = [event.at for event in EventRepo(session).transitions(row.id)]
+        transition_times = [event.at for event in EventRepo(session).transitions(row.id)]
     assert row.started_at is not None
     assert row.finished_at is not None
-    dated = [row.created_at, row.started_at, row.finished_at]
-    assert dated == sorted(dated)
-    assert moves == sorted(moves)
-    assert (dated[-1] - dated[0]).total_seconds() < SECONDS / 2
+    times = [row.created_at, row.started_at, row.finished_at]
+    assert times == sorted(times)
+    assert transition_times == sorted(transition_times)
+    assert (times[-1] - times[0]).total_seconds() < SECONDS / 2
 
 
-def test_row_25_the_clock_of_one_worker_is_two_hours_ahead(
+def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
     postgres_stack: Stack, wrong_clock: tuple[dict[str, str], Callable[[str], None]]
 ) -> None:
-    """It steals nothing from the worker that is right, and what it does itself is dated as others would."""
-    stack, (environment, turn) = postgres_stack, wrong_clock
-    turn(f"+{SECONDS}")
+    """It takes no job from the worker with the right clock, and its own events have the right times."""
+    stack, (environment, set_offset) = postgres_stack, wrong_clock
+    set_offset(f"+{SECONDS}")
     job_id = stack.post(epochs=LONG)
     stack.under_way(job_id)
     wrong = stack.start_worker(**environment)
-    wrong_sweep = stack.start_sweep(**environment)
+    wrong_sweep = stack.start_maintenance(**environment)
     try:
-        row = stack.finished(job_id)
+        row = stack.wait_for_end(job_id)
         assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 1, 0)
-        times_are_sane(stack, row)
+        check_times(stack, row)
         assert stack.worker is not None
         end(stack.worker)
-        row = stack.finished(stack.post(epochs=2))
+        row = stack.wait_for_end(stack.post(epochs=2))
         assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
-        times_are_sane(stack, row)
+        check_times(stack, row)
     finally:
         assert end(wrong) == 0
         end(wrong_sweep)
 
 
-def test_row_26_the_clock_of_a_worker_jumps_back(
+def test_row_26_a_worker_whose_clock_jumps_back_keeps_its_lease(
     postgres_stack: Stack, wrong_clock: tuple[dict[str, str], Callable[[str], None]]
 ) -> None:
-    """The lease goes on being renewed, nothing is taken away, and nothing ends before it began."""
-    stack, (environment, turn) = postgres_stack, wrong_clock
+    """The lease is renewed further, the job keeps its attempt, and nothing ends before it starts."""
+    stack, (environment, set_offset) = postgres_stack, wrong_clock
     assert stack.worker is not None
     end(stack.worker)
     stack.worker = stack.start_worker(**environment)
     job_id = stack.post(epochs=LONG)
     stack.under_way(job_id)
-    turn("-3600")
-    row = stack.finished(job_id)
+    set_offset("-3600")
+    row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 1, 0)
-    times_are_sane(stack, row)
-    turn("+0")
+    check_times(stack, row)
+    set_offset("+0")

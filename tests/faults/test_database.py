@@ -1,4 +1,4 @@
-"""A database that dies, cuts connections, keeps the reply to itself, is locked, or has another schema."""
+"""A database that is killed, closes connections, loses a reply, is locked or has another schema."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ from tests.support.stack import LONG, TINY, Stack
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def test_rows_17_and_18_postgresql_is_killed_while_training(
+def test_rows_17_and_18_training_survives_a_killed_postgresql(
     postgres_stack: Stack, own_postgres: PostgresServer
 ) -> None:
     stack = postgres_stack
@@ -34,9 +34,9 @@ def test_rows_17_and_18_postgresql_is_killed_while_training(
     assert stack.api is not None
     api = stack.api.pid
     own_postgres.kill()
-    answer = stack.http.get("/v1/jobs")
-    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
-    assert int(answer.headers["Retry-After"]) >= 1
+    response = stack.http.get("/v1/jobs")
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+    assert int(response.headers["Retry-After"]) >= 1
     assert stack.http.get("/health/ready").status_code == 503
     assert stack.http.get("/health/live").status_code == 200
     own_postgres.start()
@@ -45,7 +45,7 @@ def test_rows_17_and_18_postgresql_is_killed_while_training(
     assert stack.weights(job_id) == expected
 
 
-def test_row_18_postgresql_stays_away_longer_than_the_lease(
+def test_row_18_a_job_resumes_after_an_outage_longer_than_its_lease(
     postgres_stack: Stack, own_postgres: PostgresServer
 ) -> None:
     stack = postgres_stack
@@ -58,7 +58,7 @@ def test_row_18_postgresql_stays_away_longer_than_the_lease(
     assert stack.weights(job_id) == expected
 
 
-def test_row_19_pooled_connections_are_terminated(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
+def test_row_19_terminated_connections_are_replaced(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
     postgres_stack.http.get("/v1/jobs")
     own_postgres.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test_1' AND pid <> pg_backend_pid()"
@@ -66,8 +66,8 @@ def test_row_19_pooled_connections_are_terminated(postgres_stack: Stack, own_pos
     assert [postgres_stack.http.get("/v1/jobs").status_code for _ in range(5)] == [200] * 5
 
 
-def test_row_20_a_commit_whose_reply_is_lost(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
-    """The client is told 503 and sends the same key again: there is one job."""
+def test_row_20_a_lost_commit_reply_makes_one_job(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
+    """The client gets a 503 and repeats the request with the same key: there is one job."""
     with proxied(own_postgres.folder / ".s.PGSQL.5432") as proxy:
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}/test_1?sslmode=disable"
         own = Stack(postgres_stack.home.parent / "row20", url, postgres_stack.redis_url, postgres_stack.sessions)
@@ -84,7 +84,7 @@ def test_row_20_a_commit_whose_reply_is_lost(postgres_stack: Stack, own_postgres
             assert set(statuses) <= {202, 503}
             items = own.http.get("/v1/jobs", params={"name": "row20"}).json()["items"]
             assert len(items) == 1
-            assert postgres_stack.finished(items[0]["id"]).state is JobState.SUCCEEDED
+            assert postgres_stack.wait_for_end(items[0]["id"]).state is JobState.SUCCEEDED
         finally:
             own.close()
 
@@ -117,8 +117,8 @@ def test_row_22_two_processes_claim_fifty_jobs_once_each(sqlite_template: Path, 
 
 
 @pytest.mark.parametrize("moment_s", [0.0, 0.02, 0.1])
-def test_row_23_a_migration_that_is_killed_leaves_nothing_half_done(empty_database_url: str, moment_s: float) -> None:
-    """All or nothing: afterwards the service refuses to start, or the migration was over; and it can be made again."""
+def test_row_23_a_killed_migration_can_be_repeated(empty_database_url: str, moment_s: float) -> None:
+    """The migration is applied completely or not at all, and it can be run again."""
     code = "import sys, time\nfrom core.db import schema\nprint('go', flush=True)\nschema.upgrade(sys.argv[1])\n"
     command = [sys.executable, "-c", code, empty_database_url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -131,10 +131,10 @@ def test_row_23_a_migration_that_is_killed_leaves_nothing_half_done(empty_databa
     try:
         schema.check_schema(engine)
     except ConfigurationError as error:
-        refusal = str(error)
+        message = str(error)
     else:
-        refusal = "it was over: alembic upgrade head"
-    assert "alembic upgrade head" in refusal
+        message = "complete: alembic upgrade head"
+    assert "alembic upgrade head" in message
     schema.upgrade(empty_database_url)
     schema.check_schema(engine)
     schema.check(empty_database_url)
@@ -143,7 +143,7 @@ def test_row_23_a_migration_that_is_killed_leaves_nothing_half_done(empty_databa
 
 @pytest.mark.quick
 @pytest.mark.parametrize("revision", ["a93d4818ebe4", "ffffffffffff"], ids=["older", "newer"])
-def test_row_24_a_schema_of_another_version_is_refused_in_one_line(
+def test_row_24_a_schema_of_another_version_is_rejected_in_one_line(
     sqlite_template: Path, tmp_path: Path, revision: str
 ) -> None:
     path = tmp_path / "other.db"
@@ -164,16 +164,16 @@ def test_row_24_a_schema_of_another_version_is_refused_in_one_line(
         assert revision in line
 
 
-def test_row_21_another_writer_holds_sqlite(stack: Stack) -> None:
-    """Readers go on; writers wait, and say 503 if it takes too long."""
+def test_row_21_a_locked_sqlite_serves_reads_and_rejects_writes(stack: Stack) -> None:
+    """Readers continue; writers wait, and get a 503 if it takes too long."""
     engine = make_engine(stack.database_url)
     job_id = stack.post(epochs=1)
-    stack.finished(job_id)
+    stack.wait_for_end(job_id)
     with engine.begin() as connection, ThreadPoolExecutor(1) as pool:
         connection.execute(text("UPDATE job SET priority = priority"))
         assert stack.http.get(f"/v1/jobs/{job_id}").status_code == 200
-        answer = pool.submit(lambda: stack.http.delete(f"/v1/jobs/{job_id}")).result(60)
-        assert answer.status_code == 503
-        assert "Retry-After" in answer.headers
+        response = pool.submit(lambda: stack.http.delete(f"/v1/jobs/{job_id}")).result(60)
+        assert response.status_code == 503
+        assert "Retry-After" in response.headers
     assert stack.http.delete(f"/v1/jobs/{job_id}").status_code == 204
     engine.dispose()

@@ -1,4 +1,4 @@
-"""A queue that dies, forgets, hangs or is full: training goes on, posting goes on, nothing is lost or doubled."""
+"""A queue that is killed, emptied, hangs or is full: training continues and no job is lost or run twice."""
 
 from pathlib import Path
 
@@ -16,42 +16,42 @@ pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest
 
 
 @pytest.mark.quick
-def test_rows_12_and_13_the_queue_is_killed_and_comes_back_empty(stack: Stack, stack_valkey: RedisServer) -> None:
+def test_rows_12_and_13_jobs_survive_a_queue_that_restarts_empty(stack: Stack, stack_valkey: RedisServer) -> None:
     first = stack.post(epochs=LONG)
     stack.under_way(first)
     stack_valkey.kill()
-    second = stack.post(epochs=2)  # 202: the outbox has it
+    second = stack.post(epochs=2)  # 202: the outbox holds the message
     assert stack.http.get(f"/v1/jobs/{first}").json()["state"] in {"running", "succeeded"}
-    row = stack.finished(first)
-    assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1), stack.logs()
+    row = stack.wait_for_end(first)
+    assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1), stack.read_logs()
     stack_valkey.empty()
     stack_valkey.start()
-    row = stack.finished(second)
+    row = stack.wait_for_end(second)
     assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
     assert stack.weights(first) == stack.twin(epochs=LONG)
 
 
-def test_row_16_everything_in_the_queue_is_flushed(stack: Stack, stack_valkey: RedisServer) -> None:
+def test_row_16_jobs_survive_a_flushed_queue(stack: Stack, stack_valkey: RedisServer) -> None:
     first = stack.post(epochs=LONG)
     stack.under_way(first)
     others = [stack.post(epochs=1) for _ in range(3)]
     with stack_valkey.client as client:
         client.flushall()
-    assert [stack.finished(job_id).attempt for job_id in (first, *others)] == [1, 1, 1, 1]
+    assert [stack.wait_for_end(job_id).attempt for job_id in (first, *others)] == [1, 1, 1, 1]
 
 
-def test_row_9_a_message_comes_twenty_times(stack: Stack) -> None:
+def test_row_9_repeated_messages_run_a_job_once(stack: Stack) -> None:
     job_id = stack.post(epochs=LONG)
     queue = CeleryQueue(stack.redis_url)
     for _ in range(20):
         queue.put("train", job_id)
-    row = stack.finished(job_id)
+    row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
     wait_for(lambda: queue.depth("train") == 0, "the queue to be empty")
 
 
-def test_row_14_a_queue_that_hangs_holds_nobody_up(stack: Stack, stack_valkey: RedisServer, tmp_path: Path) -> None:
-    """An API whose way to the queue is half-open: it accepts jobs at once, and another dispatcher sends them."""
+def test_row_14_a_hanging_queue_blocks_no_request(stack: Stack, stack_valkey: RedisServer, tmp_path: Path) -> None:
+    """An API with a half-open connection to the queue accepts jobs at once; another outbox relay sends them."""
     with proxied(stack_valkey.socket) as proxy:
         own = Stack(tmp_path / "home", stack.database_url, f"redis://127.0.0.1:{proxy.port}/0", stack.sessions)
         (own.home).mkdir()
@@ -65,33 +65,33 @@ def test_row_14_a_queue_that_hangs_holds_nobody_up(stack: Stack, stack_valkey: R
             assert own.http.get("/health/ready").status_code == 503
             proxy.is_stalled = False
             wait_for(own.is_ready, "the API to be ready again")
-            assert [stack.finished(job_id).state for job_id in ids] == [JobState.SUCCEEDED] * 3
+            assert [stack.wait_for_end(job_id).state for job_id in ids] == [JobState.SUCCEEDED] * 3
         finally:
             proxy.is_stalled = False
             own.close()
 
 
-def test_row_15_a_queue_without_memory(stack: Stack, stack_valkey: RedisServer) -> None:
+def test_row_15_a_queue_without_memory_loses_no_job(stack: Stack, stack_valkey: RedisServer) -> None:
     with stack_valkey.client as client:
         client.config_set("maxmemory", "1")
     try:
         job_id = stack.post(epochs=1)
-        assert stack.job(job_id).state is not JobState.FAILED
+        assert stack.get_job(job_id).state is not JobState.FAILED
     finally:
         with stack_valkey.client as client:
             client.config_set("maxmemory", "0")
-    assert stack.finished(job_id).state is JobState.SUCCEEDED
+    assert stack.wait_for_end(job_id).state is JobState.SUCCEEDED
 
 
-def test_row_102_a_second_sweep_changes_nothing(stack: Stack) -> None:
-    second = stack.start_sweep()
+def test_row_102_a_second_maintenance_loop_changes_nothing(stack: Stack) -> None:
+    second = stack.start_maintenance()
     ids = [stack.post(epochs=LONG), *(stack.post(epochs=1) for _ in range(3))]
     trainer = stack.under_way(ids[0])
     assert stack.worker is not None
     stack.worker.kill()
     stack.worker.wait()
     stack.heal()
-    rows = [stack.finished(job_id) for job_id in ids]
+    rows = [stack.wait_for_end(job_id) for job_id in ids]
     assert [(row.state, row.attempt) for row in rows] == [(JobState.SUCCEEDED, 2), *[(JobState.SUCCEEDED, 1)] * 3]
     assert str(trainer) not in str(invariants.orphans(stack))
     second.terminate()
