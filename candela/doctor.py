@@ -104,9 +104,9 @@ def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
         raise CandelaError(f"the engine's self-test failed: {done.stderr.strip()[-300:]}")
     figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
     for name, figure in figures.items():
-        if not figure["is_right"]:
-            raise CandelaError(f"{name} is {figure['found']:.7g}, not {figure['known']:.7g}")
-    return FIGURES.format_map({name.replace(": ", "_"): figure["found"] for name, figure in figures.items()})
+        if not figure["is_passed"]:
+            raise CandelaError(f"{name} is {figure['actual']:.7g}, not {figure['expected']:.7g}")
+    return FIGURES.format_map({name.replace(": ", "_"): figure["actual"] for name, figure in figures.items()})
 
 
 FIGURES = (

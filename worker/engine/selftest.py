@@ -134,10 +134,11 @@ def check_losses() -> Iterator[SelfTestCheck]:
     yield SelfTestCheck("loss: nll", losses.build_nll(None)(logits.log_softmax(1), classes).item(), 0.23665, 1e-5)
 
 
-def check_to_dict(figure: SelfTestCheck) -> dict[str, Any]:
-    return {**figure._asdict(), "is_right": figure.is_passed}
+def check_to_dict(check: SelfTestCheck) -> dict[str, Any]:
+    """Return JSON values."""
+    return {**check._asdict(), "is_passed": check.is_passed}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.stdout.write(json.dumps([check_to_dict(figure) for figure in run_checks()]))
+    sys.stdout.write(json.dumps([check_to_dict(check) for check in run_checks()]))

@@ -21,7 +21,7 @@ def test_the_workshops_figures_are_told_to_every_digit() -> None:
 def test_a_wrong_figure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     class Done:
         returncode = 0
-        stdout = '[{"name": "loss: mse", "found": 0.5, "known": 0.81, "tolerance": 1e-6, "is_right": false}]'
+        stdout = '[{"name": "loss: mse", "actual": 0.5, "expected": 0.81, "tolerance": 1e-6, "is_passed": false}]'
 
     monkeypatch.setattr("candela.doctor.subprocess.run", lambda *_, **__: Done)
     with pytest.raises(CandelaError, match=r"loss: mse is 0\.5, not 0\.81"):
