@@ -20,4 +20,4 @@ def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - seri
     It has architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets, each
     with the JSON Schema of its options.
     """
-    return build_catalog(architectures.known())
+    return build_catalog(architectures.list_architectures())

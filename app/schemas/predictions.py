@@ -127,7 +127,7 @@ class CheckpointRefOut(BaseModel):
 class CheckpointPredictionsOut(BaseModel):
     """The predictions of a checkpoint."""
 
-    checkpoint: CheckpointRefOut = Field(description="The checkpoint that was used.")
+    checkpoint: CheckpointRefOut = Field(description="The checkpoint, with the hash of its weights.")
     predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut] = Field(
         description="One item per instance, in the request's order."
     )

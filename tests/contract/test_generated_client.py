@@ -1,4 +1,4 @@
-"""A client that nobody here wrote, generated from the committed document: it uploads, submits and predicts."""
+"""A client that is generated from the committed OpenAPI document uploads, submits and predicts."""
 
 import importlib
 import io
@@ -51,7 +51,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def api(generated: Any, client: TestClient) -> Any:
-    """The generated client, which reaches the service in this process."""
+    """The generated client, connected to the service in this process."""
     return generated("client").Client(base_url="http://testserver").set_httpx_client(client)
 
 

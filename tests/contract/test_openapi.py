@@ -17,7 +17,9 @@ from tests.support.finished import finish_job
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
 DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
-OPERATIONS = [pytest.param(path, operation, id=operation["operationId"]) for path, operation in iterate_operations(DOCUMENT)]
+OPERATIONS = [
+    pytest.param(path, operation, id=operation["operationId"]) for path, operation in iterate_operations(DOCUMENT)
+]
 
 
 def test_the_committed_document_is_the_served_one() -> None:
@@ -42,11 +44,28 @@ def test_an_operation_is_described(path: str, operation: dict[str, Any]) -> None
         assert {"400", "413", "422"} <= set(operation["responses"])
         only_json = list(operation["requestBody"]["content"]) == ["application/json"]
         assert "415" in operation["responses"] or not only_json
-    if "{" in path and operation["operationId"] != "upload_dataset":  # that one makes what it names
+    if "{" in path and operation["operationId"] != "upload_dataset":  # it creates the dataset
         assert "404" in operation["responses"]
     if path.startswith("/v1/"):
         assert operation["security"]
         assert "401" in operation["responses"]
+
+
+@pytest.mark.parametrize(("path", "operation"), OPERATIONS)
+def test_a_summary_is_short_and_every_parameter_is_described(path: str, operation: dict[str, Any]) -> None:
+    assert len(operation["summary"].split()) <= 6
+    assert not operation["summary"].endswith(".")
+    assert all(parameter.get("description") for parameter in operation.get("parameters", [])), path
+
+
+def test_every_property_of_a_body_is_described() -> None:
+    bodies = {
+        name: schema for name, schema in DOCUMENT["components"]["schemas"].items() if name.endswith(("Out", "In"))
+    }
+    assert len(bodies) > 60
+    for name, schema in bodies.items():
+        missing = [field for field, node in schema.get("properties", {}).items() if not node.get("description")]
+        assert not missing, f"{name}: {missing}"
 
 
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS)

@@ -1,4 +1,4 @@
-"""Requests that nobody thought of, made from the OpenAPI document: no 5xx, every answer as declared."""
+"""Requests that are generated from the OpenAPI document: no 5xx, and every response as declared."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ ALL = {
     (path, method): operation
     for path, item in create_app(Settings()).openapi()["paths"].items()
     for method, operation in item.items()
-    if path != "/v1/jobs/{job_id}/events"  # a stream without end; it has tests of its own
+    if path != "/v1/jobs/{job_id}/events"  # a stream without end; it has separate tests
 }
 
 
@@ -60,65 +60,67 @@ CHECKS = [
 
 
 DEADLINE = "X-Request-Timeout"
-# The usual ones, and 413: too many of something are refused before what else is wrong with it.
+# The default statuses, and 413: a request that is too large is rejected before other errors are checked.
 REFUSALS = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429", "5xx"]
 CONFIG = schemathesis.Config.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}}})
 
 
-class Service(NamedTuple):
+class ExploredService(NamedTuple):
     schema: Any
     client: TestClient
     state: State
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[ExploredService]:
     with service_state(tmp_path_factory.mktemp("schemathesis"), sqlite_template) as state:
         app = create_app(state=state)
         with TestClient(app) as client:
-            yield Service(schemathesis.openapi.from_asgi("/openapi.json", app, config=CONFIG), client, state)
+            yield ExploredService(schemathesis.openapi.from_asgi("/openapi.json", app, config=CONFIG), client, state)
 
 
 @pytest.fixture
-def known(service: Service) -> dict[str, Any]:
-    """Parameters that stand for something: a job that was trained, and what it left."""
+def resources(service: ExploredService) -> dict[str, Any]:
+    """Path parameters of existing resources: a finished job and its model."""
     job = service.client.post("/v1/jobs", json=SMALL).json()
     finish_job(service.state, job["id"])
     return {"job_id": job["id"], "number": 1, "name": "digits", "version": 1, "alias": "champion"}
 
 
 def is_positive(text: object) -> bool:
-    """Whether it is a number of seconds that a request may take."""
+    """Return whether the text is a positive number."""
     try:
         return float(str(text)) > 0
     except ValueError:
         return False
 
 
-def explore(operation: Any, known: dict[str, Any], mode: GenerationMode = GenerationMode.POSITIVE) -> None:
-    """Send requests of an operation, those parameters replaced that are known; the first broken word is raised."""
+def explore(operation: Any, resources: dict[str, Any], mode: GenerationMode = GenerationMode.POSITIVE) -> None:
+    """Send generated requests to an operation, with the path parameters of `resources`; raise the first failure."""
 
     @BOUNDED
     @given(case=operation.as_strategy(generation_mode=mode))
-    def keeps_its_word(case: Any) -> None:
-        case.path_parameters.update({key: known[key] for key in case.path_parameters if key in known})
-        if is_positive(case.headers.get(DEADLINE)):  # 504 is the right answer to a billionth of a second
+    def send_case(case: Any) -> None:
+        case.path_parameters.update({key: resources[key] for key in case.path_parameters if key in resources})
+        if is_positive(case.headers.get(DEADLINE)):  # a timeout of a nanosecond is a correct 504
             case.headers.pop(DEADLINE)
         case.call_and_validate(checks=CHECKS)
 
-    keeps_its_word()
+    send_case()
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_valid_requests_get_declared_responses(service: Service, path: str, method: str) -> None:
+def test_valid_requests_get_declared_responses(service: ExploredService, path: str, method: str) -> None:
     explore(service.schema[path][method], {})
 
 
 @pytest.mark.parametrize(("path", "method"), WITH_PATH)
-def test_requests_for_existing_resources_get_declared_responses(service: Service, known: dict[str, Any], path: str, method: str) -> None:
-    explore(service.schema[path][method], known)
+def test_requests_for_existing_resources_get_declared_responses(
+    service: ExploredService, resources: dict[str, Any], path: str, method: str
+) -> None:
+    explore(service.schema[path][method], resources)
 
 
 @pytest.mark.parametrize(("path", "method"), WITH_INPUT)
-def test_invalid_requests_are_rejected(service: Service, path: str, method: str) -> None:
+def test_invalid_requests_are_rejected(service: ExploredService, path: str, method: str) -> None:
     explore(service.schema[path][method], {}, GenerationMode.NEGATIVE)

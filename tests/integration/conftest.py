@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from core.db.session import SessionFactory
-from tests.support.service import Service, running
+from tests.support.service import WorkerProcesses, stop_at_end
 
 
 @pytest.fixture
-def service(tmp_path: Path, database_url: str, redis_url: str, sessions: SessionFactory) -> Iterator[Service]:
-    with running(Service(tmp_path / "home", database_url, redis_url, sessions)) as service:
+def service(tmp_path: Path, database_url: str, redis_url: str, sessions: SessionFactory) -> Iterator[WorkerProcesses]:
+    with stop_at_end(WorkerProcesses(tmp_path / "home", database_url, redis_url, sessions)) as service:
         yield service

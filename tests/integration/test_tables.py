@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from core.datasets.builtin.timeseries import series
+from core.datasets.builtin.timeseries import generate_series
 from core.db.session import make_engine, make_sessions
 from tests.support.processes import wait_for
 from tests.support.servers import valkey_server
@@ -83,7 +83,7 @@ def test_penguins_are_told_apart_and_predicted(stack: Stack) -> None:
     evaluate = {"kind": "evaluate", "model": "penguins@1", "dataset": {"name": "palmerpenguins"}, "split": "valid"}
     answer = stack.http.post("/v1/jobs", json=evaluate)
     assert answer.status_code == 202, answer.text
-    stack.finished(answer.json()["id"])
+    stack.wait_for_end(answer.json()["id"])
     result = stack.http.get(f"/v1/jobs/{answer.json()['id']}").json()["result"]
     assert result["metrics"]["accuracy"] == pytest.approx(job["metrics"]["valid_accuracy"])
 
@@ -116,7 +116,7 @@ def test_an_uploaded_table_is_learnt_in_its_own_units(stack: Stack) -> None:
 
 
 def test_an_uploaded_series_is_foretold(stack: Stack) -> None:
-    values = series(600, seed=3)
+    values = generate_series(600, seed=3)
     text = "demand,temperature\n" + "".join(f"{demand:.1f},{heat:.2f}\n" for demand, heat in values.tolist())
     version = uploaded(stack, "grid", text, target="demand", window=24, horizon=2, test_share=0.2)
     assert (version["image_shape"], version["splits"]) == ([24, 2], {"train": 335, "valid": 95, "test": 95})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.collector import Collector, collector
-from tests.support.predicting import IMAGE, House, house
+from tests.support.predicting import IMAGE, ApiProcess, run_api_process
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
 
@@ -27,13 +27,13 @@ def spans() -> Iterator[Collector]:
 @pytest.fixture(scope="module")
 def api(
     spans: Collector, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, valkey: RedisServer
-) -> Iterator[House]:
+) -> Iterator[ApiProcess]:
     settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": spans.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    with house(tmp_path_factory.mktemp("traces"), sqlite_template, valkey.url, **settings) as running:
+    with run_api_process(tmp_path_factory.mktemp("traces"), sqlite_template, valkey.url, **settings) as running:
         yield running
 
 
-def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children(api: House, spans: Collector) -> None:
+def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children(api: ApiProcess, spans: Collector) -> None:
     assert api.predict(traceparent=f"00-{TRACE}-{CALLER}-01").status_code == 200
     found = spans.of(TRACE, 4)
     request = found["POST /v1/models/{ref}/predict"]
@@ -50,7 +50,7 @@ def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children
     assert found["compute"].attributes == wanted
 
 
-def test_the_open_inference_protocol_is_traced_too(api: House, spans: Collector) -> None:
+def test_the_open_inference_protocol_is_traced_too(api: ApiProcess, spans: Collector) -> None:
     trace_id = TRACE[::-1]
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01", "Inference-Header-Content-Length": "0"}
     assert api.http.post("/v2/models/small/infer", content=IMAGE, headers=headers).status_code == 200
@@ -59,7 +59,7 @@ def test_the_open_inference_protocol_is_traced_too(api: House, spans: Collector)
 
 
 def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log_names_it(
-    api: House, spans: Collector
+    api: ApiProcess, spans: Collector
 ) -> None:
     answer = api.http.get("/v1/models/small", headers={"X-Request-ID": "find-me"})
     assert answer.status_code == 200
@@ -74,7 +74,7 @@ def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log
     assert (span.name, span.parent_id) == ("GET /v1/models/{name}", "")
 
 
-def test_what_a_caller_does_not_want_recorded_is_not(api: House, spans: Collector) -> None:
+def test_what_a_caller_does_not_want_recorded_is_not(api: ApiProcess, spans: Collector) -> None:
     silent, loud = "1" * 32, "2" * 32
     api.predict(traceparent=f"00-{silent}-{CALLER}-00")
     api.predict(traceparent=f"00-{loud}-{CALLER}-01")
@@ -82,7 +82,7 @@ def test_what_a_caller_does_not_want_recorded_is_not(api: House, spans: Collecto
     assert silent not in {span.trace_id for span in spans.spans}
 
 
-def test_probes_leave_no_trace(api: House, spans: Collector) -> None:
+def test_probes_leave_no_trace(api: ApiProcess, spans: Collector) -> None:
     for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
         assert api.http.get(path, headers={"traceparent": f"00-{'3' * 32}-{CALLER}-01"}).status_code == 200
     api.predict(traceparent=f"00-{'4' * 32}-{CALLER}-01")
@@ -90,7 +90,7 @@ def test_probes_leave_no_trace(api: House, spans: Collector) -> None:
     assert "3" * 32 not in {span.trace_id for span in spans.spans}
 
 
-def test_a_bad_image_is_seen_in_its_span(api: House, spans: Collector) -> None:
+def test_a_bad_image_is_seen_in_its_span(api: ApiProcess, spans: Collector) -> None:
     assert api.predict(content=b"no picture", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
     found = spans.of("5" * 32, 2)
     assert found["decode"].attributes["candela.images_invalid"] == "1"

@@ -1,4 +1,4 @@
-"""A job that was trained: its curves, log, checkpoint and model, with real files, as a worker leaves them."""
+"""Finishes a job as a worker does: metrics, log, checkpoint and model, with real files."""
 
 import hashlib
 import json
@@ -29,20 +29,24 @@ PACKED_KEY = "datasets/digits/t1"
 CLASSES = [str(digit) for digit in range(10)]
 
 
-class Finished(NamedTuple):
+class FinishedJob(NamedTuple):
     job_id: str
     weights: bytes
     sha256: str
 
 
-def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: int = 20) -> Finished:
-    """Bring a queued job on `digits` with an `mlp` to its end; its model becomes a version of `name`."""
+def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: int = 20) -> FinishedJob:
+    """Finish a queued job on `digits` with an `mlp`, and register its model as a version of `name`."""
     torch.manual_seed(0)
-    network = registry.build("mlp", OPTIONS, SHAPE, 10)
-    files = _publish(state, job_id, network)
+    network = registry.build_network("mlp", OPTIONS, SHAPE, 10)
+    files = _publish_files(state, job_id, network)
     with transaction(state.sessions) as session:
         for version in session.query(DatasetVersionRow):
-            version.state, version.content_hash, version.meta = DatasetState.READY, "c" * 64, _META | _preview(state)
+            version.state, version.content_hash, version.meta = (
+                DatasetState.READY,
+                "c" * 64,
+                _META | _publish_preview(state),
+            )
             version.packed_key = PACKED_KEY
     with transaction(state.sessions) as session:
         attempts = AttemptRepo(session)
@@ -72,13 +76,15 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
             key=f"jobs/{job_id}/c1",
             files=files,
         )
-        model = ModelRepo(session).register(_version(job_id, name, files, JobRepo(session).get(job_id).spec), token)
+        model = ModelRepo(session).register(
+            _build_version(job_id, name, files, JobRepo(session).get(job_id).spec), token
+        )
         attempts.finish(job_id, token, model.version, metrics, None)
     path = state.storage.path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
-    return Finished(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
+    return FinishedJob(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
 
 
-def _preview(state: State) -> dict[str, Any]:
+def _publish_preview(state: State) -> dict[str, Any]:
     """Publish a contact sheet, once."""
     body = random_png()
     if next(state.storage.keys(PACKED_KEY), None) is None:
@@ -89,14 +95,14 @@ def _preview(state: State) -> dict[str, Any]:
     return {"files": {PREVIEW_FILE: {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}}}
 
 
-def _publish(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
+def _publish_files(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for key in ("c1", "bundle"):
         folder = state.storage.scratch() / "bundle"
         folder.mkdir()
         files = {
             name: {"sha256": sha, "size_bytes": size}
-            for name, (sha, size) in bundle.save(folder, network, _DESCRIPTION).items()
+            for name, (sha, size) in bundle.save_bundle(folder, network, _DESCRIPTION).items()
         }
         state.storage.publish(folder, f"jobs/{job_id}/{key}")
     return files
@@ -113,7 +119,7 @@ _META = PackedMeta(
     resize="stretch",
     content_hash="c" * 64,
 ).model_dump(mode="json")
-_DESCRIPTION = bundle.Description(
+_DESCRIPTION = bundle.BundleDescription(
     architecture=bundle.ArchitectureChoice(name="mlp", options=OPTIONS),
     image_shape=SHAPE,
     num_outputs=10,
@@ -124,7 +130,7 @@ _DESCRIPTION = bundle.Description(
 )
 
 
-def _version(job_id: str, name: str, files: dict[str, Any], spec: dict[str, Any]) -> ModelVersionRow:
+def _build_version(job_id: str, name: str, files: dict[str, Any], spec: dict[str, Any]) -> ModelVersionRow:
     return ModelVersionRow(
         name=name,
         job_id=job_id,

@@ -15,7 +15,12 @@ from tests.support.processes import is_alive, wait_for
 from tests.support.stack import SECRET, Stack
 
 SETTLE_S = 60.0
-DEFECTS = ("request.crashed", "database.query_failed", "attempt.crashed", "maintenance.round_crashed")  # events that no fault may cause
+DEFECTS = (
+    "request.crashed",
+    "database.query_failed",
+    "attempt.crashed",
+    "maintenance.round_crashed",
+)  # events that no fault may cause
 
 
 def check(stack: Stack, *, is_idle: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The API as a process that serves a few real models, without worker and queue, for tests that torment it."""
+"""The API as a process that serves a few real models, without worker and queue, for fault and load tests."""
 
 import os
 import re
@@ -20,14 +20,14 @@ from tests.support.images import random_png
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-SLOW: dict[str, Any] = {  # a picture takes long enough for others to wait for it, on a quick machine too
+SLOW: dict[str, Any] = {  # an image takes long enough for other requests to queue, also on a fast machine
     "architecture": {"name": "convnet", "options": {"channels": [192, 192], "kernel": 7}},
     "image_shape": (1, 128, 128),
 }
 IMAGE = random_png(1, height=8, width=8)
 
 
-class House:
+class ApiProcess:
     """Models `small` (versions 1 and 2, `champion` is 1), `slow`, `nan`, `broken`, `many-0` to `many-4`."""
 
     def __init__(self, home: Path, database: Path, redis_url: str, **settings: str) -> None:
@@ -82,30 +82,30 @@ class House:
         except httpx.TransportError:
             return False
 
-    def networks(self) -> int:
-        """The pid of the process with the networks."""
+    def get_inference_pid(self) -> int:
+        """Return the pid of the inference process."""
         return int(self.http.get("/v1/system").json()["inference"][0]["pid"])
 
     def predict(self, model: str = "small", content: bytes = IMAGE, **headers: str) -> httpx.Response:
         fields = {"Content-Type": "image/png", **{name.replace("_", "-"): value for name, value in headers.items()}}
         return self.http.post(f"/v1/models/{model}/predict", content=content, headers=fields)
 
-    def count(self, metric: str, **labels: str) -> float:
-        """The sum of a metric over all its labels but these."""
+    def sum_metric(self, metric: str, **labels: str) -> float:
+        """Return the sum of a metric over all series with these labels."""
         text = self.http.get("/metrics").text
         rows = re.findall(rf"^{metric}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
         wanted = [f'{name}="{value}"' for name, value in labels.items()]
         return sum(float(value) for given, value in rows if all(one in given for one in wanted))
 
-    def num_open_files(self) -> int:
+    def count_open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.api.pid}/fd").iterdir())
 
-    def rss_mb(self) -> float:
+    def get_rss_mb(self) -> float:
         pages = int(Path(f"/proc/{self.api.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def close(self) -> None:
-        networks = self.networks() if self.is_ready() else 0
+        networks = self.get_inference_pid() if self.is_ready() else 0
         end(self.api)
         self.http.close()
         self._listener.close()
@@ -116,8 +116,8 @@ class House:
 
 
 @contextmanager
-def house(home: Path, database: Path, redis_url: str, **settings: str) -> Iterator[House]:
-    running = House(home, database, redis_url, **settings)
+def run_api_process(home: Path, database: Path, redis_url: str, **settings: str) -> Iterator[ApiProcess]:
+    running = ApiProcess(home, database, redis_url, **settings)
     try:
         yield running
     finally:

@@ -1,4 +1,4 @@
-"""A worker and a sweep as real processes, and jobs for them, without the HTTP service."""
+"""A worker and the maintenance loop as real processes, and jobs for them, without the HTTP service."""
 
 import os
 import subprocess
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SYNTHETIC = {"image_shape": [3, 16, 16], "num_classes": 4, "num_samples": 9600, "seed": 1}
 
 
-def spec(**changes: Any) -> dict[str, Any]:
-    """A resolved job whose epochs take long enough to be interrupted."""
+def build_resolved_spec(**changes: Any) -> dict[str, Any]:
+    """Return a resolved spec whose epochs take long enough to be interrupted."""
     words: dict[str, Any] = {
         "name": "tiny",
         "model": "tiny",
@@ -44,8 +44,8 @@ def spec(**changes: Any) -> dict[str, Any]:
     return JobSpec.model_validate(words | changes).model_dump(mode="json")
 
 
-class Service:
-    """Processes on one database, queue and home, each with the short times of a test, and `settings` beside them."""
+class WorkerProcesses:
+    """Processes with one database, queue and home, and with short timeouts. `settings` are environment variables."""
 
     def __init__(
         self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory, **settings: str
@@ -71,7 +71,7 @@ class Service:
         command = ["-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import"]
         return self._start("worker", [*command, "--without-gossip", "--without-mingle"], settings)
 
-    def start_sweep(self, **settings: str) -> "subprocess.Popen[bytes]":
+    def start_maintenance(self, **settings: str) -> "subprocess.Popen[bytes]":
         return self._start("sweep", ["-m", "worker.maintenance"], settings)
 
     def _start(
@@ -94,53 +94,53 @@ class Service:
     def stop(self) -> None:
         for process in self._processes:
             if process.poll() is None:
-                process.terminate()  # all at once, then one after the other
+                process.terminate()  # all processes first; then wait for each
         for process in self._processes:
             end(process)
 
-    def logs(self) -> str:
+    def read_logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.home.glob("*.log")))
 
-    def log_of(self, job_id: str) -> str:
-        """All that was logged of a job, by whatever part."""
+    def read_job_log(self, job_id: str) -> str:
+        """Return the log lines of a job, of all processes."""
         lines = [line for path in self.home.glob("*.log") for line in path.read_text().splitlines()]
         return "\n".join(line for line in lines if job_id in line)
 
     def submit(self, *, send: bool = True, **changes: Any) -> str:
-        """A new job; its dataset is imported first where it has not been. Unless sent, its message waits."""
+        """Store a job, and its dataset first, and return its id. Without `send`, its message stays in the outbox."""
         with transaction(self.sessions) as session:
             source = {"kind": "builtin", "options": SYNTHETIC}
             version = DatasetRepo(session).add("synthetic", source, source_key="test")
             if version.attempt == 0:
                 OutboxRepo(session).add("import", version.id)
-            row = JobRepo(session).add(job(version, spec=spec(**changes)))
+            row = JobRepo(session).add(job(version, spec=build_resolved_spec(**changes)))
             OutboxRepo(session).add("train", row.id)
         if send:
             OutboxRelay(self.sessions, CeleryQueue(self.redis_url)).relay()
         return row.id
 
-    def job(self, job_id: str) -> JobRow:
+    def get_job(self, job_id: str) -> JobRow:
         with transaction(self.sessions, read_only=True) as session:
             return JobRepo(session).get(job_id)
 
-    def until(self, job_id: str, ask: Any, what: str) -> JobRow:
-        """The job as soon as `ask(job)` is true."""
+    def wait_until(self, job_id: str, ask: Any, what: str) -> JobRow:
+        """Wait until `ask(job)` is true and return the job."""
 
         def look() -> JobRow | None:
-            row = self.job(job_id)
-            assert ask(row) or row.state not in TERMINAL, f"{row.state} {row.failure}\n{self.logs()}"
+            row = self.get_job(job_id)
+            assert ask(row) or row.state not in TERMINAL, f"{row.state} {row.failure}\n{self.read_logs()}"
             return row if ask(row) else None
 
         try:
             return wait_for(look, what, 240)
         except TimeoutError as error:
-            raise AssertionError(f"{error}; {vars(self.job(job_id))}\n{self.logs()}") from None
+            raise AssertionError(f"{error}; {vars(self.get_job(job_id))}\n{self.read_logs()}") from None
 
-    def finished(self, job_id: str) -> JobRow:
-        return self.until(job_id, lambda row: row.state in TERMINAL, "the end of the job")
+    def wait_for_end(self, job_id: str) -> JobRow:
+        return self.wait_until(job_id, lambda row: row.state in TERMINAL, "the end of the job")
 
-    def mid_epoch(self, job_id: str) -> JobRow:
-        """The job in the middle of an epoch, some steps behind its last snapshot."""
+    def wait_for_mid_epoch(self, job_id: str) -> JobRow:
+        """Wait until the job is in the middle of an epoch, some steps after its last snapshot."""
 
         def is_there(row: JobRow) -> bool:
             if row.state is not JobState.RUNNING or row.progress.get("epoch", 0) < 2:
@@ -148,18 +148,18 @@ class Service:
             per_epoch = row.progress["steps"] // row.progress["epochs"]
             return bool(20 < row.progress["step"] % per_epoch < per_epoch - 20)
 
-        return self.until(job_id, is_there, "the middle of an epoch")
+        return self.wait_until(job_id, is_there, "the middle of an epoch")
 
-    def model(self, job_id: str) -> ModelVersionRow:
-        row = self.job(job_id)
-        assert row.model_version is not None, f"{row.state} {row.failure}\n{self.logs()}"
+    def get_model(self, job_id: str) -> ModelVersionRow:
+        row = self.get_job(job_id)
+        assert row.model_version is not None, f"{row.state} {row.failure}\n{self.read_logs()}"
         with transaction(self.sessions, read_only=True) as session:
             return ModelRepo(session).get(row.model_name, row.model_version)
 
 
 @contextmanager
-def running(service: Service) -> Iterator[Service]:
-    """Whatever happens, no process is left."""
+def stop_at_end(service: WorkerProcesses) -> Iterator[WorkerProcesses]:
+    """Stop all processes at the end of the context."""
     try:
         yield service
     finally:

@@ -1,4 +1,4 @@
-"""`POST /v1/models/{ref}/predictions`: an archive is taken in, looked at, and kept until its job is done."""
+"""`POST /v1/models/{ref}/predictions`: an archive is uploaded, checked, and stored until its job ends."""
 
 import io
 import zipfile
@@ -36,12 +36,12 @@ def archive(**entries: bytes) -> bytes:
 
 @pytest.mark.usefixtures("trained")
 def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
-    answer = client.post(
+    response = client.post(
         URL, content=archive(a_png=random_png(), b__c_png=random_png()), params={"top_k": 3}, headers=ZIP
     )
-    assert answer.status_code == 202, answer.text
-    job = answer.json()
-    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert response.status_code == 202, response.text
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["kind"], job["spec"]["model"], job["spec"]["top_k"]) == ("predict_archive", "digits@1", 3)
     stored = f"uploads/{job['spec']['archive']}"
     assert list(state.storage.keys("uploads")) == [stored]
@@ -59,14 +59,14 @@ def test_a_multipart_form_is_accepted(client: TestClient) -> None:
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("body", "word"),
-    [(b"", "empty"), (b"nothing", "neither"), (b"a,b\n1,2\n", "table"), (archive(), "empty")],
+    [(b"", "empty"), (b"nothing", "must be a zip"), (b"a,b\n1,2\n", "table"), (archive(), "no entries")],
 )
 def test_a_file_that_is_not_an_archive_is_rejected_and_deleted(
     client: TestClient, state: State, body: bytes, word: str
 ) -> None:
-    answer = client.post(URL, content=body, headers=ZIP)
-    assert answer.status_code == 422
-    assert word in answer.json()["detail"]
+    response = client.post(URL, content=body, headers=ZIP)
+    assert response.status_code == 422
+    assert word in response.json()["detail"]
     assert list(state.storage.keys("uploads")) == []
 
 

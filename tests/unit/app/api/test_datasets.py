@@ -1,4 +1,4 @@
-"""Datasets over HTTP: listed, uploaded, refused at the door, reported, deleted."""
+"""Datasets over HTTP: lists, uploads, rejected uploads, reports and deletion."""
 
 import asyncio
 import errno
@@ -30,7 +30,7 @@ def archive(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def run_imports(state: State) -> Callable[[], None]:
-    """Do what the queue was asked to have done."""
+    """Run the imports in the queue."""
 
     def run() -> None:
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
@@ -51,7 +51,7 @@ def stored(state: State) -> list[str]:
 
 
 def leftovers(state: State) -> list[str]:
-    """Whatever an upload that was refused has left, published or not."""
+    """Return the files that a rejected upload left behind."""
     own = state.storage.scratch().parent
     return [*stored(state), *(str(path) for path in own.glob("*/*"))]
 
@@ -82,10 +82,10 @@ def test_an_invalid_cursor_is_rejected(client: TestClient) -> None:
 
 
 def test_an_upload_is_imported(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
-    answer = post(client, archive, headers={"Content-Type": "application/zip"})
-    assert answer.status_code == 202
-    assert answer.headers["location"] == "/v1/datasets/pets/versions/1"
-    assert (answer.json()["state"], answer.json()["content_hash"], answer.json()["classes"]) == (
+    response = post(client, archive, headers={"Content-Type": "application/zip"})
+    assert response.status_code == 202
+    assert response.headers["location"] == "/v1/datasets/pets/versions/1"
+    assert (response.json()["state"], response.json()["content_hash"], response.json()["classes"]) == (
         "importing",
         None,
         None,
@@ -111,11 +111,11 @@ def test_every_form_of_upload_gives_the_same_content(
 ) -> None:
     post(client, archive)
     if kind == "multipart":
-        answer = client.post("/v1/datasets/pets/versions", files={"file": ("x.zip", archive, "application/zip")})
+        response = client.post("/v1/datasets/pets/versions", files={"file": ("x.zip", archive, "application/zip")})
     else:
         mode = "w:gz" if kind == "tar.gz" else "w"
-        answer = post(client, write_tar(tmp_path / "x", class_images(3, 4), mode).read_bytes())
-    assert answer.status_code == 202
+        response = post(client, write_tar(tmp_path / "x", class_images(3, 4), mode).read_bytes())
+    assert response.status_code == 202
     run_imports()
     first, second = client.get("/v1/datasets/pets").json()["versions"]
     assert (first["version"], second["version"]) == (2, 1)
@@ -123,8 +123,8 @@ def test_every_form_of_upload_gives_the_same_content(
 
 
 def test_options_are_query_parameters(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
-    answer = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
-    assert answer.json()["options"] == {"image_size": "6x8", "resize": "crop"}
+    response = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
+    assert response.json()["options"] == {"image_size": "6x8", "resize": "crop"}
     run_imports()
     assert client.get("/v1/datasets/pets/versions/1").json()["image_shape"] == [3, 6, 8]
     for wrong in ({"image_size": "0"}, {"image_size": "64x"}, {"resize": "pad"}, {"colour": "red"}):
@@ -142,18 +142,18 @@ def test_options_are_query_parameters(client: TestClient, archive: bytes, run_im
 def test_an_invalid_archive_is_rejected_at_once_and_deleted(
     body: bytes, code: str, client: TestClient, state: State
 ) -> None:
-    answer = post(client, body)
-    assert answer.status_code == 422
-    assert (answer.json()["type"], answer.json()["facts"]["code"]) == ("/problems/invalid-archive", code)
+    response = post(client, body)
+    assert response.status_code == 422
+    assert (response.json()["type"], response.json()["facts"]["code"]) == ("/problems/invalid-archive", code)
     assert client.get("/v1/datasets/pets").status_code == 404
     assert leftovers(state) == []
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a\\b.png"])
 def test_an_unsafe_entry_is_rejected_at_once(name: str, client: TestClient, state: State, tmp_path: Path) -> None:
-    answer = post(client, write_zip(tmp_path / "x.zip", class_images(2, 2) | {name: b"x"}).read_bytes())
-    assert answer.status_code == 422
-    assert answer.json()["facts"]["code"] == "archive_unsafe_entry"
+    response = post(client, write_zip(tmp_path / "x.zip", class_images(2, 2) | {name: b"x"}).read_bytes())
+    assert response.status_code == 422
+    assert response.json()["facts"]["code"] == "archive_unsafe_entry"
     assert leftovers(state) == []
 
 
@@ -208,8 +208,8 @@ def test_a_version_that_a_job_uses_is_not_deleted(
     run_imports()
     spec = {"dataset": {"name": "pets"}, "architecture": {"name": "mlp"}, "batch_size": 2}
     job = client.post("/v1/jobs", json=spec).json()
-    refused = client.delete("/v1/datasets/pets/versions/1")
-    assert (refused.status_code, refused.json()["facts"]["dependents"]) == (409, [job["id"]])
+    rejected = client.delete("/v1/datasets/pets/versions/1")
+    assert (rejected.status_code, rejected.json()["facts"]["dependents"]) == (409, [job["id"]])
     client.post(f"/v1/jobs/{job['id']}/cancel")
     client.delete(f"/v1/jobs/{job['id']}")
     assert client.delete("/v1/datasets/pets/versions/1").status_code == 204
@@ -238,8 +238,8 @@ def test_a_version_that_a_job_uses_is_not_deleted(
 def test_malformed_multipart_is_rejected(
     content_type: str, body: bytes, status: int, client: TestClient, state: State
 ) -> None:
-    answer = post(client, body, headers={"Content-Type": content_type})
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    response = post(client, body, headers={"Content-Type": content_type})
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
     assert leftovers(state) == []
 
 
@@ -267,8 +267,8 @@ def test_a_full_disk_is_507_and_leaves_no_files(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("app.services.uploads.run_sync", _only_writes_fail(full))
-    answer = post(client, archive)
-    assert (answer.status_code, answer.json()["type"]) == (507, "/problems/storage-full")
+    response = post(client, archive)
+    assert (response.status_code, response.json()["type"]) == (507, "/problems/storage-full")
     assert leftovers(state) == []
 
 

@@ -1,4 +1,4 @@
-"""Tables over HTTP: uploaded as CSV, read as asked, imported, looked at, and trained on."""
+"""Tables over HTTP: CSV uploads, options, imports, previews, and jobs on them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ SERIES = "demand\n" + "".join(f"{100 + i % 24}\n" for i in range(200))
 
 @pytest.fixture
 def run_imports(state: State) -> Callable[[], None]:
-    """Do what the queue was asked to have done."""
+    """Run the imports in the queue."""
 
     def run() -> None:
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
@@ -37,9 +37,9 @@ def post(client: TestClient, text: str, *, headers: dict[str, str] = CSV, **para
 
 
 def test_a_table_is_uploaded_imported_and_previewed(client: TestClient, run_imports: Callable[[], None]) -> None:
-    answer = post(client, PETS, target="kind", missing="impute")
-    assert answer.status_code == 202, answer.text
-    assert answer.json()["options"]["target"] == ["kind"]
+    response = post(client, PETS, target="kind", missing="impute")
+    assert response.status_code == 202, response.text
+    assert response.json()["options"]["target"] == ["kind"]
     run_imports()
     version = client.get("/v1/datasets/pets/versions/1").json()
     assert (version["state"], version["failure"]) == ("ready", None)
@@ -60,8 +60,8 @@ def test_a_table_is_uploaded_imported_and_previewed(client: TestClient, run_impo
 
 
 def test_a_column_can_have_sample_weights(client: TestClient, run_imports: Callable[[], None]) -> None:
-    answer = post(client, PETS, target="kind", weight="weight", missing="impute")
-    assert answer.json()["options"]["weight"] == "weight"
+    response = post(client, PETS, target="kind", weight="weight", missing="impute")
+    assert response.json()["options"]["weight"] == "weight"
     run_imports()
     version = client.get("/v1/datasets/pets/versions/1").json()
     assert (version["state"], version["weighted"]) == ("ready", True)
@@ -69,9 +69,9 @@ def test_a_column_can_have_sample_weights(client: TestClient, run_imports: Calla
     report = client.get("/v1/datasets/pets/versions/1/report").json()
     assert [column["role"] for column in report["columns"]] == ["ignored", "target", "weight", "categorical"]
     assert (report["weights"]["min"], report["weights"]["num_zero"]) == (4.0, 0)
-    refused = post(client, PETS, target="kind", weight="wait")
-    assert refused.status_code == 422
-    assert refused.json()["errors"] == [
+    rejected = post(client, PETS, target="kind", weight="wait")
+    assert rejected.status_code == 422
+    assert rejected.json()["errors"] == [
         {"pointer": "?weight", "detail": "unknown column 'wait'; did you mean 'weight'?"}
     ]
 
@@ -85,7 +85,7 @@ def test_an_invalid_table_error_has_line_and_column(client: TestClient, run_impo
 
 
 @pytest.mark.parametrize(
-    ("params", "pointer", "said"),
+    ("params", "pointer", "reason"),
     [
         ({"target": "kidn"}, "?target", "did you mean 'kind'"),
         ({"resize": "crop"}, "?resize", "is not an option of a table"),
@@ -96,18 +96,18 @@ def test_an_invalid_table_error_has_line_and_column(client: TestClient, run_impo
     ],
 )
 def test_options_are_validated_before_the_import(
-    params: dict[str, Any], pointer: str, said: str, client: TestClient
+    params: dict[str, Any], pointer: str, reason: str, client: TestClient
 ) -> None:
-    answer = post(client, PETS, **params)
-    assert answer.status_code == 422
-    [error] = answer.json()["errors"]
+    response = post(client, PETS, **params)
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
     assert error["pointer"] == pointer
-    assert said in error["detail"]
+    assert reason in error["detail"]
 
 
 def test_table_options_are_rejected_for_images(client: TestClient, tmp_path: Any) -> None:
-    answer = client.post("/v1/datasets/pets/versions", content=b"PK\5\6" + b"\0" * 18, params={"target": "kind"})
-    assert answer.status_code == 422
+    response = client.post("/v1/datasets/pets/versions", content=b"PK\5\6" + b"\0" * 18, params={"target": "kind"})
+    assert response.status_code == 422
 
 
 def test_a_single_column_is_a_table_by_its_media_type(client: TestClient, run_imports: Callable[[], None]) -> None:
@@ -135,7 +135,7 @@ WINDOWS = {"name": "timeseries", "window": 24, "valid": 0.2}
 
 
 @pytest.mark.parametrize(
-    ("changes", "pointer", "said"),
+    ("changes", "pointer", "reason"),
     [
         ({"architecture": {"name": "convnet"}}, "/architecture/name", "use 'mlp' or 'layers' or 'tabular'"),
         ({"dataset": {"name": "digits"}}, "/architecture/name", "rows of a table, but the dataset has pictures"),
@@ -148,10 +148,10 @@ WINDOWS = {"name": "timeseries", "window": 24, "valid": 0.2}
     ],
 )  # fmt: skip
 def test_a_job_that_does_not_match_a_table_is_rejected(
-    changes: dict[str, Any], pointer: str, said: str, client: TestClient
+    changes: dict[str, Any], pointer: str, reason: str, client: TestClient
 ) -> None:
-    answer = job(client, **changes)
-    assert answer.status_code == 422
-    [error] = answer.json()["errors"]
+    response = job(client, **changes)
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
     assert error["pointer"] == pointer
-    assert said in error["detail"]
+    assert reason in error["detail"]

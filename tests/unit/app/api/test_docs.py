@@ -17,6 +17,6 @@ def test_the_documentation_requires_no_internet(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["../core.py", "..%2fcore.py", "%2e%2e/core.py", "nothing.js"])
 def test_no_other_file_is_served(client: TestClient, path: str) -> None:
-    answer = client.get(f"/static-offline-docs/{path}")
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = client.get(f"/static-offline-docs/{path}")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""A stored file that was damaged is never sent, nor predicted with: its sha256 is looked at whenever it is read."""
+"""A damaged file is neither sent nor used: its sha256 is checked whenever it is read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +9,12 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from models.bundle import DESCRIPTION, WEIGHTS
-from tests.support.finished import Finished, finish_job
+from tests.support.finished import FinishedJob, finish_job
 from tests.support.images import random_png
 
 
 @pytest.fixture
-def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> FinishedJob:
     return finish_job(state, post_job()["id"])
 
 
@@ -35,35 +35,35 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("range_", [None, "bytes=0-3"])
 def test_damaged_weights_are_not_sent(
-    client: TestClient, state: State, finished: Finished, damage: str, range_: str | None
+    client: TestClient, state: State, finished: FinishedJob, damage: str, range_: str | None
 ) -> None:
     DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/c1/{WEIGHTS}"))
     headers = {} if range_ is None else {"Range": range_}
-    answer = client.get(f"/v1/jobs/{finished.job_id}/checkpoints/1/weights", headers=headers)
-    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/corrupt")
+    response = client.get(f"/v1/jobs/{finished.job_id}/checkpoints/1/weights", headers=headers)
+    assert (response.status_code, response.json()["type"]) == (500, "/problems/corrupt")
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", [WEIGHTS, DESCRIPTION])
 def test_a_damaged_bundle_is_neither_sent_nor_used(
-    client: TestClient, state: State, finished: Finished, damage: str, file: str
+    client: TestClient, state: State, finished: FinishedJob, damage: str, file: str
 ) -> None:
     DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/bundle/{file}"))
     sent = client.get("/v1/models/digits/versions/1/bundle")
     assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
-    asked = client.post(
+    requested = client.post(
         "/v1/models/digits/predict",
         content=random_png(height=8, width=8, channels=1),
         headers={"Content-Type": "image/png"},
     )
-    assert (asked.status_code, asked.json()["type"]) == (500, "/problems/corrupt")
+    assert (requested.status_code, requested.json()["type"]) == (500, "/problems/corrupt")
 
 
-def test_swapped_files_are_not_sent(client: TestClient, state: State, finished: Finished, tmp_path: Path) -> None:
+def test_swapped_files_are_not_sent(client: TestClient, state: State, finished: FinishedJob, tmp_path: Path) -> None:
     weights = state.storage.path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
-    words = state.storage.path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
+    description = state.storage.path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
     weights.rename(tmp_path / "swapped")
-    words.rename(weights)
-    (tmp_path / "swapped").rename(words)
+    description.rename(weights)
+    (tmp_path / "swapped").rename(description)
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 500

@@ -1,4 +1,4 @@
-"""`/v1/models/{ref}/embed` and `/explain`: vectors and heat of real networks over HTTP."""
+"""`/v1/models/{ref}/embed` and `/explain`: embeddings and heatmaps of real networks over HTTP."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ from tests.support import bundles
 PIXELS = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
 
 
-def png(pixels: np.ndarray = PIXELS) -> bytes:
+def encode_png(pixels: np.ndarray = PIXELS) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
@@ -33,58 +33,58 @@ def shapes(state: State) -> str:
     return "/v1/models/shapes"
 
 
-def prepared() -> torch.Tensor:
+def preprocess_image() -> torch.Tensor:
     images: torch.Tensor = bundles.description().build_preprocessing()(torch.from_numpy(PIXELS)[None, ..., None])
     return images
 
 
-def ask(client: TestClient, url: str, **more: Any) -> Any:
+def send(client: TestClient, url: str, **more: Any) -> Any:
     headers = {"Content-Type": "image/png"} | more.pop("headers", {})
-    return client.post(url, content=more.pop("content", png()), headers=headers, **more)
+    return client.post(url, content=more.pop("content", encode_png()), headers=headers, **more)
 
 
-def pointers(answer: Any) -> list[str]:
-    assert answer.status_code == 422, answer.text
-    return [error["pointer"] for error in answer.json().get("errors", [])]
+def pointers(response: Any) -> list[str]:
+    assert response.status_code == 422, response.text
+    return [error["pointer"] for error in response.json().get("errors", [])]
 
 
 def test_an_embedding_is_the_input_of_the_last_layer(client: TestClient, shapes: str) -> None:
-    answer = ask(client, f"{shapes}/embed")
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["model"] == {"name": "shapes", "version": 1}
-    (embedding,) = answer.json()["embeddings"]
-    expected = compute_embeddings(bundles.network(bundles.description()), prepared())[0]
+    response = send(client, f"{shapes}/embed")
+    assert response.status_code == 200, response.text
+    assert response.json()["model"] == {"name": "shapes", "version": 1}
+    (embedding,) = response.json()["embeddings"]
+    expected = compute_embeddings(bundles.network(bundles.description()), preprocess_image())[0]
     np.testing.assert_allclose(embedding["vector"], expected, atol=1e-5)
 
 
 def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient, shapes: str) -> None:
-    images = [("images", ("a.png", png())), ("images", ("b.png", b"no")), ("images", ("c.png", png()))]
+    images = [("images", ("a.png", encode_png())), ("images", ("b.png", b"no")), ("images", ("c.png", encode_png()))]
     first, second, third = client.post(f"{shapes}/embed", files=images).json()["embeddings"]
     assert second["error"]["code"] == "invalid-picture"
     assert len(first["vector"]) == 16
     np.testing.assert_allclose(first["vector"], third["vector"], atol=1e-6)
-    assert ask(client, f"{shapes}/embed", content=b"no").status_code == 422
+    assert send(client, f"{shapes}/embed", content=b"no").status_code == 422
 
 
 @pytest.mark.parametrize("label", [None, *bundles.CLASSES])
 def test_the_heatmap_is_that_of_the_requested_class(client: TestClient, shapes: str, label: str | None) -> None:
     params = {} if label is None else {"label": label}
-    answer = ask(client, f"{shapes}/explain", params=params, headers={"Accept": "application/json"})
-    told = answer.json()
+    response = send(client, f"{shapes}/explain", params=params, headers={"Accept": "application/json"})
+    body = response.json()
     network = bundles.network(bundles.description())
-    probability = torch.softmax(network(prepared()), 1)[0].detach()
+    probability = torch.softmax(network(preprocess_image()), 1)[0].detach()
     chosen = int(probability.argmax()) if label is None else bundles.CLASSES.index(label)
-    assert (told["label"], told["index"]) == (bundles.CLASSES[chosen], chosen)
-    assert told["probability"] == pytest.approx(float(probability[chosen]), abs=1e-5)
-    expected = grad_cam(network, prepared(), torch.tensor([chosen])).heat[0]
-    np.testing.assert_allclose(told["heat"], expected, atol=1e-4)
+    assert (body["label"], body["index"]) == (bundles.CLASSES[chosen], chosen)
+    assert body["probability"] == pytest.approx(float(probability[chosen]), abs=1e-5)
+    expected = grad_cam(network, preprocess_image(), torch.tensor([chosen])).heat[0]
+    np.testing.assert_allclose(body["heat"], expected, atol=1e-4)
 
 
 def test_the_heatmap_is_returned_as_a_png(client: TestClient, shapes: str) -> None:
-    answer = ask(client, f"{shapes}/explain", params={"label": "cross"})
-    assert (answer.headers["content-type"], answer.headers["candela-label"]) == ("image/png", "cross")
-    assert 0 < float(answer.headers["candela-probability"]) < 1
-    assert Image.open(io.BytesIO(answer.content)).size == (224, 224)
+    response = send(client, f"{shapes}/explain", params={"label": "cross"})
+    assert (response.headers["content-type"], response.headers["candela-label"]) == ("image/png", "cross")
+    assert 0 < float(response.headers["candela-probability"]) < 1
+    assert Image.open(io.BytesIO(response.content)).size == (224, 224)
 
 
 def test_the_image_is_unchanged_where_the_heatmap_is_zero() -> None:
@@ -96,28 +96,28 @@ def test_the_image_is_unchanged_where_the_heatmap_is_zero() -> None:
 
 
 def test_an_explanation_that_is_impossible_is_rejected(client: TestClient, shapes: str, state: State) -> None:
-    assert pointers(ask(client, f"{shapes}/explain", params={"label": "cros"})) == ["?label"]
-    assert ask(client, "/v1/models/nothing/explain").status_code == 404
-    assert ask(client, "/v1/models/nothing/embed").status_code == 404
-    two = {"instances": [{"image": base64.b64encode(png()).decode()}] * 2}
+    assert pointers(send(client, f"{shapes}/explain", params={"label": "cros"})) == ["?label"]
+    assert send(client, "/v1/models/nothing/explain").status_code == 404
+    assert send(client, "/v1/models/nothing/embed").status_code == 404
+    two = {"instances": [{"image": base64.b64encode(encode_png()).decode()}] * 2}
     assert client.post(f"{shapes}/explain", json=two).status_code == 422
     flat = {"architecture": {"name": "mlp", "options": {"hidden": [4]}}}
     bundles.register(state.sessions, state.storage, "flat", 1, **flat)
-    answer = ask(client, "/v1/models/flat/explain")
-    assert (answer.status_code, "feature maps" in answer.json()["detail"]) == (422, True)
-    assert ask(client, "/v1/models/flat/embed").status_code == 200
+    response = send(client, "/v1/models/flat/explain")
+    assert (response.status_code, "feature maps" in response.json()["detail"]) == (422, True)
+    assert send(client, "/v1/models/flat/embed").status_code == 200
 
 
 @pytest.mark.parametrize("ref", ["shapes", "shapes@1", "shapes@champion"])
 def test_a_colon_is_an_alias_for_a_slash(client: TestClient, shapes: str, state: State, ref: str) -> None:
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     for verb in ("embed", "explain"):
-        with_slash, with_colon = (ask(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
+        with_slash, with_colon = (send(client, f"/v1/models/{ref}{sign}{verb}") for sign in "/:")
         assert with_colon.status_code == 200, with_colon.text
         assert with_colon.headers["content-type"] == with_slash.headers["content-type"]
         assert with_colon.content == with_slash.content
-    assert ask(client, f"/v1/models/{ref}:explain", params={"lable": "cross"}).status_code == 422
-    assert ask(client, "/v1/models/nothing:embed").status_code == 404
+    assert send(client, f"/v1/models/{ref}:explain", params={"lable": "cross"}).status_code == 422
+    assert send(client, "/v1/models/nothing:embed").status_code == 404
     assert not [path for path in client.get("/openapi.json").json()["paths"] if ":" in path]
 
 
@@ -132,17 +132,17 @@ def test_explanations_have_the_body_limit_of_predictions(state: State, verb: str
 def test_one_output_for_two_classes_explains_the_second(client: TestClient, state: State) -> None:
     binary = {"num_outputs": 1, "task": "binary", "classes": ["no", "yes"]}
     bundles.register(state.sessions, state.storage, "it", 1, **binary)
-    told = ask(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
-    assert (told["label"], told["index"]) == ("yes", 1)
-    assert pointers(ask(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]
+    body = send(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
+    assert (body["label"], body["index"]) == ("yes", 1)
+    assert pointers(send(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1), (2, 1, 3)])
 @pytest.mark.parametrize("number", [-1, 0, 7, 70_000])
 def test_a_class_travels_below_its_image(shape: tuple[int, int, int], number: int) -> None:
-    picture = np.ones(shape, np.uint8)
-    whole = with_class(picture, number)
-    np.testing.assert_array_equal(whole[: shape[0]], picture)
+    image = np.ones(shape, np.uint8)
+    whole = with_class(image, number)
+    np.testing.assert_array_equal(whole[: shape[0]], image)
     assert class_of(whole[shape[0] :]) == number
 
 
@@ -153,7 +153,7 @@ def test_a_view_has_a_key_of_its_own() -> None:
 
 
 class Stuck:
-    """A decoder that takes longer than anybody waits."""
+    """A decoder that takes longer than the timeout."""
 
     async def decode(self, *_: Any) -> Any:
         await asyncio.sleep(60)
@@ -161,9 +161,9 @@ class Stuck:
 
 @pytest.mark.parametrize("what", ["embed", "explain"])
 def test_a_timeout_is_a_504_at_every_stage(
-    client: TestClient, shapes: str, what: str, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, state: State, shapes: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client.app_state["insights"], "_decoder", Stuck())
-    answer = ask(client, f"{shapes}/{what}", headers={"X-Request-Timeout": "0.05"})
-    assert answer.status_code == 504
-    assert answer.json()["type"] == "/problems/deadline-exceeded"
+    monkeypatch.setattr(state.explanations, "_decoder", Stuck())
+    response = send(client, f"{shapes}/{what}", headers={"X-Request-Timeout": "0.05"})
+    assert response.status_code == 504
+    assert response.json()["type"] == "/problems/deadline-exceeded"

@@ -1,4 +1,4 @@
-"""Predictions found before any router: which ones, and that nobody can tell."""
+"""Fast routes: which requests they match, and that their responses equal those of the documented routes."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def shapes(state: State) -> None:
 
 
 async def nowhere(*_: Any) -> None:
-    """An application that is never asked."""
+    """An application that must not be called."""
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_the_v2_response_equals_that_of_its_route(client: TestClient, version: s
 def test_metrics_use_the_documented_route(client: TestClient) -> None:
     client.post("/v1/models/shapes/predict", content=IMAGE, headers=PNG)
     client.post("/v2/models/shapes/versions/1/infer", content=IMAGE, headers=RAW)
-    told = client.get("/metrics").text
-    assert 'route="/v1/models/{ref}/predict",status="200"' in told
-    assert 'route="/v2/models/{model}/versions/{version}/infer",status="200"' in told
+    body = client.get("/metrics").text
+    assert 'route="/v1/models/{ref}/predict",status="200"' in body
+    assert 'route="/v2/models/{model}/versions/{version}/infer",status="200"' in body
 
 
 @pytest.mark.parametrize(
@@ -86,15 +86,15 @@ def test_metrics_use_the_documented_route(client: TestClient) -> None:
 def test_a_problem_equals_that_of_the_documented_route(
     client: TestClient, path: str, content: bytes, status: int
 ) -> None:
-    answers = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", "?top_k=5")]
-    assert [answer.status_code for answer in answers] == [status, status]
-    assert answers[0].json() == answers[1].json()
-    assert answers[0].headers["Content-Type"] == answers[1].headers["Content-Type"]
+    responses = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", "?top_k=5")]
+    assert [response.status_code for response in responses] == [status, status]
+    assert responses[0].json() == responses[1].json()
+    assert responses[0].headers["Content-Type"] == responses[1].headers["Content-Type"]
 
 
 def test_a_body_that_is_not_a_form_is_a_problem(client: TestClient) -> None:
-    answer = client.post(
+    response = client.post(
         "/v1/models/shapes/predict", content=b"--x", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
-    assert answer.status_code in (400, 422)
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert response.status_code in (400, 422)
+    assert response.headers["Content-Type"] == "application/problem+json"

@@ -22,10 +22,10 @@ def test_without_a_queue_the_service_is_live_but_not_ready(client: TestClient, s
     assert isinstance(queue, MemoryQueue)
     queue.is_away = True
     assert client.get("/health/live").status_code == 200
-    answer = client.get("/health/ready")
-    assert answer.status_code == 503
-    assert list(answer.json()["facts"]["reasons"]) == ["queue"]
-    assert answer.headers["Retry-After"]
+    response = client.get("/health/ready")
+    assert response.status_code == 503
+    assert list(response.json()["facts"]["reasons"]) == ["queue"]
+    assert response.headers["Retry-After"]
 
 
 def test_without_a_database_or_with_another_schema_it_is_not_ready(
@@ -43,15 +43,15 @@ def test_without_a_database_or_with_another_schema_it_is_not_ready(
 def test_without_storage_the_service_is_not_ready(client: TestClient, state: State, tmp_path: Path) -> None:
     assert isinstance(state.storage, LocalStorage)
     shutil.rmtree(tmp_path / "service-store")
-    answer = client.get("/health/ready")
-    assert answer.status_code == 503
-    assert list(answer.json()["facts"]["reasons"]) == ["storage"]
+    response = client.get("/health/ready")
+    assert response.status_code == 503
+    assert list(response.json()["facts"]["reasons"]) == ["storage"]
 
 
 def test_prometheus_metrics_have_jobs_by_state(client: TestClient) -> None:
     client.post("/v1/jobs", json=SMALL)
-    answer = client.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    lines = answer.text.splitlines()
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = response.text.splitlines()
     assert 'candela_jobs{state="queued"} 1.0' in lines
     assert 'candela_jobs{state="failed"} 0.0' in lines

@@ -1,4 +1,4 @@
-"""Datasets in the request itself: what an upload of the same rows or pictures would be, or refused with a pointer."""
+"""Inline datasets: equal to an upload of the same data, or rejected with a pointer."""
 
 import json
 from collections.abc import Callable
@@ -32,28 +32,28 @@ GREY = np.random.default_rng(0).integers(0, 256, (6, 5, 4)).astype(np.uint8)
 
 @pytest.fixture
 def imported(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]]:
-    """The version that an answer speaks of, once its import has ended."""
+    """Run the import and return the dataset version of a response."""
 
-    def run(answer: Any) -> dict[str, Any]:
-        assert answer.status_code == 202, answer.text
+    def run(response: Any) -> dict[str, Any]:
+        assert response.status_code == 202, response.text
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         with transaction(state.sessions) as session:
             waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
-        version: dict[str, Any] = client.get(answer.headers["location"]).json()
+        version: dict[str, Any] = client.get(response.headers["location"]).json()
         assert version["state"] == "ready", version["failure"]
         return version
 
     return run
 
 
-def create(client: TestClient, **said: Any) -> Any:
-    return client.post("/v1/datasets", json={"name": "toy"} | said)
+def create(client: TestClient, **reason: Any) -> Any:
+    return client.post("/v1/datasets", json={"name": "toy"} | reason)
 
 
 def packed(state: State, name: str, version: int) -> Path:
-    """The folder that an import has left."""
+    """Return the folder of a packed dataset version."""
     with transaction(state.sessions, read_only=True) as session:
         row = DatasetRepo(session).get_version(name, version)
         files = {file: told["sha256"] for file, told in (row.meta or {})["files"].items()}
@@ -68,7 +68,7 @@ def csv_of(header: str, rows: list[list[Any]]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("said", "header", "rows", "params"),
+    ("reason", "header", "rows", "params"),
     [
         ({"targets": NUMBERS}, "x0,x1,x2,y", [[*row, y] for row, y in zip(ROWS, NUMBERS, strict=True)], {}),
         ({"targets": KINDS, "columns": ["a", "b", "c;d"], "target": ["kind"]},
@@ -88,14 +88,14 @@ def csv_of(header: str, rows: list[list[Any]]) -> bytes:
     ids=["regression", "classes", "weights", "several targets", "series", "missing", "one column"],
 )  # fmt: skip
 def test_rows_equal_the_table_of_the_same_csv_file(
-    said: dict[str, Any],
+    reason: dict[str, Any],
     header: str,
     rows: list[list[Any]],
     params: dict[str, Any],
     client: TestClient,
     imported: Callable[[Any], dict[str, Any]],
 ) -> None:
-    inline = imported(create(client, **{"inputs": ROWS} | said))
+    inline = imported(create(client, **{"inputs": ROWS} | reason))
     body, headers = csv_of(header, rows), {"Content-Type": "text/csv"}
     uploaded = imported(client.post("/v1/datasets/csv/versions", content=body, params=params, headers=headers))
     for field in ("content_hash", "task", "classes", "image_shape", "splits", "weighted", "table", "num_samples"):
@@ -146,7 +146,7 @@ def test_the_same_name_creates_another_version(client: TestClient, imported: Any
 
 
 @pytest.mark.parametrize(
-    ("said", "pointer", "told"),
+    ("reason", "pointer", "told"),
     [
         ({"targets": NUMBERS[:30]}, "/targets", "has 30 values, but inputs has 40"),
         ({"targets": []}, "/targets", "has 0 values, but inputs has 40"),
@@ -184,13 +184,13 @@ def test_the_same_name_creates_another_version(client: TestClient, imported: Any
     ],
 )  # fmt: skip
 def test_invalid_rows_have_a_pointer(
-    said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+    reason: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
 ) -> None:
-    refused(create(client, **{"inputs": ROWS} | said), pointer, told, state)
+    rejected(create(client, **{"inputs": ROWS} | reason), pointer, told, state)
 
 
 @pytest.mark.parametrize(
-    ("said", "pointer", "told"),
+    ("reason", "pointer", "told"),
     [
         ({"inputs": [[[0, 256]], [[0, 1]]]}, "/inputs/0/0/1", "must be an integer from 0 to 255, got 256"),
         ({"inputs": [[[0, 1]], [[0, -1]]]}, "/inputs/1/0/1", "must be an integer from 0 to 255, got -1"),
@@ -212,33 +212,33 @@ def test_invalid_rows_have_a_pointer(
     ],
 )
 def test_invalid_images_have_a_pointer(
-    said: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+    reason: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
 ) -> None:
     images = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
-    refused(create(client, **images | said), pointer, told, state)
+    rejected(create(client, **images | reason), pointer, told, state)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
 def test_non_finite_numbers_are_rejected(number: str, client: TestClient, state: State) -> None:
     body = f'{{"name": "toy", "inputs": [[1], [{number}]], "targets": [1, 2]}}'
-    answer = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
-    refused(answer, "/inputs/1/0", "must be a finite 32-bit number", state)
+    response = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
+    rejected(response, "/inputs/1/0", "must be a finite number", state)
 
 
 def test_too_many_values_are_rejected(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.datasets.ingest.inline.MAX_ROWS", 39)
     monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_IMAGES", 5)
-    refused(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
-    refused(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 pictures; at most 5", state)
+    rejected(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
+    rejected(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 images; at most 5", state)
 
 
-def refused(answer: Any, pointer: str, told: str, state: State) -> None:
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    [error] = answer.json()["errors"]
+def rejected(response: Any, pointer: str, told: str, state: State) -> None:
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    [error] = response.json()["errors"]
     assert error["pointer"] == pointer
     assert told in error["detail"]
-    assert told.partition("'")[0] in answer.json()["detail"]
+    assert told.partition("'")[0] in response.json()["detail"]
     own = state.storage.scratch().parent
     assert [*state.storage.keys(""), *own.glob("*/*")] == []
 
@@ -285,10 +285,10 @@ def test_a_network_trains_on_inline_data(
         "threads": 1,
         "device": "cpu",
     }
-    answer = client.post("/v1/jobs", json=body)
-    assert answer.status_code == 202, answer.text
+    response = client.post("/v1/jobs", json=body)
+    assert response.status_code == 202, response.text
     with transaction(state.sessions, read_only=True) as session:
-        spec = JobSpec.model_validate(JobRepo(session).get(answer.json()["id"]).spec)
+        spec = JobSpec.model_validate(JobRepo(session).get(response.json()["id"]).spec)
     channel = RecordingChannel()
     assert trainer.run_job(start(spec, packed(state, "toy", 1), tmp_path / "work"), channel) == 0
     losses = {

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submitting, looking, steering, deleting."""
+"""`/v1/jobs`: submit, list, control and delete jobs."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ Post = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def set_state(state: State) -> Callable[..., None]:
-    """Put a job where a worker would have brought it."""
+    """Set the state of a job, as a worker would."""
 
     def set_(job_id: str, to: JobState, **values: Any) -> None:
         with transaction(state.sessions) as session:
@@ -39,10 +39,10 @@ def outbox(state: State) -> list[tuple[str, str]]:
 
 
 def test_a_submitted_job_has_a_location_and_all_defaults(client: TestClient, state: State) -> None:
-    answer = client.post("/v1/jobs", json=SMALL)
-    job = answer.json()
-    assert answer.status_code == 202
-    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    response = client.post("/v1/jobs", json=SMALL)
+    job = response.json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/jobs/{job['id']}"
     assert job["state"] == "queued"
     assert job["queue_position"] == 0
     assert [(move["from"], move["to"]) for move in job["transitions"]] == [(None, "queued")]
@@ -56,14 +56,14 @@ def test_a_submitted_job_has_a_location_and_all_defaults(client: TestClient, sta
     assert spec["optimizer"]["betas"] == [0.9, 0.999]
     assert spec["architecture"]["hidden"], "the architecture's own defaults"
     assert ("train", job["id"]) in outbox(state)
-    assert client.get(answer.headers["Location"]).json() == job
+    assert client.get(response.headers["Location"]).json() == job
 
 
 def test_a_dry_run_resolves_the_spec_and_stores_nothing(client: TestClient, state: State) -> None:
     body = SMALL | {"architecture": {"name": "mlp", "hidden": [16]}, "batch_size": 100}
-    answer = client.post("/v1/jobs?dry_run=true", json=body)
-    assert answer.status_code == 200
-    told = answer.json()
+    response = client.post("/v1/jobs?dry_run=true", json=body)
+    assert response.status_code == 200
+    told = response.json()
     assert told["output_shape"] == [10]
     assert told["num_parameters"] == 64 * 16 + 16 + 16 * 10 + 10
     assert told["steps_per_epoch"] == 16  # 1797 digits, 180 held out, the last batch of 17 left out
@@ -86,9 +86,9 @@ def test_the_same_key_and_body_return_the_same_job(client: TestClient) -> None:
 def test_the_same_key_with_another_body_is_rejected(client: TestClient) -> None:
     headers = {"Idempotency-Key": "once"}
     client.post("/v1/jobs", json=SMALL, headers=headers)
-    answer = client.post("/v1/jobs", json=SMALL | {"epochs": 2}, headers=headers)
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "/problems/idempotency-mismatch"
+    response = client.post("/v1/jobs", json=SMALL | {"epochs": 2}, headers=headers)
+    assert response.status_code == 422
+    assert response.json()["type"] == "/problems/idempotency-mismatch"
 
 
 def test_concurrent_requests_with_the_same_key_create_one_job(client: TestClient) -> None:
@@ -96,9 +96,9 @@ def test_concurrent_requests_with_the_same_key_create_one_job(client: TestClient
         return client.post("/v1/jobs", json=SMALL, headers={"Idempotency-Key": "race"})
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(submit, range(8)))
-    assert {answer.status_code for answer in answers} == {202}
-    assert len({answer.json()["id"] for answer in answers}) == 1
+        responses = list(pool.map(submit, range(8)))
+    assert {response.status_code for response in responses} == {202}
+    assert len({response.json()["id"] for response in responses}) == 1
     assert len(client.get("/v1/jobs").json()["items"]) == 1
 
 
@@ -121,19 +121,19 @@ def test_pages_stay_consistent_while_jobs_are_added(client: TestClient, post_job
 
 
 def test_jobs_are_filtered(client: TestClient, post_job: Post) -> None:
-    wanted = post_job(name="wanted")
+    expected = post_job(name="wanted")
     other = post_job(name="other")
     client.post(f"/v1/jobs/{other['id']}/cancel")
     for query in ({"name": "wanted"}, {"state": "queued"}):
-        assert [job["id"] for job in client.get("/v1/jobs", params=query).json()["items"]] == [wanted["id"]]
+        assert [job["id"] for job in client.get("/v1/jobs", params=query).json()["items"]] == [expected["id"]]
     assert len(client.get("/v1/jobs", params={"kind": "train"}).json()["items"]) == 2
 
 
 @pytest.mark.parametrize("query", ["state=done", "limit=0", "limit=201", "limit=x", "cursor=nonsense", "stat=queued"])
 def test_an_invalid_list_query_is_rejected(client: TestClient, query: str) -> None:
-    answer = client.get(f"/v1/jobs?{query}")
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = client.get(f"/v1/jobs?{query}")
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_an_unknown_parameter_error_names_the_most_similar(client: TestClient) -> None:
@@ -154,8 +154,8 @@ def test_a_running_job_gets_a_stop_request(client: TestClient, post_job: Post, s
     for action, on_the_way in (("cancel", "cancelling"), ("pause", "pausing"), ("finish", "running")):
         job = post_job()
         set_state(job["id"], JobState.RUNNING)
-        answer = client.post(f"/v1/jobs/{job['id']}/{action}")
-        assert (answer.status_code, answer.json()["state"]) == (202, on_the_way)
+        response = client.post(f"/v1/jobs/{job['id']}/{action}")
+        assert (response.status_code, response.json()["state"]) == (202, on_the_way)
 
 
 def test_a_paused_job_is_queued_again(client: TestClient, post_job: Post, state: State) -> None:
@@ -168,9 +168,9 @@ def test_a_paused_job_is_queued_again(client: TestClient, post_job: Post, state:
 def test_a_conflict_lists_the_allowed_states(client: TestClient, post_job: Post) -> None:
     job = post_job()
     for action, body in (("resume", None), ("finish", None), ("extend", {"epochs": 1})):
-        answer = client.post(f"/v1/jobs/{job['id']}/{action}", json=body)
-        assert answer.status_code == 409, action
-        assert answer.json()["facts"]["allowed"] == ["cancelled", "failed", "paused", "running"]
+        response = client.post(f"/v1/jobs/{job['id']}/{action}", json=body)
+        assert response.status_code == 409, action
+        assert response.json()["facts"]["allowed"] == ["cancelled", "failed", "paused", "running"]
 
 
 def test_a_succeeded_job_is_extended_by_epochs(
@@ -178,10 +178,10 @@ def test_a_succeeded_job_is_extended_by_epochs(
 ) -> None:
     job = post_job(epochs=20)
     set_state(job["id"], JobState.SUCCEEDED, progress={"epoch": 7, "epochs": 20}, model_version=1)
-    answer = client.post(f"/v1/jobs/{job['id']}/extend", json={"epochs": 5})
-    assert answer.status_code == 202
-    assert answer.json()["state"] == "queued"
-    assert answer.json()["spec"]["epochs"] == 12
+    response = client.post(f"/v1/jobs/{job['id']}/extend", json={"epochs": 5})
+    assert response.status_code == 202
+    assert response.json()["state"] == "queued"
+    assert response.json()["spec"]["epochs"] == 12
     assert outbox(state).count(("train", job["id"])) == 2
 
 
@@ -190,9 +190,9 @@ def test_several_optimizers_are_resolved_with_all_defaults(client: TestClient) -
     parts = [{"match": "1.*", "optimizer": sgd}, {"match": "*", "optimizer": {"name": "adamw"}}]
     body = SMALL | {"optimizer": {"name": "several", "parts": parts}, "schedule": {"name": "one_cycle", "max_lr": 0.1}}
     for kind in ("train", "lr_find"):
-        answer = client.post("/v1/jobs?dry_run=true", json=body | {"kind": kind})
-        assert answer.status_code == 200, answer.text
-        told = answer.json()["spec"]["optimizer"]
+        response = client.post("/v1/jobs?dry_run=true", json=body | {"kind": kind})
+        assert response.status_code == 200, response.text
+        told = response.json()["spec"]["optimizer"]
         assert told["name"] == "several"
         first, second = told["parts"]
         assert (first["match"], second["match"]) == ("1.*", "*")
@@ -222,12 +222,12 @@ def test_a_clone_replaces_a_part_of_another_name(client: TestClient, post_job: P
 
 def test_a_clone_merges_the_changes_into_the_spec(client: TestClient, post_job: Post) -> None:
     job = post_job(epochs=3, optimizer={"name": "adam", "lr": 0.01, "amsgrad": True}, metrics=["accuracy", "f1"])
-    answer = client.post(
+    response = client.post(
         f"/v1/jobs/{job['id']}/clone", json={"optimizer": {"lr": 0.5}, "metrics": None, "name": "second"}
     )
-    clone = answer.json()
-    assert answer.status_code == 202
-    assert answer.headers["Location"] == f"/v1/jobs/{clone['id']}"
+    clone = response.json()
+    assert response.status_code == 202
+    assert response.headers["Location"] == f"/v1/jobs/{clone['id']}"
     assert clone["parent_id"] == job["id"] != clone["id"]
     assert clone["name"] == "second"
     assert clone["spec"]["model"] == job["spec"]["model"]
@@ -245,9 +245,9 @@ def test_a_clone_of_another_kind_drops_the_options_of_the_old_kind(client: TestC
 
 
 def test_an_invalid_clone_error_has_its_pointer(client: TestClient, post_job: Post) -> None:
-    answer = client.post(f"/v1/jobs/{post_job()['id']}/clone", json={"optimizer": {"lrr": 1.0}})
-    assert answer.status_code == 422
-    assert answer.json()["errors"] == [
+    response = client.post(f"/v1/jobs/{post_job()['id']}/clone", json={"optimizer": {"lrr": 1.0}})
+    assert response.status_code == 422
+    assert response.json()["errors"] == [
         {"pointer": "/optimizer/lrr", "detail": "unknown field 'lrr'; did you mean 'lr'?"}
     ]
 
@@ -285,15 +285,15 @@ def test_the_progress_of_a_worker_is_shown(client: TestClient, post_job: Post, s
 @pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..%2f..", "%00", "a" * 300, "%ff"])
 @pytest.mark.parametrize("path", ["", "/metrics", "/events", "/logs", "/checkpoints", "/checkpoints/1/weights"])
 def test_an_unknown_job_is_a_problem(client: TestClient, job_id: str, path: str) -> None:
-    answer = client.get(f"/v1/jobs/{job_id}{path}")
-    assert answer.status_code in {404, 422}
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = client.get(f"/v1/jobs/{job_id}{path}")
+    assert response.status_code in {404, 422}
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_a_priority_changes_the_queue_position(client: TestClient, post_job: Post) -> None:
     first, second = post_job()["id"], post_job()["id"]
-    answer = client.patch(f"/v1/jobs/{second}", json={"priority": 5})
-    assert (answer.status_code, answer.json()["priority"], answer.json()["queue_position"]) == (200, 5, 0)
+    response = client.patch(f"/v1/jobs/{second}", json={"priority": 5})
+    assert (response.status_code, response.json()["priority"], response.json()["queue_position"]) == (200, 5, 0)
     assert client.get(f"/v1/jobs/{first}").json()["queue_position"] == 1
 
 
@@ -305,8 +305,8 @@ def test_only_the_priority_can_be_changed(client: TestClient, post_job: Post, bo
 def test_a_finished_job_has_no_queue_position(client: TestClient, post_job: Post) -> None:
     job_id = post_job()["id"]
     client.post(f"/v1/jobs/{job_id}/cancel")
-    answer = client.patch(f"/v1/jobs/{job_id}", json={"priority": 1})
-    assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "cancelled")
+    response = client.patch(f"/v1/jobs/{job_id}", json={"priority": 1})
+    assert (response.status_code, response.json()["facts"]["state"]) == (409, "cancelled")
 
 
 def test_force_cancels_a_running_job_at_once(
@@ -316,8 +316,8 @@ def test_force_cancels_a_running_job_at_once(
     set_state(job_id, JobState.CANCELLING, owner="worker-1")
     assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "cancelling"
     for _ in range(2):
-        answer = client.post(f"/v1/jobs/{job_id}/cancel?force=true")
-        assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
+        response = client.post(f"/v1/jobs/{job_id}/cancel?force=true")
+        assert (response.status_code, response.json()["state"]) == (202, "cancelled")
     set_state(job_id, JobState.SUCCEEDED)
     assert client.post(f"/v1/jobs/{job_id}/cancel?force=true").status_code == 409
 

@@ -1,4 +1,4 @@
-"""Jobs of other kinds than `train` over HTTP: what is filled in, refused, and steered."""
+"""Jobs of other kinds than `train` over HTTP: defaults, rejected specs and results."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,15 +20,15 @@ PREDICT = EVALUATE | {"kind": "predict", "split": "train"}
 
 @pytest.fixture
 def trained(post_job: PostJob, state: State) -> str:
-    """The id of a training whose model is `digits@1`."""
+    """The id of a finished job whose model is `digits@1`."""
     job_id = str(post_job(seed=11)["id"])
     finish_job(state, job_id)
     return job_id
 
 
-def pointers(answer: Any) -> list[str]:
-    assert answer.status_code == 422, answer.text
-    return [error["pointer"] for error in answer.json()["errors"]]
+def pointers(response: Any) -> list[str]:
+    assert response.status_code == 422, response.text
+    return [error["pointer"] for error in response.json()["errors"]]
 
 
 def test_the_default_kind_is_train(post_job: PostJob) -> None:
@@ -37,9 +37,9 @@ def test_the_default_kind_is_train(post_job: PostJob) -> None:
 
 
 def test_an_unknown_kind_error_names_the_most_similar(client: TestClient) -> None:
-    answer = client.post("/v1/jobs", json=EVALUATE | {"kind": "evalute"})
-    assert pointers(answer) == ["/kind"]
-    assert "evaluate" in answer.json()["errors"][0]["detail"]
+    response = client.post("/v1/jobs", json=EVALUATE | {"kind": "evalute"})
+    assert pointers(response) == ["/kind"]
+    assert "evaluate" in response.json()["errors"][0]["detail"]
 
 
 def test_lr_find_has_default_learning_rates(post_job: PostJob) -> None:
@@ -125,15 +125,15 @@ def test_the_initial_model_is_pinned_to_its_version(post_job: PostJob, trained: 
 
 
 def test_a_dry_run_of_an_evaluation_counts_its_batches(client: TestClient, trained: str) -> None:
-    answer = client.post("/v1/jobs", json=EVALUATE | {"batch_size": 100}, params={"dry_run": True}).json()
-    assert (answer["num_parameters"], answer["output_shape"], answer["steps_per_epoch"]) == (658, [10], 2)
+    response = client.post("/v1/jobs", json=EVALUATE | {"batch_size": 100}, params={"dry_run": True}).json()
+    assert (response["num_parameters"], response["output_shape"], response["steps_per_epoch"]) == (658, [10], 2)
 
 
 @pytest.mark.parametrize("call", ["extend", "finish"])
 def test_only_a_training_has_epochs(client: TestClient, trained: str, call: str) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
-    answer = client.post(f"/v1/jobs/{job['id']}/{call}", json={"epochs": 1} if call == "extend" else None)
-    assert answer.status_code == 409
+    response = client.post(f"/v1/jobs/{job['id']}/{call}", json={"epochs": 1} if call == "extend" else None)
+    assert response.status_code == 409
 
 
 def test_a_job_has_its_result(client: TestClient, trained: str, state: State) -> None:
@@ -173,8 +173,8 @@ def test_a_result_file_is_downloaded(client: TestClient, trained: str, state: St
         assert claimed is not None
         state.storage.publish(folder, result_key(claimed))
         AttemptRepo(session).complete(job["id"], claimed.token, {"files": files}, {})
-    answer = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
-    assert (answer.status_code, answer.text, answer.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
+    response = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
+    assert (response.status_code, response.text, response.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
     assert client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv").text == "name,label\n"
     (listed,) = client.get(f"/v1/jobs/{job['id']}/artifacts").json()["items"]
     assert (listed["name"], listed["media_type"], listed["sha256"]) == ("predictions.csv", "text/csv", sha256)

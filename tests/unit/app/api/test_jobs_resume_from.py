@@ -1,4 +1,4 @@
-"""A job that begins with a checkpoint of another: what is refused, what is pinned, and what must not be deleted."""
+"""Jobs that resume from another job's checkpoint: validation, pinning, and protection from deletion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +23,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture
 def trained(post_job: PostJob, state: State) -> str:
-    """The id of a job of two epochs of ten steps, with the checkpoints 1, best, after 20 steps, and 2 after 15."""
+    """The id of a finished job with two checkpoints: 1, the best, at step 20, and 2 at step 15."""
     job_id = str(post_job(**SPEC, epochs=2)["id"])
     finish_job(state, job_id)
     with transaction(state.sessions) as session:
@@ -35,21 +35,21 @@ def trained(post_job: PostJob, state: State) -> str:
     return job_id
 
 
-def asked(job: str, **changes: Any) -> dict[str, Any]:
+def requested(job: str, **changes: Any) -> dict[str, Any]:
     return SPEC | {"resume_from": {"job": job, **changes.pop("resume_from", {})}} | changes
 
 
 def errors(client: TestClient, spec: dict[str, Any]) -> dict[str, str]:
-    answer = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | spec)
-    assert answer.status_code == 422, answer.text
-    return {error["pointer"]: error["detail"] for error in answer.json()["errors"]}
+    response = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | spec)
+    assert response.status_code == 422, response.text
+    return {error["pointer"]: error["detail"] for error in response.json()["errors"]}
 
 
 @pytest.mark.parametrize(("checkpoint", "number"), [("latest", 2), ("best", 1), (1, 1)])
 def test_the_checkpoint_is_pinned_by_its_number(
     post_job: PostJob, trained: str, checkpoint: int | str, number: int
 ) -> None:
-    begun = post_job(**asked(trained, resume_from={"checkpoint": checkpoint}))["spec"]["resume_from"]
+    begun = post_job(**requested(trained, resume_from={"checkpoint": checkpoint}))["spec"]["resume_from"]
     assert begun == {
         "job": trained,
         "checkpoint": number,
@@ -58,32 +58,32 @@ def test_the_checkpoint_is_pinned_by_its_number(
         "callbacks": False,
         "records": False,
     }
-    assert post_job(**asked(trained))["spec"]["resume_from"]["checkpoint"] == 2  # the latest unless given
+    assert post_job(**requested(trained))["spec"]["resume_from"]["checkpoint"] == 2  # the latest unless given
 
 
 def test_lr_find_starts_from_a_checkpoint_too(post_job: PostJob, trained: str) -> None:
-    assert post_job(kind="lr_find", **asked(trained))["spec"]["resume_from"]["checkpoint"] == 2
+    assert post_job(kind="lr_find", **requested(trained))["spec"]["resume_from"]["checkpoint"] == 2
 
 
 def test_an_unknown_checkpoint_error_has_its_pointer(client: TestClient, post_job: PostJob, trained: str) -> None:
-    assert errors(client, asked("0" * 32)) == {"/resume_from/job": f"job '{'0' * 32}' does not exist"}
-    assert errors(client, asked(trained, resume_from={"checkpoint": 7})) == {
+    assert errors(client, requested("0" * 32)) == {"/resume_from/job": f"job '{'0' * 32}' does not exist"}
+    assert errors(client, requested(trained, resume_from={"checkpoint": 7})) == {
         "/resume_from/checkpoint": "job 'mlp-digits-…' has no checkpoint 7; available: 1 (best), 2 (latest)".replace(
             "mlp-digits-…", client.get(f"/v1/jobs/{trained}").json()["name"]
         )
     }
     fresh = post_job(**SPEC)
-    assert "available: none yet" in errors(client, asked(fresh["id"]))["/resume_from/checkpoint"]
+    assert "available: none yet" in errors(client, requested(fresh["id"]))["/resume_from/checkpoint"]
     sweep = post_job(kind="lr_find", **SPEC)
-    assert "'lr_find', which writes no checkpoints" in errors(client, asked(sweep["id"]))["/resume_from/job"]
-    assert "/resume_from/job" in errors(client, asked("mlp"))
+    assert "'lr_find', which writes no checkpoints" in errors(client, requested(sweep["id"]))["/resume_from/job"]
+    assert "/resume_from/job" in errors(client, requested("mlp"))
     assert "/resume_from/jobs" in errors(client, SPEC | {"resume_from": {"jobs": trained}})
 
 
 def test_invalid_resume_options_are_rejected(client: TestClient, trained: str) -> None:
-    (reason,) = errors(client, asked(trained, init_from="digits")).values()
+    (reason,) = errors(client, requested(trained, init_from="digits")).values()
     assert reason == "init_from and resume_from are 2 beginnings; give one"
-    (reason,) = errors(client, asked(trained, resume_from={"model": False})).values()
+    (reason,) = errors(client, requested(trained, resume_from={"model": False})).values()
     assert reason == "nothing of the checkpoint is asked for"
 
 
@@ -117,8 +117,8 @@ def test_the_state_of_the_checkpoint_must_match_the_spec(
     client: TestClient, trained: str, changes: dict[str, Any], pointer: str, reason: str
 ) -> None:
     everything = {"optimizer": True, "callbacks": True, "records": True}
-    assert reason in errors(client, asked(trained, resume_from=everything, **changes))[pointer]
-    plain = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | asked(trained, **changes))
+    assert reason in errors(client, requested(trained, resume_from=everything, **changes))[pointer]
+    plain = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | requested(trained, **changes))
     assert plain.status_code == 202, plain.text  # weights alone may begin anything
 
 
@@ -132,39 +132,41 @@ def test_several_optimizers_resume_with_the_same_parts(client: TestClient, post_
 
     job_id = str(post_job(**SPEC | optimizer("sgd"), epochs=2)["id"])
     finish_job(state, job_id)
-    assert post_job(**asked(job_id, resume_from={"optimizer": True}, **optimizer("sgd", lr=0.5)))["state"] == "queued"
+    assert (
+        post_job(**requested(job_id, resume_from={"optimizer": True}, **optimizer("sgd", lr=0.5)))["state"] == "queued"
+    )
     for other in (
         optimizer("adam"),
         optimizer("sgd", match="*weight"),
         optimizer("sgd", groups=[{"match": "*bias", "lr": 0.1}]),
     ):
-        found = errors(client, asked(job_id, resume_from={"optimizer": True}, **other))
+        found = errors(client, requested(job_id, resume_from={"optimizer": True}, **other))
         assert found == {
             "/resume_from/optimizer": "requires the checkpoint's parameter groups: `parts`, their `groups` and `freeze`"
         }
-    found = errors(client, asked(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
+    found = errors(client, requested(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
     assert found == {"/resume_from/optimizer": "the checkpoint's optimizer is 'several', this job's is 'sgd'"}
 
 
 def curve(client: TestClient, job_id: str) -> list[tuple[int, Any]]:
-    answer = client.get(f"/v1/jobs/{job_id}/metrics", params={"name": "loss", "split": "valid"}).json()
-    return [(point["step"], point["value"]) for series in answer["series"] for point in series["points"]]
+    response = client.get(f"/v1/jobs/{job_id}/metrics", params={"name": "loss", "split": "valid"}).json()
+    return [(point["step"], point["value"]) for series in response["series"] for point in series["points"]]
 
 
 def test_records_copy_the_metrics_of_complete_epochs(client: TestClient, post_job: PostJob, trained: str) -> None:
-    begun = post_job(**asked(trained, resume_from={"records": True}))  # after 15 steps: one epoch is whole
+    begun = post_job(**requested(trained, resume_from={"records": True}))  # after 15 steps: one epoch is whole
     assert curve(client, begun["id"]) == curve(client, trained)[:10]
     assert len(curve(client, trained)) == 20
-    assert curve(client, post_job(**asked(trained))["id"]) == []
+    assert curve(client, post_job(**requested(trained))["id"]) == []
 
 
 def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
     client: TestClient, post_job: PostJob, state: State, trained: str
 ) -> None:
-    begun = post_job(**asked(trained))["id"]
-    refused = client.delete(f"/v1/jobs/{trained}")
-    assert refused.status_code == 409
-    assert refused.json()["facts"] == {"dependents": [begun], "kind": "job"}
+    begun = post_job(**requested(trained))["id"]
+    rejected = client.delete(f"/v1/jobs/{trained}")
+    assert rejected.status_code == 409
+    assert rejected.json()["facts"] == {"dependents": [begun], "kind": "job"}
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(begun, "worker-1", 30)
         assert claimed is not None
@@ -180,10 +182,10 @@ def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
             key="jobs/begun/c1",
             files=row.files,
         )
-    assert client.delete(f"/v1/jobs/{trained}").status_code == 204  # it has one of its own now
+    assert client.delete(f"/v1/jobs/{trained}").status_code == 204  # it has a separate one now
 
 
 def test_a_cancelled_job_does_not_protect_its_checkpoint(client: TestClient, post_job: PostJob, trained: str) -> None:
-    begun = post_job(**asked(trained))["id"]
+    begun = post_job(**requested(trained))["id"]
     assert client.post(f"/v1/jobs/{begun}/cancel").status_code == 202
     assert client.delete(f"/v1/jobs/{trained}").status_code == 204

@@ -1,4 +1,4 @@
-"""What a client may send instead of a job: each gets a problem with status and pointer, and nothing is stored."""
+"""Invalid jobs: each gets a problem with status and pointer, and nothing is stored."""
 
 import json
 from collections.abc import Iterator
@@ -17,32 +17,33 @@ PARTS = [{"match": "0.*", "optimizer": {"name": "sgd"}}, {"match": "*", "optimiz
 LAYERS = [{"type": "flatten"}, {"type": "linear", "out": 10}]
 
 
-def part(optimizer: dict[str, Any], match: str = "*") -> dict[str, Any]:
-    """A job with that third part of its optimizer."""
+def add_part(optimizer: dict[str, Any], match: str = "*") -> dict[str, Any]:
+    """Return a composite optimizer with this third part."""
     return {"optimizer": {"name": "several", "parts": [*PARTS, {"match": match, "optimizer": optimizer}]}}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_half_stored(state: State) -> Iterator[None]:
+def check_storage(state: State) -> Iterator[None]:
+    """Check after each test that nothing was stored."""
     yield
     with transaction(state.sessions, read_only=True) as session:
         assert [session.query(table).count() for table in (JobRow, OutboxRow, DatasetVersionRow)] == [0, 0, 0]
 
 
-def refused(client: TestClient, body: Any) -> dict[str, str]:
-    """What is wrong, by pointer; `body` is sent as it is where it is bytes."""
+def submit_invalid(client: TestClient, body: Any) -> dict[str, str]:
+    """Submit an invalid job and return its errors by pointer. A `body` of bytes is sent unchanged."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    answer = client.post("/v1/jobs", content=content, headers=JSON)
-    assert answer.status_code == 422, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+    response = client.post("/v1/jobs", content=content, headers=JSON)
+    assert response.status_code == 422, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
     assert problem["status"] == 422
     assert problem["instance"] == "/v1/jobs"
     return {error["pointer"]: error["detail"] for error in problem["errors"]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "pointer", "said"),
+    ("changes", "pointer", "reason"),
     [
         ({"epoch": 3}, "/epoch", "did you mean 'epochs'"),
         ({"optimizer": {"name": "adam", "learning_rate": 1.0}}, "/optimizer/learning_rate", "unknown field"),
@@ -54,13 +55,13 @@ def refused(client: TestClient, body: Any) -> dict[str, str]:
         ({"optimizer": {"name": "several", "lr": 0.1, "parts": PARTS}}, "/optimizer/lr", "known: 'name', 'parts'"),
         ({"optimizer": {"name": "several", "parts": PARTS[:1]}}, "/optimizer/parts", "needs 2 to 20 parts, not 1"),
         ({"optimizer": {"name": "several", "parts": PARTS * 11}}, "/optimizer/parts", "at most 20"),
-        (part({"name": "lbfgs"}), "/optimizer/parts/2/optimizer", "'lbfgs' searches along the gradient of all"),
-        (part({"name": "several", "parts": PARTS}), "/optimizer/parts/2/optimizer", "'several' cannot be one of"),
-        (part({"name": "adma"}), "/optimizer/parts/2/optimizer", "did you mean 'adam'"),
-        (part({"name": "adam", "lrr": 1.0}), "/optimizer/parts/2/optimizer/lrr", "did you mean 'lr'"),
-        (part({"name": "sgd", "lr": 0}), "/optimizer/parts/2/optimizer/lr", "greater than 0"),
-        (part({"name": "sgd", "nesterov": True}), "/optimizer/parts/2/optimizer", "nesterov needs a momentum"),
-        (part({"name": "adam"}, match=""), "/optimizer/parts/2/match", "at least 1 character"),
+        (add_part({"name": "lbfgs"}), "/optimizer/parts/2/optimizer", "'lbfgs' searches along the gradient of all"),
+        (add_part({"name": "several", "parts": PARTS}), "/optimizer/parts/2/optimizer", "'several' cannot be one of"),
+        (add_part({"name": "adma"}), "/optimizer/parts/2/optimizer", "did you mean 'adam'"),
+        (add_part({"name": "adam", "lrr": 1.0}), "/optimizer/parts/2/optimizer/lrr", "did you mean 'lr'"),
+        (add_part({"name": "sgd", "lr": 0}), "/optimizer/parts/2/optimizer/lr", "greater than 0"),
+        (add_part({"name": "sgd", "nesterov": True}), "/optimizer/parts/2/optimizer", "nesterov needs a momentum"),
+        (add_part({"name": "adam"}, match=""), "/optimizer/parts/2/match", "at least 1 character"),
         ({"loss": {"name": "crossentropy"}}, "/loss", "did you mean 'cross_entropy'"),
         ({"metrics": ["acuracy"]}, "/metrics/0", "did you mean 'accuracy'"),
         ({"schedule": {"name": "onecycle", "max_lr": 1}}, "/schedule", "did you mean 'one_cycle'"),
@@ -70,7 +71,7 @@ def refused(client: TestClient, body: Any) -> dict[str, str]:
         ({"architecture": {"name": "convnet", "dropout": 2.0}}, "/architecture/dropout", "less than"),
         ({"dataset": {"name": "digit"}}, "/dataset/name", "did you mean 'digits'"),
         ({"dataset": {"name": "digits", "vald": 0.1}}, "/dataset/vald", "did you mean 'valid'"),
-        ({"dataset": {"name": "digits", "version": 7}}, "/dataset/version", "no version 7"),
+        ({"dataset": {"name": "digits", "version": 7}}, "/dataset/version", "version 7 does not exist"),
         ({"dataset": {"name": "synthetic", "num_classes": 1e9}}, "/dataset/num_classes", "integer"),
         ({"epochs": True}, "/epochs", "integer"),
         ({"epochs": "10"}, "/epochs", "integer"),
@@ -93,24 +94,24 @@ def refused(client: TestClient, body: Any) -> dict[str, str]:
     ],
 )
 def test_an_invalid_field_error_has_pointer_and_reason(
-    client: TestClient, changes: dict[str, Any], pointer: str, said: str
+    client: TestClient, changes: dict[str, Any], pointer: str, reason: str
 ) -> None:
-    found = refused(client, SMALL | changes)
-    assert said in found[pointer]
-    assert len(found) == 1
+    errors = submit_invalid(client, SMALL | changes)
+    assert reason in errors[pointer]
+    assert len(errors) == 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 @pytest.mark.parametrize("field", ['"optimizer": {"name": "adam", "lr": %s}', '"strange": {"deep": [%s]}'])
 def test_an_invalid_number_error_has_its_pointer(client: TestClient, number: str, field: str) -> None:
     body = '{"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}, ' + field % number + "}"
-    found = refused(client, body.encode())
-    assert list(found) in (["/optimizer/lr"], ["/strange/deep/0"])
-    assert "finite" in next(iter(found.values()))
+    errors = submit_invalid(client, body.encode())
+    assert list(errors) in (["/optimizer/lr"], ["/strange/deep/0"])
+    assert "finite" in next(iter(errors.values()))
 
 
 @pytest.mark.parametrize(
-    ("changes", "pointer", "said"),
+    ("changes", "pointer", "reason"),
     [
         ({"loss": {"name": "mse"}}, "/loss/name", "use 'cross_entropy' or"),
         ({"loss": {"name": "bce_with_logits"}}, "/loss/name", "does not fit a classification task"),
@@ -162,60 +163,62 @@ def test_an_invalid_number_error_has_its_pointer(client: TestClient, number: str
     ],
 )
 def test_incompatible_parts_of_a_spec_are_named(
-    client: TestClient, changes: dict[str, Any], pointer: str, said: str
+    client: TestClient, changes: dict[str, Any], pointer: str, reason: str
 ) -> None:
-    assert said in refused(client, SMALL | changes)[pointer]
+    assert reason in submit_invalid(client, SMALL | changes)[pointer]
 
 
 def test_an_incompatible_layer_error_has_both_shapes(client: TestClient) -> None:
     layers = [{"type": "conv2d", "out": 4, "kernel": 3}, {"type": "relu"}, {"type": "flatten"}]
     layers.append({"type": "linear", "in": 100, "out": 10})
-    found = refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})
-    assert "100" in found["/architecture/layers/3/in"]
-    assert "144" in found["/architecture/layers/3/in"]  # 4 channels of 6 x 6
+    errors = submit_invalid(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})
+    assert "100" in errors["/architecture/layers/3/in"]
+    assert "144" in errors["/architecture/layers/3/in"]  # 4 channels of 6 x 6
 
 
 def test_an_unknown_layer_type_or_option_is_named(client: TestClient) -> None:
     unknown_type = SMALL | {"architecture": {"name": "layers", "layers": [{"type": "conv2"}, *LAYERS]}}
-    assert "conv2d" in refused(client, unknown_type)["/architecture/layers/0"]
+    assert "conv2d" in submit_invalid(client, unknown_type)["/architecture/layers/0"]
     layers = [{"type": "conv2d", "out": 4, "kernel": 3, "pad": 1}, *LAYERS]
     assert (
         "padding"
-        in refused(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})["/architecture/layers/0/pad"]
+        in submit_invalid(client, SMALL | {"architecture": {"name": "layers", "layers": layers}})[
+            "/architecture/layers/0/pad"
+        ]
     )
 
 
 def test_all_errors_of_a_spec_are_reported_together(client: TestClient) -> None:
     wrong = {"loss": {"name": "mse"}, "metrics": ["mae"], "schedule": {"name": "plateau", "monitor": "x"}}
-    assert set(refused(client, SMALL | wrong)) == {"/loss/name", "/metrics/0/name", "/schedule/monitor"}
+    assert set(submit_invalid(client, SMALL | wrong)) == {"/loss/name", "/metrics/0/name", "/schedule/monitor"}
 
 
 def test_a_dataset_without_files_error_names_files_and_folder(client: TestClient, state: State) -> None:
-    found = refused(client, SMALL | {"dataset": {"name": "fashion_mnist"}})
-    assert "idx" in found["/dataset/name"]
-    assert str(state.settings.datasets_dir) in found["/dataset/name"]
+    errors = submit_invalid(client, SMALL | {"dataset": {"name": "fashion_mnist"}})
+    assert "idx" in errors["/dataset/name"]
+    assert str(state.settings.datasets_dir) in errors["/dataset/name"]
 
 
 @pytest.mark.parametrize("missing", ["dataset", "architecture"])
 def test_a_missing_required_field_is_named(client: TestClient, missing: str) -> None:
     body = {key: value for key, value in SMALL.items() if key != missing}
-    assert refused(client, body) == {f"/{missing}": "is missing"}
+    assert submit_invalid(client, body) == {f"/{missing}": "is missing"}
 
 
 @pytest.mark.parametrize("body", [[], "x", 3, None, {}])
 def test_a_document_that_is_not_an_object_is_rejected(client: TestClient, body: Any) -> None:
-    refused(client, body)
+    submit_invalid(client, body)
 
 
 def test_a_duplicate_key_is_rejected(client: TestClient) -> None:
-    found = refused(client, b'{"epochs": 1, "dataset": {"name": "digits"}, "epochs": 2}')
-    assert found == {"": "gives the key 'epochs' twice in one object"}
+    errors = submit_invalid(client, b'{"epochs": 1, "dataset": {"name": "digits"}, "epochs": 2}')
+    assert errors == {"": "has the duplicate key 'epochs' in an object"}
 
 
 @pytest.mark.parametrize("depth", [100, 900, 100_000])
 def test_deeply_nested_json_is_rejected(client: TestClient, depth: int) -> None:
-    found = refused(client, b'{"dataset":' + b"[" * depth + b"]" * depth + b"}")
-    assert "deep" in found[""]
+    errors = submit_invalid(client, b'{"dataset":' + b"[" * depth + b"]" * depth + b"}")
+    assert "nested" in errors[""]
 
 
 @pytest.mark.parametrize(
@@ -223,42 +226,42 @@ def test_deeply_nested_json_is_rejected(client: TestClient, depth: int) -> None:
     [b"", b"{", b"{}x", b"\xff\xfe{}", "{}".encode("utf-16"), b"\xef\xbb\xbf{}", b'{"a": "\xff"}', b"'x'", b"{'a':1}"],
 )
 def test_a_body_that_is_not_json_in_utf8_is_a_400(client: TestClient, body: bytes) -> None:
-    answer = client.post("/v1/jobs", content=body, headers=JSON)
-    assert answer.status_code == (422 if body == b"" else 400), answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = client.post("/v1/jobs", content=body, headers=JSON)
+    assert response.status_code == (422 if body == b"" else 400), response.text
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "image/png", "json", ""])
 def test_another_media_type_is_rejected(client: TestClient, media_type: str) -> None:
     headers = {"Content-Type": media_type} if media_type else {}
-    answer = client.post("/v1/jobs", content=json.dumps(SMALL).encode(), headers=headers)
-    assert answer.status_code == 415
-    assert answer.json()["type"] == "/problems/unsupported-media-type"
+    response = client.post("/v1/jobs", content=json.dumps(SMALL).encode(), headers=headers)
+    assert response.status_code == 415
+    assert response.json()["type"] == "/problems/unsupported-media-type"
 
 
 def test_input_is_not_echoed(client: TestClient) -> None:
     secret = "s3cret" * 10
-    answer = client.post("/v1/jobs", json=SMALL | {"seed": secret, "name": secret.upper()})
-    assert answer.status_code == 422
-    assert secret not in answer.text.lower().replace("\\", "")
+    response = client.post("/v1/jobs", json=SMALL | {"seed": secret, "name": secret.upper()})
+    assert response.status_code == 422
+    assert secret not in response.text.lower().replace("\\", "")
 
 
 def test_a_long_key_is_not_echoed(client: TestClient) -> None:
-    answer = client.post("/v1/jobs", json=SMALL | {"x" * 500_000: 1})
-    assert answer.status_code == 422
-    assert len(answer.content) < 3000
+    response = client.post("/v1/jobs", json=SMALL | {"x" * 500_000: 1})
+    assert response.status_code == 422
+    assert len(response.content) < 3000
 
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_over_the_limit_is_rejected(client: TestClient, state: State, declared: bool) -> None:
     body = b" " * (state.settings.max_json_bytes + 1)
     content = body if declared else iter([body[:1000], body[1000:]])
-    answer = client.post("/v1/jobs", content=content, headers=JSON)
-    assert answer.status_code == 413
-    assert answer.json()["type"] == "/problems/too-large"
+    response = client.post("/v1/jobs", content=content, headers=JSON)
+    assert response.status_code == 413
+    assert response.json()["type"] == "/problems/too-large"
 
 
 @pytest.mark.parametrize("key", ["", " ", "a" * 256, "ä", "a b"])
 def test_an_invalid_idempotency_key_is_rejected(client: TestClient, key: str) -> None:
-    answer = client.post("/v1/jobs", json=SMALL, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
-    assert answer.status_code == 422
+    response = client.post("/v1/jobs", json=SMALL, headers=[(b"Idempotency-Key", key.encode("latin-1"))])
+    assert response.status_code == 422

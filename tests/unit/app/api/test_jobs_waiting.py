@@ -1,4 +1,4 @@
-"""Jobs whose uploaded dataset is still being imported: they wait, are checked when it is there, or fail with it."""
+"""Jobs whose dataset is being imported: they wait, are validated after the import, or fail with it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ PETS: dict[str, Any] = {"dataset": {"name": "pets"}, "architecture": {"name": "m
 
 @pytest.fixture
 def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Callable[[], bool]]:
-    """Upload pictures, damaged ones if asked; the answer imports them."""
+    """Upload images, damaged ones on request; return a function that imports them."""
 
     def upload(*, damaged: bool = False) -> Callable[[], bool]:
         files = class_images(3, 4)
@@ -39,9 +39,9 @@ def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Ca
 
 
 def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
-    answer = client.post("/v1/jobs", json=PETS | changes)
-    assert answer.status_code == 202, answer.text
-    return dict(answer.json())
+    response = client.post("/v1/jobs", json=PETS | changes)
+    assert response.status_code == 202, response.text
+    return dict(response.json())
 
 
 def is_taken(state: State, job_id: str) -> bool:
@@ -59,7 +59,7 @@ def test_a_job_that_waited_for_its_dataset_is_resolved_as_without_waiting(
     resolve_waiting_jobs(state)
     assert not is_taken(state, job["id"])
     finish_import()
-    assert not is_taken(state, job["id"])  # nobody has checked it yet
+    assert not is_taken(state, job["id"])  # it is not validated yet
     resolve_waiting_jobs(state)
     resolve_waiting_jobs(state)  # as another replica of the service would
     early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early", loss={"name": "nll"})
@@ -76,9 +76,9 @@ def test_a_job_that_does_not_match_its_imported_dataset_fails(
     job = submit(client, batch_size=5000)
     finish_import()
     resolve_waiting_jobs(state)
-    told = client.get(f"/v1/jobs/{job['id']}").json()
-    assert (told["state"], told["failure"]["code"], told["failure"]["kind"]) == ("failed", "invalid_spec", "request")
-    assert told["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
+    body = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (body["state"], body["failure"]["code"], body["failure"]["kind"]) == ("failed", "invalid_spec", "request")
+    assert body["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
 
 
 def test_a_job_fails_with_the_import_it_waits_for(
@@ -87,8 +87,8 @@ def test_a_job_fails_with_the_import_it_waits_for(
     finish_import = upload(damaged=True)
     job = submit(client)
     finish_import()
-    told = client.get(f"/v1/jobs/{job['id']}").json()
-    assert (told["state"], told["failure"]["code"]) == ("failed", "dependency_failed")
+    body = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (body["state"], body["failure"]["code"]) == ("failed", "dependency_failed")
     assert client.post("/v1/jobs", json=PETS).status_code == 409
 
 

@@ -1,4 +1,4 @@
-"""`/v1/models`: versions with their lineage, bundles, aliases."""
+"""`/v1/models`: versions with their lineage, bundles and aliases."""
 
 import io
 import json
@@ -10,20 +10,20 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
-from tests.support.finished import Finished, finish_job
+from tests.support.finished import FinishedJob, finish_job
 
 
 @pytest.fixture
-def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+def finished_job(state: State, post_job: Callable[..., dict[str, Any]]) -> FinishedJob:
     return finish_job(state, post_job()["id"])
 
 
-def test_a_version_has_its_lineage(client: TestClient, finished: Finished) -> None:
-    job = client.get(f"/v1/jobs/{finished.job_id}").json()
+def test_a_version_has_its_lineage(client: TestClient, finished_job: FinishedJob) -> None:
+    job = client.get(f"/v1/jobs/{finished_job.job_id}").json()
     assert job["model"]["version"] == 1
     version = client.get("/v1/models/digits/versions/1").json()
-    assert version["job_id"] == finished.job_id
-    assert version["sha256"] == finished.sha256
+    assert version["job_id"] == finished_job.job_id
+    assert version["sha256"] == finished_job.sha256
     assert version["dataset"] == {"name": "digits", "version": 1, "content_hash": "c" * 64}
     assert version["spec"] == job["spec"]
     assert version["metrics"] == {"valid_accuracy": 0.97}
@@ -34,15 +34,15 @@ def test_a_version_has_its_lineage(client: TestClient, finished: Finished) -> No
     assert version["architecture"]["name"] == "mlp"
 
 
-def test_a_bundle_is_a_zip_of_weights_and_description(client: TestClient, finished: Finished) -> None:
-    answer = client.get("/v1/models/digits/versions/1/bundle")
-    assert answer.headers["content-type"] == "application/zip"
-    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+def test_a_bundle_is_a_zip_of_weights_and_description(client: TestClient, finished_job: FinishedJob) -> None:
+    response = client.get("/v1/models/digits/versions/1/bundle")
+    assert response.headers["content-type"] == "application/zip"
+    archive = zipfile.ZipFile(io.BytesIO(response.content))
     assert archive.testzip() is None
     assert archive.namelist() == ["weights.safetensors", "bundle.json"]
-    assert archive.read("weights.safetensors") == finished.weights
+    assert archive.read("weights.safetensors") == finished_job.weights
     assert json.loads(archive.read("bundle.json"))["classes"][3] == "3"
-    assert client.get("/v1/models/digits/versions/1/bundle").content == answer.content
+    assert client.get("/v1/models/digits/versions/1/bundle").content == response.content
 
 
 def test_an_alias_moves(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
@@ -70,19 +70,19 @@ def test_an_alias_moves(client: TestClient, state: State, post_job: Callable[...
     ],
 )
 def test_an_invalid_alias_is_rejected(
-    client: TestClient, finished: Finished, path: str, body: Any, status: int
+    client: TestClient, finished_job: FinishedJob, path: str, body: Any, status: int
 ) -> None:
-    answer = client.put(f"/v1/models/{path}", json=body)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = client.put(f"/v1/models/{path}", json=body)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
     assert client.get("/v1/models/digits").json()["aliases"] == {}
 
 
 @pytest.mark.parametrize("path", ["nothing", "digits/versions/2", "digits/versions/2/bundle", "digits/versions/0", "A"])
-def test_an_unknown_model_is_a_problem(client: TestClient, finished: Finished, path: str) -> None:
-    answer = client.get(f"/v1/models/{path}")
-    assert answer.status_code in {404, 422}
-    assert answer.headers["content-type"] == "application/problem+json"
+def test_an_unknown_model_is_a_problem(client: TestClient, finished_job: FinishedJob, path: str) -> None:
+    response = client.get(f"/v1/models/{path}")
+    assert response.status_code in {404, 422}
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_models_are_listed_page_by_page(

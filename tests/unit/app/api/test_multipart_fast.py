@@ -1,4 +1,4 @@
-"""Ordinary forms read quickly, and all others left alone."""
+"""Simple multipart forms are parsed, and all others are not."""
 
 import httpx
 import pytest

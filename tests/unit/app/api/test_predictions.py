@@ -1,4 +1,4 @@
-"""`POST /v1/models/{ref}/predict`: every form of body, every kind of refusal, real networks behind it."""
+"""`POST /v1/models/{ref}/predict`: every form of body and every kind of error, with real networks."""
 
 import base64
 import io
@@ -44,23 +44,23 @@ def predict(client: TestClient) -> Callable[..., Response]:
     return send
 
 
-def encoded(pixels: np.ndarray, format: str = "PNG") -> bytes:
+def encode_image(pixels: np.ndarray, format: str = "PNG") -> bytes:
     file = io.BytesIO()
     options: dict[str, Any] = {"lossless": True} if format == "WEBP" else {}
     Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
 
 
-def base64_of(body: bytes) -> str:
+def encode_base64(body: bytes) -> str:
     return base64.b64encode(body).decode()
 
 
-def as_json(*instances: dict[str, Any], **fields: Any) -> bytes:
+def encode_json(*instances: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({"instances": instances, **fields}).encode()
 
 
-def expected(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
-    """What the network itself says, in the order of its classes."""
+def compute_probabilities(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
+    """Return the probabilities of the network, in the order of its classes."""
     words = bundles.description(**changes)
     images = Preprocess(words.mean, words.std)(torch.from_numpy(pixels[None, :, :, None]))
     with torch.inference_mode():
@@ -68,87 +68,89 @@ def expected(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
     return scores
 
 
-def problem(answer: Response, status: int, slug: str) -> dict[str, Any]:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["type"] == f"/problems/{slug}"
-    return dict(answer.json())
+def problem(response: Response, status: int, slug: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == f"/problems/{slug}"
+    return dict(response.json())
 
 
 def test_a_prediction_equals_the_output_of_the_network(predict: Callable[..., Response]) -> None:
-    answer = predict(encoded(GREY))
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["model"] == {"name": "shapes", "version": 1, "variant": None}
-    (prediction,) = answer.json()["predictions"]
+    response = predict(encode_image(GREY))
+    assert response.status_code == 200, response.text
+    assert response.json()["model"] == {"name": "shapes", "version": 1, "variant": None}
+    (prediction,) = response.json()["predictions"]
     ranking = prediction["top_k"]
     assert prediction == {**ranking[0], "top_k": ranking}
     by_class = {one["index"]: one["probability"] for one in ranking}
-    assert [by_class[n] for n in range(3)] == pytest.approx(expected(), abs=1e-6)
+    assert [by_class[n] for n in range(3)] == pytest.approx(compute_probabilities(), abs=1e-6)
     assert [one["label"] for one in ranking] == [bundles.CLASSES[one["index"]] for one in ranking]
     assert [one["probability"] for one in ranking] == sorted(by_class.values(), reverse=True)
 
 
 def test_every_form_of_body_gives_the_same_prediction(client: TestClient, predict: Callable[..., Response]) -> None:
-    png = encoded(GREY)
+    png = encode_image(GREY)
     (lone,) = predict(png).json()["predictions"]
     forms = [
-        predict(encoded(GREY, "WEBP"), {"Content-Type": "image/webp"}),
+        predict(encode_image(GREY, "WEBP"), {"Content-Type": "image/webp"}),
         predict(png, {"Content-Type": "application/octet-stream"}),
-        predict(as_json({"image": base64_of(png)}), JSON),
-        predict(as_json({"values": GREY.tolist()}), JSON),
-        predict(as_json({"values": GREY.ravel().tolist()}), JSON),
+        predict(encode_json({"image": encode_base64(png)}), JSON),
+        predict(encode_json({"values": GREY.tolist()}), JSON),
+        predict(encode_json({"values": GREY.ravel().tolist()}), JSON),
         client.post("/v1/models/shapes/predict", files=[("images", ("a.png", png, "image/png"))]),
     ]
-    for answer in forms:
-        assert answer.status_code == 200, answer.text
-        (prediction,) = answer.json()["predictions"]
+    for response in forms:
+        assert response.status_code == 200, response.text
+        (prediction,) = response.json()["predictions"]
         assert prediction["probability"] == pytest.approx(lone["probability"], abs=1e-6)
         assert prediction["label"] == lone["label"]
-    assert predict(encoded(GREY, "JPEG"), {"Content-Type": "image/jpeg"}).status_code == 200
+    assert predict(encode_image(GREY, "JPEG"), {"Content-Type": "image/jpeg"}).status_code == 200
 
 
 def test_predictions_are_in_the_order_of_the_images(client: TestClient) -> None:
     some = [np.full((8, 8), level, np.uint8) for level in (0, 60, 120, 180, 240)]
-    files = [("images", (f"{n}.png", encoded(one), "image/png")) for n, one in enumerate(some)]
-    answer = client.post("/v1/models/shapes/predict", files=files)
-    for one, prediction in zip(some, answer.json()["predictions"], strict=True):
-        assert prediction["probability"] == pytest.approx(max(expected(one)), abs=1e-6)
+    files = [("images", (f"{n}.png", encode_image(one), "image/png")) for n, one in enumerate(some)]
+    response = client.post("/v1/models/shapes/predict", files=files)
+    for one, prediction in zip(some, response.json()["predictions"], strict=True):
+        assert prediction["probability"] == pytest.approx(max(compute_probabilities(one)), abs=1e-6)
 
 
 @pytest.mark.parametrize(("top_k", "length"), [(1, 1), (2, 2), (3, 3), (100, 3), (None, 3)])
 def test_top_k_is_the_number_of_classes(predict: Callable[..., Response], top_k: int | None, length: int) -> None:
     params = {} if top_k is None else {"top_k": top_k}
-    (prediction,) = predict(encoded(GREY), **params).json()["predictions"]
+    (prediction,) = predict(encode_image(GREY), **params).json()["predictions"]
     assert len(prediction["top_k"]) == length
-    (said,) = predict(as_json({"values": GREY.tolist()}, **params), JSON).json()["predictions"]
-    assert len(said["top_k"]) == length
+    (reason,) = predict(encode_json({"values": GREY.tolist()}, **params), JSON).json()["predictions"]
+    assert len(reason["top_k"]) == length
 
 
 @pytest.mark.parametrize("top_k", ["0", "-1", "x", "1.5", "", "99999999999999999999", "true"])
 def test_an_invalid_top_k_error_names_the_accepted_range(predict: Callable[..., Response], top_k: str) -> None:
-    told = problem(predict(encoded(GREY), top_k=top_k), 422, "invalid-request")
-    detail = f'should be an integer from 1 to 10000, not "{top_k}"'
+    told = problem(predict(encode_image(GREY), top_k=top_k), 422, "invalid-request")
+    detail = f'must be an integer from 1 to 10000, not "{top_k}"'
     assert told["errors"] == [{"pointer": "?top_k", "detail": detail}]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, "x", 1.5, True, 2**70, [], "5"])
 def test_an_invalid_top_k_in_json_has_the_same_error(predict: Callable[..., Response], top_k: Any) -> None:
-    told = problem(predict(as_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
-    assert told["errors"] == [{"pointer": "/top_k", "detail": "should be an integer from 1 to 10000"}]
+    told = problem(predict(encode_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
+    assert told["errors"] == [{"pointer": "/top_k", "detail": "must be an integer from 1 to 10000"}]
 
 
 def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient) -> None:
-    good = encoded(GREY)
-    bodies = [good, b"<html>", good, encoded(GREY, "GIF"), huge_png(13_000), good[:50]]
-    answer = client.post("/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)])
-    assert answer.status_code == 200, answer.text
-    found = [one.get("error", {}).get("code") for one in answer.json()["predictions"]]
+    good = encode_image(GREY)
+    bodies = [good, b"<html>", good, encode_image(GREY, "GIF"), huge_png(13_000), good[:50]]
+    response = client.post(
+        "/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)]
+    )
+    assert response.status_code == 200, response.text
+    found = [one.get("error", {}).get("code") for one in response.json()["predictions"]]
     assert found == [None, "invalid-picture", None, "unsupported-picture", "too-large", "invalid-picture"]
-    assert all(one["error"]["detail"] for one in answer.json()["predictions"] if "error" in one)
+    assert all(one["error"]["detail"] for one in response.json()["predictions"] if "error" in one)
 
 
 def huge_png(side: int) -> bytes:
-    """A real PNG of `side` x `side` grey pixels, all black; 13 000 give about 170 kB."""
+    """Return a PNG of `side` x `side` black pixels; 13 000 give about 170 kB."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -164,13 +166,13 @@ def huge_png(side: int) -> bytes:
     ("body", "status", "slug"),
     [
         (huge_png(13_000), 413, "too-large"),
-        (encoded(np.zeros((300, 300, 3), np.uint8), "JPEG")[:400], 422, "invalid-picture"),
+        (encode_image(np.zeros((300, 300, 3), np.uint8), "JPEG")[:400], 422, "invalid-picture"),
         (b"<!doctype html><html><body>no picture</body></html>", 422, "invalid-picture"),
         (b"", 422, "invalid-picture"),
         (b"\x89PNG\r\n\x1a\n", 422, "invalid-picture"),
-        (encoded(GREY)[:90], 422, "invalid-picture"),
-        (encoded(GREY, "GIF"), 415, "unsupported-picture"),
-        (encoded(GREY, "BMP"), 415, "unsupported-picture"),
+        (encode_image(GREY)[:90], 422, "invalid-picture"),
+        (encode_image(GREY, "GIF"), 415, "unsupported-picture"),
+        (encode_image(GREY, "BMP"), 415, "unsupported-picture"),
         (b"\xff\xd8\xff" + b"x" * 600_000, 413, "too-large"),
     ],
     ids=["huge", "cut jpeg", "html", "empty", "only a signature", "cut png", "gif", "bmp", "too many bytes"],
@@ -179,9 +181,9 @@ def test_a_single_invalid_image_is_rejected(
     predict: Callable[..., Response], client: TestClient, body: bytes, status: int, slug: str
 ) -> None:
     problem(predict(body), status, slug)
-    problem(predict(as_json({"image": base64_of(body)}), JSON), status, slug)
+    problem(predict(encode_json({"image": encode_base64(body)}), JSON), status, slug)
     problem(client.post("/v1/models/shapes/predict", files=[("images", ("a.png", body))]), status, slug)
-    assert predict(encoded(GREY)).status_code == 200
+    assert predict(encode_image(GREY)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -190,14 +192,14 @@ def test_a_single_invalid_image_is_rejected(
         (b"{}", ""),
         (b"[]", ""),
         (b"null", ""),
-        (as_json(), "/instances"),
-        (as_json({}), "/instances/0"),
-        (as_json({"image": "", "values": []}), "/instances/0"),
-        (as_json({"image": 1}), "/instances/0/image"),
-        (as_json({"values": "1"}), "/instances/0/values"),
-        (as_json({"picture": ""}), "/instances/0/picture"),
-        (as_json({"values": GREY.tolist()}, topk=1), "/topk"),
-        (as_json("x"), "/instances/0"),  # type: ignore[arg-type]  # wrong on purpose
+        (encode_json(), "/instances"),
+        (encode_json({}), "/instances/0"),
+        (encode_json({"image": "", "values": []}), "/instances/0"),
+        (encode_json({"image": 1}), "/instances/0/image"),
+        (encode_json({"values": "1"}), "/instances/0/values"),
+        (encode_json({"picture": ""}), "/instances/0/picture"),
+        (encode_json({"values": GREY.tolist()}, topk=1), "/topk"),
+        (encode_json("x"), "/instances/0"),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_invalid_json_errors_have_pointers(predict: Callable[..., Response], body: bytes, pointer: str) -> None:
@@ -206,7 +208,7 @@ def test_invalid_json_errors_have_pointers(predict: Callable[..., Response], bod
 
 
 def test_an_unknown_field_error_names_the_most_similar_field(predict: Callable[..., Response]) -> None:
-    told = problem(predict(as_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
+    told = problem(predict(encode_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
     assert "'top_k'" in told["detail"]
 
 
@@ -225,16 +227,16 @@ def test_a_body_that_is_not_json_is_a_400(predict: Callable[..., Response], body
 def test_an_instance_that_is_not_an_image_has_an_error(
     predict: Callable[..., Response], instance: dict[str, Any]
 ) -> None:
-    problem(predict(as_json(instance), JSON), 422, "invalid-picture")
-    answer = predict(as_json({"values": GREY.tolist()}, instance), JSON)
-    good, bad = answer.json()["predictions"]
+    problem(predict(encode_json(instance), JSON), 422, "invalid-picture")
+    response = predict(encode_json({"values": GREY.tolist()}, instance), JSON)
+    good, bad = response.json()["predictions"]
     assert good["label"] in bundles.CLASSES
     assert bad["error"]["code"] == "invalid-picture"
 
 
 def test_large_json_is_parsed_in_a_thread(predict: Callable[..., Response]) -> None:
-    answer = predict(as_json(*[{"values": GREY.tolist()}] * 60, {"image": "x" * 400_000}), JSON)
-    assert len(answer.json()["predictions"]) == 61
+    response = predict(encode_json(*[{"values": GREY.tolist()}] * 60, {"image": "x" * 400_000}), JSON)
+    assert len(response.json()["predictions"]) == 61
 
 
 @pytest.mark.parametrize(
@@ -251,13 +253,13 @@ def test_large_json_is_parsed_in_a_thread(predict: Callable[..., Response]) -> N
 def test_other_media_types_are_rejected(
     predict: Callable[..., Response], content_type: str, body: bytes, status: int
 ) -> None:
-    answer = predict(body, {"Content-Type": content_type})
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = predict(body, {"Content-Type": content_type})
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 def test_a_form_accepts_only_files_named_images(client: TestClient) -> None:
-    url, png = "/v1/models/shapes/predict", encoded(GREY)
+    url, png = "/v1/models/shapes/predict", encode_image(GREY)
     other = client.post(url, files=[("image", ("a.png", png))])
     assert "'images'" in problem(other, 422, "invalid-request")["detail"]
     problem(client.post(url, files=[("images", ("a.png", png))], data={"top_k": "1"}), 422, "invalid-request")
@@ -266,12 +268,12 @@ def test_a_form_accepts_only_files_named_images(client: TestClient) -> None:
 
 @pytest.mark.parametrize("ref", ["nope", "shapes@2", "shapes@champion", "nope@1"])
 def test_an_unknown_model_is_not_found(predict: Callable[..., Response], ref: str) -> None:
-    problem(predict(encoded(GREY), ref=ref), 404, "not-found")
+    problem(predict(encode_image(GREY), ref=ref), 404, "not-found")
 
 
 @pytest.mark.parametrize("ref", ["UPPER", "a@b@c", "@1", "a@", "%00", "..", "a" * 64])
 def test_an_invalid_model_reference_is_rejected(predict: Callable[..., Response], ref: str) -> None:
-    assert predict(encoded(GREY), ref=ref).status_code in (404, 405, 422)
+    assert predict(encode_image(GREY), ref=ref).status_code in (404, 405, 422)
 
 
 async def test_a_disconnect_during_the_body_is_a_400(state: State) -> None:
@@ -303,22 +305,22 @@ async def test_a_disconnect_during_the_body_is_a_400(state: State) -> None:
 
 
 def test_an_unknown_parameter_error_names_the_most_similar(predict: Callable[..., Response]) -> None:
-    assert "'top_k'" in problem(predict(encoded(GREY), topk=3), 422, "invalid-request")["detail"]
+    assert "'top_k'" in problem(predict(encode_image(GREY), topk=3), 422, "invalid-request")["detail"]
 
 
 def test_versions_and_aliases_resolve_to_their_version(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "shapes", 2, seed=1)
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     versions = [
-        predict(encoded(GREY), ref=ref).json()["model"]["version"] for ref in ("shapes", "shapes@1", "shapes@2")
+        predict(encode_image(GREY), ref=ref).json()["model"]["version"] for ref in ("shapes", "shapes@1", "shapes@2")
     ]
     assert versions == [2, 1, 2]
-    assert predict(encoded(GREY), ref="shapes@champion").json()["model"]["version"] == 1
+    assert predict(encode_image(GREY), ref="shapes@champion").json()["model"]["version"] == 1
 
 
 def test_a_regression_returns_values(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "size", 1, task="regression", classes=[])
-    (prediction,) = predict(encoded(GREY), ref="size").json()["predictions"]
+    (prediction,) = predict(encode_image(GREY), ref="size").json()["predictions"]
     assert prediction.keys() == {"values"}
     assert len(prediction["values"]) == 3
 
@@ -326,29 +328,29 @@ def test_a_regression_returns_values(state: State, predict: Callable[..., Respon
 def test_a_network_with_one_output_returns_both_classes(state: State, predict: Callable[..., Response]) -> None:
     words = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
     bundles.register(state.sessions, state.storage, "yes", 1, **words)
-    (prediction,) = predict(encoded(GREY), ref="yes").json()["predictions"]
+    (prediction,) = predict(encode_image(GREY), ref="yes").json()["predictions"]
     assert {one["label"] for one in prediction["top_k"]} == {"no", "yes"}
     assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
 
 
 def test_non_finite_scores_are_an_error(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "mad", 1, mean=[-3e38], std=[1e-5])
-    problem(predict(encoded(GREY), ref="mad"), 502, "prediction-failed")
-    answer = predict(as_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
-    assert [one["error"]["code"] for one in answer.json()["predictions"]] == ["prediction-failed"] * 2
+    problem(predict(encode_image(GREY), ref="mad"), 502, "prediction-failed")
+    response = predict(encode_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
+    assert [one["error"]["code"] for one in response.json()["predictions"]] == ["prediction-failed"] * 2
 
 
 def test_a_damaged_bundle_does_not_affect_other_models(state: State, predict: Callable[..., Response]) -> None:
     bundles.register(state.sessions, state.storage, "broken", 1)
     state.storage.path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
-    problem(predict(encoded(GREY), ref="broken"), 500, "corrupt")
-    assert predict(encoded(GREY)).status_code == 200
+    problem(predict(encode_image(GREY), ref="broken"), 500, "corrupt")
+    assert predict(encode_image(GREY)).status_code == 200
 
 
 def test_more_images_than_the_queue_holds_are_rejected(state: State, predict: Callable[..., Response]) -> None:
     most = state.settings.max_waiting_predictions
-    answer = predict(as_json(*[{"values": [0]}] * (most + 1)), JSON)
-    assert problem(answer, 413, "too-large")["facts"]["max_pictures"] <= most
+    response = predict(encode_json(*[{"values": [0]}] * (most + 1)), JSON)
+    assert problem(response, 413, "too-large")["facts"]["max_pictures"] <= most
 
 
 def test_openapi_describes_every_form_of_body(client: TestClient) -> None:

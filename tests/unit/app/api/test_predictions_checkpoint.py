@@ -1,4 +1,4 @@
-"""`POST /v1/jobs/{job_id}/predict`: what a job has learnt so far answers, also while it runs."""
+"""`POST /v1/jobs/{job_id}/predict`: predictions with a checkpoint, also while the job runs."""
 
 import io
 from collections.abc import Callable
@@ -29,7 +29,7 @@ META = {
 
 
 class Running:
-    """A job that is being trained, with as many checkpoints as were added."""
+    """A running job to which checkpoints can be added."""
 
     def __init__(self, state: State, job_id: str) -> None:
         self.state, self.job_id = state, job_id
@@ -55,15 +55,15 @@ def running(state: State, post_job: Callable[..., dict[str, Any]]) -> Running:
     return Running(state, str(post_job()["id"]))
 
 
-def ask(client: TestClient, job_id: str, **params: Any) -> Any:
+def send(client: TestClient, job_id: str, **params: Any) -> Any:
     file = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3).save(file, "PNG")
     headers = {"Content-Type": "image/png"}
     return client.post(f"/v1/jobs/{job_id}/predict", content=file.getvalue(), params=params, headers=headers)
 
 
-def expected(seed: int) -> np.ndarray:
-    """The probabilities by the network of a checkpoint, computed beside the service."""
+def compute_expected(seed: int) -> np.ndarray:
+    """Return the probabilities of the network of a checkpoint, computed without the service."""
     import torch
 
     words = bundles.description()
@@ -77,48 +77,48 @@ def expected(seed: int) -> np.ndarray:
 def test_the_requested_checkpoint_is_used(client: TestClient, running: Running, which: str, number: int) -> None:
     for each in (1, 2, 3):
         running.add(each, *(("best",) if each == 2 else ()))
-    answer = ask(client, running.job_id, checkpoint=which, top_k=3)
-    assert answer.status_code == 200, answer.text
-    told = answer.json()["checkpoint"]
-    assert (told["job_id"], told["checkpoint"], told["step"]) == (running.job_id, number, 10 * number)
+    response = send(client, running.job_id, checkpoint=which, top_k=3)
+    assert response.status_code == 200, response.text
+    body = response.json()["checkpoint"]
+    assert (body["job_id"], body["checkpoint"], body["step"]) == (running.job_id, number, 10 * number)
     with transaction(running.state.sessions, read_only=True) as session:
         row = session.get(CheckpointRow, (running.job_id, number))
         assert row is not None
-        assert told["sha256"] == row.files[bundle.WEIGHTS]["sha256"]
-    (prediction,) = answer.json()["predictions"]
+        assert body["sha256"] == row.files[bundle.WEIGHTS]["sha256"]
+    (prediction,) = response.json()["predictions"]
     found = {one["index"]: one["probability"] for one in prediction["top_k"]}
-    np.testing.assert_allclose([found[place] for place in range(3)], expected(number), atol=1e-5)
+    np.testing.assert_allclose([found[place] for place in range(3)], compute_expected(number), atol=1e-5)
 
 
 def test_a_newer_checkpoint_is_used_once_it_is_stored(client: TestClient, running: Running) -> None:
     running.add(1)
-    assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 1
+    assert send(client, running.job_id).json()["checkpoint"]["checkpoint"] == 1
     running.add(2)
-    assert ask(client, running.job_id).json()["checkpoint"]["checkpoint"] == 2
+    assert send(client, running.job_id).json()["checkpoint"]["checkpoint"] == 2
 
 
 def test_a_job_without_a_checkpoint_is_a_409(client: TestClient, running: Running) -> None:
-    answer = ask(client, running.job_id)
-    assert (answer.status_code, answer.json()["facts"]["state"]) == (409, "running")
+    response = send(client, running.job_id)
+    assert (response.status_code, response.json()["facts"]["state"]) == (409, "running")
     running.add(1)
-    assert ask(client, running.job_id, checkpoint="best").status_code == 409
-    assert ask(client, running.job_id, checkpoint="7").status_code == 422
-    assert ask(client, "0" * 32).status_code == 404
+    assert send(client, running.job_id, checkpoint="best").status_code == 409
+    assert send(client, running.job_id, checkpoint="7").status_code == 422
+    assert send(client, "0" * 32).status_code == 404
 
 
 def test_a_checkpoint_without_a_bundle_is_rejected(client: TestClient, running: Running) -> None:
     running.add(1, files=(bundle.WEIGHTS,))
-    answer = ask(client, running.job_id)
-    assert (answer.status_code, "described" in answer.json()["detail"]) == (409, True)
+    response = send(client, running.job_id)
+    assert (response.status_code, "described" in response.json()["detail"]) == (409, True)
 
 
 def test_damaged_weights_are_detected(client: TestClient, running: Running) -> None:
     running.add(1)
     path = running.state.storage.path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    assert ask(client, running.job_id).status_code == 500
+    assert send(client, running.job_id).status_code == 500
 
 
 def test_a_finished_job_predicts_too(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
     finished = finish_job(state, post_job()["id"])
-    assert ask(client, finished.job_id, checkpoint="best").json()["checkpoint"]["checkpoint"] == 1
+    assert send(client, finished.job_id, checkpoint="best").json()["checkpoint"]["checkpoint"] == 1

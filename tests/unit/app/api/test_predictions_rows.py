@@ -1,4 +1,4 @@
-"""Rows and windows predicted over HTTP: as the network itself would, or refused by the column that does not fit."""
+"""Predictions of rows and windows over HTTP: equal to the network's, or rejected with the invalid column."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,8 +65,8 @@ def predict(table_client: TestClient) -> Callable[..., Any]:
     return lambda model, **body: table_client.post(f"/v1/models/{model}/predict", json=body)
 
 
-def scores(words: dict[str, Any], *samples: Any) -> torch.Tensor:
-    """What the network itself says of samples as they are packed."""
+def compute_scores(words: dict[str, Any], *samples: Any) -> torch.Tensor:
+    """Return the outputs of the network for packed samples."""
     described = bundles.description(**words)
     with torch.inference_mode():
         found: torch.Tensor = bundles.network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
@@ -74,10 +74,10 @@ def scores(words: dict[str, Any], *samples: Any) -> torch.Tensor:
 
 
 def test_a_row_prediction_equals_the_output_of_the_network(predict: Callable[..., Any]) -> None:
-    answer = predict("penguins", rows=[ROW], top_k=3)
-    assert answer.status_code == 200, answer.text
-    [prediction] = answer.json()["predictions"]
-    [expected] = scores(PENGUINS, [39.1, 3750, 2]).softmax(1).tolist()
+    response = predict("penguins", rows=[ROW], top_k=3)
+    assert response.status_code == 200, response.text
+    [prediction] = response.json()["predictions"]
+    [expected] = compute_scores(PENGUINS, [39.1, 3750, 2]).softmax(1).tolist()
     found = {candidate["index"]: candidate["probability"] for candidate in prediction["top_k"]}
     np.testing.assert_allclose([found[i] for i in range(3)], expected, rtol=1e-5)
     assert prediction["label"] == bundles.CLASSES[int(np.argmax(expected))]
@@ -85,51 +85,51 @@ def test_a_row_prediction_equals_the_output_of_the_network(predict: Callable[...
 
 def test_missing_and_unknown_values_are_handled_as_in_training(predict: Callable[..., Any]) -> None:
     rows = [{"length": 39.1, "island": "Dream"}, ROW | {"mass": None}, ROW | {"island": "Torgersen"}, {"mass": 3750}]
-    answer = predict("penguins", rows=rows, top_k=3).json()["predictions"]
+    response = predict("penguins", rows=rows, top_k=3).json()["predictions"]
     nan = float("nan")
     packed = ([39.1, nan, 2], [39.1, nan, 2], [39.1, 3750, 0], [nan, 3750, 0])
-    for prediction, expected in zip(answer, scores(PENGUINS, *packed).softmax(1).tolist(), strict=True):
+    for prediction, expected in zip(response, compute_scores(PENGUINS, *packed).softmax(1).tolist(), strict=True):
         found = {candidate["index"]: candidate["probability"] for candidate in prediction["top_k"]}
         np.testing.assert_allclose([found[i] for i in range(3)], expected, rtol=1e-5)
 
 
 def test_a_regression_returns_values_in_the_units_of_the_table(predict: Callable[..., Any]) -> None:
     [prediction] = predict("weight", rows=[ROW]).json()["predictions"]
-    expected = scores(WEIGHT, [39.1, 3750, 2]) * 9 + 30
+    expected = compute_scores(WEIGHT, [39.1, 3750, 2]) * 9 + 30
     np.testing.assert_allclose(prediction["values"], expected[0].tolist(), rtol=1e-5)
 
 
 def test_a_window_prediction_has_the_next_values(predict: Callable[..., Any]) -> None:
     window = [[101, 9.5], [99.5, 11], [120, 12]]
     [prediction] = predict("demand", instances=[{"values": window}]).json()["predictions"]
-    expected = scores(DEMAND, window) * 20 + 100
+    expected = compute_scores(DEMAND, window) * 20 + 100
     np.testing.assert_allclose(prediction["values"], expected[0].tolist(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("model", "body", "pointer", "said"),
+    ("model", "body", "pointer", "reason"),
     [
         ("penguins", {"rows": [ROW | {"lenght": 3}]}, "/rows/0/lenght", "did you mean 'length'"),
         ("penguins", {"rows": [ROW | {"length": "long"}]}, "/rows/0/length", "must be a finite number"),
         ("weight", {"rows": [{"length": 3, "island": "Dream"}]}, "/rows/0/mass", "accepts complete rows only"),
         ("penguins", {"rows": [{"length": [3]}]}, "/rows/0/length", "must be a finite number, got [3]"),
         ("penguins", {"rows": []}, "/rows", ""),
-        ("penguins", {"rows": [ROW], "instances": [{"values": [1]}]}, "", "one of both"),
-        ("penguins", {}, "", "one of both"),
+        ("penguins", {"rows": [ROW], "instances": [{"values": [1]}]}, "", "either instances or rows"),
+        ("penguins", {}, "", "either instances or rows"),
     ],
 )
 def test_an_invalid_row_error_names_the_column(
-    model: str, body: dict[str, Any], pointer: str, said: str, predict: Callable[..., Any]
+    model: str, body: dict[str, Any], pointer: str, reason: str, predict: Callable[..., Any]
 ) -> None:
-    answer = predict(model, **body)
-    assert answer.status_code == 422
-    errors = answer.json()["errors"]
+    response = predict(model, **body)
+    assert response.status_code == 422
+    errors = response.json()["errors"]
     assert errors[0]["pointer"].startswith(pointer)
-    assert said in errors[0]["detail"]
+    assert reason in errors[0]["detail"]
 
 
 @pytest.mark.parametrize(
-    ("model", "body", "said"),
+    ("model", "body", "reason"),
     [
         ("penguins", {"instances": [{"values": [39.1, 3750, 2]}]}, "The model reads rows"),
         ("demand", {"rows": [{"length": 3, "mass": 3}]}, "3 steps of 2 values"),
@@ -140,16 +140,18 @@ def test_an_invalid_row_error_names_the_column(
     ],
 )
 def test_a_wrong_kind_of_instance_error_names_the_accepted_kind(
-    model: str, body: dict[str, Any], said: str, predict: Callable[..., Any]
+    model: str, body: dict[str, Any], reason: str, predict: Callable[..., Any]
 ) -> None:
-    answer = predict(model, **body)
-    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-row")
-    assert said in answer.json()["detail"]
+    response = predict(model, **body)
+    assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-row")
+    assert reason in response.json()["detail"]
 
 
 def test_an_image_for_a_table_model_is_rejected(table_client: TestClient) -> None:
-    answer = table_client.post("/v1/models/penguins/predict", content=b"\x89PNG", headers={"Content-Type": "image/png"})
-    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-row")
+    response = table_client.post(
+        "/v1/models/penguins/predict", content=b"\x89PNG", headers={"Content-Type": "image/png"}
+    )
+    assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-row")
 
 
 def test_an_invalid_row_among_several_has_an_error_in_its_place(predict: Callable[..., Any]) -> None:
@@ -160,9 +162,9 @@ def test_an_invalid_row_among_several_has_an_error_in_its_place(predict: Callabl
 
 def test_row_predictions_are_in_the_order_of_the_rows(predict: Callable[..., Any]) -> None:
     rows = [ROW | {"length": 30 + i / 10} for i in range(60)]
-    answer = predict("weight", rows=rows).json()["predictions"]
-    expected = scores(WEIGHT, *([30 + i / 10, 3750, 2] for i in range(60))) * 9 + 30
-    np.testing.assert_allclose([one["values"][0] for one in answer], expected[:, 0].tolist(), rtol=1e-5)
+    response = predict("weight", rows=rows).json()["predictions"]
+    expected = compute_scores(WEIGHT, *([30 + i / 10, 3750, 2] for i in range(60))) * 9 + 30
+    np.testing.assert_allclose([one["values"][0] for one in response], expected[:, 0].tolist(), rtol=1e-5)
 
 
 def infer(table_client: TestClient, model: str, shape: list[int], values: list[Any], name: str = "rows") -> Any:
@@ -171,18 +173,18 @@ def infer(table_client: TestClient, model: str, shape: list[int], values: list[A
 
 
 def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
-    known = table_client.get("/v2/models/penguins").json()
-    assert known["inputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 3]}]
-    answer = infer(table_client, "penguins", [2, 3], [39.1, 3750, 2, 45, 5000, 0])
-    outputs = {output["name"]: output for output in answer.json()["outputs"]}
-    expected = scores(PENGUINS, [39.1, 3750, 2], [45, 5000, 0])
+    metadata = table_client.get("/v2/models/penguins").json()
+    assert metadata["inputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 3]}]
+    response = infer(table_client, "penguins", [2, 3], [39.1, 3750, 2, 45, 5000, 0])
+    outputs = {output["name"]: output for output in response.json()["outputs"]}
+    expected = compute_scores(PENGUINS, [39.1, 3750, 2], [45, 5000, 0])
     np.testing.assert_allclose(outputs["logits"]["data"], expected.flatten().tolist(), rtol=1e-4, atol=1e-5)
     window = infer(table_client, "demand", [1, 3, 2], [1, 2, 3, 4, 5, 6])
     assert window.json()["outputs"][0]["shape"] == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("shape", "values", "name", "said"),
+    ("shape", "values", "name", "reason"),
     [
         ([1, 2], [1, 2], "rows", "[-1, 3]: length, mass, island"),
         ([1, 3], [1, 2, 3], "rows", "numbers from 1 to 2"),
@@ -192,11 +194,11 @@ def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
     ],
 )
 def test_v2_rejects_invalid_rows(
-    shape: list[int], values: list[float], name: str, said: str, table_client: TestClient
+    shape: list[int], values: list[float], name: str, reason: str, table_client: TestClient
 ) -> None:
-    answer = infer(table_client, "penguins", shape, values, name)
-    assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    response = infer(table_client, "penguins", shape, values, name)
+    assert response.status_code == 400
+    assert reason in response.json()["error"]
 
 
 def column(name: str, datatype: str, *values: Any, **changes: Any) -> dict[str, Any]:
@@ -209,35 +211,35 @@ def test_v2_accepts_one_tensor_per_column(table_client: TestClient) -> None:
         column("length", "FP64", 39.1, None),
         column("mass", "INT64", 3750, 5000, shape=[2]),
     ]
-    answer = table_client.post("/v2/models/penguins/infer", json={"inputs": inputs})
-    assert answer.status_code == 200, answer.text
-    outputs = {output["name"]: output for output in answer.json()["outputs"]}
-    expected = scores(PENGUINS, [39.1, 3750, 2], [float("nan"), 5000, 0])
+    response = table_client.post("/v2/models/penguins/infer", json={"inputs": inputs})
+    assert response.status_code == 200, response.text
+    outputs = {output["name"]: output for output in response.json()["outputs"]}
+    expected = compute_scores(PENGUINS, [39.1, 3750, 2], [float("nan"), 5000, 0])
     np.testing.assert_allclose(outputs["logits"]["data"], expected.flatten().tolist(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "said"),
+    ("model", "inputs", "reason"),
     [
         (
             "weight",
             [column("length", "FP32", 1), column("mass", "FP32", 1)],
             "'island', element 0: 'island' is missing",
         ),
-        ("penguins", [column("length", "FP32", 1), column("image", "FP32", 1)], "no column 'image'"),
+        ("penguins", [column("length", "FP32", 1), column("image", "FP32", 1)], "Unknown column 'image'"),
         ("penguins", [column("length", "FP32", 1, 2), column("mass", "FP32", 1)], "different numbers of rows"),
         ("penguins", [column("length", "FP32", 1, 2, shape=[1, 2])], "a column is [-1] or [-1, 1]"),
-        ("penguins", [column("length", "BYTES", "long")], "'length', element 0: 'length' is 'long'"),
+        ("penguins", [column("length", "BYTES", "long")], "'length', element 0: 'length' must be a finite number"),
         ("penguins", [column("length", "FP32", *[1] * 65)], "a batch of 65"),
         ("demand", [column("length", "FP32", 1)], "takes one input, 'rows'"),
     ],
 )
 def test_v2_names_invalid_columns(
-    model: str, inputs: list[dict[str, Any]], said: str, table_client: TestClient
+    model: str, inputs: list[dict[str, Any]], reason: str, table_client: TestClient
 ) -> None:
-    answer = table_client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
-    assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    response = table_client.post(f"/v2/models/{model}/infer", json={"inputs": inputs})
+    assert response.status_code == 400
+    assert reason in response.json()["error"]
 
 
 def test_the_v2_repository_lists_models_of_every_kind(table_client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Training and serving see the same pixels: every picture of a split, sent over HTTP, gets its packed scores."""
+"""No train-serve skew: an image over HTTP has the scores of the packed image."""
 
 import math
 from pathlib import Path
@@ -33,22 +33,24 @@ KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-def sent(number: int) -> bytes:
-    """A picture of a size, kind and mode of its own; every fifth is grey."""
+def send_image(number: int) -> bytes:
+    """Return an image file whose size, format and mode depend on its number; every fifth is grayscale."""
     kind, options = KINDS[number % len(KINDS)]
     array = random_pixels(number, height=9 + number % 7, width=16 - number % 5)
-    picture = Image.fromarray(array)
-    return encode_image(picture.convert("L") if number % 5 == 0 else picture, kind, **options)
+    image = Image.fromarray(array)
+    return encode_image(image.convert("L") if number % 5 == 0 else image, kind, **options)
 
 
 @pytest.fixture
 def files() -> dict[str, bytes]:
-    return {f"{name}/{number:02d}": sent(number) for number in range(24) for name in [bundles.CLASSES[number % 3]]}
+    return {
+        f"{name}/{number:02d}": send_image(number) for number in range(24) for name in [bundles.CLASSES[number % 3]]
+    }
 
 
 @pytest.fixture
-def packed(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
-    named = {f"{name}.png": body for name, body in files.items()}  # what a picture is, its bytes decide
+def packed_dataset(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
+    named = {f"{name}.png": body for name, body in files.items()}  # the format is detected from the bytes
     archive = write_zip(tmp_path / "pictures.zip", named)
     out = tmp_path / "packed"
     out.mkdir()
@@ -57,9 +59,9 @@ def packed(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
 
 
 def test_an_image_over_http_has_the_scores_of_the_packed_image(
-    state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset
+    state: State, client: TestClient, files: dict[str, bytes], packed_dataset: PackedDataset
 ) -> None:
-    meta, train = packed.meta, packed.read_split("train")
+    meta, train = packed_dataset.meta, packed_dataset.read_split("train")
     changes = {"image_shape": meta.image_shape, "mean": list(meta.mean), "std": list(meta.std), "resize": meta.resize}
     bundles.register(state.sessions, state.storage, "shapes", 1, **changes)
     words = bundles.description(**changes)
@@ -69,16 +71,16 @@ def test_an_image_over_http_has_the_scores_of_the_packed_image(
     of_name = {Path(name).with_suffix("").as_posix(): scores[place] for place, name in enumerate(train.names)}
     assert of_name.keys() == files.keys()
     for name, body in files.items():
-        answer = client.post("/v1/models/shapes/predict?top_k=3", content=body, headers={"Content-Type": "image/*"})
-        told = {one["index"]: one["probability"] for one in answer.json()["predictions"][0]["top_k"]}
+        response = client.post("/v1/models/shapes/predict?top_k=3", content=body, headers={"Content-Type": "image/*"})
+        told = {one["index"]: one["probability"] for one in response.json()["predictions"][0]["top_k"]}
         wanted = torch.softmax(of_name[name], 0).tolist()
         # Batches of one and of 24 may add up in another order; a pixel off by one would show at 1e-3.
         assert all(math.isclose(told[index], value, rel_tol=1e-5) for index, value in enumerate(wanted)), name
 
 
 @pytest.fixture
-def trained(packed: PackedDataset, tmp_path: Path) -> Finished:
-    """The last word of a job that was trained on them."""
+def trained_job(packed_dataset: PackedDataset, tmp_path: Path) -> Finished:
+    """The final message of a job that was trained on these images."""
     spec = build_spec(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
     channel = RecordingChannel()
     assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.messages[-1]
@@ -87,28 +89,30 @@ def trained(packed: PackedDataset, tmp_path: Path) -> Finished:
 
 
 def test_validation_images_over_http_have_the_scores_of_the_evaluation(
-    state: State, client: TestClient, files: dict[str, bytes], packed: PackedDataset, trained: Finished
+    state: State, client: TestClient, files: dict[str, bytes], packed_dataset: PackedDataset, trained_job: Finished
 ) -> None:
-    folder = Path(trained.dir)
+    folder = Path(trained_job.dir)
     _, words = bundle.load_bundle(folder)
-    stored = {name: (file.sha256, file.size_bytes) for name, file in trained.files.items()}
+    stored = {name: (file.sha256, file.size_bytes) for name, file in trained_job.files.items()}
     ref = bundles.publish(state.storage, "jobs/trained/bundle", folder, stored)
     bundles.enter(state.sessions, "trained", 1, ref, words)
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)
-    evaluation = build_evaluation(spec, (), packed, state.storage.fetch(ref.key, dict(ref.files)), cpu_placement())
+    evaluation = build_evaluation(
+        spec, (), packed_dataset, state.storage.fetch(ref.key, dict(ref.files)), cpu_placement()
+    )
     scores, targets = [], []
     for batch in evaluation.batches.iter_epoch(0):
         scores.append(evaluation.pred(batch.images))
         targets.append(batch.targets)
     raw, truth = torch.cat(scores), torch.cat(targets)
-    assert float((raw.argmax(1) == truth).double().mean()) == pytest.approx(trained.evaluation["valid"]["accuracy"])
+    assert float((raw.argmax(1) == truth).double().mean()) == pytest.approx(trained_job.evaluation["valid"]["accuracy"])
     assert len(evaluation.names) == len(files) // 2
     headers = {"Inference-Header-Content-Length": "0"}
     for name, expected in zip(evaluation.names, raw, strict=True):
         sent_as = Path(name).with_suffix("").as_posix()
-        answer = client.post("/v2/models/trained/infer", content=files[sent_as], headers=headers)
-        assert answer.status_code == 200, answer.text
-        logits = np.frombuffer(answer.content[-12:], np.float32)  # the last of the outputs
+        response = client.post("/v2/models/trained/infer", content=files[sent_as], headers=headers)
+        assert response.status_code == 200, response.text
+        logits = np.frombuffer(response.content[-12:], np.float32)  # the last of the outputs
         np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Curves, log lines, checkpoints and weights of a job."""
+"""Metrics, logs, checkpoints, weights and artifacts of a job."""
 
 import csv
 import hashlib
@@ -13,17 +13,17 @@ from app.state import State
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.session import transaction
-from tests.support.finished import Finished, finish_job
+from tests.support.finished import FinishedJob, finish_job
 
 
 @pytest.fixture
-def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> Finished:
+def finished_job(state: State, post_job: Callable[..., dict[str, Any]]) -> FinishedJob:
     return finish_job(state, post_job()["id"])
 
 
 @pytest.fixture
-def url(finished: Finished) -> str:
-    return f"/v1/jobs/{finished.job_id}"
+def url(finished_job: FinishedJob) -> str:
+    return f"/v1/jobs/{finished_job.job_id}"
 
 
 def test_metrics_have_strings_for_non_finite_values(client: TestClient, url: str) -> None:
@@ -46,9 +46,9 @@ def test_metrics_are_filtered_and_downsampled(client: TestClient, url: str) -> N
 
 
 def test_metrics_are_available_as_csv(client: TestClient, url: str) -> None:
-    answer = client.get(f"{url}/metrics", params={"split": "train"}, headers={"Accept": "text/csv"})
-    assert answer.headers["content-type"].startswith("text/csv")
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    response = client.get(f"{url}/metrics", params={"split": "train"}, headers={"Accept": "text/csv"})
+    assert response.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(response.text)))
     assert len(rows) == 20
     assert rows[2] == {"split": "train", "name": "loss", "step": "3", "epoch": "1", "value": "NaN"}
 
@@ -64,61 +64,63 @@ def test_logs_are_text_or_json(client: TestClient, url: str) -> None:
     assert "epoch 1" not in later.text
 
 
-def test_checkpoints_are_listed(client: TestClient, url: str, finished: Finished) -> None:
+def test_checkpoints_are_listed(client: TestClient, url: str, finished_job: FinishedJob) -> None:
     (checkpoint,) = client.get(f"{url}/checkpoints").json()["items"]
-    assert checkpoint["sha256"] == finished.sha256
+    assert checkpoint["sha256"] == finished_job.sha256
     assert set(checkpoint["tags"]) == {"latest", "best"}
     assert checkpoint["metrics"] == {"valid_loss": 0.05, "train_loss": "NaN"}
 
 
-def test_weights_match_their_hash(client: TestClient, url: str, finished: Finished) -> None:
-    answer = client.get(f"{url}/checkpoints/1/weights")
-    assert answer.status_code == 200
-    assert hashlib.sha256(answer.content).hexdigest() == finished.sha256
-    assert answer.headers["ETag"] == f'"{finished.sha256}"'
-    assert answer.headers["Content-Disposition"].startswith("attachment")
+def test_weights_match_their_hash(client: TestClient, url: str, finished_job: FinishedJob) -> None:
+    response = client.get(f"{url}/checkpoints/1/weights")
+    assert response.status_code == 200
+    assert hashlib.sha256(response.content).hexdigest() == finished_job.sha256
+    assert response.headers["ETag"] == f'"{finished_job.sha256}"'
+    assert response.headers["Content-Disposition"].startswith("attachment")
     assert client.get(f"{url}/checkpoints/2/weights").status_code == 404
 
 
-def test_unchanged_weights_are_a_304(client: TestClient, url: str, finished: Finished) -> None:
-    known = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": f'"{finished.sha256}"'})
-    assert (known.status_code, known.content) == (304, b"")
+def test_unchanged_weights_are_a_304(client: TestClient, url: str, finished_job: FinishedJob) -> None:
+    unchanged = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": f'"{finished_job.sha256}"'})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
     other = client.get(f"{url}/checkpoints/1/weights", headers={"If-None-Match": '"other"'})
     assert other.status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("asked", "part"), [("bytes=0-9", slice(0, 10)), ("bytes=10-", slice(10, None)), ("bytes=-7", slice(-7, None))]
+    ("requested", "part"), [("bytes=0-9", slice(0, 10)), ("bytes=10-", slice(10, None)), ("bytes=-7", slice(-7, None))]
 )
 def test_a_range_of_the_weights_is_sent(
-    client: TestClient, url: str, finished: Finished, asked: str, part: slice
+    client: TestClient, url: str, finished_job: FinishedJob, requested: str, part: slice
 ) -> None:
-    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
-    assert answer.status_code == 206
-    assert answer.content == finished.weights[part]
+    response = client.get(f"{url}/checkpoints/1/weights", headers={"Range": requested})
+    assert response.status_code == 206
+    assert response.content == finished_job.weights[part]
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=9-1", "bytes=", "lines=1-2", "bytes=0-1,3-4", "bytes=" + "0-," * 10_000 + "0-1"]
+    "requested", ["bytes=9-1", "bytes=", "lines=1-2", "bytes=0-1,3-4", "bytes=" + "0-," * 10_000 + "0-1"]
 )
-def test_an_invalid_range_is_ignored(client: TestClient, url: str, finished: Finished, asked: str) -> None:
-    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
-    assert (answer.status_code, answer.content) == (200, finished.weights)
+def test_an_invalid_range_is_ignored(client: TestClient, url: str, finished_job: FinishedJob, requested: str) -> None:
+    response = client.get(f"{url}/checkpoints/1/weights", headers={"Range": requested})
+    assert (response.status_code, response.content) == (200, finished_job.weights)
 
 
-@pytest.mark.parametrize("asked", ["bytes=10000000-", "bytes=99999999-99999999", "bytes=-0"])
-def test_a_range_outside_the_file_is_rejected(client: TestClient, url: str, finished: Finished, asked: str) -> None:
-    answer = client.get(f"{url}/checkpoints/1/weights", headers={"Range": asked})
-    assert answer.status_code == 416
-    assert answer.headers["Content-Range"] == f"bytes */{len(finished.weights)}"
-    assert answer.json()["type"] == "/problems/range-not-satisfiable"
+@pytest.mark.parametrize("requested", ["bytes=10000000-", "bytes=99999999-99999999", "bytes=-0"])
+def test_a_range_outside_the_file_is_rejected(
+    client: TestClient, url: str, finished_job: FinishedJob, requested: str
+) -> None:
+    response = client.get(f"{url}/checkpoints/1/weights", headers={"Range": requested})
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == f"bytes */{len(finished_job.weights)}"
+    assert response.json()["type"] == "/problems/range-not-satisfiable"
 
 
 def test_deleting_a_job_deletes_its_checkpoints_but_not_its_model(
-    client: TestClient, url: str, finished: Finished, state: State
+    client: TestClient, url: str, finished_job: FinishedJob, state: State
 ) -> None:
     assert client.delete(url).status_code == 204
-    assert list(state.storage.keys(f"jobs/{finished.job_id}/c1")) == []
+    assert list(state.storage.keys(f"jobs/{finished_job.job_id}/c1")) == []
     assert client.get(f"{url}/metrics").status_code == 404
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
@@ -141,10 +143,10 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     (listed,) = client.get(f"/v1/jobs/{job_id}/artifacts").json()["items"]
     assert listed.pop("created_at").endswith("Z")
     assert listed == {"name": "metrics.csv", "media_type": "text/html", "size_bytes": 26, "sha256": sha256}
-    answer = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv")
-    assert (answer.content, answer.headers["etag"]) == (content, f'"{sha256}"')
-    assert answer.headers["content-type"] == "application/octet-stream"  # whatever is in it, nothing is shown
-    assert answer.headers["content-disposition"] == 'attachment; filename="metrics.csv"'
+    response = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv")
+    assert (response.content, response.headers["etag"]) == (content, f'"{sha256}"')
+    assert response.headers["content-type"] == "application/octet-stream"  # whatever is in it, nothing is shown
+    assert response.headers["content-disposition"] == 'attachment; filename="metrics.csv"'
     part = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv", headers={"Range": "bytes=1-6"})
     assert (part.status_code, part.content) == (206, b"script")
     missing = client.get(f"/v1/jobs/{job_id}/artifacts/other.csv")

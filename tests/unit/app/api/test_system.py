@@ -34,9 +34,9 @@ def test_a_job_has_the_reason_why_no_worker_claims_it(client: TestClient, state:
     assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] == "No worker is alive."
     with transaction(state.sessions) as session:
         WorkerRepo(session).register("w1", "host", 1, [{"name": "cpu"}], {})
-    refused = client.post("/v1/jobs", json=on_two)
-    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/resources/devices")
-    assert "no worker has 2 slots; the largest has 1 slots" in refused.json()["errors"][0]["detail"]
+    rejected = client.post("/v1/jobs", json=on_two)
+    assert (rejected.status_code, rejected.json()["errors"][0]["pointer"]) == (422, "/resources/devices")
+    assert "no worker has 2 slots; the largest has 1 slots" in rejected.json()["errors"][0]["detail"]
     with transaction(state.sessions) as session:
         WorkerRepo(session).register("w2", "host", 2, [{"name": "cpu"}, {"name": "cuda:0"}], {})
     assert client.post("/v1/jobs", json=on_two).json()["queue_reason"] is None
@@ -44,7 +44,7 @@ def test_a_job_has_the_reason_why_no_worker_claims_it(client: TestClient, state:
     assert on_gpu["queue_reason"] is None
     with transaction(state.sessions) as session:
         WorkerRepo(session).leave("w2")
-    assert client.get(f"/v1/jobs/{on_gpu['id']}").json()["queue_reason"] == "No living worker has the device 'cuda'."
+    assert client.get(f"/v1/jobs/{on_gpu['id']}").json()["queue_reason"] == "No live worker has the device 'cuda'."
 
 
 def test_a_worker_that_receives_no_messages_is_marked(client: TestClient, state: State) -> None:
@@ -56,13 +56,17 @@ def test_a_worker_that_receives_no_messages_is_marked(client: TestClient, state:
             workers.beat(name, took_s_ago)
         session.add(version := dataset_version())
         session.flush()
-        held = JobRepo(session).add(job(version))
-        AttemptRepo(session).claim(held.id, "busy", 30.0)
+        busy_job = JobRepo(session).add(job(version))
+        AttemptRepo(session).claim(busy_job.id, "busy", 30.0)
     workers_out = {worker["id"]: worker for worker in client.get("/v1/system").json()["workers"]}
     assert {name: worker["is_consuming"] for name, worker in workers_out.items()} == {
         "new": True,
         "busy": True,
         "deaf": False,
     }
-    assert {name: worker["jobs"] for name, worker in workers_out.items()} == {"new": [], "busy": [held.id], "deaf": []}
+    assert {name: worker["jobs"] for name, worker in workers_out.items()} == {
+        "new": [],
+        "busy": [busy_job.id],
+        "deaf": [],
+    }
     assert workers_out["new"]["took_at"] is None

@@ -1,4 +1,4 @@
-"""Variants over HTTP: asked for, listed, downloaded, chosen by alias or parameter, answered by, deleted."""
+"""Variants over HTTP: creation, lists, downloads, predictions by alias or parameter, and deletion."""
 
 import base64
 import io
@@ -47,17 +47,17 @@ MEASURED: dict[str, Any] = {
 
 
 @pytest.fixture
-def trained(post_job: Callable[..., dict[str, Any]], state: State) -> None:
+def trained_model(post_job: Callable[..., dict[str, Any]], state: State) -> None:
     finish_job(state, post_job(seed=11)["id"])
 
 
-def ask(client: TestClient, **body: Any) -> Any:
+def send(client: TestClient, **body: Any) -> Any:
     return client.post(f"{VERSION}/variants", json=body)
 
 
 def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -> JobRow:
-    """Let a worker's recorder end the job, with real files of the network `digits@1`."""
-    job_id = ask(client, format=kind).json()["id"]
+    """Finish the job with a worker's recorder, with real files of the network `digits@1`."""
+    job_id = send(client, format=kind).json()["id"]
     with transaction(state.sessions) as session:
         job = AttemptRepo(session).claim(job_id, "worker-1", 30)
     assert job is not None
@@ -67,8 +67,8 @@ def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -
         whole = JobRepo(session).get(job_id)
     stored = state.storage.path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
     network, description = bundle.load_bundle(stored)
-    facts = variants.write_variant(folder, network, description, kind)  # type: ignore[arg-type]  # a format
-    files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
+    file_info = variants.write_variant(folder, network, description, kind)  # type: ignore[arg-type]  # a format
+    files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in file_info.items()}
     measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
     recorder = Recorder(state.sessions, state.storage, whole, lambda: False)
     recorder.completion.complete(Completed(result=measured, metrics={}, dir=str(folder), files=files))
@@ -79,27 +79,27 @@ def _first(client: TestClient) -> str:
     return str(client.get(VERSION).json()["job_id"])
 
 
-def picture() -> str:
+def encode_image() -> str:
     file = io.BytesIO()
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 3).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
 def predict(client: TestClient, ref: str = "digits", **params: Any) -> Any:
-    return client.post(f"/v1/models/{ref}/predict", json={"instances": [{"image": picture()}]}, params=params)
+    return client.post(f"/v1/models/{ref}/predict", json={"instances": [{"image": encode_image()}]}, params=params)
 
 
-def pointers(answer: Any) -> list[str]:
-    assert answer.status_code == 422, answer.text
-    return [error["pointer"] for error in answer.json()["errors"]]
+def pointers(response: Any) -> list[str]:
+    assert response.status_code == 422, response.text
+    return [error["pointer"] for error in response.json()["errors"]]
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_a_variant_job_uses_the_dataset_of_the_model(client: TestClient) -> None:
-    answer = ask(client, format="int8", max_drop=0.01)
-    assert answer.status_code == 202
-    job = answer.json()
-    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    response = send(client, format="int8", max_drop=0.01)
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["kind"], job["state"], job["spec"]["model"]) == ("variant", "queued", "digits@1")
     spec = job["spec"]
     assert (spec["format"], spec["max_drop"], spec["split"], spec["calibration_samples"]) == (
@@ -111,7 +111,7 @@ def test_a_variant_job_uses_the_dataset_of_the_model(client: TestClient) -> None
     assert (spec["dataset"]["name"], spec["dataset"]["version"], spec["seed"]) == ("digits", 1, 11)
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -124,10 +124,10 @@ def test_a_variant_job_uses_the_dataset_of_the_model(client: TestClient) -> None
     ],
 )
 def test_an_invalid_variant_is_rejected(client: TestClient, body: dict[str, Any], pointer: str) -> None:
-    assert pointers(ask(client, **body)) == [pointer]
+    assert pointers(send(client, **body)) == [pointer]
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_the_same_key_gives_the_same_job(client: TestClient) -> None:
     headers = {"Idempotency-Key": "k1"}
     first, second = (client.post(f"{VERSION}/variants", json={"format": "onnx"}, headers=headers) for _ in range(2))
@@ -137,11 +137,11 @@ def test_the_same_key_gives_the_same_job(client: TestClient) -> None:
 def test_variants_of_an_unknown_version_are_a_404(client: TestClient) -> None:
     for method, path in (("GET", "variants"), ("GET", "variants/onnx"), ("DELETE", "variants/onnx")):
         assert client.request(method, f"{VERSION}/{path}").status_code == 404
-    assert ask(client, format="onnx").status_code == 404
+    assert send(client, format="onnx").status_code == 404
     assert client.get(f"{VERSION}/export", params={"format": "onnx"}).status_code == 404
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_a_version_lists_its_variants(client: TestClient, state: State) -> None:
     job = make(client, state)
     told = client.get(f"{VERSION}/variants/onnx").json()
@@ -154,37 +154,37 @@ def test_a_version_lists_its_variants(client: TestClient, state: State) -> None:
     assert client.get(f"{VERSION}/variants/int8").json()["facts"]["known"] == ["onnx"]
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_downloaded_variant_files_run_in_another_runtime(client: TestClient, state: State) -> None:
     make(client, state)
-    answer = client.get(f"{VERSION}/export", params={"format": "onnx"})
+    response = client.get(f"{VERSION}/export", params={"format": "onnx"})
     files = client.get(f"{VERSION}/variants/onnx").json()["files"]
-    assert answer.headers["etag"] == f'"{files["network.onnx"]["sha256"]}"'
+    assert response.headers["etag"] == f'"{files["network.onnx"]["sha256"]}"'
     runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(answer.content, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(response.content, providers=["CPUExecutionProvider"])
     assert session.run(None, {"pixels": np.zeros((3, 8, 8, 1), np.uint8)})[0].shape == (3, 10)
     words = client.get(f"{VERSION}/variants/onnx/files/bundle.json")
     assert json.loads(words.content)["classes"][3] == "3"
     assert client.get(f"{VERSION}/variants/onnx/files/other.json").status_code == 404
     part = client.get(f"{VERSION}/export", params={"format": "onnx"}, headers={"Range": "bytes=0-9"})
-    assert (part.status_code, part.content) == (206, answer.content[:10])
+    assert (part.status_code, part.content) == (206, response.content[:10])
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_the_requested_variant_predicts(client: TestClient, state: State) -> None:
     make(client, state)
-    trained = predict(client).json()
-    assert trained["model"] == {"name": "digits", "version": 1, "variant": None}
+    trained_model = predict(client).json()
+    assert trained_model["model"] == {"name": "digits", "version": 1, "variant": None}
     other = predict(client, variant="onnx").json()
     assert other["model"] == {"name": "digits", "version": 1, "variant": "onnx"}
-    first, second = trained["predictions"][0], other["predictions"][0]
+    first, second = trained_model["predictions"][0], other["predictions"][0]
     assert first["label"] == second["label"]
     assert first["probability"] == pytest.approx(second["probability"], abs=1e-5)
     assert predict(client, variant="int8").status_code == 404
     assert predict(client, variant="torch-export").status_code == 422
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_an_alias_refers_to_a_variant(client: TestClient, state: State) -> None:
     make(client, state)
     body = {"version": 1, "variant": "onnx"}
@@ -200,14 +200,14 @@ def test_an_alias_refers_to_a_variant(client: TestClient, state: State) -> None:
     assert client.get(f"{VERSION}/variants").json() == {"items": []}
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_a_download_only_format_gets_no_alias(client: TestClient, state: State) -> None:
     make(client, state, "torch-export")
     body = {"version": 1, "variant": "torch-export"}
     assert pointers(client.put("/v1/models/digits/aliases/quick", json=body)) == ["/variant"]
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_a_variant_remains_when_its_job_is_deleted(client: TestClient, state: State) -> None:
     job = make(client, state)
     assert client.delete(f"/v1/jobs/{job.id}").status_code == 204

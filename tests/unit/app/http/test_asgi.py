@@ -1,4 +1,4 @@
-"""Headers and bodies read without ceremony: what starlette's own ways find."""
+"""Readers of headers and bodies: they return what Starlette's own return."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ SCOPE: Scope = {
 }
 
 
-def request_of(messages: Sequence[Message]) -> Request:
+def build_request(messages: Sequence[Message]) -> Request:
     left = list(messages)
 
     async def receive() -> Message:
@@ -26,7 +26,7 @@ def request_of(messages: Sequence[Message]) -> Request:
     return Request(SCOPE, receive)
 
 
-def pieces(*bodies: bytes) -> list[Message]:
+def build_messages(*bodies: bytes) -> list[Message]:
     return [{"type": "http.request", "body": body, "more_body": True} for body in bodies]
 
 
@@ -42,14 +42,15 @@ def test_a_media_type_has_no_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    "messages", [[{"type": "http.request"}], [*pieces(b"ab", b"", b"c"), {"type": "http.request", "body": b"d"}]]
+    "messages",
+    [[{"type": "http.request"}], [*build_messages(b"ab", b"", b"c"), {"type": "http.request", "body": b"d"}]],
 )
 async def test_a_body_of_several_chunks_is_joined(messages: list[Message]) -> None:
-    body = await read_body(request_of(messages))
-    assert body == await request_of(messages).body() == await replay_body(request_of([]), body).body()
+    body = await read_body(build_request(messages))
+    assert body == await build_request(messages).body() == await replay_body(build_request([]), body).body()
     assert body == b"".join(message.get("body", b"") for message in messages)
 
 
 async def test_a_disconnect_during_the_body_raises() -> None:
     with pytest.raises(ClientDisconnect):
-        await read_body(request_of([*pieces(b"ab"), {"type": "http.disconnect"}]))
+        await read_body(build_request([*build_messages(b"ab"), {"type": "http.disconnect"}]))

@@ -1,4 +1,4 @@
-"""Whoever waits for a prediction: until when, and what happens if it leaves."""
+"""Timeouts of predictions, and their cancellation when the client disconnects."""
 
 import asyncio
 import gc
@@ -14,33 +14,33 @@ from app.http.cancellation import cancel_on_disconnect, parse_deadline, parse_ti
 from app.problems import InvalidJson
 
 
-def request_of(leaves: asyncio.Event) -> Request:
+def build_request(disconnected: asyncio.Event) -> Request:
     async def receive() -> Any:
-        await leaves.wait()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
     return Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
 
 
-def scope_of(timeout: str) -> Scope:
+def build_scope(timeout: str) -> Scope:
     return {"headers": [(b"host", b"x"), (b"x-request-timeout", timeout.encode())]}
 
 
 @pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
 def test_an_invalid_timeout_is_rejected(given: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
-        parse_timeout(scope_of(given))
+        parse_timeout(build_scope(given))
     assert refusal.value.status_code == 422
 
 
 def test_a_timeout_is_in_seconds() -> None:
-    assert parse_timeout(scope_of("1.5")) == 1.5
+    assert parse_timeout(build_scope("1.5")) == 1.5
     assert parse_timeout({"headers": []}) is parse_deadline({"headers": []}) is None
 
 
 async def test_a_connected_client_gets_the_result() -> None:
     for seconds in (0, 0.05):
-        assert await cancel_on_disconnect(request_of(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
+        assert await cancel_on_disconnect(build_request(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
 
 
 async def test_an_error_of_the_work_is_raised() -> None:
@@ -48,38 +48,38 @@ async def test_an_error_of_the_work_is_raised() -> None:
         raise LookupError("no")
 
     with pytest.raises(LookupError):
-        await cancel_on_disconnect(request_of(asyncio.Event()), fail())
+        await cancel_on_disconnect(build_request(asyncio.Event()), fail())
 
 
 async def test_a_disconnect_cancels_the_work() -> None:
-    leaves, stopped = asyncio.Event(), asyncio.Event()
+    disconnected, stopped = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         try:
-            leaves.set()
+            disconnected.set()
             await asyncio.sleep(1000)
         finally:
             stopped.set()
 
-    with pytest.raises(HTTPException) as left:
-        await cancel_on_disconnect(request_of(leaves), work())
-    assert left.value.status_code == 499
+    with pytest.raises(HTTPException) as error:
+        await cancel_on_disconnect(build_request(disconnected), work())
+    assert error.value.status_code == 499
     await asyncio.wait_for(stopped.wait(), 60)
 
 
 async def test_watching_creates_no_reference_cycles() -> None:
-    """Thousands a second would: looking for what they leave would hold all others up for a tenth of a second."""
+    """At thousands per second, their garbage collection would pause all requests for a tenth of a second."""
 
-    def watches() -> int:
+    def count_watchers() -> int:
         return sum(type(each) is callers._DisconnectWatcher for each in gc.get_objects())
 
     gc.collect()
     gc.disable()
     try:
-        before = watches()
+        before = count_watchers()
         for _ in range(3):
-            await cancel_on_disconnect(request_of(asyncio.Event()), asyncio.sleep(2 * callers.WATCH_AFTER_S))
-            await asyncio.sleep(0.01)  # the watch hears that it is over
-        assert watches() <= before
+            await cancel_on_disconnect(build_request(asyncio.Event()), asyncio.sleep(2 * callers.WATCH_AFTER_S))
+            await asyncio.sleep(0.01)  # the watcher task ends
+        assert count_watchers() <= before
     finally:
         gc.enable()

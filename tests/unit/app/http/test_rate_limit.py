@@ -1,4 +1,4 @@
-"""Limits of requests: one key's, one address's, and of wrong keys; on a clock that the test moves."""
+"""Rate limits of keys, addresses and wrong keys, with a clock that the test controls."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,21 +23,21 @@ from tests.support.http_service import service_state
 KEYS = ("first-key", "second-key")
 
 
-def limited(clock: Clock, keys: tuple[str, ...] = KEYS, **changes: Any) -> ASGIApp:
-    """An application behind the limits, and behind them the door, as `create_app` has them."""
+def build_app(clock: Clock, keys: tuple[str, ...] = KEYS, **changes: Any) -> ASGIApp:
+    """Return an application behind the rate limit and the API keys, in the order of `create_app`."""
     options: dict[str, Any] = {"per_s": 2.0, "burst": 3, "wrong_per_min": 2} | changes
     door = ApiKeyMiddleware(PlainTextResponse("well"), keys)
     return RateLimitMiddleware(door, keys, clock=clock, **options)
 
 
-def asking(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
-    """Ask it, with a key, from an address."""
+def build_sender(app: ASGIApp, address: str = "10.0.0.1") -> Callable[..., Any]:
+    """Return a function that sends requests with a key from an address."""
     client = TestClient(app, client=(address, 1))
 
-    def ask(key: str | None = KEYS[0], path: str = "/v1/jobs") -> Any:
+    def send(key: str | None = KEYS[0], path: str = "/v1/jobs") -> Any:
         return client.get(path, headers={} if key is None else {"Authorization": f"Bearer {key}"})
 
-    return ask
+    return send
 
 
 # -- buckets ---------------------------------------------------------------------------------------------------------
@@ -87,12 +87,12 @@ def test_the_number_of_buckets_is_bounded(clock: Clock) -> None:
 
 
 def test_a_key_over_its_limit_gets_429_and_others_do_not(clock: Clock) -> None:
-    ask = asking(limited(clock))
-    assert [ask().status_code for _ in range(5)] == [200, 200, 200, 429, 429]
-    refusal = ask()
-    assert refusal.headers["content-type"] == "application/problem+json"
-    assert refusal.headers["retry-after"] == "1"
-    assert refusal.json() | {"detail": ""} == {
+    send = build_sender(build_app(clock))
+    assert [send().status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+    problem = send()
+    assert problem.headers["content-type"] == "application/problem+json"
+    assert problem.headers["retry-after"] == "1"
+    assert problem.json() | {"detail": ""} == {
         "type": "/problems/too-many-requests",
         "title": "Too many requests",
         "status": 429,
@@ -101,72 +101,72 @@ def test_a_key_over_its_limit_gets_429_and_others_do_not(clock: Clock) -> None:
         "errors": [],
         "facts": {"retry_after_s": 1},
     }
-    assert KEYS[0] not in refusal.text
-    assert ask(KEYS[1]).status_code == 200
+    assert KEYS[0] not in problem.text
+    assert send(KEYS[1]).status_code == 200
     clock.now += 1
-    assert [ask().status_code for _ in range(3)] == [200, 200, 429]
+    assert [send().status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_key_has_one_limit_for_all_addresses(clock: Clock) -> None:
-    app = limited(clock)
-    here, there = asking(app), asking(app, "10.0.0.2")
+    app = build_app(clock)
+    here, there = build_sender(app), build_sender(app, "10.0.0.2")
     assert [here().status_code, there().status_code, here(f" {KEYS[0]} ").status_code] == [200] * 3
     assert there().status_code == 429
 
 
 def test_v2_gets_the_error_form_of_the_protocol(clock: Clock) -> None:
-    ask = asking(limited(clock, burst=1))
-    ask()
-    refusal = ask(path="/v2/models/cats")
-    assert refusal.status_code == 429
-    assert set(refusal.json()) == {"error"}
-    assert refusal.headers["retry-after"] == "1"
+    send = build_sender(build_app(clock, burst=1))
+    send()
+    problem = send(path="/v2/models/cats")
+    assert problem.status_code == 429
+    assert set(problem.json()) == {"error"}
+    assert problem.headers["retry-after"] == "1"
 
 
 def test_health_is_never_limited(clock: Clock) -> None:
-    ask = asking(limited(clock))
-    assert {ask(path="/health/live").status_code for _ in range(50)} == {200}
+    send = build_sender(build_app(clock))
+    assert {send(path="/health/live").status_code for _ in range(50)} == {200}
 
 
 def test_without_keys_the_limit_is_per_address(clock: Clock) -> None:
-    app = limited(clock, keys=())
-    here, there = asking(app), asking(app, "10.0.0.2")
+    app = build_app(clock, keys=())
+    here, there = build_sender(app), build_sender(app, "10.0.0.2")
     assert [here(None).status_code for _ in range(4)] == [200, 200, 200, 429]
     assert here("whatever").status_code == 429
     assert there(None).status_code == 200
 
 
 def test_without_a_limit_all_requests_are_accepted(clock: Clock) -> None:
-    ask = asking(limited(clock, per_s=0.0))
-    assert {ask().status_code for _ in range(100)} == {200}
+    send = build_sender(build_app(clock, per_s=0.0))
+    assert {send().status_code for _ in range(100)} == {200}
 
 
 # -- wrong keys ------------------------------------------------------------------------------------------------------
 
 
 def test_an_address_with_many_wrong_keys_gets_429(clock: Clock) -> None:
-    app = limited(clock)
-    ask = asking(app)
-    assert [ask(f"guess {number}").status_code for number in range(4)] == [401, 401, 429, 429]
-    assert ask(KEYS[0]).status_code == 429, "whether the next guess is right is not told"
-    assert asking(app, "10.0.0.2")("guess").status_code == 401
+    app = build_app(clock)
+    send = build_sender(app)
+    assert [send(f"guess {number}").status_code for number in range(4)] == [401, 401, 429, 429]
+    assert send(KEYS[0]).status_code == 429, "a valid key gets 429 too"
+    assert build_sender(app, "10.0.0.2")("guess").status_code == 401
     clock.now += 30
-    assert ask(KEYS[0]).status_code == 200
-    assert ask("guess").status_code == 401
+    assert send(KEYS[0]).status_code == 200
+    assert send("guess").status_code == 401
 
 
 def test_a_proven_key_still_works_from_an_address_with_wrong_keys(clock: Clock) -> None:
-    ask = asking(limited(clock))
-    assert ask().status_code == 200
-    assert [ask("guess").status_code for _ in range(3)] == [401, 401, 429]
-    assert ask().status_code == 200
-    assert ask(KEYS[1]).status_code == 429
+    send = build_sender(build_app(clock))
+    assert send().status_code == 200
+    assert [send("guess").status_code for _ in range(3)] == [401, 401, 429]
+    assert send().status_code == 200
+    assert send(KEYS[1]).status_code == 429
 
 
 def test_a_missing_key_does_not_count_as_wrong(clock: Clock) -> None:
-    ask = asking(limited(clock))
-    assert {ask(None).status_code for _ in range(20)} == {401}
-    assert ask().status_code == 200
+    send = build_sender(build_app(clock))
+    assert {send(None).status_code for _ in range(20)} == {401}
+    assert send().status_code == 200
 
 
 # -- as configured ---------------------------------------------------------------------------------------------------
@@ -192,8 +192,8 @@ def test_the_service_applies_the_limits_of_its_settings(tmp_path: Path, sqlite_t
     ):
         first, second = ({"Authorization": f"Bearer {key}"} for key in KEYS)
         assert [client.get("/v1/jobs", headers=first).status_code for _ in range(3)] == [200, 200, 429]
-        refusal = client.get("/v1/jobs", headers=first)
-        assert refusal.headers["x-request-id"], "it is logged and counted as every request"
-        assert 90 <= int(refusal.headers["retry-after"]) <= 100
+        problem = client.get("/v1/jobs", headers=first)
+        assert problem.headers["x-request-id"], "it is logged and counted as every request"
+        assert 90 <= int(problem.headers["retry-after"]) <= 100
         assert client.get("/v1/jobs", headers=second).status_code == 200
         assert 'status="429"' in client.get("/metrics", headers=second).text

@@ -1,4 +1,4 @@
-"""An answer's head leaves with its body; what has none leaves anyway, and nothing is lost or out of order."""
+"""Head and body of a response are sent together; a head without a body is sent too; the order is kept."""
 
 import asyncio
 from typing import cast
