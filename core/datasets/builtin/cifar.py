@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from the files of the binary or the Python version. Pickles are loaded without any code."""
+"""CIFAR-10 and CIFAR-100, in the binary or Python version. Pickles are loaded without running code."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -85,18 +85,18 @@ def _load_penguins() -> tuple[dict[str, str], ...]:
 
 
 def _read_rows(_folder: Path, options: PenguinOptions) -> Mapping[str, TableSplit]:
-    info = _build_info(options, None)
+    dataset_info = _build_info(options, None)
     required = None if options.missing == "drop" else {options.target}
     retained = [
         (str(number), row)
         for number, row in enumerate(_load_penguins(), start=1)
         if not any(is_missing(value) for name, value in row.items() if required is None or name in required)
     ]
-    if len(retained) != info.splits["train"]:
-        raise CorruptFile(f"penguins.csv has {len(retained)} usable rows, expected {info.splits['train']}.")
+    if len(retained) != dataset_info.splits["train"]:
+        raise CorruptFile(f"penguins.csv has {len(retained)} usable rows, expected {dataset_info.splits['train']}.")
     numbers = [[_encode_value(name, row[name]) for name in options.input_columns] for _, row in retained]
     targets = np.asarray([_encode_value(options.target, row[options.target]) for _, row in retained])
-    is_class = info.task == "classification"
+    is_class = dataset_info.task == "classification"
     cast_targets = (targets - 1).astype(np.int64) if is_class else targets.astype(np.float32)[:, np.newaxis]
     return {"train": TableSplit(np.asarray(numbers, np.float32), cast_targets, [name for name, _ in retained])}
 

@@ -84,14 +84,17 @@ def _pack_spool(
     extra = _summarize_spool(spool, layout, sizes)
     _check_classes(layout, report, extra)
     _check_unreadable(report, len(sizes), extra)
-    info = _build_info(layout, sizes, options)
-    _check_packed_size(info, len(sizes), limits, report, extra)
+    dataset_info = _build_info(layout, sizes, options)
+    _check_packed_size(dataset_info, len(sizes), limits, report, extra)
     chunks = decode_images(
-        _read_encoded_images(spool, layout), info.image_shape, resize=options.resize, max_pixels=limits.max_pixels
+        _read_encoded_images(spool, layout),
+        dataset_info.image_shape,
+        resize=options.resize,
+        max_pixels=limits.max_pixels,
     )
     if weights_by_name is not None:
         chunks = _add_weights(chunks, weights_by_name)
-    meta = write_chunks(out, info, chunks, report, resize=options.resize, weighted=weights_by_name is not None)
+    meta = write_chunks(out, dataset_info, chunks, report, resize=options.resize, weighted=weights_by_name is not None)
     _check_unreadable(report, report.num_read, extra)
     if weights_by_name is not None:
         extra["weights"] = _summarize_weights(out, report, extra)
@@ -186,9 +189,9 @@ def _check_unreadable(report: ReportBuilder, num_readable: int, extra: Mapping[s
 
 
 def _check_packed_size(
-    info: DatasetInfo, num_images: int, limits: UploadLimits, report: ReportBuilder, extra: Mapping[str, Any]
+    dataset_info: DatasetInfo, num_images: int, limits: UploadLimits, report: ReportBuilder, extra: Mapping[str, Any]
 ) -> None:
-    channels, height, width = info.image_shape
+    channels, height, width = dataset_info.image_shape
     if num_images * channels * height * width > limits.max_packed_bytes:
         raise InvalidDataset(
             f"{num_images} images of {channels} x {height} x {width} need more than {limits.max_packed_bytes} bytes.",

@@ -32,22 +32,24 @@ def pack_builtin(
     parsed = dataset.parse_options(options)
     if missing := dataset.list_missing_files(datasets_dir, parsed):
         raise CorruptFile(f"Files of {name} are missing: {', '.join(missing)}. {dataset.help_text}", missing=missing)
-    info = dataset.get_info(parsed, datasets_dir)
-    report = ReportBuilder(info.task, info.classes)
-    if dataset.read_rows is not None and info.table is not None:
+    dataset_info = dataset.get_info(parsed, datasets_dir)
+    report = ReportBuilder(dataset_info.task, dataset_info.classes)
+    if dataset.read_rows is not None and dataset_info.table is not None:
         splits = dataset.read_rows(datasets_dir, parsed)
-        meta = write_table(out, info.table, info.task, info.classes, info.num_outputs, splits)
-        add_rows_to_report(report, info.table, splits)
+        meta = write_table(
+            out, dataset_info.table, dataset_info.task, dataset_info.classes, dataset_info.num_outputs, splits
+        )
+        add_rows_to_report(report, dataset_info.table, splits)
         write_table_preview(out)
         return meta, report.build_report(meta)
-    meta = write_chunks(out, info, dataset.read_chunks(datasets_dir, parsed), report)
+    meta = write_chunks(out, dataset_info, dataset.read_chunks(datasets_dir, parsed), report)
     write_image_preview(out)
     return meta, report.build_report(meta)
 
 
 def write_chunks(
     out: Path,
-    info: DatasetInfo,
+    dataset_info: DatasetInfo,
     chunks: Iterable[SampleChunk],
     report: ReportBuilder,
     *,
@@ -57,10 +59,10 @@ def write_chunks(
     """Write chunks into the new folder `out` and add them to the report. If `weighted`, all have weights."""
     writer = PackedWriter(
         out,
-        task=info.task,
-        classes=info.classes,
-        num_outputs=info.num_outputs,
-        image_shape=info.image_shape,
+        task=dataset_info.task,
+        classes=dataset_info.classes,
+        num_outputs=dataset_info.num_outputs,
+        image_shape=dataset_info.image_shape,
         resize=resize,
         weighted=weighted,
     )

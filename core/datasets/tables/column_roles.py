@@ -243,10 +243,8 @@ def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tupl
         raise _make_target_error(first.name, f"has more than {MAX_DISTINCT} distinct values, which is too many classes")
     classes = list_categories(first)
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
-        raise _make_target_error(
-            first.name,
-            f"has {len(classes)} distinct values; the task {task!r} needs {'exactly' if task == 'binary' else 'at least'} 2",
-        )
+        required = "exactly 2" if task == "binary" else "at least 2"
+        raise _make_target_error(first.name, f"has {len(classes)} distinct values; the task {task!r} needs {required}")
     return task, classes
 
 

@@ -14,10 +14,10 @@ NEED_NO_FILES = ["digits", "palmerpenguins", "synthetic", "timeseries"]
 @pytest.mark.parametrize("name", builtin.list_names())
 def test_info_is_available_without_files(name: str) -> None:
     dataset = builtin.get_dataset(name)
-    info = dataset.get_info({})
-    assert info.task == ("regression" if name == "timeseries" else "classification")
-    assert info.num_outputs == len(info.classes) == len(set(info.classes))
-    assert info.splits["train"] > 0
+    dataset_info = dataset.get_info({})
+    assert dataset_info.task == ("regression" if name == "timeseries" else "classification")
+    assert dataset_info.num_outputs == len(dataset_info.classes) == len(set(dataset_info.classes))
+    assert dataset_info.splits["train"] > 0
     assert all((dataset.summary, dataset.source, dataset.licence))
 
 

@@ -1,4 +1,4 @@
-"""Scikit-learn's digits."""
+"""The digits of scikit-learn."""
 
 from pathlib import Path
 

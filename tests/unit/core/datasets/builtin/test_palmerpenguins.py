@@ -39,10 +39,10 @@ def test_imputing_keeps_incomplete_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["species", "island", "sex", "body_mass_g", "bill_depth_mm"])
 def test_the_packed_table_matches_the_info(target: str, missing: str, tmp_path: Path) -> None:
     options = {"target": target, "missing": missing}
-    info = builtin.get_dataset("palmerpenguins").get_info(options)
+    dataset_info = builtin.get_dataset("palmerpenguins").get_info(options)
     meta, report = pack_builtin("palmerpenguins", options, tmp_path, tmp_path / "out")
-    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table) == info
-    assert report["splits"]["train"]["num_samples"] == info.splits["train"]
+    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table) == dataset_info
+    assert report["splits"]["train"]["num_samples"] == dataset_info.splits["train"]
 
 
 def test_the_target_is_rejected_as_an_input_column() -> None:

@@ -55,10 +55,10 @@ def write_zip(home: Path, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("sorted_validation", [False, True])
 def test_all_layouts_are_read(write: Any, sorted_validation: bool, tmp_path: Path) -> None:
     write(tmp_path / "home", make_tiny_imagenet(sorted_validation=sorted_validation))
-    info = builtin.get_dataset("tiny_imagenet").get_info({}, tmp_path / "home")
+    dataset_info = builtin.get_dataset("tiny_imagenet").get_info({}, tmp_path / "home")
     meta, report = pack_builtin("tiny_imagenet", {}, tmp_path / "home", tmp_path / "out")
-    assert meta.splits == info.splits == {"train": 12, "valid": 3}
-    assert meta.classes == info.classes == ("n01", "n02", "n10")
+    assert meta.splits == dataset_info.splits == {"train": 12, "valid": 3}
+    assert meta.classes == dataset_info.classes == ("n01", "n02", "n10")
     assert report["splits"]["train"]["classes"] == {"n01": 4, "n02": 3, "n10": 5}
     valid = PackedDataset.open(tmp_path / "out").read_split("valid")
     assert sorted(valid.targets.tolist()) == [0, 1, 2]
