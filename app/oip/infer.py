@@ -20,7 +20,7 @@ from app.oip.responses import ResponseBody, encode_response
 from app.problems import InvalidJson
 from app.services.prediction.inference import Images, InferenceService, InstanceError, Scores
 from app.services.prediction.version_cache import ServedModel
-from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
+from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
@@ -73,7 +73,7 @@ def compute_deadline(infer_request: InferRequest, request: Request, received_at:
 
 def get_priority_level(priority: int) -> int:
     """Return the priority level; as in Triton, 0 and unknown priorities are the default level."""
-    return priority if 1 <= priority <= NUM_LEVELS else DEFAULT_LEVEL
+    return priority if 1 <= priority <= NUM_PRIORITIES else DEFAULT_PRIORITY
 
 
 def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size: int) -> Images:

@@ -9,7 +9,7 @@ from app.oip import outputs
 from app.oip.image_inputs import INPUT
 from app.oip.table_inputs import INPUT as ROWS
 from app.services.prediction.version_cache import ServedModel
-from app.serving.types import DEFAULT_LEVEL, NUM_LEVELS
+from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 
 PLATFORM = "pytorch_safetensors"
 """The specification's list has no name for this format; custom names are `<project>_<format>`."""
@@ -65,8 +65,8 @@ def describe_config(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
         "dynamic_batching": {
             "preferred_batch_size": [],
             "max_queue_delay_microseconds": 0,
-            "priority_levels": NUM_LEVELS,
-            "default_priority_level": DEFAULT_LEVEL,
+            "priority_levels": NUM_PRIORITIES,
+            "default_priority_level": DEFAULT_PRIORITY,
         },
         "parameters": {
             "task": {"string_value": model.task},

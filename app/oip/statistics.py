@@ -19,7 +19,7 @@ def build_model_statistics(
 
     `inference_count / execution_count` is the mean batch size; durations that are not measured are 0.
     """
-    batches = statistics.batches()
+    batches = statistics.list_batches()
     computed = sum((duration for _, duration in batches), StatisticDuration())
     unmeasured = StatisticDuration()._asdict()
     return {

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
-from app.serving.backend import Architecture
+from app.serving.backend import ArchitectureEntry
 from core.datasets import builtin
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
@@ -35,7 +35,7 @@ class CatalogEntry(NamedTuple):
     options: dict[str, Any]
 
 
-def build_catalog(architectures: Mapping[str, Architecture]) -> dict[str, list[CatalogEntry]]:
+def build_catalog(architectures: Mapping[str, ArchitectureEntry]) -> dict[str, list[CatalogEntry]]:
     """Return all entries by the part of a spec that they belong to."""
     return {
         "architectures": [

@@ -22,7 +22,7 @@ from app.services.validation.resolve import (
     resolve,
 )
 from app.services.validation.resume_from import copy_metrics, find_resume_source
-from app.serving.backend import Architectures
+from app.serving.backend import ArchitectureCatalog
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
@@ -68,7 +68,7 @@ class JobService:
         session: Session,
         datasets: DatasetService,
         storage: Storage,
-        architectures: Architectures,
+        architectures: ArchitectureCatalog,
         *,
         wake: Callable[[], None],
         worker_silence_s: float,

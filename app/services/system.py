@@ -62,7 +62,9 @@ class SystemService:
         """Return the state of the service."""
         jobs, workers = self.count_jobs(), self.list_workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
-        return SystemView(read_package_versions(), devices, self._backend.facts(), jobs[JobState.QUEUED], jobs, workers)
+        return SystemView(
+            read_package_versions(), devices, self._backend.list_devices(), jobs[JobState.QUEUED], jobs, workers
+        )
 
     def list_workers(self) -> list[WorkerView]:
         """Return the live workers."""

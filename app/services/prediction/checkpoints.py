@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 from app.services.prediction.predictions import Prediction, PredictionService
 from app.services.prediction.version_cache import ServedModel, get_image_shape
-from app.serving.decoding import Sent
-from app.serving.table_input import Row
+from app.serving.decoding import ImageInput
+from app.serving.table_input import TableRow
 from app.serving.types import BundleRef
 from core.datasets.columns import Table
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
@@ -50,7 +50,7 @@ class CheckpointPredictionService:
         self,
         job_id: str,
         tag: CheckpointTag,
-        instances: Sequence[Sent | Row],
+        instances: Sequence[ImageInput | TableRow],
         top_k: int | None,
         deadline: float | None = None,
     ) -> CheckpointPredictionResult:

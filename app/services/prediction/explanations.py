@@ -11,9 +11,9 @@ from app.services.prediction.predictions import compute_probabilities
 from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import AS_TRAINED, ServedModel, VersionCache
 from app.services.validation.report import reject
-from app.serving.decoding import Decoder, Sent
+from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
-from app.serving.table_input import Row
+from app.serving.table_input import TableRow
 from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores, with_class
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.error_pointers import unknown
@@ -48,7 +48,9 @@ class ExplanationService:
         self._decoder = decoder
         self._model_server = model_server
 
-    async def embed(self, ref: str, instances: Sequence[Sent | Row], deadline: float | None = None) -> EmbeddingResult:
+    async def embed(
+        self, ref: str, instances: Sequence[ImageInput | TableRow], deadline: float | None = None
+    ) -> EmbeddingResult:
         """Return the inputs of the last layer for each image.
 
         Raises:
@@ -60,7 +62,7 @@ class ExplanationService:
         """
         if len(instances) > self._model_server.max_waiting:
             most = self._model_server.max_waiting
-            raise TooLarge(f"The request has {len(instances)} images; at most {most} are allowed.", max_pictures=most)
+            raise TooLarge(f"The request has {len(instances)} images; at most {most} are allowed.", max_images=most)
         model = await self._find_image_model(ref)
         bundle = model.bundle.with_output("embedding")
         with self._model_server.admit(bundle, len(instances), deadline):
@@ -73,7 +75,7 @@ class ExplanationService:
         return EmbeddingResult(model, vectors)
 
     async def explain(
-        self, ref: str, instance: Sent | Row, label: str | None, deadline: float | None = None
+        self, ref: str, instance: ImageInput | TableRow, label: str | None, deadline: float | None = None
     ) -> ExplanationResult:
         """Return a heatmap of the pixels that contribute to the class `label`; default: the most probable class.
 
@@ -108,7 +110,7 @@ class ExplanationService:
         self,
         model: ServedModel,
         bundle: BundleRef,
-        instances: Sequence[Sent | Row],
+        instances: Sequence[ImageInput | TableRow],
         deadline: float | None,
         prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
@@ -140,8 +142,8 @@ def find_output_index(model: ServedModel, label: str) -> int:
     return labels.index(label)
 
 
-def _require_images(instances: Sequence[Sent | Row], model: ServedModel) -> list[Sent]:
-    images = [instance for instance in instances if not isinstance(instance, Row)]
+def _require_images(instances: Sequence[ImageInput | TableRow], model: ServedModel) -> list[ImageInput]:
+    images = [instance for instance in instances if not isinstance(instance, TableRow)]
     if len(images) < len(instances):
         raise InvalidRow(f"{model.name} reads images; the request has rows of a table.")
     return images

@@ -14,7 +14,7 @@ from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.rollover import VersionRollover
 from app.serving.statistics import InferenceStatistics
-from app.serving.types import DEFAULT_LEVEL, Outcome, deadline_exceeded
+from app.serving.types import DEFAULT_PRIORITY, Outcome, make_deadline_error
 from app.serving.unload_state import UnloadedModels
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
@@ -76,7 +76,7 @@ class InferenceService:
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
         """Return the version that serves now: the previous one while a new one is being loaded. Raises NotFound."""
-        return await self._rollover.choose(f"{name}@{version}", await self.find_model(name, version))
+        return await self._rollover.choose_version(f"{name}@{version}", await self.find_model(name, version))
 
     async def list_versions(self, name: str) -> list[ServedModel]:
         """Return every version of a model, the oldest first. Raises NotFound."""
@@ -91,11 +91,11 @@ class InferenceService:
 
     def get_statistics(self, model: ServedModel) -> InferenceStatistics:
         """Return the statistics of a version in this process."""
-        return self._model_server.tally(model.bundle)
+        return self._model_server.get_statistics(model.bundle)
 
     def get_memory_usage(self, model: ServedModel) -> dict[str, int]:
         """Return the memory of a version in bytes by device; empty if it is not loaded."""
-        return self._model_server.num_bytes(model.bundle)
+        return self._model_server.get_memory_bytes(model.bundle)
 
     async def load_model(self, name: str) -> None:
         """Load a model's default version and warm it up.
@@ -128,7 +128,7 @@ class InferenceService:
         await self._model_server.load(model.bundle)
 
     async def infer(
-        self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_LEVEL
+        self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_PRIORITY
     ) -> Scores:
         """Return the raw scores of images or rows, float32 (B, num_outputs).
 
@@ -147,7 +147,7 @@ class InferenceService:
         """
         self._check_availability(model)
         if deadline is not None and deadline <= time.monotonic():
-            raise deadline_exceeded()
+            raise make_deadline_error()
         if not len(images):
             return np.empty((0, model.num_outputs), np.float32)
         with self._model_server.admit(model.bundle, len(images), deadline, level):

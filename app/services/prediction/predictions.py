@@ -11,10 +11,10 @@ import numpy as np
 from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import ServedModel, VersionCache
 from app.serving import table_input as rows
-from app.serving.decoding import Decoder, Sent
+from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
 from app.serving.rollover import VersionRollover
-from app.serving.table_input import Row
+from app.serving.table_input import TableRow
 from app.serving.types import Outcome, Pixels, Scores
 from core.errors import InvalidRow, ServiceError, TooLarge
 
@@ -68,7 +68,7 @@ class PredictionService:
     async def predict(
         self,
         ref: str,
-        instances: Sequence[Sent | Row],
+        instances: Sequence[ImageInput | TableRow],
         top_k: int | None,
         variant: str | None = None,
         deadline: float | None = None,
@@ -90,12 +90,16 @@ class PredictionService:
             DeadlineExceeded: the deadline has passed, or would pass before the response.
         """
         self._check_count(len(instances))
-        model = await self._rollover.choose(f"{ref} {variant}", await self._version_cache.get(ref, variant))
+        model = await self._rollover.choose_version(f"{ref} {variant}", await self._version_cache.get(ref, variant))
         predictions = await self.predict_version(model, instances, top_k, deadline)
         return PredictionResult(model.name, model.version, model.variant, predictions)
 
     async def predict_version(
-        self, model: ServedModel, instances: Sequence[Sent | Row], top_k: int | None, deadline: float | None = None
+        self,
+        model: ServedModel,
+        instances: Sequence[ImageInput | TableRow],
+        top_k: int | None,
+        deadline: float | None = None,
     ) -> list[Prediction]:
         """Predict with a version that was already looked up; raises as `predict`."""
         self._check_count(len(instances))
@@ -108,7 +112,7 @@ class PredictionService:
         return [_to_prediction(model, result, k) for result in results]
 
     async def _compute_outcomes(
-        self, model: ServedModel, instances: Sequence[Sent | Row], deadline: float | None
+        self, model: ServedModel, instances: Sequence[ImageInput | TableRow], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """Return the decoded instances or their errors, and the outcomes of those that could be decoded."""
         started_at = time.monotonic()
@@ -118,16 +122,16 @@ class PredictionService:
         return decoded, iter(await self._model_server.predict(model.bundle, images, deadline) if images else [])
 
     async def _decode_instances(
-        self, model: ServedModel, instances: Sequence[Sent | Row]
+        self, model: ServedModel, instances: Sequence[ImageInput | TableRow]
     ) -> list[Pixels | ServiceError]:
         if model.table is not None:
             is_long = len(instances) > MAX_ROWS_ON_EVENT_LOOP
             return (
-                await asyncio.to_thread(rows.read, instances, model.table)
+                await asyncio.to_thread(rows.encode_rows, instances, model.table)
                 if is_long
-                else rows.read(instances, model.table)
+                else rows.encode_rows(instances, model.table)
             )
-        images = [instance for instance in instances if not isinstance(instance, Row)]
+        images = [instance for instance in instances if not isinstance(instance, TableRow)]
         if len(images) < len(instances):
             raise InvalidRow(f"{model.name} reads images; the request has rows of a table.")
         return await self._decoder.decode(images, model.image_shape, model.resize)
@@ -135,7 +139,7 @@ class PredictionService:
     def _check_count(self, count: int) -> None:
         most = self._model_server.max_waiting
         if count > most:
-            raise TooLarge(f"The request has {count} images; at most {most} are allowed.", max_pictures=most)
+            raise TooLarge(f"The request has {count} images; at most {most} are allowed.", max_images=most)
 
 
 def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: int) -> Prediction:

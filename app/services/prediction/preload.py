@@ -30,7 +30,7 @@ async def preload_models(
 
 async def _load_models(names: Collection[str], version_cache: VersionCache, model_server: ModelServer) -> None:
     if names:
-        await _wait_until_ready(model_server.networks)
+        await _wait_until_ready(model_server.backend)
     for name in names:
         try:
             await model_server.load((await version_cache.get(name)).bundle)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from app.serving.backend import Architectures
+from app.serving.backend import ArchitectureCatalog
 from core.datasets.definition import DatasetInfo
 from core.db.repos.placement import WorkerCapacity
 from core.db.tables import ModelVersionRow
@@ -94,7 +94,7 @@ class JobContext:
     spec: AnyJobSpec
     dataset: PinnedDataset
     devices: frozenset[str]
-    architectures: Architectures
+    architectures: ArchitectureCatalog
     model: RegisteredModel | None = None
     resume_source: ResumeSource | None = None
     capacities: Sequence[WorkerCapacity] = ()

@@ -61,10 +61,10 @@ def encode_json(*instances: dict[str, Any], **fields: Any) -> bytes:
 
 def compute_probabilities(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
     """Return the probabilities of the network, in the order of its classes."""
-    words = bundles.description(**changes)
-    images = Preprocess(words.mean, words.std)(torch.from_numpy(pixels[None, :, :, None]))
+    bundle_description = bundles.description(**changes)
+    images = Preprocess(bundle_description.mean, bundle_description.std)(torch.from_numpy(pixels[None, :, :, None]))
     with torch.inference_mode():
-        scores: list[float] = bundles.network(words)(images).softmax(dim=1)[0].tolist()
+        scores: list[float] = bundles.network(bundle_description)(images).softmax(dim=1)[0].tolist()
     return scores
 
 
@@ -126,15 +126,15 @@ def test_top_k_is_the_number_of_classes(predict: Callable[..., Response], top_k:
 
 @pytest.mark.parametrize("top_k", ["0", "-1", "x", "1.5", "", "99999999999999999999", "true"])
 def test_an_invalid_top_k_error_names_the_accepted_range(predict: Callable[..., Response], top_k: str) -> None:
-    told = problem(predict(encode_image(GREY), top_k=top_k), 422, "invalid-request")
+    problem_body = problem(predict(encode_image(GREY), top_k=top_k), 422, "invalid-request")
     detail = f'must be an integer from 1 to 10000, not "{top_k}"'
-    assert told["errors"] == [{"pointer": "?top_k", "detail": detail}]
+    assert problem_body["errors"] == [{"pointer": "?top_k", "detail": detail}]
 
 
 @pytest.mark.parametrize("top_k", [0, -1, "x", 1.5, True, 2**70, [], "5"])
 def test_an_invalid_top_k_in_json_has_the_same_error(predict: Callable[..., Response], top_k: Any) -> None:
-    told = problem(predict(encode_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
-    assert told["errors"] == [{"pointer": "/top_k", "detail": "must be an integer from 1 to 10000"}]
+    problem_body = problem(predict(encode_json({"values": GREY.tolist()}, top_k=top_k), JSON), 422, "invalid-request")
+    assert problem_body["errors"] == [{"pointer": "/top_k", "detail": "must be an integer from 1 to 10000"}]
 
 
 def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient) -> None:
@@ -203,13 +203,13 @@ def test_a_single_invalid_image_is_rejected(
     ],
 )
 def test_invalid_json_errors_have_pointers(predict: Callable[..., Response], body: bytes, pointer: str) -> None:
-    told = problem(predict(body, JSON), 422, "invalid-request")
-    assert pointer in [error["pointer"] for error in told["errors"]]
+    problem_body = problem(predict(body, JSON), 422, "invalid-request")
+    assert pointer in [error["pointer"] for error in problem_body["errors"]]
 
 
 def test_an_unknown_field_error_names_the_most_similar_field(predict: Callable[..., Response]) -> None:
-    told = problem(predict(encode_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
-    assert "'top_k'" in told["detail"]
+    problem_body = problem(predict(encode_json({"values": GREY.tolist()}, topk=1), JSON), 422, "invalid-request")
+    assert "'top_k'" in problem_body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -326,8 +326,8 @@ def test_a_regression_returns_values(state: State, predict: Callable[..., Respon
 
 
 def test_a_network_with_one_output_returns_both_classes(state: State, predict: Callable[..., Response]) -> None:
-    words = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
-    bundles.register(state.sessions, state.storage, "yes", 1, **words)
+    bundle_description = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
+    bundles.register(state.sessions, state.storage, "yes", 1, **bundle_description)
     (prediction,) = predict(encode_image(GREY), ref="yes").json()["predictions"]
     assert {one["label"] for one in prediction["top_k"]} == {"no", "yes"}
     assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
@@ -350,7 +350,7 @@ def test_a_damaged_bundle_does_not_affect_other_models(state: State, predict: Ca
 def test_more_images_than_the_queue_holds_are_rejected(state: State, predict: Callable[..., Response]) -> None:
     most = state.settings.max_waiting_predictions
     response = predict(encode_json(*[{"values": [0]}] * (most + 1)), JSON)
-    assert problem(response, 413, "too-large")["facts"]["max_pictures"] <= most
+    assert problem(response, 413, "too-large")["facts"]["max_images"] <= most
 
 
 def test_openapi_describes_every_form_of_body(client: TestClient) -> None:
