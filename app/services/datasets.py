@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy.orm import Session
 
-from app.services.stored_files import delete_stored_files
 from app.services.validation.context import PinnedDataset
 from app.services.validation.report import reject, reject_all
 from app.services.validation.resolve import parse_dataset_options
@@ -31,6 +30,7 @@ from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import unknown
 from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 
 NAME = "/dataset/name"
 VERSION = "/dataset/version"

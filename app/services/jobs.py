@@ -9,7 +9,6 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.services.datasets import DatasetService
-from app.services.stored_files import delete_stored_files
 from app.services.validation import capacity
 from app.services.validation.context import JobContext, PinnedDataset, RegisteredModel, ResolvedSpec
 from app.services.validation.report import reject
@@ -38,6 +37,7 @@ from core.failures import failure
 from core.jobs import DatasetState, JobState, StopRequest
 from core.spec import ANY_JOB, AnyJobSpec
 from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 
 log = structlog.get_logger(__name__)
 IMPORTING = DatasetState.IMPORTING

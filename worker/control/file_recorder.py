@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy.orm import Session
 
 from core.db.repos.artifacts import ArtifactRepo
@@ -16,11 +15,11 @@ from core.db.session import on_commit
 from core.errors import Conflict, StorageFull, Unavailable
 from core.events import EventType
 from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
 from worker.protocol import Artifact, Checkpoint, FileDigest
 
-log = structlog.get_logger()
 RESERVED_BYTES = 32 * 2**20  # disk space left for logs, the database and other processes
 
 
@@ -100,7 +99,7 @@ class FileRecorder:
         def write(session: Session) -> None:
             replaced_key = ArtifactRepo(session).put(job_id, token, artifact.name, key=key, **columns)
             if replaced_key is not None:
-                on_commit(session, lambda: self._delete_files(replaced_key))
+                on_commit(session, lambda: delete_stored_files(self._storage, [replaced_key]))
 
         self._transactions.run(write)
 
@@ -131,14 +130,9 @@ class FileRecorder:
         prunable = repo.find_prunable(job_id, num_newest)
         for row in prunable:
             repo.delete(job_id, row.number)
-            on_commit(session, lambda key=row.key: self._delete_files(key))  # type: ignore[misc]
+        keys = [row.key for row in prunable]
+        on_commit(session, lambda: delete_stored_files(self._storage, keys))
         return len(prunable)
-
-    def _delete_files(self, key: str) -> None:
-        try:
-            self._storage.delete(key)
-        except (OSError, Unavailable) as error:  # no row refers to them: maintenance deletes them later
-            log.warning("files.delete_failed", key=key, error=str(error))
 
 
 def dump_digests(files: Mapping[str, FileDigest]) -> dict[str, dict[str, Any]]:

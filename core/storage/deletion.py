@@ -1,17 +1,17 @@
-"""Deletes files in the storage after the transaction that removed their rows."""
+"""Deletes files whose rows were deleted."""
 
 from collections.abc import Iterable
 
 import structlog
 
 from core.errors import Unavailable
-from core.storage import Storage
+from core.storage.base import Storage
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 def delete_stored_files(storage: Storage, keys: Iterable[str]) -> None:
-    """Delete files whose rows are gone; a failure is logged, and maintenance deletes the rest."""
+    """Delete files that no row refers to. Errors are logged, and maintenance deletes the remaining files later."""
     for key in keys:
         try:
             storage.delete(key)
