@@ -20,7 +20,7 @@ class UnknownParameters(TrainingError, ValueError):
     """A pattern matches no parameter of the network. The message lists the parameters."""
 
     def __init__(self, pattern: str, names: Sequence[str]) -> None:
-        super().__init__(f"no parameter matches {pattern!r}; the network has {_format_names(names)}")
+        super().__init__(f"no parameter matches {pattern!r}; the parameters are {_format_names(names)}")
 
 
 class InvalidParameterGroups(TrainingError, ValueError):

@@ -149,13 +149,13 @@ def test_part_can_be_muon(network: nn.Sequential) -> None:
 @pytest.mark.parametrize(
     ("patterns", "error", "reason"),
     [
-        (["stem.*", "*"], UnknownParameters, r"no parameter matches 'stem\.\*'; there are 0\.weight, 0\.bias"),
+        (["stem.*", "*"], UnknownParameters, r"no parameter matches 'stem\.\*'; the parameters are 0\.weight, 0\.bias"),
         (
             ["0.*", "3.*"],
             InvalidParameterGroups,
             r"no part of the optimizer matches 1\.weight, 1\.bias; let the last one",
         ),
-        (["*", "3.*"], InvalidParameterGroups, r"parts before it have all to train that '3\.\*' matches"),
+        (["*", "3.*"], InvalidParameterGroups, r"earlier parts match all parameters of '3\.\*'"),
     ],
 )
 def test_parts_cover_all_parameters_and_none_is_empty(
@@ -166,7 +166,7 @@ def test_parts_cover_all_parameters_and_none_is_empty(
 
 
 def test_group_pattern_applies_within_its_part(network: nn.Sequential) -> None:
-    with pytest.raises(UnknownParameters, match=r"'0\.\*'; there are 3\.weight, 3\.bias$"):
+    with pytest.raises(UnknownParameters, match=r"'0\.\*'; the parameters are 3\.weight, 3\.bias$"):
         build_from_spec(network, ("3.*", SGD | {"groups": [{"match": "0.*", "lr": 1.0}]}), ("*", ADAM))
 
 
@@ -313,5 +313,5 @@ def test_frozen_part_stays_while_others_train(packed: PackedDataset) -> None:
 
 
 def test_part_with_only_frozen_parameters_raises_error(packed: PackedDataset) -> None:
-    with pytest.raises(UnknownParameters, match=r"'features\.\*'; there are head"):
+    with pytest.raises(UnknownParameters, match=r"'features\.\*'; the parameters are head"):
         build_small_run(packed, optimizer=make_composite_spec(("features.*", SGD), ("*", ADAM)), freeze=["features.*"])

@@ -13,7 +13,7 @@ from models.registry import Architecture, Options
 from tests.support.trainer import start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine.oom_recovery import OomBatchSplitter
-from worker.protocol import Checkpoint, Failed, Finished, Log
+from worker.protocol import Checkpoint, RunFailed, TrainingFinished, Log
 from worker.trainer import main
 
 
@@ -61,7 +61,7 @@ def run(dataset: Path, folder: Path, resume_dir: str | None = None, **changes: A
 
 
 def weights(channel: RecordingChannel) -> str:
-    (finished,) = channel.select_messages(Finished)
+    (finished,) = channel.select_messages(TrainingFinished)
     return str(finished.files["weights.safetensors"].sha256)
 
 
@@ -113,7 +113,7 @@ def test_size_is_halved_until_it_fits() -> None:
 @pytest.mark.parametrize("changes", [{}, {"on_oom": "fail"}])
 def test_single_sample_too_large_raises_error_with_hint(dataset: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     Greedy.limit = 0
-    (failed,) = run(dataset, tmp_path / "work", **changes).select_messages(Failed)
+    (failed,) = run(dataset, tmp_path / "work", **changes).select_messages(RunFailed)
     assert failed.code == "gpu_out_of_memory"
     assert ("on_oom" in failed.hint) is bool(changes)
     assert "a batch_size below 16" in failed.hint

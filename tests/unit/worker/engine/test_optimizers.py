@@ -58,7 +58,7 @@ def test_group_decay_overrides_the_exemption_for_norms(network: nn.Module) -> No
 
 
 def test_unmatched_pattern_error_lists_the_parameters(network: nn.Module) -> None:
-    with pytest.raises(UnknownParameters, match=r"'head\.\*'; the network has 0\.weight, 0\.bias"):
+    with pytest.raises(UnknownParameters, match=r"'head\.\*'; the parameters are 0\.weight, 0\.bias"):
         build_parameter_groups(network, [Group("head.*")])
 
 
