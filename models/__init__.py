@@ -1,4 +1,4 @@
-"""Networks and what belongs to them; a new family is one file and one line here."""
+"""Network architectures and trained models as files. To add an architecture, add a file and a line here."""
 
 from models.convnet import CONVNET
 from models.efficientnet_lite import EFFICIENTNET_LITE0

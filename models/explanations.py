@@ -1,4 +1,4 @@
-"""More than labels: the vector before the last layer, and where in a picture a network looked; it knows no file."""
+"""Embeddings and Grad-CAM heatmaps of a network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,48 +8,49 @@ import torch
 from torch import Tensor, nn
 
 LAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""What may be a network's last layer."""
+"""Layers that may be the last layer of a network."""
 
 
 class UnsupportedArchitecture(ValueError):
-    """The network has no such part."""
+    """The network has no layer that the explanation needs."""
 
 
 class GradCamResult(NamedTuple):
-    """`scores`: raw, (B, num_outputs). `heat`: (B, H, W) of the pictures, 0..1, the hottest place of each being 1."""
+    """`scores`: raw, (B, num_outputs). `heat`: (B, H, W), in 0..1, with a maximum of 1 per image."""
 
     scores: Tensor
     heat: Tensor
 
 
-def embed(network: nn.Module, images: Tensor) -> Tensor:
-    """What the last layer sees of each picture.
+def compute_embeddings(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the input of the last layer for each image.
 
     Args:
         network: in eval mode.
         images: float32, (B, C, H, W), preprocessed.
 
     Returns:
-        float32, (B, D); where the last layer is a convolution, the mean over its places.
+        float32, (B, D); if the last layer is a convolution, the mean over its positions.
 
     Raises:
-        NothingToSee: no layer is linear or a convolution.
+        UnsupportedArchitecture: no layer is linear or a convolution.
     """
-    seen: list[Tensor] = []
+    last_input: list[Tensor] = []
 
-    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen[:] = [inputs[0]]
+    def capture_input(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        last_input[:] = [inputs[0]]
 
     layers: list[nn.Module] = [layer for layer in network.modules() if isinstance(layer, LAST)]
-    with _hooks(layers, lambda layer: layer.register_forward_pre_hook(look)), torch.inference_mode():
+    with _register_hooks(layers, lambda layer: layer.register_forward_pre_hook(capture_input)), torch.inference_mode():
         network(images)
-    if not seen:
-        raise UnsupportedArchitecture("The network has no linear layer and no convolution.")
-    return (seen[0].flatten(2).mean(2) if seen[0].ndim > 2 else seen[0]).float()
+    if not last_input:
+        raise UnsupportedArchitecture("The network has neither a linear layer nor a convolution.")
+    features = last_input[0]
+    return (features.flatten(2).mean(2) if features.ndim > 2 else features).float()
 
 
 def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResult:
-    """Where the network found what speaks for a class: Grad-CAM of the last feature maps.
+    """Compute the Grad-CAM of the last feature maps: the image regions that support a class.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", 2017.
 
@@ -59,23 +60,21 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResu
         classes: int64, (B,), from 0; -1 for the most probable one.
 
     Raises:
-        NothingToSee: no layer gives maps of more than one place.
+        UnsupportedArchitecture: no layer has feature maps larger than 1x1.
     """
     maps: list[Tensor] = []
 
-    def look(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401 - layers give what they like
+    def capture_maps(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401 - any output type
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
             maps[:] = [output]
 
     leaves = [layer for layer in network.modules() if not any(layer.children())]
-    with _hooks(leaves, lambda layer: layer.register_forward_hook(look)), torch.enable_grad():
+    with _register_hooks(leaves, lambda layer: layer.register_forward_hook(capture_maps)), torch.enable_grad():
         scores = network(images.detach().requires_grad_())
         if not maps:
-            raise UnsupportedArchitecture(
-                "The network has no feature maps: none of its layers knows places in a picture."
-            )
-        chosen = torch.where(classes < 0, scores.argmax(dim=1), classes)
-        (slopes,) = torch.autograd.grad(scores.gather(1, chosen[:, None]).sum(), maps[0])
+            raise UnsupportedArchitecture("The network has no feature maps: none of its layers has spatial positions.")
+        selected = torch.where(classes < 0, scores.argmax(dim=1), classes)
+        (slopes,) = torch.autograd.grad(scores.gather(1, selected[:, None]).sum(), maps[0])
     heat = torch.relu((slopes.mean(dim=(2, 3), keepdim=True) * maps[0].detach()).sum(dim=1, keepdim=True)).float()
     heat = nn.functional.interpolate(heat, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     hottest = heat.amax(dim=(1, 2), keepdim=True)
@@ -83,7 +82,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResu
 
 
 @contextmanager
-def _hooks(layers: list[nn.Module], add: Callable[[nn.Module], Any]) -> Iterator[None]:
+def _register_hooks(layers: list[nn.Module], add: Callable[[nn.Module], Any]) -> Iterator[None]:
     handles = [add(layer) for layer in layers]
     try:
         yield

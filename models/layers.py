@@ -1,4 +1,4 @@
-"""From a list of layers to a network: shapes are followed on the meta device before anything is built."""
+"""The architecture `layers`: a network from a list of layers. Shapes are inferred on the meta device first."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -29,7 +29,7 @@ from models.layers_spec import (
     SoftmaxSpec,
     TransposeSpec,
 )
-from models.recurrent import Recurrent, Tokens, Transposed
+from models.recurrent import Recurrent, TokenEmbedding, Transpose
 from models.registry import Architecture, ArchitectureBuildError, Shape
 
 MAX_LAYERS = 1000
@@ -75,7 +75,7 @@ CLASSES: dict[str, type[nn.Module]] = {
 
 
 class Residual(nn.Module):
-    """What `body` makes of the input, plus the input itself, projected where the shapes differ."""
+    """The output of `body` plus the input, with a projection if the shapes differ."""
 
     def __init__(self, body: nn.Module, projection: nn.Module) -> None:
         super().__init__()
@@ -88,109 +88,109 @@ class Residual(nn.Module):
         return total
 
 
-class _Builder:
-    """Builds layers in order, knowing the shape that reaches each; counts parameters so that a list stays in bounds."""
+class _LayerBuilder:
+    """Builds layers in order. It tracks the shape and the number of parameters to enforce limits."""
 
     def __init__(self) -> None:
         self._num_parameters = 0
 
-    def chain(self, specs: Sequence[LayerSpec], shape: AnyShape, path: str) -> tuple[nn.Sequential, AnyShape]:
+    def build_chain(self, specs: Sequence[LayerSpec], shape: AnyShape, path: str) -> tuple[nn.Sequential, AnyShape]:
         layers: list[nn.Module] = []
         for number, spec in enumerate(specs):
-            layer, shape = self._layer(spec, shape, f"{path}/{number}")
+            layer, shape = self._build_layer(spec, shape, f"{path}/{number}")
             layers.append(layer)
         return nn.Sequential(*layers), shape
 
-    def _layer(self, spec: LayerSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
+    def _build_layer(self, spec: LayerSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
         if isinstance(spec, ResidualSpec):
-            return self._residual(spec, shape, path)
+            return self._build_residual(spec, shape, path)
         _check_rank(spec, shape, path)
-        _check_in(spec, shape, path)
+        _check_num_inputs(spec, shape, path)
         _check_first(spec, shape, path)
         _check_axes(spec, shape, path)
         try:
-            with torch.device("meta"):  # bounds first: nothing may take memory yet
-                trial = _make(spec, shape)
-                out = _shape_after(trial, shape)
+            with torch.device("meta"):  # check the limits before allocating memory
+                trial = _make_layer(spec, shape)
+                out = _infer_shape(trial, shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise ArchitectureBuildError(path, f"{path} ({spec.type}) cannot take {shape}: {error}") from error
+            raise ArchitectureBuildError(path, f"{path} ({spec.type}) cannot process shape {shape}: {error}") from error
         self._check_bounds(f"{path} ({spec.type})", trial, shape, out, path)
-        return _make(spec, shape), out
+        return _make_layer(spec, shape), out
 
     def _check_bounds(self, layer: str, trial: nn.Module, shape: AnyShape, out: AnyShape, path: str) -> None:
         if min(out) < 1:
-            raise ArchitectureBuildError(path, f"{layer} makes {out} of {shape}: nothing is left")
+            raise ArchitectureBuildError(path, f"{layer} reduces {shape} to {out}: the output is empty")
         if prod(out) > MAX_VALUES:
             raise ArchitectureBuildError(
-                path, f"{layer} makes {out} of {shape}: more than {MAX_VALUES} values a sample"
+                path, f"{layer} maps {shape} to {out}: more than {MAX_VALUES} values per sample"
             )
         self._num_parameters += sum(parameter.numel() for parameter in trial.parameters())
         if self._num_parameters > MAX_PARAMETERS:
             raise ArchitectureBuildError(
-                path, f"with {layer}, {shape} to {out}, there are over {MAX_PARAMETERS} parameters"
+                path, f"{layer}, {shape} to {out}, exceeds the limit of {MAX_PARAMETERS} parameters"
             )
 
-    def _residual(self, spec: ResidualSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
-        body, out = self.chain(spec.layers, shape, f"{path}/layers")
-        projection, beside = self.chain(spec.projection, shape, f"{path}/projection")
-        if out != beside:
-            wanted = "its projection" if spec.projection else "what comes in, and it has no projection"
+    def _build_residual(self, spec: ResidualSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
+        body, out = self.build_chain(spec.layers, shape, f"{path}/layers")
+        projection, projection_out = self.build_chain(spec.projection, shape, f"{path}/projection")
+        if out != projection_out:
+            branch = "its projection" if spec.projection else "its input, and it has no projection"
             raise ArchitectureBuildError(
-                path, f"{path} (residual) cannot add {out} of its layers to {beside} of {wanted}"
+                path, f"{path} (residual) cannot add the output {out} of its layers to {projection_out} of {branch}"
             )
         return Residual(body, projection), out
 
 
 def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
-    """The network that the list describes, (B, C, H, W) -> (B, num_outputs).
+    """Build the network of the list, (B, C, H, W) -> (B, num_outputs).
 
     Raises:
-        CannotBuild: a layer does not fit what comes before it or what is wanted, or the list is out of bounds.
+        ArchitectureBuildError: a layer rejects its input shape, the output shape is wrong, or a limit is exceeded.
     """
     _check_size(options.layers)
-    with torch.device("meta"):  # the whole list first, so that a bad last layer costs no memory either
-        _, shape = _Builder().chain(options.layers, input_shape, "layers")
+    with torch.device("meta"):  # validate the complete list before allocating memory
+        _, shape = _LayerBuilder().build_chain(options.layers, input_shape, "layers")
     if shape != (num_outputs,):
-        raise _wrong_end(options.layers, shape, num_outputs)
-    return _Builder().chain(options.layers, input_shape, "layers")[0]
+        raise _output_shape_error(options.layers, shape, num_outputs)
+    return _LayerBuilder().build_chain(options.layers, input_shape, "layers")[0]
 
 
-def _num_codes(options: LayersOptions) -> int | None:
+def _get_num_codes(options: LayersOptions) -> int | None:
     first = options.layers[0]
     return first.num if isinstance(first, EmbeddingSpec) else None
 
 
-def _wrong_end(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs: int) -> ArchitectureBuildError:
+def _output_shape_error(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs: int) -> ArchitectureBuildError:
     sized = [number for number, spec in enumerate(specs) if isinstance(spec, LinearSpec)]
     path = f"layers/{sized[-1]}/out" if sized and len(shape) == 1 else f"layers/{len(specs) - 1}"
     last = specs[-1].type
     return ArchitectureBuildError(
-        path, f"layers/{len(specs) - 1} ({last}) gives {shape}, but the task wants {(num_outputs,)}"
+        path, f"layers/{len(specs) - 1} ({last}) returns {shape}, but the task requires {(num_outputs,)}"
     )
 
 
 def _check_size(specs: Sequence[LayerSpec]) -> None:
-    for number, (depth, _) in enumerate(_walk(specs, 1), start=1):
+    for number, (depth, _) in enumerate(_iterate_layers(specs, 1), start=1):
         if depth > MAX_DEPTH or number > MAX_LAYERS:
             raise ArchitectureBuildError(
                 "layers", f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}"
             )
 
 
-def _walk(specs: Sequence[LayerSpec], depth: int) -> Iterator[tuple[int, LayerSpec]]:
+def _iterate_layers(specs: Sequence[LayerSpec], depth: int) -> Iterator[tuple[int, LayerSpec]]:
     for spec in specs:
         yield depth, spec
         if isinstance(spec, ResidualSpec) and depth <= MAX_DEPTH:
-            yield from _walk((*spec.layers, *spec.projection), depth + 1)
+            yield from _iterate_layers((*spec.layers, *spec.projection), depth + 1)
 
 
-def _shape_after(layer: nn.Module, shape: AnyShape) -> AnyShape:
+def _infer_shape(layer: nn.Module, shape: AnyShape) -> AnyShape:
     with torch.inference_mode():
         return tuple(layer.eval()(torch.empty(2, *shape, device="meta")).shape[1:])
 
 
-def _rank(spec: LayerSpec) -> int | None:
-    """How many axes a sample must have, channels included; None where any number will do."""
+def _get_rank(spec: LayerSpec) -> int | None:
+    """Return how many axes a sample must have, including channels, or None if any number is accepted."""
     if isinstance(spec, LinearSpec):
         return 1
     if isinstance(spec, RecurrentSpec | TransposeSpec):
@@ -200,62 +200,62 @@ def _rank(spec: LayerSpec) -> int | None:
 
 
 def _check_rank(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    rank = _rank(spec)
+    rank = _get_rank(spec)
     if spec.type == "batch_norm1d" and len(shape) == 1:
         return
     if rank is not None and len(shape) != rank:
-        wanted = {1: "(features,)", 2: "(C, L)", 3: "(C, H, W)", 4: "(C, D, H, W)"}[rank]
-        wanted = "(steps, features)" if isinstance(spec, RecurrentSpec | TransposeSpec) else wanted
+        accepted = {1: "(features,)", 2: "(C, L)", 3: "(C, H, W)", 4: "(C, D, H, W)"}[rank]
+        accepted = "(steps, features)" if isinstance(spec, RecurrentSpec | TransposeSpec) else accepted
         raise ArchitectureBuildError(
-            path, f"{path} ({spec.type}) takes {wanted}, but is given {shape}{_advice(spec, shape)}"
+            path, f"{path} ({spec.type}) requires {accepted}, but its input is {shape}{_suggest_fix(spec, shape)}"
         )
 
 
-def _advice(spec: LayerSpec, shape: AnyShape) -> str:
-    return ": put a flatten before it" if isinstance(spec, LinearSpec) and len(shape) > 1 else ""
+def _suggest_fix(spec: LayerSpec, shape: AnyShape) -> str:
+    return ": add a flatten before it" if isinstance(spec, LinearSpec) and len(shape) > 1 else ""
 
 
-def _check_in(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    given = spec.in_ if isinstance(spec, LinearSpec | ConvSpec | BatchNormSpec | RecurrentSpec) else None
-    place = -1 if isinstance(spec, RecurrentSpec) else 0
-    if given is not None and given != shape[place]:
+def _check_num_inputs(spec: LayerSpec, shape: AnyShape, path: str) -> None:
+    num_inputs = spec.in_ if isinstance(spec, LinearSpec | ConvSpec | BatchNormSpec | RecurrentSpec) else None
+    axis = -1 if isinstance(spec, RecurrentSpec) else 0
+    if num_inputs is not None and num_inputs != shape[axis]:
         what = "features" if isinstance(spec, LinearSpec | RecurrentSpec) else "channels"
-        expected = (*shape[:-1], given) if place else (given, *shape[1:])
+        expected = (*shape[:-1], num_inputs) if axis else (num_inputs, *shape[1:])
         raise ArchitectureBuildError(
-            f"{path}/in", f"{path} ({spec.type}) takes {given} {what}, {expected}, but is given {shape}"
+            f"{path}/in", f"{path} ({spec.type}) requires {num_inputs} {what}, {expected}, but its input is {shape}"
         )
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """What an embedding takes are numbers that stand for something: no pixels, and nothing that a layer computed."""
+    """Check that an embedding is the first layer and receives codes, not pixels or outputs of other layers."""
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
-        where = f"is given {shape}" if path == "layers/0" else "has layers before it"
-        raise ArchitectureBuildError(path, f"{path} (embedding) takes whole numbers of a row or a window, but {where}")
+        where = f"its input is {shape}" if path == "layers/0" else "other layers precede it"
+        raise ArchitectureBuildError(path, f"{path} (embedding) requires integers of a row or a window, but {where}")
 
 
 def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """One number an axis means exactly that: torch would take some that are too long, and drop the rest."""
+    """Check that per-axis options have one number per axis; torch ignores surplus numbers."""
     for option in ("kernel", "stride", "padding", "dilation", "size"):
         value = getattr(spec, option, None)
         if isinstance(value, tuple) and len(value) != len(shape) - 1:
-            wanted = f"one number, or {len(shape) - 1} of them"
+            accepted = f"one number or {len(shape) - 1} numbers"
             raise ArchitectureBuildError(
-                f"{path}/{option}", f"{path} ({spec.type}) takes {wanted}, not {value}, for {shape}"
+                f"{path}/{option}", f"{path} ({spec.type}) requires {accepted}, not {value}, for the input {shape}"
             )
 
 
-def _make(spec: LayerSpec, shape: AnyShape) -> nn.Module:
+def _make_layer(spec: LayerSpec, shape: AnyShape) -> nn.Module:
     match spec:
         case LinearSpec(out=out, bias=bias):
             return nn.Linear(shape[0], out, bias=bias)
         case ConvSpec():
-            return CLASSES[spec.type](shape[0], spec.out, spec.kernel, **_conv_options(spec))
+            return CLASSES[spec.type](shape[0], spec.out, spec.kernel, **_get_conv_options(spec))
         case PoolSpec(kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode):
             return CLASSES[spec.type](kernel, stride, padding, ceil_mode=ceil_mode)
         case AdaptivePoolSpec(size=size):
             return CLASSES[spec.type](size)
         case BatchNormSpec(eps=eps, momentum=momentum, affine=affine):
-            return _batch_norm(spec, shape)(shape[0], eps=eps, momentum=momentum, affine=affine)
+            return _select_batch_norm(spec, shape)(shape[0], eps=eps, momentum=momentum, affine=affine)
         case LayerNormSpec(eps=eps, affine=affine):
             return nn.LayerNorm(shape, eps=eps, elementwise_affine=affine)
         case GroupNormSpec(groups=groups, eps=eps, affine=affine):
@@ -277,20 +277,20 @@ def _make(spec: LayerSpec, shape: AnyShape) -> nn.Module:
         case RecurrentSpec():
             return Recurrent(spec.type, shape[-1], **spec.model_dump(exclude={"type", "in_"}))
         case EmbeddingSpec(num=num, dim=dim):
-            return Tokens(num, dim)
+            return TokenEmbedding(num, dim)
         case TransposeSpec():
-            return Transposed()
+            return Transpose()
         case ResidualSpec():
-            raise AssertionError("a residual is built from its branches")
+            raise AssertionError("residual layers are built by _build_residual")
         case _:
             assert_never(spec)
 
 
-def _conv_options(spec: ConvSpec) -> dict[str, Any]:
+def _get_conv_options(spec: ConvSpec) -> dict[str, Any]:
     return spec.model_dump(include={"stride", "padding", "dilation", "groups", "bias", "padding_mode"})
 
 
-def _batch_norm(spec: BatchNormSpec, shape: AnyShape) -> type[nn.Module]:
+def _select_batch_norm(spec: BatchNormSpec, shape: AnyShape) -> type[nn.Module]:
     if spec.type != "batch_norm":
         return CLASSES[spec.type]
     return CLASSES[f"batch_norm{max(len(shape) - 1, 1)}d"]
@@ -298,10 +298,10 @@ def _batch_norm(spec: BatchNormSpec, shape: AnyShape) -> type[nn.Module]:
 
 LAYERS = Architecture(
     name="layers",
-    summary="A network as data: a list of layers, with sizes inferred and shapes checked when the job is posted.",
+    summary="A network as a list of layers; sizes are inferred and shapes validated when the job is posted.",
     source="The layers of torch.nn.",
     options=LayersOptions,
     build=build_layers,
     axes=frozenset({1, 2, 3}),
-    num_codes=_num_codes,
+    num_codes=_get_num_codes,
 )

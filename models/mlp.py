@@ -1,4 +1,4 @@
-"""The multilayer perceptron: all that a sample holds as one vector, then fully connected layers."""
+"""The multilayer perceptron: fully connected layers over the flattened sample."""
 
 from math import prod
 from typing import Annotated, Literal
@@ -21,9 +21,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 class MlpOptions(Options):
     hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=64)] = (256, 128)
-    """Units of each hidden layer; none makes a linear model."""
+    """Units of each hidden layer; an empty array gives a linear model."""
     activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
-    """After every hidden layer."""
+    """Activation after every hidden layer."""
     batch_norm: bool = False
     """Batch norm between linear layer and activation."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -31,7 +31,7 @@ class MlpOptions(Options):
 
 
 def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
-    """Fully connected layers over the flattened sample, (B, C, H, W), (B, T, F) or (B, F) -> (B, num_outputs)."""
+    """Build fully connected layers over the flattened sample, (B, C, H, W), (B, T, F) or (B, F) -> (B, num_outputs)."""
     units = prod(input_shape)
     layers: list[nn.Module] = [nn.Flatten()]
     for out in options.hidden:
@@ -47,7 +47,7 @@ def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.S
 
 MLP = Architecture(
     name="mlp",
-    summary="Fully connected layers over a picture, a window or a row as one vector.",
+    summary="Fully connected layers over a flattened image, window or row.",
     source="Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986.",
     options=MlpOptions,
     build=build_mlp,

@@ -9,7 +9,7 @@ CELLS: dict[str, type[nn.LSTM] | type[nn.GRU] | type[nn.RNN]] = {"lstm": nn.LSTM
 
 
 class Recurrent(nn.Module):
-    """An LSTM, a GRU or a plain one; either the state after the last step goes on, or what it gives at every step."""
+    """An LSTM, GRU or Elman network that returns the state after the last step or the outputs of all steps."""
 
     def __init__(
         self,
@@ -30,30 +30,32 @@ class Recurrent(nn.Module):
         self._num_directions = 2 if bidirectional else 1
 
     def forward(self, sequences: Tensor) -> Tensor:
-        """Map (B, T, F) to (B, D * H), or (B, T, D * H) where every step is taken."""
-        if sequences.is_meta:  # only the shape is asked for, and there every step would cost a millisecond
+        """Map (B, T, F) to (B, D * H), or to (B, T, D * H) for all steps."""
+        if sequences.is_meta:  # only the shape is needed, and each step on the meta device takes a millisecond
             steps = sequences.shape[:1] if self._takes_last else sequences.shape[:2]
             return sequences.new_empty(*steps, self._num_directions * self.cells.hidden_size)
         outputs, state = self.cells(sequences)
         if not self._takes_last:
             every: Tensor = outputs
             return every
-        last = state[0] if isinstance(state, tuple) else state  # (layers * D, B, H); an LSTM's cells are no output
+        last = (
+            state[0] if isinstance(state, tuple) else state
+        )  # (layers * D, B, H); the cell state of an LSTM is not an output
         return torch.cat(tuple(last[-self._num_directions :]), dim=1)
 
 
-class Tokens(nn.Embedding):
-    """A learnt vector for each whole number from 0; numbers that come as floats, as samples do."""
+class TokenEmbedding(nn.Embedding):
+    """An embedding of integers from 0 that accepts float inputs."""
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Map (B, *shape) to (B, *shape, dim); a last axis of one feature is taken away first."""
+        """Map (B, *shape) to (B, *shape, dim), after removing a last axis of size 1."""
         if numbers.ndim > 2 and numbers.shape[-1] == 1:
             numbers = numbers.squeeze(-1)
         return super().forward(numbers.long())
 
 
-class Transposed(nn.Module):
-    """The two axes of a sample change places, as between steps that have features and channels that have steps."""
+class Transpose(nn.Module):
+    """Swaps the two axes of a sample, for example steps and channels."""
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map (B, M, N) to (B, N, M)."""

@@ -1,4 +1,4 @@
-"""Which networks there are: name -> options, builder, source. It knows no family; `models/__init__.py` lists them."""
+"""The registry of architectures by name. `models/__init__.py` lists them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 Shape = tuple[int, ...]
-"""Of one sample: (C, H, W) of a picture, (T, F) of a window of a series, (F,) of a row of a table."""
-KINDS = {1: "rows of a table", 2: "windows of a series", 3: "pictures"}
-"""What a sample is, by the number of its axes."""
+"""The shape of one sample: (C, H, W) of an image, (T, F) of a time series window, (F,) of a table row."""
+SAMPLE_KINDS = {1: "rows of a table", 2: "windows of a series", 3: "images"}
+"""Kinds of samples by their number of axes."""
 
 
 class Options(BaseModel):
-    """The base of every architecture's options: strict, closed to unknown fields, finite numbers only."""
+    """Base class of architecture options: strict types, no unknown fields, finite numbers only."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -28,17 +28,17 @@ class Options(BaseModel):
 
 
 class UnknownArchitecture(LookupError):
-    """No architecture has that name; `known` lists all that exist."""
+    """No architecture has the name; `available` lists all names."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, available: Iterable[str]) -> None:
         super().__init__(f"no architecture {name!r}")
-        self.known = list(known)
+        self.available = list(available)
 
 
 class ArchitectureBuildError(ValueError):
-    """The options are well formed, but no network comes of them for these pictures and outputs.
+    """The options are well formed, but do not work for these samples and outputs.
 
-    `path` points to the place, relative to the architecture: `layers/3/in`; empty for the architecture itself.
+    `path` is the location relative to the architecture, for example `layers/3/in`; empty for the architecture itself.
     """
 
     def __init__(self, path: str, message: str) -> None:
@@ -46,38 +46,38 @@ class ArchitectureBuildError(ValueError):
         self.path = path
 
 
-class Summary(NamedTuple):
+class NetworkSummary(NamedTuple):
     num_parameters: int
     output_shape: tuple[int, ...]
-    """Of one sample: (num_outputs,)."""
+    """The output shape of one sample, (num_outputs,)."""
     parameter_names: tuple[str, ...] = ()
 
 
-class Pretrained(NamedTuple):
-    """Weights that a network was published with.
+class PretrainedWeights(NamedTuple):
+    """Published weights of an architecture.
 
     Attributes:
-        load: by name, on the CPU; raises CannotBuild where they are not installed.
-        missing: what must be installed, in words; None where all is there.
-        mean, deviation: what its pictures were normalised with, of pixels in 0..1, every channel alike.
+        load_weights: returns tensors by name, on the CPU; raises ArchitectureBuildError if a package is missing.
+        find_missing_package: returns a message that names a missing package, else None.
+        mean, deviation: normalization of the training images, for pixels in 0..1, equal for all channels.
     """
 
-    load: Callable[[], dict[str, torch.Tensor]]
-    missing: Callable[[], str | None]
+    load_weights: Callable[[], dict[str, torch.Tensor]]
+    find_missing_package: Callable[[], str | None]
     mean: float
     deviation: float
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One entry of the catalogue.
+    """A registered architecture.
 
     Attributes:
-        build: maps options, the shape of what comes in and the number of outputs to a network.
-        axes: how many a sample may have.
-        embeds: `build` is given the cardinalities of a table's columns in the place of a shape, 0 for numbers.
-        num_codes: with these options it takes samples as whole numbers from 0, so many different ones, and so a table's
-            categories by their numbers; None if it takes quantities, and a value of 0 or 1 for each category.
+        build: maps options, input shape and number of outputs to a network.
+        axes: accepted numbers of axes of a sample.
+        embeds: `build` receives the cardinalities of the columns, 0 for numeric ones, instead of a shape.
+        num_codes: maps options to the number of integer codes that the first layer embeds, or None if the network
+            requires numeric inputs with one-hot categories.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Architecture:
     source: str
     options: type[Options]
     build: Callable[[Any, Shape, int], nn.Module]
-    pretrained: Pretrained | None = None
+    pretrained: PretrainedWeights | None = None
     axes: frozenset[int] = frozenset({3})
     embeds: bool = False
     num_codes: Callable[[Any], int | None] = lambda _options: None
@@ -95,61 +95,62 @@ _ARCHITECTURES: dict[str, Architecture] = {}
 
 
 def register(*architectures: Architecture) -> None:
-    """Add entries to the catalogue.
+    """Register architectures.
 
     Raises:
-        ValueError: a name is taken.
+        ValueError: the name is already registered.
     """
     for architecture in architectures:
         if architecture.name in _ARCHITECTURES:
-            raise ValueError(f"two architectures are called {architecture.name!r}")
+            raise ValueError(f"the architecture {architecture.name!r} is already registered")
         _ARCHITECTURES[architecture.name] = architecture
 
 
-def names() -> list[str]:
-    """Every registered name, in the order of registration."""
+def list_architectures() -> list[str]:
+    """Return all names in the order of registration."""
     return list(_ARCHITECTURES)
 
 
-def get(name: str) -> Architecture:
-    """The entry of that name.
+def get_architecture(name: str) -> Architecture:
+    """Return the architecture of that name.
 
     Raises:
-        UnknownArchitecture: there is none.
+        UnknownArchitecture: no architecture has the name.
     """
     try:
         return _ARCHITECTURES[name]
     except KeyError:
-        raise UnknownArchitecture(name, names()) from None
+        raise UnknownArchitecture(name, list_architectures()) from None
 
 
-def resolve(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with every default filled in, as JSON values.
+def resolve_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with all defaults, as JSON values.
 
     Raises:
-        UnknownArchitecture: there is no such architecture.
-        pydantic.ValidationError: an option is missing, unknown or of the wrong form.
+        UnknownArchitecture: no architecture has the name.
+        pydantic.ValidationError: an option is missing, unknown or of the wrong type.
     """
-    return get(name).options.model_validate(dict(options)).model_dump(mode="json")
+    return get_architecture(name).options.model_validate(dict(options)).model_dump(mode="json")
 
 
-def build(
+def build_network(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
 ) -> nn.Module:
-    """A network from float32 (B, *shape) to raw scores (B, num_outputs), initialised under the current random state.
+    """Build a network from float32 (B, *shape) to raw scores (B, num_outputs), initialized from the current RNG state.
 
-    `input_shape` is that of a sample; `cardinalities` are those of a table's columns, 0 for numbers.
+    `input_shape` is the shape of a sample. `cardinalities` are the numbers of categories of the columns, 0 for numeric
+    ones.
 
     Raises:
-        UnknownArchitecture, pydantic.ValidationError: as `resolve`.
-        CannotBuild: the parts do not fit together.
+        UnknownArchitecture, pydantic.ValidationError: as `resolve_options`.
+        ArchitectureBuildError: the options do not work for these shapes.
     """
-    architecture = get(name)
+    architecture = get_architecture(name)
     if len(input_shape) not in architecture.axes:
-        takes = " and ".join(KINDS[axes] for axes in sorted(architecture.axes))
-        kind = KINDS.get(len(input_shape), f"samples of {len(input_shape)} axes")
+        takes = " and ".join(SAMPLE_KINDS[axes] for axes in sorted(architecture.axes))
+        kind = SAMPLE_KINDS.get(len(input_shape), f"samples of {len(input_shape)} axes")
         raise ArchitectureBuildError(
-            "name", f"{name} takes {takes}, but the dataset has {kind}; {_others(len(input_shape))}"
+            "name", f"{name} requires {takes}, but the dataset has {kind}; {_suggest_architectures(len(input_shape))}"
         )
     parsed = architecture.options.model_validate(dict(options))
     if architecture.embeds:
@@ -165,51 +166,54 @@ def _check_codes(num_codes: int | None, cardinalities: Sequence[int]) -> None:
     if min(cardinalities) == 0:
         place = list(cardinalities).index(0) + 1
         raise ArchitectureBuildError(
-            "layers/0", f"an embedding takes categories, but column {place} of the table holds numbers"
+            "layers/0", f"an embedding requires categories, but column {place} of the table is numeric"
         )
     if max(cardinalities) >= num_codes:
         most = max(cardinalities)
-        reason = f"a column has {most} categories, which count from 1: {most + 1} numbers are needed, not {num_codes}"
+        reason = f"a column has {most} categories with codes from 1: num must be at least {most + 1}, got {num_codes}"
         raise ArchitectureBuildError("layers/0/num", reason)
 
 
-def takes_numbers(name: str, options: Mapping[str, Any]) -> bool:
-    """Whether that network takes a table's categories by their numbers."""
-    architecture = get(name)
+def takes_category_codes(name: str, options: Mapping[str, Any]) -> bool:
+    """Return whether the network requires categories as codes instead of one-hot vectors."""
+    architecture = get_architecture(name)
     return architecture.embeds or architecture.num_codes(architecture.options.model_validate(dict(options))) is not None
 
 
 def input_shape_for(
     name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()
 ) -> Shape:
-    """The shape in which samples reach the network, once they are preprocessed."""
-    if not cardinalities or len(input_shape) != 1 or takes_numbers(name, options):
+    """Return the shape of preprocessed samples."""
+    if not cardinalities or len(input_shape) != 1 or takes_category_codes(name, options):
         return input_shape
     return (sum(cardinality or 1 for cardinality in cardinalities),)
 
 
-def _others(axes: int) -> str:
-    known = [each.name for each in _ARCHITECTURES.values() if axes in each.axes]
-    return f"use {' or '.join(map(repr, known[:5]))}" if known else "no architecture does"
+def _suggest_architectures(axes: int) -> str:
+    suitable = [each.name for each in _ARCHITECTURES.values() if axes in each.axes]
+    return f"use {' or '.join(map(repr, suitable[:5]))}" if suitable else "no architecture accepts them"
 
 
-def check(
+def validate_architecture(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
-) -> Summary:
-    """Build on the meta device, where nothing takes memory, and follow one batch through.
+) -> NetworkSummary:
+    """Build the network on the meta device, which needs no memory, and infer the shape of its output.
 
     Raises:
-        UnknownArchitecture, pydantic.ValidationError, CannotBuild: as `build`.
+        UnknownArchitecture, pydantic.ValidationError, ArchitectureBuildError: as `build_network`.
     """
     with torch.device("meta"), torch.inference_mode():
-        network = build(name, options, input_shape, num_outputs, cardinalities).eval()
+        network = build_network(name, options, input_shape, num_outputs, cardinalities).eval()
         try:
             scores = network(torch.empty(2, *input_shape_for(name, options, input_shape, cardinalities)))
         except (RuntimeError, ValueError) as error:
-            raise ArchitectureBuildError("", f"{name} cannot take samples of shape {input_shape}: {error}") from error
+            raise ArchitectureBuildError(
+                "", f"{name} cannot process samples of shape {input_shape}: {error}"
+            ) from error
     if tuple(scores.shape) != (2, num_outputs):
         raise ArchitectureBuildError(
-            "", f"{name} gives {tuple(scores.shape)[1:]} for a sample, but {(num_outputs,)} is wanted"
+            "", f"{name} returns {tuple(scores.shape)[1:]} per sample, but the task requires {(num_outputs,)}"
         )
-    named = dict(network.named_parameters())
-    return Summary(sum(parameter.numel() for parameter in named.values()), (num_outputs,), tuple(named))
+    parameters = dict(network.named_parameters())
+    num_parameters = sum(parameter.numel() for parameter in parameters.values())
+    return NetworkSummary(num_parameters, (num_outputs,), tuple(parameters))

@@ -1,4 +1,4 @@
-"""A perceptron for tables: each category of a column is a learnt vector, beside the numbers."""
+"""A multilayer perceptron for tables with learned embeddings of categories."""
 
 from typing import Annotated
 
@@ -12,26 +12,26 @@ from models.registry import Architecture, Shape
 
 class TabularOptions(MlpOptions):
     hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=64)] = (64, 32)
-    """Units of each hidden layer; none makes a linear model."""
+    """Units of each hidden layer; an empty array gives a linear model."""
     embedding_dim: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Length of the vectors; half a column's number of categories, rounded up, at most 50, unless given."""
+    """Length of the embeddings. Default: half the number of categories of the column, rounded up, at most 50."""
 
 
 class Tabular(nn.Module):
-    """Columns side by side, categories as vectors, then fully connected layers."""
+    """Fully connected layers over numeric columns and embeddings of categorical columns."""
 
     def __init__(self, options: TabularOptions, cardinalities: Shape, num_outputs: int) -> None:
-        """`cardinalities`: one a column; 0 for numbers."""
+        """Initialize from the number of categories of each column, 0 for numeric ones."""
         super().__init__()
         self._numbers = [place for place, count in enumerate(cardinalities) if not count]
         self._categories = [place for place, count in enumerate(cardinalities) if count]
         counts = [cardinalities[place] for place in self._categories]
         dims = [options.embedding_dim or min(50, (count + 1) // 2) for count in counts]
-        self.embeddings = nn.ModuleList(_embedding(count, dim) for count, dim in zip(counts, dims, strict=True))
+        self.embeddings = nn.ModuleList(_create_embedding(count, dim) for count, dim in zip(counts, dims, strict=True))
         self.layers = build_mlp(options, (len(self._numbers) + sum(dims),), num_outputs)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map float32 (B, F), categories by their numbers, to raw scores (B, num_outputs)."""
+        """Map float32 (B, F), with categories as codes, to raw scores (B, num_outputs)."""
         vectors = [
             embedding(rows[:, place].long()) for embedding, place in zip(self.embeddings, self._categories, strict=True)
         ]
@@ -39,8 +39,8 @@ class Tabular(nn.Module):
         return scores
 
 
-def _embedding(count: int, dim: int) -> nn.Embedding:
-    """One vector a category, after that of a missing or unknown one: it begins as nothing, which is what it means."""
+def _create_embedding(count: int, dim: int) -> nn.Embedding:
+    """Create one vector per category. Code 0, for missing and unknown categories, starts as zeros."""
     embedding = nn.Embedding(count + 1, dim)
     with torch.no_grad():
         embedding.weight[0].zero_()
@@ -49,7 +49,7 @@ def _embedding(count: int, dim: int) -> nn.Embedding:
 
 TABULAR = Architecture(
     name="tabular",
-    summary="Fully connected layers over a table's row, whose categories are learnt vectors.",
+    summary="Fully connected layers over a table row, with learned embeddings of categories.",
     source="Guo and Berkhahn, Entity Embeddings of Categorical Variables, 2016.",
     options=TabularOptions,
     build=Tabular,

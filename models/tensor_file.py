@@ -1,4 +1,4 @@
-"""Tensors as one safetensors file, hashed on the way to the disk; it knows no network."""
+"""Writes tensors to a safetensors file and hashes it at the same time."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-DTYPES: dict[torch.dtype, str] = {  # in the order in which the format's own writer sorts them: widest first
+DTYPES: dict[torch.dtype, str] = {  # in the sort order of the safetensors library: widest first
     torch.int64: "I64",
     torch.float64: "F64",
     torch.complex64: "C64",
@@ -25,46 +25,46 @@ DTYPES: dict[torch.dtype, str] = {  # in the order in which the format's own wri
 RANK = {dtype: place for place, dtype in enumerate(DTYPES)}
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors of any device, stride and overlap, durably; equal values give equal bytes.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write tensors of any device, stride and overlap, and fsync the file. Equal values give equal bytes.
 
-    Not `safetensors.save_file`, which neither hashes nor lets other threads run while it works. Source of the format:
+    `safetensors.save_file` neither hashes nor releases the GIL. Source of the format:
     https://github.com/huggingface/safetensors#format.
 
     Returns:
         The file's sha256, in hexadecimal.
 
     Raises:
-        TypeError: the format has no such dtype.
+        TypeError: safetensors does not support a dtype.
     """
-    ordered = sorted(tensors.items(), key=lambda item: (_rank(*item), item[0]))
+    ordered = sorted(tensors.items(), key=lambda item: (_get_dtype_rank(*item), item[0]))
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
-        for part in _parts(ordered):
-            digest.update(part)  # like the write below it lets other threads run
-            left = part
-            while left:
-                left = left[file.write(left) :]
+        for part in _iterate_parts(ordered):
+            digest.update(part)  # releases the GIL, as the write does
+            remaining = part
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
         os.fsync(file.fileno())
     return digest.hexdigest()
 
 
-def _rank(name: str, tensor: Tensor) -> int:
+def _get_dtype_rank(name: str, tensor: Tensor) -> int:
     if tensor.dtype not in RANK:
-        raise TypeError(f"{name} is of {tensor.dtype}, which safetensors has not")
+        raise TypeError(f"{name} has dtype {tensor.dtype}, which safetensors does not support")
     return RANK[tensor.dtype]
 
 
-def _parts(ordered: list[tuple[str, Tensor]]) -> Iterator[memoryview]:
-    """The header's length as 8 bytes, the header as JSON padded to a multiple of 8, and every tensor's bytes."""
-    places, end = {}, 0
+def _iterate_parts(ordered: list[tuple[str, Tensor]]) -> Iterator[memoryview]:
+    """Yield the header length (8 bytes), the JSON header padded to a multiple of 8, and the bytes of every tensor."""
+    entries, end = {}, 0
     for name, tensor in ordered:
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        places[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    header = json.dumps(places, separators=(",", ":"), ensure_ascii=False).encode()
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)
     yield memoryview(len(header).to_bytes(8, "little") + header)
     for _, tensor in ordered:
         if tensor.numel():
             plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            yield memoryview(plain.numpy())  # type: ignore[arg-type]  # typeshed's Buffer; numpy's arrays are one
+            yield memoryview(plain.numpy())  # type: ignore[arg-type]  # typeshed's Buffer; numpy arrays implement it

@@ -1,4 +1,4 @@
-"""torchvision's classifiers by name, input and outputs adapted; torchvision is imported when one is built."""
+"""torchvision's classifiers with adapted input channels and outputs. torchvision is imported on first use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -16,14 +16,14 @@ IMAGENET_CHANNELS = 3
 
 
 class TorchvisionOptions(Options):
-    """These networks are as they were published, but for the layers behind their features."""
+    """Options of torchvision's networks."""
 
     head: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(strict=False, max_length=8)] = ()
-    """Widths of hidden layers, with ReLU, in the place of the last linear layer."""
+    """Widths of hidden layers, with ReLU, that replace the last linear layer."""
 
 
 class Family(NamedTuple):
-    """Networks of one paper. `variants` are torchvision's names, space-separated; `smallest` is a side in pixels."""
+    """Networks of one paper. `variants` are torchvision's names; `smallest` is the minimum side in pixels."""
 
     variants: str
     summary: str
@@ -47,9 +47,12 @@ FAMILIES = (
         "Residual network with grouped convolutions.",
         "Xie et al., 2016",
     ),
-    Family("wide_resnet50_2 wide_resnet101_2", "Residual network, wider.", "Zagoruyko and Komodakis, 2016"),
+    Family("wide_resnet50_2 wide_resnet101_2", "Wide residual network.", "Zagoruyko and Komodakis, 2016"),
     Family(
-        "densenet121 densenet161 densenet169 densenet201", "Every layer sees all before it.", "Huang et al., 2016", 29
+        "densenet121 densenet161 densenet169 densenet201",
+        "Every layer receives the outputs of all earlier layers.",
+        "Huang et al., 2016",
+        29,
     ),
     Family("googlenet", "Inception modules; without the auxiliary outputs.", "Szegedy et al., 2014", 15),
     Family("inception_v3", "Factorised inception modules; without the auxiliary output.", "Szegedy et al., 2015", 75),
@@ -68,7 +71,7 @@ FAMILIES = (
     Family(
         "efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 "
         "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7",
-        "Width, depth and resolution scaled together.",
+        "Compound scaling of width, depth and resolution.",
         "Tan and Le, 2019",
     ),
     Family(
@@ -82,7 +85,10 @@ FAMILIES = (
         "Radosavovic et al., 2020",
     ),
     Family(
-        "convnext_tiny convnext_small convnext_base convnext_large", "A convnet modernised.", "Liu et al., 2022", 32
+        "convnext_tiny convnext_small convnext_base convnext_large",
+        "A modernized convolutional network.",
+        "Liu et al., 2022",
+        32,
     ),
     Family(
         "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14", "Vision transformer on patches.", "Dosovitskiy et al., 2020"
@@ -94,7 +100,7 @@ FAMILIES = (
 
 
 class _CountOnCpu(TorchFunctionMode):
-    """Regnets compute widths with tensors; these must hold numbers where the network is built on the meta device."""
+    """Computes regnet widths on the CPU, because their tensors need values even on the meta device."""
 
     def __torch_function__(
         self,
@@ -109,12 +115,12 @@ class _CountOnCpu(TorchFunctionMode):
         return func(*args, **options)
 
 
-def _builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, int], nn.Module]:
+def _make_builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, int], nn.Module]:
     def build(options: TorchvisionOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
         if min(input_shape[1:]) < smallest:
-            wanted = (input_shape[0], smallest, smallest)
-            raise ArchitectureBuildError("", f"{name} takes pictures of {wanted} or larger, but is given {input_shape}")
-        network = _create(name, input_shape, num_outputs)
+            minimum = (input_shape[0], smallest, smallest)
+            raise ArchitectureBuildError("", f"{name} requires images of at least {minimum}, got {input_shape}")
+        network = _create_network(name, input_shape, num_outputs)
         if options.head:
             _deepen_head(name, network, options.head)
         return network
@@ -122,8 +128,8 @@ def _builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Shape, i
     return build
 
 
-def _create(name: str, input_shape: Shape, num_outputs: int) -> nn.Module:
-    from torchvision import models  # a second and more to import, for networks that most jobs do not use
+def _create_network(name: str, input_shape: Shape, num_outputs: int) -> nn.Module:
+    from torchvision import models  # importing torchvision takes more than a second, and most jobs do not need it
 
     size = _size_options(name, input_shape)
     with _CountOnCpu() if name.startswith("regnet") else nullcontext():
@@ -135,34 +141,35 @@ def _create(name: str, input_shape: Shape, num_outputs: int) -> nn.Module:
 
 def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
     if name.startswith("vit"):
-        return {"image_size": _square(name, input_shape, multiple_of=int(name[-2:]))}
+        return {"image_size": _get_square_side(name, input_shape, multiple_of=int(name[-2:]))}
     if name.startswith("maxvit"):
-        side = _square(name, input_shape, multiple_of=224)  # its windows of 7 must fill every stage
+        side = _get_square_side(name, input_shape, multiple_of=224)  # windows of 7 pixels must fill every stage
         return {"input_size": (side, side)}
     if name in {"googlenet", "inception_v3"}:
-        return {"aux_logits": False, "init_weights": True}  # auxiliary outputs would make training return a tuple
+        return {"aux_logits": False, "init_weights": True}  # with auxiliary outputs, training would return a tuple
     return {}
 
 
-def _square(name: str, input_shape: Shape, multiple_of: int) -> int:
+def _get_square_side(name: str, input_shape: Shape, multiple_of: int) -> int:
     channels, height, width = input_shape
     if height != width or height % multiple_of:
         side = max(round(max(height, width) / multiple_of), 1) * multiple_of
-        wanted = (channels, side, side)
+        example = (channels, side, side)
         raise ArchitectureBuildError(
             "",
-            f"{name} takes square pictures, a multiple of {multiple_of} wide, such as {wanted}, not {input_shape}",
+            f"{name} requires square images with a multiple of {multiple_of} pixels per side, such as {example}, "
+            f"got {input_shape}",
         )
     return height
 
 
 def _replace_first_convolution(network: nn.Module, channels: int) -> None:
-    """Let the network take another number of channels; everything behind its first convolution stays as it is."""
+    """Replace the first convolution by one with another number of input channels."""
     path, old = next((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
     new = nn.Conv2d(
         channels,
         old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]  # torch types it wider than it is
+        old.kernel_size,  # type: ignore[arg-type]  # torch annotates it too widely
         old.stride,  # type: ignore[arg-type]
         old.padding,  # type: ignore[arg-type]
         bias=old.bias is not None,
@@ -171,10 +178,10 @@ def _replace_first_convolution(network: nn.Module, channels: int) -> None:
 
 
 def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None:
-    """Put several layers where the last linear one is."""
+    """Replace the last linear layer by several layers."""
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear:
-        raise ArchitectureBuildError("head", f"{name} ends in a convolution; it has no linear layer to replace")
+        raise ArchitectureBuildError("head", f"{name} has no linear layer to replace; its last layer is a convolution")
     path, old = linear[-1]
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise((old.in_features, *widths)):
@@ -182,7 +189,7 @@ def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None
     network.set_submodule(path, nn.Sequential(*layers, nn.Linear(widths[-1], old.out_features)))
 
 
-def _architectures() -> Iterator[Architecture]:
+def _list_architectures() -> Iterator[Architecture]:
     for family in FAMILIES:
         for name in family.variants.split():
             yield Architecture(
@@ -190,8 +197,8 @@ def _architectures() -> Iterator[Architecture]:
                 summary=family.summary,
                 source=f"torchvision.models.{name}; {family.source}.",
                 options=TorchvisionOptions,
-                build=_builder(name, family.smallest),
+                build=_make_builder(name, family.smallest),
             )
 
 
-TORCHVISION = tuple(_architectures())
+TORCHVISION = tuple(_list_architectures())

@@ -1,4 +1,4 @@
-"""A trained network in other forms: exported, compiled or quantised; each maps pixels to the same raw scores."""
+"""Variants of a trained network: exported, compiled or quantized. Each maps pixels to the same raw scores."""
 
 from models.variants.description import (
     DESCRIPTION,
@@ -9,8 +9,8 @@ from models.variants.description import (
     MissingPackage,
     VariantDescription,
 )
-from models.variants.export import write
-from models.variants.runners import Runner, eager, open_runner
+from models.variants.export import write_variant
+from models.variants.runners import Runner, create_eager_runner, open_runner
 
 __all__ = [
     "DESCRIPTION",
@@ -21,7 +21,7 @@ __all__ = [
     "MissingPackage",
     "Runner",
     "VariantDescription",
-    "eager",
+    "create_eager_runner",
     "open_runner",
-    "write",
+    "write_variant",
 ]

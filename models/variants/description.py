@@ -1,4 +1,4 @@
-"""What a variant's files say of themselves: `variant.json`, beside the bundle's own `bundle.json`."""
+"""The description of a variant: `variant.json`, stored next to `bundle.json`."""
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,7 @@ DOWNLOADS: dict[Format, str] = {
     "torch-compile": "weights.safetensors",
     "torch-export": "network.pt2",
 }
-"""The file of each format that holds the network, or its structure."""
+"""The main file of each format."""
 DESCRIPTION = "variant.json"
 INPUT, OUTPUT = "pixels", "scores"
 _PACKAGES: dict[Format, tuple[str, ...]] = {
@@ -31,35 +31,37 @@ _PACKAGES: dict[Format, tuple[str, ...]] = {
 
 
 class MissingPackage(RuntimeError):
-    """A variant needs a package that is not installed here."""
+    """A variant requires a package that is not installed."""
 
 
 class VariantDescription(BaseModel):
-    """What is needed to run the files, and with what they were made."""
+    """The content of `variant.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
     format: Format
     precision: Precision
-    made_with: dict[str, str] = Field(default_factory=dict, description="Versions of the packages.")
+    made_with: dict[str, str] = Field(
+        default_factory=dict, description="Versions of the packages that wrote the files."
+    )
 
 
-def describe(kind: Format, precision: Precision) -> VariantDescription:
-    """The description of what this machine makes.
+def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
+    """Return the description of a variant that this environment would write.
 
     Raises:
-        MissingPackage: it cannot make that.
+        MissingPackage: a package is not installed.
     """
     try:
         made_with = {package: version(package) for package in _PACKAGES[kind]}
     except PackageNotFoundError as error:
-        raise _missing(str(error.name)) from None
+        raise _missing_package_error(str(error.name)) from None
     return VariantDescription(format=kind, precision=precision, made_with=made_with)
 
 
-def package(name: str) -> Any:  # noqa: ANN401 - modules without types
-    """An optional package, imported when it is needed.
+def import_package(name: str) -> Any:  # noqa: ANN401 - the modules have no types
+    """Import an optional package.
 
     Raises:
         MissingPackage: it is not installed.
@@ -67,9 +69,9 @@ def package(name: str) -> Any:  # noqa: ANN401 - modules without types
     try:
         module: ModuleType = importlib.import_module(name)
     except ModuleNotFoundError:
-        raise _missing(name.partition(".")[0]) from None
+        raise _missing_package_error(name.partition(".")[0]) from None
     return module
 
 
-def _missing(name: str) -> MissingPackage:
-    return MissingPackage(f"the package {name!r} is not installed here; `pip install candela[serving]` brings it")
+def _missing_package_error(name: str) -> MissingPackage:
+    return MissingPackage(f"the package {name!r} is not installed; run `pip install candela[serving]`")

@@ -1,4 +1,4 @@
-"""A network with its preprocessing in one graph: uint8 pixels in, raw scores out. It knows no file format."""
+"""A network and its preprocessing as one graph from uint8 pixels to raw scores."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from models.variants.description import INPUT
 
 
 class ExportableModel(nn.Module):
-    """What an exported file holds, so that nobody has to prepare pictures before it."""
+    """A network with built-in preprocessing, as exported files contain it."""
 
     scale: Tensor
     shift: Tensor
@@ -24,19 +24,19 @@ class ExportableModel(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs).
 
-        The arithmetic is that of `Preprocess`, but in contiguous memory: other layouts become gathers when exported.
+        It computes the same as `Preprocess`, but in contiguous memory: other layouts become gathers when exported.
         """
         images = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous()
         scores: Tensor = self.network(images * self.scale + self.shift)
         return scores.float()
 
 
-def exported(whole: ExportableModel, image_shape: Shape) -> ExportedProgram:
-    """The graph of a network on the CPU and in eval mode, for batches of any size; pictures are (C, H, W)."""
+def export_program(exportable: ExportableModel, image_shape: Shape) -> ExportedProgram:
+    """Export the graph for batches of any size, on the CPU and in eval mode. `image_shape` is (C, H, W)."""
     channels, height, width = image_shape
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     with torch.no_grad():
-        program = export(whole.eval(), (example,), dynamic_shapes={INPUT: {0: Dim.DYNAMIC}})
+        program = export(exportable.eval(), (example,), dynamic_shapes={INPUT: {0: Dim.DYNAMIC}})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it names files of this machine
+        node.meta.pop("stack_trace", None)  # contains file names of this machine
     return program

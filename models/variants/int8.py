@@ -1,4 +1,4 @@
-"""Static int8 quantisation of an ONNX file, its ranges measured on pictures."""
+"""Static int8 quantization of an ONNX file, calibrated on images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,63 +7,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.variants.description import INPUT, package
+from models.variants.description import INPUT, import_package
 
 BATCH = 16
 HEAVY = ("Conv", "Gemm", "MatMul")
 
 
 def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
-    """Write an int8 file from an fp32 one: weights by channel, activations by the range of `pictures`.
+    """Quantize an fp32 file: weights per channel, activations by their range on `images`.
 
-    What comes before the first heavy layer, the preprocessing, stays fp32: 256 steps of a picture's brightness would
-    be rounded once more. Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+    The nodes before the first convolution or matrix product, the preprocessing, remain fp32, because rounding 256
+    brightness levels again would lose precision. Source: Jacob et al.,
+    "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", 2018.
 
     Args:
-        plain: a file whose only input takes pixels.
+        plain: a file with pixels as its only input.
         into: the new file.
         images: uint8 (N, H, W, C), N at least 1.
     """
-    quantization = package("onnxruntime.quantization")
-    shapes = package("onnxruntime.quantization.shape_inference")
+    quantization = import_package("onnxruntime.quantization")
+    shapes = import_package("onnxruntime.quantization.shape_inference")
     prepared = into.with_name(f"{into.stem}.prepared.onnx")
     shapes.quant_pre_process(plain, prepared)
     try:
         quantization.quantize_static(
             prepared,
             into,
-            _reader(images),
+            _create_calibration_reader(images),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_preparing(prepared),
+            nodes_to_exclude=_list_preprocessing_nodes(prepared),
         )
     finally:
         prepared.unlink()
 
 
-def _preparing(path: Path) -> list[str]:
-    """The names of the nodes before the first heavy one; nodes are stored in the order of computing."""
+def _list_preprocessing_nodes(path: Path) -> list[str]:
+    """Return the names of the nodes before the first heavy one. Nodes are stored in execution order."""
     names: list[str] = []
-    for node in package("onnx").load(path).graph.node:
+    for node in import_package("onnx").load(path).graph.node:
         if node.op_type in HEAVY:
             break
         names.append(node.name)
     return names
 
 
-def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - of an untyped package
-    batches = _batches(images)
+def _create_calibration_reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - the package has no types
+    batches = _iterate_batches(images)
 
-    class Reader(package("onnxruntime.quantization").CalibrationDataReader):  # type: ignore[misc]  # no types
+    class Reader(import_package("onnxruntime.quantization").CalibrationDataReader):  # type: ignore[misc]  # no types
         def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
             return next(batches, None)
 
     return Reader()
 
 
-def _batches(images: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.uint8]]]:
+def _iterate_batches(images: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.uint8]]]:
     for start in range(0, len(images), BATCH):
         yield {INPUT: np.ascontiguousarray(images[start : start + BATCH])}

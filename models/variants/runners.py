@@ -1,4 +1,4 @@
-"""A variant's files as something that answers: pixels in, raw scores out. One class a runtime; it knows no queue."""
+"""Runs variants: one class per runtime, from pixels to raw scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +12,16 @@ from torch import nn
 
 from models import bundle
 from models.preprocess import Preprocess
-from models.variants.description import DESCRIPTION, DOWNLOADS, INPUT, VariantDescription, package
+from models.variants.description import DESCRIPTION, DOWNLOADS, INPUT, VariantDescription, import_package
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""Maps pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs); one thread at a time."""
+"""Maps pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs); not thread-safe."""
 
 
-class Eager:
-    """The network itself, in channels_last memory."""
+class EagerRunner:
+    """Runs a torch network in channels_last memory."""
 
-    def __init__(self, network: nn.Module, description: bundle.Description, *, use_bf16: bool = False) -> None:
+    def __init__(self, network: nn.Module, description: bundle.BundleDescription, *, use_bf16: bool = False) -> None:
         self._network = network.eval().to(memory_format=torch.channels_last)
         self._preprocess = Preprocess(description.mean, description.std)
         self._use_bf16 = use_bf16
@@ -33,15 +33,15 @@ class Eager:
         return raw
 
 
-class OnnxRuntime:
-    """An ONNX file, computed by onnxruntime on the CPU."""
+class OnnxRuntimeRunner:
+    """Runs an ONNX file with onnxruntime on the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """`threads`: 0 for one a core."""
-        runtime = package("onnxruntime")
+        """Load the model. `threads`: 0 for one per core."""
+        runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors; else it tells of every constant that it folds
+        options.log_severity_level = 3  # errors only; lower levels report every folded constant
         self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -49,27 +49,27 @@ class OnnxRuntime:
         return scores
 
 
-class OpenVino:
-    """OpenVINO's own form, computed on the CPU."""
+class OpenVinoRunner:
+    """Runs an OpenVINO model on the CPU."""
 
     def __init__(self, path: Path, threads: int, *, use_bf16: bool) -> None:
-        """`threads`: 0 for one a core."""
+        """Load the model. `threads`: 0 for one per core."""
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if use_bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads:
             properties["INFERENCE_NUM_THREADS"] = threads
-        compiled = package("openvino").Core().compile_model(path, "CPU", properties)
+        compiled = import_package("openvino").Core().compile_model(path, "CPU", properties)
         self._request = compiled.create_infer_request()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found = self._request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True)
-        return np.array(found[0], dtype=np.float32)  # a copy: the request writes into the same memory next time
+        outputs = self._request.infer({0: np.ascontiguousarray(pixels)}, share_inputs=True)
+        return np.array(outputs[0], dtype=np.float32)  # a copy, because the next request overwrites the buffer
 
 
-class Exported:
-    """A program of torch.export. It is run to be checked, not to be served."""
+class ExportedProgramRunner:
+    """Runs a torch.export program, to verify it; such programs are not served."""
 
     def __init__(self, path: Path) -> None:
         self._module = torch.export.load(path).module()
@@ -80,47 +80,47 @@ class Exported:
         return scores
 
 
-def eager(network: nn.Module, description: bundle.Description) -> Runner:
-    """The network as it was trained, in fp32: what variants are held against."""
-    return Eager(network, description)
+def create_eager_runner(network: nn.Module, description: bundle.BundleDescription) -> Runner:
+    """Create a runner of the original network in fp32, the reference of variants."""
+    return EagerRunner(network, description)
 
 
 def open_runner(folder: Path, *, threads: int = 0, compiler: str = "inductor") -> Runner:
-    """What a variant's folder holds; a compiled one is compiled by its first call.
+    """Load the variant in a folder. A `torch-compile` variant is compiled by its first call.
 
     Args:
-        folder: as `write` left it.
-        threads: of the runtimes that have threads of their own; 0 for one a core.
-        compiler: torch's backend for `torch-compile`.
+        folder: written by `write_variant`.
+        threads: number of threads of runtimes with own thread pools; 0 for one per core.
+        compiler: backend of `torch.compile`.
 
     Raises:
         BadBundle: a file is missing or damaged.
-        MissingPackage: its runtime is not installed here.
+        MissingPackage: its runtime is not installed.
     """
     try:
-        words = VariantDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
+        variant = VariantDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
     except (OSError, ValidationError) as error:
-        raise bundle.BadBundle(f"{folder.name} is no variant: {error}") from error
-    path = folder / DOWNLOADS[words.format]
+        raise bundle.BadBundle(f"{folder.name} is not a valid variant: {error}") from error
+    path = folder / DOWNLOADS[variant.format]
     if not path.is_file():
         raise bundle.BadBundle(f"{folder.name} has no {path.name}")
-    match words.format:
+    match variant.format:
         case "onnx" | "int8":
-            return OnnxRuntime(path, threads)
+            return OnnxRuntimeRunner(path, threads)
         case "openvino":
-            return OpenVino(path, threads, use_bf16=words.precision == "bf16")
+            return OpenVinoRunner(path, threads, use_bf16=variant.precision == "bf16")
         case "torch-compile":
-            return _compiled(folder, compiler, use_bf16=words.precision == "bf16")
+            return _compile_network(folder, compiler, use_bf16=variant.precision == "bf16")
         case "torch-export":
-            return Exported(path)
+            return ExportedProgramRunner(path)
         case _:
-            assert_never(words.format)
+            assert_never(variant.format)
 
 
-def _compiled(folder: Path, compiler: str, *, use_bf16: bool) -> Runner:
+def _compile_network(folder: Path, compiler: str, *, use_bf16: bool) -> Runner:
     import torch._inductor.config as inductor
 
-    network, description = bundle.load(folder)
-    inductor.compile_threads = 1  # else it starts a pool of processes that outlive us
+    network, description = bundle.load_bundle(folder)
+    inductor.compile_threads = 1  # otherwise it starts a pool of processes that outlive this one
     compiled: Any = torch.compile(network, dynamic=True, backend=compiler)
-    return Eager(compiled, description, use_bf16=use_bf16)
+    return EagerRunner(compiled, description, use_bf16=use_bf16)

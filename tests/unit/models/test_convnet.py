@@ -1,4 +1,4 @@
-"""The workshop's network: its sizes, its variants, and pictures of any size."""
+"""The workshop's network: its sizes, options and image sizes."""
 
 import pytest
 import torch
@@ -8,13 +8,13 @@ from models import registry
 
 
 @pytest.mark.parametrize(("batch_norm", "num_parameters"), [(False, 8_574_792), (True, 8_582_856)])
-def test_the_workshops_sizes_are_met(batch_norm: bool, num_parameters: int) -> None:
+def test_network_has_the_workshops_number_of_parameters(batch_norm: bool, num_parameters: int) -> None:
     options = {"batch_norm": batch_norm}
-    assert registry.check("convnet", options, (3, 64, 64), 200).num_parameters == num_parameters
+    assert registry.validate_architecture("convnet", options, (3, 64, 64), 200).num_parameters == num_parameters
 
 
-def test_dropout_adds_no_parameter_and_is_silent_in_eval() -> None:
-    network = registry.build("convnet", {"channels": [8, 8], "head": [16], "dropout": 0.5}, (1, 16, 16), 3)
+def test_dropout_adds_no_parameters_and_is_disabled_in_eval() -> None:
+    network = registry.build_network("convnet", {"channels": [8, 8], "head": [16], "dropout": 0.5}, (1, 16, 16), 3)
     kinds = [type(layer) for layer in network.modules()]
     assert kinds.count(nn.Dropout2d) == 2
     assert kinds.count(nn.Dropout) == 1
@@ -24,8 +24,8 @@ def test_dropout_adds_no_parameter_and_is_silent_in_eval() -> None:
     assert torch.equal(network(images), network(images))
 
 
-def test_batch_norm_stands_before_the_relu_of_a_block_and_after_it_in_the_head() -> None:
-    network = registry.build("convnet", {"channels": [4], "head": [6], "batch_norm": True}, (1, 8, 8), 3)
+def test_batch_norm_precedes_relu_in_blocks_and_follows_it_in_the_head() -> None:
+    network = registry.build_network("convnet", {"channels": [4], "head": [6], "batch_norm": True}, (1, 8, 8), 3)
     kinds = [type(layer) for layer in network.modules() if not list(layer.children())]
     assert kinds == [
         nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.AdaptiveAvgPool2d, nn.Linear, nn.ReLU, nn.BatchNorm1d, nn.Linear
@@ -33,15 +33,15 @@ def test_batch_norm_stands_before_the_relu_of_a_block_and_after_it_in_the_head()
 
 
 @pytest.mark.parametrize(("side", "last_map"), [(64, 4), (28, 3), (8, 2), (2, 2), (1, 1)])
-def test_images_are_halved_only_while_something_is_left(side: int, last_map: int) -> None:
-    network = registry.build("convnet", {"channels": [2] * 5, "head": []}, (1, side, side), 3)
+def test_pooling_stops_at_small_feature_maps(side: int, last_map: int) -> None:
+    network = registry.build_network("convnet", {"channels": [2] * 5, "head": []}, (1, side, side), 3)
     maps = network.features[:-1](torch.rand(1, 1, side, side))  # type: ignore[operator,index]  # a Sequential
     assert maps.shape[2:] == (last_map, last_map)
 
 
-def test_images_need_not_be_square() -> None:
-    assert registry.check("convnet", {}, (1, 3, 200), 5).output_shape == (5,)
+def test_network_accepts_non_square_images() -> None:
+    assert registry.validate_architecture("convnet", {}, (1, 3, 200), 5).output_shape == (5,)
 
 
-def test_a_batch_of_one_keeps_its_batch() -> None:
-    assert registry.build("convnet", {"channels": [4]}, (1, 8, 8), 3)(torch.rand(1, 1, 8, 8)).shape == (1, 3)
+def test_batch_of_one_keeps_its_batch_axis() -> None:
+    assert registry.build_network("convnet", {"channels": [4]}, (1, 8, 8), 3)(torch.rand(1, 1, 8, 8)).shape == (1, 3)

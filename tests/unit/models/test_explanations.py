@@ -1,11 +1,11 @@
-"""Known answers of Grad-CAM and of embeddings, and every network that has them."""
+"""Grad-CAM and embeddings with known results, and for every network that has them."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models import registry
-from models.explanations import UnsupportedArchitecture, embed, grad_cam
+from models.explanations import UnsupportedArchitecture, compute_embeddings, grad_cam
 
 
 class Pooled(nn.Module):
@@ -37,27 +37,27 @@ def class_activation_map(network: Pooled, images: Tensor, chosen: int) -> Tensor
 
 
 @pytest.mark.parametrize("chosen", [0, 3])
-def test_over_a_mean_of_places_it_is_the_class_activation_map(network: Pooled, chosen: int) -> None:
+def test_grad_cam_over_global_pooling_equals_the_class_activation_map(network: Pooled, chosen: int) -> None:
     images = torch.randn(3, 3, 8, 10)
     found = grad_cam(network, images, torch.full((3,), chosen))
     torch.testing.assert_close(found.heat, class_activation_map(network, images, chosen))
     torch.testing.assert_close(found.scores, network(images))
 
 
-def test_without_a_class_it_is_that_of_the_most_probable_one(network: Pooled) -> None:
+def test_default_class_is_the_most_probable_one(network: Pooled) -> None:
     images = torch.randn(3, 3, 8, 8)
     likely = network(images).argmax(1)
     mixed = torch.tensor([-1, int(likely[1]), -1])
     torch.testing.assert_close(grad_cam(network, images, mixed).heat, grad_cam(network, images, likely).heat)
 
 
-def test_images_do_not_feel_each_other(network: Pooled) -> None:
+def test_heatmap_does_not_depend_on_other_images(network: Pooled) -> None:
     images, classes = torch.randn(3, 3, 8, 8), torch.tensor([0, 1, 2])
     alone = grad_cam(network, images[1:2], classes[1:2]).heat
     torch.testing.assert_close(grad_cam(network, images, classes).heat[1:2], alone)
 
 
-def test_it_looks_where_the_object_is() -> None:
+def test_heatmap_is_high_at_the_object() -> None:
     network = Pooled().eval()
     convolution = network.features[0]
     assert isinstance(convolution, nn.Conv2d)
@@ -76,47 +76,47 @@ def test_it_looks_where_the_object_is() -> None:
     assert float(heat[8:].max()) == 0.0
 
 
-def test_where_nothing_speaks_for_a_class_nothing_is_hot(network: Pooled) -> None:
+def test_heatmap_is_zero_without_evidence(network: Pooled) -> None:
     with torch.no_grad():
         network.head.weight.fill_(-1.0)
     heat = grad_cam(network, torch.randn(2, 3, 8, 8), torch.tensor([0, -1])).heat
     assert torch.equal(heat, torch.zeros(2, 8, 8))
 
 
-def test_the_embedding_is_what_the_last_layer_sees(network: Pooled) -> None:
+def test_embedding_is_the_input_of_the_last_layer(network: Pooled) -> None:
     images = torch.randn(2, 3, 8, 8)
-    vectors = embed(network, images)
+    vectors = compute_embeddings(network, images)
     assert vectors.shape == (2, 6)
     torch.testing.assert_close(network.head(vectors), network(images))
 
 
-def test_of_a_last_convolution_it_is_the_mean_over_places() -> None:
+def test_embedding_of_a_last_convolution_is_the_spatial_mean() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     images = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(embed(network, images), network[1](network[0](images)).mean((2, 3)))
+    torch.testing.assert_close(compute_embeddings(network, images), network[1](network[0](images)).mean((2, 3)))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "width"),
     [("convnet", {"channels": [4, 8], "head": [16]}, 16), ("mlp", {"hidden": [12]}, 12), ("resnet18", {}, 512)],
 )
-def test_networks_of_the_catalogue_have_embeddings(name: str, options: dict[str, object], width: int) -> None:
-    network = registry.build(name, options, (3, 32, 32), 5).eval()
-    assert embed(network, torch.randn(2, 3, 32, 32)).shape == (2, width)
+def test_registered_networks_have_embeddings(name: str, options: dict[str, object], width: int) -> None:
+    network = registry.build_network(name, options, (3, 32, 32), 5).eval()
+    assert compute_embeddings(network, torch.randn(2, 3, 32, 32)).shape == (2, width)
 
 
 @pytest.mark.parametrize("name", ["convnet", "resnet18", "densenet121"])
-def test_networks_of_the_catalogue_have_attention(name: str) -> None:
-    network = registry.build(name, {}, (3, 64, 64), 5).eval()
+def test_registered_networks_have_heatmaps(name: str) -> None:
+    network = registry.build_network(name, {}, (3, 64, 64), 5).eval()
     found = grad_cam(network, torch.randn(2, 3, 64, 64), torch.tensor([-1, 4]))
     assert found.heat.shape == (2, 64, 64)
     assert 0 <= float(found.heat.min()) <= float(found.heat.max()) <= 1
     assert torch.isfinite(found.heat).all()
 
 
-def test_a_network_without_places_is_refused() -> None:
-    network = registry.build("mlp", {}, (3, 8, 8), 5).eval()
+def test_network_without_feature_maps_is_rejected() -> None:
+    network = registry.build_network("mlp", {}, (3, 8, 8), 5).eval()
     with pytest.raises(UnsupportedArchitecture, match="feature maps"):
         grad_cam(network, torch.randn(1, 3, 8, 8), torch.tensor([0]))
     with pytest.raises(UnsupportedArchitecture):
-        embed(nn.Flatten(), torch.randn(1, 3, 8, 8))
+        compute_embeddings(nn.Flatten(), torch.randn(1, 3, 8, 8))

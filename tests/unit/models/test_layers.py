@@ -1,4 +1,4 @@
-"""Networks as data: what builds, and what is said about a list that does not."""
+"""The architecture `layers`: valid lists, and errors of invalid ones."""
 
 import re
 from typing import Any, get_args
@@ -20,8 +20,8 @@ def conv(out: int, **options: object) -> Layer:
     return {"type": "conv2d", "out": out, "kernel": 3, **options}
 
 
-def check(*layers: Layer, shape: registry.Shape = (3, 8, 8), num_outputs: int = 10) -> registry.Summary:
-    return registry.check("layers", {"layers": list(layers)}, shape, num_outputs)
+def check(*layers: Layer, shape: registry.Shape = (3, 8, 8), num_outputs: int = 10) -> registry.NetworkSummary:
+    return registry.validate_architecture("layers", {"layers": list(layers)}, shape, num_outputs)
 
 
 BUILDS: list[list[Layer]] = [
@@ -42,43 +42,43 @@ BUILDS: list[list[Layer]] = [
 
 
 @pytest.mark.parametrize("layers", BUILDS)
-def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
-    network = registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+def test_valid_lists_build_networks(layers: list[Layer]) -> None:
+    network = registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
     scores = network(torch.rand(2, 3, 8, 8))
     assert scores.shape == (2, 10)
     assert check(*layers).num_parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", get_args(ActivationSpec.model_fields["type"].annotation))
-def test_every_activation_is_that_of_torch(name: str) -> None:
+def test_every_activation_equals_torch(name: str) -> None:
     values = torch.tensor([-2.0, 1.0, 5.0, -7.0])
-    network = registry.build("layers", {"layers": [FLATTEN, {"type": name}]}, (1, 2, 2), 4)
+    network = registry.build_network("layers", {"layers": [FLATTEN, {"type": name}]}, (1, 2, 2), 4)
     known = {word.lower(): word for word in vars(nn)}
     torchs: nn.Module = getattr(nn, known[name.replace("_", "")])()
     assert torch.equal(network.eval()(values.view(1, 1, 2, 2)).flatten(), torchs.eval()(values))
 
 
-def test_a_residual_adds_what_came_in() -> None:
-    network = registry.build(
+def test_residual_adds_its_input() -> None:
+    network = registry.build_network(
         "layers", {"layers": [{"type": "residual", "layers": [{"type": "relu"}]}, FLATTEN]}, (1, 1, 2), 2
     )
     assert network(torch.tensor([[[[-1.0, 2.0]]]])).tolist() == [[-1.0, 4.0]]
 
 
 MISFITS: list[tuple[list[Layer], str, str]] = [
-    ([OUT], "layers/0", "(features,), but is given (3, 8, 8): put a flatten before it"),
-    ([FLATTEN, {"type": "linear", "in": 100, "out": 10}], "layers/1/in", "(100,), but is given (192,)"),
-    ([conv(4, **{"in": 1})], "layers/0/in", "(1, 8, 8), but is given (3, 8, 8)"),
-    ([{"type": "batch_norm", "in": 4}], "layers/0/in", "(4, 8, 8), but is given (3, 8, 8)"),
-    ([{"type": "batch_norm1d"}], "layers/0", "(C, L), but is given (3, 8, 8)"),
-    ([{"type": "conv1d", "out": 4, "kernel": 3}], "layers/0", "(C, L), but is given (3, 8, 8)"),
-    ([conv(4, kernel=30)], "layers/0", "cannot take (3, 8, 8)"),
-    ([conv(4, kernel=[3, 3, 3])], "layers/0/kernel", "one number, or 2 of them"),
+    ([OUT], "layers/0", "(features,), but its input is (3, 8, 8): add a flatten before it"),
+    ([FLATTEN, {"type": "linear", "in": 100, "out": 10}], "layers/1/in", "(100,), but its input is (192,)"),
+    ([conv(4, **{"in": 1})], "layers/0/in", "(1, 8, 8), but its input is (3, 8, 8)"),
+    ([{"type": "batch_norm", "in": 4}], "layers/0/in", "(4, 8, 8), but its input is (3, 8, 8)"),
+    ([{"type": "batch_norm1d"}], "layers/0", "(C, L), but its input is (3, 8, 8)"),
+    ([{"type": "conv1d", "out": 4, "kernel": 3}], "layers/0", "(C, L), but its input is (3, 8, 8)"),
+    ([conv(4, kernel=30)], "layers/0", "cannot process shape (3, 8, 8)"),
+    ([conv(4, kernel=[3, 3, 3])], "layers/0/kernel", "one number or 2 numbers"),
     ([conv(4, groups=2)], "layers/0", "divisible by groups"),
-    ([{"type": "max_pool2d", "kernel": 9}], "layers/0", "cannot take (3, 8, 8)"),
+    ([{"type": "max_pool2d", "kernel": 9}], "layers/0", "cannot process shape (3, 8, 8)"),
     ([{"type": "max_pool2d", "kernel": 2, "padding": 2}], "layers/0", "pad should be"),
-    ([{"type": "flatten", "start_dim": 4}], "layers/0", "cannot take (3, 8, 8)"),
-    ([{"type": "reshape", "shape": [5]}], "layers/0", "cannot take (3, 8, 8)"),
+    ([{"type": "flatten", "start_dim": 4}], "layers/0", "cannot process shape (3, 8, 8)"),
+    ([{"type": "reshape", "shape": [5]}], "layers/0", "cannot process shape (3, 8, 8)"),
     (
         [{"type": "residual", "layers": [conv(4, padding=1)]}, FLATTEN, OUT],
         "layers/0",
@@ -87,15 +87,15 @@ MISFITS: list[tuple[list[Layer], str, str]] = [
     (
         [{"type": "residual", "layers": [conv(3), conv(3, **{"in": 2})]}],
         "layers/0/layers/1/in",
-        "but is given (3, 6, 6)",
+        "but its input is (3, 6, 6)",
     ),
-    ([FLATTEN, {"type": "linear", "out": 9}, {"type": "relu"}], "layers/1/out", "(9,), but the task wants (10,)"),
-    ([conv(10)], "layers/0", "(10, 6, 6), but the task wants (10,)"),
+    ([FLATTEN, {"type": "linear", "out": 9}, {"type": "relu"}], "layers/1/out", "(9,), but the task requires (10,)"),
+    ([conv(10)], "layers/0", "(10, 6, 6), but the task requires (10,)"),
 ]
 
 
 @pytest.mark.parametrize(("layers", "path", "message"), MISFITS)
-def test_a_misfit_is_told_with_its_place_and_both_shapes(layers: list[Layer], path: str, message: str) -> None:
+def test_misfit_reports_its_location_and_both_shapes(layers: list[Layer], path: str, message: str) -> None:
     with pytest.raises(registry.ArchitectureBuildError, match=re.escape(message)) as caught:
         check(*layers)
     assert caught.value.path == path
@@ -110,12 +110,12 @@ def test_a_misfit_is_told_with_its_place_and_both_shapes(layers: list[Layer], pa
         [{"type": "residual", "layers": [{"type": "relu"}] * 100}] * 20 + [FLATTEN, OUT],
     ],
 )
-def test_a_hostile_list_is_refused_before_it_takes_memory(layers: list[Layer]) -> None:
+def test_oversized_list_is_rejected_before_allocating_memory(layers: list[Layer]) -> None:
     with pytest.raises(registry.ArchitectureBuildError):
-        registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+        registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
 
 
-def test_a_bad_last_layer_costs_no_memory_either() -> None:
+def test_invalid_last_layer_allocates_no_memory() -> None:
     layers = [
         FLATTEN,
         {"type": "linear", "out": 1_000_000},
@@ -123,11 +123,11 @@ def test_a_bad_last_layer_costs_no_memory_either() -> None:
         {"type": "linear", "out": 3},
     ]
     with pytest.raises(registry.ArchitectureBuildError):
-        registry.build("layers", {"layers": layers}, (3, 8, 8), 10)
+        registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
 
 
 @pytest.mark.parametrize("depth", [20, 2000])
-def test_nesting_has_a_bound(depth: int) -> None:
+def test_nesting_is_limited(depth: int) -> None:
     layer: Layer = {"type": "relu"}
     for _ in range(depth):
         layer = {"type": "residual", "layers": [layer]}
@@ -141,13 +141,13 @@ def test_nesting_has_a_bound(depth: int) -> None:
      {"type": "relu", "p": 1}, conv(4, kernel=0), conv(4, padding="valid"),
      {"type": "dropout", "p": 1.0}, conv(4, stride=True)],
 )  # fmt: skip
-def test_ill_formed_layers_are_refused(layer: Layer) -> None:
+def test_malformed_layers_are_rejected(layer: Layer) -> None:
     with pytest.raises(ValidationError):
         check(layer)
 
 
-def test_resolve_gives_back_what_a_client_writes() -> None:
+def test_resolve_options_returns_the_clients_form() -> None:
     layers = [{"type": "linear", "in": 3, "out": 2}]
-    resolved = registry.resolve("layers", {"layers": layers})
+    resolved = registry.resolve_options("layers", {"layers": layers})
     assert resolved == {"layers": [{"type": "linear", "in": 3, "out": 2, "bias": True}]}
-    assert registry.resolve("layers", resolved) == resolved
+    assert registry.resolve_options("layers", resolved) == resolved

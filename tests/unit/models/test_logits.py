@@ -1,4 +1,4 @@
-"""Networks that end in probabilities: the workshop's figure, what is refused, and what is seen of it outside."""
+"""Networks that return probabilities, converted to logits."""
 
 import copy
 
@@ -12,13 +12,13 @@ SCORES = torch.tensor([3.0, 2.7, -1.2, 7.7, 1.9])
 TRUTH = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0])
 
 
-def test_the_loss_on_probabilities_is_the_workshops() -> None:
+def test_bce_on_logits_equals_the_workshops_loss() -> None:
     network = to_logits(nn.Sequential(nn.Sigmoid()))
     assert nn.BCEWithLogitsLoss()(network(SCORES), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
     assert nn.BCELoss()(SCORES.sigmoid(), TRUTH).item() == pytest.approx(0.643351, abs=1e-6)
 
 
-def test_gradients_are_those_of_torchs_own_loss() -> None:
+def test_gradients_equal_those_of_torchs_loss() -> None:
     mine, theirs = SCORES.clone().requires_grad_(), SCORES.clone().requires_grad_()
     nn.BCEWithLogitsLoss()(to_logits(nn.Sigmoid())(mine), TRUTH).backward()
     nn.BCELoss()(theirs.sigmoid(), TRUTH).backward()
@@ -27,13 +27,13 @@ def test_gradients_are_those_of_torchs_own_loss() -> None:
     assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
 
 
-def test_what_is_no_probability_is_refused_while_training_with_the_values() -> None:
+def test_values_outside_0_and_1_raise_in_training() -> None:
     network = to_logits(nn.Identity())
-    with pytest.raises(NotProbabilities, match=r"from -1.2 to 7.7: let it end in 'sigmoid', or use 'bce_with_logits'"):
+    with pytest.raises(NotProbabilities, match=r"from -1.2 to 7.7: add a final 'sigmoid', or use 'bce_with_logits'"):
         network(SCORES)
 
 
-def test_certainty_is_a_finite_score_and_names_stay() -> None:
+def test_certain_probabilities_have_finite_logits_and_names_are_kept() -> None:
     plain = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid())
     network = copy.deepcopy(to_logits(copy.deepcopy(plain))).eval()
     assert network.state_dict().keys() == plain.state_dict().keys()
@@ -43,7 +43,7 @@ def test_certainty_is_a_finite_score_and_names_stay() -> None:
         assert torch.allclose(network(torch.ones(1, 1)).sigmoid(), plain(torch.ones(1, 1)), atol=1e-6)
 
 
-def test_an_exported_network_gives_scores_too() -> None:
+def test_exported_network_returns_logits() -> None:
     network = to_logits(nn.Sequential(nn.Linear(4, 2), nn.Sigmoid())).eval()
     rows = torch.randn(3, 4)
     program = torch.export.export(network, (rows,))

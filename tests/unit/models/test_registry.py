@@ -1,4 +1,4 @@
-"""Every network of the catalogue, and the catalogue itself."""
+"""The registry, and every registered network."""
 
 import subprocess
 import sys
@@ -37,19 +37,19 @@ RUN = [
 ]
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", registry.list_architectures())
 def test_every_network_maps_samples_of_any_channels_to_scores(name: str) -> None:
     side = SIDES.get(name, 96)
-    shape = (2, side, side) if 3 in registry.get(name).axes else (5,)
-    summary = registry.check(name, OPTIONS.get(name, {}), shape, 7)
+    shape = (2, side, side) if 3 in registry.get_architecture(name).axes else (5,)
+    summary = registry.validate_architecture(name, OPTIONS.get(name, {}), shape, 7)
     assert summary.output_shape == (7,)
     assert summary.num_parameters > 0
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_networks_learn_from_real_numbers(name: str) -> None:
+def test_networks_train_on_tables(name: str) -> None:
     torch.manual_seed(0)
-    network = registry.build(name, OPTIONS.get(name, {}), (1, 64, 64), 7)
+    network = registry.build_network(name, OPTIONS.get(name, {}), (1, 64, 64), 7)
     scores = network(torch.rand(2, 1, 64, 64))
     assert scores.shape == (2, 7)
     assert scores.isfinite().all()
@@ -58,48 +58,54 @@ def test_networks_learn_from_real_numbers(name: str) -> None:
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
 
 
-def test_all_classifiers_of_torchvision_are_there() -> None:
+def test_all_torchvision_classifiers_are_registered() -> None:
     theirs = torchvision.models.list_models(module=torchvision.models)
-    assert set(theirs) == set(registry.names()) - {"convnet", "mlp", "layers", "tabular", "efficientnet_lite0"}
+    assert set(theirs) == set(registry.list_architectures()) - {
+        "convnet",
+        "mlp",
+        "layers",
+        "tabular",
+        "efficientnet_lite0",
+    }
 
 
 @pytest.mark.parametrize(("name", "num_parameters"), IMAGENET_PARAMETERS.items())
-def test_published_sizes_are_met(name: str, num_parameters: int) -> None:
-    assert registry.check(name, {}, (3, 224, 224), 1000).num_parameters == num_parameters
+def test_networks_have_the_published_number_of_parameters(name: str, num_parameters: int) -> None:
+    assert registry.validate_architecture(name, {}, (3, 224, 224), 1000).num_parameters == num_parameters
 
 
 @pytest.mark.parametrize(
     ("name", "smallest"),
     [("alexnet", 63), ("vgg11", 32), ("densenet121", 29), ("inception_v3", 75), ("convnext_tiny", 32), ("swin_t", 4)],
 )
-def test_an_image_that_is_too_small_is_refused_with_the_size_wanted(name: str, smallest: int) -> None:
-    assert registry.check(name, {}, (3, smallest, smallest), 10).output_shape == (10,)
+def test_small_image_is_rejected_with_the_minimum_size(name: str, smallest: int) -> None:
+    assert registry.validate_architecture(name, {}, (3, smallest, smallest), 10).output_shape == (10,)
     with pytest.raises(
-        registry.ArchitectureBuildError, match=rf"\(3, {smallest}, {smallest}\) or larger.*\(3, {smallest - 1}, 200\)"
+        registry.ArchitectureBuildError, match=rf"at least \(3, {smallest}, {smallest}\).*\(3, {smallest - 1}, 200\)"
     ):
-        registry.check(name, {}, (3, smallest - 1, 200), 10)
+        registry.validate_architecture(name, {}, (3, smallest - 1, 200), 10)
 
 
 @pytest.mark.parametrize(("name", "shape", "wanted"), [("vit_b_16", (3, 28, 28), 32), ("maxvit_t", (3, 64, 96), 224)])
-def test_a_transformer_on_patches_names_the_size_it_wants(name: str, shape: registry.Shape, wanted: int) -> None:
+def test_vision_transformer_reports_an_accepted_size(name: str, shape: registry.Shape, wanted: int) -> None:
     with pytest.raises(registry.ArchitectureBuildError, match=rf"\(3, {wanted}, {wanted}\)"):
-        registry.check(name, {}, shape, 10)
-    assert registry.check(name, {}, (3, wanted, wanted), 10).output_shape == (10,)
+        registry.validate_architecture(name, {}, shape, 10)
+    assert registry.validate_architecture(name, {}, (3, wanted, wanted), 10).output_shape == (10,)
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
+def test_unknown_name_lists_the_available_ones() -> None:
     with pytest.raises(registry.UnknownArchitecture) as caught:
-        registry.get("convnt")
-    assert "convnet" in caught.value.known
+        registry.get_architecture("convnt")
+    assert "convnet" in caught.value.available
 
 
-def test_a_name_is_registered_once() -> None:
+def test_name_is_registered_only_once() -> None:
     with pytest.raises(ValueError, match="convnet"):
-        registry.register(registry.get("convnet"))
+        registry.register(registry.get_architecture("convnet"))
 
 
-def test_resolve_fills_in_every_default() -> None:
-    assert registry.resolve("convnet", {"channels": [8]}) == {
+def test_resolve_options_adds_every_default() -> None:
+    assert registry.resolve_options("convnet", {"channels": [8]}) == {
         "channels": [8],
         "kernel": 3,
         "batch_norm": False,
@@ -115,26 +121,26 @@ def test_resolve_fills_in_every_default() -> None:
 )  # fmt: skip
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        registry.resolve("convnet", options)
+        registry.resolve_options("convnet", options)
 
 
 @pytest.mark.parametrize("name", ["convnet", "mlp", "layers", "tabular"])
 def test_every_option_is_described(name: str) -> None:
-    schema = registry.get(name).options.model_json_schema()
+    schema = registry.get_architecture(name).options.model_json_schema()
     assert all("description" in option for option in schema["properties"].values())
 
 
-def test_check_takes_no_random_numbers() -> None:
+def test_validation_draws_no_random_numbers() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    registry.check("resnet18", {}, (3, 32, 32), 10)
+    registry.validate_architecture("resnet18", {}, (3, 32, 32), 10)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_equal_seeds_build_equal_networks() -> None:
     def weights() -> list[torch.Tensor]:
         torch.manual_seed(5)
-        return list(registry.build("convnet", {"channels": [4, 4]}, (1, 8, 8), 3).parameters())
+        return list(registry.build_network("convnet", {"channels": [4, 4]}, (1, 8, 8), 3).parameters())
 
     assert all(torch.equal(one, other) for one, other in zip(weights(), weights(), strict=True))
 

@@ -1,4 +1,4 @@
-"""Tensors as a file: the format's own reader and writer agree with it."""
+"""Safetensors files agree with the safetensors library."""
 
 import hashlib
 from pathlib import Path
@@ -25,21 +25,21 @@ TENSORS = {
 }
 
 
-def test_it_writes_what_the_formats_own_writer_does(tmp_path: Path) -> None:
-    sha256 = tensor_file.write(tmp_path / "ours", TENSORS)
+def test_file_equals_that_of_the_safetensors_library(tmp_path: Path) -> None:
+    sha256 = tensor_file.write_tensors(tmp_path / "ours", TENSORS)
     save_file(TENSORS, tmp_path / "theirs")
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     assert sha256 == hashlib.sha256((tmp_path / "ours").read_bytes()).hexdigest()
 
 
-def test_views_and_shared_memory_are_written_by_their_values(tmp_path: Path) -> None:
+def test_views_and_shared_memory_are_written_by_value(tmp_path: Path) -> None:
     weight = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     tensors = {"a": weight, "b": weight.transpose(0, 1), "c": weight[:, :1]}
-    tensor_file.write(tmp_path / "it", tensors)
+    tensor_file.write_tensors(tmp_path / "it", tensors)
     assert all(torch.equal(value, tensors[name]) for name, value in load_file(tmp_path / "it").items())
 
 
-def test_a_dtype_that_the_format_has_not_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"wide is of torch\.complex128"):
-        tensor_file.write(tmp_path / "it", {"wide": torch.zeros(1, dtype=torch.complex128)})
+def test_unsupported_dtype_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"wide has dtype torch\.complex128"):
+        tensor_file.write_tensors(tmp_path / "it", {"wide": torch.zeros(1, dtype=torch.complex128)})
     assert list(tmp_path.iterdir()) == []

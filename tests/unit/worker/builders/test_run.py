@@ -9,15 +9,15 @@ import torch
 from pydantic import BaseModel
 from torch import nn
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.errors import InvalidSpec
 from core.spec import callbacks, losses, metrics, optimizers, schedules, transforms
 from models.logits import NotProbabilities
-from tests.support.training import cpu, job, pack, run_of
+from tests.support.training import cpu_placement, build_spec, pack, build_small_run
 from worker.builders import build_run, make_schedule
 from worker.builders import run as whole
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import BatchSchedule, EpochSchedule
+from worker.engine.callbacks import BatchLrScheduler, EpochLrScheduler
 from worker.engine.dataloader import DeviceResidentDataLoader
 from worker.engine.state import RunState
 
@@ -65,15 +65,15 @@ def asked(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Packed]:
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, PackedDataset]:
     root = tmp_path_factory.mktemp("packed")
     return {task: pack(root / task, task=task, num_samples=150) for task in TASKS}
 
 
-def trained(packed: Packed, **changes: Any) -> dict[str, float]:
-    run = build_run(job(**{"epochs": 1, "metrics": []} | changes), packed, cpu())
+def trained(packed: PackedDataset, **changes: Any) -> dict[str, float]:
+    run = build_run(build_spec(**{"epochs": 1, "metrics": []} | changes), packed, cpu_placement())
     before = [parameter.detach().clone() for parameter in run.network.parameters()]
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert any(not torch.equal(old, new) for old, new in zip(before, run.network.parameters(), strict=True))
     return run.state.metrics
 
@@ -84,36 +84,36 @@ NUMBER_METRICS = {"mae", "mse", "rmse", "r2"}
 
 
 @pytest.mark.parametrize("name", names_of(optimizers.OptimizerSpec))
-def test_every_optimizer_trains(datasets: dict[Task, Packed], name: str) -> None:
+def test_every_optimizer_trains(datasets: dict[Task, PackedDataset], name: str) -> None:
     trained(datasets["classification"], optimizer=asked(name))
 
 
 @pytest.mark.parametrize("name", names_of(schedules.ScheduleSpec))
-def test_every_schedule_trains(datasets: dict[Task, Packed], name: str) -> None:
+def test_every_schedule_trains(datasets: dict[Task, PackedDataset], name: str) -> None:
     trained(datasets["classification"], schedule=asked(name), epochs=2)
 
 
 @pytest.mark.parametrize("name", names_of(callbacks.CallbackSpec))
-def test_every_callback_trains(datasets: dict[Task, Packed], name: str) -> None:
+def test_every_callback_trains(datasets: dict[Task, PackedDataset], name: str) -> None:
     trained(datasets["classification"], callbacks=[asked(name)])
 
 
 @pytest.mark.parametrize("name", names_of(transforms.TransformSpec))
-def test_every_transform_trains(datasets: dict[Task, Packed], name: str) -> None:
+def test_every_transform_trains(datasets: dict[Task, PackedDataset], name: str) -> None:
     trained(datasets["classification"], dataset={"name": "synthetic", "train_transforms": [asked(name)]})
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", names_of(losses.LossSpec))
 def test_every_loss_trains_on_its_tasks_and_is_refused_on_others(
-    datasets: dict[Task, Packed], name: str, task: Task
+    datasets: dict[Task, PackedDataset], name: str, task: Task
 ) -> None:
     if (name, task) == ("kl_div", "regression"):  # it accepts distributions; these targets go below zero
         with pytest.raises(TrainingError, match="loss is not finite"):
             trained(datasets[task], loss=asked(name))
         return
     if name == "bce" and task != "classification":  # it takes probabilities; these networks give raw scores
-        with pytest.raises(NotProbabilities, match="let it end in 'sigmoid'"):
+        with pytest.raises(NotProbabilities, match="add a final 'sigmoid'"):
             trained(datasets[task], loss=asked(name))
         return
     fits = task == "multilabel" if name == "multilabel_margin" else (name in CLASS_LOSSES) == (task == "classification")
@@ -121,7 +121,7 @@ def test_every_loss_trains_on_its_tasks_and_is_refused_on_others(
         assert trained(datasets[task], loss=asked(name))["train_loss"] == pytest.approx(0, abs=1e4)
         return
     with pytest.raises(InvalidSpec, match=f"loss '{name}' needs"):
-        run_of(datasets[task], loss=asked(name))
+        build_small_run(datasets[task], loss=asked(name))
 
 
 # An error of scores against classes is refused when the job is posted, not here.
@@ -135,19 +135,19 @@ METRICS = [
 
 @pytest.mark.parametrize(("name", "task"), METRICS)
 def test_every_metric_is_told_on_its_tasks_and_refused_on_others(
-    datasets: dict[Task, Packed], name: str, task: Task
+    datasets: dict[Task, PackedDataset], name: str, task: Task
 ) -> None:
     fits = name in NUMBER_METRICS if task == "regression" else name in CLASS_METRICS
     if name == "top_k":
         fits = task == "classification"
     if not fits:
         with pytest.raises(InvalidSpec, match=r"metric|top_k"):
-            run_of(datasets[task], metrics=[asked(name)])
+            build_small_run(datasets[task], metrics=[asked(name)])
         return
-    spec = job(metrics=[asked(name)])
+    spec = build_spec(metrics=[asked(name)])
     assert spec.metrics is not None
-    key, run = spec.metrics[0].key, build_run(spec, datasets[task], cpu())
-    run.loop().fit(run.state)
+    key, run = spec.metrics[0].key, build_run(spec, datasets[task], cpu_placement())
+    run.build_loop().fit(run.state)
     evaluated = run.evaluate()["valid"]
     if name == "confusion_matrix":
         assert "valid_confusion_matrix" not in run.state.metrics
@@ -157,7 +157,7 @@ def test_every_metric_is_told_on_its_tasks_and_refused_on_others(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_task_has_a_usual_loss_and_metric(datasets: dict[Task, Packed], task: Task) -> None:
+def test_a_task_has_a_usual_loss_and_metric(datasets: dict[Task, PackedDataset], task: Task) -> None:
     found = trained(datasets[task], loss=None, metrics=None)
     assert {"train_loss", "valid_loss", f"valid_{'mae' if task == 'regression' else 'accuracy'}"} <= set(found)
 
@@ -184,8 +184,8 @@ def test_a_schedule_steps_at_its_breakpoint() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))])
     per_epoch = make_schedule(schedules.CosineSpec(), optimizer, 3, 10)
     per_batch = make_schedule(schedules.CosineSpec(call_on="train_batch_end"), optimizer, 3, 10)
-    assert isinstance(per_epoch, EpochSchedule)
-    assert isinstance(per_batch, BatchSchedule)
+    assert isinstance(per_epoch, EpochLrScheduler)
+    assert isinstance(per_batch, BatchLrScheduler)
     assert (per_epoch.state_dict()["T_max"], per_batch.state_dict()["T_max"]) == (3, 30)
 
 
@@ -201,34 +201,34 @@ def test_plateau_looks_at_the_epochs_value_and_knows_which_way_is_better() -> No
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5]
 
 
-def test_an_unknown_monitor_is_refused_with_those_there_are(datasets: dict[Task, Packed]) -> None:
-    with pytest.raises(InvalidSpec, match="'valid_f1' is no metric of this job; there are train_loss, train_accuracy"):
-        run_of(datasets["classification"], callbacks=[{"name": "keep_best", "monitor": "valid_f1"}])
+def test_an_unknown_monitor_is_refused_with_those_there_are(datasets: dict[Task, PackedDataset]) -> None:
+    with pytest.raises(InvalidSpec, match="'valid_f1' is no metric of this job; there are valid_loss, valid_accuracy"):
+        build_small_run(datasets["classification"], callbacks=[{"name": "keep_best", "monitor": "valid_f1"}])
 
 
-def test_class_weights_must_fit_the_classes(datasets: dict[Task, Packed]) -> None:
+def test_class_weights_must_fit_the_classes(datasets: dict[Task, PackedDataset]) -> None:
     with pytest.raises(Exception, match="class_weights has 2 values; the dataset has 3"):
-        run_of(datasets["classification"], loss={"name": "cross_entropy", "class_weights": [1.0, 2.0]})
+        build_small_run(datasets["classification"], loss={"name": "cross_entropy", "class_weights": [1.0, 2.0]})
     trained(datasets["classification"], loss={"name": "cross_entropy", "class_weights": "balanced"})
 
 
-def test_normalisation_that_does_not_fit_the_channels_is_refused(datasets: dict[Task, Packed]) -> None:
+def test_normalisation_that_does_not_fit_the_channels_is_refused(datasets: dict[Task, PackedDataset]) -> None:
     normalize = {"name": "normalize", "mean": [0.5, 0.5], "std": [0.2, 0.2]}
     with pytest.raises(InvalidSpec, match="normalize needs 1 values"):
-        run_of(datasets["classification"], dataset={"name": "synthetic", "train_transforms": [normalize]})
+        build_small_run(datasets["classification"], dataset={"name": "synthetic", "train_transforms": [normalize]})
 
 
-def test_a_top_k_of_more_than_all_classes_is_refused(datasets: dict[Task, Packed]) -> None:
+def test_a_top_k_of_more_than_all_classes_is_refused(datasets: dict[Task, PackedDataset]) -> None:
     with pytest.raises(InvalidSpec, match="at least 4 classes"):
-        run_of(datasets["classification"], metrics=[{"name": "top_k", "k": 4}])
+        build_small_run(datasets["classification"], metrics=[{"name": "top_k", "k": 4}])
 
 
-def test_images_stay_where_they_are_without_a_gpu(datasets: dict[Task, Packed]) -> None:
-    assert not isinstance(run_of(datasets["classification"]).train_batches, DeviceResidentDataLoader)
+def test_images_stay_where_they_are_without_a_gpu(datasets: dict[Task, PackedDataset]) -> None:
+    assert not isinstance(build_small_run(datasets["classification"]).train_batches, DeviceResidentDataLoader)
 
 
 def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_the_host_alone(
-    datasets: dict[Task, Packed], monkeypatch: pytest.MonkeyPatch
+    datasets: dict[Task, PackedDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class OnTheHost:
         num_draws = 0
@@ -239,24 +239,24 @@ def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_t
     monkeypatch.setattr(whole, "fits_on_device", lambda *_: True)
     every = [asked(name) for name in names_of(transforms.TransformSpec)]
     dataset = {"name": "synthetic", "train_transforms": every}
-    run = run_of(datasets["classification"], dataset=dataset)
+    run = build_small_run(datasets["classification"], dataset=dataset)
     assert isinstance(run.train_batches, DeviceResidentDataLoader)
     assert not isinstance(run.valid_batches, DeviceResidentDataLoader)
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert run.state.epoch > 0
     monkeypatch.setattr(whole, "make_transform", lambda _: OnTheHost())
-    assert not isinstance(run_of(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader)
+    assert not isinstance(build_small_run(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader)
 
 
 def test_fewer_images_than_a_batch_make_one_batch(tmp_path: Path) -> None:
-    run = run_of(pack(tmp_path / "few", num_samples=12), batch_size=64, epochs=1)
-    run.loop().fit(run.state)
+    run = build_small_run(pack(tmp_path / "few", num_samples=12), batch_size=64, epochs=1)
+    run.build_loop().fit(run.state)
     assert run.state.step == 1
 
 
-def test_the_best_epochs_weights_are_taken(datasets: dict[Task, Packed]) -> None:
-    run = run_of(datasets["classification"], epochs=4, callbacks=[{"name": "keep_best", "monitor": "valid_loss"}])
-    run.loop().fit(run.state)
+def test_the_best_epochs_weights_are_taken(datasets: dict[Task, PackedDataset]) -> None:
+    run = build_small_run(datasets["classification"], epochs=4, callbacks=[{"name": "keep_best", "monitor": "valid_loss"}])
+    run.build_loop().fit(run.state)
     assert run.keep_best is not None
     nn.init.zeros_(next(run.network.parameters()))  # as if the last epoch had spoilt them
     best = run.load_best_weights()

@@ -1,4 +1,4 @@
-"""Layers for sequences: their shapes, what they give, and what is said of lists that do not fit."""
+"""Layers for sequences: shapes, outputs, and errors of invalid lists."""
 
 import re
 from typing import Any
@@ -28,8 +28,10 @@ def rnn(hidden: int = 5, **options: object) -> Layer:
     return {"type": "rnn", "hidden": hidden, **options}
 
 
-def check(*layers: Layer, shape: registry.Shape = WINDOW, cardinalities: tuple[int, ...] = ()) -> registry.Summary:
-    return registry.check("layers", {"layers": list(layers)}, shape, 3, cardinalities)
+def check(
+    *layers: Layer, shape: registry.Shape = WINDOW, cardinalities: tuple[int, ...] = ()
+) -> registry.NetworkSummary:
+    return registry.validate_architecture("layers", {"layers": list(layers)}, shape, 3, cardinalities)
 
 
 BUILDS: list[list[Layer]] = [
@@ -43,8 +45,8 @@ BUILDS: list[list[Layer]] = [
 
 
 @pytest.mark.parametrize("layers", BUILDS)
-def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
-    network = registry.build("layers", {"layers": layers}, WINDOW, 3)
+def test_valid_lists_build_networks(layers: list[Layer]) -> None:
+    network = registry.build_network("layers", {"layers": layers}, WINDOW, 3)
     scores = network(torch.rand(2, *WINDOW))
     assert scores.shape == (2, 3)
     scores.sum().backward()
@@ -54,10 +56,10 @@ def test_lists_that_fit_become_networks(layers: list[Layer]) -> None:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("layer", "cells"), [(lstm, nn.LSTM), (gru, nn.GRU), (rnn, nn.RNN)])
-def test_the_last_state_is_that_of_torch(layer: Any, cells: Any, bidirectional: bool) -> None:
+def test_last_state_equals_torch(layer: Any, cells: Any, bidirectional: bool) -> None:
     layers = [layer(4, layers=2, bidirectional=bidirectional), {"type": "identity"}]
     width = 8 if bidirectional else 4
-    network = registry.build("layers", {"layers": layers}, WINDOW, width)
+    network = registry.build_network("layers", {"layers": layers}, WINDOW, width)
     torchs = cells(2, 4, 2, batch_first=True, bidirectional=bidirectional)
     torchs.load_state_dict({name.removeprefix("0.cells."): value for name, value in network.state_dict().items()})
     sequences = torch.rand(3, *WINDOW)
@@ -69,19 +71,19 @@ def test_the_last_state_is_that_of_torch(layer: Any, cells: Any, bidirectional: 
 
 
 MISFITS: list[tuple[list[Layer], registry.Shape, str, str]] = [
-    ([lstm(), OUT], (3, 8, 8), "layers/0", "takes (steps, features), but is given (3, 8, 8)"),
-    ([lstm(), OUT], (5,), "layers/0", "takes (steps, features), but is given (5,)"),
-    ([gru(**{"in": 3}), OUT], WINDOW, "layers/0/in", "takes 3 features, (12, 3), but is given (12, 2)"),
-    ([lstm(take="all"), OUT], WINDOW, "layers/1", "is given (12, 5): put a flatten before it"),
-    ([lstm(), gru(), OUT], WINDOW, "layers/1", "is given (5,)"),
-    ([lstm()], WINDOW, "layers/0", "gives (5,), but the task wants (3,)"),
-    ([{"type": "embedding", "num": 4, "dim": 2}, FLATTEN, OUT], (3, 8, 8), "layers/0", "whole numbers of a row"),
-    ([lstm(), {"type": "embedding", "num": 4, "dim": 2}, FLATTEN, OUT], WINDOW, "layers/1", "has layers before it"),
+    ([lstm(), OUT], (3, 8, 8), "layers/0", "requires (steps, features), but its input is (3, 8, 8)"),
+    ([lstm(), OUT], (5,), "layers/0", "requires (steps, features), but its input is (5,)"),
+    ([gru(**{"in": 3}), OUT], WINDOW, "layers/0/in", "requires 3 features, (12, 3), but its input is (12, 2)"),
+    ([lstm(take="all"), OUT], WINDOW, "layers/1", "its input is (12, 5): add a flatten before it"),
+    ([lstm(), gru(), OUT], WINDOW, "layers/1", "its input is (5,)"),
+    ([lstm()], WINDOW, "layers/0", "returns (5,), but the task requires (3,)"),
+    ([{"type": "embedding", "num": 4, "dim": 2}, FLATTEN, OUT], (3, 8, 8), "layers/0", "integers of a row"),
+    ([lstm(), {"type": "embedding", "num": 4, "dim": 2}, FLATTEN, OUT], WINDOW, "layers/1", "other layers precede it"),
 ]
 
 
 @pytest.mark.parametrize(("layers", "shape", "path", "said"), MISFITS)
-def test_what_does_not_fit_names_the_layer_and_both_shapes(
+def test_misfit_reports_the_layer_and_both_shapes(
     layers: list[Layer], shape: registry.Shape, path: str, said: str
 ) -> None:
     with pytest.raises(registry.ArchitectureBuildError, match=re.escape(said)) as refused:
@@ -95,13 +97,13 @@ def test_wrong_options_are_refused(wrong: Layer) -> None:
         check(wrong, OUT)
 
 
-def test_a_long_sequence_is_checked_at_once() -> None:
+def test_long_sequence_is_validated_quickly() -> None:
     assert check(lstm(layers=4, bidirectional=True, take="all"), gru(), OUT, shape=(100_000, 2)).output_shape == (3,)
 
 
-def test_tokens_become_vectors_of_the_workshops_size() -> None:
+def test_token_embedding_has_the_workshops_size() -> None:
     layers = [{"type": "embedding", "num": 3, "dim": 5}, gru(), OUT]
-    network = registry.build("layers", {"layers": layers}, (4, 1), 3)
+    network = registry.build_network("layers", {"layers": layers}, (4, 1), 3)
     tokens = torch.tensor([[[0.0], [2.0], [1.0], [2.0]]])
     assert next(network.children())(tokens[:, 1:2]).shape == (1, 1, 5)
     assert network(tokens).shape == (1, 3)
@@ -109,23 +111,23 @@ def test_tokens_become_vectors_of_the_workshops_size() -> None:
         network(tokens + 1)
 
 
-def test_what_an_embedding_takes_is_not_scaled() -> None:
+def test_inputs_of_an_embedding_are_not_standardized() -> None:
     layers = {"layers": [{"type": "embedding", "num": 9, "dim": 5}, FLATTEN, OUT]}
-    preprocess = bundle.preprocess("layers", layers, (4, 1), ([5.0], [2.0]))
+    preprocess = bundle.build_preprocessing("layers", layers, (4, 1), ([5.0], [2.0]))
     tokens = torch.tensor([[[0.0], [8.0], [1.0], [2.0]]])
     assert torch.equal(preprocess(tokens), tokens)
     assert not torch.equal(
-        bundle.preprocess("layers", {"layers": [gru(), OUT]}, (4, 1), ([5.0], [2.0]))(tokens), tokens
+        bundle.build_preprocessing("layers", {"layers": [gru(), OUT]}, (4, 1), ([5.0], [2.0]))(tokens), tokens
     )
 
 
-def test_an_embedding_of_a_tables_categories_has_room_for_all() -> None:
+def test_embedding_needs_a_code_for_every_category() -> None:
     def embedding(num: int) -> list[Layer]:
         return [{"type": "embedding", "num": num, "dim": 2}, FLATTEN, OUT]
 
     assert check(*embedding(5), shape=(2,), cardinalities=(3, 4)).output_shape == (3,)
-    with pytest.raises(registry.ArchitectureBuildError, match="5 numbers are needed, not 4") as small:
+    with pytest.raises(registry.ArchitectureBuildError, match="num must be at least 5, got 4") as small:
         check(*embedding(4), shape=(2,), cardinalities=(3, 4))
     assert small.value.path == "layers/0/num"
-    with pytest.raises(registry.ArchitectureBuildError, match="column 2 of the table holds numbers"):
+    with pytest.raises(registry.ArchitectureBuildError, match="column 2 of the table is numeric"):
         check(*embedding(5), shape=(2,), cardinalities=(3, 0))
