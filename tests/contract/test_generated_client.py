@@ -23,7 +23,7 @@ PACKAGE = "generated_candela_client"
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def import_generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The generated package's import function."""
     folder = tmp_path_factory.mktemp("generated")
     (folder / "config.yml").write_text("post_hooks: []\n")
@@ -50,12 +50,12 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def api(generated: Any, client: TestClient) -> Any:
+def api(import_generated: Any, client: TestClient) -> Any:
     """The generated client, connected to the service in this process."""
-    return generated("client").Client(base_url="http://testserver").set_httpx_client(client)
+    return import_generated("client").Client(base_url="http://testserver").set_httpx_client(client)
 
 
-def picture(seed: int) -> bytes:
+def encode_image(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(pixels).save(file := io.BytesIO(), "PNG")
     return file.getvalue()
@@ -64,38 +64,44 @@ def picture(seed: int) -> bytes:
 def archive() -> bytes:
     with zipfile.ZipFile(file := io.BytesIO(), "w") as opened:
         for number in range(8):
-            opened.writestr(f"{'ab'[number % 2]}/{number}.png", picture(number))
+            opened.writestr(f"{'ab'[number % 2]}/{number}.png", encode_image(number))
     return file.getvalue()
 
 
-def test_the_client_submits_a_job_and_reads_it(generated: Any, api: Any) -> None:
-    spec = generated("models.job_spec").JobSpec.from_dict(SMALL | {"optimizer": {"name": "sgd", "lr": 0.1}})
-    job = generated("api.jobs.submit_job").sync(client=api, body=spec)
+def test_the_client_submits_a_job_and_reads_it(import_generated: Any, api: Any) -> None:
+    spec = import_generated("models.job_spec").JobSpec.from_dict(SMALL | {"optimizer": {"name": "sgd", "lr": 0.1}})
+    job = import_generated("api.jobs.submit_job").sync(client=api, body=spec)
     assert job.state == "queued"
-    shown = generated("api.jobs.show_job").sync(job_id=job.id, client=api)
-    assert shown.spec.optimizer.lr == 0.1
-    listed = generated("api.jobs.list_jobs").sync(client=api)
+    job_out = import_generated("api.jobs.show_job").sync(job_id=job.id, client=api)
+    assert job_out.spec.optimizer.lr == 0.1
+    listed = import_generated("api.jobs.list_jobs").sync(client=api)
     assert [item.id for item in listed.items] == [job.id]
 
 
-def test_the_client_reads_a_problem(generated: Any, api: Any) -> None:
-    problem = generated("api.jobs.show_job").sync(job_id="0123", client=api)
+def test_the_client_reads_a_problem(import_generated: Any, api: Any) -> None:
+    problem = import_generated("api.jobs.show_job").sync(job_id="0123", client=api)
     assert (problem.status, problem.type_) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize("form", ["raw", "multipart"])
-def test_the_client_uploads_a_dataset(generated: Any, api: Any, form: str) -> None:
-    file = generated("types").File(payload=io.BytesIO(archive()), file_name="pictures.zip")
-    body = file if form == "raw" else generated("models.upload_dataset_files_body").UploadDatasetFilesBody(file=file)
-    version = generated("api.datasets.upload_dataset").sync(name="mine", client=api, body=body)
+def test_the_client_uploads_a_dataset(import_generated: Any, api: Any, form: str) -> None:
+    file = import_generated("types").File(payload=io.BytesIO(archive()), file_name="pictures.zip")
+    body = (
+        file
+        if form == "raw"
+        else import_generated("models.upload_dataset_files_body").UploadDatasetFilesBody(file=file)
+    )
+    version = import_generated("api.datasets.upload_dataset").sync(name="mine", client=api, body=body)
     assert (version.version, version.state) == (1, "importing")
 
 
-def test_the_client_predicts_an_image(generated: Any, api: Any, client: TestClient, state: State) -> None:
+def test_the_client_predicts_an_image(import_generated: Any, api: Any, client: TestClient, state: State) -> None:
     finish_job(state, client.post("/v1/jobs", json=SMALL).json()["id"])
-    file = generated("types").File(payload=io.BytesIO(picture(1)), file_name="one.png", mime_type="image/png")
-    body = generated("models.predict_files_body").PredictFilesBody(images=[file])
-    predictions = generated("api.models.predict").sync(ref="digits", client=api, body=body, top_k=3)
+    file = import_generated("types").File(
+        payload=io.BytesIO(encode_image(1)), file_name="one.png", mime_type="image/png"
+    )
+    body = import_generated("models.predict_files_body").PredictFilesBody(images=[file])
+    predictions = import_generated("api.models.predict").sync(ref="digits", client=api, body=body, top_k=3)
     assert (predictions.model.name, predictions.model.version) == ("digits", 1)
     (prediction,) = predictions.predictions
     assert len(prediction.top_k) == 3

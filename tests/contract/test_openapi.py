@@ -70,9 +70,9 @@ def test_every_property_of_a_body_is_described() -> None:
 
 @pytest.mark.parametrize(("path", "operation"), OPERATIONS)
 def test_every_error_is_a_problem(path: str, operation: dict[str, Any]) -> None:
-    for status, answer in operation["responses"].items():
+    for status, response in operation["responses"].items():
         if int(status) >= 400:
-            assert list(answer["content"]) == ["application/problem+json"], f"{path} {status}"
+            assert list(response["content"]) == ["application/problem+json"], f"{path} {status}"
 
 
 def references(node: Any) -> Iterator[str]:
@@ -118,10 +118,10 @@ def test_every_json_body_has_an_example() -> None:
     for _, operation in iterate_operations(DOCUMENT):
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if content is not None:
-            schema = json.dumps(content) + json.dumps(_resolved(content["schema"]))
+            schema = json.dumps(content) + json.dumps(resolve_reference(content["schema"]))
             assert '"example' in schema, operation["operationId"]
 
 
-def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+def resolve_reference(schema: dict[str, Any]) -> dict[str, Any]:
     name = schema.get("$ref", "").rsplit("/", 1)[-1]
     return dict(DOCUMENT["components"]["schemas"][name]) if name else schema

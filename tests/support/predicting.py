@@ -94,8 +94,8 @@ class ApiProcess:
         """Return the sum of a metric over all series with these labels."""
         text = self.http.get("/metrics").text
         rows = re.findall(rf"^{metric}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE)
-        wanted = [f'{name}="{value}"' for name, value in labels.items()]
-        return sum(float(value) for given, value in rows if all(one in given for one in wanted))
+        matchers = [f'{name}="{value}"' for name, value in labels.items()]
+        return sum(float(value) for series, value in rows if all(matcher in series for matcher in matchers))
 
     def count_open_files(self) -> int:
         return sum(1 for _ in Path(f"/proc/{self.api.pid}/fd").iterdir())

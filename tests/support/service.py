@@ -27,7 +27,7 @@ SYNTHETIC = {"image_shape": [3, 16, 16], "num_classes": 4, "num_samples": 9600, 
 
 def build_resolved_spec(**changes: Any) -> dict[str, Any]:
     """Return a resolved spec whose epochs take long enough to be interrupted."""
-    words: dict[str, Any] = {
+    default: dict[str, Any] = {
         "name": "tiny",
         "model": "tiny",
         "dataset": {"name": "synthetic", "version": 1, **SYNTHETIC},
@@ -41,7 +41,7 @@ def build_resolved_spec(**changes: Any) -> dict[str, Any]:
         "device": "cpu",
         "threads": 1,
     }
-    return JobSpec.model_validate(words | changes).model_dump(mode="json")
+    return JobSpec.model_validate(default | changes).model_dump(mode="json")
 
 
 class WorkerProcesses:
@@ -123,13 +123,13 @@ class WorkerProcesses:
         with transaction(self.sessions, read_only=True) as session:
             return JobRepo(session).get(job_id)
 
-    def wait_until(self, job_id: str, ask: Any, what: str) -> JobRow:
-        """Wait until `ask(job)` is true and return the job."""
+    def wait_until(self, job_id: str, condition: Any, what: str) -> JobRow:
+        """Wait until `condition(job)` is true and return the job."""
 
         def look() -> JobRow | None:
             row = self.get_job(job_id)
-            assert ask(row) or row.state not in TERMINAL, f"{row.state} {row.failure}\n{self.read_logs()}"
-            return row if ask(row) else None
+            assert condition(row) or row.state not in TERMINAL, f"{row.state} {row.failure}\n{self.read_logs()}"
+            return row if condition(row) else None
 
         try:
             return wait_for(look, what, 240)

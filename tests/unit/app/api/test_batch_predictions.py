@@ -22,7 +22,7 @@ ZIP = {"Content-Type": "application/zip"}
 
 
 @pytest.fixture
-def trained(post_job: Callable[..., dict[str, Any]], state: State) -> None:
+def trained_model(post_job: Callable[..., dict[str, Any]], state: State) -> None:
     finish_job(state, post_job(seed=11)["id"])
 
 
@@ -34,7 +34,7 @@ def archive(**entries: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
     response = client.post(
         URL, content=archive(a_png=random_png(), b__c_png=random_png()), params={"top_k": 3}, headers=ZIP
@@ -51,12 +51,12 @@ def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
     assert stored in find_orphaned_files(state.sessions, state.storage, 0.0)
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 def test_a_multipart_form_is_accepted(client: TestClient) -> None:
     assert client.post(URL, files={"file": ("x.zip", archive(a_png=random_png()))}).status_code == 202
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 @pytest.mark.parametrize(
     ("body", "word"),
     [(b"", "empty"), (b"nothing", "must be a zip"), (b"a,b\n1,2\n", "table"), (archive(), "no entries")],
@@ -75,7 +75,7 @@ def test_an_unknown_model_is_a_404(client: TestClient, state: State) -> None:
     assert list(state.storage.keys("uploads")) == []
 
 
-@pytest.mark.usefixtures("trained")
+@pytest.mark.usefixtures("trained_model")
 @pytest.mark.parametrize("query", [{"top_k": 0}, {"batch_size": 0}, {"topk": 3}])
 def test_invalid_parameters_are_rejected(client: TestClient, query: dict[str, int]) -> None:
     assert client.post(URL, content=archive(a_png=random_png()), params=query, headers=ZIP).status_code == 422

@@ -46,14 +46,14 @@ def post(client: TestClient, body: bytes, name: str = "pets", **options: Any) ->
     return client.post(f"/v1/datasets/{name}/versions", content=body, **options)
 
 
-def stored(state: State) -> list[str]:
+def list_stored(state: State) -> list[str]:
     return list(state.storage.keys(""))
 
 
 def leftovers(state: State) -> list[str]:
     """Return the files that a rejected upload left behind."""
     own = state.storage.scratch().parent
-    return [*stored(state), *(str(path) for path in own.glob("*/*"))]
+    return [*list_stored(state), *(str(path) for path in own.glob("*/*"))]
 
 
 def test_built_in_datasets_are_listed_before_their_first_use(client: TestClient) -> None:
@@ -195,9 +195,9 @@ def test_an_unused_version_is_deleted_with_its_files(
 ) -> None:
     post(client, archive)
     run_imports()
-    assert stored(state)
+    assert list_stored(state)
     assert client.delete("/v1/datasets/pets/versions/1").status_code == 204
-    assert stored(state) == []
+    assert list_stored(state) == []
     assert client.delete("/v1/datasets/pets/versions/1").status_code == 404
 
 

@@ -124,9 +124,9 @@ def job(client: TestClient, **changes: Any) -> Any:
 
 
 def test_a_job_on_a_table_is_validated_with_its_columns(client: TestClient) -> None:
-    known = job(client).json()
-    assert known["output_shape"] == [3]
-    assert known["num_parameters"] == (4 + 2 + 1) * 64 + 64 + 64 * 32 + 32 + 32 * 3 + 3 + 4 * 2 + 3 * 1
+    current = job(client).json()
+    assert current["output_shape"] == [3]
+    assert current["num_parameters"] == (4 + 2 + 1) * 64 + 64 + 64 * 32 + 32 + 32 * 3 + 3 + 4 * 2 + 3 * 1
     assert job(client, architecture={"name": "mlp"}).status_code == 200
 
 
@@ -138,12 +138,12 @@ WINDOWS = {"name": "timeseries", "window": 24, "valid": 0.2}
     ("changes", "pointer", "reason"),
     [
         ({"architecture": {"name": "convnet"}}, "/architecture/name", "use 'mlp' or 'layers' or 'tabular'"),
-        ({"dataset": {"name": "digits"}}, "/architecture/name", "rows of a table, but the dataset has pictures"),
-        ({"callbacks": MIX}, "/callbacks/0", "blends pictures"),
+        ({"dataset": {"name": "digits"}}, "/architecture/name", "requires rows of a table"),
+        ({"callbacks": MIX}, "/callbacks/0", "mixes images"),
         ({"dataset": {"name": "palmerpenguins", "target": "spieces"}}, "/dataset/target", "species"),
         ({"dataset": {"name": "palmerpenguins", "train_transforms": [{"name": "horizontal_flip"}]}},
          "/dataset/train_transforms/0", "the dataset is a table"),
-        ({"dataset": WINDOWS, "architecture": {"name": "mlp"}}, "/dataset/valid", "divided in time"),
+        ({"dataset": WINDOWS, "architecture": {"name": "mlp"}}, "/dataset/valid", "split by time at import"),
         ({"batch_size": 1000}, "/batch_size", "training rows"),
     ],
 )  # fmt: skip

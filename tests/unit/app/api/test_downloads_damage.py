@@ -14,7 +14,7 @@ from tests.support.images import random_png
 
 
 @pytest.fixture
-def finished(state: State, post_job: Callable[..., dict[str, Any]]) -> FinishedJob:
+def finished_job(state: State, post_job: Callable[..., dict[str, Any]]) -> FinishedJob:
     return finish_job(state, post_job()["id"])
 
 
@@ -35,11 +35,11 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("range_", [None, "bytes=0-3"])
 def test_damaged_weights_are_not_sent(
-    client: TestClient, state: State, finished: FinishedJob, damage: str, range_: str | None
+    client: TestClient, state: State, finished_job: FinishedJob, damage: str, range_: str | None
 ) -> None:
-    DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/c1/{WEIGHTS}"))
+    DAMAGES[damage](state.storage.path(f"jobs/{finished_job.job_id}/c1/{WEIGHTS}"))
     headers = {} if range_ is None else {"Range": range_}
-    response = client.get(f"/v1/jobs/{finished.job_id}/checkpoints/1/weights", headers=headers)
+    response = client.get(f"/v1/jobs/{finished_job.job_id}/checkpoints/1/weights", headers=headers)
     assert (response.status_code, response.json()["type"]) == (500, "/problems/corrupt")
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
@@ -47,9 +47,9 @@ def test_damaged_weights_are_not_sent(
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("file", [WEIGHTS, DESCRIPTION])
 def test_a_damaged_bundle_is_neither_sent_nor_used(
-    client: TestClient, state: State, finished: FinishedJob, damage: str, file: str
+    client: TestClient, state: State, finished_job: FinishedJob, damage: str, file: str
 ) -> None:
-    DAMAGES[damage](state.storage.path(f"jobs/{finished.job_id}/bundle/{file}"))
+    DAMAGES[damage](state.storage.path(f"jobs/{finished_job.job_id}/bundle/{file}"))
     sent = client.get("/v1/models/digits/versions/1/bundle")
     assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
     requested = client.post(
@@ -60,9 +60,11 @@ def test_a_damaged_bundle_is_neither_sent_nor_used(
     assert (requested.status_code, requested.json()["type"]) == (500, "/problems/corrupt")
 
 
-def test_swapped_files_are_not_sent(client: TestClient, state: State, finished: FinishedJob, tmp_path: Path) -> None:
-    weights = state.storage.path(f"jobs/{finished.job_id}/bundle/{WEIGHTS}")
-    description = state.storage.path(f"jobs/{finished.job_id}/bundle/{DESCRIPTION}")
+def test_swapped_files_are_not_sent(
+    client: TestClient, state: State, finished_job: FinishedJob, tmp_path: Path
+) -> None:
+    weights = state.storage.path(f"jobs/{finished_job.job_id}/bundle/{WEIGHTS}")
+    description = state.storage.path(f"jobs/{finished_job.job_id}/bundle/{DESCRIPTION}")
     weights.rename(tmp_path / "swapped")
     description.rename(weights)
     (tmp_path / "swapped").rename(description)

@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.api.heatmap import render_heatmap
-from app.inference.types import class_of, key_of, split_key, with_class
 from app.main import build_body_limits
 from app.state import State
 from models.explanations import compute_embeddings, grad_cam
@@ -90,9 +89,9 @@ def test_the_heatmap_is_returned_as_a_png(client: TestClient, shapes: str) -> No
 def test_the_image_is_unchanged_where_the_heatmap_is_zero() -> None:
     heat = np.zeros((8, 8), np.float32)
     heat[:2, :2] = 1.0
-    shown = np.asarray(Image.open(io.BytesIO(render_heatmap(PIXELS[..., None], heat))))
-    np.testing.assert_array_equal(shown[14 + 4 * 28 :: 28, 14::28], np.repeat(PIXELS[4:, :, None], 3, axis=2))
-    assert (shown[14, 14] != PIXELS[0, 0]).any()
+    heatmap_pixels = np.asarray(Image.open(io.BytesIO(render_heatmap(PIXELS[..., None], heat))))
+    np.testing.assert_array_equal(heatmap_pixels[14 + 4 * 28 :: 28, 14::28], np.repeat(PIXELS[4:, :, None], 3, axis=2))
+    assert (heatmap_pixels[14, 14] != PIXELS[0, 0]).any()
 
 
 def test_an_explanation_that_is_impossible_is_rejected(client: TestClient, shapes: str, state: State) -> None:
@@ -135,21 +134,6 @@ def test_one_output_for_two_classes_explains_the_second(client: TestClient, stat
     body = send(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
     assert (body["label"], body["index"]) == ("yes", 1)
     assert pointers(send(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]
-
-
-@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 1), (2, 1, 3)])
-@pytest.mark.parametrize("number", [-1, 0, 7, 70_000])
-def test_a_class_travels_below_its_image(shape: tuple[int, int, int], number: int) -> None:
-    image = np.ones(shape, np.uint8)
-    whole = with_class(image, number)
-    np.testing.assert_array_equal(whole[: shape[0]], image)
-    assert class_of(whole[shape[0] :]) == number
-
-
-def test_a_view_has_a_key_of_its_own() -> None:
-    assert key_of("jobs/1/bundle", "scores") == "jobs/1/bundle"
-    for view in ("scores", "embedding", "attention"):
-        assert split_key(key_of("jobs/1/bundle", view)) == ("jobs/1/bundle", view)
 
 
 class Stuck:

@@ -11,6 +11,7 @@ from app.api.heatmap import SHORTEST_SIDE, render_heatmap
 
 
 def decode_png(png: bytes) -> NDArray[Any]:
+    """Return the pixels of a PNG, BGR."""
     pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return pixels

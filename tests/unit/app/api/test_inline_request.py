@@ -31,7 +31,7 @@ GREY = np.random.default_rng(0).integers(0, 256, (6, 5, 4)).astype(np.uint8)
 
 
 @pytest.fixture
-def imported(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]]:
+def run_import(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]]:
     """Run the import and return the dataset version of a response."""
 
     def run(response: Any) -> dict[str, Any]:
@@ -48,19 +48,19 @@ def imported(client: TestClient, state: State) -> Callable[[Any], dict[str, Any]
     return run
 
 
-def create(client: TestClient, **reason: Any) -> Any:
-    return client.post("/v1/datasets", json={"name": "toy"} | reason)
+def create(client: TestClient, **changes: Any) -> Any:
+    return client.post("/v1/datasets", json={"name": "toy"} | changes)
 
 
-def packed(state: State, name: str, version: int) -> Path:
+def get_packed_folder(state: State, name: str, version: int) -> Path:
     """Return the folder of a packed dataset version."""
     with transaction(state.sessions, read_only=True) as session:
         row = DatasetRepo(session).get_version(name, version)
-        files = {file: told["sha256"] for file, told in (row.meta or {})["files"].items()}
+        files = {file: reason["sha256"] for file, reason in (row.meta or {})["files"].items()}
         return state.storage.fetch(row.packed_key or "", files)
 
 
-def csv_of(header: str, rows: list[list[Any]]) -> bytes:
+def format_csv(header: str, rows: list[list[Any]]) -> bytes:
     return (header + "\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)).encode()
 
 
@@ -68,7 +68,7 @@ def csv_of(header: str, rows: list[list[Any]]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("reason", "header", "rows", "params"),
+    ("changes", "header", "rows", "params"),
     [
         ({"targets": NUMBERS}, "x0,x1,x2,y", [[*row, y] for row, y in zip(ROWS, NUMBERS, strict=True)], {}),
         ({"targets": KINDS, "columns": ["a", "b", "c;d"], "target": ["kind"]},
@@ -88,56 +88,58 @@ def csv_of(header: str, rows: list[list[Any]]) -> bytes:
     ids=["regression", "classes", "weights", "several targets", "series", "missing", "one column"],
 )  # fmt: skip
 def test_rows_equal_the_table_of_the_same_csv_file(
-    reason: dict[str, Any],
+    changes: dict[str, Any],
     header: str,
     rows: list[list[Any]],
     params: dict[str, Any],
     client: TestClient,
-    imported: Callable[[Any], dict[str, Any]],
+    run_import: Callable[[Any], dict[str, Any]],
 ) -> None:
-    inline = imported(create(client, **{"inputs": ROWS} | reason))
-    body, headers = csv_of(header, rows), {"Content-Type": "text/csv"}
-    uploaded = imported(client.post("/v1/datasets/csv/versions", content=body, params=params, headers=headers))
+    inline = run_import(create(client, **{"inputs": ROWS} | changes))
+    body, headers = format_csv(header, rows), {"Content-Type": "text/csv"}
+    uploaded = run_import(client.post("/v1/datasets/csv/versions", content=body, params=params, headers=headers))
     for field in ("content_hash", "task", "classes", "image_shape", "splits", "weighted", "table", "num_samples"):
         assert inline[field] == uploaded[field], field
     report, twin = (client.get(f"/v1/datasets/{name}/versions/1/report").json() for name in ("toy", "csv"))
     assert {**report, "name": ""} == {**twin, "name": ""}
 
 
-def test_values_are_stored_as_float32(client: TestClient, state: State, imported: Any) -> None:
+def test_values_are_stored_as_float32(client: TestClient, state: State, run_import: Any) -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(0, 1e3, (50, 4)).astype(np.float32)
-    imported(create(client, inputs=rows.tolist(), targets=rng.normal(size=50).tolist()))
-    np.testing.assert_array_equal(PackedDataset.open(packed(state, "toy", 1)).read_split("train").images, rows)
+    run_import(create(client, inputs=rows.tolist(), targets=rng.normal(size=50).tolist()))
+    np.testing.assert_array_equal(
+        PackedDataset.open(get_packed_folder(state, "toy", 1)).read_split("train").images, rows
+    )
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3])
 def test_images_equal_those_of_the_same_archive(
-    channels: int, client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
+    channels: int, client: TestClient, state: State, run_import: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
-    pictures = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
-    inline = imported(create(client, inputs=pictures.tolist(), targets=["b", "a", "C:", "a", "b", "C:"]))
+    image_archive = GREY if channels == 0 else np.stack([GREY + shift for shift in range(channels)], axis=-1)
+    inline = run_import(create(client, inputs=image_archive.tolist(), targets=["b", "a", "C:", "a", "b", "C:"]))
     files = {
-        f"train/{label}/{index}.png": encode_image(pictures[index].squeeze())
+        f"train/{label}/{index}.png": encode_image(image_archive[index].squeeze())
         for index, label in enumerate(["b", "a", "C:", "a", "b", "C:"])
     }
     body = write_zip(tmp_path / "pictures.zip", files).read_bytes()
-    uploaded = imported(client.post("/v1/datasets/zipped/versions", content=body))
+    uploaded = run_import(client.post("/v1/datasets/zipped/versions", content=body))
     assert inline["content_hash"] == uploaded["content_hash"]
     assert (inline["classes"], inline["image_shape"]) == (["C:", "a", "b"], [max(channels, 1), 5, 4])
-    images = PackedDataset.open(packed(state, "toy", 1)).read_split("train").images
-    np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), pictures[2].squeeze())
+    images = PackedDataset.open(get_packed_folder(state, "toy", 1)).read_split("train").images
+    np.testing.assert_array_equal(np.asarray(images)[0].squeeze(), image_archive[2].squeeze())
 
 
-def test_large_images_are_not_resized(client: TestClient, imported: Any) -> None:
+def test_large_images_are_not_resized(client: TestClient, run_import: Any) -> None:
     images = np.zeros((2, 300, 2), np.uint8).tolist()
     null = {"image_size": None, "resize": None, "weight": None}
-    assert imported(create(client, inputs=images, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
-    assert imported(create(client, inputs=images, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
+    assert run_import(create(client, inputs=images, targets=[0, 1], **null))["image_shape"] == [1, 300, 2]
+    assert run_import(create(client, inputs=images, targets=[0, 1], image_size="16"))["image_shape"] == [1, 16, 16]
 
 
-def test_the_same_name_creates_another_version(client: TestClient, imported: Any) -> None:
-    first, second = (imported(create(client, inputs=ROWS, targets=NUMBERS)) for _ in range(2))
+def test_the_same_name_creates_another_version(client: TestClient, run_import: Any) -> None:
+    first, second = (run_import(create(client, inputs=ROWS, targets=NUMBERS)) for _ in range(2))
     assert (first["version"], second["version"]) == (1, 2)
     assert first["content_hash"] == second["content_hash"]
 
@@ -146,7 +148,7 @@ def test_the_same_name_creates_another_version(client: TestClient, imported: Any
 
 
 @pytest.mark.parametrize(
-    ("reason", "pointer", "told"),
+    ("changes", "pointer", "reason"),
     [
         ({"targets": NUMBERS[:30]}, "/targets", "has 30 values, but inputs has 40"),
         ({"targets": []}, "/targets", "has 0 values, but inputs has 40"),
@@ -184,13 +186,13 @@ def test_the_same_name_creates_another_version(client: TestClient, imported: Any
     ],
 )  # fmt: skip
 def test_invalid_rows_have_a_pointer(
-    reason: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+    changes: dict[str, Any], pointer: str, reason: str, client: TestClient, state: State
 ) -> None:
-    rejected(create(client, **{"inputs": ROWS} | reason), pointer, told, state)
+    get_errors(create(client, **{"inputs": ROWS} | changes), pointer, reason, state)
 
 
 @pytest.mark.parametrize(
-    ("reason", "pointer", "told"),
+    ("changes", "pointer", "reason"),
     [
         ({"inputs": [[[0, 256]], [[0, 1]]]}, "/inputs/0/0/1", "must be an integer from 0 to 255, got 256"),
         ({"inputs": [[[0, 1]], [[0, -1]]]}, "/inputs/1/0/1", "must be an integer from 0 to 255, got -1"),
@@ -212,33 +214,33 @@ def test_invalid_rows_have_a_pointer(
     ],
 )
 def test_invalid_images_have_a_pointer(
-    reason: dict[str, Any], pointer: str, told: str, client: TestClient, state: State
+    changes: dict[str, Any], pointer: str, reason: str, client: TestClient, state: State
 ) -> None:
     images = {"inputs": [[[0, 1]], [[2, 3]]], "targets": ["a", "b"], "task": "classification"}
-    rejected(create(client, **images | reason), pointer, told, state)
+    get_errors(create(client, **images | changes), pointer, reason, state)
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
 def test_non_finite_numbers_are_rejected(number: str, client: TestClient, state: State) -> None:
     body = f'{{"name": "toy", "inputs": [[1], [{number}]], "targets": [1, 2]}}'
     response = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
-    rejected(response, "/inputs/1/0", "must be a finite number", state)
+    get_errors(response, "/inputs/1/0", "must be a finite number", state)
 
 
 def test_too_many_values_are_rejected(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.datasets.ingest.inline.MAX_ROWS", 39)
     monkeypatch.setattr("core.datasets.ingest.inline_images.MAX_IMAGES", 5)
-    rejected(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
-    rejected(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 images; at most 5", state)
+    get_errors(create(client, inputs=ROWS, targets=NUMBERS), "/inputs", "has 40 rows; at most 39", state)
+    get_errors(create(client, inputs=GREY.tolist(), targets=[0] * 6), "/inputs", "has 6 images; at most 5", state)
 
 
-def rejected(response: Any, pointer: str, told: str, state: State) -> None:
+def get_errors(response: Any, pointer: str, reason: str, state: State) -> None:
     assert response.status_code == 422, response.text
     assert response.headers["content-type"] == "application/problem+json"
     [error] = response.json()["errors"]
     assert error["pointer"] == pointer
-    assert told in error["detail"]
-    assert told.partition("'")[0] in response.json()["detail"]
+    assert reason in error["detail"]
+    assert reason.partition("'")[0] in response.json()["detail"]
     own = state.storage.scratch().parent
     assert [*state.storage.keys(""), *own.glob("*/*")] == []
 
@@ -264,13 +266,13 @@ def test_other_media_types_and_names_are_rejected(client: TestClient) -> None:
 
 @pytest.mark.slow
 def test_a_network_trains_on_inline_data(
-    client: TestClient, state: State, imported: Callable[[Any], dict[str, Any]], tmp_path: Path
+    client: TestClient, state: State, run_import: Callable[[Any], dict[str, Any]], tmp_path: Path
 ) -> None:
     """Source: Keydana, Deep Learning and Scientific Computing with R torch, "A first network": 3 -> 32 -> 1."""
     rng = np.random.default_rng(777)
     inputs = rng.normal(size=(125, 3))
     targets = inputs @ [0.2, -1.3, -0.5] + rng.normal(size=125)
-    version = imported(create(client, inputs=inputs.tolist(), targets=targets.tolist()))
+    version = run_import(create(client, inputs=inputs.tolist(), targets=targets.tolist()))
     assert (version["task"], version["image_shape"]) == ("regression", [3])
     body = {
         "dataset": {"name": "toy", "valid": 0.2},
@@ -290,7 +292,7 @@ def test_a_network_trains_on_inline_data(
     with transaction(state.sessions, read_only=True) as session:
         spec = JobSpec.model_validate(JobRepo(session).get(response.json()["id"]).spec)
     channel = RecordingChannel()
-    assert trainer.run_job(start(spec, packed(state, "toy", 1), tmp_path / "work"), channel) == 0
+    assert trainer.run_job(start(spec, get_packed_folder(state, "toy", 1), tmp_path / "work"), channel) == 0
     losses = {
         step: value
         for (split, name, step), value in channel.collect_points().items()

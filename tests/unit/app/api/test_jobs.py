@@ -63,11 +63,11 @@ def test_a_dry_run_resolves_the_spec_and_stores_nothing(client: TestClient, stat
     body = SMALL | {"architecture": {"name": "mlp", "hidden": [16]}, "batch_size": 100}
     response = client.post("/v1/jobs?dry_run=true", json=body)
     assert response.status_code == 200
-    told = response.json()
-    assert told["output_shape"] == [10]
-    assert told["num_parameters"] == 64 * 16 + 16 + 16 * 10 + 10
-    assert told["steps_per_epoch"] == 16  # 1797 digits, 180 held out, the last batch of 17 left out
-    assert told["spec"]["optimizer"]["name"] == "adam"
+    dry_run = response.json()
+    assert dry_run["output_shape"] == [10]
+    assert dry_run["num_parameters"] == 64 * 16 + 16 + 16 * 10 + 10
+    assert dry_run["steps_per_epoch"] == 16  # 1797 digits, 180 held out, the last batch of 17 left out
+    assert dry_run["spec"]["optimizer"]["name"] == "adam"
     assert client.get("/v1/jobs").json()["items"] == []
     assert outbox(state) == []
     with transaction(state.sessions) as session:
@@ -192,9 +192,9 @@ def test_several_optimizers_are_resolved_with_all_defaults(client: TestClient) -
     for kind in ("train", "lr_find"):
         response = client.post("/v1/jobs?dry_run=true", json=body | {"kind": kind})
         assert response.status_code == 200, response.text
-        told = response.json()["spec"]["optimizer"]
-        assert told["name"] == "several"
-        first, second = told["parts"]
+        dry_run = response.json()["spec"]["optimizer"]
+        assert dry_run["name"] == "several"
+        first, second = dry_run["parts"]
         assert (first["match"], second["match"]) == ("1.*", "*")
         assert first["optimizer"]["lr"] == 0.01
         assert first["optimizer"]["groups"] == [{"match": "*weight", "lr": 0.5, "weight_decay": None}]
@@ -272,14 +272,14 @@ def test_the_progress_of_a_worker_is_shown(client: TestClient, post_job: Post, s
         AttemptRepo(session).describe(job["id"], claimed.token, {"device": "cpu"})
         progress = {"epoch": 1, "epochs": 10, "step": 5, "steps": 500, "eta_seconds": 1.5}
         AttemptRepo(session).set_progress(job["id"], claimed.token, progress, {"train_loss": "NaN"})
-    shown = client.get(f"/v1/jobs/{job['id']}").json()
-    assert shown["state"] == "running"
-    assert shown["attempt"] == 1
-    assert shown["progress"] == progress
-    assert shown["metrics"] == {"train_loss": "NaN"}
-    assert shown["runtime"] == {"device": "cpu"}
-    assert shown["queue_position"] is None
-    assert [(move["from"], move["to"]) for move in shown["transitions"]][-1] == ("queued", "running")
+    job_out = client.get(f"/v1/jobs/{job['id']}").json()
+    assert job_out["state"] == "running"
+    assert job_out["attempt"] == 1
+    assert job_out["progress"] == progress
+    assert job_out["metrics"] == {"train_loss": "NaN"}
+    assert job_out["runtime"] == {"device": "cpu"}
+    assert job_out["queue_position"] is None
+    assert [(move["from"], move["to"]) for move in job_out["transitions"]][-1] == ("queued", "running")
 
 
 @pytest.mark.parametrize("job_id", ["0" * 32, "nope", "..%2f..", "%00", "a" * 300, "%ff"])
@@ -325,11 +325,11 @@ def test_force_cancels_a_running_job_at_once(
 def test_a_failure_has_its_kind(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
     job_id = post_job()["id"]
     set_state(job_id, JobState.FAILED, failure=failure("time_limit", facts={"step": 3}))
-    told = client.get(f"/v1/jobs/{job_id}").json()["failure"]
-    assert (told["code"], told["kind"], told["retryable"], told["facts"]) == (
+    dry_run = client.get(f"/v1/jobs/{job_id}").json()["failure"]
+    assert (dry_run["code"], dry_run["kind"], dry_run["retryable"], dry_run["facts"]) == (
         "time_limit",
         "resources",
         False,
         {"step": 3},
     )
-    assert told["hint"]
+    assert dry_run["hint"]

@@ -19,7 +19,7 @@ PREDICT = EVALUATE | {"kind": "predict", "split": "train"}
 
 
 @pytest.fixture
-def trained(post_job: PostJob, state: State) -> str:
+def trained_job(post_job: PostJob, state: State) -> str:
     """The id of a finished job whose model is `digits@1`."""
     job_id = str(post_job(seed=11)["id"])
     finish_job(state, job_id)
@@ -73,15 +73,15 @@ def test_an_impossible_lr_find_is_rejected(client: TestClient, changes: dict[str
     assert pointers(client.post("/v1/jobs", json=body)) == [pointer]
 
 
-def test_two_sources_of_initial_weights_are_rejected(client: TestClient, trained: str) -> None:
-    begin = {"init_from": "digits", "weights": "file:a.safetensors"}
-    body = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | begin
+def test_two_sources_of_initial_weights_are_rejected(client: TestClient, trained_job: str) -> None:
+    model_ref = {"init_from": "digits", "weights": "file:a.safetensors"}
+    body = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}} | model_ref
     assert client.post("/v1/jobs", json=body).status_code == 422
 
 
-def test_an_evaluation_uses_the_validation_split_of_the_training(client: TestClient, trained: str) -> None:
+def test_an_evaluation_uses_the_validation_split_of_the_training(client: TestClient, trained_job: str) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
-    training = client.get(f"/v1/jobs/{trained}").json()["spec"]
+    training = client.get(f"/v1/jobs/{trained_job}").json()["spec"]
     assert job["kind"] == "evaluate"
     assert job["spec"]["model"] == "digits@1"
     assert job["spec"]["seed"] == training["seed"] == 11
@@ -111,45 +111,45 @@ def test_an_evaluation_uses_the_validation_split_of_the_training(client: TestCli
     ],
 )
 def test_an_invalid_evaluation_is_rejected(
-    client: TestClient, trained: str, changes: dict[str, Any], pointer: str
+    client: TestClient, trained_job: str, changes: dict[str, Any], pointer: str
 ) -> None:
     assert pointer in pointers(client.post("/v1/jobs", json=EVALUATE | changes))
 
 
-def test_top_k_is_at_most_the_number_of_classes(client: TestClient, trained: str) -> None:
+def test_top_k_is_at_most_the_number_of_classes(client: TestClient, trained_job: str) -> None:
     assert client.post("/v1/jobs", json=PREDICT | {"top_k": 500}).json()["spec"]["top_k"] == 10
 
 
-def test_the_initial_model_is_pinned_to_its_version(post_job: PostJob, trained: str) -> None:
+def test_the_initial_model_is_pinned_to_its_version(post_job: PostJob, trained_job: str) -> None:
     assert post_job(init_from="digits")["spec"]["init_from"] == "digits@1"
 
 
-def test_a_dry_run_of_an_evaluation_counts_its_batches(client: TestClient, trained: str) -> None:
+def test_a_dry_run_of_an_evaluation_counts_its_batches(client: TestClient, trained_job: str) -> None:
     response = client.post("/v1/jobs", json=EVALUATE | {"batch_size": 100}, params={"dry_run": True}).json()
     assert (response["num_parameters"], response["output_shape"], response["steps_per_epoch"]) == (658, [10], 2)
 
 
 @pytest.mark.parametrize("call", ["extend", "finish"])
-def test_only_a_training_has_epochs(client: TestClient, trained: str, call: str) -> None:
+def test_only_a_training_has_epochs(client: TestClient, trained_job: str, call: str) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
     response = client.post(f"/v1/jobs/{job['id']}/{call}", json={"epochs": 1} if call == "extend" else None)
     assert response.status_code == 409
 
 
-def test_a_job_has_its_result(client: TestClient, trained: str, state: State) -> None:
+def test_a_job_has_its_result(client: TestClient, trained_job: str, state: State) -> None:
     job = client.post("/v1/jobs", json=EVALUATE).json()
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
         AttemptRepo(session).complete(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
-    shown = client.get(f"/v1/jobs/{job['id']}").json()
-    assert (shown["state"], shown["result"], shown["model"]) == ("succeeded", {"num_samples": 180}, None)
-    assert shown["metrics"] == {"valid_loss": "NaN"}
+    job_out = client.get(f"/v1/jobs/{job['id']}").json()
+    assert (job_out["state"], job_out["result"], job_out["model"]) == ("succeeded", {"num_samples": 180}, None)
+    assert job_out["metrics"] == {"valid_loss": "NaN"}
     assert [one["kind"] for one in client.get("/v1/jobs", params={"kind": "evaluate"}).json()["items"]] == ["evaluate"]
 
 
-def test_a_clone_may_be_of_another_kind(client: TestClient, trained: str) -> None:
-    found = client.post(f"/v1/jobs/{trained}/clone", json={"kind": "lr_find", "steps": 20}).json()
+def test_a_clone_may_be_of_another_kind(client: TestClient, trained_job: str) -> None:
+    found = client.post(f"/v1/jobs/{trained_job}/clone", json={"kind": "lr_find", "steps": 20}).json()
     assert (found["kind"], found["spec"]["steps"], found["spec"]["seed"]) == ("lr_find", 20, 11)
     back = client.post(f"/v1/jobs/{found['id']}/clone", json={"kind": "train"}).json()
     assert (back["kind"], back["parent_id"]) == ("train", found["id"])
@@ -157,11 +157,11 @@ def test_a_clone_may_be_of_another_kind(client: TestClient, trained: str) -> Non
     assert client.post(f"/v1/jobs/{again['id']}/clone", json={"split": "train"}).json()["spec"]["split"] == "train"
 
 
-def test_a_clone_of_an_unknown_kind_is_rejected(client: TestClient, trained: str) -> None:
-    assert "/kind" in pointers(client.post(f"/v1/jobs/{trained}/clone", json={"kind": "guess"}))
+def test_a_clone_of_an_unknown_kind_is_rejected(client: TestClient, trained_job: str) -> None:
+    assert "/kind" in pointers(client.post(f"/v1/jobs/{trained_job}/clone", json={"kind": "guess"}))
 
 
-def test_a_result_file_is_downloaded(client: TestClient, trained: str, state: State) -> None:
+def test_a_result_file_is_downloaded(client: TestClient, trained_job: str, state: State) -> None:
     job = client.post("/v1/jobs", json=PREDICT).json()
     folder = state.storage.scratch() / "answer"
     folder.mkdir()
@@ -179,4 +179,4 @@ def test_a_result_file_is_downloaded(client: TestClient, trained: str, state: St
     (listed,) = client.get(f"/v1/jobs/{job['id']}/artifacts").json()["items"]
     assert (listed["name"], listed["media_type"], listed["sha256"]) == ("predictions.csv", "text/csv", sha256)
     assert client.get(f"/v1/jobs/{job['id']}/files/other.csv").status_code == 404
-    assert client.get(f"/v1/jobs/{trained}/files/predictions.csv").status_code == 404
+    assert client.get(f"/v1/jobs/{trained_job}/files/predictions.csv").status_code == 404

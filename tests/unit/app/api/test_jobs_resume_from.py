@@ -22,7 +22,7 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture
-def trained(post_job: PostJob, state: State) -> str:
+def trained_job(post_job: PostJob, state: State) -> str:
     """The id of a finished job with two checkpoints: 1, the best, at step 20, and 2 at step 15."""
     job_id = str(post_job(**SPEC, epochs=2)["id"])
     finish_job(state, job_id)
@@ -35,7 +35,7 @@ def trained(post_job: PostJob, state: State) -> str:
     return job_id
 
 
-def requested(job: str, **changes: Any) -> dict[str, Any]:
+def build_changes(job: str, **changes: Any) -> dict[str, Any]:
     return SPEC | {"resume_from": {"job": job, **changes.pop("resume_from", {})}} | changes
 
 
@@ -47,43 +47,43 @@ def errors(client: TestClient, spec: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize(("checkpoint", "number"), [("latest", 2), ("best", 1), (1, 1)])
 def test_the_checkpoint_is_pinned_by_its_number(
-    post_job: PostJob, trained: str, checkpoint: int | str, number: int
+    post_job: PostJob, trained_job: str, checkpoint: int | str, number: int
 ) -> None:
-    begun = post_job(**requested(trained, resume_from={"checkpoint": checkpoint}))["spec"]["resume_from"]
-    assert begun == {
-        "job": trained,
+    resumed = post_job(**build_changes(trained_job, resume_from={"checkpoint": checkpoint}))["spec"]["resume_from"]
+    assert resumed == {
+        "job": trained_job,
         "checkpoint": number,
         "model": True,
         "optimizer": False,
         "callbacks": False,
         "records": False,
     }
-    assert post_job(**requested(trained))["spec"]["resume_from"]["checkpoint"] == 2  # the latest unless given
+    assert post_job(**build_changes(trained_job))["spec"]["resume_from"]["checkpoint"] == 2  # the latest unless given
 
 
-def test_lr_find_starts_from_a_checkpoint_too(post_job: PostJob, trained: str) -> None:
-    assert post_job(kind="lr_find", **requested(trained))["spec"]["resume_from"]["checkpoint"] == 2
+def test_lr_find_starts_from_a_checkpoint_too(post_job: PostJob, trained_job: str) -> None:
+    assert post_job(kind="lr_find", **build_changes(trained_job))["spec"]["resume_from"]["checkpoint"] == 2
 
 
-def test_an_unknown_checkpoint_error_has_its_pointer(client: TestClient, post_job: PostJob, trained: str) -> None:
-    assert errors(client, requested("0" * 32)) == {"/resume_from/job": f"job '{'0' * 32}' does not exist"}
-    assert errors(client, requested(trained, resume_from={"checkpoint": 7})) == {
+def test_an_unknown_checkpoint_error_has_its_pointer(client: TestClient, post_job: PostJob, trained_job: str) -> None:
+    assert errors(client, build_changes("0" * 32)) == {"/resume_from/job": f"job '{'0' * 32}' does not exist"}
+    assert errors(client, build_changes(trained_job, resume_from={"checkpoint": 7})) == {
         "/resume_from/checkpoint": "job 'mlp-digits-…' has no checkpoint 7; available: 1 (best), 2 (latest)".replace(
-            "mlp-digits-…", client.get(f"/v1/jobs/{trained}").json()["name"]
+            "mlp-digits-…", client.get(f"/v1/jobs/{trained_job}").json()["name"]
         )
     }
     fresh = post_job(**SPEC)
-    assert "available: none yet" in errors(client, requested(fresh["id"]))["/resume_from/checkpoint"]
+    assert "available: none yet" in errors(client, build_changes(fresh["id"]))["/resume_from/checkpoint"]
     sweep = post_job(kind="lr_find", **SPEC)
-    assert "'lr_find', which writes no checkpoints" in errors(client, requested(sweep["id"]))["/resume_from/job"]
-    assert "/resume_from/job" in errors(client, requested("mlp"))
-    assert "/resume_from/jobs" in errors(client, SPEC | {"resume_from": {"jobs": trained}})
+    assert "'lr_find', which writes no checkpoints" in errors(client, build_changes(sweep["id"]))["/resume_from/job"]
+    assert "/resume_from/job" in errors(client, build_changes("mlp"))
+    assert "/resume_from/jobs" in errors(client, SPEC | {"resume_from": {"jobs": trained_job}})
 
 
-def test_invalid_resume_options_are_rejected(client: TestClient, trained: str) -> None:
-    (reason,) = errors(client, requested(trained, init_from="digits")).values()
+def test_invalid_resume_options_are_rejected(client: TestClient, trained_job: str) -> None:
+    (reason,) = errors(client, build_changes(trained_job, init_from="digits")).values()
     assert reason == "init_from and resume_from are 2 beginnings; give one"
-    (reason,) = errors(client, requested(trained, resume_from={"model": False})).values()
+    (reason,) = errors(client, build_changes(trained_job, resume_from={"model": False})).values()
     assert reason == "nothing of the checkpoint is asked for"
 
 
@@ -114,11 +114,11 @@ def test_invalid_resume_options_are_rejected(client: TestClient, trained: str) -
     ],
 )
 def test_the_state_of_the_checkpoint_must_match_the_spec(
-    client: TestClient, trained: str, changes: dict[str, Any], pointer: str, reason: str
+    client: TestClient, trained_job: str, changes: dict[str, Any], pointer: str, reason: str
 ) -> None:
     everything = {"optimizer": True, "callbacks": True, "records": True}
-    assert reason in errors(client, requested(trained, resume_from=everything, **changes))[pointer]
-    plain = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | requested(trained, **changes))
+    assert reason in errors(client, build_changes(trained_job, resume_from=everything, **changes))[pointer]
+    plain = client.post("/v1/jobs", json={"dataset": {"name": "digits"}} | build_changes(trained_job, **changes))
     assert plain.status_code == 202, plain.text  # weights alone may begin anything
 
 
@@ -133,18 +133,19 @@ def test_several_optimizers_resume_with_the_same_parts(client: TestClient, post_
     job_id = str(post_job(**SPEC | optimizer("sgd"), epochs=2)["id"])
     finish_job(state, job_id)
     assert (
-        post_job(**requested(job_id, resume_from={"optimizer": True}, **optimizer("sgd", lr=0.5)))["state"] == "queued"
+        post_job(**build_changes(job_id, resume_from={"optimizer": True}, **optimizer("sgd", lr=0.5)))["state"]
+        == "queued"
     )
     for other in (
         optimizer("adam"),
         optimizer("sgd", match="*weight"),
         optimizer("sgd", groups=[{"match": "*bias", "lr": 0.1}]),
     ):
-        found = errors(client, requested(job_id, resume_from={"optimizer": True}, **other))
+        found = errors(client, build_changes(job_id, resume_from={"optimizer": True}, **other))
         assert found == {
             "/resume_from/optimizer": "requires the checkpoint's parameter groups: `parts`, their `groups` and `freeze`"
         }
-    found = errors(client, requested(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
+    found = errors(client, build_changes(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
     assert found == {"/resume_from/optimizer": "the checkpoint's optimizer is 'several', this job's is 'sgd'"}
 
 
@@ -153,26 +154,28 @@ def curve(client: TestClient, job_id: str) -> list[tuple[int, Any]]:
     return [(point["step"], point["value"]) for series in response["series"] for point in series["points"]]
 
 
-def test_records_copy_the_metrics_of_complete_epochs(client: TestClient, post_job: PostJob, trained: str) -> None:
-    begun = post_job(**requested(trained, resume_from={"records": True}))  # after 15 steps: one epoch is whole
-    assert curve(client, begun["id"]) == curve(client, trained)[:10]
-    assert len(curve(client, trained)) == 20
-    assert curve(client, post_job(**requested(trained))["id"]) == []
+def test_records_copy_the_metrics_of_complete_epochs(client: TestClient, post_job: PostJob, trained_job: str) -> None:
+    resumed = post_job(
+        **build_changes(trained_job, resume_from={"records": True})
+    )  # after 15 steps: one epoch is whole
+    assert curve(client, resumed["id"]) == curve(client, trained_job)[:10]
+    assert len(curve(client, trained_job)) == 20
+    assert curve(client, post_job(**build_changes(trained_job))["id"]) == []
 
 
 def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
-    client: TestClient, post_job: PostJob, state: State, trained: str
+    client: TestClient, post_job: PostJob, state: State, trained_job: str
 ) -> None:
-    begun = post_job(**requested(trained))["id"]
-    rejected = client.delete(f"/v1/jobs/{trained}")
+    resumed = post_job(**build_changes(trained_job))["id"]
+    rejected = client.delete(f"/v1/jobs/{trained_job}")
     assert rejected.status_code == 409
-    assert rejected.json()["facts"] == {"dependents": [begun], "kind": "job"}
+    assert rejected.json()["facts"] == {"dependents": [resumed], "kind": "job"}
     with transaction(state.sessions) as session:
-        claimed = AttemptRepo(session).claim(begun, "worker-1", 30)
+        claimed = AttemptRepo(session).claim(resumed, "worker-1", 30)
         assert claimed is not None
-        (row, _) = CheckpointRepo(session).all(trained)
+        (row, _) = CheckpointRepo(session).all(trained_job)
         CheckpointRepo(session).add(
-            begun,
+            resumed,
             claimed.token,
             number=1,
             epoch=1,
@@ -182,10 +185,12 @@ def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
             key="jobs/begun/c1",
             files=row.files,
         )
-    assert client.delete(f"/v1/jobs/{trained}").status_code == 204  # it has a separate one now
+    assert client.delete(f"/v1/jobs/{trained_job}").status_code == 204  # it has a separate one now
 
 
-def test_a_cancelled_job_does_not_protect_its_checkpoint(client: TestClient, post_job: PostJob, trained: str) -> None:
-    begun = post_job(**requested(trained))["id"]
-    assert client.post(f"/v1/jobs/{begun}/cancel").status_code == 202
-    assert client.delete(f"/v1/jobs/{trained}").status_code == 204
+def test_a_cancelled_job_does_not_protect_its_checkpoint(
+    client: TestClient, post_job: PostJob, trained_job: str
+) -> None:
+    resumed = post_job(**build_changes(trained_job))["id"]
+    assert client.post(f"/v1/jobs/{resumed}/cancel").status_code == 202
+    assert client.delete(f"/v1/jobs/{trained_job}").status_code == 204

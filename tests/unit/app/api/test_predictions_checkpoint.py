@@ -45,9 +45,15 @@ class Running:
         key = f"jobs/{self.job_id}/t{self.token}/checkpoints/{number}"
         ref = bundles.store(self.state.storage, key, seed=number)
         stored = {name: {"sha256": sha256, "size_bytes": 1} for name, sha256 in ref.files if not files or name in files}
-        words: dict[str, Any] = {"epoch": number, "step": 10 * number, "metrics": {}, "tags": tags, "key": key}
+        bundle_description: dict[str, Any] = {
+            "epoch": number,
+            "step": 10 * number,
+            "metrics": {},
+            "tags": tags,
+            "key": key,
+        }
         with transaction(self.state.sessions) as session:
-            CheckpointRepo(session).add(self.job_id, self.token, number=number, files=stored, **words)
+            CheckpointRepo(session).add(self.job_id, self.token, number=number, files=stored, **bundle_description)
 
 
 @pytest.fixture
@@ -66,10 +72,10 @@ def compute_expected(seed: int) -> np.ndarray:
     """Return the probabilities of the network of a checkpoint, computed without the service."""
     import torch
 
-    words = bundles.description()
+    bundle_description = bundles.description()
     pixels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8, 1) * 3
     with torch.inference_mode():
-        scores = bundles.network(words, seed)(words.build_preprocessing()(pixels))
+        scores = bundles.network(bundle_description, seed)(bundle_description.build_preprocessing()(pixels))
     return np.asarray(torch.softmax(scores[0], 0).numpy())
 
 
@@ -109,7 +115,7 @@ def test_a_job_without_a_checkpoint_is_a_409(client: TestClient, running: Runnin
 def test_a_checkpoint_without_a_bundle_is_rejected(client: TestClient, running: Running) -> None:
     running.add(1, files=(bundle.WEIGHTS,))
     response = send(client, running.job_id)
-    assert (response.status_code, "described" in response.json()["detail"]) == (409, True)
+    assert (response.status_code, "bundle.json" in response.json()["detail"]) == (409, True)
 
 
 def test_damaged_weights_are_detected(client: TestClient, running: Running) -> None:

@@ -65,9 +65,9 @@ def predict(table_client: TestClient) -> Callable[..., Any]:
     return lambda model, **body: table_client.post(f"/v1/models/{model}/predict", json=body)
 
 
-def compute_scores(words: dict[str, Any], *samples: Any) -> torch.Tensor:
+def compute_scores(options: dict[str, Any], *samples: Any) -> torch.Tensor:
     """Return the outputs of the network for packed samples."""
-    described = bundles.description(**words)
+    described = bundles.description(**options)
     with torch.inference_mode():
         found: torch.Tensor = bundles.network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
     return found
@@ -187,10 +187,10 @@ def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
     ("shape", "values", "name", "reason"),
     [
         ([1, 2], [1, 2], "rows", "[-1, 3]: length, mass, island"),
-        ([1, 3], [1, 2, 3], "rows", "numbers from 1 to 2"),
-        ([1, 3], [1, 2, 0.5], "rows", "numbers from 1 to 2"),
+        ([1, 3], [1, 2, 3], "rows", "codes from 1 to 2"),
+        ([1, 3], [1, 2, 0.5], "rows", "codes from 1 to 2"),
         ([1, 3], [1, 2, 1], "image", "takes one input, 'rows'"),
-        ([65, 3], [1.0] * 195, "rows", "a batch of 65"),
+        ([65, 3], [1.0] * 195, "rows", "a batch size of 65"),
     ],
 )
 def test_v2_rejects_invalid_rows(
@@ -228,9 +228,9 @@ def test_v2_accepts_one_tensor_per_column(table_client: TestClient) -> None:
         ),
         ("penguins", [column("length", "FP32", 1), column("image", "FP32", 1)], "Unknown column 'image'"),
         ("penguins", [column("length", "FP32", 1, 2), column("mass", "FP32", 1)], "different numbers of rows"),
-        ("penguins", [column("length", "FP32", 1, 2, shape=[1, 2])], "a column is [-1] or [-1, 1]"),
+        ("penguins", [column("length", "FP32", 1, 2, shape=[1, 2])], "a column must have shape [-1] or [-1, 1]"),
         ("penguins", [column("length", "BYTES", "long")], "'length', element 0: 'length' must be a finite number"),
-        ("penguins", [column("length", "FP32", *[1] * 65)], "a batch of 65"),
+        ("penguins", [column("length", "FP32", *[1] * 65)], "a batch size of 65"),
         ("demand", [column("length", "FP32", 1)], "takes one input, 'rows'"),
     ],
 )

@@ -22,7 +22,7 @@ from tests.support.images import encode_image, random_pixels, write_zip
 from tests.support.trainer import start
 from tests.support.training import RecordingChannel, build_spec, cpu_placement
 from worker.builders.evaluation import build_evaluation
-from worker.protocol import Finished
+from worker.protocol import TrainingFinished
 from worker.trainer import main
 
 KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -64,38 +64,44 @@ def test_an_image_over_http_has_the_scores_of_the_packed_image(
     meta, train = packed_dataset.meta, packed_dataset.read_split("train")
     changes = {"image_shape": meta.image_shape, "mean": list(meta.mean), "std": list(meta.std), "resize": meta.resize}
     bundles.register(state.sessions, state.storage, "shapes", 1, **changes)
-    words = bundles.description(**changes)
+    bundle_description = bundles.description(**changes)
     with torch.inference_mode():
-        images = Preprocess(words.mean, words.std)(torch.from_numpy(np.array(train.images)))
-        scores = bundles.network(words)(images)
+        images = Preprocess(bundle_description.mean, bundle_description.std)(torch.from_numpy(np.array(train.images)))
+        scores = bundles.network(bundle_description)(images)
     of_name = {Path(name).with_suffix("").as_posix(): scores[place] for place, name in enumerate(train.names)}
     assert of_name.keys() == files.keys()
     for name, body in files.items():
         response = client.post("/v1/models/shapes/predict?top_k=3", content=body, headers={"Content-Type": "image/*"})
-        told = {one["index"]: one["probability"] for one in response.json()["predictions"][0]["top_k"]}
-        wanted = torch.softmax(of_name[name], 0).tolist()
+        prediction = {one["index"]: one["probability"] for one in response.json()["predictions"][0]["top_k"]}
+        expected_scores = torch.softmax(of_name[name], 0).tolist()
         # Batches of one and of 24 may add up in another order; a pixel off by one would show at 1e-3.
-        assert all(math.isclose(told[index], value, rel_tol=1e-5) for index, value in enumerate(wanted)), name
+        assert all(
+            math.isclose(prediction[index], value, rel_tol=1e-5) for index, value in enumerate(expected_scores)
+        ), name
 
 
 @pytest.fixture
-def trained_job(packed_dataset: PackedDataset, tmp_path: Path) -> Finished:
+def trained_job(packed_dataset: PackedDataset, tmp_path: Path) -> TrainingFinished:
     """The final message of a job that was trained on these images."""
     spec = build_spec(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
     channel = RecordingChannel()
     assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.messages[-1]
-    finished: Finished = channel.select_messages(Finished)[0]
+    finished: TrainingFinished = channel.select_messages(TrainingFinished)[0]
     return finished
 
 
 def test_validation_images_over_http_have_the_scores_of_the_evaluation(
-    state: State, client: TestClient, files: dict[str, bytes], packed_dataset: PackedDataset, trained_job: Finished
+    state: State,
+    client: TestClient,
+    files: dict[str, bytes],
+    packed_dataset: PackedDataset,
+    trained_job: TrainingFinished,
 ) -> None:
     folder = Path(trained_job.dir)
-    _, words = bundle.load_bundle(folder)
+    _, bundle_description = bundle.load_bundle(folder)
     stored = {name: (file.sha256, file.size_bytes) for name, file in trained_job.files.items()}
     ref = bundles.publish(state.storage, "jobs/trained/bundle", folder, stored)
-    bundles.enter(state.sessions, "trained", 1, ref, words)
+    bundles.enter(state.sessions, "trained", 1, ref, bundle_description)
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)

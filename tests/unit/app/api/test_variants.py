@@ -20,7 +20,7 @@ from models import bundle, variants
 from tests.support.finished import finish_job
 from worker.control.recorder import Recorder
 from worker.maintenance.orphaned_files import find_orphaned_files
-from worker.protocol import Completed, FileDigest
+from worker.protocol import JobCompleted, FileDigest
 
 VERSION = "/v1/models/digits/versions/1"
 MEASURED: dict[str, Any] = {
@@ -71,7 +71,7 @@ def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -
     files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in file_info.items()}
     measured = MEASURED | {"format": kind, "file": variants.DOWNLOADS[kind]} | changes  # type: ignore[index]
     recorder = Recorder(state.sessions, state.storage, whole, lambda: False)
-    recorder.completion.complete(Completed(result=measured, metrics={}, dir=str(folder), files=files))
+    recorder.completion.complete(JobCompleted(result=measured, metrics={}, dir=str(folder), files=files))
     return whole
 
 
@@ -144,13 +144,18 @@ def test_variants_of_an_unknown_version_are_a_404(client: TestClient) -> None:
 @pytest.mark.usefixtures("trained_model")
 def test_a_version_lists_its_variants(client: TestClient, state: State) -> None:
     job = make(client, state)
-    told = client.get(f"{VERSION}/variants/onnx").json()
-    assert (told["job_id"], told["before"], told["after"], told["speed_ratio"]) == (job.id, 0.98, 0.975, 2.5)
-    assert client.get(f"{VERSION}/variants").json() == {"items": [told]}
-    assert client.get(VERSION).json()["variants"] == [told]
+    variant_out = client.get(f"{VERSION}/variants/onnx").json()
+    assert (variant_out["job_id"], variant_out["before"], variant_out["after"], variant_out["speed_ratio"]) == (
+        job.id,
+        0.98,
+        0.975,
+        2.5,
+    )
+    assert client.get(f"{VERSION}/variants").json() == {"items": [variant_out]}
+    assert client.get(VERSION).json()["variants"] == [variant_out]
     again = make(client, state, after=0.977)
-    told = client.get(f"{VERSION}/variants").json()["items"]
-    assert [(one["job_id"], one["after"]) for one in told] == [(again.id, 0.977)]
+    variant_out = client.get(f"{VERSION}/variants").json()["items"]
+    assert [(one["job_id"], one["after"]) for one in variant_out] == [(again.id, 0.977)]
     assert client.get(f"{VERSION}/variants/int8").json()["facts"]["known"] == ["onnx"]
 
 
@@ -163,8 +168,8 @@ def test_downloaded_variant_files_run_in_another_runtime(client: TestClient, sta
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(response.content, providers=["CPUExecutionProvider"])
     assert session.run(None, {"pixels": np.zeros((3, 8, 8, 1), np.uint8)})[0].shape == (3, 10)
-    words = client.get(f"{VERSION}/variants/onnx/files/bundle.json")
-    assert json.loads(words.content)["classes"][3] == "3"
+    metadata = client.get(f"{VERSION}/variants/onnx/files/bundle.json")
+    assert json.loads(metadata.content)["classes"][3] == "3"
     assert client.get(f"{VERSION}/variants/onnx/files/other.json").status_code == 404
     part = client.get(f"{VERSION}/export", params={"format": "onnx"}, headers={"Range": "bytes=0-9"})
     assert (part.status_code, part.content) == (206, response.content[:10])

@@ -26,10 +26,10 @@ def build_scope(timeout: str) -> Scope:
     return {"headers": [(b"host", b"x"), (b"x-request-timeout", timeout.encode())]}
 
 
-@pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
-def test_an_invalid_timeout_is_rejected(given: str) -> None:
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
+def test_an_invalid_timeout_is_rejected(text: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
-        parse_timeout(build_scope(given))
+        parse_timeout(build_scope(text))
     assert refusal.value.status_code == 422
 
 

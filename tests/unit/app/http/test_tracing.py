@@ -69,8 +69,8 @@ def submit_and_read_trace(tmp_path: Path, template: Path, headers: dict[str, str
 
 
 def test_a_job_stores_the_trace_of_its_request(tmp_path: Path, sqlite_template: Path) -> None:
-    given = f"00-{TRACE}-{CALLER}-01"
-    assert submit_and_read_trace(tmp_path, sqlite_template, {"traceparent": given}) == given
+    header = f"00-{TRACE}-{CALLER}-01"
+    assert submit_and_read_trace(tmp_path, sqlite_template, {"traceparent": header}) == header
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": "00-nonsense"}])
