@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.spec.base import Spec
@@ -135,6 +135,26 @@ class CheckpointPredictionsOut(BaseModel):
 
 class PredictionsOut(BaseModel):
     """The predictions of a model."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": {"name": "digits", "version": 3, "variant": None},
+                "predictions": [
+                    {
+                        "label": "7",
+                        "index": 7,
+                        "probability": 0.98,
+                        "top_k": [
+                            {"label": "7", "index": 7, "probability": 0.98},
+                            {"label": "1", "index": 1, "probability": 0.01},
+                        ],
+                    },
+                    {"error": {"code": "invalid-picture", "detail": "The image is truncated."}},
+                ],
+            }
+        }
+    )
 
     model: ModelRefOut = Field(description="The version that was used.")
     predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut] = Field(

@@ -20,7 +20,7 @@ from models import bundle, variants
 from tests.support.finished import finish_job
 from worker.control.recorder import Recorder
 from worker.maintenance.orphaned_files import find_orphaned_files
-from worker.protocol import JobCompleted, FileDigest
+from worker.protocol import FileDigest, JobCompleted
 
 VERSION = "/v1/models/digits/versions/1"
 MEASURED: dict[str, Any] = {

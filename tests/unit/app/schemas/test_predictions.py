@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.schemas.predictions import MAX_TOP_K, PredictIn, parse_top_k
+from app.schemas.predictions import MAX_TOP_K, PredictIn, PredictionsOut, parse_top_k
 
 
 def test_a_body_has_either_instances_or_rows() -> None:
@@ -31,3 +31,8 @@ def test_a_query_parameter_is_parsed_from_text() -> None:
         with pytest.raises(Exception, match="must be an integer"):
             parse_top_k(text)
     assert TypeAdapter(int).validate_python(parse_top_k(str(MAX_TOP_K))) == MAX_TOP_K
+
+
+def test_the_example_is_a_response() -> None:
+    example = PredictionsOut.model_json_schema()["example"]
+    assert PredictionsOut.model_validate(example).model_dump() == example
