@@ -59,7 +59,7 @@ class Stop(ProtocolMessage):
 # ---- from the trainer to the supervisor -------------------------------------------------------------------
 
 
-class Started(ProtocolMessage):
+class RunStarted(ProtocolMessage):
     """The run is built and its first step follows.
 
     `runtime` holds device, precision, threads, torch version, num_parameters and resumed_from_step.
@@ -69,7 +69,7 @@ class Started(ProtocolMessage):
     runtime: dict[str, Any]
 
 
-class Point(ProtocolMessage):
+class CurvePoint(ProtocolMessage):
     """One value of one metric curve. A non-finite value is encoded as "NaN", "Infinity" or "-Infinity"."""
 
     split: Literal["train", "valid", "test"]
@@ -79,7 +79,7 @@ class Point(ProtocolMessage):
     value: float | Literal["NaN", "Infinity", "-Infinity"]
 
 
-class Progress(ProtocolMessage):
+class RunProgress(ProtocolMessage):
     """How far the run is."""
 
     epoch: int = Field(description="The current epoch, from 1; equal to `epochs` at the end.")
@@ -96,9 +96,9 @@ class Metrics(ProtocolMessage):
     """
 
     type: Literal["metrics"] = "metrics"
-    points: tuple[Point, ...]
+    points: tuple[CurvePoint, ...]
     latest: dict[str, float | str]
-    progress: Progress
+    progress: RunProgress
     epoch_end: bool = False
 
 
@@ -115,7 +115,7 @@ class FileDigest(ProtocolMessage):
     size_bytes: int
 
 
-class Checkpoint(ProtocolMessage):
+class CheckpointWritten(ProtocolMessage):
     """A snapshot is complete and fsynced in `dir`, inside `work_dir`. The supervisor owns that folder from now on.
 
     Tags: `best` is the best so far by the monitor; `kept` is retained by model_checkpoint.
@@ -133,7 +133,7 @@ class Checkpoint(ProtocolMessage):
     files: dict[str, FileDigest]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
 
 
-class Artifact(ProtocolMessage):
+class ArtifactWritten(ProtocolMessage):
     """A file of the job is complete and fsynced, alone in `dir`. The supervisor owns that folder from now on.
 
     It replaces an earlier artifact of the same name. The job continues if an optional artifact cannot be stored.
@@ -156,7 +156,7 @@ class Log(ProtocolMessage):
     message: str
 
 
-class Finished(ProtocolMessage):
+class TrainingFinished(ProtocolMessage):
     """Training is complete and the bundle is fsynced in `dir`. It is the last message; the exit status is 0."""
 
     type: Literal["finished"] = "finished"
@@ -168,7 +168,7 @@ class Finished(ProtocolMessage):
     stop_reason: str | None = None
 
 
-class Completed(ProtocolMessage):
+class JobCompleted(ProtocolMessage):
     """A job that produces a result and no model is complete. It is the last message; the exit status is 0.
 
     If `dir` is set, its files are complete and fsynced and belong to the result.
@@ -181,14 +181,14 @@ class Completed(ProtocolMessage):
     files: dict[str, FileDigest] = Field(default_factory=dict)
 
 
-class Stopped(ProtocolMessage):
+class RunStopped(ProtocolMessage):
     """The run stopped as requested, after a final `checkpoint` message. The exit status is 75."""
 
     type: Literal["stopped"] = "stopped"
     mode: StopMode
 
 
-class Failed(ProtocolMessage):
+class RunFailed(ProtocolMessage):
     """The run failed. It is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
@@ -210,7 +210,16 @@ class Failed(ProtocolMessage):
 
 SupervisorMessage = Annotated[Start | LeaseRenewed | Stop, Field(discriminator="type")]
 TrainerMessage = Annotated[
-    Started | TrainerAlive | Metrics | Checkpoint | Artifact | Log | Finished | Completed | Stopped | Failed,
+    RunStarted
+    | TrainerAlive
+    | Metrics
+    | CheckpointWritten
+    | ArtifactWritten
+    | Log
+    | TrainingFinished
+    | JobCompleted
+    | RunStopped
+    | RunFailed,
     Field(discriminator="type"),
 ]
 

@@ -24,8 +24,8 @@ from tests.support.trainer import TrainerProcess, start
 from tests.support.training import build_spec as spec_of
 from tests.support.training import pack
 from worker.engine import snapshot
-from worker.protocol import Failed
-from worker.trainer.error_classification import classify
+from worker.protocol import RunFailed
+from worker.trainer.error_classification import classify_error
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_trainer_writes_no_snapshot_that_would_fill_the_disk(disk: Path, tmp
     process = TrainerProcess()
     try:
         process.tell(start(large, tmp_path / "packed", disk / "work"))
-        assert process.hear(Failed).code == "disk_full"
+        assert process.hear(RunFailed).code == "disk_full"
     finally:
         process.close()
     assert [path for path in (disk / "work").rglob("*") if path.is_file()] == []
@@ -66,7 +66,7 @@ def test_a_snapshot_that_fills_the_disk_leaves_no_file(disk: Path, monkeypatch: 
     fill_disk(disk, free_bytes=MIB)
     with pytest.raises(OSError, match="No space") as caught:
         snapshot.write_snapshot(disk / "second", network, {}, {})
-    assert classify(caught.value, None).code == "disk_full"
+    assert classify_error(caught.value, None).code == "disk_full"
     assert sorted(path.name for path in disk.iterdir()) == ["ballast", "first"]
     snapshot.restore_snapshot(disk / "first", network, {}, torch.device("cpu"))
 

@@ -16,7 +16,7 @@ from core.storage import Storage
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.file_recorder import FileRecorder, dump_digests
 from worker.control.storable_json import strip_unstorable
-from worker.protocol import Completed, Finished
+from worker.protocol import JobCompleted, TrainingFinished
 
 
 class CompletionRecorder:
@@ -28,7 +28,7 @@ class CompletionRecorder:
         self._files = files
         self._job = job
 
-    def finish(self, message: Finished, dataset: dict[str, Any]) -> None:
+    def finish(self, message: TrainingFinished, dataset: dict[str, Any]) -> None:
         """Publish the bundle; then, in one transaction, complete the job and register the model version.
 
         Raises:
@@ -39,7 +39,7 @@ class CompletionRecorder:
         self._files.publish_folder(message.dir, key)
         self._transactions.run(lambda session: self._register_model(session, message, key, description, dataset))
 
-    def complete(self, message: Completed) -> None:
+    def complete(self, message: JobCompleted) -> None:
         """Complete a job that has a result, possibly with files, and no model.
 
         Raises:
@@ -75,7 +75,7 @@ class CompletionRecorder:
         self._transactions.run(lambda session: AttemptRepo(session).release(self._job.id, self._job.token, reason))
 
     def _register_model(
-        self, session: Session, message: Finished, key: str, description: str, dataset: dict[str, Any]
+        self, session: Session, message: TrainingFinished, key: str, description: str, dataset: dict[str, Any]
     ) -> None:
         files = dump_digests(message.files)
         version = ModelVersionRow(
@@ -97,7 +97,7 @@ class CompletionRecorder:
         attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": message.evaluation})
         attempts.finish(self._job.id, self._job.token, version.version, message.metrics, message.stop_reason)
 
-    def _build_variant(self, message: Completed) -> ModelVariantRow:
+    def _build_variant(self, message: JobCompleted) -> ModelVariantRow:
         name, _, version = self._job.spec["model"].partition("@")
         return ModelVariantRow(
             name=name,

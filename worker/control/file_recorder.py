@@ -18,7 +18,7 @@ from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
-from worker.protocol import Artifact, Checkpoint, FileDigest
+from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
 RESERVED_BYTES = 32 * 2**20  # disk space left for logs, the database and other processes
 
@@ -36,7 +36,7 @@ class FileRecorder:
         """Return the storage key below which all files of this attempt are."""
         return f"jobs/{self._transactions.job_id}/t{self._transactions.token}"
 
-    def store_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def store_checkpoint(self, checkpoint: CheckpointWritten) -> None:
         """Publish a snapshot, add its row and delete the checkpoints that are no longer needed.
 
         Raises:
@@ -78,7 +78,7 @@ class FileRecorder:
 
         self._transactions.run(write)
 
-    def store_artifact(self, artifact: Artifact) -> None:
+    def store_artifact(self, artifact: ArtifactWritten) -> None:
         """Publish a file and replace an earlier artifact of the same name.
 
         Raises:

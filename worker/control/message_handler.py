@@ -12,17 +12,17 @@ from worker.control.staging import build_dataset_lineage, check_storage
 from worker.control.standby import Standby
 from worker.control.stop_controller import StopController
 from worker.protocol import (
-    Artifact,
-    Checkpoint,
-    Completed,
-    Failed,
-    Finished,
+    ArtifactWritten,
+    CheckpointWritten,
+    JobCompleted,
     Log,
     Metrics,
-    Started,
-    Stopped,
+    RunFailed,
+    RunStarted,
+    RunStopped,
     TrainerAlive,
     TrainerMessage,
+    TrainingFinished,
 )
 
 
@@ -57,7 +57,7 @@ class MessageHandler:
             Unavailable: the storage is unavailable.
         """
         try:
-            if isinstance(message, Finished | Completed | Stopped | Failed):
+            if isinstance(message, TrainingFinished | JobCompleted | RunStopped | RunFailed):
                 self._recorder.progress.flush()
                 return self._handle_final(message)
             self._handle_report(message)
@@ -65,11 +65,13 @@ class MessageHandler:
             return DiskFull(failure("disk_full", error.detail, "", error.facts))
         return None
 
-    def _handle_report(self, message: Started | TrainerAlive | Metrics | Checkpoint | Artifact | Log) -> None:
+    def _handle_report(
+        self, message: RunStarted | TrainerAlive | Metrics | CheckpointWritten | ArtifactWritten | Log
+    ) -> None:
         match message:
             case TrainerAlive():
                 pass
-            case Started(runtime=runtime):
+            case RunStarted(runtime=runtime):
                 self._standby.replenish()
                 self._recorder.progress.record_runtime({**runtime, **self._placement})
             case Metrics():
@@ -78,26 +80,26 @@ class MessageHandler:
                 self._recorder.progress.add_warning(text)
             case Log(level=level, message=text):
                 self._recorder.progress.log_message(level, text)
-            case Checkpoint():
+            case CheckpointWritten():
                 self._recorder.progress.flush()
                 self._recorder.files.store_checkpoint(message)
-            case Artifact():
+            case ArtifactWritten():
                 self._recorder.files.store_artifact(message)
 
-    def _handle_final(self, message: Finished | Completed | Stopped | Failed) -> AttemptOutcome:
+    def _handle_final(self, message: TrainingFinished | JobCompleted | RunStopped | RunFailed) -> AttemptOutcome:
         match message:
-            case Finished():
+            case TrainingFinished():
                 self._recorder.completion.finish(message, build_dataset_lineage(self._version))
                 return AttemptSucceeded()
-            case Completed():
+            case JobCompleted():
                 self._recorder.completion.complete(message)
                 return AttemptSucceeded()
-            case Stopped():
+            case RunStopped():
                 return self._stop.build_outcome()
-            case Failed():
+            case RunFailed():
                 return self._classify_failure(message)
 
-    def _classify_failure(self, message: Failed) -> AttemptOutcome:
+    def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
         if message.code == "internal":  # the cause may be the storage: then the job waits for it
             check_storage(self._storage)
         cause = failure(message.code, message.message, message.hint, message.extra)

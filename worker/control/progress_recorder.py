@@ -10,7 +10,7 @@ from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.events import EventType
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.storable_json import strip_unstorable
-from worker.protocol import Metrics, Point
+from worker.protocol import CurvePoint, Metrics
 
 _MAX_TEXT = 8192
 
@@ -20,7 +20,7 @@ class ProgressRecorder:
 
     def __init__(self, transactions: FencedTransactions) -> None:
         self._transactions = transactions
-        self._points: list[Point] = []
+        self._points: list[CurvePoint] = []
         self._newest: Metrics | None = None
         self._latest: dict[str, float | str] = {}
 
@@ -75,7 +75,7 @@ class ProgressRecorder:
         self.log_message("warning", message)
 
 
-def _to_metric_point(point: Point) -> MetricPoint:
+def _to_metric_point(point: CurvePoint) -> MetricPoint:
     if isinstance(point.value, str):
         return MetricPoint(point.split, point.name, point.step, point.epoch, None, point.value)
     return MetricPoint(point.split, point.name, point.step, point.epoch, point.value)

@@ -16,7 +16,7 @@ import structlog
 from pydantic import ValidationError
 
 from core.parent_death import die_with_parent
-from worker.protocol import TRAINER_MESSAGES, Failed, Start, SupervisorMessage, TrainerMessage
+from worker.protocol import TRAINER_MESSAGES, RunFailed, Start, SupervisorMessage, TrainerMessage
 
 log = structlog.get_logger()
 _CHUNK_BYTES = 2**20
@@ -127,7 +127,7 @@ def _parse_message(line: bytes) -> TrainerMessage:
         return TRAINER_MESSAGES.validate_json(line)
     except ValidationError as error:
         log.warning("trainer.message_rejected", line=line[:500], error=str(error))
-        return Failed(
+        return RunFailed(
             code="internal",
             message="The trainer sent a message that its supervisor cannot parse.",
             hint="Worker and trainer must have the same version: restart the worker.",

@@ -14,10 +14,11 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.tables import DatasetVersionRow
-from core.errors import LostLease, ServiceError, StorageFull, Unavailable
+from core.errors import LostLease, ServiceError, StorageFull
 from core.failures import failure
 from core.settings import Settings
 from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 from worker.importing.lease import ImportLease
 from worker.importing.packer import run_packer
 from worker.importing.process import ImportFailure, PackRequest, PackResult
@@ -159,12 +160,8 @@ class Importer:
         self._delete_upload(claimed)
 
     def _delete_upload(self, claimed: _ClaimedImport) -> None:
-        if claimed.source["kind"] != "upload":
-            return
-        try:
-            self._storage.delete(claimed.source["key"])
-        except (OSError, Unavailable) as error:  # the import is complete; maintenance deletes the file later
-            log.warning("import.upload_not_deleted", error=str(error))
+        if claimed.source["kind"] == "upload":
+            delete_stored_files(self._storage, [claimed.source["key"]])
 
 
 def _build_retry_limit_result() -> PackResult:

@@ -5,11 +5,11 @@ from typing import get_args
 import pytest
 
 from core.failures import FAILURES, FailureKind, failure, kind_of
-from worker.protocol import Failed
+from worker.protocol import RunFailed
 
 
 def test_every_code_that_a_trainer_may_say_is_known() -> None:
-    codes = get_args(Failed.model_fields["code"].annotation)
+    codes = get_args(RunFailed.model_fields["code"].annotation)
     assert codes
     assert set(codes) <= set(FAILURES)
 

@@ -8,13 +8,13 @@ from tests.support.builders import job_spec
 from worker.protocol import (
     SUPERVISOR_MESSAGES,
     TRAINER_MESSAGES,
-    Artifact,
-    Checkpoint,
+    ArtifactWritten,
+    CheckpointWritten,
     FileDigest,
     LeaseRenewed,
+    RunStopped,
     Start,
     Stop,
-    Stopped,
     SupervisorMessage,
     TrainerMessage,
 )
@@ -41,10 +41,10 @@ def test_a_message_to_the_trainer_survives_json(message: SupervisorMessage) -> N
 @pytest.mark.parametrize(
     "message",
     [
-        Checkpoint(
+        CheckpointWritten(
             dir="c", epoch=1, step=2, metrics={"valid_loss": "NaN"}, tags=("best",), files={"f": FileDigest(**DIGEST)}
         ),
-        Stopped(mode=StopMode.PREEMPT),
+        RunStopped(mode=StopMode.PREEMPT),
     ],
 )
 def test_a_message_from_the_trainer_survives_json(message: TrainerMessage) -> None:
@@ -64,4 +64,4 @@ def test_an_unknown_message_field_or_mode_is_rejected(line: str) -> None:
 @pytest.mark.parametrize("name", ["../evil", "a/b", ""])
 def test_an_artifact_cannot_have_a_path_as_its_name(name: str) -> None:
     with pytest.raises(ValidationError):
-        Artifact(dir="d", name=name, media_type="text/csv", sha256="0" * 64, size_bytes=1)
+        ArtifactWritten(dir="d", name=name, media_type="text/csv", sha256="0" * 64, size_bytes=1)

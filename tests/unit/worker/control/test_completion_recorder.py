@@ -13,7 +13,7 @@ from core.storage import LocalStorage
 from core.storage.files import sha256_of
 from tests.support.supervision import GetJob
 from worker.control.recorder import Recorder
-from worker.protocol import Completed, FileDigest, Finished
+from worker.protocol import FileDigest, JobCompleted, TrainingFinished
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_finishing_registers_a_model_with_its_files(
     folder = storage.scratch()
     files = write_files(folder, weights_safetensors="weights", bundle_json='{"format_version": 1}')
     evaluation = {"valid": {"accuracy": 0.9}}
-    message = Finished(
+    message = TrainingFinished(
         dir=str(folder), files=files, metrics={"valid_accuracy": 0.9}, evaluation=evaluation, num_parameters=42
     )
     recorder.completion.finish(message, {"name": "digits", "version": 1, "content_hash": "c0ffee"})
@@ -48,7 +48,7 @@ def test_finishing_registers_a_model_with_its_files(
 
 
 def test_completing_stores_the_result_without_a_model(recorder: Recorder, get_job: GetJob) -> None:
-    recorder.completion.complete(Completed(result={"text": "a\0b"}, metrics={"loss": 0.5}))
+    recorder.completion.complete(JobCompleted(result={"text": "a\0b"}, metrics={"loss": 0.5}))
     job = get_job()
     assert (job.state, job.result, job.model_version) == (JobState.SUCCEEDED, {"text": "a\ufffdb"}, None)
 

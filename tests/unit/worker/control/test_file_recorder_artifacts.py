@@ -18,7 +18,7 @@ from core.storage import LocalStorage
 from tests.support.supervision import SupervisorFactory
 from worker.control.recorder import Recorder
 from worker.maintenance.orphaned_files import find_orphaned_files
-from worker.protocol import Artifact
+from worker.protocol import ArtifactWritten
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def rows(sqlite_sessions: SessionFactory, queued: JobRow) -> Callable[[], dict[s
     return rows
 
 
-def build_artifact(storage: LocalStorage, **changes: Any) -> Artifact:
+def build_artifact(storage: LocalStorage, **changes: Any) -> ArtifactWritten:
     folder = storage.scratch()
     (folder / "metrics.csv").write_text("one")
     file = {"sha256": hashlib.sha256(b"one").hexdigest(), "size_bytes": 3}
-    return Artifact(dir=str(folder), name="metrics.csv", media_type="text/csv", **file | changes)
+    return ArtifactWritten(dir=str(folder), name="metrics.csv", media_type="text/csv", **file | changes)
 
 
 def test_a_later_artifact_replaces_one_of_the_same_name(

@@ -11,14 +11,14 @@ from core.db.tables import CheckpointRow, JobRow
 from core.storage import LocalStorage
 from worker.control.recorder import Recorder
 from worker.maintenance.orphaned_files import find_orphaned_files
-from worker.protocol import Checkpoint, FileDigest
+from worker.protocol import CheckpointWritten, FileDigest
 
 
-def build_checkpoint(storage: LocalStorage, step: int) -> Checkpoint:
+def build_checkpoint(storage: LocalStorage, step: int) -> CheckpointWritten:
     folder = storage.scratch()
     (folder / "weights.safetensors").write_bytes(b"%d" % step)
     file = FileDigest(sha256=hashlib.sha256(b"%d" % step).hexdigest(), size_bytes=1)
-    return Checkpoint(dir=str(folder), epoch=1, step=step, metrics={}, files={"weights.safetensors": file})
+    return CheckpointWritten(dir=str(folder), epoch=1, step=step, metrics={}, files={"weights.safetensors": file})
 
 
 def test_a_lost_commit_of_a_checkpoint_does_not_block_the_next_one(

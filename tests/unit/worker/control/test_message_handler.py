@@ -19,15 +19,15 @@ from worker.control.standby import Standby
 from worker.control.stop_controller import StopController
 from worker.control.timeouts import AttemptTimeouts
 from worker.protocol import (
-    Artifact,
-    Completed,
-    Failed,
+    ArtifactWritten,
+    CurvePoint,
+    JobCompleted,
     Log,
     Metrics,
-    Point,
-    Progress,
-    Started,
-    Stopped,
+    RunFailed,
+    RunProgress,
+    RunStarted,
+    RunStopped,
     TrainerAlive,
 )
 
@@ -61,15 +61,15 @@ def handler(
 
 
 def build_metrics() -> Metrics:
-    point = Point(split="train", name="loss", step=1, epoch=1, value=0.5)
-    progress = Progress(epoch=1, epochs=2, step=1, steps=10, eta_seconds=None)
+    point = CurvePoint(split="train", name="loss", step=1, epoch=1, value=0.5)
+    progress = RunProgress(epoch=1, epochs=2, step=1, steps=10, eta_seconds=None)
     return Metrics(points=(point,), latest={"train_loss": 0.5}, progress=progress)
 
 
 def test_a_start_is_recorded_with_the_placement_and_the_standby_replenished(
     handler: MessageHandler, standby: IdleStandby, get_job: GetJob
 ) -> None:
-    assert handler.handle(Started(runtime={"device": "cpu"})) is None
+    assert handler.handle(RunStarted(runtime={"device": "cpu"})) is None
     assert get_job().runtime == {"device": "cpu", "worker": "worker-1"}
     assert standby.num_replenished == 1
 
@@ -83,12 +83,12 @@ def test_a_report_does_not_end_the_attempt(handler: MessageHandler, recorder: Re
 
 def test_metrics_are_flushed_before_the_outcome(handler: MessageHandler, get_job: GetJob) -> None:
     handler.handle(build_metrics())
-    assert handler.handle(Completed(result={}, metrics={})) == AttemptSucceeded()
+    assert handler.handle(JobCompleted(result={}, metrics={})) == AttemptSucceeded()
     assert (get_job().state, get_job().metrics) == (JobState.SUCCEEDED, {"train_loss": 0.5})
 
 
 def test_a_stopped_attempt_is_released_for_the_current_request(handler: MessageHandler) -> None:
-    assert handler.handle(Stopped(mode=StopMode.PAUSE)) == AttemptReleased("paused")
+    assert handler.handle(RunStopped(mode=StopMode.PAUSE)) == AttemptReleased("paused")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_stopped_attempt_is_released_for_the_current_request(handler: MessageH
     ],
 )
 def test_a_failure_is_retried_if_its_code_says_so(handler: MessageHandler, code: Any, kind: type) -> None:
-    outcome = handler.handle(Failed(code=code, message="text", hint="hint", extra={"step": 3, "code": "x"}))
+    outcome = handler.handle(RunFailed(code=code, message="text", hint="hint", extra={"step": 3, "code": "x"}))
     assert isinstance(outcome, kind)
     assert isinstance(outcome, AttemptFailed | AttemptLost | DiskFull)
     assert (outcome.failure["code"], outcome.failure["message"], outcome.failure["step"]) == (code, "text", 3)
@@ -116,7 +116,7 @@ def test_an_internal_failure_without_storage_is_not_the_jobs(
 
     monkeypatch.setattr(LocalStorage, "check", fail)
     with pytest.raises(Unavailable):
-        handler.handle(Failed(code="internal", message="OSError", hint=""))
+        handler.handle(RunFailed(code="internal", message="OSError", hint=""))
 
 
 def test_a_full_disk_is_an_outcome(handler: MessageHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +125,6 @@ def test_a_full_disk_is_an_outcome(handler: MessageHandler, tmp_path: Path, monk
 
     monkeypatch.setattr(LocalStorage, "publish", fail)
     fields: dict[str, Any] = {"name": "a.csv", "media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 1}
-    outcome = handler.handle(Artifact(dir=str(tmp_path / "a"), is_optional=False, **fields))
+    outcome = handler.handle(ArtifactWritten(dir=str(tmp_path / "a"), is_optional=False, **fields))
     assert isinstance(outcome, DiskFull)
     assert (outcome.failure["code"], outcome.failure["free_bytes"]) == ("disk_full", 1)

@@ -12,7 +12,7 @@ from core.events import EventType
 from tests.support.supervision import GetJob
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
-from worker.protocol import Metrics, Point, Progress
+from worker.protocol import CurvePoint, Metrics, RunProgress
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def recorder(sqlite_sessions: SessionFactory, claimed: JobRow) -> ProgressRecord
 
 
 def build_metrics(step: int, value: Any) -> Metrics:
-    point = Point(split="train", name="loss", step=step, epoch=1, value=value)
-    progress = Progress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
+    point = CurvePoint(split="train", name="loss", step=step, epoch=1, value=value)
+    progress = RunProgress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
     return Metrics(points=(point,), latest={"train_loss": value}, progress=progress)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.processes import is_alive, wait_for
 from worker.control.trainer_process import TrainerExited, TrainerProcess
-from worker.protocol import Failed, LeaseRenewed, TrainerAlive, TrainerMessage
+from worker.protocol import LeaseRenewed, RunFailed, TrainerAlive, TrainerMessage
 
 StartTrainer = Callable[[str], TrainerProcess]
 ALIVE = """'{"type": "alive"}'"""
@@ -53,7 +53,7 @@ sys.stdin.read()"""
 
 def test_an_invalid_line_becomes_a_failure(start_trainer: StartTrainer) -> None:
     message = receive(start_trainer("print('no JSON', flush=True); input()"))
-    assert isinstance(message, Failed)
+    assert isinstance(message, RunFailed)
     assert message.code == "internal"
 
 

@@ -13,7 +13,7 @@ from models.registry import Architecture, Options
 from tests.support.trainer import start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine.oom_recovery import OomBatchSplitter
-from worker.protocol import Checkpoint, RunFailed, TrainingFinished, Log
+from worker.protocol import CheckpointWritten, Log, RunFailed, TrainingFinished
 from worker.trainer import main
 
 
@@ -87,7 +87,7 @@ def build_init_with_size_four(init: Any) -> Any:
 
 def test_resumed_run_keeps_the_micro_batch_size(dataset: Path, tmp_path: Path) -> None:
     whole = run(dataset, tmp_path / "a")
-    first = whole.select_messages(Checkpoint)[0]
+    first = whole.select_messages(CheckpointWritten)[0]
     assert first.step == 1  # at once, not at the end of the epoch
     Greedy.refusals = 0
     resumed = run(dataset, tmp_path / "b", resume_dir=first.dir)

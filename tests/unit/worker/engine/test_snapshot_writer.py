@@ -17,7 +17,7 @@ from worker.engine.snapshot_buffers import CopyBuffers
 from worker.engine.snapshot_checksums import format_folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
-from worker.protocol import Checkpoint
+from worker.protocol import CheckpointWritten
 from worker.trainer.callbacks import CheckpointCallback
 
 
@@ -178,7 +178,7 @@ def test_optimizer_step_waits_for_the_copy(slow_copy: SlowCopy, tmp_path: Path) 
     snapshot.restore_snapshot(folder / names[0], run.network, run.stateful_parts(), torch.device("cpu"))
     assert hash_weights(run.network, tmp_path) == hash_weights(other.network, tmp_path)
     assert hash_optimizer(run.optimizer) == hash_optimizer(other.optimizer)
-    assert [Path(message.dir).name for message in written.select_messages(Checkpoint)] == names
+    assert [Path(message.dir).name for message in written.select_messages(CheckpointWritten)] == names
 
 
 def test_non_finite_weights_are_not_written_and_end_the_run(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_non_finite_weights_are_not_written_and_end_the_run(tmp_path: Path) -> N
     with pytest.raises(TrainingDiverged, match="weights are not finite at epoch 2, step 10"):
         run.build_loop([Spoil(), CheckpointCallback(written, run, folder, {})]).fit(run.state)
     assert [path.name for path in folder.iterdir()] == [format_folder_name(1, 5, "end")]
-    assert [message.epoch for message in written.select_messages(Checkpoint)] == [1]
+    assert [message.epoch for message in written.select_messages(CheckpointWritten)] == [1]
 
 
 def test_copy_error_is_raised_and_the_run_can_continue(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
