@@ -85,7 +85,7 @@ def test_where_opentelemetry_is_not_installed_the_service_starts_without_it(monk
 def test_nothing_that_makes_or_sends_spans_is_imported_unless_it_is_wanted(tmp_path: Path) -> None:
     program = (
         "import sys, app.main, worker.control.tracing; from core.settings import Settings; "
-        "app.main.create_app(Settings()); worker.control.tracing.Traces.configured(); "
+        "app.main.create_app(Settings()); worker.control.tracing.AttemptTracer.from_environment(); "
         "sys.exit(any(name.startswith(('opentelemetry.sdk.trace', 'opentelemetry.exporter')) for name in sys.modules))"
     )
     root = Path(__file__).parents[3]
