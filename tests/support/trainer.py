@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from core.spec import AnyJobSpec
-from worker.protocol import DOWN, UP, Down, Start, Up
+from worker.protocol import SUPERVISOR_MESSAGES, TRAINER_MESSAGES, Start, SupervisorMessage, TrainerMessage
 
 
 class TrainerProcess:
@@ -23,22 +23,22 @@ class TrainerProcess:
             stderr=subprocess.PIPE,
             start_new_session=new_session,
         )
-        self.said: list[Up] = []
+        self.said: list[TrainerMessage] = []
         self._waiting = b""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def tell(self, order: Down) -> None:
+    def tell(self, order: SupervisorMessage) -> None:
         pipe = self._pipe(self._process.stdin)
-        pipe.write(DOWN.dump_json(order) + b"\n")
+        pipe.write(SUPERVISOR_MESSAGES.dump_json(order) + b"\n")
         pipe.flush()
 
     def hang_up(self) -> None:
         self._pipe(self._process.stdin).close()
 
-    def hear(self, kind: type[Up], timeout_s: float = 60.0) -> Any:
+    def hear(self, kind: type[TrainerMessage], timeout_s: float = 60.0) -> Any:
         """The next message of that kind; those before it are kept in `said`."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -49,11 +49,11 @@ class TrainerProcess:
                 break
         raise AssertionError(f"no {kind.__name__} came; last: {self.said[-1:]}; {self.errors()}")
 
-    def _take(self) -> list[Up]:
-        taken: list[Up] = []
+    def _take(self) -> list[TrainerMessage]:
+        taken: list[TrainerMessage] = []
         while b"\n" in self._waiting and not taken:
             line, self._waiting = self._waiting.split(b"\n", 1)
-            taken.append(UP.validate_json(line))
+            taken.append(TRAINER_MESSAGES.validate_json(line))
         self.said.extend(taken)
         return taken
 

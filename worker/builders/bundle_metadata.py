@@ -6,17 +6,19 @@ from core.datasets.packed import PackedMeta
 from core.spec import AnyJobSpec, JobSpec
 from core.spec.losses import BceSpec
 from models import bundle, registry
-from worker.builders.run import normalization, target_scale
+from worker.builders.run import build_target_scaler, get_normalization
 
 
-def describe(spec: AnyJobSpec, meta: PackedMeta, job_id: str, dataset: dict[str, Any]) -> bundle.Description:
+def build_description(
+    spec: AnyJobSpec, meta: PackedMeta, job_id: str, dataset: dict[str, Any]
+) -> bundle.BundleDescription:
     """Everything but the weights; `dataset` is {name, version, content_hash}."""
     assert isinstance(spec, JobSpec)  # noqa: S101 - no other kind leaves a bundle
-    mean, std = normalization(spec, meta)
-    architecture, scale = spec.architecture, target_scale(spec, meta)
-    return bundle.Description(
+    mean, std = get_normalization(spec, meta)
+    architecture, scale = spec.architecture, build_target_scaler(spec, meta)
+    return bundle.BundleDescription(
         architecture=bundle.ArchitectureChoice(
-            name=architecture.name, options=registry.resolve(architecture.name, architecture.options)
+            name=architecture.name, options=registry.resolve_options(architecture.name, architecture.options)
         ),
         image_shape=meta.image_shape,
         num_outputs=meta.num_outputs,

@@ -6,7 +6,7 @@ from torch import nn
 
 from core.spec import callbacks
 from worker.engine.averaging import Averaging, Ema, Lookahead, Swa
-from worker.engine.callback import Callback, Leave, noop
+from worker.engine.callback import Callback, SaveArtifact, noop
 from worker.engine.callbacks import (
     ConfusionMatrix,
     CsvLogger,
@@ -20,9 +20,9 @@ from worker.engine.callbacks import (
     WorstSamples,
 )
 from worker.engine.mixing import BatchMixing, Cutmix, Mixup
-from worker.engine.steps import Clip
+from worker.engine.optimizer_step import GradientClipping
 
-NOTHING = ValidationSamples()
+NO_SAMPLES = ValidationSamples()
 AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
 
@@ -31,43 +31,43 @@ def make_callback(
     network: nn.Module,
     *,
     epochs: int = 1,
-    leave: Leave = noop,
-    watched: ValidationSamples = NOTHING,
+    save_artifact: SaveArtifact = noop,
+    validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
-) -> Callback | Clip | Averaging | BatchMixing:
+) -> Callback | GradientClipping | Averaging | BatchMixing:
     """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
-    given = spec.model_dump(exclude={"name"})
+    options = spec.model_dump(exclude={"name"})
     match spec:
         case callbacks.EarlyStoppingSpec():
-            return EarlyStopping(**given)
+            return EarlyStopping(**options)
         case callbacks.ModelCheckpointSpec():
-            return ModelCheckpoint(**given)
+            return ModelCheckpoint(**options)
         case callbacks.KeepBestSpec():
-            return KeepBest(network, **given)
+            return KeepBest(network, **options)
         case callbacks.TimeLimitSpec():
-            return TimeLimit(**given)
+            return TimeLimit(**options)
         case callbacks.GradientClipSpec():
-            return Clip(**given)
+            return GradientClipping(**options)
         case callbacks.FreezeSpec():
-            return Freeze(network, **given)
+            return Freeze(network, **options)
         case callbacks.EmaSpec():
-            return Ema(network, **given)
+            return Ema(network, **options)
         case callbacks.SwaSpec(start=start):
             return Swa(network, start_epoch=int(start * epochs) + 1)
         case callbacks.LookaheadSpec():
-            return Lookahead(network, **given)
+            return Lookahead(network, **options)
         case callbacks.MixupSpec(alpha=alpha):
             return Mixup(alpha)
         case callbacks.CutmixSpec(alpha=alpha):
             return Cutmix(alpha)
         case callbacks.CsvLoggerSpec():
-            return CsvLogger(leave)
+            return CsvLogger(save_artifact)
         case callbacks.TensorBoardSpec():
-            return TensorBoard(network, leave, **given)
+            return TensorBoard(network, save_artifact, **options)
         case callbacks.ConfusionMatrixCallbackSpec():
-            return ConfusionMatrix(watched, leave)
+            return ConfusionMatrix(validation_samples, save_artifact)
         case callbacks.WorstSamplesSpec():
-            return WorstSamples(watched, loss or nn.CrossEntropyLoss(), leave, **given)
+            return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
             return Callback()  # its work is done before the run is built
         case _:

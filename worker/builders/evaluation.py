@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.datasets.packed import Packed, PackedMeta
-from core.datasets.splits import SplitView, plan, resolve
+from core.datasets.packed import PackedDataset, PackedMeta
+from core.datasets.splits import SplitView, plan_splits, resolve_splits
 from core.errors import InvalidSpec
 from core.spec import ModelJobSpec, metrics
 from models import bundle
@@ -15,9 +15,9 @@ from worker.builders.losses import make_loss
 from worker.builders.run import TASK_DEFAULTS, make_accumulator
 from worker.engine.dataloader import ArrayDataLoader, ArraySource
 from worker.engine.device import Placement
+from worker.engine.forward_pass import ForwardPass
 from worker.engine.losses import ScaledTargetLoss, TargetScaler
 from worker.engine.metrics.accumulator import MetricAccumulator
-from worker.engine.steps import ForwardPass
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class EvaluationSetup:
     """
 
     forward: ForwardPass
-    description: bundle.Description
+    description: bundle.BundleDescription
     num_parameters: int
     batches: ArrayDataLoader
     names: list[str]
     truths: tuple[str, ...]
-    tally: MetricAccumulator
+    accumulator: MetricAccumulator
 
     @torch.no_grad()
-    def pred(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
-        return self.forward.pred(images)
+        return self.forward.predict(images)
 
 
 def build_evaluation(
     spec: ModelJobSpec,
-    wanted: tuple[metrics.MetricSpec, ...],
-    packed: Packed,
+    requested_metrics: tuple[metrics.MetricSpec, ...],
+    packed: PackedDataset,
     model_dir: Path,
     placement: Placement,
 ) -> EvaluationSetup:
@@ -57,17 +57,17 @@ def build_evaluation(
         InvalidSpec: the dataset has no such split, or its pictures are not the network's.
         BadBundle: the network cannot be rebuilt.
     """
-    network, description = bundle.load(model_dir)
+    network, description = bundle.load_bundle(model_dir)
     meta = packed.meta
     if meta.image_shape != description.image_shape:
         raise InvalidSpec(f"the model takes samples of {description.image_shape}, not {meta.image_shape}")
-    if not _same_columns(meta, description):
+    if not _has_same_columns(meta, description):
         raise InvalidSpec("the dataset has other columns, or other categories, than the model was trained on")
-    view, names = _view(spec, packed)
-    network = placement.network(network)
-    preprocess = description.preprocess().to(placement.device)
+    view, names = _select_samples(spec, packed)
+    network = placement.place_network(network)
+    preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
-    if wanted and not same_task:
+    if requested_metrics and not same_task:
         raise InvalidSpec(f"the model's task is {description.task}, the dataset's is {meta.task}")
     loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
     if same_task and description.target_mean:
@@ -83,24 +83,24 @@ def build_evaluation(
         ),
         names=[names[i] for i in view.index],
         truths=meta.classes,
-        tally=make_accumulator(wanted, meta, placement),
+        accumulator=make_accumulator(requested_metrics, meta, placement),
     )
 
 
-def _same_columns(meta: PackedMeta, description: bundle.Description) -> bool:
-    theirs = [] if description.table is None else [column.model_dump() for column in description.table.columns]
-    ours = [] if meta.table is None else [column.model_dump(mode="json") for column in meta.table.columns]
-    return ours == theirs
+def _has_same_columns(meta: PackedMeta, description: bundle.BundleDescription) -> bool:
+    model_columns = [] if description.table is None else [column.model_dump() for column in description.table.columns]
+    dataset_columns = [] if meta.table is None else [column.model_dump(mode="json") for column in meta.table.columns]
+    return dataset_columns == model_columns
 
 
-def _view(spec: ModelJobSpec, packed: Packed) -> tuple[SplitView, list[str]]:
-    splits = resolve(packed, spec.dataset, spec.seed or 0)
-    train = packed.split("train")
+def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitView, list[str]]:
+    splits = resolve_splits(packed, spec.dataset, spec.seed or 0)
+    train = packed.read_split("train")
     if spec.split == "train":
         return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
-    sizes = plan(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
+    sizes = plan_splits(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
     if spec.split == "valid":
-        return splits.valid, train.names if sizes.held_out else packed.split("valid").names
+        return splits.valid, train.names if sizes.is_valid_from_train else packed.read_split("valid").names
     if splits.test is None:
         raise InvalidSpec(f"the dataset has no split 'test'; there are {', '.join(packed.meta.splits)}")
-    return splits.test, train.names if sizes.test_held_out else packed.split("test").names
+    return splits.test, train.names if sizes.is_test_from_train else packed.read_split("test").names

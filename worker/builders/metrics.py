@@ -17,7 +17,7 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
     Raises:
         InvalidSpec: it has no meaning for that task.
     """
-    classify = partial(factory.classify, task=meta.task, num_outputs=meta.num_outputs)
+    classify = partial(factory.build_classification_metric, task=meta.task, num_outputs=meta.num_outputs)
     try:
         match spec:
             case metrics.AccuracySpec(threshold=threshold):
@@ -41,14 +41,14 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
             case metrics.ConfusionMatrixSpec():
                 return classify("ConfusionMatrix")
             case metrics.MaeSpec():
-                return factory.mean_absolute_error()
+                return factory.build_mean_absolute_error()
             case metrics.MseMetricSpec():
-                return factory.mean_squared_error()
+                return factory.build_mean_squared_error()
             case metrics.RmseSpec():
-                return factory.mean_squared_error(root=True)
+                return factory.build_mean_squared_error(root=True)
             case metrics.R2Spec():
-                return factory.r2(meta.num_outputs)
+                return factory.build_r2_score(meta.num_outputs)
             case _:
                 assert_never(spec)
-    except factory.WrongTask as error:
+    except factory.UnsupportedTask as error:
         raise InvalidSpec(f"metric {spec.name!r} does not fit: {error}") from error

@@ -9,10 +9,10 @@ from torch import nn
 
 from core.spec import optimizers
 from worker.engine.composite_optimizer import CompositeOptimizer, MuonWithAdamW
-from worker.engine.optimizers import Group, assign_parameters, parameter_groups, trainable_parameters
-from worker.engine.optimizers import build as build_optimizer
+from worker.engine.optimizers import Group, assign_parameters, build_parameter_groups, get_trainable_parameters
+from worker.engine.optimizers import build_optimizer as build_optimizer
 
-OURS = {"name", "groups", "decay_norms_and_biases"}
+OWN_FIELDS = {"name", "groups", "decay_norms_and_biases"}
 
 
 def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
@@ -23,21 +23,21 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
         UnfitParts: a part has no parameter, or a parameter no part.
     """
     if not isinstance(spec, optimizers.CompositeOptimizerSpec):
-        return _one(spec, network, device)
-    names = assign_parameters(list(trainable_parameters(network)), [part.match for part in spec.parts])
-    parts = [_one(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
+        return _make_single(spec, network, device)
+    names = assign_parameters(list(get_trainable_parameters(network)), [part.match for part in spec.parts])
+    parts = [_make_single(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
     return CompositeOptimizer(parts, lr=spec.parts[0].optimizer.lr)
 
 
-def _one(
+def _make_single(
     spec: optimizers.PartSpec | optimizers.LbfgsSpec,
     network: nn.Module,
     device: torch.device,
     only: Collection[str] | None = None,
 ) -> torch.optim.Optimizer:
     """An optimizer over parameters of these names, unless over all."""
-    groups = _groups(spec, network, only)
-    build = partial(build_optimizer, groups, device, spec.model_dump(exclude=OURS))
+    groups = _build_groups(spec, network, only)
+    build = partial(build_optimizer, groups, device, spec.model_dump(exclude=OWN_FIELDS))
     match spec:
         case optimizers.SgdSpec():
             return build(torch.optim.SGD)
@@ -73,10 +73,10 @@ def _one(
             assert_never(spec)
 
 
-def _groups(
+def _build_groups(
     spec: optimizers.PartSpec | optimizers.LbfgsSpec, network: nn.Module, only: Collection[str] | None
 ) -> list[dict[str, object]]:
     if not isinstance(spec, optimizers.GroupedSpec):
-        return parameter_groups(network, only=only)
+        return build_parameter_groups(network, names=only)
     own = [Group(**group.model_dump()) for group in spec.groups]
-    return parameter_groups(network, own, decays_all=spec.decay_norms_and_biases, only=only)
+    return build_parameter_groups(network, own, decays_all=spec.decay_norms_and_biases, names=only)

@@ -10,41 +10,41 @@ def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transfor
     """What changes training pictures; normalisation does not, it belongs to the network's preprocessing."""
     match spec:
         case transforms.RandomApplySpec(transforms=parts, p=p):
-            return engine_transforms.RandomApply([_made(part) for part in parts], p)
+            return engine_transforms.RandomApply([_make_part(part) for part in parts], p)
         case transforms.RandomChoiceSpec(transforms=parts):
-            return engine_transforms.RandomChoice([_made(part) for part in parts])
+            return engine_transforms.RandomChoice([_make_part(part) for part in parts])
         case transforms.RandomOrderSpec(transforms=parts):
-            return engine_transforms.RandomOrder([_made(part) for part in parts])
+            return engine_transforms.RandomOrder([_make_part(part) for part in parts])
         case transforms.NormalizeSpec():
             return None
         case _:
-            return _made(spec)
+            return _make_part(spec)
 
 
-def _made(spec: transforms.PartSpec) -> engine_transforms.Transform:
-    given = spec.model_dump(exclude={"name"})
+def _make_part(spec: transforms.PartSpec) -> engine_transforms.Transform:
+    options = spec.model_dump(exclude={"name"})
     match spec:
         case transforms.HorizontalFlipSpec():
-            return engine_transforms.HorizontalFlip(**given)
+            return engine_transforms.HorizontalFlip(**options)
         case transforms.VerticalFlipSpec():
-            return engine_transforms.VerticalFlip(**given)
+            return engine_transforms.VerticalFlip(**options)
         case transforms.AffineSpec():
-            return engine_transforms.Affine(**given)
+            return engine_transforms.Affine(**options)
         case transforms.RandomCropSpec():
-            return engine_transforms.RandomCrop(**given)
+            return engine_transforms.RandomCrop(**options)
         case transforms.RotationSpec():
-            return engine_transforms.Affine(**given)
+            return engine_transforms.Affine(**options)
         case transforms.RandomResizedCropSpec():
-            return engine_transforms.RandomResizedCrop(**given)
+            return engine_transforms.RandomResizedCrop(**options)
         case transforms.RandomErasingSpec():
-            return engine_transforms.RandomErasing(**given)
+            return engine_transforms.RandomErasing(**options)
         case transforms.ColorJitterSpec():
-            return engine_transforms.ColorJitter(**given)
+            return engine_transforms.ColorJitter(**options)
         case transforms.RandAugmentSpec():
-            return engine_transforms.RandAugment(**given)
+            return engine_transforms.RandAugment(**options)
         case transforms.RandomPerspectiveSpec():
-            return engine_transforms.RandomPerspective(**given)
+            return engine_transforms.RandomPerspective(**options)
         case transforms.RandomGrayscaleSpec():
-            return engine_transforms.RandomGrayscale(**given)
+            return engine_transforms.RandomGrayscale(**options)
         case _:
             assert_never(spec)

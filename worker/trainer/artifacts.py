@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-from worker.protocol import Artifact
+from worker.protocol import ArtifactWritten
 from worker.trainer.channel import Channel
 
 
@@ -27,7 +27,7 @@ class Artifacts:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        message = Artifact(
+        message = ArtifactWritten(
             dir=str(folder),
             name=name,
             media_type=media_type,

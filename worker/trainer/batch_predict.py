@@ -14,38 +14,39 @@ import torch
 from torch import Tensor
 
 from core import images as pictures
-from core.datasets.archives import archive
-from core.datasets.archives.entries import Limits, read_whole
-from core.datasets.archives.spool import is_hidden, is_named_as_image
+from core.datasets.archives import uploads
+from core.datasets.archives.entries import read_entry
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.spool import has_image_suffix, is_hidden
 from core.errors import InvalidImage, ServiceError
 from core.spec import PredictArchiveSpec, PredictSpec
 from models import bundle
-from models.bundle import Description, sha256_of
+from models.bundle import BundleDescription, compute_sha256
 from worker.builders.evaluation import EvaluationSetup
 from worker.engine.device import Placement, use_threads
-from worker.engine.evaluation import THRESHOLD, probabilities
-from worker.engine.run import Interrupted
-from worker.protocol import Answered, Start, Started, StoredFile
+from worker.engine.evaluation import THRESHOLD, compute_probabilities
+from worker.engine.run import EvaluationInterrupted
+from worker.protocol import FileDigest, JobCompleted, RunStarted, Start
 from worker.trainer.channel import Channel
 from worker.trainer.tuning import ProgressReporter
 
 CSV, JSONL = "predictions.csv", "predictions.jsonl"
 Row = dict[str, Any]
-Found = tuple[str, pictures.Pixels | ServiceError]
+NamedImage = tuple[str, pictures.Pixels | ServiceError]
 
 
-def predict(spec: PredictSpec, shown: EvaluationSetup, channel: Channel, folder: Path) -> Answered:
+def predict_split(spec: PredictSpec, setup: EvaluationSetup, channel: Channel, folder: Path) -> JobCompleted:
     """Write both files into a new folder.
 
     Raises:
         Interrupted: asked to leave on the way.
     """
-    counts, files = _write(folder, _rows(spec, shown, channel))
-    result = {"split": spec.split, "num_samples": len(shown.names), "counts": dict(counts.most_common())}
-    return Answered(result=result, metrics={}, dir=str(folder), files=files)
+    counts, files = _write_files(folder, _predict_rows(spec, setup, channel))
+    result = {"split": spec.split, "num_samples": len(setup.names), "counts": dict(counts.most_common())}
+    return JobCompleted(result=result, metrics={}, dir=str(folder), files=files)
 
 
-def predict_archive(start: Start, placement: Placement, channel: Channel) -> Answered:
+def predict_archive(start: Start, placement: Placement, channel: Channel) -> JobCompleted:
     """Write both files for the pictures of an archive; one that cannot be read has an error in its line.
 
     Raises:
@@ -57,58 +58,60 @@ def predict_archive(start: Start, placement: Placement, channel: Channel) -> Ans
     assert start.model_dir is not None  # noqa: S101 - the supervisor gives both with this kind
     assert start.archive_path is not None  # noqa: S101
     use_threads(placement.threads)
-    network, description = bundle.load(Path(start.model_dir))
+    network, description = bundle.load_bundle(Path(start.model_dir))
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    channel.send(Started(runtime=placement.describe() | {"num_parameters": num_parameters}))
-    ask = _Asked(network, description, placement)
+    channel.send(RunStarted(runtime=placement.describe() | {"num_parameters": num_parameters}))
+    model = _PlacedModel(network, description, placement)
     source = _Archive(Path(start.archive_path), description)
     folder = Path(start.work_dir) / "answer"
-    counts, files = _write(folder, _archive_rows(spec, source, ask, channel), _columns(spec.top_k, description))
+    counts, files = _write_files(
+        folder, _predict_archive_rows(spec, source, model, channel), _list_columns(spec.top_k, description)
+    )
     result = {
         "num_pictures": source.num_images,
         "num_failed": source.num_failed,
         "num_ignored": source.num_ignored,
         "counts": dict(counts.most_common()),
     }
-    return Answered(result=result, metrics={}, dir=str(folder), files=files)
+    return JobCompleted(result=result, metrics={}, dir=str(folder), files=files)
 
 
-class _Asked:
+class _PlacedModel:
     """A network with its preprocessing, placed."""
 
-    def __init__(self, network: torch.nn.Module, description: Description, placement: Placement) -> None:
+    def __init__(self, network: torch.nn.Module, description: BundleDescription, placement: Placement) -> None:
         self.description = description
-        self._network = placement.network(network)
-        self._preprocess = description.preprocess().to(placement.device)
+        self._network = placement.place_network(network)
+        self._preprocess = description.build_preprocessing().to(placement.device)
         self._placement = placement
 
     def __call__(self, pixels: list[pictures.Pixels]) -> Tensor:
         """The probabilities of pictures, uint8 (H, W, C) each: float32 (B, num_outputs), on the CPU."""
-        images = self._placement.tensor(torch.from_numpy(np.stack(pixels)))
+        images = self._placement.place_tensor(torch.from_numpy(np.stack(pixels)))
         with torch.inference_mode(), self._placement.autocast():
             raw = self._network(self._preprocess(images))
-        return probabilities(raw.float().cpu(), self.description.task)
+        return compute_probabilities(raw.float().cpu(), self.description.task)
 
 
 class _Archive:
     """The pictures of an archive, one after the other and never on disk."""
 
-    def __init__(self, path: Path, description: Description) -> None:
-        self._path, self._resize, self._limits = path, description.resize, Limits()
+    def __init__(self, path: Path, description: BundleDescription) -> None:
+        self._path, self._resize, self._limits = path, description.resize, UploadLimits()
         channels, height, width = description.image_shape
         self._image_shape = channels, height, width
         self.num_images = self.num_failed = self.num_ignored = 0
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[NamedImage]:
         """Every picture by name. Raises `InvalidArchive`."""
-        for parts, body in archive.entries(self._path, self._limits):
+        for parts, body in uploads.read_entries(self._path, self._limits):
             if body is None or is_hidden(parts):
                 continue
-            whole = read_whole(body, self._limits.max_image_bytes)
+            content = read_entry(body, self._limits.max_image_bytes)
             try:
-                pixels = self._read(whole)
+                pixels = self._decode(content)
             except ServiceError as error:
-                if not is_named_as_image(parts):
+                if not has_image_suffix(parts):
                     self.num_ignored += 1
                     continue
                 self.num_failed += 1
@@ -117,44 +120,48 @@ class _Archive:
                 self.num_images += 1
                 yield "/".join(parts), pixels
 
-    def _read(self, whole: bytes | None) -> pictures.Pixels:
-        if whole is None:
+    def _decode(self, content: bytes | None) -> pictures.Pixels:
+        if content is None:
             raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
-        return pictures.read(whole, self._image_shape, resize=self._resize, max_pixels=self._limits.max_pixels)
+        return pictures.decode_image(
+            content, self._image_shape, resize=self._resize, max_pixels=self._limits.max_pixels
+        )
 
 
-def _archive_rows(spec: PredictArchiveSpec, source: Iterable[Found], ask: _Asked, channel: Channel) -> Iterator[Row]:
-    found, pace, number = iter(source), ProgressReporter(channel, 2**31, is_quiet=True), 0
-    while batch := list(islice(found, spec.batch_size)):
-        if pace.is_leaving:
-            raise Interrupted
+def _predict_archive_rows(
+    spec: PredictArchiveSpec, source: Iterable[NamedImage], model: _PlacedModel, channel: Channel
+) -> Iterator[Row]:
+    images, reporter, number = iter(source), ProgressReporter(channel, 2**31, is_quiet=True), 0
+    while batch := list(islice(images, spec.batch_size)):
+        if reporter.is_stop_requested:
+            raise EvaluationInterrupted
         number += 1
-        pace.tell(number)
-        well = [pixels for _, pixels in batch if not isinstance(pixels, ServiceError)]
-        answers = iter(ask(well) if well else ())
+        reporter.report_step(number)
+        decoded = [pixels for _, pixels in batch if not isinstance(pixels, ServiceError)]
+        probabilities = iter(model(decoded) if decoded else ())
         for name, pixels in batch:
             if isinstance(pixels, ServiceError):
                 yield {"name": name, "error": {"code": pixels.slug, "detail": pixels.detail}}
             else:
-                yield {"name": name, **_words(next(answers), spec.top_k, ask.description)}
+                yield {"name": name, **_format_prediction(next(probabilities), spec.top_k, model.description)}
 
 
-def _columns(top_k: int, description: Description) -> list[str]:
+def _list_columns(top_k: int, description: BundleDescription) -> list[str]:
     """Of the table, also where the first picture cannot be read."""
-    example = _words(torch.zeros(description.num_outputs), top_k, description)
-    return ["name", *_flat(example), "error"]
+    example = _format_prediction(torch.zeros(description.num_outputs), top_k, description)
+    return ["name", *_flatten_row(example), "error"]
 
 
-def _write(
+def _write_files(
     folder: Path, rows: Iterable[Row], columns: list[str] | None = None
-) -> tuple[Counter[str], dict[str, StoredFile]]:
+) -> tuple[Counter[str], dict[str, FileDigest]]:
     """Both files in a new folder, durably; without `columns` they are those of the first row."""
     folder.mkdir()
     counts: Counter[str] = Counter()
     with (folder / CSV).open("w", newline="", encoding="utf-8") as table, (folder / JSONL).open("w") as lines:
         writer = csv.writer(table)
         for row in rows:
-            flat = _flat(row)
+            flat = _flatten_row(row)
             if not table.tell():
                 columns = columns or list(flat)
                 writer.writerow(columns)
@@ -165,31 +172,31 @@ def _write(
             file.flush()
             os.fsync(file.fileno())
     return counts, {
-        name: StoredFile(sha256=sha256_of(folder / name), size_bytes=(folder / name).stat().st_size)
+        name: FileDigest(sha256=compute_sha256(folder / name), size_bytes=(folder / name).stat().st_size)
         for name in (CSV, JSONL)
     }
 
 
-def _rows(spec: PredictSpec, shown: EvaluationSetup, channel: Channel) -> Iterator[Row]:
-    network, pace = shown.forward.network.eval(), ProgressReporter(channel, len(shown.batches))
-    names = iter(shown.names)
+def _predict_rows(spec: PredictSpec, setup: EvaluationSetup, channel: Channel) -> Iterator[Row]:
+    network, reporter = setup.forward.network.eval(), ProgressReporter(channel, len(setup.batches))
+    names = iter(setup.names)
     assert not network.training  # noqa: S101 - dropout would be at work
-    for number, batch in enumerate(shown.batches.epoch(0), 1):
-        if pace.is_leaving:
-            raise Interrupted
-        raw, task = shown.pred(batch.images).cpu(), shown.description.task
-        found = probabilities(raw, task)
-        for scores, probability, target in zip(raw, found, batch.targets.tolist(), strict=True):
+    for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
+        if reporter.is_stop_requested:
+            raise EvaluationInterrupted
+        raw, task = setup.predict(batch.images).cpu(), setup.description.task
+        probabilities = compute_probabilities(raw, task)
+        for scores, probability, target in zip(raw, probabilities, batch.targets.tolist(), strict=True):
             yield {
                 "name": next(names),
-                "target": _truth(target, shown),
-                **_words(probability, spec.top_k, shown.description),
+                "target": _format_target(target, setup),
+                **_format_prediction(probability, spec.top_k, setup.description),
                 **({"scores": scores.tolist()} if spec.scores and task != "regression" else {}),
             }
-        pace.tell(number)
+        reporter.report_step(number)
 
 
-def _words(probability: Tensor, top_k: int, description: Description) -> Row:
+def _format_prediction(probability: Tensor, top_k: int, description: BundleDescription) -> Row:
     """One sample's answer: ranked classes, the labels that are present, or values."""
     classes = description.classes
     match description.task:
@@ -210,14 +217,14 @@ def _words(probability: Tensor, top_k: int, description: Description) -> Row:
     return {**best[0], "top_k": best}
 
 
-def _truth(target: Any, shown: EvaluationSetup) -> Any:  # noqa: ANN401 - a class, or numbers
+def _format_target(target: Any, setup: EvaluationSetup) -> Any:  # noqa: ANN401 - a class, or numbers
     """The dataset's own word for it."""
     if isinstance(target, int):
-        return shown.truths[target]
-    return shown.truths[int(target[0])] if len(shown.truths) == 2 and len(target) == 1 else target
+        return setup.truths[target]
+    return setup.truths[int(target[0])] if len(setup.truths) == 2 and len(target) == 1 else target
 
 
-def _flat(row: Row) -> Row:
+def _flatten_row(row: Row) -> Row:
     """One sample as cells of a table; always of the same columns."""
     cells = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     for rank, one in enumerate(row.get("top_k", ())[1:], 2):

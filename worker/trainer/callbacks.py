@@ -9,22 +9,23 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from core.jobs import StopMode
 from models import bundle
 from worker.engine import snapshot
 from worker.engine.callback import Callback
-from worker.engine.device import peak_memory_bytes
+from worker.engine.device import get_peak_memory_bytes
 from worker.engine.run import Run
-from worker.engine.snapshot_checksums import folder_name
+from worker.engine.snapshot_checksums import format_folder_name
 from worker.engine.snapshot_writer import SnapshotWriter
 from worker.engine.state import RunState
-from worker.protocol import Alive, Checkpoint, Log, Metrics, Point, Progress, StoredFile
+from worker.protocol import CheckpointWritten, CurvePoint, FileDigest, Log, Metrics, RunProgress, TrainerAlive
 from worker.trainer.channel import Channel
 
 Split = Literal["train", "valid", "test"]
 POINTS_PER_EPOCH = 20
 
 
-def json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
+def to_json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
     """JSON has no number for what is not finite."""
     if math.isfinite(value):
         return value
@@ -33,8 +34,8 @@ def json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def json_floats(values: dict[str, float]) -> dict[str, float | str]:
-    return {name: json_float(value) for name, value in values.items()}
+def to_json_floats(values: dict[str, float]) -> dict[str, float | str]:
+    return {name: to_json_float(value) for name, value in values.items()}
 
 
 class StopRequestCallback(Callback):
@@ -44,19 +45,19 @@ class StopRequestCallback(Callback):
         self._channel = channel
 
     def on_fit_begin(self, state: RunState) -> None:
-        self._obey(state)
+        self._apply_stop_request(state)
 
     def on_train_batch_end(self, state: RunState) -> None:
-        self._obey(state)
+        self._apply_stop_request(state)
 
     def on_valid_batch_end(self, state: RunState) -> None:
-        self._obey(state)
+        self._apply_stop_request(state)
 
     def on_epoch_end(self, state: RunState) -> None:
-        self._obey(state)
+        self._apply_stop_request(state)
 
-    def _obey(self, state: RunState) -> None:
-        if self._channel.stop_mode == "finish":
+    def _apply_stop_request(self, state: RunState) -> None:
+        if self._channel.stop_mode == StopMode.FINISH:
             if state.epoch > 0:  # a run without any epoch has nothing to register
                 state.stop("user_finished")
         elif self._channel.stop_mode is not None:
@@ -68,16 +69,16 @@ class KeepAliveCallback(Callback):
 
     def __init__(self, channel: Channel, *, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel, self._every_s, self._clock = channel, every_s, clock
-        self._said = clock()
+        self._sent_at = clock()
 
     def on_valid_batch_end(self, state: RunState) -> None:
-        self.show()
+        self.send_if_due()
 
-    def show(self) -> None:
+    def send_if_due(self) -> None:
         """Call this after every batch."""
-        if self._clock() - self._said >= self._every_s:
-            self._said = self._clock()
-            self._channel.send(Alive())
+        if self._clock() - self._sent_at >= self._every_s:
+            self._sent_at = self._clock()
+            self._channel.send(TrainerAlive())
 
 
 class CompileTimeCallback(Callback):
@@ -85,27 +86,27 @@ class CompileTimeCallback(Callback):
 
     def __init__(self, channel: Channel, clock: Callable[[], float] = time.perf_counter) -> None:
         self._channel, self._clock = channel, clock
-        self._began = 0.0
-        self._left = {"training step", "validation batch"}
+        self._started_at = 0.0
+        self._pending = {"training step", "validation batch"}
 
     def on_train_batch_begin(self, state: RunState) -> None:
-        self._began = self._clock()
+        self._started_at = self._clock()
 
     on_valid_batch_begin = on_train_batch_begin
 
     def on_train_batch_end(self, state: RunState) -> None:
-        self._tell("training step", state)
+        self._log_duration("training step", state)
 
     def on_valid_batch_end(self, state: RunState) -> None:
-        self._tell("validation batch", state)
+        self._log_duration("validation batch", state)
 
-    def _tell(self, what: str, state: RunState) -> None:
-        if what not in self._left:
+    def _log_duration(self, what: str, state: RunState) -> None:
+        if what not in self._pending:
             return
-        self._left.remove(what)
+        self._pending.remove(what)
         if state.loss is not None:
             state.loss.item()  # waits for the device
-        log(self._channel, f"Compilation: the first {what} took {self._clock() - self._began:.1f} s with it.")
+        send_log(self._channel, f"Compilation: the first {what} took {self._clock() - self._started_at:.1f} s with it.")
 
 
 class MetricsCallback(Callback):
@@ -118,51 +119,53 @@ class MetricsCallback(Callback):
         self, channel: Channel, run: Run, *, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._channel = channel
-        self._tally = run.train_tally
+        self._accumulator = run.train_accumulator
         self._stride = max(1, run.state.steps_per_epoch // POINTS_PER_EPOCH)
         self._every_s = every_s
         self._clock = clock
-        self._said = -math.inf
+        self._sent_at = -math.inf
         self._losses: list[tuple[int, int, Tensor]] = []
-        self._points: list[Point] = []
+        self._points: list[CurvePoint] = []
         self._num_images = 0
-        self._began = self._valid_began = clock()
+        self._started_at = self._valid_started_at = clock()
 
     def on_fit_begin(self, state: RunState) -> None:
-        self._began = self._clock()
+        self._started_at = self._clock()
 
     def on_train_begin(self, state: RunState) -> None:
-        self._began, self._num_images = self._clock(), 0
+        self._started_at, self._num_images = self._clock(), 0
 
     def on_train_batch_end(self, state: RunState) -> None:
         self._num_images += state.batch_size
         if state.batch % self._stride == 0 and state.loss is not None:
             self._losses.append((state.step, state.epoch, state.loss))
-            self._points.append(Point(split="train", name="lr", step=state.step, epoch=state.epoch, value=state.lr))
-        if self._clock() - self._said >= self._every_s:
+            self._points.append(
+                CurvePoint(split="train", name="lr", step=state.step, epoch=state.epoch, value=state.lr)
+            )
+        if self._clock() - self._sent_at >= self._every_s:
             self.flush(state)
 
     def on_train_end(self, state: RunState) -> None:
-        seconds = max(self._clock() - self._began, 1e-9)
-        self._add(state, "train", "seconds", seconds)
-        self._add(state, "train", "images_per_s", self._num_images / seconds)
-        self._add(state, "train", "data_wait", state.wait_seconds / seconds)
-        self._add(state, "train", "peak_memory_mib", peak_memory_bytes() / 2**20)
+        seconds = max(self._clock() - self._started_at, 1e-9)
+        self._add_point(state, "train", "seconds", seconds)
+        self._add_point(state, "train", "images_per_s", self._num_images / seconds)
+        self._add_point(state, "train", "data_wait", state.wait_seconds / seconds)
+        self._add_point(state, "train", "peak_memory_mib", get_peak_memory_bytes() / 2**20)
 
     def on_valid_begin(self, state: RunState) -> None:
-        self._valid_began = self._clock()
+        self._valid_started_at = self._clock()
 
     def on_valid_end(self, state: RunState) -> None:
-        self._add(state, "valid", "seconds", self._clock() - self._valid_began)
+        self._add_point(state, "valid", "seconds", self._clock() - self._valid_started_at)
 
     def on_epoch_end(self, state: RunState) -> None:
         for name, value in state.metrics.items():
             split, _, metric = name.partition("_")
-            self._add(state, "train" if split == "train" else "valid", metric, value)
-        self._add(state, "train", "epoch_seconds", state.epoch_seconds)
+            self._add_point(state, "train" if split == "train" else "valid", metric, value)
+        self._add_point(state, "train", "epoch_seconds", state.epoch_seconds)
         self.flush(state, epoch_end=True)
 
-    def settle(self, state: RunState) -> None:
+    def flush_pending(self, state: RunState) -> None:
         """Say what is not said yet: a checkpoint must not overtake the points before it."""
         if self._points or self._losses:
             self.flush(state)
@@ -170,32 +173,34 @@ class MetricsCallback(Callback):
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
         """Say all points so far; waits for the device."""
         losses = [
-            Point(split="train", name="step_loss", step=step, epoch=epoch, value=json_float(float(loss)))
+            CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
             for step, epoch, loss in self._losses
         ]
         latest = dict(state.metrics)
         if state.phase == "train":
-            latest["train_loss"] = self._tally.mean_loss()
+            latest["train_loss"] = self._accumulator.compute_mean_loss()
         points, self._losses, self._points = (*self._points, *losses), [], []
         message = Metrics(
-            points=points, latest=json_floats(latest), progress=progress(state), epoch_end=epoch_end
+            points=points, latest=to_json_floats(latest), progress=build_progress(state), epoch_end=epoch_end
         )  # fmt: skip
         self._channel.send(message)
-        self._said = self._clock()
+        self._sent_at = self._clock()
 
-    def _add(self, state: RunState, split: Split, name: str, value: float) -> None:
-        self._points.append(Point(split=split, name=name, step=state.step, epoch=state.epoch, value=json_float(value)))
+    def _add_point(self, state: RunState, split: Split, name: str, value: float) -> None:
+        self._points.append(
+            CurvePoint(split=split, name=name, step=state.step, epoch=state.epoch, value=to_json_float(value))
+        )
 
 
-def progress(state: RunState) -> Progress:
+def build_progress(state: RunState) -> RunProgress:
     """How far the run is, and how long it will take at the pace so far."""
-    left = max(0, state.num_steps - state.step)
-    return Progress(
+    remaining_steps = max(0, state.num_steps - state.step)
+    return RunProgress(
         epoch=max(1, state.epoch),
         epochs=state.max_epochs,
         step=state.step,
         steps=state.num_steps,
-        eta_seconds=state.seconds / state.step * left if state.step else None,
+        eta_seconds=state.seconds / state.step * remaining_steps if state.step else None,
     )
 
 
@@ -212,47 +217,47 @@ class CheckpointCallback(Callback):
         channel: Channel,
         run: Run,
         folder: Path,
-        words: dict[str, Any],
-        before: Sequence[Callable[[RunState], None]] = (),
+        metadata: dict[str, Any],
+        before_write: Sequence[Callable[[RunState], None]] = (),
         *,
-        description: bundle.Description | None = None,
+        description: bundle.BundleDescription | None = None,
         every_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = channel
         self._run = run
         self._folder = folder
-        self._words = words
+        self._metadata = metadata
         self._description = description
-        self._before = before
+        self._before_write = before_write
         self._every_s = every_s
         self._clock = clock
         self._writer = SnapshotWriter()
-        self._written = clock()
-        self._last: tuple[int, str] | None = None
-        self._part_size = None if run.relief is None else run.relief.size
+        self._written_at = clock()
+        self._last_position: tuple[int, str] | None = None
+        self._micro_batch_size = None if run.oom_splitter is None else run.oom_splitter.size
 
     def on_train_batch_before_step(self, state: RunState) -> None:
         self._writer.wait_for_copy()
 
     def on_train_batch_end(self, state: RunState) -> None:
-        self._writer.check()
-        is_due = self._clock() - self._written >= self._every_s and not self._writer.is_busy
-        if is_due or self._is_relieved():
-            self._write(state)
+        self._writer.raise_error()
+        is_due = self._clock() - self._written_at >= self._every_s and not self._writer.is_busy
+        if is_due or self._has_micro_batch_size_changed():
+            self._write_snapshot(state)
 
-    def _is_relieved(self) -> bool:
+    def _has_micro_batch_size_changed(self) -> bool:
         """How many samples pass at a time has changed: from here on a resumed run must do the same."""
-        before, relief = self._part_size, self._run.relief
-        self._part_size = None if relief is None else relief.size
-        return self._part_size != before
+        before, relief = self._micro_batch_size, self._run.oom_splitter
+        self._micro_batch_size = None if relief is None else relief.size
+        return self._micro_batch_size != before
 
     def on_epoch_end(self, state: RunState) -> None:
-        self._write(state, tuple(sorted(state.kept)))
+        self._write_snapshot(state, tuple(sorted(state.retained_epochs)))
 
     def on_interrupt(self, state: RunState) -> None:
-        if self._last != (state.step, state.phase):
-            self._write(state)
+        if self._last_position != (state.step, state.phase):
+            self._write_snapshot(state)
 
     def on_fit_end(self, state: RunState) -> None:
         self._writer.wait()
@@ -260,37 +265,39 @@ class CheckpointCallback(Callback):
     def on_exception(self, state: RunState) -> None:
         self._writer.drain()  # what was fit to be stored before it is stored, and told
 
-    def _write(self, state: RunState, kept: tuple[int, ...] | None = None) -> None:
+    def _write_snapshot(self, state: RunState, retained_epochs: tuple[int, ...] | None = None) -> None:
         self._run.guard.check_losses(state)
-        for call in self._before:
+        for call in self._before_write:
             call(state)
-        folder = self._folder / folder_name(state.epoch, state.step, state.phase)
+        folder = self._folder / format_folder_name(state.epoch, state.step, state.phase)
         tags = tuple(sorted(state.tags)) if state.phase == "end" else ()
-        words = self._words | {"epoch": state.epoch, "step": state.step}
+        metadata = self._metadata | {"epoch": state.epoch, "step": state.step}
         message = partial(
-            Checkpoint,
+            CheckpointWritten,
             dir=str(folder),
             epoch=state.epoch,
             step=state.step,
-            metrics=json_floats(state.metrics),
+            metrics=to_json_floats(state.metrics),
             tags=tags,
-            kept=kept,
+            retained_epochs=retained_epochs,
         )
 
-        def tell(facts: snapshot.Facts) -> None:
+        def tell(facts: snapshot.FileDigests) -> None:
             if self._description is not None:
                 facts = facts | bundle.save_description(folder, self._description)
             self._channel.send(message(files=to_stored_files(facts)))
 
         run = self._run
-        self._writer.submit(folder, run.network, run.stateful_parts(), words, tell, run.guard.examiner(state))
-        self._written, self._last = self._clock(), (state.step, state.phase)
+        self._writer.submit(
+            folder, run.network, run.stateful_parts(), metadata, tell, run.guard.build_weight_check(state)
+        )
+        self._written_at, self._last_position = self._clock(), (state.step, state.phase)
 
 
-def to_stored_files(facts: snapshot.Facts) -> dict[str, StoredFile]:
+def to_stored_files(digests: snapshot.FileDigests) -> dict[str, FileDigest]:
     """Files of a folder, as the protocol has them."""
-    return {name: StoredFile(sha256=sha256, size_bytes=size) for name, (sha256, size) in facts.items()}
+    return {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in digests.items()}
 
 
-def log(channel: Channel, message: str, level: Literal["info", "warning", "error"] = "info") -> None:
+def send_log(channel: Channel, message: str, level: Literal["info", "warning", "error"] = "info") -> None:
     channel.send(Log(level=level, message=message))

@@ -8,15 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from pydantic import ValidationError
 
-from worker.protocol import DOWN, Down, Lease, Log, Start, Stop, Up
+from core.jobs import StopMode
+from worker.protocol import SUPERVISOR_MESSAGES, LeaseRenewed, Log, Start, Stop, SupervisorMessage, TrainerMessage
 
 EXIT_ORPHANED = 69  # sysexits.h EX_UNAVAILABLE: the supervisor is gone, or has not renewed the lease
 STDIN, STDOUT, STDERR = 0, 1, 2
-StopMode = Literal["cancel", "pause", "preempt", "finish"]
 
 
 class Channel:
@@ -27,48 +26,52 @@ class Channel:
     """
 
     def __init__(
-        self, out: int, *, clock: Callable[[], float] = time.monotonic, die: Callable[[int], object] = os._exit
+        self,
+        output_fd: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         """`out`: the file descriptor that messages are written to; `die`: ends the process at once."""
         self.stop_mode: StopMode | None = None
-        self._out = out
+        self._output_fd = output_fd
         self._clock = clock
-        self._die = die
+        self._exit_process = exit_process
         self._starts: queue.Queue[Start] = queue.Queue()
         self._lock = threading.Lock()
         self._lease_s: float | None = None
         self._renewed = 0.0
         self._is_closing = False
-        self._heir: Callable[[StopMode], None] | None = None
+        self._forward_stop: Callable[[StopMode], None] | None = None
 
     @property
-    def out(self) -> int:
+    def output_fd(self) -> int:
         """The file descriptor that messages are written to."""
-        return self._out
+        return self._output_fd
 
     def request_stop(self, mode: StopMode) -> None:
         """Somebody wishes the run to be stopped. A signal's handler may call it: it takes no lock."""
         self.stop_mode = mode
-        if self._heir is not None:
-            self._heir(mode)
+        if self._forward_stop is not None:
+            self._forward_stop(mode)
 
-    def forward_stop_to(self, to: Callable[[StopMode], None]) -> None:
+    def forward_stop_to(self, forward: Callable[[StopMode], None]) -> None:
         """Tell another process of every wish, and of one that came before."""
-        self._heir = to
+        self._forward_stop = forward
         if self.stop_mode is not None:
-            to(self.stop_mode)
+            forward(self.stop_mode)
 
-    def send(self, message: Up) -> None:
+    def send(self, message: TrainerMessage) -> None:
         """Write one line; whoever does not listen any more ends this process."""
         line = message.model_dump_json().encode() + b"\n"
         try:
             with self._lock:
                 while line:
-                    line = line[os.write(self._out, line) :]
+                    line = line[os.write(self._output_fd, line) :]
         except BrokenPipeError:
-            self._die(EXIT_ORPHANED)
+            self._exit_process(EXIT_ORPHANED)
 
-    def send_final(self, message: Up) -> None:
+    def send_final(self, message: TrainerMessage) -> None:
         """The last line: from now on the supervisor may hang up."""
         self._is_closing = True
         self.send(message)
@@ -77,53 +80,53 @@ class Channel:
         """Block until the first order; its lease runs from here on."""
         return self._starts.get()
 
-    def listen(self, source: int) -> None:
+    def start_listening(self, source: int) -> None:
         """Hear orders from a file descriptor in a thread of its own, and watch the lease."""
-        threading.Thread(target=self._listen, args=(source,), name="channel", daemon=True).start()
+        threading.Thread(target=self._read_messages, args=(source,), name="channel", daemon=True).start()
 
-    def _listen(self, source: int) -> None:
-        waiting = b""
+    def _read_messages(self, source: int) -> None:
+        incomplete = b""
         while True:
-            readable, _, _ = select.select([source], [], [], self._patience_s())
+            readable, _, _ = select.select([source], [], [], self._get_poll_timeout_s())
             if self._lease_s is not None and self._clock() - self._renewed > self._lease_s:
-                self._leave("the lease was not renewed")
+                self._exit_orphaned("the lease was not renewed")
             if not readable:
                 continue
-            heard = os.read(source, 65536)
-            if not heard:
-                self._leave("the supervisor hung up")
+            received = os.read(source, 65536)
+            if not received:
+                self._exit_orphaned("the supervisor hung up")
                 return
-            *lines, waiting = (waiting + heard).split(b"\n")
+            *lines, incomplete = (incomplete + received).split(b"\n")
             for line in lines:
-                self._take(line)
+                self._handle_line(line)
 
-    def _patience_s(self) -> float:
+    def _get_poll_timeout_s(self) -> float:
         if self._lease_s is None:
             return 1.0
         return min(1.0, max(0.01, self._renewed + self._lease_s - self._clock()))
 
-    def _leave(self, reason: str) -> None:
+    def _exit_orphaned(self, reason: str) -> None:
         if not self._is_closing:
             os.write(STDERR, f"trainer: {reason}\n".encode())
-            self._die(EXIT_ORPHANED)
+            self._exit_process(EXIT_ORPHANED)
 
-    def _take(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         try:
-            order: Down = DOWN.validate_json(line)
+            message: SupervisorMessage = SUPERVISOR_MESSAGES.validate_json(line)
         except ValidationError as error:
             self.send(Log(level="error", message=f"an order was not understood: {error}"))
             return
-        match order:
+        match message:
             case Start():
-                self._renewed, self._lease_s = self._clock(), order.lease_s
-                self._starts.put(order)
-            case Lease():
+                self._renewed, self._lease_s = self._clock(), message.lease_s
+                self._starts.put(message)
+            case LeaseRenewed():
                 self._renewed = self._clock()
             case Stop():
-                self.request_stop(order.mode)
+                self.request_stop(message.mode)
 
 
-def take_over_stdout() -> int:
+def redirect_stdout() -> int:
     """A descriptor of the real stdout; whatever else is printed goes to stderr from now on."""
     sys.stdout.flush()
     out = os.dup(STDOUT)
@@ -134,8 +137,8 @@ def take_over_stdout() -> int:
 def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
     """A signal asks to leave with a snapshot; the handler does nothing else."""
 
-    def ask(*_: object) -> None:
-        channel.request_stop("preempt")
+    def request_preemption(*_: object) -> None:
+        channel.request_stop(StopMode.PREEMPT)
 
     for number in signals:
-        signal.signal(number, ask)
+        signal.signal(number, request_preemption)

@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 
 from core.spec import ANY_JOB
-from worker.engine.snapshot_checksums import latest_valid
+from worker.engine.snapshot_checksums import find_latest_valid
 from worker.protocol import Start
 
-FOREVER_S = 1e9  # alone in a shell nobody holds a lease
+NO_LEASE_S = 1e9  # alone in a shell nobody holds a lease
 
 
 def start_message_from_args(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
@@ -31,14 +31,14 @@ def start_message_from_args(options: argparse.Namespace, warn: Callable[[str], o
         dataset_dir=str(options.dataset_dir),
         dataset={"name": spec.dataset.name, "version": spec.dataset.version},
         work_dir=str(options.work_dir),
-        resume_dir=None if options.resume_dir is None else str(latest_valid(options.resume_dir, warn)),
+        resume_dir=None if options.resume_dir is None else str(find_latest_valid(options.resume_dir, warn)),
         model_dir=None if options.model_dir is None else str(options.model_dir),
-        begin_dir=None if options.begin_dir is None else str(latest_valid(options.begin_dir, warn)),
-        lease_s=FOREVER_S,
+        initial_checkpoint_dir=None if options.begin_dir is None else str(find_latest_valid(options.begin_dir, warn)),
+        lease_s=NO_LEASE_S,
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def create_parser() -> argparse.ArgumentParser:
     """Of the trainer's own command."""
     parser = argparse.ArgumentParser(
         prog="python -m worker.trainer", description="Spec in, messages out; it needs no queue and no database."

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile, InvalidSpec
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
@@ -17,14 +17,14 @@ from models.logits import NotProbabilities
 from models.registry import ArchitectureBuildError, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import Diverged, NoTrainableParameters
+from worker.engine.callbacks import NoTrainableParameters, TrainingDiverged
 from worker.engine.device import Unavailable
 from worker.engine.losses import InvalidClassWeights
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
 from worker.engine.partial_restore import IncompatibleCheckpoint
 from worker.engine.snapshot_checksums import BadSnapshot
 from worker.engine.transfer import NoMatchingWeights
-from worker.protocol import Failed
+from worker.protocol import RunFailed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_GPU_MEMORY = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")  # said by libraries beneath torch
@@ -34,35 +34,35 @@ NO_HOST_MEMORY = ("can't allocate memory", "not enough memory")
 class AccuracyDropped(TrainingError):
     """A variant answers worse than its model; `facts` say how much."""
 
-    def __init__(self, message: str, **facts: Any) -> None:  # noqa: ANN401 - JSON values
+    def __init__(self, message: str, **extra: Any) -> None:  # noqa: ANN401 - JSON values
         super().__init__(message)
-        self.facts = facts
+        self.extra = extra
 
 
 class WrongDataset(TrainingError):
     """The packed dataset is not the one that the job was given."""
 
 
-def classify(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> Failed:
+def classify_error(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> RunFailed:
     """The first error in the chain of causes that means something; else "internal"."""
-    for cause in _causes(error):
-        failed = _out_of_memory(cause, spec, dataset_dir) or _recognise(cause)
+    for cause in _iterate_causes(error):
+        failed = _classify_oom(cause, spec, dataset_dir) or _classify_known(cause)
         if failed is not None:
             return failed
     text = f"{type(error).__name__}: {error}"
-    return Failed(
+    return RunFailed(
         code="internal", message=text, hint="This is a fault of the trainer; the job's log has the traceback."
     )
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     current: BaseException | None = error
     while current is not None:
         yield current
         current = current.__cause__
 
 
-def _out_of_memory(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None) -> Failed | None:
+def _classify_oom(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None) -> RunFailed | None:
     text = str(error)
     match error:
         case torch.OutOfMemoryError():
@@ -75,29 +75,33 @@ def _out_of_memory(error: BaseException, spec: AnyJobSpec | None, dataset_dir: P
             code = "host_out_of_memory"
         case _:
             return None
-    shape = _shape(dataset_dir)
-    return Failed(code=code, message=text or "no memory", hint=_smaller(spec, shape), facts=_sizes(spec, shape))
+    shape = _read_image_shape(dataset_dir)
+    return RunFailed(
+        code=code, message=text or "no memory", hint=_suggest_smaller(spec, shape), extra=_get_sizes(spec, shape)
+    )
 
 
-def _recognise(error: BaseException) -> Failed | None:
+def _classify_known(error: BaseException) -> RunFailed | None:
     text = str(error)
     match error:
-        case Diverged(facts=facts):
+        case TrainingDiverged(extra=facts):
             hint = "Lower the learning rate, clip gradients, or use fp32; the last finite checkpoint is kept."
-            return Failed(code="diverged", message=text, hint=hint, facts=facts)
-        case AccuracyDropped(facts=facts):
+            return RunFailed(code="diverged", message=text, hint=hint, extra=facts)
+        case AccuracyDropped(extra=facts):
             hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
-            return Failed(code="accuracy_dropped", message=text, hint=hint, facts=facts)
+            return RunFailed(code="accuracy_dropped", message=text, hint=hint, extra=facts)
         case OSError(errno=number) if number in NO_ROOM:
-            return _disk_full(text)
+            return _build_disk_full(text)
         case SafetensorError() if "No space left" in text:
-            return _disk_full(text)
+            return _build_disk_full(text)
         case BadSnapshot():
-            return Failed(code="checkpoint_corrupt", message=text, hint="Resume from an earlier checkpoint.")
+            return RunFailed(code="checkpoint_corrupt", message=text, hint="Resume from an earlier checkpoint.")
         case CorruptFile() | WrongDataset():
-            return Failed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
+            return RunFailed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
         case InvalidSpec() | ArchitectureBuildError() | UnknownArchitecture() | ValidationError() | Unavailable():
-            return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
+            return RunFailed(
+                code="invalid_spec", message=text, hint="Change the named part of the job and post it again."
+            )
         case (
             InvalidClassWeights()
             | InvalidParameterGroups()
@@ -109,29 +113,31 @@ def _recognise(error: BaseException) -> Failed | None:
             | MissingPackage()
             | NotProbabilities()
         ):
-            return Failed(code="invalid_spec", message=text, hint="Change the named part of the job and post it again.")
+            return RunFailed(
+                code="invalid_spec", message=text, hint="Change the named part of the job and post it again."
+            )
         case IndexError() if "index out of range in self" in text:
             message = "A number of the dataset is too large for the embedding, or below 0."
             hint = "The layer `embedding` takes whole numbers from 0 to num - 1: raise `num`, or look at the table."
-            return Failed(code="invalid_spec", message=message, hint=hint)
+            return RunFailed(code="invalid_spec", message=message, hint=hint)
         case ValueError() if "Expected more than 1 value per channel" in text:
             hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."
-            return Failed(code="invalid_spec", message=text, hint=hint)
+            return RunFailed(code="invalid_spec", message=text, hint=hint)
         case RuntimeError() if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             hint = (
                 "Set compile to false: the network trains as well without; what the compiler said is in the job's log."
             )
-            return Failed(code="invalid_spec", message=f"'compile' failed here: {text[:500]}", hint=hint)
+            return RunFailed(code="invalid_spec", message=f"'compile' failed here: {text[:500]}", hint=hint)
         case _:
             return None
 
 
-def _disk_full(text: str) -> Failed:
+def _build_disk_full(text: str) -> RunFailed:
     hint = "Free some space on the worker or delete old checkpoints; the previous checkpoint is intact."
-    return Failed(code="disk_full", message=text, hint=hint)
+    return RunFailed(code="disk_full", message=text, hint=hint)
 
 
-def _smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
+def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
     """What to try, the least costly first."""
     images = "pictures" if shape is None else f"pictures than {'x'.join(map(str, shape))}"
     if spec is None:
@@ -146,16 +152,16 @@ def _smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
     return f"Try {', '.join(advice)}, or smaller {images}."
 
 
-def _sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[str, object]:
-    known: dict[str, object] = {} if shape is None else {"image_shape": list(shape)}
+def _get_sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[str, object]:
+    sizes: dict[str, object] = {} if shape is None else {"image_shape": list(shape)}
     if spec is None:
-        return known
+        return sizes
     network = spec.architecture.name if isinstance(spec, TrainingSpec) else spec.model
-    return known | {"batch_size": spec.batch_size, "architecture": network}
+    return sizes | {"batch_size": spec.batch_size, "architecture": network}
 
 
-def _shape(dataset_dir: Path | None) -> tuple[int, ...] | None:
+def _read_image_shape(dataset_dir: Path | None) -> tuple[int, ...] | None:
     try:
-        return None if dataset_dir is None else Packed.open(dataset_dir).meta.image_shape
+        return None if dataset_dir is None else PackedDataset.open(dataset_dir).meta.image_shape
     except Exception:  # noqa: BLE001 - it is only advice that would be less exact
         return None

@@ -12,21 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.datasets.packed import Packed
-from core.datasets.splits import resolve
+from core.datasets.packed import PackedDataset
+from core.datasets.splits import resolve_splits
+from core.jobs import IMMEDIATE_STOP_MODES
 from core.spec import VariantSpec
 from models import bundle, variants
 from models.variants import Runner
 from models.variants.description import Precision
 from worker.builders.evaluation import EvaluationSetup, build_evaluation
 from worker.engine.device import Placement, choose_precision
-from worker.engine.evaluation import decide, probabilities
-from worker.engine.run import Interrupted
-from worker.protocol import Alive, Answered, Start, Started
+from worker.engine.evaluation import compute_probabilities, make_decisions
+from worker.engine.run import EvaluationInterrupted
+from worker.protocol import JobCompleted, RunStarted, Start, TrainerAlive
 from worker.trainer.callbacks import to_stored_files
 from worker.trainer.channel import Channel
 from worker.trainer.error_classification import AccuracyDropped
-from worker.trainer.tuning import STOPPING_MODES, ProgressReporter
+from worker.trainer.tuning import ProgressReporter
 
 ROUNDS = 7
 ROUND_S = 0.05
@@ -51,11 +52,11 @@ class Throughput(NamedTuple):
     after: tuple[float, float, float]
 
     @property
-    def ratio(self) -> float:
+    def speed_ratio(self) -> float:
         return self.after[1] / self.before[1]
 
 
-def make_variant(start: Start, packed: Packed, placement: Placement, channel: Channel) -> Answered:
+def make_variant(start: Start, packed: PackedDataset, placement: Placement, channel: Channel) -> JobCompleted:
     """Write the variant's files, and hold them against the model.
 
     Raises:
@@ -66,46 +67,53 @@ def make_variant(start: Start, packed: Packed, placement: Placement, channel: Ch
     assert isinstance(spec, VariantSpec)  # noqa: S101 - the caller's match
     assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with this kind
     cpu = Placement(torch.device("cpu"), "fp32", placement.threads)
-    shown = build_evaluation(spec, (), packed, Path(start.model_dir), cpu)
-    channel.send(Started(runtime=cpu.describe() | {"num_parameters": shown.num_parameters}))
+    setup = build_evaluation(spec, (), packed, Path(start.model_dir), cpu)
+    channel.send(RunStarted(runtime=cpu.describe() | {"num_parameters": setup.num_parameters}))
     folder = Path(start.work_dir) / "answer"
     folder.mkdir()
-    network, description = bundle.load(Path(start.model_dir))
-    calibration = _calibration(spec, packed) if spec.format == "int8" else None
-    precision = _precision(spec)
-    files = variants.write(folder, network, description, spec.format, precision=precision, calibration=calibration)
-    _check_wishes(channel)
-    before, after = variants.eager(network, description), variants.open_runner(folder, threads=cpu.threads)
-    compared = compare(before, after, shown, channel)
-    _check(spec, compared)
-    batch = next(iter(shown.batches.epoch(0))).images[:TIMED_BATCH].contiguous().numpy()
-    speed = benchmark(before, after, batch, lambda: _check_wishes(channel))
-    measured = _measured(spec, shown, compared, speed) | {
-        "made_with": _made(folder).made_with,
-        "precision": _made(folder).precision,
+    network, description = bundle.load_bundle(Path(start.model_dir))
+    calibration = _select_calibration_images(spec, packed) if spec.format == "int8" else None
+    precision = _choose_variant_precision(spec)
+    files = variants.write_variant(
+        folder, network, description, spec.format, precision=precision, calibration=calibration
+    )
+    _check_stop_request(channel)
+    before, after = (
+        variants.create_eager_runner(network, description),
+        variants.open_runner(folder, threads=cpu.threads),
+    )
+    comparison = compare_scores(before, after, setup, channel)
+    _check_drop(spec, comparison)
+    batch = next(iter(setup.batches.iter_epoch(0))).images[:TIMED_BATCH].contiguous().numpy()
+    speed = measure_throughput(before, after, batch, lambda: _check_stop_request(channel))
+    result = _build_result(spec, setup, comparison, speed) | {
+        "made_with": _read_description(folder).made_with,
+        "precision": _read_description(folder).precision,
         "calibration_samples": None if calibration is None else len(calibration),
     }
     metrics: dict[str, float | str] = {
-        f"{spec.split}_{measured['metric']}": compared.after,
-        "speed_ratio": speed.ratio,
+        f"{spec.split}_{result['metric']}": comparison.after,
+        "speed_ratio": speed.speed_ratio,
     }
-    return Answered(result=measured, metrics=metrics, dir=str(folder), files=to_stored_files(files))
+    return JobCompleted(result=result, metrics=metrics, dir=str(folder), files=to_stored_files(files))
 
 
-def _made(folder: Path) -> variants.VariantDescription:
+def _read_description(folder: Path) -> variants.VariantDescription:
     return variants.VariantDescription.model_validate_json((folder / variants.DESCRIPTION).read_bytes())
 
 
-def _measured(spec: VariantSpec, shown: EvaluationSetup, compared: Comparison, speed: Throughput) -> dict[str, Any]:
+def _build_result(
+    spec: VariantSpec, setup: EvaluationSetup, comparison: Comparison, speed: Throughput
+) -> dict[str, Any]:
     return {
         "format": spec.format,
         "file": variants.DOWNLOADS[spec.format],
         "split": spec.split,
-        "num_samples": len(shown.names),
-        "metric": "r2" if shown.description.task == "regression" else "accuracy",
-        **compared._asdict(),
+        "num_samples": len(setup.names),
+        "metric": "r2" if setup.description.task == "regression" else "accuracy",
+        **comparison._asdict(),
         "max_drop": spec.max_drop,
-        "speed_ratio": speed.ratio,
+        "speed_ratio": speed.speed_ratio,
         "speed": {
             "batch_size": speed.batch_size,
             "threads": torch.get_num_threads(),
@@ -117,46 +125,46 @@ def _measured(spec: VariantSpec, shown: EvaluationSetup, compared: Comparison, s
     }
 
 
-def compare(before: Runner, after: Runner, shown: EvaluationSetup, channel: Channel) -> Comparison:
+def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channel: Channel) -> Comparison:
     """Show both the whole split.
 
     Raises:
         AccuracyDropped: the variant's scores are not finite.
         Interrupted: asked to leave on the way.
     """
-    pace, off = ProgressReporter(channel, len(shown.batches)), 0.0
+    reporter, max_difference = ProgressReporter(channel, len(setup.batches)), 0.0
     raw: tuple[list[Tensor], list[Tensor]] = ([], [])
     targets: list[Tensor] = []
-    for number, batch in enumerate(shown.batches.epoch(0), 1):
-        _check_wishes(channel)
+    for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
+        _check_stop_request(channel)
         pixels = batch.images.contiguous().numpy()
         one, other = before(pixels), after(pixels)
         if not np.isfinite(other).all():
             raise AccuracyDropped("the variant's scores are not finite", batch=number)
-        off = max(off, float(np.abs(one - other).max()))
+        max_difference = max(max_difference, float(np.abs(one - other).max()))
         for scores, side in zip((one, other), raw, strict=True):
             side.append(torch.from_numpy(scores))
         targets.append(batch.targets)
-        pace.tell(number)
+        reporter.report_step(number)
     truth = torch.cat(targets)
-    first, second = (_score(torch.cat(side), truth, shown.description) for side in raw)
-    return Comparison(first, second, off)
+    first, second = (_compute_score(torch.cat(side), truth, setup.description) for side in raw)
+    return Comparison(first, second, max_difference)
 
 
-def benchmark(before: Runner, after: Runner, pixels: Pixels, between: Callable[[], None]) -> Throughput:
+def measure_throughput(before: Runner, after: Runner, pixels: Pixels, before_round: Callable[[], None]) -> Throughput:
     """Let both answer the same batch, by turns; `between` is called before every round."""
     sides: tuple[list[float], list[float]] = ([], [])
     for runner in (before, after):
         runner(pixels)  # the first batch of a size is slow: kernels are chosen, memory is taken
     for _ in range(ROUNDS):
-        between()
+        before_round()
         for runner, rates in zip((before, after), sides, strict=True):
-            rates.append(_rate(runner, pixels))
+            rates.append(_measure_rate(runner, pixels))
     slow, quick = ((min(rates), statistics.median(rates), max(rates)) for rates in sides)
     return Throughput(len(pixels), slow, quick)
 
 
-def _rate(runner: Runner, pixels: Pixels) -> float:
+def _measure_rate(runner: Runner, pixels: Pixels) -> float:
     started, count = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < ROUND_S or not count:
         runner(pixels)
@@ -164,41 +172,41 @@ def _rate(runner: Runner, pixels: Pixels) -> float:
     return count * len(pixels) / passed
 
 
-def _score(raw: Tensor, targets: Tensor, description: bundle.Description) -> float:
+def _compute_score(raw: Tensor, targets: Tensor, description: bundle.BundleDescription) -> float:
     """The share of right decisions; of numbers 1 - (sum of squared errors) / (sum of squares about the mean)."""
     if description.task == "regression":
         truth = targets.double().reshape(raw.shape)
         spread = float((truth - truth.mean(dim=0)).square().sum())
         return 1.0 - float((raw.double() - truth).square().sum()) / max(spread, 1e-12)
-    judged = decide(probabilities(raw, description.task), targets, description.task)
+    judged = make_decisions(compute_probabilities(raw, description.task), targets, description.task)
     return float((judged.predicted == judged.truth).double().mean())
 
 
-def _check(spec: VariantSpec, compared: Comparison) -> None:
-    drop = compared.before - compared.after
+def _check_drop(spec: VariantSpec, comparison: Comparison) -> None:
+    drop = comparison.before - comparison.after
     if drop > spec.max_drop:
-        facts = {**compared._asdict(), "max_drop": spec.max_drop, "format": spec.format}
+        extra = {**comparison._asdict(), "max_drop": spec.max_drop, "format": spec.format}
         raise AccuracyDropped(
-            f"accuracy falls from {compared.before:.4f} to {compared.after:.4f}, and max_drop allows {spec.max_drop:g}",
-            **facts,
+            f"accuracy falls from {comparison.before:.4f} to {comparison.after:.4f}, and max_drop allows {spec.max_drop:g}",
+            **extra,
         )
 
 
-def _precision(spec: VariantSpec) -> Precision:
+def _choose_variant_precision(spec: VariantSpec) -> Precision:
     if spec.format not in OPEN_PRECISION:
         return "fp32"
     return "bf16" if choose_precision(spec.precision, torch.device("cpu")) == "bf16" else "fp32"
 
 
-def _calibration(spec: VariantSpec, packed: Packed) -> Pixels:
+def _select_calibration_images(spec: VariantSpec, packed: PackedDataset) -> Pixels:
     """Pictures from all over the training split, whose order is by class."""
-    index = resolve(packed, spec.dataset, spec.seed or 0).train_index
-    chosen = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
-    pictures: Pixels = packed.split("train").images[np.sort(chosen)]
-    return pictures
+    index = resolve_splits(packed, spec.dataset, spec.seed or 0).train_index
+    selected = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
+    calibration_images: Pixels = packed.read_split("train").images[np.sort(selected)]
+    return calibration_images
 
 
-def _check_wishes(channel: Channel) -> None:
-    channel.send(Alive())
-    if channel.stop_mode in STOPPING_MODES:
-        raise Interrupted
+def _check_stop_request(channel: Channel) -> None:
+    channel.send(TrainerAlive())
+    if channel.stop_mode in IMMEDIATE_STOP_MODES:
+        raise EvaluationInterrupted

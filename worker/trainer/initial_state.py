@@ -11,7 +11,7 @@ from core.errors import InvalidSpec
 from core.spec import JobSpec, TrainingSpec
 from core.spec.job import PRETRAINED
 from models import bundle
-from worker.builders import AVERAGES, pretrained
+from worker.builders import AVERAGES, get_pretrained_weights
 from worker.engine import snapshot
 from worker.engine.partial_restore import RestoreOptions, restore_partial
 from worker.engine.run import Run
@@ -29,8 +29,8 @@ def load_initial_weights(start: Start) -> Weights | None:
     if not isinstance(start.spec, TrainingSpec):
         return None
     if start.spec.weights == PRETRAINED:
-        return pretrained(start.spec).load()
-    path = start.weights_path or _weights_in(start.model_dir or _checkpoint_of(start.spec, start))
+        return get_pretrained_weights(start.spec).load_weights()
+    path = start.weights_path or _get_weights_path(start.model_dir or _get_checkpoint_dir(start.spec, start))
     if not path:
         return None
     try:
@@ -39,13 +39,13 @@ def load_initial_weights(start: Start) -> Weights | None:
         raise InvalidSpec(f"the weights to begin with cannot be read: {error}") from error
 
 
-def _weights_in(folder: str | None) -> str | None:
+def _get_weights_path(folder: str | None) -> str | None:
     return folder and f"{folder}/{bundle.WEIGHTS}"
 
 
-def _checkpoint_of(spec: TrainingSpec, start: Start) -> str | None:
+def _get_checkpoint_dir(spec: TrainingSpec, start: Start) -> str | None:
     """The folder of the checkpoint whose weights are asked for."""
-    return start.begin_dir if spec.resume_from is not None and spec.resume_from.model else None
+    return start.initial_checkpoint_dir if spec.resume_from is not None and spec.resume_from.model else None
 
 
 def restore_from_checkpoint(run: Run, start: Start) -> dict[str, Any]:
@@ -57,38 +57,47 @@ def restore_from_checkpoint(run: Run, start: Start) -> dict[str, Any]:
     """
     spec = start.spec
     assert isinstance(spec, JobSpec)  # noqa: S101 - the caller's match
-    if spec.resume_from is None or start.begin_dir is None:
+    if spec.resume_from is None or start.initial_checkpoint_dir is None:
         return {}
-    folder = Path(start.begin_dir)
-    words, theirs = snapshot.read_metadata(folder), _spec_of(folder)
-    asked = spec.resume_from
-    wanted = RestoreOptions(
-        optimizer=asked.optimizer,
-        callbacks=asked.callbacks,
-        schedule=_schedule(spec.model_dump(mode="json")) == _schedule(theirs),
-        average=_average(spec.model_dump(mode="json")) == _average(theirs),
-        records=asked.records,
+    folder = Path(start.initial_checkpoint_dir)
+    metadata, source_spec = snapshot.read_metadata(folder), _read_spec(folder)
+    resume_from = spec.resume_from
+    restore_options = RestoreOptions(
+        optimizer=resume_from.optimizer,
+        callbacks=resume_from.callbacks,
+        schedule=_get_schedule_key(spec.model_dump(mode="json")) == _get_schedule_key(source_spec),
+        average=_get_average_name(spec.model_dump(mode="json")) == _get_average_name(source_spec),
+        records=resume_from.records,
     )
-    went_on = restore_partial(run, folder, wanted) if any((asked.optimizer, asked.callbacks, asked.records)) else []
-    told = {"job": asked.job, "checkpoint": asked.checkpoint, "epoch": words["epoch"], "step": words["step"]}
-    return {"begun": told | {"went_on": [*(["model"] if asked.model else []), *went_on]}}
+    restored_parts = (
+        restore_partial(run, folder, restore_options)
+        if any((resume_from.optimizer, resume_from.callbacks, resume_from.records))
+        else []
+    )
+    source = {
+        "job": resume_from.job,
+        "checkpoint": resume_from.checkpoint,
+        "epoch": metadata["epoch"],
+        "step": metadata["step"],
+    }
+    return {"begun": source | {"went_on": [*(["model"] if resume_from.model else []), *restored_parts]}}
 
 
-def _spec_of(folder: Path) -> Mapping[str, Any]:
+def _read_spec(folder: Path) -> Mapping[str, Any]:
     """That of the job which left the checkpoint."""
     try:
-        described = bundle.Description.model_validate_json((folder / bundle.DESCRIPTION).read_bytes())
+        described = bundle.BundleDescription.model_validate_json((folder / bundle.DESCRIPTION).read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidSpec(f"the checkpoint to begin with does not say what it is of: {error}") from error
     spec: Mapping[str, Any] = described.lineage["spec"]
     return spec
 
 
-def _schedule(spec: Mapping[str, Any]) -> tuple[str, str] | None:
+def _get_schedule_key(spec: Mapping[str, Any]) -> tuple[str, str] | None:
     schedule = spec.get("schedule")
     return schedule and (schedule["name"], schedule["call_on"])
 
 
-def _average(spec: Mapping[str, Any]) -> str | None:
+def _get_average_name(spec: Mapping[str, Any]) -> str | None:
     names = {kind.model_fields["name"].default for kind in AVERAGES}
     return next((callback["name"] for callback in spec["callbacks"] if callback["name"] in names), None)

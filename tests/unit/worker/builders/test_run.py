@@ -13,7 +13,7 @@ from core.datasets.packed import PackedDataset
 from core.errors import InvalidSpec
 from core.spec import callbacks, losses, metrics, optimizers, schedules, transforms
 from models.logits import NotProbabilities
-from tests.support.training import cpu_placement, build_spec, pack, build_small_run
+from tests.support.training import build_small_run, build_spec, cpu_placement, pack
 from worker.builders import build_run, make_schedule
 from worker.builders import run as whole
 from worker.engine.callback import TrainingError
@@ -245,7 +245,9 @@ def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_t
     run.build_loop().fit(run.state)
     assert run.state.epoch > 0
     monkeypatch.setattr(whole, "make_transform", lambda _: OnTheHost())
-    assert not isinstance(build_small_run(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader)
+    assert not isinstance(
+        build_small_run(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader
+    )
 
 
 def test_fewer_images_than_a_batch_make_one_batch(tmp_path: Path) -> None:
@@ -255,7 +257,9 @@ def test_fewer_images_than_a_batch_make_one_batch(tmp_path: Path) -> None:
 
 
 def test_the_best_epochs_weights_are_taken(datasets: dict[Task, PackedDataset]) -> None:
-    run = build_small_run(datasets["classification"], epochs=4, callbacks=[{"name": "keep_best", "monitor": "valid_loss"}])
+    run = build_small_run(
+        datasets["classification"], epochs=4, callbacks=[{"name": "keep_best", "monitor": "valid_loss"}]
+    )
     run.build_loop().fit(run.state)
     assert run.keep_best is not None
     nn.init.zeros_(next(run.network.parameters()))  # as if the last epoch had spoilt them

@@ -11,8 +11,8 @@ import pytest
 
 from core.spec import ANY_JOB
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
-from worker.protocol import Answered, Artifact, Checkpoint, Finished, Log, Start
+from tests.support.training import RecordingChannel, build_spec, pack
+from worker.protocol import ArtifactWritten, CheckpointWritten, JobCompleted, Log, Start, TrainingFinished
 from worker.trainer import main
 from worker.trainer.artifacts import Artifacts
 
@@ -26,23 +26,23 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
-    channel = Memory()
+def run(order: Start, asked: Any = None) -> tuple[int, RecordingChannel]:
+    channel = RecordingChannel()
     channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
-def last(channel: Memory) -> dict[str, bytes]:
+def last(channel: RecordingChannel) -> dict[str, bytes]:
     """What is left at the end, by name."""
-    return {said.name: (Path(said.dir) / said.name).read_bytes() for said in channel.of(Artifact)}
+    return {said.name: (Path(said.dir) / said.name).read_bytes() for said in channel.select_messages(ArtifactWritten)}
 
 
 def test_a_file_is_alone_in_its_folder_and_of_its_hash(tmp_path: Path) -> None:
-    channel = Memory()
+    channel = RecordingChannel()
     artifacts = Artifacts(channel, tmp_path / "files")
     artifacts.save("a.csv", "text/csv", b"one")
     artifacts.save("a.csv", "text/csv", b"two", is_optional=False)
-    first, second = channel.of(Artifact)
+    first, second = channel.select_messages(ArtifactWritten)
     assert first.dir != second.dir
     assert [path.name for path in Path(second.dir).iterdir()] == ["a.csv"]
     assert (Path(second.dir) / "a.csv").read_bytes() == b"two"
@@ -51,34 +51,41 @@ def test_a_file_is_alone_in_its_folder_and_of_its_hash(tmp_path: Path) -> None:
 
 
 def test_a_killed_and_resumed_training_leaves_the_table_of_one_that_went_through(dataset: Path, tmp_path: Path) -> None:
-    spec = job(epochs=3, callbacks=LOGGERS)
+    spec = build_spec(epochs=3, callbacks=LOGGERS)
     status, whole = run(start(spec, dataset, tmp_path / "whole"))
-    assert status == 0, whole.said[-2:]
-    first = whole.of(Checkpoint)[0].dir
+    assert status == 0, whole.messages[-2:]
+    first = whole.select_messages(CheckpointWritten)[0].dir
     status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=first))
-    assert status == 0, resumed.said[-2:]
+    assert status == 0, resumed.messages[-2:]
     assert last(resumed)["metrics.csv"] == last(whole)["metrics.csv"]
     assert last(whole)["metrics.csv"].count(b"\n") == 1 + 2 * 3
     assert len(last(whole)["events.out.tfevents.candela"]) == len(last(resumed)["events.out.tfevents.candela"])
 
 
 def test_files_that_cannot_be_written_are_a_warning_and_change_no_weight(dataset: Path, tmp_path: Path) -> None:
-    _, undisturbed = run(start(job(), dataset, tmp_path / "plain"))
-    order = start(job(callbacks=LOGGERS), dataset, tmp_path / "work")
+    _, undisturbed = run(start(build_spec(), dataset, tmp_path / "plain"))
+    order = start(build_spec(callbacks=LOGGERS), dataset, tmp_path / "work")
     (tmp_path / "work" / "artifacts").write_text("no folder can be made here")
     status, channel = run(order)
-    assert status == 0, channel.said[-2:]
-    weights = [said.of(Finished)[0].files["weights.safetensors"] for said in (channel, undisturbed)]
+    assert status == 0, channel.messages[-2:]
+    weights = [
+        said.select_messages(TrainingFinished)[0].files["weights.safetensors"] for said in (channel, undisturbed)
+    ]
     assert weights[0] == weights[1]
-    assert not channel.of(Artifact)
-    warnings = [said.message for said in channel.of(Log) if said.level == "warning"]
+    assert not channel.select_messages(ArtifactWritten)
+    warnings = [said.message for said in channel.select_messages(Log) if said.level == "warning"]
     assert [text.split()[0] for text in warnings] == ["CsvLogger", "TensorBoard"]  # once each, at the first epoch's end
-    assert all("is switched off; the run goes on" in text for text in warnings)
+    assert all("is disabled; the run continues" in text for text in warnings)
     status, resumed = run(
-        start(job(callbacks=LOGGERS), dataset, tmp_path / "r", resume_dir=channel.of(Checkpoint)[0].dir)
+        start(
+            build_spec(callbacks=LOGGERS),
+            dataset,
+            tmp_path / "r",
+            resume_dir=channel.select_messages(CheckpointWritten)[0].dir,
+        )
     )
     assert status == 0
-    assert not resumed.of(Artifact)  # what is off stays off
+    assert not resumed.select_messages(ArtifactWritten)  # what is off stays off
 
 
 @pytest.mark.parametrize("task", ["classification", "binary", "multilabel", "regression"])
@@ -86,14 +93,16 @@ def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
     packed = pack(tmp_path / "it", task=task, num_samples=40)
     asked = [{"name": "worst_samples", "count": 3}]
     asked += [] if task == "regression" else [{"name": "confusion_matrix"}]
-    status, channel = run(start(job(epochs=2, metrics=None, callbacks=asked), tmp_path / "it", tmp_path / "work"))
-    assert status == 0, channel.said[-2:]
+    status, channel = run(
+        start(build_spec(epochs=2, metrics=None, callbacks=asked), tmp_path / "it", tmp_path / "work")
+    )
+    assert status == 0, channel.messages[-2:]
     left = last(channel)
     rows = list(csv.DictReader(io.StringIO(left["worst_samples.csv"].decode())))
     assert len(rows) == 3
     assert left["worst_samples.png"].startswith(b"\x89PNG")
     for row in rows:
-        assert packed.split(row["split"]).names[int(row["index"])] == row["name"]
+        assert packed.read_split(row["split"]).names[int(row["index"])] == row["name"]
     losses = [float(row["loss"]) for row in rows]
     assert losses == sorted(losses, reverse=True)
     if task == "regression":
@@ -104,17 +113,17 @@ def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
 
 
 def test_the_curve_of_learning_rates_is_left_as_numbers_and_an_image(dataset: Path, tmp_path: Path) -> None:
-    spec = ANY_JOB.validate_python(job().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
+    spec = ANY_JOB.validate_python(build_spec().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
     status, channel = run(start(spec, dataset, tmp_path / "work"))
-    assert status == 0, channel.said[-2:]
-    assert json.loads(last(channel)["lr_find.json"]) == channel.of(Answered)[0].result
+    assert status == 0, channel.messages[-2:]
+    assert json.loads(last(channel)["lr_find.json"]) == channel.select_messages(JobCompleted)[0].result
     assert last(channel)["lr_find.png"].startswith(b"\x89PNG")
 
 
 def test_a_curve_that_cannot_be_left_is_a_warning(dataset: Path, tmp_path: Path) -> None:
-    spec = ANY_JOB.validate_python(job().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
+    spec = ANY_JOB.validate_python(build_spec().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
     order = start(spec, dataset, tmp_path / "work")
     (tmp_path / "work" / "artifacts").write_text("no folder can be made here")
     status, channel = run(order)
-    assert (status, len(channel.of(Answered))) == (0, 1)
-    assert any("could not be left" in said.message for said in channel.of(Log))
+    assert (status, len(channel.select_messages(JobCompleted))) == (0, 1)
+    assert any("could not be left" in said.message for said in channel.select_messages(Log))

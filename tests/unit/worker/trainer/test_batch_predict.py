@@ -16,8 +16,8 @@ from PIL import Image
 from core.spec import ANY_JOB
 from models import bundle
 from tests.support import bundles
-from tests.support.training import Memory
-from worker.protocol import EXIT_STOPPED, Answered, Failed, Start
+from tests.support.training import RecordingChannel
+from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, Start
 from worker.trainer import main
 
 SPEC = {"kind": "predict_archive", "model": "it@1", "dataset": {"name": "synthetic"}, "archive": "0" * 32, "threads": 1}
@@ -35,11 +35,11 @@ def model_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
     words = bundles.description()
-    bundle.save(folder, bundles.network(words), words)
+    bundle.save_bundle(folder, bundles.network(words), words)
     return folder
 
 
-def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tuple[int, Memory]:
+def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tuple[int, RecordingChannel]:
     (archive.parent / "work").mkdir()
     order = Start(
         job_id="j1",
@@ -52,17 +52,17 @@ def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tu
         archive_path=str(archive),
         lease_s=60.0,
     )
-    channel = Memory()
+    channel = RecordingChannel()
     channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
 
-def answers(channel: Memory) -> tuple[Answered, list[dict[str, str]], list[dict[str, Any]]]:
-    answer = channel.said[-1]
-    assert isinstance(answer, Answered), answer
+def answers(channel: RecordingChannel) -> tuple[JobCompleted, list[dict[str, str]], list[dict[str, Any]]]:
+    answer = channel.messages[-1]
+    assert isinstance(answer, JobCompleted), answer
     folder = Path(str(answer.dir))
     for name, file in answer.files.items():
-        assert file.sha256 == bundle.sha256_of(folder / name)
+        assert file.sha256 == bundle.compute_sha256(folder / name)
     table = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     return answer, table, lines
@@ -77,7 +77,7 @@ def test_every_image_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path
         archive.writestr("notes.txt", b"hello")
         archive.writestr("__MACOSX/x.png", b"")
     status, channel = run(model_dir, path, batch_size=2, top_k=2)
-    assert status == 0, channel.said[-1]
+    assert status == 0, channel.messages[-1]
     answer, table, lines = answers(channel)
     counted = {name: answer.result[name] for name in ("num_pictures", "num_failed", "num_ignored")}
     assert counted == {"num_pictures": 5, "num_failed": 1, "num_ignored": 1}
@@ -88,7 +88,7 @@ def test_every_image_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path
     network = bundles.network(bundles.description())
     pixels = torch.from_numpy(np.stack([png(number)[1] for number in range(5)]))[..., None]
     with torch.inference_mode():
-        expected = torch.softmax(network(bundles.description().preprocess()(pixels)), 1)
+        expected = torch.softmax(network(bundles.description().build_preprocessing()(pixels)), 1)
     for row, line, probability in zip(table[1:], lines[1:], expected, strict=True):
         assert line["label"] == row["label"] == bundles.CLASSES[int(probability.argmax())]
         assert line["probability"] == pytest.approx(float(probability.max()), abs=1e-5)
@@ -113,7 +113,7 @@ def test_an_archive_that_leads_out_is_refused(model_dir: Path, tmp_path: Path) -
         archive.writestr("../b.png", png(1)[0])
     status, channel = run(model_dir, path)
     assert status == 1
-    failed = channel.of(Failed)[0]
+    failed = channel.select_messages(RunFailed)[0]
     assert (failed.code, "out of the archive" in failed.message) == ("invalid_spec", True)
 
 

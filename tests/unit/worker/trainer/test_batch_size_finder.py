@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
+from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import batch_size_finder
-from worker.protocol import EXIT_STOPPED, Checkpoint, Failed, Finished, Log, Metrics, Start, Started
+from worker.protocol import (
+    EXIT_STOPPED,
+    CheckpointWritten,
+    Log,
+    Metrics,
+    RunFailed,
+    RunStarted,
+    Start,
+    TrainingFinished,
+)
 from worker.trainer import main
 
 FINDER = [{"name": "batch_size_finder", "max_size": 64}]
@@ -21,8 +30,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(order: Start, asked: Any = None) -> tuple[int, Memory]:
-    channel = Memory()
+def run(order: Start, asked: Any = None) -> tuple[int, RecordingChannel]:
+    channel = RecordingChannel()
     channel.stop_mode = asked
     return main.run_job(order, channel), channel
 
@@ -33,63 +42,65 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float | BaseException]:
     known: dict[int, float | BaseException] = {8: 100.0, 16: 200.0, 32: 400.0, 64: 400.0}
 
     def told(run: Any, *_: Any) -> float:
-        speed = known[len(next(iter(run.train_batches.epoch(1))).targets)]
+        speed = known[len(next(iter(run.train_batches.iter_epoch(1))).targets)]
         if isinstance(speed, BaseException):
             raise speed
         return speed
 
-    monkeypatch.setattr(batch_size_finder, "samples_per_s", told)
+    monkeypatch.setattr(batch_size_finder, "measure_samples_per_s", told)
     return known
 
 
 def test_it_trains_with_what_it_found_and_remembers_it(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
-    spec = job(epochs=3, batch_size=8, callbacks=FINDER)
+    spec = build_spec(epochs=3, batch_size=8, callbacks=FINDER)
     status, whole = run(start(spec, dataset, tmp_path / "whole"))
-    assert status == 0, whole.said[-2:]
-    found = whole.of(Started)[0].runtime["batch_size"]
+    assert status == 0, whole.messages[-2:]
+    found = whole.select_messages(RunStarted)[0].runtime["batch_size"]
     assert found["chosen"] == 32
     assert [trial["batch_size"] for trial in found["trials"]] == [8, 16, 32, 64]
-    assert whole.of(Metrics)[-1].progress.steps == 3 * (108 // 32)
-    assert any("batch_size is 32" in said.message for said in whole.of(Log) if said.level == "warning")
+    assert whole.select_messages(Metrics)[-1].progress.steps == 3 * (108 // 32)
+    assert any("batch_size is 32" in said.message for said in whole.select_messages(Log) if said.level == "warning")
     speeds.clear()  # it must not look again
-    folder = whole.of(Checkpoint)[0].dir
+    folder = whole.select_messages(CheckpointWritten)[0].dir
     status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=folder))
-    assert status == 0, resumed.said[-2:]
-    assert resumed.of(Finished)[0].files == whole.of(Finished)[0].files
-    plain = job(epochs=3, batch_size=32)
+    assert status == 0, resumed.messages[-2:]
+    assert resumed.select_messages(TrainingFinished)[0].files == whole.select_messages(TrainingFinished)[0].files
+    plain = build_spec(epochs=3, batch_size=32)
     _, other = run(start(plain, dataset, tmp_path / "plain"))
     name = "weights.safetensors"
-    assert other.of(Finished)[0].files[name] == whole.of(Finished)[0].files[name]
+    assert (
+        other.select_messages(TrainingFinished)[0].files[name] == whole.select_messages(TrainingFinished)[0].files[name]
+    )
 
 
 def test_what_does_not_fit_into_memory_ends_the_search(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
     speeds[32] = MemoryError()
-    _, channel = run(start(job(epochs=1, batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
-    found = channel.of(Started)[0].runtime["batch_size"]
+    _, channel = run(start(build_spec(epochs=1, batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
+    found = channel.select_messages(RunStarted)[0].runtime["batch_size"]
     assert (found["chosen"], found["trials"][-1]) == (16, {"batch_size": 32, "samples_per_s": None})
     speeds[8] = MemoryError()
-    status, channel = run(start(job(batch_size=8, callbacks=FINDER), dataset, tmp_path / "none"))
-    assert (status, channel.of(Failed)[0].code) == (1, "invalid_spec")
-    assert "batch_size 8: not even this size fits" in channel.of(Failed)[0].message
+    status, channel = run(start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "none"))
+    assert (status, channel.select_messages(RunFailed)[0].code) == (1, "invalid_spec")
+    assert "batch_size 8: not even this size fits" in channel.select_messages(RunFailed)[0].message
 
 
 def test_another_error_is_not_taken_for_want_of_memory(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
     speeds[16] = RuntimeError("something else")
-    _, channel = run(start(job(batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
-    assert channel.of(Failed)[0].code == "internal"
+    _, channel = run(start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
+    assert channel.select_messages(RunFailed)[0].code == "internal"
 
 
 def test_real_sizes_are_timed_and_the_search_can_be_left(dataset: Path, tmp_path: Path) -> None:
-    spec = job(epochs=1, batch_size=16, callbacks=[{**FINDER[0], "steps": 2}])
+    spec = build_spec(epochs=1, batch_size=16, callbacks=[{**FINDER[0], "steps": 2}])
     status, channel = run(start(spec, dataset, tmp_path / "work"))
-    assert status == 0, channel.said[-2:]
-    trials = channel.of(Started)[0].runtime["batch_size"]["trials"]
+    assert status == 0, channel.messages[-2:]
+    trials = channel.select_messages(RunStarted)[0].runtime["batch_size"]["trials"]
     assert all(trial["samples_per_s"] > 0 for trial in trials)
     status, channel = run(start(spec, dataset, tmp_path / "left"), asked="cancel")
-    assert (status, channel.of(Started)) == (EXIT_STOPPED, [])
+    assert (status, channel.select_messages(RunStarted)) == (EXIT_STOPPED, [])

@@ -6,12 +6,12 @@ import pytest
 
 from core.spec import JobSpec
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
-from worker.engine.snapshot_checksums import SUMS, BadSnapshot, latest_valid, verify
-from worker.protocol import Checkpoint, Finished, Started
+from tests.support.training import RecordingChannel, build_spec, pack
+from worker.engine.snapshot_checksums import CHECKSUMS, BadSnapshot, find_latest_valid, verify_checksums
+from worker.protocol import CheckpointWritten, RunStarted, TrainingFinished
 from worker.trainer import cli, main
 
-SPEC = job(epochs=3)
+SPEC = build_spec(epochs=3)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def whole(dataset: Path, tmp_path: Path) -> Memory:
-    channel = Memory()
+def whole(dataset: Path, tmp_path: Path) -> RecordingChannel:
+    channel = RecordingChannel()
     assert main.run_job(start(SPEC, dataset, tmp_path / "whole"), channel) == 0
     return channel
 
@@ -36,54 +36,58 @@ def flip_a_bit(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.safetensors", "snapshot.json"])
 def test_a_flipped_bit_is_found_and_the_snapshot_before_is_gone_on_from_to_the_same_weights(
-    dataset: Path, tmp_path: Path, whole: Memory, name: str
+    dataset: Path, tmp_path: Path, whole: RecordingChannel, name: str
 ) -> None:
-    first, second, third = (Path(checkpoint.dir) for checkpoint in whole.of(Checkpoint))
+    first, second, third = (Path(checkpoint.dir) for checkpoint in whole.select_messages(CheckpointWritten))
     flip_a_bit(third / name)
     flip_a_bit(second / name)
     (tmp_path / "spec.json").write_text(SPEC.model_dump_json())
     words = {"--spec": "spec.json", "--dataset-dir": dataset, "--work-dir": "again", "--resume-dir": third}
-    options = cli.parser().parse_args([str(word) for pair in words.items() for word in pair])
+    options = cli.create_parser().parse_args([str(word) for pair in words.items() for word in pair])
     options.spec, options.work_dir = tmp_path / options.spec, tmp_path / options.work_dir
     warnings = list[str]()
     order = cli.start_message_from_args(options, warnings.append)
     assert (order.spec, order.resume_dir) == (SPEC, str(first))
     assert warnings == [
-        f"A snapshot is damaged and was passed over: {folder.name}/{name} is not what was written."
-        for folder in (third, second)
+        f"A damaged snapshot was skipped: {folder.name}/{name} differs from its checksum." for folder in (third, second)
     ]
-    channel = Memory()
+    channel = RecordingChannel()
     assert main.run_job(order, channel) == 0
-    assert channel.of(Started)[0].runtime["resumed_from_step"] == 5
-    assert channel.of(Finished)[0].files == {**whole.of(Finished)[0].files, "bundle.json": _bundle(channel)}
+    assert channel.select_messages(RunStarted)[0].runtime["resumed_from_step"] == 5
+    assert channel.select_messages(TrainingFinished)[0].files == {
+        **whole.select_messages(TrainingFinished)[0].files,
+        "bundle.json": _bundle(channel),
+    }
 
 
-def _bundle(channel: Memory) -> object:
-    return channel.of(Finished)[0].files["bundle.json"]  # it names the job, which is another
+def _bundle(channel: RecordingChannel) -> object:
+    return channel.select_messages(TrainingFinished)[0].files["bundle.json"]  # it names the job, which is another
 
 
 def test_of_the_folder_of_all_the_newest_is_taken(tmp_path: Path) -> None:
     for name in ("e000001-s0000000005-end", "e000002-s0000000010-train", "e000002-s0000000010-end", ".tmp-e000003"):
         (tmp_path / name).mkdir()
     warnings = list[str]()
-    assert latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-end"
-    (tmp_path / "e000002-s0000000010-end" / SUMS).write_text(f"{'0' * 64}  weights.safetensors\n")
-    assert latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-train"
+    assert find_latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-end"
+    (tmp_path / "e000002-s0000000010-end" / CHECKSUMS).write_text(f"{'0' * 64}  weights.safetensors\n")
+    assert find_latest_valid(tmp_path, warnings.append).name == "e000002-s0000000010-train"
     assert "weights.safetensors is missing" in warnings[0]
     with pytest.raises(BadSnapshot, match="is missing"):
-        verify(tmp_path / "e000002-s0000000010-end")
+        verify_checksums(tmp_path / "e000002-s0000000010-end")
 
 
 def test_where_no_snapshot_is_sound_it_is_refused(tmp_path: Path) -> None:
     only = tmp_path / "mine"
     only.mkdir()
-    (only / SUMS).write_text(f"{'0' * 64}  snapshot.json\n")
+    (only / CHECKSUMS).write_text(f"{'0' * 64}  snapshot.json\n")
     with pytest.raises(BadSnapshot, match=r"snapshot\.json is missing"):
-        latest_valid(only, lambda text: None)
+        find_latest_valid(only, lambda text: None)
 
 
 def test_numbers_of_a_json_file_are_json(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(SPEC.model_dump_json())
     assert "1e-8" in (tmp_path / "spec.json").read_text() or "1e-08" in (tmp_path / "spec.json").read_text()
-    options = cli.parser().parse_args(["--spec", str(tmp_path / "spec.json"), "--work-dir", str(tmp_path / "work")])
+    options = cli.create_parser().parse_args(
+        ["--spec", str(tmp_path / "spec.json"), "--work-dir", str(tmp_path / "work")]
+    )
     assert isinstance(cli.start_message_from_args(options, print).spec, JobSpec)

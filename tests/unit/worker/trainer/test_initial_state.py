@@ -8,10 +8,19 @@ from safetensors.torch import load_file
 
 from core.spec import ANY_JOB
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack
+from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import snapshot
-from worker.engine.snapshot_checksums import folder_name
-from worker.protocol import EXIT_STOPPED, Answered, Checkpoint, Failed, Finished, Log, Started, Stopped
+from worker.engine.snapshot_checksums import format_folder_name
+from worker.protocol import (
+    EXIT_STOPPED,
+    CheckpointWritten,
+    JobCompleted,
+    Log,
+    RunFailed,
+    RunStarted,
+    RunStopped,
+    TrainingFinished,
+)
 from worker.trainer import main
 
 SOURCE = "0" * 32
@@ -28,22 +37,24 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the second epoch of a job, of 5 steps each."""
-    work, channel = tmp_path_factory.mktemp("source") / "work", Memory()
-    spec = job(callbacks=[{"name": "early_stopping"}, {"name": "ema", "decay": 0.9}])
+    work, channel = tmp_path_factory.mktemp("source") / "work", RecordingChannel()
+    spec = build_spec(callbacks=[{"name": "early_stopping"}, {"name": "ema", "decay": 0.9}])
     assert main.run_job(start(spec, dataset, work), channel) == 0
-    return Path(channel.of(Checkpoint)[-1].dir)
+    return Path(channel.select_messages(CheckpointWritten)[-1].dir)
 
 
-def begin(dataset: Path, checkpoint: Path, work: Path, asked: Any = None, **changes: Any) -> tuple[int, Memory]:
+def begin(
+    dataset: Path, checkpoint: Path, work: Path, asked: Any = None, **changes: Any
+) -> tuple[int, RecordingChannel]:
     resume_from = {"job": SOURCE, "checkpoint": 2, **changes.pop("resume_from", {})}
-    channel = Memory()
+    channel = RecordingChannel()
     channel.stop_mode = asked
-    spec = job(**{"callbacks": [{"name": "early_stopping"}], "resume_from": resume_from} | changes)
-    return main.run_job(start(spec, dataset, work, begin_dir=str(checkpoint)), channel), channel
+    spec = build_spec(**{"callbacks": [{"name": "early_stopping"}], "resume_from": resume_from} | changes)
+    return main.run_job(start(spec, dataset, work, initial_checkpoint_dir=str(checkpoint)), channel), channel
 
 
-def runtime(channel: Memory) -> dict[str, Any]:
-    started: Started = channel.of(Started)[0]
+def runtime(channel: RecordingChannel) -> dict[str, Any]:
+    started: RunStarted = channel.select_messages(RunStarted)[0]
     return started.runtime
 
 
@@ -53,10 +64,10 @@ def test_weights_alone_are_taken_unless_more_is_asked_for(dataset: Path, checkpo
     told = runtime(channel)
     assert told["begun"] == {"job": SOURCE, "checkpoint": 2, "epoch": 2, "step": 10, "went_on": ["model"]}
     assert (told["init"]["missing"], told["init"]["mismatched"]) == ([], [])
-    (finished,) = channel.of(Finished)
+    (finished,) = channel.select_messages(TrainingFinished)
     before, after = (load_file(Path(folder) / "weights.safetensors") for folder in (checkpoint, finished.dir))
     assert all(before[name].allclose(after[name]) for name in before if name.endswith("weight"))
-    assert {step for _, _, step in channel.points()} == {1, 2, 3, 4, 5}
+    assert {step for _, _, step in channel.collect_points()} == {1, 2, 3, 4, 5}
 
 
 def test_all_that_is_asked_for_goes_on(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -64,8 +75,8 @@ def test_all_that_is_asked_for_goes_on(dataset: Path, checkpoint: Path, tmp_path
     status, channel = begin(dataset, checkpoint, tmp_path / "work", resume_from=WHOLE, **changes)
     assert status == 0
     assert runtime(channel)["begun"]["went_on"] == ["model", "optimizer", "EarlyStopping", "Ema", "records"]
-    assert {step for _, _, step in channel.points()} == {11, 12, 13, 14, 15}
-    assert [said.epoch for said in channel.of(Checkpoint)] == [3]
+    assert {step for _, _, step in channel.collect_points()} == {11, 12, 13, 14, 15}
+    assert [said.epoch for said in channel.select_messages(CheckpointWritten)] == [3]
 
 
 def test_another_network_takes_what_fits_and_names_the_rest(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -74,9 +85,9 @@ def test_another_network_takes_what_fits_and_names_the_rest(dataset: Path, check
     assert status == 0
     init = runtime(channel)["init"]
     assert "head.0.weight" in init["mismatched"] or init["mismatched"]
-    assert any("mismatched" in log.message for log in channel.of(Log))
+    assert any("mismatched" in log.message for log in channel.select_messages(Log))
     status, channel = begin(dataset, checkpoint, tmp_path / "other", architecture={"name": "mlp", "hidden": [7]})
-    assert (status, channel.of(Failed)[0].code) == (1, "invalid_spec")
+    assert (status, channel.select_messages(RunFailed)[0].code) == (1, "invalid_spec")
 
 
 def test_one_that_is_left_goes_on_from_its_own_checkpoint_and_remembers(
@@ -84,34 +95,38 @@ def test_one_that_is_left_goes_on_from_its_own_checkpoint_and_remembers(
 ) -> None:
     status, channel = begin(dataset, checkpoint, tmp_path / "work", asked="pause", resume_from=WHOLE, epochs=4)
     assert status == EXIT_STOPPED
-    assert channel.of(Stopped)
-    own = Path(channel.of(Checkpoint)[-1].dir)
+    assert channel.select_messages(RunStopped)
+    own = Path(channel.select_messages(CheckpointWritten)[-1].dir)
     assert snapshot.read_metadata(own)["begun"]["checkpoint"] == 2
-    spec = job(epochs=4, callbacks=[{"name": "early_stopping"}], resume_from={"job": SOURCE, "checkpoint": 2, **WHOLE})
-    again = Memory()
+    spec = build_spec(
+        epochs=4, callbacks=[{"name": "early_stopping"}], resume_from={"job": SOURCE, "checkpoint": 2, **WHOLE}
+    )
+    again = RecordingChannel()
     assert main.run_job(start(spec, dataset, tmp_path / "again", resume_dir=str(own)), again) == 0
     assert runtime(again)["begun"] == runtime(channel)["begun"]
-    assert max(step for _, _, step in again.points()) == 20
+    assert max(step for _, _, step in again.collect_points()) == 20
 
 
 def test_a_sweep_begins_there_too(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     losses = []
     for name, changes in (("fresh", {"resume_from": None}), ("begun", {})):
-        spec = job(**{"resume_from": {"job": SOURCE, "checkpoint": 2}} | changes).model_dump(mode="json")
+        spec = build_spec(**{"resume_from": {"job": SOURCE, "checkpoint": 2}} | changes).model_dump(mode="json")
         asked = ANY_JOB.validate_python(spec | {"kind": "lr_find", "steps": 5})
-        channel = Memory()
-        order = start(asked, dataset, tmp_path / name, begin_dir=str(checkpoint) if changes == {} else None)
+        channel = RecordingChannel()
+        order = start(
+            asked, dataset, tmp_path / name, initial_checkpoint_dir=str(checkpoint) if changes == {} else None
+        )
         assert main.run_job(order, channel) == 0
-        losses.append(channel.of(Answered)[0].result["points"][0]["loss"])
+        losses.append(channel.select_messages(JobCompleted)[0].result["points"][0]["loss"])
     assert losses[1] < losses[0]
 
 
 def test_a_checkpoint_that_is_damaged_fails_the_job(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / folder_name(2, 10, "end")
+    damaged = tmp_path / format_folder_name(2, 10, "end")
     damaged.mkdir()
     for file in checkpoint.iterdir():
         (damaged / file.name).write_bytes(
             file.read_bytes()[:-5] if file.name.startswith("state") else file.read_bytes()
         )
     status, channel = begin(dataset, damaged, tmp_path / "work", resume_from={"optimizer": True})
-    assert (status, channel.of(Failed)[0].code) == (1, "checkpoint_corrupt")
+    assert (status, channel.select_messages(RunFailed)[0].code) == (1, "checkpoint_corrupt")

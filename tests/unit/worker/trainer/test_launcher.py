@@ -18,19 +18,21 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
-from core.jobs import JobState, StopRequest
+from core.jobs import JobState, StopMode, StopRequest
 from core.spec import JobSpec
 from core.storage import LocalStorage
-from models.bundle import sha256_of
+from models.bundle import compute_sha256
 from tests.support.builders import dataset_version
 from tests.support.builders import job as job_row
 from tests.support.processes import is_alive, wait_for
 from tests.support.trainer import start
-from tests.support.training import Memory, job, pack, weigh
+from tests.support.training import RecordingChannel, add_weights, build_spec, pack
+from worker.control.attempt import WorkerContext
+from worker.control.devices import DeviceAllocator
 from worker.control.lease import SupervisionTimeouts
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
-from worker.protocol import UP, Failed, Finished, Log, Metrics, Stop, Up
+from worker.protocol import TRAINER_MESSAGES, Log, Metrics, RunFailed, Stop, TrainerMessage, TrainingFinished
 from worker.trainer import launcher, main
 from worker.trainer.launcher import RankChannel
 
@@ -58,16 +60,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(spec: JobSpec, dataset: Path, folder: Path) -> Memory:
+def command(spec: JobSpec, dataset: Path, folder: Path) -> RecordingChannel:
     """All that the trainer's own command says of the job."""
     (folder / "spec.json").write_text(spec.model_dump_json())
     places = {"--spec": folder / "spec.json", "--dataset-dir": dataset, "--work-dir": folder / "work"}
     words = [str(word) for pair in places.items() for word in pair]
     done = subprocess.run([sys.executable, "-m", "worker.trainer", *words], capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    told = Memory()
+    told = RecordingChannel()
     for line in done.stdout.splitlines():
-        told.send(UP.validate_json(line))
+        told.send(TRAINER_MESSAGES.validate_json(line))
     return told
 
 
@@ -75,7 +77,7 @@ def command(spec: JobSpec, dataset: Path, folder: Path) -> Memory:
 def weighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same samples, each with a weight."""
     folder = tmp_path_factory.mktemp("weighted") / "it"
-    weigh(pack(folder, num_samples=90))
+    add_weights(pack(folder, num_samples=90))
     return folder
 
 
@@ -92,11 +94,11 @@ WEIGHTED: dict[str, Any] = {
 def test_two_processes_have_the_curve_of_one(
     fixture: str, changes: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    alone, dataset, asked = Memory(), request.getfixturevalue(fixture), PLAIN | changes
-    assert main.run_job(start(job(**asked), dataset, tmp_path / "alone"), alone) == 0
-    curve = command(job(**asked, resources={"devices": 2}), dataset, tmp_path).points()
-    assert curve.keys() == alone.points().keys()
-    for place, value in alone.points().items():
+    alone, dataset, asked = RecordingChannel(), request.getfixturevalue(fixture), PLAIN | changes
+    assert main.run_job(start(build_spec(**asked), dataset, tmp_path / "alone"), alone) == 0
+    curve = command(build_spec(**asked, resources={"devices": 2}), dataset, tmp_path).collect_points()
+    assert curve.keys() == alone.collect_points().keys()
+    for place, value in alone.collect_points().items():
         assert curve[place] == pytest.approx(value, abs=1e-5), place
 
 
@@ -108,22 +110,21 @@ def queued(sqlite_sessions: SessionFactory, storage: LocalStorage, dataset: Path
     for name in names:
         (packed / name).write_bytes((dataset / name).read_bytes())
     storage.publish(packed, "datasets/1/t1")
-    files = {name: {"sha256": sha256_of(dataset / name), "size_bytes": 1} for name in names}
+    files = {name: {"sha256": compute_sha256(dataset / name), "size_bytes": 1} for name in names}
     with transaction(sqlite_sessions) as session:
         version = dataset_version(packed_key="datasets/1/t1", meta={"files": files})
         session.add(version)
         session.flush()
-        return JobRepo(session).add(job_row(version, spec=job(**RANDOM).model_dump(mode="json")))
+        return JobRepo(session).add(job_row(version, spec=build_spec(**RANDOM).model_dump(mode="json")))
 
 
 @pytest.fixture
 def supervisor(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterator[Supervisor]:
     standby = Standby()
     standby.start()
-    cadence = SupervisionTimeouts(lease_s=60.0, heartbeat_s=0.05, grace_s=60.0, flush_s=0.01)
-    supervisor = Supervisor(sqlite_sessions, storage, standby, "worker-1", cadence)
-    supervisor.devices._slots = 2
-    yield supervisor
+    timeouts = SupervisionTimeouts(lease_s=60.0, heartbeat_s=0.05, grace_s=60.0, flush_s=0.01)
+    context = WorkerContext(sqlite_sessions, storage, standby, "worker-1", timeouts)
+    yield Supervisor(context, DeviceAllocator(slots=2))
     standby.close()
 
 
@@ -160,7 +161,9 @@ class Attempts:
 @pytest.fixture(scope="module")
 def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The sum of the weights that the job ends with if nothing happens."""
-    (finished,) = command(job(**RANDOM), dataset, tmp_path_factory.mktemp("undisturbed")).of(Finished)
+    (finished,) = command(build_spec(**RANDOM), dataset, tmp_path_factory.mktemp("undisturbed")).select_messages(
+        TrainingFinished
+    )
     return str(finished.files["weights.safetensors"].sha256)
 
 
@@ -208,8 +211,8 @@ def test_where_the_launcher_is_killed_no_rank_survives_and_a_pause_reaches_all_a
 
 
 def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
-    failure = Failed(code="diverged", message="loss is NaN", hint="lower lr")
-    told: tuple[Up, ...] = (Log(level="info", message="a"), Log(level="error", message="b"), failure)
+    failure = RunFailed(code="diverged", message="loss is NaN", hint="lower lr")
+    told: tuple[TrainerMessage, ...] = (Log(level="info", message="a"), Log(level="error", message="b"), failure)
     for rank, expected in ((0, ["log"]), (1, [])):
         receiver, sender = Pipe(duplex=False)
         read, write = os.pipe()
@@ -219,16 +222,16 @@ def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
         os.close(write)
         with os.fdopen(read) as up:
             assert [json.loads(line)["type"] for line in up] == expected
-        assert [UP.validate_json(receiver.recv_bytes()).type for _ in range(2)] == ["log", "failed"]
+        assert [TRAINER_MESSAGES.validate_json(receiver.recv_bytes()).type for _ in range(2)] == ["log", "failed"]
         assert not receiver.poll()
 
 
 def test_a_wish_is_passed_on_even_if_it_came_before() -> None:
-    channel, heard = Memory(), list[str]()
-    channel.request_stop("pause")
+    channel, heard = RecordingChannel(), list[str]()
+    channel.request_stop(StopMode.PAUSE)
     channel.forward_stop_to(heard.append)
-    channel._take(Stop(mode="cancel").model_dump_json().encode())
-    assert (heard, channel.stop_mode) == (["pause", "cancel"], "cancel")
+    channel._handle_line(Stop(mode=StopMode.CANCEL).model_dump_json().encode())
+    assert (heard, channel.stop_mode) == ([StopMode.PAUSE, StopMode.CANCEL], StopMode.CANCEL)
 
 
 @pytest.mark.parametrize(
@@ -254,19 +257,19 @@ def test_every_process_sees_its_own_device_alone(
     monkeypatch.setattr("torch.cuda.is_available", lambda: found > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: found)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    order = start(job(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
+    order = start(build_spec(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
     if expected is None:
-        channel = Memory()
+        channel = RecordingChannel()
         assert main.launch_or_run(order, channel) == 1
-        (failed,) = channel.of(Failed)
+        (failed,) = channel.select_messages(RunFailed)
         assert (failed.code, "2 devices of 'cuda'" in failed.message) == ("invalid_spec", True)
         return
-    environments = launcher._environments(order, 2)
+    environments = launcher._build_environments(order, 2)
     assert [environments[rank]["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == expected
     assert environments[1]["GLOO_SOCKET_IFNAME"] in {"lo", "lo0"}
 
 
 def test_a_trainer_alone_starts_no_other(dataset: Path, tmp_path: Path) -> None:
-    channel = Memory()
-    assert main.launch_or_run(start(job(), dataset, tmp_path / "work"), channel) == 0
-    assert channel.of(Metrics)
+    channel = RecordingChannel()
+    assert main.launch_or_run(start(build_spec(), dataset, tmp_path / "work"), channel) == 0
+    assert channel.select_messages(Metrics)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from models import bundle, registry
 from models.efficientnet_lite import CODE, WEIGHTS
 from tests.support.trainer import start
-from tests.support.training import Memory, cpu, job, pack
+from tests.support.training import RecordingChannel, build_spec, cpu_placement, pack
 from worker.builders import build_run
-from worker.protocol import Checkpoint, Failed, Finished, Log, Started
+from worker.protocol import CheckpointWritten, Log, RunFailed, RunStarted, TrainingFinished
 from worker.trainer import main
 from worker.trainer.initial_state import load_initial_weights
 
@@ -33,27 +33,27 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: Path, tmp_path: Path) -> None:
-    channel = Memory()
-    spec = job(**SPEC, freeze=["*", "!_fc.*"], optimizer={"name": "adam", "lr": 0.01})
+    channel = RecordingChannel()
+    spec = build_spec(**SPEC, freeze=["*", "!_fc.*"], optimizer={"name": "adam", "lr": 0.01})
     assert main.run_job(start(spec, dataset, tmp_path / "work"), channel) == 0
-    runtime, (finished,) = channel.of(Started)[0].runtime, channel.of(Finished)
+    runtime, (finished,) = channel.select_messages(RunStarted)[0].runtime, channel.select_messages(TrainingFinished)
     head = ["_fc.weight", "_fc.bias"]
     assert runtime["init"]["mismatched"] == head
     assert runtime["init"]["missing"] == runtime["init"]["unexpected"] == []
     assert len(runtime["init"]["loaded"]) == 294
     assert runtime["num_trainable_parameters"] == 3 * 1280 + 3
-    assert [message.message for message in channel.of(Log)] == [
+    assert [message.message for message in channel.select_messages(Log)] == [
         "Weights to begin with: 2 mismatched: _fc.weight, _fc.bias."
     ]
-    published = registry.get("efficientnet_lite0").pretrained
+    published = registry.get_architecture("efficientnet_lite0").pretrained
     assert published is not None
-    learnt, given = load_file(Path(finished.dir) / "weights.safetensors"), published.load()
+    learnt, given = load_file(Path(finished.dir) / "weights.safetensors"), published.load_weights()
     changed = [name for name in learnt if name not in head and not torch.equal(learnt[name], given[name])]
     assert changed == []  # running statistics neither
-    _, description = bundle.load(Path(finished.dir))
+    _, description = bundle.load_bundle(Path(finished.dir))
     assert description.mean == pytest.approx([127 / 255] * 3)
     assert description.std == pytest.approx([128 / 255] * 3)
-    losses = [checkpoint.metrics["train_loss"] for checkpoint in channel.of(Checkpoint)]
+    losses = [checkpoint.metrics["train_loss"] for checkpoint in channel.select_messages(CheckpointWritten)]
     assert losses[1] < losses[0]
 
 
@@ -63,12 +63,17 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
         {"match": "_conv_stem.*", "lr": 0.0001},
         {"match": "_blocks.*", "lr": 0.001},
     ]
-    spec = job(
+    spec = build_spec(
         **SPEC,
         optimizer={"name": "sgd", "lr": 0.01, "groups": groups},
         schedule={"name": "step", "step_size": 1, "gamma": 0.5},
     )
-    run = build_run(spec, Packed.open(dataset), cpu(), load_initial_weights(start(spec, dataset, tmp_path / "work")))
+    run = build_run(
+        spec,
+        PackedDataset.open(dataset),
+        cpu_placement(),
+        load_initial_weights(start(spec, dataset, tmp_path / "work")),
+    )
     names = {id(parameter): name for name, parameter in run.network.named_parameters()}
 
     def rates() -> dict[str, float]:
@@ -86,7 +91,7 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
 
 
 def test_an_architecture_without_weights_of_its_own_is_refused(dataset: Path, tmp_path: Path) -> None:
-    channel = Memory()
-    assert main.run_job(start(job(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
-    (failed,) = channel.of(Failed)
+    channel = RecordingChannel()
+    assert main.run_job(start(build_spec(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
+    (failed,) = channel.select_messages(RunFailed)
     assert (failed.code, failed.message) == ("invalid_spec", "'convnet' has no weights of its own to begin with")

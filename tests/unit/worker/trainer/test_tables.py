@@ -9,13 +9,13 @@ import torch
 import yaml
 
 from core.datasets.ingest.builtin import pack_builtin
-from core.datasets.packed import Packed
+from core.datasets.packed import PackedDataset
 from core.spec import JobSpec
-from tests.support.training import InterruptAt, cpu, weights_hash
+from tests.support.training import InterruptAt, cpu_placement, hash_weights
 from worker.builders import build_run
 from worker.engine import snapshot
 from worker.engine.run import Run
-from worker.trainer.error_classification import classify
+from worker.trainer.error_classification import classify_error
 
 PENGUINS: dict[str, Any] = {
     "dataset": {"name": "palmerpenguins", "valid": 0.2},
@@ -28,13 +28,13 @@ PENGUINS: dict[str, Any] = {
 def run_of(folder: Path, **changes: Any) -> Run:
     spec = JobSpec.model_validate(PENGUINS | changes)
     pack_builtin(spec.dataset.name, spec.dataset.options, folder, folder / "packed")
-    return build_run(spec, Packed.open(folder / "packed"), cpu())
+    return build_run(spec, PackedDataset.open(folder / "packed"), cpu_placement())
 
 
 def test_penguins_are_told_apart(tmp_path: Path) -> None:
     example = yaml.safe_load(Path("examples/penguins.yaml").read_text())
     run = run_of(tmp_path, epochs=15, **{name: example[name] for name in ("dataset", "architecture", "optimizer")})
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert run.state.metrics["valid_accuracy"] >= 0.97
 
 
@@ -48,9 +48,9 @@ def test_a_regression_learns_scaled_targets_and_is_measured_as_they_are(loss: st
         optimizer={"name": "adam", "lr": 0.01},
         epochs=5,
     )
-    run.loop().fit(run.state)
-    batch = next(run.valid_batches.epoch(1))
-    each = run.forward._loss._each(torch.zeros(len(batch.targets), 1), batch.targets)
+    run.build_loop().fit(run.state)
+    batch = next(run.valid_batches.iter_epoch(1))
+    each = run.forward._loss._per_sample_loss(torch.zeros(len(batch.targets), 1), batch.targets)
     assert each.shape == (len(batch.targets),)
     metrics = run.state.metrics
     assert metrics["valid_loss"] < 1.0  # of targets with a deviation of 1
@@ -63,9 +63,9 @@ def test_counts_are_left_as_they_are_for_a_loss_of_rates(tmp_path: Path) -> None
     run = run_of(
         tmp_path, dataset={"name": "palmerpenguins", "target": "body_mass_g"}, loss={"name": "poisson_nll"}, epochs=1
     )
-    batch = next(run.valid_batches.epoch(1))
+    batch = next(run.valid_batches.iter_epoch(1))
     zeros = torch.zeros(len(batch.targets), 1)
-    assert torch.isclose(run.forward.loss(zeros, batch.targets), torch.tensor(1.0))  # exp(0) - 0 * target
+    assert torch.isclose(run.forward.compute_loss(zeros, batch.targets), torch.tensor(1.0))  # exp(0) - 0 * target
 
 
 LINEAR = {"type": "linear", "in": 9, "out": 16}  # 4 numbers, 3 islands, 2 sexes
@@ -78,14 +78,14 @@ OTHERS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("architecture", OTHERS)
 def test_other_networks_are_given_a_value_a_category(architecture: dict[str, Any], tmp_path: Path) -> None:
     run = run_of(tmp_path, architecture=architecture, metrics=["accuracy"], optimizer={"name": "adam", "lr": 0.03})
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert run.state.metrics["valid_accuracy"] > 0.8
 
 
 def test_rows_that_lack_something_train_too(tmp_path: Path) -> None:
     run = run_of(tmp_path, dataset={"name": "palmerpenguins", "missing": "impute"}, epochs=1)
     unknown = run.network.embeddings[1].weight[0].clone()  # type: ignore[index,union-attr]
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     assert all(parameter.isfinite().all() for parameter in run.network.parameters())
     assert not torch.equal(run.network.embeddings[1].weight[0], unknown)  # type: ignore[index,union-attr]
 
@@ -103,8 +103,8 @@ DEMAND: dict[str, Any] = {
 
 def test_a_series_is_foretold_better_than_by_its_last_value(tmp_path: Path) -> None:
     run = run_of(tmp_path, **DEMAND)
-    run.loop().fit(run.state)
-    valid = Packed.open(tmp_path / "packed").split("valid")
+    run.build_loop().fit(run.state)
+    valid = PackedDataset.open(tmp_path / "packed").read_split("valid")
     naive = np.abs(valid.targets - valid.images[:, -1, :1]).mean()
     assert run.state.metrics["valid_mae"] < 0.9 * naive
 
@@ -117,20 +117,22 @@ def test_a_recurrent_network_goes_on_as_if_it_had_not_been_interrupted(layer: di
     layers = {"name": "layers", "layers": [layer, {"type": "linear", "out": 2}]}
     changes: dict[str, Any] = DEMAND | {"architecture": layers, "epochs": 2}
     whole = run_of(tmp_path, **changes)
-    whole.loop().fit(whole.state)
+    whole.build_loop().fit(whole.state)
     spec = JobSpec.model_validate(PENGUINS | changes)
-    broken, resumed = (build_run(spec, Packed.open(tmp_path / "packed"), cpu()) for _ in range(2))
-    broken.loop((InterruptAt(8),)).fit(broken.state)
-    snapshot.write(tmp_path / "snapshot", broken.network, broken.stateful_parts(), {"epochs": 2})
-    snapshot.restore(tmp_path / "snapshot", resumed.network, resumed.stateful_parts(), resumed.placement.device)
-    resumed.loop().fit(resumed.state)
-    assert weights_hash(resumed.network, tmp_path) == weights_hash(whole.network, tmp_path)
+    broken, resumed = (build_run(spec, PackedDataset.open(tmp_path / "packed"), cpu_placement()) for _ in range(2))
+    broken.build_loop((InterruptAt(8),)).fit(broken.state)
+    snapshot.write_snapshot(tmp_path / "snapshot", broken.network, broken.stateful_parts(), {"epochs": 2})
+    snapshot.restore_snapshot(
+        tmp_path / "snapshot", resumed.network, resumed.stateful_parts(), resumed.placement.device
+    )
+    resumed.build_loop().fit(resumed.state)
+    assert hash_weights(resumed.network, tmp_path) == hash_weights(whole.network, tmp_path)
 
 
 def test_a_token_too_many_is_told_as_what_it_is(tmp_path: Path) -> None:
     layers = [{"type": "embedding", "num": 3, "dim": 2}, {"type": "flatten"}, {"type": "linear", "out": 2}]
     run = run_of(tmp_path, **DEMAND | {"architecture": {"name": "layers", "layers": layers}})
     with pytest.raises(IndexError) as raised:
-        run.loop().fit(run.state)
-    failed = classify(raised.value, None)
+        run.build_loop().fit(run.state)
+    failed = classify_error(raised.value, None)
     assert (failed.code, "num - 1" in failed.hint) == ("invalid_spec", True)

@@ -15,7 +15,7 @@ from tests.support.trainer import start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.protocol import (
     EXIT_STOPPED,
-    Checkpoint,
+    CheckpointWritten,
     JobCompleted,
     Log,
     RunFailed,
@@ -120,15 +120,20 @@ def test_the_peak_of_several_optimizers_is_the_first_ones(dataset: Path, tmp_pat
 def test_a_resumed_run_keeps_the_peak_it_found(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = build_spec(epochs=4, schedule=AUTO)
     _, whole = run(start(spec, dataset, tmp_path / "whole"))
-    folder = whole.select_messages(Checkpoint)[1].dir
+    folder = whole.select_messages(CheckpointWritten)[1].dir
     monkeypatch.setattr("worker.trainer.tuning.find_lr", None)  # it must not look again
     status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=folder))
     assert status == 0, resumed.messages[-2:]
-    assert resumed.select_messages(RunStarted)[0].runtime["lr_find"] == whole.select_messages(RunStarted)[0].runtime["lr_find"]
+    assert (
+        resumed.select_messages(RunStarted)[0].runtime["lr_find"]
+        == whole.select_messages(RunStarted)[0].runtime["lr_find"]
+    )
     assert resumed.select_messages(TrainingFinished)[0].files == whole.select_messages(TrainingFinished)[0].files
 
 
-def test_an_evaluation_repeats_what_the_training_measured(dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
+def test_an_evaluation_repeats_what_the_training_measured(
+    dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
     body = MODEL | {"dataset": {"name": "synthetic"}, "split": "valid", "seed": 7, "metrics": ["accuracy"]}
     spec = ANY_JOB.validate_python(body | {"precision": "fp32"})
     result = answer(start(spec, dataset, tmp_path / "work", model_dir=trained.dir)).result
@@ -153,7 +158,9 @@ def test_a_split_that_is_not_there_is_refused(dataset: Path, trained: TrainingFi
     assert "'test'" in channel.select_messages(RunFailed)[0].message
 
 
-def test_a_training_begins_with_the_weights_of_another(dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
+def test_a_training_begins_with_the_weights_of_another(
+    dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
     order = start(build_spec(epochs=1), dataset, tmp_path / "w", model_dir=trained.dir)
     status, channel = run(order)
     assert status == 0
@@ -173,7 +180,9 @@ def test_a_head_for_other_classes_is_made_anew(trained: TrainingFinished, tmp_pa
 
 def test_weights_of_another_network_are_rejected(dataset: Path, tmp_path: Path) -> None:
     save_file({"nothing.like.it": torch.zeros(3)}, tmp_path / "w.safetensors")
-    order = start(build_spec(weights="file:w.safetensors"), dataset, tmp_path / "w", weights_path=f"{tmp_path}/w.safetensors")
+    order = start(
+        build_spec(weights="file:w.safetensors"), dataset, tmp_path / "w", weights_path=f"{tmp_path}/w.safetensors"
+    )
     _, channel = run(order)
     assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
 
@@ -211,7 +220,9 @@ def test_raw_scores_are_told_where_they_are_asked_for(task: str, tmp_path: Path)
     pack(tmp_path / "it", task=task, num_samples=60)
     _, channel = run(start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
     spec = ANY_JOB.validate_python(MODEL | {"kind": "predict", "split": "valid", "scores": True})
-    found = answer(start(spec, tmp_path / "it", tmp_path / "p", model_dir=channel.select_messages(TrainingFinished)[0].dir))
+    found = answer(
+        start(spec, tmp_path / "it", tmp_path / "p", model_dir=channel.select_messages(TrainingFinished)[0].dir)
+    )
     folder = Path(found.dir or "")
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
     with (folder / "predictions.csv").open() as file:
