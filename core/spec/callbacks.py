@@ -18,6 +18,9 @@ class CallbackBase(Spec):
 
     exclusive_group: ClassVar[str | None] = None
     """What at most one callback of a job may do: `average weights`, `mix images`, or write the files of its name."""
+    changes_steps: ClassVar[bool] = False
+    """Whether it changes the training steps. Tuning keeps such callbacks and drops all others."""
+    averages_weights: ClassVar[bool] = False
     mixes_images: ClassVar[bool] = False
     requires_single_process: ClassVar[bool] = False
     clips_gradients: ClassVar[bool] = False
@@ -73,6 +76,7 @@ class KeepBestSpec(CallbackBase):
 class GradientClipSpec(CallbackBase):
     """Clip gradients by their norm over all parameters, or by value. Source: luz_callback_gradient_clip."""
 
+    changes_steps: ClassVar[bool] = True
     clips_gradients: ClassVar[bool] = True
 
     name: Literal["gradient_clip"] = "gradient_clip"
@@ -120,6 +124,7 @@ class FreezeSpec(CallbackBase):
 class EmaSpec(CallbackBase):
     """Validate and register an exponential mean of the weights. Source: Polyak and Juditsky, 1992."""
 
+    averages_weights: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["ema"] = "ema"
@@ -132,6 +137,7 @@ class SwaSpec(CallbackBase):
     Curves are those of the weights that are trained. Source: Izmailov et al., 2018.
     """
 
+    averages_weights: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "average weights"
     averages_after_training: ClassVar[bool] = True
 
@@ -145,6 +151,8 @@ class LookaheadSpec(CallbackBase):
     Source: Zhang et al., "Lookahead Optimizer", 2019.
     """
 
+    changes_steps: ClassVar[bool] = True
+    averages_weights: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["lookahead"] = "lookahead"
@@ -158,6 +166,7 @@ class MixupSpec(CallbackBase):
     Each keeps the share max(w, 1 - w) of w ~ Beta(alpha, alpha). Source: Zhang et al., 2017; luz_callback_mixup.
     """
 
+    changes_steps: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "mix images"
     mixes_images: ClassVar[bool] = True
 
@@ -171,6 +180,7 @@ class CutmixSpec(CallbackBase):
     Source: Yun et al., 2019.
     """
 
+    changes_steps: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "mix images"
     mixes_images: ClassVar[bool] = True
 
