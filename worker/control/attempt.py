@@ -75,7 +75,7 @@ class ClaimedJob(NamedTuple):
 
 
 class AttemptRunner:
-    """Runs one attempt. Afterwards no process of it is left; after a lost lease it writes nothing."""
+    """Runs one attempt. It ends all processes of the attempt, and writes nothing after a lost lease."""
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class AttemptRunner:
         return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
 
     def _handle_disk_full(self, outcome: DiskFull) -> AttemptLost | AttemptFailed:
-        """Delete what the job can do without. Another attempt makes sense only if that frees space."""
+        """Delete checkpoints that are not needed. Retry the job only if that frees space."""
         self._clean_up()
         can_retry = self._recorder.files.free_space()
         return AttemptLost(outcome.failure) if can_retry else AttemptFailed(outcome.failure)

@@ -57,7 +57,7 @@ class FileRecorder:
             "tags": list(checkpoint.tags),
         }
         size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
-        has_room = self._storage.free_bytes() >= size_bytes + RESERVED_BYTES  # the next one is about as large
+        has_room = self._storage.free_bytes() >= size_bytes + RESERVED_BYTES  # the next checkpoint needs about as much
         retained = checkpoint.retained_epochs
 
         def write(session: Session) -> None:

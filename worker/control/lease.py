@@ -63,7 +63,7 @@ class LeaseRenewer(threading.Thread):
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()
-        self._renewed_at = clock()  # before the database's own time of the renewal: the safe side
+        self._renewed_at = clock()  # earlier than the database's time of the renewal, to be safe
         self._trainer: TrainerProcess | None = None
 
     def attach_trainer(self, trainer: TrainerProcess) -> None:
@@ -85,7 +85,7 @@ class LeaseRenewer(threading.Thread):
                 return
 
     def check_lease(self) -> None:
-        """Renew the lease if that is due, else poll for stop requests; notice that the lease is lost."""
+        """Renew the lease if that is due, else poll for stop requests. Record a lost lease."""
         try:
             if self._clock() - self._renewed_at < self._timeouts.heartbeat_s:
                 self._poll_stop_request()

@@ -16,7 +16,7 @@ _RELEASE_REASONS = {StopMode.CANCEL: "cancelled", StopMode.PAUSE: "paused"}
 
 
 class StoppableTrainer(Protocol):
-    """What stopping needs of a trainer process."""
+    """The part of a trainer process that a stop controller uses."""
 
     def send(self, message: SupervisorMessage) -> None:
         """Send a message without blocking."""

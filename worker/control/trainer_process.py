@@ -71,7 +71,9 @@ class TrainerProcess:
         """Send a message. It is dropped if the trainer is dead or its pipe is full."""
         line = message.model_dump_json().encode() + b"\n"
         with self._mutex, suppress(BrokenPipeError, BlockingIOError, ValueError):
-            os.set_blocking(self._stdin.fileno(), isinstance(message, Start))  # short lines are written whole or not
+            os.set_blocking(
+                self._stdin.fileno(), isinstance(message, Start)
+            )  # a short line is written whole or not at all
             self._stdin.write(line)
 
     def receive(self, timeout_s: float) -> TrainerMessage | None:
