@@ -14,7 +14,7 @@ def test_log_sweep_multiplies_and_linear_sweep_adds() -> None:
     assert [linear.compute_lr(step) for step in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_suggestion_is_a_tenth_of_the_rate_with_the_lowest_loss() -> None:
+def test_suggestion_is_one_tenth_the_rate_with_the_lowest_loss() -> None:
     result = LrFinderResult()
     for rate, loss in ((0.001, 2.0), (0.01, 1.0), (0.1, 0.1), (1.0, 9.0)):
         result.add_step(rate, loss)

@@ -21,7 +21,7 @@ def test_confusion_matrix_grows_with_the_classes() -> None:
     assert small.width < large.width
 
 
-def test_contact_sheet_accepts_any_number_of_channels() -> None:
+def test_contact_sheet_accepts_any_channel_count() -> None:
     images = [np.zeros((4, 4, channels), np.uint8) for channels in (1, 3, 5)]
     sheet = Image.open(io.BytesIO(plot_contact_sheet(images, ["a", "b", "c"])))
     assert sheet.width > sheet.height

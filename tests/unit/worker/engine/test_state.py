@@ -9,7 +9,7 @@ from worker.engine.state import RunState
     ("phase", "epoch", "reason", "is_done"),
     [("end", 3, None, True), ("end", 2, None, False), ("end", 2, "stopped", True), ("valid", 3, "stopped", False)],
 )
-def test_run_is_done_at_the_end_of_its_last_epoch(phase: str, epoch: int, reason: str | None, is_done: bool) -> None:
+def test_run_is_done_after_its_last_epoch(phase: str, epoch: int, reason: str | None, is_done: bool) -> None:
     state = RunState(max_epochs=3, steps_per_epoch=5, epoch=epoch, stop_reason=reason)
     state.phase = phase  # type: ignore[assignment]  # a literal of the state
     assert state.is_done is is_done
