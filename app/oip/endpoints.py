@@ -117,7 +117,7 @@ async def list_repository(request: Request, inference: InferenceDep) -> Response
 
 @router.post("/repository/models/{model}/load")
 async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Load the default version of a model; the response is sent when it is warm."""
+    """Load the default version of a model; the response is sent after the warm-up."""
     parameters = (await read_json_object(request)).get("parameters") or {}
     if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
         raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")

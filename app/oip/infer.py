@@ -120,7 +120,7 @@ def build_response_body(
 
 
 def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
-    """Return the HTTP response; the header with the length of the JSON is that before compression."""
+    """Return the HTTP response; its header has the length of the JSON before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
         fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}

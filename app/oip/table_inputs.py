@@ -1,4 +1,4 @@
-"""Converts the input tensors of a request to rows or windows; categories become their numbers."""
+"""Converts the input tensors of a request to rows or windows; categories are codes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ INPUT = "rows"
 def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
     """Return rows, float32 (B, F), or windows, (B, T, F).
 
-    A category is its number from 1, or 0 if it is unknown; NaN is a missing number.
+    A category is its code from 1, or 0 if it is unknown. A missing number is NaN.
 
     Raises:
         InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
@@ -87,10 +87,10 @@ def _check_batch_size(tensor: Tensor, max_batch_size: int) -> None:
 def _check_column(tensor: str, name: str, values: NDArray[np.float64], cardinality: int, table: Table) -> None:
     if cardinality:
         is_good = (values == np.rint(values)) & (values >= UNKNOWN_CATEGORY) & (values <= cardinality)
-        reason = f"must contain numbers of categories, 1 to {cardinality}, or 0 for an unknown one"
+        reason = f"must contain category codes from 1 to {cardinality}, or 0 for an unknown category"
     else:
         may_miss = table.missing == "impute" and table.window is None
         is_good = (np.abs(values) <= MAX_FLOAT32) | (np.isnan(values) & may_miss)
-        reason = f"must contain finite numbers{', or NaN for a missing one' * may_miss}"
+        reason = f"must contain finite numbers{', or NaN for a missing number' * may_miss}"
     if not is_good.all():
         raise InvalidInferRequest(f"input '{tensor}': column '{name}' {reason}")

@@ -73,7 +73,7 @@ class PredictionService:
         variant: str | None = None,
         deadline: float | None = None,
     ) -> PredictionResult:
-        """Predict images, rows or windows with one version; the error of one of several is returned in its place.
+        """Predict instances with one version. With several instances, an error takes the place of its prediction.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.

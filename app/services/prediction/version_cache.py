@@ -15,7 +15,7 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
 
 CACHE_TTL_S = 0.5
-"""How long after an alias has moved a client can still get its previous version."""
+"""How long a client may still get the previous version after an alias has moved."""
 REFRESH_FRACTION = 0.7
 MAX_ENTRIES = 1024
 AS_TRAINED = "none"

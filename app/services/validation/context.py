@@ -71,7 +71,7 @@ class RegisteredModel(NamedTuple):
 
 
 class ResolvedSpec(NamedTuple):
-    """A spec with all defaults filled in, and what is known of the run before it starts."""
+    """A spec with all defaults filled in, and the size of its network and of an epoch."""
 
     spec: AnyJobSpec
     num_parameters: int

@@ -23,7 +23,7 @@ class ModelJobContext:
     @classmethod
     def prepare(cls, job: JobContext) -> "ModelJobContext":
         """Take the spec and the registered model, which such a job always has."""
-        assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the table of rules says so
+        assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the rule table guarantees it
         assert job.model is not None  # noqa: S101 - the field `model` is required
         return cls(job, job.spec, job.model)
 
@@ -58,7 +58,7 @@ class ModelJobContext:
         return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the spec with nothing left open; missing seed and shares are those of the model's training."""
+        """Return the resolved spec; the default seed and shares are those of the model's training."""
         sizes, default_seed = self.split_sizes, self.model.seed if self.is_own_dataset else 0
         changes: dict[str, Any] = {
             "seed": default_seed if self.spec.seed is None else self.spec.seed,
@@ -90,7 +90,7 @@ class ArchiveContext(ModelJobContext):
     """A batch prediction of an uploaded archive for its rules; no sample of its dataset is read."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the spec with nothing left open; the dataset is only pinned."""
+        """Return the resolved spec; only the version of the dataset is set."""
         dataset = self.spec.dataset.model_copy(update={"version": self.job.dataset.version})
         return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
 

@@ -25,7 +25,7 @@ class Resolvable(Protocol):
     """The context of a rule."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the spec with nothing left open."""
+        """Return the resolved spec."""
 
 
 Context = TypeVar("Context", bound=Resolvable)
@@ -45,7 +45,7 @@ class RuleSet(Generic[Context]):
     rules: tuple[Rule[Context], ...]
 
     def resolve(self, job: JobContext) -> ResolvedSpec:
-        """Apply all rules and return the spec with nothing left open.
+        """Apply all rules and return the resolved spec.
 
         Raises:
             InvalidSpec: a rule added an error.

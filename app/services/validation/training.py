@@ -36,7 +36,7 @@ class TrainingContext:
     @classmethod
     def prepare(cls, job: JobContext) -> "TrainingContext":
         """Fill in the defaults of a training job."""
-        assert isinstance(job.spec, JobSpec)  # noqa: S101 - the table of rules says so
+        assert isinstance(job.spec, JobSpec)  # noqa: S101 - the rule table guarantees it
         return cls(job, fill_defaults(job.spec, job.dataset))
 
     @property
@@ -84,7 +84,7 @@ class TrainingContext:
         return self.architecture.summary.parameter_names
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the spec with nothing left open; an alias may move while the job waits, so it is replaced."""
+        """Return the resolved spec, with the version of an initial model in place of an alias, which may move."""
         spec, source, model = self.spec, self.job.resume_source, self.job.model
         changes = {
             "architecture": self.architecture.spec,
@@ -105,14 +105,14 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class LrFindContext(TrainingContext):
-    """A learning-rate search for its rules: `spec` is the training that it stands for."""
+    """A learning-rate search for its rules: `spec` is the training whose learning rate is searched."""
 
     lr_find: LrFindSpec
 
     @classmethod
     def prepare(cls, job: JobContext) -> "LrFindContext":
         """Fill in the defaults of a learning-rate search, which one process runs."""
-        assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the table of rules says so
+        assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the rule table guarantees it
         shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}
         return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
 

@@ -1,0 +1,37 @@
+"""The output of a network that stands for a class; `tests/unit/app/api/test_explanations.py` tests the service."""
+
+import pytest
+
+from app.services.prediction.explanations import find_output_index
+from app.services.prediction.version_cache import ServedModel
+from app.serving.types import BundleRef
+from core.errors import InvalidSpec
+
+MODEL = ServedModel(
+    name="cats",
+    version=1,
+    bundle=BundleRef("key", (), "cats"),
+    task="classification",
+    classes=("cat", "dog"),
+    image_shape=(3, 8, 8),
+    resize="stretch",
+    num_outputs=2,
+)
+
+
+def test_output_is_the_index_of_the_class() -> None:
+    assert find_output_index(MODEL, "dog") == 1
+    assert find_output_index(MODEL._replace(classes=()), "1") == 1
+
+
+def test_single_output_stands_for_the_second_class() -> None:
+    binary = MODEL._replace(task="binary", num_outputs=1)
+    assert find_output_index(binary, "dog") == 0
+    with pytest.raises(InvalidSpec, match="unknown class 'cat'"):
+        find_output_index(binary, "cat")
+
+
+def test_unknown_class_has_the_query_parameter_as_pointer() -> None:
+    with pytest.raises(InvalidSpec) as raised:
+        find_output_index(MODEL, "dogg")
+    assert raised.value.errors == [("?label", "unknown class 'dogg'; did you mean 'dog'?")]
