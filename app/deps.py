@@ -19,7 +19,7 @@ from app.services.readiness import ReadinessProbe
 from app.services.results import ResultService
 from app.services.system import SystemService
 from app.services.variants import VariantService
-from app.serving.backend import Architectures
+from app.serving.backend import ArchitectureCatalog
 from app.state import State, get_state
 from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.repos.jobs import JobRepo
@@ -80,7 +80,7 @@ def build_job_service(session: Session, state: State, request: Request | None = 
         session,
         build_dataset_service(session, state),
         state.storage,
-        state.model_server.networks,
+        state.model_server.backend,
         wake=state.relay.kick,
         worker_silence_s=get_worker_silence_s(state.settings),
         traceparent=traceparent_of(request.headers.get("traceparent")) if request is not None else None,
@@ -141,14 +141,14 @@ def _get_system(session: ReadSessionDep, state: StateDep) -> SystemService:
     settings = state.settings
     return SystemService(
         session,
-        state.model_server.networks,
+        state.model_server.backend,
         worker_silence_s=get_worker_silence_s(settings),
         canary_silence_s=NUM_CANARY_ROUNDS * settings.sweep_s,
     )
 
 
-def _get_architectures(state: StateDep) -> Architectures:
-    return state.model_server.networks
+def _get_architectures(state: StateDep) -> ArchitectureCatalog:
+    return state.model_server.backend
 
 
 def _get_event_streams(state: StateDep) -> EventStreams:
@@ -185,7 +185,7 @@ ModelReaderDep = Annotated[ModelService, Depends(_get_model_reader)]
 BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]
 VariantsDep = Annotated[VariantService, Depends(_get_variants)]
 VariantReaderDep = Annotated[VariantService, Depends(_get_variant_reader)]
-ArchitecturesDep = Annotated[Architectures, Depends(_get_architectures)]
+ArchitecturesDep = Annotated[ArchitectureCatalog, Depends(_get_architectures)]
 SystemDep = Annotated[SystemService, Depends(_get_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_checkpoint_predictions)]

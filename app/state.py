@@ -71,9 +71,9 @@ class State:
             decoder,
             model_server,
             max_batch_size=settings.max_batch_size,
-            unloaded=UnloadedFiles(settings.meeting / "unloaded") if settings.meeting else None,
+            unloaded=UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else None,
         )
-        self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.networks))
+        self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
 
 
 def get_state(request: Request) -> State:
@@ -125,7 +125,7 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
     """Return a model server whose networks run in inference processes, which are not started yet."""
     return ModelServer(
         storage,
-        InferenceProcessPool(settings.predict_devices, settings.meeting),
+        InferenceProcessPool(settings.predict_devices, settings.rendezvous_dir),
         max_batch_size=settings.max_batch_size,
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,
@@ -133,7 +133,7 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
         max_bytes=settings.max_model_bytes,
         pinned=settings.pinned_models,
         precision=settings.predict_precision,
-        num_askers=settings.http_processes,
+        num_http_processes=settings.http_processes,
         observer=None if tracing is None else tracing.build_observer(),
     )
 

@@ -15,8 +15,8 @@ from app.api.multipart_fast import parse_simple_multipart
 from app.http.asgi import get_header, get_media_type, read_body, replay_body
 from app.problems import InvalidBody
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
-from app.serving.decoding import PixelValues, Sent
-from app.serving.table_input import Row
+from app.serving.decoding import ImageInput, PixelValues
+from app.serving.table_input import TableRow
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
@@ -80,7 +80,7 @@ REQUEST_BODY: dict[str, Any] = {
 class PredictBody(NamedTuple):
     """The instances of a prediction, and its `top_k` if the body has it."""
 
-    instances: Sequence[Sent | Row]
+    instances: Sequence[ImageInput | TableRow]
     top_k: int | None
 
 
@@ -112,7 +112,7 @@ async def _read_body(request: Request) -> PredictBody:
     raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
 
 
-async def _read_files(request: Request) -> list[Sent]:
+async def _read_files(request: Request) -> list[ImageInput]:
     scope = request.scope
     if int(get_header(scope, b"content-length") or MAX_SIMPLE_FORM_BYTES) < MAX_SIMPLE_FORM_BYTES:
         body = await read_body(request)
@@ -143,7 +143,7 @@ def _parse_instances(body: bytes) -> PredictBody:
     except ValidationError as error:
         raise InvalidBody.from_model(error, PredictIn, include_input=False) from None
     if parsed.rows is not None:
-        return PredictBody([Row(row) for row in parsed.rows], parsed.top_k)
+        return PredictBody([TableRow(row) for row in parsed.rows], parsed.top_k)
     return PredictBody([_decode_instance(instance) for instance in parsed.instances or ()], parsed.top_k)
 
 
@@ -153,11 +153,11 @@ def _check_count(document: object) -> None:
         members = document.get(field) if isinstance(document, dict) else None
         if isinstance(members, list) and len(members) > MAX_INSTANCES:
             raise TooLarge(
-                f"{field} must have at most {MAX_INSTANCES} items; got {len(members)}.", max_pictures=MAX_INSTANCES
+                f"{field} must have at most {MAX_INSTANCES} items; got {len(members)}.", max_images=MAX_INSTANCES
             )
 
 
-def _decode_instance(instance: InstanceIn) -> Sent:
+def _decode_instance(instance: InstanceIn) -> ImageInput:
     if instance.image is None:
         return PixelValues(instance.values)
     try:

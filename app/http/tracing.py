@@ -15,8 +15,8 @@ from opentelemetry import trace  # the API package alone, which FastAPI requires
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware import get_route_template
-from app.serving.decoding import Decoder, ImageShape, Sent
-from app.serving.types import BundleRef, Pixels
+from app.serving.decoding import Decoder, ImageInput, ImageShape
+from app.serving.types import BundleRef, CacheKey, Pixels
 from core.errors import ServiceError
 from core.tracing import close, provider_of
 
@@ -102,9 +102,11 @@ class TracedDecoder(Decoder):
         self._inner = inner
         self._tracer = tracer
 
-    async def decode(self, sent: Sequence[Sent], image_shape: ImageShape, resize: str) -> list[Pixels | ServiceError]:
-        with self._tracer.start_as_current_span("decode", attributes={"candela.images": len(sent)}) as span:
-            decoded = await self._inner.decode(sent, image_shape, resize)
+    async def decode(
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
+    ) -> list[Pixels | ServiceError]:
+        with self._tracer.start_as_current_span("decode", attributes={"candela.images": len(inputs)}) as span:
+            decoded = await self._inner.decode(inputs, image_shape, resize)
             num_invalid = sum(isinstance(image, ServiceError) for image in decoded)
             span.set_attribute("candela.images_invalid", num_invalid)
             return decoded
@@ -113,7 +115,7 @@ class TracedDecoder(Decoder):
         self._inner.close()
 
 
-class Batch(NamedTuple):
+class BatchTiming(NamedTuple):
     """A computed batch: its size, its duration, and its end in nanoseconds of the wall clock."""
 
     size: int
@@ -127,13 +129,13 @@ class PredictionTracer:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._last_batches: dict[str, Batch] = {}
+        self._last_batches: dict[CacheKey, BatchTiming] = {}
 
     def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
         """Remember the batch. The event loop stores it before it resumes the batch's callers, so each finds its own."""
         if self._loop is not None:
-            batch = Batch(size, seconds, time.time_ns())
-            self._loop.call_soon_threadsafe(self._last_batches.__setitem__, bundle.key, batch)
+            batch = BatchTiming(size, seconds, time.time_ns())
+            self._loop.call_soon_threadsafe(self._last_batches.__setitem__, bundle.cache_key, batch)
 
     @contextmanager
     def observe_prediction(self, bundle: BundleRef, num_samples: int) -> Iterator[None]:
@@ -149,7 +151,7 @@ class PredictionTracer:
             queue_span.set_status(trace.StatusCode.ERROR, type(error).__name__)
             queue_span.end()
             raise
-        batch = self._last_batches.get(bundle.key) or Batch(0, 0.0, time.time_ns())
+        batch = self._last_batches.get(bundle.cache_key) or BatchTiming(0, 0.0, time.time_ns())
         compute_ns = max(started_ns, batch.ended_ns - int(batch.seconds * NS_PER_S))
         queue_span.end(compute_ns)
         sizes = {"candela.images": num_samples, "candela.batch_size": batch.size}
