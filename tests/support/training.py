@@ -25,7 +25,7 @@ from worker.engine.optimizer_step import GradientClipping, OptimizerStep
 from worker.engine.run import Run
 from worker.engine.state import RunState
 from worker.engine.steps import TrainStep
-from worker.protocol import Metrics, Point, TrainerMessage
+from worker.protocol import CurvePoint, Metrics, TrainerMessage
 from worker.trainer.channel import Channel
 
 SMALL_NETWORK = {"name": "convnet", "channels": [8, 16], "batch_norm": True, "dropout": 0.2, "head": [16]}
@@ -112,7 +112,7 @@ class RecordingChannel(Channel):
     def collect_points(self) -> dict[tuple[str, str, int], float | str]:
         """Return all values that do not measure time or memory."""
         clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"}
-        points: Sequence[Point] = [point for message in self.select_messages(Metrics) for point in message.points]
+        points: Sequence[CurvePoint] = [point for message in self.select_messages(Metrics) for point in message.points]
         return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.datasets.packed import PackedDataset
 from tests.support.training import SMALL_NETWORK, RecordingChannel, build_small_run, build_spec, cpu_placement, pack
-from worker.builders import make_loss, preprocess
+from worker.builders import build_preprocessing, make_loss
 from worker.engine.forward_pass import ForwardPass
 from worker.engine.run import Run
 from worker.trainer.callbacks import MetricsCallback
@@ -52,7 +52,7 @@ def run_in_float64(packed: PackedDataset, **changes: Any) -> Run:
     finally:
         torch.set_default_dtype(default)
     loss = make_loss(spec.loss, packed.meta, np.asarray(packed.read_split("train").targets))
-    forward = Float64Forward(run.network, preprocess(spec, packed.meta), loss, cpu_placement())
+    forward = Float64Forward(run.network, build_preprocessing(spec, packed.meta), loss, cpu_placement())
     return dataclasses.replace(run, forward=forward)
 
 
