@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader  # noqa: E402 - the repository's root comes first
-from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
+from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.sampler import SamplerConfig  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
 
@@ -56,11 +56,11 @@ def image_folder(folder: Path, workers: int) -> Callable[[], None]:
 
 def packed(images: np.ndarray, threads: int, kind: type[ArrayDataLoader]) -> Callable[[], None]:
     source = ArraySource(images, np.arange(len(images)), np.arange(len(images)))
-    placement = place("cpu", "fp32", threads)
+    placement = build_placement("cpu", "fp32", threads)
     batches = kind(source, placement, BATCH, SamplerConfig(0, sampler="random"), [Affine(DEGREES, SHIFT)])
     numbers = iter(range(10**6))
     return lambda: _use(
-        batch.images.permute(0, 3, 1, 2).float().div(255) for batch in batches.epoch(next(numbers))
+        batch.images.permute(0, 3, 1, 2).float().div(255) for batch in batches.iter_epoch(next(numbers))
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument("--workers", type=int, default=0, help="also DataLoader with so many; not with --cpu-time")
     parser.add_argument("--cpu-time", action="store_true", help="count this process's CPU seconds: for a busy machine")
     options = parser.parse_args()

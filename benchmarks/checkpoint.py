@@ -29,16 +29,16 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
-from core.datasets.packed import Packed  # noqa: E402
+from core.datasets.packed import PackedDataset  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from worker.builders import build_run  # noqa: E402
 from worker.engine import snapshot  # noqa: E402
 from worker.engine.callback import CallbackHandler  # noqa: E402
-from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
+from worker.engine.device import Placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.run import Run  # noqa: E402
 from worker.engine.snapshot_buffers import CopyBuffers  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
-from worker.protocol import Up  # noqa: E402
+from worker.protocol import TrainerMessage  # noqa: E402
 from worker.trainer.callbacks import CheckpointCallback  # noqa: E402
 from worker.trainer.channel import Channel  # noqa: E402
 
@@ -48,7 +48,7 @@ CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024
 class Silent(Channel):
     """Nobody listens."""
 
-    def say(self, message: Up) -> None: ...
+    def say(self, message: TrainerMessage) -> None: ...
 
 
 def conv5(folder: Path) -> Run:
@@ -58,8 +58,8 @@ def conv5(folder: Path) -> Run:
     spec = JobSpec.model_validate(
         {"dataset": {"name": "synthetic"}, "architecture": CONV5, "epochs": 1, "batch_size": 200, "precision": "fp32"}
     )
-    run = build_run(spec, Packed.open(folder), Placement(torch.device("cpu"), "fp32", torch.get_num_threads()))
-    run.loop().fit(run.state)
+    run = build_run(spec, PackedDataset.open(folder), Placement(torch.device("cpu"), "fp32", torch.get_num_threads()))
+    run.build_loop().fit(run.state)
     return run
 
 
@@ -85,9 +85,12 @@ def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> It
     snapshots.clock = clock
     parts, buffers = run.stateful_parts(), CopyBuffers()
     everything = {"network": run.network.state_dict(), "optimizer": run.optimizer.state_dict()}
-    step, batch = run._train_step(CallbackHandler((snapshots,))), next(run.train_batches.epoch(1)).parts(8)[0]
-    step.begin()
-    snapshot.capture(run.network, parts, {}, buffers)
+    step, batch = (
+        run._build_train_step(CallbackHandler((snapshots,))),
+        next(run.train_batches.iter_epoch(1)).split(8)[0],
+    )
+    step.start_phase()
+    snapshot.capture_snapshot(run.network, parts, {}, buffers)
 
     def checkpoint() -> None:
         run.state.epoch += 1
@@ -95,8 +98,8 @@ def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> It
         step(batch, run.state)
 
     def copy() -> None:
-        snapshot.capture(run.network, parts, {}, buffers)
-        buffers.finish()
+        snapshot.capture_snapshot(run.network, parts, {}, buffers)
+        buffers.finish_copy()
 
     sides: dict[str, Callable[[], object]] = {
         "torch.save": lambda: torch.save(everything, folder / "it.pt"),
@@ -119,7 +122,7 @@ def rounds(run: Run, folder: Path, count: int, clock: Callable[[], float]) -> It
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument("--cpu-time", action="store_true", help="CPU seconds of the blocked thread: for a busy machine")
     options = parser.parse_args()
     use_threads(options.threads)

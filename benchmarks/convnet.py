@@ -28,12 +28,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
-from core.datasets.packed import Packed  # noqa: E402
+from core.datasets.packed import PackedDataset  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from models import registry  # noqa: E402
 from worker.builders import build_run  # noqa: E402
 from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
-from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
+from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
 
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024]}
 BATCH = 32
@@ -47,8 +47,8 @@ def spec(threads: int) -> JobSpec:
 class Images(Dataset[tuple[Tensor, int]]):
     """What a tutorial would write: a picture at a time, as a normalised float tensor."""
 
-    def __init__(self, packed: Packed, count: int) -> None:
-        train = packed.split("train")
+    def __init__(self, packed: PackedDataset, count: int) -> None:
+        train = packed.read_split("train")
         self.images, self.targets, self.count = np.array(train.images), np.array(train.targets), count
 
     def __len__(self) -> int:
@@ -61,12 +61,12 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 def engine(folder: Path, threads: int) -> Callable[[], None]:
     """An epoch of a job with all its defaults; one batch of two pictures stands for the validation."""
-    packed = Packed.open(folder)
-    run = build_run(spec(threads), packed, place("cpu", "auto", threads))
-    train = packed.split("train")
+    packed = PackedDataset.open(folder)
+    run = build_run(spec(threads), packed, build_placement("cpu", "auto", threads))
+    train = packed.read_split("train")
     few = ArrayDataLoader(ArraySource(train.images, train.targets, np.arange(2)), run.placement, 2)
     run = replace(run, valid_batches=few)
-    loop = run.loop()
+    loop = run.build_loop()
 
     def epoch() -> None:
         run.state.max_epochs = run.state.epoch + 1
@@ -78,9 +78,9 @@ def engine(folder: Path, threads: int) -> Callable[[], None]:
 def naive(folder: Path, count: int) -> Callable[[], None]:
     torch.manual_seed(0)
     options = {name: value for name, value in CONV5.items() if name != "name"}
-    network = registry.build("convnet", options, (3, 64, 64), 200)
+    network = registry.build_network("convnet", options, (3, 64, 64), 200)
     optimizer, loss = torch.optim.Adam(network.parameters(), fused=False), nn.CrossEntropyLoss()
-    loader = DataLoader(Images(Packed.open(folder), count), BATCH, shuffle=True, drop_last=True)
+    loader = DataLoader(Images(PackedDataset.open(folder), count), BATCH, shuffle=True, drop_last=True)
 
     def epoch() -> None:
         total = 0.0
@@ -126,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument("--memory", action="store_true")
     parser.add_argument(
         "--cpu-time", action="store_true", help="count CPU seconds: for a busy machine, with one thread"
@@ -147,7 +147,9 @@ def main() -> int:
             compare_memory(folder, options.threads)
             return 0
         keep_freed_memory()
-        num_steps = len(build_run(spec(1), Packed.open(folder / "packed"), place("cpu", "auto", 1)).train_batches)
+        num_steps = len(
+            build_run(spec(1), PackedDataset.open(folder / "packed"), build_placement("cpu", "auto", 1)).train_batches
+        )
         sides = {
             "engine": engine(folder / "packed", options.threads),
             "naive": naive(folder / "packed", num_steps * BATCH),
@@ -155,7 +157,7 @@ def main() -> int:
         clock = time.process_time if options.cpu_time else time.perf_counter
         taken = list(rounds(sides, options.rounds, clock))
     ratios = sorted(one["naive"] / one["engine"] for one in taken)
-    precision = place("cpu", "auto", 1).precision
+    precision = build_placement("cpu", "auto", 1).precision
     print(f"CONV5, {num_steps} steps of {BATCH}, {options.threads} threads, {clock.__name__}, engine in {precision}")
     print(f"engine over the naive fp32 loop {ratios[0]:.2f}  {statistics.median(ratios):.2f}  {ratios[-1]:.2f}")
     print("(min, median, max)")

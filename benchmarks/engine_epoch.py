@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from core.datasets.packed import Packed, PackedMeta  # noqa: E402 - the repository's root comes first
+from core.datasets.packed import PackedDataset, PackedMeta  # noqa: E402 - the repository's root comes first
 from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
 from worker.builders import make_metric, make_optimizer  # noqa: E402
@@ -35,13 +35,16 @@ from worker.engine.batch import Batch  # noqa: E402
 from worker.engine.callback import CallbackHandler  # noqa: E402
 from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
 from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
-from worker.engine.device import Placement, keep_freed_memory, usable_cores, use_threads  # noqa: E402
+from worker.engine.device import Placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.forward_pass import ForwardPass  # noqa: E402
+from worker.engine.gradients import ForwardBackward, GradientAccumulator  # noqa: E402
 from worker.engine.loop import Loop  # noqa: E402
 from worker.engine.metrics.accumulator import MetricAccumulator  # noqa: E402
-from worker.engine.metrics.factory import adapter  # noqa: E402
+from worker.engine.metrics.factory import build_adapter  # noqa: E402
+from worker.engine.optimizer_step import OptimizerStep  # noqa: E402
 from worker.engine.sampler import SamplerConfig  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402
-from worker.engine.steps import ForwardPass, TrainStep  # noqa: E402
+from worker.engine.steps import TrainStep  # noqa: E402
 
 MEAN, STD = 0.286, 0.353
 
@@ -82,7 +85,7 @@ class Sides:
     def __init__(self, images: np.ndarray, targets: np.ndarray, batch_size: int, precision: str) -> None:
         self.images, self.targets, self.batch_size = images, targets, batch_size
         self.num_batches = len(images) // batch_size
-        self.placement = Placement(torch.device("cpu"), precision, usable_cores(), channels_last=True)
+        self.placement = Placement(torch.device("cpu"), precision, count_usable_cores(), channels_last=True)
         self.all: dict[str, Callable[[], None]] = {
             "engine": self.engine(),
             "raw step": self.raw(tuned=True),
@@ -92,21 +95,25 @@ class Sides:
 
     def engine(self) -> Callable[[], None]:
         """As a job with accuracy would run, with the guard that is always on."""
-        network = self.placement.network(small())
+        network = self.placement.place_network(small())
         forward = ForwardPass(network, Preprocess([MEAN], [STD]), nn.CrossEntropyLoss(), self.placement)
         optimizer = make_optimizer(optimizers.AdamSpec(), network, self.placement.device)
         meta = PackedMeta(
             task="classification", classes=tuple("0123456789"), num_outputs=10, image_shape=(1, 28, 28),
             splits={"train": len(self.images)}, mean=(MEAN,), std=(STD,), resize="stretch", content_hash="",
         )  # fmt: skip
-        tally = MetricAccumulator({"accuracy": make_metric(metrics.AccuracySpec(), meta)}, adapter("classification"))
+        tally = MetricAccumulator(
+            {"accuracy": make_metric(metrics.AccuracySpec(), meta)}, build_adapter("classification")
+        )
         guard = NonFiniteGuard(network)
         source = ArraySource(self.images, self.targets, np.arange(len(self.images)))
         batches = ArrayDataLoader(
             source, self.placement, self.batch_size, SamplerConfig(0, sampler="random", drop_last=True)
         )
         hooks = CallbackHandler([guard])
-        loop: Loop[Batch] = Loop((batches, TrainStep(forward, optimizer, tally, hooks)), None, hooks)
+        gradients = GradientAccumulator(ForwardBackward(forward, hooks), optimizer)
+        step = TrainStep(gradients, OptimizerStep(optimizer), tally, hooks)
+        loop: Loop[Batch] = Loop((batches, step), None, hooks)
         epochs = iter(range(1, 10**6))
 
         def epoch() -> None:
@@ -117,7 +124,7 @@ class Sides:
 
     def raw(self, *, tuned: bool) -> Callable[[], None]:
         """The step alone, on one batch that lies ready; tuned: in the engine's precision, format and optimizer."""
-        network = self.placement.network(small()) if tuned else small()
+        network = self.placement.place_network(small()) if tuned else small()
         optimizer = torch.optim.Adam(network.parameters(), fused=tuned or None)
         loss = nn.CrossEntropyLoss()
         images = torch.randn(self.batch_size, 1, 28, 28)
@@ -163,7 +170,7 @@ def add_lightning(sides: Sides) -> None:
         def __init__(self, *, tuned: bool) -> None:
             super().__init__()
             self.tuned = tuned
-            self.network = sides.placement.network(small()) if tuned else small()
+            self.network = sides.placement.place_network(small()) if tuned else small()
             self.loss = nn.CrossEntropyLoss()
 
         def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -201,7 +208,7 @@ def add_lightning(sides: Sides) -> None:
 
 def pictures(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
     if folder is not None:
-        split = Packed.open(folder).split("train")
+        split = PackedDataset.open(folder).read_split("train")
         return np.array(split.images[:count]), np.array(split.targets[:count])
     generator = np.random.default_rng(0)
     return generator.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), generator.integers(0, 10, count)
@@ -238,7 +245,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lightning", action="store_true")
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument(
         "--cpu-time", action="store_true", help="count CPU seconds: for a busy machine, with one thread"
     )

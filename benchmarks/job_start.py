@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.spec import JobSpec  # noqa: E402
-from worker.protocol import DOWN, UP, Metrics, Start, Up  # noqa: E402
+from worker.protocol import SUPERVISOR_MESSAGES, TRAINER_MESSAGES, Metrics, Start, TrainerMessage  # noqa: E402
 
 SPEC = JobSpec.model_validate(
     {
@@ -47,10 +47,10 @@ def first_step_s(dataset: Path, work: Path) -> float:
             job_id="0", attempt=1, spec=SPEC, dataset_dir=str(dataset), dataset={}, work_dir=str(work), lease_s=600
         )  # fmt: skip
         began = time.perf_counter()
-        process.stdin.write(DOWN.dump_json(order) + b"\n")
+        process.stdin.write(SUPERVISOR_MESSAGES.dump_json(order) + b"\n")
         process.stdin.flush()
         for line in process.stdout:
-            message: Up = UP.validate_json(line)
+            message: TrainerMessage = TRAINER_MESSAGES.validate_json(line)
             if isinstance(message, Metrics):
                 taken = time.perf_counter() - began
                 process.kill()

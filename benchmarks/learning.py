@@ -23,10 +23,10 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
-from core.datasets.packed import Packed  # noqa: E402
+from core.datasets.packed import PackedDataset  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from worker.builders import build_run  # noqa: E402
-from worker.engine.device import keep_freed_memory, place, usable_cores, use_threads  # noqa: E402
+from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
 
 SMALL: dict[str, Any] = {"name": "convnet", "channels": [32, 64, 128], "head": [128]}
 DIGITS: dict[str, dict[str, Any]] = {
@@ -59,9 +59,9 @@ class Taken(NamedTuple):
 
 def train(spec: JobSpec, folder: Path, threads: int) -> tuple[dict[str, Any], Taken]:
     """The metrics at the end, of all splits, and the time that training took."""
-    run = build_run(spec, Packed.open(folder), place("auto", spec.precision, threads))
+    run = build_run(spec, PackedDataset.open(folder), build_placement("auto", spec.precision, threads))
     began, computed = time.perf_counter(), time.process_time()
-    run.loop().fit(run.state)
+    run.build_loop().fit(run.state)
     taken = Taken(time.perf_counter() - began, time.process_time() - computed)
     metrics = run.load_best_weights()
     for split, values in run.evaluate().items():
@@ -110,7 +110,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=8, help="of each of Tiny ImageNet's variants")
     parser.add_argument("--variant", choices=TINY, action="append", help="of Tiny ImageNet; all of them unless given")
     parser.add_argument("--seeds", type=int, default=5, help="of each of the digits' variants")
-    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--threads", type=int, default=count_usable_cores())
     options = parser.parse_args()
     use_threads(options.threads)
     keep_freed_memory()
