@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from app.inference.batcher import Batcher
+from app.inference.batcher import DynamicBatcher
 from app.inference.types import Request
 from app.services.prediction.inference import NOT_LOADED_REASON, InferenceService, InstanceError
 from app.services.prediction.version_cache import VersionCache
@@ -19,7 +19,7 @@ from core.errors import Conflict, CorruptFile, DeadlineExceeded, InvalidImage, N
 from core.storage import LocalStorage
 from tests.support.bundles import register, set_alias
 from tests.support.images import encode_image, random_pixels
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 
 IMAGES = np.stack([random_pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0, 1)])
 
@@ -29,7 +29,7 @@ async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> A
     """A service with the models `shapes`, of versions 1 and 2, and `other`."""
     for name, version in (("shapes", 1), ("shapes", 2), ("other", 1)):
         register(sqlite_sessions, storage, name, version, seed=version)
-    model_server = ModelServer(storage, LocalNetworks(), max_batch_size=4, max_waiting=8, max_loaded=4)
+    model_server = ModelServer(storage, LocalBackend(), max_batch_size=4, max_waiting=8, max_loaded=4)
     decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
     yield InferenceService(
         sqlite_sessions, VersionCache(sqlite_sessions, ttl_s=0), decoder, model_server, max_batch_size=4
@@ -71,18 +71,18 @@ async def test_empty_or_late_request_computes_nothing(inference: InferenceServic
         await run_inference(inference, IMAGES, seconds_left=0)
     with pytest.raises(DeadlineExceeded):
         await run_inference(inference, IMAGES, seconds_left=1e-9)
-    assert inference.get_statistics(await inference.find_model("shapes")).batches() == []
+    assert inference.get_statistics(await inference.find_model("shapes")).list_batches() == []
 
 
 async def test_priority_level_reaches_the_batcher(inference: InferenceService, monkeypatch: pytest.MonkeyPatch) -> None:
     levels = []
-    put = Batcher.put
+    put = DynamicBatcher.put
 
-    def record(batcher: Batcher, request: Request) -> None:
-        levels.append(request.level)
+    def record(batcher: DynamicBatcher, request: Request) -> None:
+        levels.append(request.priority)
         put(batcher, request)
 
-    monkeypatch.setattr(Batcher, "put", record)
+    monkeypatch.setattr(DynamicBatcher, "put", record)
     model = await inference.find_model("shapes")
     await inference.infer(model, IMAGES, deadline=None, level=1)
     await inference.infer(model, [encode_image(IMAGES[0][:, :, 0])], deadline=None, level=3)
@@ -95,7 +95,7 @@ async def test_one_invalid_image_fails_the_request_with_its_index(inference: Inf
         await run_inference(inference, [encode_image(IMAGES[0][:, :, 0]), b"no image"])
     assert raised.value.index == 1
     assert isinstance(raised.value.error, InvalidImage)
-    assert inference.get_statistics(await inference.find_model("shapes")).batches() == []
+    assert inference.get_statistics(await inference.find_model("shapes")).list_batches() == []
 
 
 async def test_index_lists_what_is_loaded(inference: InferenceService) -> None:
@@ -141,7 +141,7 @@ async def test_statistics_survive_unloading(inference: InferenceService) -> None
     await inference.load_model("shapes")
     await run_inference(inference, IMAGES[:1])
     statistics = inference.get_statistics(await inference.find_model("shapes"))
-    assert [(size, duration.count) for size, duration in statistics.batches()] == [(1, 1), (2, 1)]
+    assert [(size, duration.count) for size, duration in statistics.list_batches()] == [(1, 1), (2, 1)]
     assert (statistics.success.count, statistics.fail.count, statistics.queue.count) == (2, 0, 2)
 
 

@@ -18,11 +18,11 @@ from core.errors import Unavailable
 from core.storage import LocalStorage
 from tests.support.bundles import register
 from tests.support.http_service import service_state
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 from tests.support.processes import wait_for
 
 
-class StartingNetworks(LocalNetworks):
+class StartingNetworks(LocalBackend):
     """Networks whose process does not respond until `is_up`."""
 
     def __init__(self) -> None:
