@@ -133,7 +133,7 @@ def test_an_invalid_row_error_names_the_column(
     [
         ("penguins", {"instances": [{"values": [39.1, 3750, 2]}]}, "The model reads rows"),
         ("demand", {"rows": [{"length": 3, "mass": 3}]}, "3 steps of 2 values"),
-        ("demand", {"instances": [{"values": [[1, 2], [3, 4]]}]}, "shape [2, 2] came"),
+        ("demand", {"instances": [{"values": [[1, 2], [3, 4]]}]}, "shape [2, 2]"),
         ("demand", {"instances": [{"values": [[1, 2], [3], [4, 5]]}]}, "ragged"),
         ("demand", {"instances": [{"values": [[1, 2], [3, "x"], [4, 5]]}]}, "finite numbers"),
         ("shapes", {"rows": [ROW]}, "reads images; the request has rows of a table"),
