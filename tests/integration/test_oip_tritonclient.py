@@ -41,7 +41,7 @@ from core.queue import CeleryQueue
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.bundles import set_alias
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 from tests.support.oip import CLASSES, SIZES, RegisteredModel, open_triton_client, register, serve_app
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
@@ -481,7 +481,7 @@ def test_expired_timeout_executes_nothing(client: Any) -> None:
 @contextmanager
 def pause_inference(service: RunningService, model: str, num_images: int) -> Iterator[None]:
     """Stop the inference process until so many images wait, so that the speed of the client does not matter."""
-    networks = service.state.model_server.networks
+    networks = service.state.model_server.backend
     assert isinstance(networks, InferenceProcessPool)
     [pid] = networks.pids
 
@@ -674,7 +674,7 @@ def test_too_large_body_has_the_protocol_format(service: RunningService) -> None
 
 @pytest.fixture
 def secured_state(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
-    with open_state(tmp_path, sqlite_template, valkey.url, LocalNetworks(), api_keys=(SecretStr("secret"),)) as state:
+    with open_state(tmp_path, sqlite_template, valkey.url, LocalBackend(), api_keys=(SecretStr("secret"),)) as state:
         register(state.sessions, state.storage, "cats", 1)
         yield state
 
@@ -685,7 +685,7 @@ def test_api_key_is_a_bearer_token(secured_state: State, kind: str) -> None:
         with pytest.raises(InferenceServerException) as raised:
             client.get_model_metadata("cats")
         assert raised.value.status() == "401"
-        assert raised.value.message().startswith("Send one of the service's keys")
+        assert raised.value.message().startswith("Send an API key of the service")
         assert client.is_server_live()
         assert client.is_server_ready()
         assert not client.is_model_ready("cats")
@@ -709,4 +709,4 @@ def test_service_works_below_a_base_path(secured_state: State, kind: str) -> Non
         assert result.as_numpy("logits").shape == (2, 3)
         with pytest.raises(InferenceServerException) as raised:
             client.get_server_metadata()
-        assert raised.value.message().startswith("Send one of the service's keys")
+        assert raised.value.message().startswith("Send an API key of the service")

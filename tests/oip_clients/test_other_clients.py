@@ -132,7 +132,7 @@ def test_kserve_error_messages(kserve: dict[str, Any]) -> None:
     result = kserve["errors"]
     assert "input 'image' is UINT8 of shape" in result["shape"]
     assert "There is no model 'dogs'" in result["model"]
-    assert result["key"].startswith("Send one of the service's keys")
+    assert result["key"].startswith("Send an API key of the service")
 
 
 # -- MLServer --------------------------------------------------------------------------------------------------------
