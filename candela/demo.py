@@ -1,4 +1,4 @@
-"""The whole way in a minute: start the service, upload real pictures, train, predict pictures it never saw, stop."""
+"""The demo: starts the service, uploads real images, trains, predicts unseen images, and stops."""
 
 import subprocess
 import sys
@@ -17,15 +17,15 @@ from rich.text import Text
 from candela.client import Client
 from candela.errors import CandelaError
 from candela.jobs import Job
-from candela.live_view import follow
-from candela.render import prediction_text
-from candela.sample_digits import DigitImage, load_scans, write_archive
+from candela.live_view import follow_job
+from candela.render import format_prediction
+from candela.sample_digits import DigitImage, load_digit_images, write_archive
 from candela.types import Prediction, Series
 from core.parent_death import die_with_parent
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
-MIN_HELD_OUT_ACCURACY = 0.90  # the held-out scans are by writers of whom it has seen nothing
+MIN_UNSEEN_ACCURACY = 0.90  # the unseen images are from other writers than the training images
 CURVE = Path("learning-curve.png")
 SPEC: dict[str, Any] = {
     "name": "demo",
@@ -46,69 +46,75 @@ SPEC: dict[str, Any] = {
 }
 
 
-def run(home: Path | None) -> None:
-    """Do all of it, in `home` or a temporary folder.
+def run_demo(home: Path | None) -> None:
+    """Run the demo in `home` or a temporary folder.
 
     Raises:
-        CandelaError: a step failed, or the network is not as good as it must be.
+        CandelaError: a step failed, or the accuracy is too low.
     """
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="candela-demo-") as scratch,
-        _service(home or Path(scratch) / "home", console) as url,
+        _run_service(home or Path(scratch) / "home", console) as url,
         Client(url) as client,
     ):
-        _walk(client, Path(scratch), console)
-        console.print(f"Docs of the API: [bold]{url}/docs[/bold] while it runs; `make up` keeps a service running")
-    console.print(f"[green]All done[/green] in {time.monotonic() - started:.0f} s; the service is stopped again.")
+        _train_and_predict(client, Path(scratch), console)
+        console.print(f"API documentation: [bold]{url}/docs[/bold]; `make up` starts a service that keeps running")
+    console.print(f"[green]Done[/green] in {time.monotonic() - started:.0f} s; the service has stopped.")
 
 
-def _walk(client: Client, scratch: Path, console: Console) -> None:
-    train, held_out = load_scans()
-    _upload(client, write_archive(train, scratch / "digits.zip"), console)
+def _train_and_predict(client: Client, scratch: Path, console: Console) -> None:
+    train, unseen = load_digit_images()
+    _upload_archive(client, write_archive(train, scratch / "digits.zip"), console)
     job = client.jobs.submit(SPEC)
-    console.print(f"Job {job.id}: a batch-norm convnet on {len(train)} scanned digits, {SPEC['epochs']} epochs")
-    follow(job, console=console)
+    console.print(f"Job {job.id}: a convnet with batch norm on {len(train)} scanned digits, {SPEC['epochs']} epochs")
+    follow_job(job, console=console)
     job.check()
-    accuracy = _final_accuracy(job)
+    accuracy = _get_final_accuracy(job)
     console.print(f"Final validation accuracy: [bold]{accuracy:.4f}[/bold]")
-    _require(accuracy >= MIN_VALID_ACCURACY, f"validation accuracy {accuracy:.4f} is under {MIN_VALID_ACCURACY}")
+    _require_condition(
+        accuracy >= MIN_VALID_ACCURACY, f"validation accuracy {accuracy:.4f} is below {MIN_VALID_ACCURACY}"
+    )
     _draw_curves(job.metrics(), CURVE)
     console.print(f"Learning curves: {CURVE.absolute()}")
-    _predict(client, job, held_out, console)
+    _predict_unseen(client, job, unseen, console)
 
 
-def _upload(client: Client, archive: Path, console: Console) -> None:
+def _upload_archive(client: Client, archive: Path, console: Console) -> None:
     version = client.datasets.add(NAME, archive)
     version = client.datasets.wait(NAME, version["version"], timeout_s=120)
-    _require(version["state"] == "ready", f"the import of the pictures failed: {version['failure']}")
-    console.print(f"Uploaded {version['num_samples']} pictures as dataset {NAME}, version {version['version']}")
+    _require_condition(version["state"] == "ready", f"the import of the images failed: {version['failure']}")
+    console.print(f"Uploaded {version['num_samples']} images as dataset {NAME}, version {version['version']}")
 
 
-def _final_accuracy(job: Job) -> float:
-    """Of the weights that were registered: those of the best epoch."""
-    _require("valid_accuracy" in job.latest_metrics, f"no validation accuracy, only {sorted(job.latest_metrics)}")
+def _get_final_accuracy(job: Job) -> float:
+    """Return the validation accuracy of the registered weights, those of the best epoch."""
+    _require_condition(
+        "valid_accuracy" in job.latest_metrics, f"the job has no validation accuracy, only {sorted(job.latest_metrics)}"
+    )
     return float(job.latest_metrics["valid_accuracy"])
 
 
-def _predict(client: Client, job: Job, scans: Sequence[DigitImage], console: Console) -> None:
+def _predict_unseen(client: Client, job: Job, scans: Sequence[DigitImage], console: Console) -> None:
     model = job.model
-    _require(model is not None, "the job registered no model")
+    _require_condition(model is not None, "the job registered no model")
     ref = f"{model['name']}@{model['version']}" if model else ""
-    answer = client.models.predict(ref, [scan.png() for scan in scans], top_k=3)
-    predictions = answer["predictions"]
-    right = sum(p.get("label") == str(scan.label) for scan, p in zip(scans, predictions, strict=True))
-    console.print(f"Predicted {len(scans)} pictures that were never sent before, by {ref}: {right} right.")
-    console.print("The first two, and the one it is least sure of:")
+    response = client.models.predict(ref, [scan.encode_png() for scan in scans], top_k=3)
+    predictions = response["predictions"]
+    num_correct = sum(p.get("label") == str(scan.label) for scan, p in zip(scans, predictions, strict=True))
+    console.print(f"Predicted {len(scans)} unseen images with {ref}: {num_correct} correct.")
+    console.print("The first two, and the least certain one:")
     for number in (0, 1, min(range(len(scans)), key=lambda n: predictions[n].get("probability", 0.0))):
-        console.print(_side_by_side(scans[number], predictions[number]))
-    _require(right >= MIN_HELD_OUT_ACCURACY * len(scans), f"only {right} of {len(scans)} predictions are right")
+        console.print(_format_prediction(scans[number], predictions[number]))
+    _require_condition(
+        num_correct >= MIN_UNSEEN_ACCURACY * len(scans), f"only {num_correct} of {len(scans)} predictions are correct"
+    )
 
 
-def _side_by_side(scan: DigitImage, prediction: Prediction) -> Columns:
-    answer = Text.assemble("\n\n", prediction_text(prediction), f"\n\n  it is a {scan.label}")
-    return Columns([Panel(scan.drawn(), expand=False), answer], padding=(0, 2))
+def _format_prediction(scan: DigitImage, prediction: Prediction) -> Columns:
+    result = Text.assemble("\n\n", format_prediction(prediction), f"\n\n  true label: {scan.label}")
+    return Columns([Panel(scan.draw_blocks(), expand=False), result], padding=(0, 2))
 
 
 def _draw_curves(curves: Sequence[Series], path: Path) -> None:
@@ -118,7 +124,7 @@ def _draw_curves(curves: Sequence[Series], path: Path) -> None:
     from matplotlib import pyplot
 
     names = [name for name in ("loss", "accuracy") if any(curve["name"] == name for curve in curves)]
-    _require(bool(names), "the job has no curves")
+    _require_condition(bool(names), "the job has no metrics")
     figure, axes = pyplot.subplots(1, len(names), figsize=(5 * len(names), 4), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for curve in curves:
@@ -134,13 +140,13 @@ def _draw_curves(curves: Sequence[Series], path: Path) -> None:
 
 
 @contextmanager
-def _service(home: Path, console: Console) -> Iterator[str]:
-    """`candela up` on a free port, while it lasts."""
+def _run_service(home: Path, console: Console) -> Iterator[str]:
+    """Run `candela up` on a free port while the context is open."""
     command = die_with_parent([sys.executable, "-m", "candela", "up", "--home", str(home), "--port", "0"])
     with console.status("Starting the service …"):
         service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)  # noqa: S603 - ours
-        url = _ready_url(service)
-    console.print(f"The service is ready at {url}, its files are in {home}")
+        url = _wait_until_ready(service)
+    console.print(f"The service is ready at {url}; its files are in {home}")
     try:
         yield url
     finally:
@@ -148,7 +154,7 @@ def _service(home: Path, console: Console) -> Iterator[str]:
         service.wait()
 
 
-def _ready_url(service: "subprocess.Popen[str]") -> str:
+def _wait_until_ready(service: "subprocess.Popen[str]") -> str:
     assert service.stdout is not None  # noqa: S101 - piped above
     try:
         for line in service.stdout:
@@ -161,6 +167,6 @@ def _ready_url(service: "subprocess.Popen[str]") -> str:
     raise CandelaError(f"the service did not start (status {service.wait()})")
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise CandelaError(otherwise)
+def _require_condition(condition: bool, message: str) -> None:
+    if not condition:
+        raise CandelaError(message)

@@ -1,4 +1,4 @@
-"""What must hold on this machine before anything can be trained, one line each."""
+"""Checks whether this machine can run the service."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
 
-ENOUGH_BYTES = 2 * 2**30
+MIN_FREE_BYTES = 2 * 2**30
 PROBE_BUCKET = """
 from core.settings import Settings
 from core.storage import open_storage
@@ -31,23 +31,23 @@ storage.close()
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
-def examine(home: Path) -> bool:
-    """Make every check and print its line; whether all went well."""
+def run_checks(home: Path) -> bool:
+    """Run every check and print its result. Return whether all passed."""
     console = Console(highlight=False, soft_wrap=True)
-    verdicts = [_line(console, name, check, home.absolute()) for name, check in CHECKS.items()]
+    verdicts = [_run_check(console, name, check, home.absolute()) for name, check in CHECKS.items()]
     return all(verdicts)
 
 
-def _line(console: Console, name: str, check: Check, home: Path) -> bool:
+def _run_check(console: Console, name: str, check: Check, home: Path) -> bool:
     try:
-        found = check(home, os.environ)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong is what the doctor is asked for
+        finding = check(home, os.environ)
+    except Exception as error:  # noqa: BLE001 - every error is a result of the check
         reason = " ".join(str(error).split()) or type(error).__name__
         console.print(f"[red]bad[/red]   {name:<10}", end="")
         console.print(reason, markup=False)
         return False
     console.print(f"[green]ok[/green]    {name:<10}", end="")
-    console.print(found, markup=False)
+    console.print(finding, markup=False)
     return True
 
 
@@ -55,7 +55,7 @@ def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:
     import torch
     import torchvision
 
-    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails where the two do not fit
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails if the versions do not match
     return f"{torch.__version__}, torchvision {torchvision.__version__}"
 
 
@@ -71,7 +71,7 @@ def check_device(_home: Path, _environ: Mapping[str, str]) -> str:
 
 
 def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
-    """A convolution and its gradient against the same sums written out, in double and single precision."""
+    """Compare a convolution and its gradient with explicit sums, in double and single precision."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,21 +82,21 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
     expected = torch.einsum("bchwij,ocij->bohw", patches, weight)
     expected_gradient = patches.sum(dim=(0, 2, 3)).expand(4, -1, -1, -1)
     worst = 0.0
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 keeps ten bits
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 has ten bits of precision
         leaf = weight.to(device, dtype, copy=True).requires_grad_()
-        answer = torch.nn.functional.conv2d(images.to(device, dtype), leaf)
-        answer.sum().backward()  # type: ignore[no-untyped-call]
+        outputs = torch.nn.functional.conv2d(images.to(device, dtype), leaf)
+        outputs.sum().backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None  # noqa: S101 - for the type checker
-        for found, wanted in ((answer, expected), (leaf.grad, expected_gradient)):
-            error = float(((found.detach().cpu().double() - wanted).abs() / (1 + wanted.abs())).max())
+        for actual, reference in ((outputs, expected), (leaf.grad, expected_gradient)):
+            error = float(((actual.detach().cpu().double() - reference).abs() / (1 + reference.abs())).max())
             if not error < tolerance:
-                raise CandelaError(f"a convolution in {dtype} on {device} is off by {error:.1e}")
+                raise CandelaError(f"a convolution in {dtype} on {device} has an error of {error:.1e}")
             worst = max(worst, error)
-    return f"convolution and gradient agree with the sums written out ({worst:.0e} at most, {device})"
+    return f"convolution and gradient agree with explicit sums (error at most {worst:.0e}, {device})"
 
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
-    """The workshop's figures, computed by the engine in a process of its own."""
+    """Compare the workshop's figures with the engine's, computed in a separate process."""
     command = [sys.executable, "-m", "worker.engine.selftest"]
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
@@ -105,7 +105,7 @@ def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
     figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
     for name, figure in figures.items():
         if not figure["is_passed"]:
-            raise CandelaError(f"{name} is {figure['actual']:.7g}, not {figure['expected']:.7g}")
+            raise CandelaError(f"{name} is {figure['actual']:.7g}, expected {figure['expected']:.7g}")
     return FIGURES.format_map({name.replace(": ", "_"): figure["actual"] for name, figure in figures.items()})
 
 
@@ -125,30 +125,30 @@ def check_database(home: Path, environ: Mapping[str, str]) -> str:
         engine = sqlalchemy.create_engine(url)
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("SELECT 1"))
-            return f"{engine.dialect.name} at {engine.url.render_as_string(hide_password=True)} answers"
+            return f"{engine.dialect.name} at {engine.url.render_as_string(hide_password=True)} is reachable"
     file = home / "candela.db"
     if not file.exists():
-        return f"SQLite {sqlite3.sqlite_version}; {file} will be made at the first start"
+        return f"SQLite {sqlite3.sqlite_version}; {file} will be created at the first start"
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
         verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
     if verdict != "ok":
         raise CandelaError(f"{file}: {verdict}")
-    return f"SQLite {sqlite3.sqlite_version}; {file} is sound"
+    return f"SQLite {sqlite3.sqlite_version}; {file} is intact"
 
 
 def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
     if url := environ.get("CANDELA_REDIS_URL"):
-        return f"{url.rsplit('@', 1)[-1]} answers, version {_redis_version(url)}"
+        return f"{url.rsplit('@', 1)[-1]} is reachable, version {_redis_version(url)}"
     with tempfile.TemporaryDirectory(prefix="candela-") as folder:
         scratch = Home(Path(folder))
         scratch.logs.mkdir(parents=True)
         scratch.run.mkdir()
-        path = scratch.socket_path()
-        part = components.broker(scratch, environ, path, None)
+        path = scratch.choose_socket_path()
+        part = components.create_broker(scratch, environ, path, None)
         part.start()
         try:
             _wait_for_socket(path, part)
-            return f"a private Valkey starts and answers, version {_redis_version(f'unix://{path}')}"
+            return f"a private Valkey starts, version {_redis_version(f'unix://{path}')}"
         finally:
             part.stop(lambda: False)
             scratch.remove_socket(path)
@@ -165,18 +165,18 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
         file.flush()
         os.fsync(file.fileno())
     free_bytes = shutil.disk_usage(existing).free
-    if free_bytes < ENOUGH_BYTES:
+    if free_bytes < MIN_FREE_BYTES:
         raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free")
-    return f"{folder} can be written, {free_bytes / 2**30:.0f} GiB free"
+    return f"{folder} is writable, {free_bytes / 2**30:.0f} GiB free"
 
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
-    """Write to the bucket and delete it again, as the service would."""
+    """Write an object to the bucket and delete it, as the service does."""
     command, environment = [sys.executable, "-c", PROBE_BUCKET], {**environ, "CANDELA_HOME": str(home)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
     if done.returncode:
-        raise CandelaError((done.stderr.strip().splitlines() or ["it cannot be asked"])[-1].rpartition("Error: ")[2])
-    return f"{environ['CANDELA_STORAGE_URL']} can be written"
+        raise CandelaError((done.stderr.strip().splitlines() or ["the check failed"])[-1].rpartition("Error: ")[2])
+    return f"{environ['CANDELA_STORAGE_URL']} is writable"
 
 
 def _wait_for_socket(path: Path, part: ManagedProcess) -> None:
@@ -186,7 +186,7 @@ def _wait_for_socket(path: Path, part: ManagedProcess) -> None:
             if connection.connect_ex(str(path)) == 0:
                 return
         time.sleep(0.02)
-    raise CandelaError(f"the broker does not start: {part.last_lines(3)}")
+    raise CandelaError(f"the broker did not start: {part.read_last_lines(3)}")
 
 
 def _redis_version(url: str) -> str:

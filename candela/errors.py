@@ -1,33 +1,33 @@
-"""What may go wrong for a caller of the SDK, as exceptions whose text can be shown to a person."""
+"""Exceptions of the SDK. Their messages are written for users."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
 class CandelaError(Exception):
-    """The base of everything that the SDK raises on purpose."""
+    """Base class of all exceptions of the SDK."""
 
 
 class Unreachable(CandelaError):
-    """No answer came from the server, or it was lost on the way."""
+    """The server is unreachable, or the connection was lost."""
 
 
 class FieldError(NamedTuple):
-    """One refused field of a request; `pointer` is a JSON pointer such as `/optimizer/lr`."""
+    """An error of one field of a request; `pointer` is a JSON pointer such as `/optimizer/lr`."""
 
     pointer: str
     detail: str
 
 
 class ProblemError(CandelaError):
-    """The server's answer was a problem (RFC 9457).
+    """The server responded with a problem (RFC 9457).
 
     Attributes:
         status: the HTTP status.
-        slug: the stable name of the problem, for example `invalid-spec`.
-        errors: the refused fields; empty unless the request itself was wrong.
-        facts: further fields for programs, for example `known` names or `allowed` states.
-        retry_after_s: how long the server asks to wait before another try.
+        slug: stable name of the problem, for example `invalid-spec`.
+        errors: the invalid fields; empty unless the request was invalid.
+        extra: data for programs, for example `known` names or `allowed` states; `facts` in JSON.
+        retry_after_s: seconds to wait before the next try.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after_s: float | None = None) -> None:
@@ -36,28 +36,28 @@ class ProblemError(CandelaError):
         self.slug = str(problem.get("type", "about:blank")).rstrip("/").rsplit("/", 1)[-1]
         self.title = str(problem.get("title", ""))
         self.detail = str(problem.get("detail") or self.title)
-        self.errors = [FieldError(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in _errors(problem)]
-        self.facts: dict[str, Any] = dict(problem.get("facts") or {})
+        self.errors = [FieldError(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in _list_errors(problem)]
+        self.extra: dict[str, Any] = dict(problem.get("facts") or {})
         self.retry_after_s = retry_after_s
-        super().__init__(self._text())
+        super().__init__(self._format_text())
 
-    def _text(self) -> str:
+    def _format_text(self) -> str:
         lines = [f"{self.detail} ({self.status} {self.slug})"]
-        # The detail of a single wrong field often repeats it; the pointer is still worth a line.
+        # The detail of a single invalid field repeats the message, but its pointer is useful.
         lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
         return "\n".join(lines)
 
 
 class Unauthorized(ProblemError):
-    """401 or 403: an API key is missing, wrong or not enough."""
+    """401 or 403: the API key is missing, invalid or lacks permission."""
 
 
 class NotFound(ProblemError):
-    """404: no such thing, or not yours."""
+    """404: the resource does not exist, or belongs to someone else."""
 
 
 class Conflict(ProblemError):
-    """409: not in this state."""
+    """409: the request conflicts with the current state."""
 
 
 class InvalidRequest(ProblemError):
@@ -91,10 +91,10 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(status: int, problem: Mapping[str, Any], retry_after_s: float | None = None) -> ProblemError:
-    """The exception for a status: a subclass of ProblemError where callers often tell them apart."""
+    """Return the exception of a status: a subclass of ProblemError for common ones."""
     return _BY_STATUS.get(status, ProblemError)(status, problem, retry_after_s=retry_after_s)
 
 
-def _errors(problem: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _list_errors(problem: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     errors = problem.get("errors")
     return [e for e in errors if isinstance(e, Mapping)] if isinstance(errors, list) else []

@@ -1,4 +1,4 @@
-"""The folder of an embedded service: who may use it, and where its parts meet."""
+"""The home folder of an embedded service: its locks and its sockets."""
 
 import fcntl
 import hashlib
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from candela.errors import CandelaError
 
-MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107; the server adds nothing, but leave room
-DYING_S = 15.0
+MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107
+EXIT_TIMEOUT_S = 15.0
 
 
 class Home:
-    """A home folder, held by one `candela up` at a time.
+    """A home folder that one `candela up` uses at a time.
 
-    The locks are held on the folders themselves, by the kernel: nothing is left over whichever way a process ends.
+    The kernel holds the locks on the folders, so that they end with their process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,58 +32,60 @@ class Home:
         self._fds: list[int] = []
 
     def acquire(self, is_interrupted: Callable[[], bool] = lambda: False) -> int:
-        """Take the home; returns a descriptor that every part inherits and thereby holds too.
+        """Lock the home folder. Return a descriptor that every component inherits, to share the lock.
 
         Raises:
-            CandelaError: it is in use, or no folder can be made there.
+            CandelaError: it is in use, or cannot be created.
         """
         try:
             self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.logs.mkdir(exist_ok=True)
             own, shared = os.open(self.path, os.O_RDONLY), os.open(self.run, os.O_RDONLY)
         except OSError as error:
-            raise CandelaError(f"{self.path} cannot be used as a home: {error.strerror}") from error
+            raise CandelaError(f"{self.path} cannot be used as the home folder: {error.strerror}") from error
         self._fds = [own, shared]
-        if not _lock(own):
+        if not _try_lock(own):
             self.release()
-            raise CandelaError(f"{self.path} is in use by another `candela up`{self._who()}")
-        # A service that was killed leaves parts which the kernel is about to end; two brokers must not share a file.
-        deadline = time.monotonic() + DYING_S
-        while not _lock(shared):
+            raise CandelaError(f"{self.path} is in use by another `candela up`{self._describe_owner()}")
+        # The kernel may still be ending processes of a killed service; two brokers must not share a file.
+        deadline = time.monotonic() + EXIT_TIMEOUT_S
+        while not _try_lock(shared):
             if time.monotonic() > deadline or is_interrupted():
                 self.release()
-                raise CandelaError(f"{self.path} still has processes of an earlier `candela up`{self._who()}")
+                raise CandelaError(
+                    f"{self.path} still has processes of an earlier `candela up`{self._describe_owner()}"
+                )
             time.sleep(0.05)
         return shared
 
     def release(self) -> None:
-        """Give the home back. Descriptors are closed; the locks go with the last of them."""
+        """Close the descriptors; the last one releases the locks."""
         for fd in self._fds:
             os.close(fd)
         self._fds = []
 
     def announce(self, url: str) -> None:
-        """Leave word of who is here, for the message that a second start shows."""
+        """Write the process id and URL, for the error message of a second start."""
         (self.run / "up.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
     def withdraw(self) -> None:
         (self.run / "up.json").unlink(missing_ok=True)
 
-    def socket_path(self) -> Path:
-        """Where the private broker listens: under the home, or in a private short folder if that path is too long."""
-        usual = self.run / "valkey.sock"
-        if _fits(usual):
-            return usual
+    def choose_socket_path(self) -> Path:
+        """Return the socket path of the private broker, in a private folder if the home's path is too long."""
+        default = self.run / "valkey.sock"
+        if _is_usable_socket_path(default):
+            return default
         name = f"candela-{os.getuid()}-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"
-        for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - private below
+        for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - in a private folder
             folder = Path(parent or "/nonexistent") / name
-            if _fits(folder / "v.sock") and _make_private(folder):
+            if _is_usable_socket_path(folder / "v.sock") and _make_private(folder):
                 return folder / "v.sock"
-        raise CandelaError(f"{self.path} is too deep for a socket, and no private short folder could be made")
+        raise CandelaError(f"{self.path} is too long for a socket path, and no private folder could be created")
 
-    def meeting(self) -> Path:
-        """A fresh private folder, of a short path, where several HTTP processes meet."""
-        folder = self.socket_path().parent / "http"
+    def create_rendezvous_dir(self) -> Path:
+        """Create an empty private folder with a short path, through which several API processes share the models."""
+        folder = self.choose_socket_path().parent / "http"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         (folder / "metrics").mkdir(mode=0o700)
@@ -96,15 +98,15 @@ class Home:
             with suppress(OSError):
                 path.parent.rmdir()
 
-    def _who(self) -> str:
+    def _describe_owner(self) -> str:
         try:
-            known = json.loads((self.run / "up.json").read_text())
-            return f" (process {known['pid']}, {known['url']})"
+            owner = json.loads((self.run / "up.json").read_text())
+            return f" (process {owner['pid']}, {owner['url']})"
         except (OSError, ValueError, KeyError):
             return ""
 
 
-def _lock(fd: int) -> bool:
+def _try_lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -112,8 +114,8 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _fits(path: Path) -> bool:
-    # It travels in a URL as well: only characters that need no quoting there.
+def _is_usable_socket_path(path: Path) -> bool:
+    # The path is also part of a URL: only characters that need no quoting.
     plain = re.fullmatch(r"[A-Za-z0-9._/-]+", str(path)) is not None
     return plain and len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES
 
@@ -121,8 +123,8 @@ def _fits(path: Path) -> bool:
 def _make_private(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    # Others may write beside it: a link or a folder of theirs under this name is not ours to trust.
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) == 0o700
+    # Other users may write to the parent folder: reject their links and folders.
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700

@@ -1,4 +1,4 @@
-"""Jobs: submit, follow, steer and read them."""
+"""SDK of jobs: submit, follow, control and read them."""
 
 import os
 import time
@@ -9,32 +9,32 @@ from typing import Any, Self
 
 from candela import events
 from candela.errors import JobFailed
-from candela.pagination import pages
+from candela.pagination import iterate_items
 from candela.transport import Transport
-from candela.types import FINISHED, Artifact, Checkpoint, Event, JobAnswer, ModelVersionRef, Number, Series, State
+from candela.types import FINISHED, Artifact, Checkpoint, Event, JobResponse, ModelVersionRef, Number, Series, State
 
 
 class Job:
-    """One job. What it shows is as old as the last call; `refresh()` asks again.
+    """A job as of the last request; `refresh()` updates it.
 
-    `answer` is the whole of what the server said.
+    `response` is the last response of the server.
     """
 
-    def __init__(self, transport: Transport, answer: JobAnswer) -> None:
+    def __init__(self, transport: Transport, response: JobResponse) -> None:
         self._transport = transport
-        self.answer = answer
+        self.response = response
 
     @property
     def id(self) -> str:
-        return self.answer["id"]
+        return self.response["id"]
 
     @property
     def name(self) -> str:
-        return self.answer["name"]
+        return self.response["name"]
 
     @property
     def state(self) -> State:
-        return self.answer["state"]
+        return self.response["state"]
 
     @property
     def is_finished(self) -> bool:
@@ -42,32 +42,32 @@ class Job:
 
     @property
     def latest_metrics(self) -> dict[str, Number]:
-        """The latest value by name, for example `valid_accuracy`."""
-        return self.answer["metrics"]
+        """The latest value by metric, for example `valid_accuracy`."""
+        return self.response["metrics"]
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What a job of another kind than `train` found, once it has succeeded."""
-        return self.answer["result"]
+        """The result of a succeeded job of a kind other than `train`."""
+        return self.response["result"]
 
     @property
     def model(self) -> ModelVersionRef | None:
-        """The registered result of a job that succeeded."""
-        return self.answer["model"]
+        """The model version that a succeeded job registered."""
+        return self.response["model"]
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.name!r} {self.state}>"
 
     def refresh(self) -> Self:
-        """Ask the server how the job is now."""
-        self.answer = self._transport.json("GET", f"/v1/jobs/{self.id}")
+        """Update the job from the server."""
+        self.response = self._transport.json("GET", f"/v1/jobs/{self.id}")
         return self
 
     def wait(self, timeout_s: float | None = None) -> Self:
-        """Return once the job is finished, whichever way; `check()` tells which.
+        """Wait until the job has ended; `check()` then raises if it did not succeed.
 
         Raises:
-            TimeoutError: it was not finished in time; it goes on.
+            TimeoutError: the job is still running.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
@@ -82,35 +82,35 @@ class Job:
         """Return the job if it succeeded.
 
         Raises:
-            JobFailed: it failed, was cancelled, or is not finished.
+            JobFailed: it failed, was cancelled, or has not ended.
         """
         if self.state != "succeeded":
-            raise JobFailed(self.id, self.state, self.answer["failure"])
+            raise JobFailed(self.id, self.state, self.response["failure"])
         return self
 
     def watch(self, after: str | None = None) -> Iterator[Event]:
-        """Yield the job's events until it ends, from the beginning or after the event with that id."""
-        for event in events.watch(self._transport, self.id, after=after):
+        """Yield the events of the job until it ends, from the first one or after an event id."""
+        for event in events.watch_events(self._transport, self.id, after=after):
             yield event
             if event["type"] == "end":
                 self.refresh()
 
     def cancel(self, *, force: bool = False) -> Self:
-        """Stop it with what it has; by `force` at once, without a last checkpoint."""
-        return self._ask("cancel?force=true" if force else "cancel", repeatable=True)
+        """Cancel the job. With `force`, cancel at once without a last checkpoint."""
+        return self._post_action("cancel?force=true" if force else "cancel", repeatable=True)
 
-    def prioritise(self, priority: int) -> Self:
-        """Jobs of a higher priority are taken first; 0 unless changed."""
+    def set_priority(self, priority: int) -> Self:
+        """Set the priority. Higher priorities run first; the default is 0."""
         change = {"priority": priority}
-        self.answer = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
+        self.response = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
         return self
 
     def artifacts(self) -> list[Artifact]:
-        """The files that the job has left so far."""
+        """Return the artifacts of the job."""
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
 
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download a file that the job left, as `artifacts()` names them; returns its path.
+        """Download an artifact to a file or folder, and return its path.
 
         In a folder it keeps its name.
         """
@@ -118,24 +118,24 @@ class Job:
         part = target.with_name(target.name + ".part")
         try:
             with (
-                self._transport.stream("GET", f"/v1/jobs/{self.id}/artifacts/{name}") as answer,
+                self._transport.stream("GET", f"/v1/jobs/{self.id}/artifacts/{name}") as response,
                 part.open("wb") as file,
             ):
-                file.writelines(answer.iter_bytes())
-            part.replace(target)  # a reader never sees half a file
+                file.writelines(response.iter_bytes())
+            part.replace(target)  # readers never see an incomplete file
         finally:
             part.unlink(missing_ok=True)
         return target
 
     def pause(self) -> Self:
-        return self._ask("pause")
+        return self._post_action("pause")
 
     def resume(self) -> Self:
-        return self._ask("resume")
+        return self._post_action("resume")
 
     def finish(self) -> Self:
-        """Stop after this epoch, evaluate, and register the result."""
-        return self._ask("finish")
+        """Finish after the current epoch, evaluate, and register the model."""
+        return self._post_action("finish")
 
     def delete(self) -> None:
         self._transport.request("DELETE", f"/v1/jobs/{self.id}")
@@ -143,20 +143,20 @@ class Job:
     def metrics(
         self, *, name: str | None = None, split: str | None = None, max_points: int | None = None
     ) -> list[Series]:
-        """The job's curves, thinned to `max_points` each if asked."""
+        """Return the metrics of the job, each with at most `max_points` points."""
         params = {"name": name, "split": split, "max_points": max_points}
-        answer = self._transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=drop_unset(params))
-        return list(answer["series"])
+        response = self._transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=drop_unset(params))
+        return list(response["series"])
 
     def logs(self) -> str:
-        """The trainer's log lines."""
+        """Return the log of the trainer."""
         return self._transport.request("GET", f"/v1/jobs/{self.id}/logs").text
 
     def checkpoints(self) -> list[Checkpoint]:
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/checkpoints")["items"])
 
-    def _ask(self, action: str, *, repeatable: bool = False) -> Self:
-        self.answer = self._transport.json("POST", f"/v1/jobs/{self.id}/{action}", repeatable=repeatable)
+    def _post_action(self, action: str, *, repeatable: bool = False) -> Self:
+        self.response = self._transport.json("POST", f"/v1/jobs/{self.id}/{action}", repeatable=repeatable)
         return self
 
 
@@ -167,24 +167,23 @@ class Jobs:
         self._transport = transport
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
-        """Post a job. It is sent again when the connection fails, and stored once.
+        """Post a job. The request is repeated after connection errors; the job is stored once.
 
         Args:
             spec: as in `POST /v1/jobs`; only `dataset` and `architecture` are required.
-            idempotency_key: the same key and spec give the same job, also from another process. One is made up
-                unless given.
+            idempotency_key: requests with the same key and spec return the same job. Default: a random key.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        answer = self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers, repeatable=True)
-        return Job(self._transport, answer)
+        response = self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers, repeatable=True)
+        return Job(self._transport, response)
 
     def check(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """What the server would make of a spec (resolved spec, `num_parameters`, `output_shape`); stores nothing."""
+        """Validate a spec without storing it. Return the resolved spec, `num_parameters` and `output_shape`."""
         params = {"dry_run": "true"}
-        answer: dict[str, Any] = self._transport.json(
+        response: dict[str, Any] = self._transport.json(
             "POST", "/v1/jobs", json=dict(spec), params=params, repeatable=True
         )
-        return answer
+        return response
 
     def get(self, job_id: str) -> Job:
         return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
@@ -192,10 +191,10 @@ class Jobs:
     def list(
         self, *, state: str | None = None, name: str | None = None, kind: str | None = None, limit: int | None = None
     ) -> Iterator[Job]:
-        """The jobs, newest first; `limit` of them, or all."""
+        """Yield the jobs, newest first, at most `limit`."""
         params = drop_unset({"state": state, "name": name, "kind": kind})
-        for answer in pages(self._transport, "/v1/jobs", params=params, limit=limit):
-            yield Job(self._transport, answer)
+        for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
+            yield Job(self._transport, item)
 
 
 def drop_unset(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Models: list versions, move aliases, predict, download bundles."""
+"""SDK of models: list versions, set aliases, predict, download bundles."""
 
 import base64
 import mimetypes
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.pagination import pages
+from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import Predictions
 
-Image = str | os.PathLike[str] | bytes  # a file, or the file's bytes
+Image = str | os.PathLike[str] | bytes  # a path, or the content of the file
 
 
 class Models:
@@ -21,106 +21,106 @@ class Models:
         self._transport = transport
 
     def list(self) -> list[dict[str, Any]]:
-        return list(pages(self._transport, "/v1/models"))
+        return list(iterate_items(self._transport, "/v1/models"))
 
     def get(self, name: str) -> dict[str, Any]:
-        """The versions and aliases of a model."""
-        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}")
-        return answer
+        """Return the versions and aliases of a model."""
+        response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}")
+        return response
 
     def version(self, name: str, version: int) -> dict[str, Any]:
-        """One version with its lineage: job, dataset, spec, metrics, sha256 of its weights."""
-        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
-        return answer
+        """Return one version with its lineage: job, dataset, spec, metrics, sha256 of the weights."""
+        response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
+        return response
 
     def alias(self, name: str, alias: str, version: int, *, variant: str | None = None) -> dict[str, Any]:
-        """Point an alias such as `champion` at a version, or at a variant of it."""
+        """Set an alias such as `champion` to a version or one of its variants."""
         body = {"version": version} | ({} if variant is None else {"variant": variant})
-        answer: dict[str, Any] = self._transport.json("PUT", f"/v1/models/{name}/aliases/{alias}", json=body)
-        return answer
+        response: dict[str, Any] = self._transport.json("PUT", f"/v1/models/{name}/aliases/{alias}", json=body)
+        return response
 
     def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Have another form of a version made; returns the job. `options`: `max_drop`, `precision` and the like."""
+        """Create a variant of a version. Return the job. `options` are those of the variant, such as `max_drop`."""
         body = {"format": format, **options}
-        answer: dict[str, Any] = self._transport.json(
+        response: dict[str, Any] = self._transport.json(
             "POST", f"/v1/models/{name}/versions/{version}/variants", json=body
         )
-        return answer
+        return response
 
     def variants(self, name: str, version: int) -> Sequence[dict[str, Any]]:
-        """The other forms of a version, with what was measured of them."""
-        answer: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}/variants")
-        items: Sequence[dict[str, Any]] = answer["items"]
+        """Return the variants of a version with their measurements."""
+        response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}/variants")
+        items: Sequence[dict[str, Any]] = response["items"]
         return items
 
     def predict(
         self,
         ref: str,
-        pictures: Image | Sequence[Image],
+        images: Image | Sequence[Image],
         *,
         top_k: int | None = None,
         variant: str | None = None,
     ) -> Predictions:
-        """Predict one picture or several; one bad picture among several costs only its own place.
+        """Predict one or several images. An invalid image among several only fails itself.
 
         Args:
             ref: the model.
-            pictures: files, or their bytes.
-            top_k: how many classes to name for each picture.
-            variant: in which form the model answers, such as `int8`; the alias's choice unless given.
+            images: paths, or the content of files.
+            top_k: number of classes per image.
+            variant: variant of the model, such as `int8`; default: the variant of the alias.
         """
         body: dict[str, Any]
-        if isinstance(pictures, str | bytes | os.PathLike):
-            name, content = _read(pictures, 0)
-            media_type = mimetypes.guess_type(name)[0] or "image/png"  # the server looks at the content anyway
+        if isinstance(images, str | bytes | os.PathLike):
+            name, content = _read_image(images, 0)
+            media_type = mimetypes.guess_type(name)[0] or "image/png"  # the server detects the type from the content
             body = {"content": content, "headers": {"Content-Type": media_type}}
         else:
-            body = {"files": [("images", _read(picture, n)) for n, picture in enumerate(pictures)]}
-        wishes: dict[str, Any] = {"top_k": top_k, "variant": variant}
-        params = {name: wish for name, wish in wishes.items() if wish is not None}
-        answer: Predictions = self._transport.json(
+            body = {"files": [("images", _read_image(image, n)) for n, image in enumerate(images)]}
+        options: dict[str, Any] = {"top_k": top_k, "variant": variant}
+        params = {name: value for name, value in options.items() if value is not None}
+        response: Predictions = self._transport.json(
             "POST", f"/v1/models/{ref}/predict", params=params, repeatable=True, **body
         )
-        return answer
+        return response
 
     def predict_instances(
         self, ref: str, instances: Sequence[Mapping[str, Any]], *, top_k: int | None = None
     ) -> Predictions:
-        """Predict from JSON: `{"image": <base64 or bytes>}` or `{"values": […]}` each."""
-        body: dict[str, Any] = {"instances": [_as_json(instance) for instance in instances]}
+        """Predict instances: `{"image": <base64 or bytes>}` or `{"values": […]}`."""
+        body: dict[str, Any] = {"instances": [_encode_instance(instance) for instance in instances]}
         if top_k is not None:
             body["top_k"] = top_k
-        answer: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
-        return answer
+        response: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
+        return response
 
     def predict_rows(self, ref: str, rows: Sequence[Mapping[str, Any]], *, top_k: int | None = None) -> Predictions:
-        """Predict rows of a table: values by column; what is left out or None is missing."""
+        """Predict table rows: values by column. Omitted columns and None are missing values."""
         body: dict[str, Any] = {"rows": [dict(row) for row in rows]} | ({} if top_k is None else {"top_k": top_k})
-        answer: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
-        return answer
+        response: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
+        return response
 
     def bundle(self, name: str, version: int, path: str | os.PathLike[str]) -> Path:
-        """Download a version as a zip of `weights.safetensors` and `bundle.json`; returns its path."""
+        """Download a version as a zip of `weights.safetensors` and `bundle.json`. Return its path."""
         target = Path(path)
         part = target.with_name(target.name + ".part")
         try:
             url = f"/v1/models/{name}/versions/{version}/bundle"
-            with self._transport.stream("GET", url) as answer, part.open("wb") as file:
-                file.writelines(answer.iter_bytes())
-            part.replace(target)  # a reader never sees half a bundle
+            with self._transport.stream("GET", url) as response, part.open("wb") as file:
+                file.writelines(response.iter_bytes())
+            part.replace(target)  # readers never see an incomplete bundle
         finally:
             part.unlink(missing_ok=True)
         return target
 
 
-def _read(image: Image, number: int) -> tuple[str, bytes]:
+def _read_image(image: Image, number: int) -> tuple[str, bytes]:
     if isinstance(image, bytes):
-        return f"picture-{number}", image
+        return f"image-{number}", image
     path = Path(image)
     return path.name, path.read_bytes()
 
 
-def _as_json(instance: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_instance(instance: Mapping[str, Any]) -> dict[str, Any]:
     image = instance.get("image")
     if isinstance(image, bytes):
         return {**instance, "image": base64.b64encode(image).decode("ascii")}

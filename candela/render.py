@@ -1,4 +1,4 @@
-"""Answers for people: tables, bars and small curves in the terminal."""
+"""Renders responses in the terminal: tables, bars and sparklines."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from rich.text import Text
 from candela.jobs import Job
 from candela.types import (
     Artifact,
-    Candidate,
+    ClassScoreResponse,
     Dataset,
     DatasetVersion,
     Number,
@@ -23,71 +23,80 @@ from candela.types import (
     Series,
 )
 
-out = Console(highlight=False)
+console = Console(highlight=False)
 STATE_STYLE = {"succeeded": "green", "ready": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 LEVELS = "▁▂▃▄▅▆▇█"
 BAR_WIDTH = 30
 
 
-def json_or(answer: object, as_json: bool, show: Callable[[], None]) -> None:
-    """Print the answer as JSON, or show it."""
+def print_json_or(response: object, as_json: bool, show: Callable[[], None]) -> None:
+    """Print the response as JSON, or call `show`."""
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(json.dumps(response, indent=2, ensure_ascii=False))
     else:
         show()
 
 
-def jobs(found: Sequence[Job]) -> None:
-    table = _table("ID", "NAME", "STATE", "EPOCH", "METRICS", "CREATED")
-    for job in found:
-        progress = job.answer["progress"]
-        created = job.answer["created_at"][:19].replace("T", " ")
-        table.add_row(job.id, job.name, state(job.state), epochs(progress), measures(job.latest_metrics), created)
+def print_jobs(listed_jobs: Sequence[Job]) -> None:
+    table = _create_table("ID", "NAME", "STATE", "EPOCH", "METRICS", "CREATED")
+    for job in listed_jobs:
+        progress = job.response["progress"]
+        created = job.response["created_at"][:19].replace("T", " ")
+        table.add_row(
+            job.id,
+            job.name,
+            format_state(job.state),
+            format_epochs(progress),
+            format_metrics(job.latest_metrics),
+            created,
+        )
     _print_table(table, "no jobs")
 
 
-def job(shown: Job) -> None:
-    answer = shown.answer
-    out.print(f"[bold]{escape(shown.name)}[/bold]  {shown.id} ", state(shown.state), f" attempt {answer['attempt']}")
-    if answer["progress"]:
-        out.print(f"  epoch    {epochs(answer['progress'])}")
-    if answer["metrics"]:
-        out.print(f"  metrics  {measures(answer['metrics'])}")
-    if answer["stop_reason"]:
-        out.print(f"  stopped  {escape(answer['stop_reason'])}")
-    if answer["model"]:
-        out.print(f"  model    [bold]{answer['model']['name']}@{answer['model']['version']}[/bold]")
-    if failure := answer["failure"]:
-        out.print(f"  [red]failed   {escape(str(failure.get('message')))}[/red] ({failure.get('code')})")
+def print_job(job: Job) -> None:
+    fields = job.response
+    console.print(
+        f"[bold]{escape(job.name)}[/bold]  {job.id} ", format_state(job.state), f" attempt {fields['attempt']}"
+    )
+    if fields["progress"]:
+        console.print(f"  epoch    {format_epochs(fields['progress'])}")
+    if fields["metrics"]:
+        console.print(f"  metrics  {format_metrics(fields['metrics'])}")
+    if fields["stop_reason"]:
+        console.print(f"  stopped  {escape(fields['stop_reason'])}")
+    if fields["model"]:
+        console.print(f"  model    [bold]{fields['model']['name']}@{fields['model']['version']}[/bold]")
+    if failure := fields["failure"]:
+        console.print(f"  [red]failed   {escape(str(failure.get('message')))}[/red] ({failure.get('code')})")
         if failure.get("hint"):
-            out.print(f"  hint     {escape(str(failure['hint']))}")
-    for move in answer["transitions"]:
+            console.print(f"  hint     {escape(str(failure['hint']))}")
+    for move in fields["transitions"]:
         reason = f"  {escape(move['reason'] or '')}"
-        out.print(f"  {move['at'][:19].replace('T', ' ')}  {move['to']}{reason}", style="dim")
+        console.print(f"  {move['at'][:19].replace('T', ' ')}  {move['to']}{reason}", style="dim")
 
 
-def series(found: Sequence[Series]) -> None:
-    table = _table("CURVE", "LAST", "LOWEST", "HIGHEST", "COURSE")
-    for curve in found:
+def print_series(curves: Sequence[Series]) -> None:
+    table = _create_table("METRIC", "LAST", "LOWEST", "HIGHEST", "TREND")
+    for curve in curves:
         values = [float(point["value"]) for point in curve["points"]]
         finite = [value for value in values if math.isfinite(value)] or [math.nan]
         last = values[-1] if values else math.nan
-        numbers = [number(last), number(min(finite)), number(max(finite))]
-        table.add_row(f"{curve['split']}_{curve['name']}", *numbers, sparkline(values))
-    _print_table(table, "no curves yet")
+        numbers = [format_number(last), format_number(min(finite)), format_number(max(finite))]
+        table.add_row(f"{curve['split']}_{curve['name']}", *numbers, format_sparkline(values))
+    _print_table(table, "no metrics yet")
 
 
-def artifacts(found: Sequence[Artifact]) -> None:
-    table = _table("NAME", "TYPE", "BYTES", "SHA256", "CREATED")
-    for file in found:
+def print_artifacts(files: Sequence[Artifact]) -> None:
+    table = _create_table("NAME", "TYPE", "BYTES", "SHA256", "CREATED")
+    for file in files:
         created = file["created_at"][:19].replace("T", " ")
         table.add_row(file["name"], file["media_type"], str(file["size_bytes"]), file["sha256"][:12], created)
     _print_table(table, "no files yet")
 
 
-def datasets(found: Sequence[Dataset]) -> None:
-    table = _table("NAME", "VERSION", "STATE", "PICTURES", "CLASSES", "SHAPE")
-    for dataset in found:
+def print_datasets(listed_datasets: Sequence[Dataset]) -> None:
+    table = _create_table("NAME", "VERSION", "STATE", "SAMPLES", "CLASSES", "SHAPE")
+    for dataset in listed_datasets:
         for version in dataset["versions"]:
             table.add_row(dataset["name"], *_dataset_cells(version))
         if not dataset["versions"]:
@@ -95,15 +104,15 @@ def datasets(found: Sequence[Dataset]) -> None:
     _print_table(table, "no datasets")
 
 
-def dataset_version(name: str, version: DatasetVersion) -> None:
-    out.print(f"{name} version {version['version']} is", state(version["state"]))
+def print_dataset_version(name: str, version: DatasetVersion) -> None:
+    console.print(f"{name} version {version['version']} is", format_state(version["state"]))
     if failure := version.get("failure"):
-        out.print(f"  [red]{escape(str(failure.get('message')))}[/red] {escape(str(failure.get('hint') or ''))}")
+        console.print(f"  [red]{escape(str(failure.get('message')))}[/red] {escape(str(failure.get('hint') or ''))}")
 
 
-def models(found: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("NAME", "VERSIONS", "ALIASES")
-    for model in found:
+def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:
+    table = _create_table("NAME", "VERSIONS", "ALIASES")
+    for model in listed_models:
         versions = [str(v["version"]) if isinstance(v, Mapping) else str(v) for v in model.get("versions", [])]
         aliases = model.get("aliases") or {}
         pairs = aliases.items() if isinstance(aliases, Mapping) else ((a["alias"], a["version"]) for a in aliases)
@@ -111,50 +120,50 @@ def models(found: Sequence[Mapping[str, Any]]) -> None:
     _print_table(table, "no models")
 
 
-def workers(found: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("ID", "SLOTS", "DEVICES", "HEARD OF", "TAKES WORK", "JOBS")
-    for worker in found:
+def print_workers(listed_workers: Sequence[Mapping[str, Any]]) -> None:
+    table = _create_table("ID", "SLOTS", "DEVICES", "HEARTBEAT", "ACTIVE", "JOBS")
+    for worker in listed_workers:
         devices = ", ".join(str(device["name"]) for device in worker["devices"])
         takes_work = Text("yes", style="green") if worker["is_consuming"] else Text("no", style="red")
-        heard_of = worker["beat_at"][:19].replace("T", " ")
-        table.add_row(worker["id"], str(worker["slots"]), devices, heard_of, takes_work, ", ".join(worker["jobs"]))
+        heartbeat_at = worker["beat_at"][:19].replace("T", " ")
+        table.add_row(worker["id"], str(worker["slots"]), devices, heartbeat_at, takes_work, ", ".join(worker["jobs"]))
     _print_table(table, "no workers")
 
 
-def predictions(answer: Predictions, names: Sequence[str]) -> None:
-    for name, prediction in zip(names, answer["predictions"], strict=True):
-        out.print(f"[bold]{escape(name)}[/bold]")
-        out.print(prediction_text(prediction))
+def print_predictions(response: Predictions, names: Sequence[str]) -> None:
+    for name, prediction in zip(names, response["predictions"], strict=True):
+        console.print(f"[bold]{escape(name)}[/bold]")
+        console.print(format_prediction(prediction))
 
 
-def prediction_text(prediction: Prediction) -> Text:
-    """One picture's answer: its most probable classes as bars, its numbers, or what was wrong with it."""
+def format_prediction(prediction: Prediction) -> Text:
+    """Format one prediction: the most probable classes as bars, the values, or the error."""
     if "error" in prediction:
         return Text(f"  {prediction['error'].get('detail')}", style="red")
     if "values" in prediction:
-        return Text("  " + ", ".join(number(value) for value in prediction["values"]))
-    return Text("\n").join(_bar(candidate) for candidate in prediction["top_k"])
+        return Text("  " + ", ".join(format_number(value) for value in prediction["values"]))
+    return Text("\n").join(_format_bar(candidate) for candidate in prediction["top_k"])
 
 
-def state(name: str) -> Text:
+def format_state(name: str) -> Text:
     return Text(name, style=STATE_STYLE.get(name, ""))
 
 
-def epochs(progress: Progress) -> str:
+def format_epochs(progress: Progress) -> str:
     return f"{progress.get('epoch', 0)}/{progress.get('epochs', '?')}" if progress else ""
 
 
-def measures(metrics: Mapping[str, Number]) -> str:
-    """Losses and the other latest values, short."""
-    return "  ".join(f"{name} {number(float(value))}" for name, value in metrics.items())
+def format_metrics(metrics: Mapping[str, Number]) -> str:
+    """Format the latest values in one line."""
+    return "  ".join(f"{name} {format_number(float(value))}" for name, value in metrics.items())
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else str(value)
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The course of a curve in `width` characters at most; values that are no numbers show as `!`."""
+def format_sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Format a curve in at most `width` characters; non-finite values are shown as `!`."""
     step = max(1, math.ceil(len(values) / width))
     thinned = values[::step]
     finite = [value for value in thinned if math.isfinite(value)]
@@ -165,7 +174,7 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
     return "".join(LEVELS[round((v - low) / span * top)] if math.isfinite(v) else "!" for v in thinned)
 
 
-def _bar(candidate: Candidate) -> Text:
+def _format_bar(candidate: ClassScoreResponse) -> Text:
     filled = round(candidate["probability"] * BAR_WIDTH)
     bar = Text(f"  {candidate['label']:>12} ")
     bar.append("█" * filled, style="green").append("·" * (BAR_WIDTH - filled), style="dim")
@@ -178,19 +187,19 @@ def _dataset_cells(version: DatasetVersion) -> Iterable[str | Text]:
     images = version.get("num_samples")
     return (
         str(version["version"]),
-        state(version["state"]),
+        format_state(version["state"]),
         "" if images is None else f"{images}",
         "" if classes is None else f"{len(classes)}",
         "" if shape is None else "x".join(map(str, shape)),
     )
 
 
-def _table(*headings: str) -> Table:
+def _create_table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=heading in {"ID", "NAME", "COURSE"}, overflow="fold")
+        table.add_column(heading, no_wrap=heading in {"ID", "NAME", "TREND"}, overflow="fold")
     return table
 
 
 def _print_table(table: Table, when_empty: str) -> None:
-    out.print(table if table.row_count else Text(when_empty, style="dim"))
+    console.print(table if table.row_count else Text(when_empty, style="dim"))

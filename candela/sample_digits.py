@@ -1,4 +1,4 @@
-"""scikit-learn's scanned digits as files: some to upload and train on, the rest to be predicted later."""
+"""scikit-learn's scanned digits as files: a training set, and unseen images for predictions."""
 
 import io
 import zipfile
@@ -8,40 +8,40 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-NUM_HELD_OUT = 200
+NUM_UNSEEN = 200
 SHADES = " ░▒▓█"
 
 
 class DigitImage(NamedTuple):
-    """One scanned digit: what it shows, and its picture as uint8, (8, 8), 255 is ink."""
+    """One scanned digit: its label and its pixels, uint8 (8, 8), where 255 is ink."""
 
     label: int
     pixels: np.ndarray
 
-    def png(self) -> bytes:
+    def encode_png(self) -> bytes:
         buffer = io.BytesIO()
         Image.fromarray(self.pixels).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def drawn(self) -> str:
-        """The picture as eight lines of blocks."""
+    def draw_blocks(self) -> str:
+        """Return the image as eight lines of block characters."""
         levels = (self.pixels.astype(int) * (len(SHADES) - 1) + 127) // 255
         return "\n".join("".join(SHADES[level] * 2 for level in row) for row in levels)
 
 
-def load_scans() -> tuple[list[DigitImage], list[DigitImage]]:
-    """The scans to train on, and the last ones, kept apart; those come from the last writers of the set."""
+def load_digit_images() -> tuple[list[DigitImage], list[DigitImage]]:
+    """Return the training images and the unseen images; the latter are from the last writers of the set."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8), 0..16 in the source
     scans = [DigitImage(int(label), image) for label, image in zip(digits.target, pixels, strict=True)]
-    return scans[:-NUM_HELD_OUT], scans[-NUM_HELD_OUT:]
+    return scans[:-NUM_UNSEEN], scans[-NUM_UNSEEN:]
 
 
 def write_archive(scans: list[DigitImage], path: Path) -> Path:
-    """A zip of class folders: `0/0000.png`, …"""
+    """Write a zip of class folders, `0/0000.png` etc., and return its path."""
     with zipfile.ZipFile(path, "w") as archive:
         for number, scan in enumerate(scans):
-            archive.writestr(f"{scan.label}/{number:04}.png", scan.png())
+            archive.writestr(f"{scan.label}/{number:04}.png", scan.encode_png())
     return path

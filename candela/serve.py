@@ -1,4 +1,4 @@
-"""Serve the API: `python -m candela.serve HOST:PORT`, or the descriptor of a socket that `candela up` has opened."""
+"""Serves the API: `python -m candela.serve HOST:PORT`, or with the descriptor of a socket from `candela up`."""
 
 import socket
 import sys
@@ -7,11 +7,11 @@ import uvicorn
 
 DRAIN_S = 20
 DRAIN_OF_UP_S = 10
-KEEP_ALIVE_S = 65  # longer than clients keep idle connections, so that the server never closes one under a request
+KEEP_ALIVE_S = 65  # longer than clients keep idle connections, so that the server never closes one during a request
 
 
 def main() -> None:
-    where = sys.argv[1] if len(sys.argv) > 1 else ""
+    address = sys.argv[1] if len(sys.argv) > 1 else ""
     config = uvicorn.Config(
         "app.main:create_app",
         factory=True,
@@ -20,20 +20,20 @@ def main() -> None:
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_OF_UP_S if where.isdecimal() else DRAIN_S,
+        timeout_graceful_shutdown=DRAIN_OF_UP_S if address.isdecimal() else DRAIN_S,
     )
     server = uvicorn.Server(config)
-    server.run(sockets=[listener_of(where, config)])
+    server.run(sockets=[open_socket(address, config)])
     if not server.started:
         sys.exit(3)
 
 
-def listener_of(where: str, config: uvicorn.Config) -> socket.socket:
-    """The socket to listen on, by its descriptor or by an address; ends the process where `where` is neither."""
-    if where.isdecimal():
-        # `uvicorn --fd` would take it for a Unix socket, and keep a second descriptor open while it drains.
-        return socket.socket(fileno=int(where))
-    host, _, port = where.rpartition(":")
+def open_socket(address: str, config: uvicorn.Config) -> socket.socket:
+    """Return the listening socket of a descriptor or an address. Exit the process if it is neither."""
+    if address.isdecimal():
+        # `uvicorn --fd` would treat it as a Unix socket and keep a second descriptor open while it drains.
+        return socket.socket(fileno=int(address))
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         sys.exit("usage: python -m candela.serve HOST:PORT, such as 0.0.0.0:8000 or [::]:8000")
     config.host, config.port = host.strip("[]"), int(port)

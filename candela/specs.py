@@ -1,4 +1,4 @@
-"""Job specs from files: YAML or JSON, read as people mean them."""
+"""Reads job specs from YAML and JSON files."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from candela.errors import CandelaError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number and `2026-11-23` is not a date: PyYAML follows YAML 1.1, people 1.2."""
+    """A loader that reads `1e-3` as a number and `2026-11-23` as a string, as YAML 1.2 does."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own interface
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -25,10 +25,10 @@ _Loader.add_implicit_resolver(
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The spec in a file, or on standard input where the path is `-`.
+    """Return the spec in a file, or from standard input if the path is `-`.
 
     Raises:
-        CandelaError: there is no such file, or it is no YAML mapping.
+        CandelaError: the file does not exist, or is not a YAML mapping.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -36,9 +36,9 @@ def read_spec(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CandelaError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CandelaError(f"{path} is no text: {error.reason}") from error
+        raise CandelaError(f"{path} is not UTF-8 text: {error.reason}") from error
     except yaml.YAMLError as error:
-        raise CandelaError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise CandelaError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(spec, dict):
-        raise CandelaError(f"{path} holds no job: expected fields such as `dataset` and `architecture`")
+        raise CandelaError(f"{path} must be a mapping with fields such as `dataset` and `architecture`")
     return spec

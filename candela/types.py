@@ -1,4 +1,4 @@
-"""The server's answers as typed dictionaries; fields a newer server adds are kept, not refused."""
+"""Types of responses. Additional fields of newer servers are kept."""
 
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
-Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no other way to say them
+Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no non-finite numbers
 
 
 class Page(TypedDict, Generic[T]):
@@ -42,8 +42,8 @@ class Transition(TypedDict):
     reason: str | None
 
 
-class JobAnswer(TypedDict):
-    """A job as `GET /v1/jobs/{id}` shows it; lists leave out `spec`."""
+class JobResponse(TypedDict):
+    """A job as returned by `GET /v1/jobs/{id}`; lists omit `spec`."""
 
     id: str
     kind: str
@@ -71,7 +71,7 @@ class MetricPoint(TypedDict):
 
 
 class Series(TypedDict):
-    """One curve of a job, for example `loss` of split `valid`."""
+    """One metric of a job, for example `loss` of split `valid`."""
 
     name: str
     split: Literal["train", "valid", "test"]
@@ -89,7 +89,7 @@ class Checkpoint(TypedDict):
 
 
 class Artifact(TypedDict):
-    """A file that a job left."""
+    """An artifact of a job."""
 
     name: str
     media_type: str
@@ -114,8 +114,8 @@ class Dataset(TypedDict):
     versions: list[DatasetVersion]
 
 
-class Candidate(TypedDict):
-    """A class the network holds possible; `probability` is in 0..1."""
+class ClassScoreResponse(TypedDict):
+    """A class with its probability in 0..1."""
 
     label: str
     index: int
@@ -123,12 +123,12 @@ class Candidate(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """One picture's answer: a class with its `top_k`, or `values`, or the `error` of this picture alone."""
+    """The prediction of one image or row: a class with its `top_k`, or `values`, or an `error`."""
 
     label: str
     index: int
     probability: float
-    top_k: list[Candidate]
+    top_k: list[ClassScoreResponse]
     values: list[float]
     error: dict[str, Any]
 
@@ -139,7 +139,7 @@ class Predictions(TypedDict):
 
 
 class Event(TypedDict):
-    """One thing a job told; `id` continues the stream after it."""
+    """An event of a job; `id` continues the stream after it."""
 
     id: str
     type: str

@@ -1,4 +1,4 @@
-"""The embedded service: starts the parts as processes, keeps them running, stops them in order."""
+"""The embedded service: starts its components as processes, restarts them, and stops them in order."""
 
 import contextlib
 import http.client
@@ -17,20 +17,20 @@ from candela.components import UpOptions
 from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
-from candela.sockets import open_listener, url_of
+from candela.sockets import build_url, open_listener
 
 POLL_S = 0.1
-START_WITHIN_S = 180.0  # a cold disk may need a minute to read torch
-LOOK_AT_LOGS_S = 10.0
+START_TIMEOUT_S = 180.0  # reading torch from a cold disk may take a minute
+LOG_ROTATION_S = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequested(Exception):
-    """A signal came while the service was starting."""
+    """A stop signal arrived during the start."""
 
 
-class Signals:
-    """Counts the signals that ask to stop: the first stops in order, a second at once."""
+class StopSignals:
+    """Counts stop signals: the first stops the service in order, the second at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -43,17 +43,17 @@ class Signals:
         with suppress(BlockingIOError):
             self._wake.send(b"x")
 
-    def is_asked(self) -> bool:
+    def is_stop_requested(self) -> bool:
         return self.count > 0
 
     def is_forced(self) -> bool:
         return self.count > 1
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, but not on when a signal comes."""
+        """Sleep until the time is over or a signal arrives."""
         select.select([self._woken], [], [], 0 if self.count else seconds)
 
-    def check(self) -> None:
+    def raise_if_stopped(self) -> None:
         if self.count:
             raise StopRequested
 
@@ -62,35 +62,35 @@ class Signals:
         self._woken.close()
 
 
-def run(options: UpOptions, environ: Mapping[str, str]) -> None:
-    """Start the service, print `ready …`, and return when it was asked to stop and has.
+def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
+    """Run the service until a stop signal. Print `ready …` after the start.
 
-    Must be called from the main thread.
+    Call it from the main thread.
 
     Raises:
-        CandelaError: it cannot start; the text says why.
+        CandelaError: the service cannot start.
     """
     embedded.require_keys_on_public_host(options.host, environ)
     home = Home(options.home)
-    with caught_signals() as signals, contextlib.closing(open_listener(options.host, options.port)) as listener:
+    with catch_signals() as signals, contextlib.closing(open_listener(options.host, options.port)) as listener:
         try:
-            shared_fd = home.acquire(signals.is_asked)
-            Service(options, environ, home, signals, listener).run(shared_fd)
+            shared_fd = home.acquire(signals.is_stop_requested)
+            EmbeddedService(options, environ, home, signals, listener).run(shared_fd)
         except StopRequested:
-            _tell("stopped before it was ready")
+            _print_message("stopped during the start")
         finally:
             home.release()
 
 
-class Service:
-    """All parts of one embedded service."""
+class EmbeddedService:
+    """The processes of one embedded service."""
 
     def __init__(
         self,
         options: UpOptions,
         environ: Mapping[str, str],
         home: Home,
-        signals: Signals,
+        signals: StopSignals,
         listener: socket.socket,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,96 +100,96 @@ class Service:
         self._signals = signals
         self._listener = listener
         self._clock = clock
-        self._url = url_of(listener, options.host)
+        self._url = build_url(listener, options.host)
         self._running: list[ManagedProcess] = []  # in the order in which they are stopped
 
     def run(self, shared_fd: int) -> None:
-        """Start, say so, supervise, stop. Whatever happens, no part is left."""
+        """Start, supervise and stop all processes. None remains, whatever happens."""
         needs_broker = not self._environ.get("CANDELA_REDIS_URL")
-        socket_path = self._home.socket_path() if needs_broker else None
+        socket_path = self._home.choose_socket_path() if needs_broker else None
         try:
             self._home.announce(self._url)
-            self._start(shared_fd, socket_path)
+            self._start_components(shared_fd, socket_path)
             print(f"ready {self._url}", flush=True)
-            self._supervise()
+            self._supervise_processes()
         finally:
-            self._stop()
+            self._stop_processes()
             if socket_path is not None:
                 self._home.remove_socket(socket_path)
             self._home.withdraw()
 
-    def _start(self, shared_fd: int, socket_path: Path | None) -> None:
+    def _start_components(self, shared_fd: int, socket_path: Path | None) -> None:
         port = self._listener.getsockname()[1]
-        environment = embedded.settings(self._options, self._environ, self._home, port, socket_path)
+        environment = embedded.build_settings(self._options, self._environ, self._home, port, socket_path)
         if socket_path is not None:
             socket_path.unlink(missing_ok=True)
-            broker = embedded.broker(self._home, environment, socket_path, shared_fd)
-            self._launch(broker, before=False)
-            self._until(lambda: _answers_ping(socket_path), "its broker")
-        self._migrate(embedded.migration(self._home, environment, shared_fd))
-        for part in reversed(embedded.services(self._home, environment, self._listener.fileno(), shared_fd)):
-            self._launch(part, before=True)
-        self._until(lambda: _is_ready(self._options.host, port), "readiness")
+            broker = embedded.create_broker(self._home, environment, socket_path, shared_fd)
+            self._start_process(broker, before=False)
+            self._wait_until(lambda: _is_broker_ready(socket_path), "the broker")
+        self._run_migration(embedded.create_migration(self._home, environment, shared_fd))
+        for part in reversed(embedded.create_services(self._home, environment, self._listener.fileno(), shared_fd)):
+            self._start_process(part, before=True)
+        self._wait_until(lambda: _is_ready(self._options.host, port), "the API")
 
-    def _launch(self, part: ManagedProcess, *, before: bool) -> None:
-        self._signals.check()
+    def _start_process(self, part: ManagedProcess, *, before: bool) -> None:
+        self._signals.raise_if_stopped()
         self._running.insert(0 if before else len(self._running), part)
         part.start()
 
-    def _migrate(self, part: ManagedProcess) -> None:
-        self._launch(part, before=True)
+    def _run_migration(self, part: ManagedProcess) -> None:
+        self._start_process(part, before=True)
         while (status := part.exit_status) is None:
             self._signals.sleep(POLL_S)
-            self._signals.check()
+            self._signals.raise_if_stopped()
         self._running.remove(part)
         if status != 0:
-            raise _start_failed(part, status)
+            raise _start_error(part, status)
 
-    def _until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = self._clock() + START_WITHIN_S
-        while not holds():
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = self._clock() + START_TIMEOUT_S
+        while not condition():
             for part in self._running:
                 if (status := part.exit_status) is not None:
-                    raise _start_failed(part, status)
+                    raise _start_error(part, status)
             if self._clock() > deadline:
-                raise CandelaError(f"Waited {START_WITHIN_S:.0f} s in vain for {what}; see {self._home.logs}")
+                raise CandelaError(f"{what} did not start within {START_TIMEOUT_S:.0f} s; see {self._home.logs}")
             self._signals.sleep(POLL_S)
-            self._signals.check()
+            self._signals.raise_if_stopped()
 
-    def _supervise(self) -> None:
+    def _supervise_processes(self) -> None:
         look_at_logs = self._clock()
-        while not self._signals.is_asked():
+        while not self._signals.is_stop_requested():
             for part in self._running:
                 self._restart_dead(part)
             if self._clock() >= look_at_logs:
-                look_at_logs = self._clock() + LOOK_AT_LOGS_S
+                look_at_logs = self._clock() + LOG_ROTATION_S
                 for part in self._running:
-                    part.bound_log()
+                    part.rotate_log()
             self._signals.sleep(POLL_S)
 
     def _restart_dead(self, part: ManagedProcess) -> None:
         status = part.exit_status
         if status is None:
             return
-        if part.start_again_at is None:
-            part.kill()  # what is left of its group
-            pause_s = part.schedule_start(self._clock())
-            _tell(f"{part.name} ended with status {status}; it starts again in {pause_s:.1f} s (see {part.log})")
-        elif self._clock() >= part.start_again_at:
+        if part.restart_at is None:
+            part.kill()  # the rest of its process group
+            pause_s = part.schedule_restart(self._clock())
+            _print_message(f"{part.name} exited with status {status}; restarting in {pause_s:.1f} s (see {part.log})")
+        elif self._clock() >= part.restart_at:
             part.start()
 
-    def _stop(self) -> None:
-        self._listener.close()  # refused is better than accepted and never answered
+    def _stop_processes(self) -> None:
+        self._listener.close()  # refuse connections instead of accepting requests without a response
         for part in self._running:
             if not part.stop(self._signals.is_forced):
-                _tell(f"{part.name} did not stop in time and was killed")
+                _print_message(f"{part.name} did not stop in time and was killed")
         self._running = []
 
 
 @contextmanager
-def caught_signals() -> Iterator[Signals]:
-    """While it lasts, signals that would end the process are counted instead."""
-    signals = Signals()
+def catch_signals() -> Iterator[StopSignals]:
+    """Count stop signals while the context is open, instead of exiting."""
+    signals = StopSignals()
     before = {number: signal.signal(number, signals) for number in SIGNALS}
     try:
         yield signals
@@ -199,12 +199,12 @@ def caught_signals() -> Iterator[Signals]:
         signals.close()
 
 
-def _start_failed(part: ManagedProcess, status: int) -> CandelaError:
-    lines = part.last_lines()
-    return CandelaError(f"{part.name} ended with status {status} while starting; {part.log} ends with:\n{lines}")
+def _start_error(part: ManagedProcess, status: int) -> CandelaError:
+    lines = part.read_last_lines()
+    return CandelaError(f"{part.name} exited with status {status} during the start; the end of {part.log}:\n{lines}")
 
 
-def _answers_ping(path: Path) -> bool:
+def _is_broker_ready(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(1.0)
         try:
@@ -216,8 +216,8 @@ def _answers_ping(path: Path) -> bool:
 
 
 def _is_ready(host: str, port: int) -> bool:
-    # The socket is ours from before the first part was started: no stranger can answer here.
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    # The socket was opened before the first process started, so no other program can respond here.
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
     connection = http.client.HTTPConnection(reachable, port, timeout=2.0)
     try:
         connection.request("GET", "/health/ready")
@@ -228,5 +228,5 @@ def _is_ready(host: str, port: int) -> bool:
         connection.close()
 
 
-def _tell(text: str) -> None:
+def _print_message(text: str) -> None:
     print(f"candela: {text}", file=sys.stderr, flush=True)

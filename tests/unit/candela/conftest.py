@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers as the tests say, one scripted answer after another."""
+"""A small HTTP server that returns scripted responses."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The command line shows what the server says, and its exit status tells how it went."""
+"""The output and the exit status of commands."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def run(server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     def call(*words: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["candela", *map(str, words)])
-        monkeypatch.setattr(render, "out", Console(highlight=False, width=200))
+        monkeypatch.setattr(render, "console", Console(highlight=False, width=200))
         with pytest.raises(SystemExit) as caught:
             main()
         printed = capsys.readouterr()
@@ -56,7 +56,7 @@ def test_submitting_posts_the_spec(server: Any, run: Run, spec: Path, job_answer
 
 
 @pytest.mark.parametrize(("state", "expected"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
-def test_the_exit_status_of_a_watched_job_is_its_end(
+def test_exit_status_of_watch_is_that_of_the_job(
     server: Any, run: Run, spec: Path, job_answer: JobAnswer, state: str, expected: int
 ) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
@@ -68,7 +68,7 @@ def test_the_exit_status_of_a_watched_job_is_its_end(
     assert "epoch 1/2  train_loss 0.5  valid_accuracy 0.875" in told
 
 
-def test_json_is_all_there_is_on_standard_output(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
+def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
     server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state="succeeded"))
     server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
@@ -77,7 +77,7 @@ def test_json_is_all_there_is_on_standard_output(server: Any, run: Run, spec: Pa
     assert json.loads(printed)["state"] == "succeeded"
 
 
-def test_a_refused_spec_is_told_field_by_field(server: Any, run: Run, spec: Path) -> None:
+def test_invalid_spec_is_reported_per_field(server: Any, run: Run, spec: Path) -> None:
     errors = [{"pointer": "/optimizer/lr", "detail": "must be above 0"}]
     server.problem("POST /v1/jobs", 422, "invalid-request", errors=errors)
     status, printed, told = run("submit", spec)
@@ -85,13 +85,11 @@ def test_a_refused_spec_is_told_field_by_field(server: Any, run: Run, spec: Path
     assert told == "candela: It is invalid-request. (422 invalid-request)\n  /optimizer/lr: must be above 0\n"
 
 
-def test_a_server_that_is_not_there_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_is_reported_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANDELA_URL", "http://127.0.0.1:1")
     status, _, told = run("jobs")
     assert status == 1
-    assert told.splitlines() == [
-        "candela: No server answers at http://127.0.0.1:1; is it up? (`candela up` starts one)"
-    ]
+    assert told.splitlines() == ["candela: cannot connect to http://127.0.0.1:1; `candela up` starts a server"]
 
 
 def test_jobs_are_listed(server: Any, run: Run, job_answer: JobAnswer) -> None:
@@ -105,7 +103,7 @@ def test_jobs_are_listed(server: Any, run: Run, job_answer: JobAnswer) -> None:
     ]
 
 
-def test_a_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: JobAnswer) -> None:
+def test_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: JobAnswer) -> None:
     failure = {"code": "diverged", "message": "Loss [nan].", "hint": "Lower it.", "retryable": False}
     server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
     status, printed, _ = run("show", "j1")
@@ -115,13 +113,13 @@ def test_a_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: Job
 
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])
-def test_a_job_is_steered(server: Any, run: Run, job_answer: JobAnswer, action: str) -> None:
+def test_job_is_controlled(server: Any, run: Run, job_answer: JobAnswer, action: str) -> None:
     server.json("GET /v1/jobs/j1", job_answer())
     server.json(f"POST /v1/jobs/j1/{action}", job_answer(state="cancelled"), 202)
     assert run(action, "j1")[:2] == (0, "j1 cancelled\n")
 
 
-def test_curves_are_drawn(server: Any, run: Run, job_answer: JobAnswer) -> None:
+def test_metrics_are_shown_as_sparklines(server: Any, run: Run, job_answer: JobAnswer) -> None:
     points = [{"step": n, "epoch": n, "value": value} for n, value in enumerate([3.0, 2.0, "NaN", 1.0])]
     server.json("GET /v1/jobs/j1", job_answer())
     server.json("GET /v1/jobs/j1/metrics", {"series": [{"name": "loss", "split": "train", "points": points}]})
@@ -130,7 +128,7 @@ def test_curves_are_drawn(server: Any, run: Run, job_answer: JobAnswer) -> None:
     assert printed.splitlines()[1].split() == ["train_loss", "1", "1", "3", "█▅!▁"]
 
 
-def test_predictions_are_bars_and_a_bad_image_is_an_exit_status(server: Any, run: Run, tmp_path: Path) -> None:
+def test_predictions_are_bars_and_an_invalid_image_sets_the_exit_status(server: Any, run: Run, tmp_path: Path) -> None:
     top_k = [{"label": "7", "index": 7, "probability": 0.5}, {"label": "1", "index": 1, "probability": 0.1}]
     good = {"label": "7", "index": 7, "probability": 0.5, "top_k": top_k}
     bad = {"error": {"code": "invalid-picture", "detail": "It cannot be read."}}
@@ -145,7 +143,7 @@ def test_predictions_are_bars_and_a_bad_image_is_an_exit_status(server: Any, run
     assert lines[-1].strip() == "It cannot be read."
 
 
-def test_rows_of_a_table_are_predicted(server: Any, run: Run, tmp_path: Path) -> None:
+def test_table_rows_are_predicted(server: Any, run: Run, tmp_path: Path) -> None:
     table = tmp_path / "pets.csv"
     table.write_text("age;home;zip\n3;farm;07\n\n4.5;;1e2\n")
     answer = {"model": {"name": "pets", "version": 1}, "predictions": [{"values": [1.5]}, {"values": [2.5]}]}
@@ -159,7 +157,7 @@ def test_rows_of_a_table_are_predicted(server: Any, run: Run, tmp_path: Path) ->
     assert (status, "line 2: 1 values for 2 columns" in said) == (1, True)
 
 
-def test_a_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) -> None:
+def test_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) -> None:
     (tmp_path / "pets.csv").write_text("kind,age\ncat,3\n")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
     options = ("-o", "target=kind", "-o", "ignore=a", "-o", "ignore=b")
@@ -170,7 +168,9 @@ def test_a_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("state", "expected"), [("ready", 0), ("failed", 1)])
-def test_images_are_added_and_waited_for(server: Any, run: Run, tmp_path: Path, state: str, expected: int) -> None:
+def test_images_are_added_and_the_import_is_awaited(
+    server: Any, run: Run, tmp_path: Path, state: str, expected: int
+) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(b"picture")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
@@ -199,7 +199,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr == ""
 
 
-def test_the_sdk_imports_no_part_of_the_service() -> None:
+def test_sdk_does_not_import_the_service() -> None:
     code = (
         "import sys; import candela; candela.Client; candela.ProblemError;"
         "inside = {'torch', 'app', 'worker', 'core', 'models', 'fastapi', 'celery'} & set(sys.modules);"
@@ -210,7 +210,7 @@ def test_the_sdk_imports_no_part_of_the_service() -> None:
 
 
 @pytest.mark.parametrize("words", [["up", "--host", "0.0.0.0"], ["up", "--home", "/dev/null/home"]])
-def test_a_start_that_cannot_be_is_one_line(words: list[str]) -> None:
+def test_failed_start_is_reported_in_one_line(words: list[str]) -> None:
     command = [sys.executable, "-m", "candela", *words, "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -219,7 +219,7 @@ def test_a_start_that_cannot_be_is_one_line(words: list[str]) -> None:
     assert done.stderr.startswith("candela: ")
 
 
-def test_files_of_a_job_are_listed_and_downloaded(server: Any, run: Run, job_answer: JobAnswer, tmp_path: Path) -> None:
+def test_artifacts_are_listed_and_downloaded(server: Any, run: Run, job_answer: JobAnswer, tmp_path: Path) -> None:
     file = {"name": "metrics.csv", "media_type": "text/csv", "size_bytes": 9, "sha256": "a" * 64}
     file["created_at"] = "2026-11-23T08:00:00Z"
     server.json("GET /v1/jobs/j1", job_answer(result=None))

@@ -1,4 +1,4 @@
-"""Which processes the embedded service has, and what they are told."""
+"""The processes of the embedded service and their settings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,14 +22,14 @@ def home(tmp_path: Path) -> Iterator[Home]:
     ("option", "environ", "count"),
     [(None, {}, 1), (1, {"CANDELA_HTTP_PROCESSES": "3"}, 1), (3, {}, 3), (None, {"CANDELA_HTTP_PROCESSES": "2"}, 2)],
 )
-def test_several_processes_answer_http_where_they_are_asked_for(
+def test_http_option_starts_several_api_processes(
     home: Home, option: int | None, environ: dict[str, str], count: int
 ) -> None:
-    told = embedded.settings(UpOptions(home.path, http=option), environ, home, 8000, None)
-    parts = embedded.services(home, told, 7, 8)
+    told = embedded.build_settings(UpOptions(home.path, http=option), environ, home, 8000, None)
+    parts = embedded.create_services(home, told, 7, 8)
     apis = [part for part in parts if part.name.startswith("api")]
     assert [part.name for part in apis] == ["api", "api-2", "api-3"][:count]
     assert len({part.log for part in apis}) == count
     assert all(7 in part.pass_fds for part in apis)
-    assert ("CANDELA_MEETING" in told) is (count > 1)
+    assert ("CANDELA_RENDEZVOUS_DIR" in told) is (count > 1)
     assert ("PROMETHEUS_MULTIPROC_DIR" in told) is (count > 1)

@@ -1,4 +1,4 @@
-"""What the doctor says of the engine: the workshop's figures, or which of them is wrong."""
+"""The doctor's check of the engine: the workshop's figures."""
 
 import os
 from pathlib import Path
@@ -14,15 +14,15 @@ LINE = (
 )
 
 
-def test_the_workshops_figures_are_told_to_every_digit() -> None:
+def test_workshop_figures_are_printed_with_all_digits() -> None:
     assert doctor.check_figures(Path("nowhere"), os.environ) == LINE
 
 
-def test_a_wrong_figure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_figure_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Done:
         returncode = 0
         stdout = '[{"name": "loss: mse", "actual": 0.5, "expected": 0.81, "tolerance": 1e-6, "is_passed": false}]'
 
     monkeypatch.setattr("candela.doctor.subprocess.run", lambda *_, **__: Done)
-    with pytest.raises(CandelaError, match=r"loss: mse is 0\.5, not 0\.81"):
+    with pytest.raises(CandelaError, match=r"loss: mse is 0\.5, expected 0\.81"):
         doctor.check_figures(Path("nowhere"), os.environ)

@@ -1,4 +1,4 @@
-"""What the doctor says of a bucket."""
+"""The doctor's check of a bucket."""
 
 import os
 from pathlib import Path
@@ -12,13 +12,13 @@ from tests.support.s3 import S3Server
 pytestmark = pytest.mark.services
 
 
-def test_a_bucket_that_can_be_written_is_well(s3: S3Server, tmp_path: Path) -> None:
+def test_writable_bucket_passes(s3: S3Server, tmp_path: Path) -> None:
     url = s3.new_url()
     environment = {**os.environ, **s3.environment(), "CANDELA_STORAGE_URL": url}
-    assert check_storage(tmp_path, environment) == f"{url} can be written"
+    assert check_storage(tmp_path, environment) == f"{url} is writable"
 
 
-def test_a_bucket_that_refuses_us_is_told_in_one_line(s3: S3Server, tmp_path: Path) -> None:
+def test_rejected_bucket_access_is_reported_in_one_line(s3: S3Server, tmp_path: Path) -> None:
     environment = {**os.environ, **s3.environment(), "CANDELA_STORAGE_URL": s3.new_url()}
     with pytest.raises(CandelaError, match="403") as told:
         check_storage(tmp_path, environment | {"AWS_SECRET_ACCESS_KEY": "wrong"})

@@ -1,4 +1,4 @@
-"""Watching a job goes on after a lost connection, without a gap or a repetition."""
+"""Watching a job continues after lost connections, without gaps or repeats."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,7 +8,7 @@ import pytest
 
 from candela import Client, Unreachable
 from candela.errors import NotFound
-from candela.events import watch
+from candela.events import watch_events
 from candela.transport import Transport
 
 JobAnswer = Callable[..., dict[str, Any]]
@@ -20,7 +20,7 @@ FIRST = (
 REST = 'id: 3\nevent: metrics\ndata: {"step": 9}\n\nid: 4\nevent: end\ndata: {"state": "succeeded"}\n\n'
 
 
-def test_a_broken_stream_is_continued_where_it_broke(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_broken_stream_continues_at_the_last_event(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs/j1", job_answer(state="running"))
     server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
     server.stream(ROUTE, FIRST)
@@ -34,44 +34,47 @@ def test_a_broken_stream_is_continued_where_it_broke(server: Any, client: Client
     assert job.state == "succeeded"
 
 
-def test_half_an_event_is_asked_for_again(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_incomplete_event_is_requested_again(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs/j1", job_answer())
     server.stream(ROUTE, FIRST + "id: 3\nevent: metrics\nda")
     server.stream(ROUTE, REST)
     assert [event["id"] for event in client.jobs.get("j1").watch()] == ["1", "2", "3", "4"]
 
 
-def test_watching_may_start_after_an_event(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_watching_starts_after_a_given_event(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs/j1", job_answer())
     server.stream(ROUTE, REST)
     assert len(list(client.jobs.get("j1").watch(after="2"))) == 2
     assert next(s for s in server.seen if s.path.endswith("/events")).headers["last-event-id"] == "2"
 
 
-def test_nothing_comes_after_the_end(server: Any) -> None:
+def test_stream_stops_after_the_end_event(server: Any) -> None:
     server.text(ROUTE, "", 204)
     with closing(Transport(server.url)) as transport:
-        assert list(watch(transport, "j1", after="4")) == []
+        assert list(watch_events(transport, "j1", after="4")) == []
 
 
-def test_a_job_that_was_extended_is_watched_beyond_its_first_end(server: Any) -> None:
+def test_extended_job_is_watched_beyond_its_first_end(server: Any) -> None:
     server.stream(ROUTE, REST + 'id: 5\nevent: state\ndata: {"to": "queued"}\n\n')
     server.stream(ROUTE, 'id: 6\nevent: end\ndata: {"state": "succeeded"}\n\n')
     with closing(Transport(server.url)) as transport:
-        assert [event["id"] for event in watch(transport, "j1")] == ["3", "4", "5", "6"]
+        assert [event["id"] for event in watch_events(transport, "j1")] == ["3", "4", "5", "6"]
 
 
-def test_an_unknown_job_is_not_waited_for(server: Any) -> None:
+def test_unknown_job_raises_at_once(server: Any) -> None:
     server.problem(ROUTE, 404, "not-found")
     with closing(Transport(server.url)) as transport, pytest.raises(NotFound):
-        list(watch(transport, "j1"))
+        list(watch_events(transport, "j1"))
     assert len(server.seen) == 1
 
 
-def test_a_server_that_stays_away_is_given_up_after_a_while(server: Any) -> None:
+def test_unreachable_server_raises_after_the_timeout(server: Any) -> None:
     server.problem(ROUTE, 503, "not-ready")
     server.text(ROUTE, "<p>maintenance</p>")
     now = iter(range(0, 1000, 20))
-    with closing(Transport(server.url)) as transport, pytest.raises(Unreachable, match="does not answer with events"):
-        list(watch(transport, "j1", patience_s=50, clock=lambda: next(now), sleep=lambda _: None))
+    with (
+        closing(Transport(server.url)) as transport,
+        pytest.raises(Unreachable, match="did not respond with an event stream"),
+    ):
+        list(watch_events(transport, "j1", reconnect_timeout_s=50, clock=lambda: next(now), sleep=lambda _: None))
     assert len(server.seen) == 3

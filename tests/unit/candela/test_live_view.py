@@ -1,4 +1,4 @@
-"""What a watcher without a terminal reads: one line an epoch, when all of it is known."""
+"""Without a terminal, one line per epoch."""
 
 import io
 from typing import Any
@@ -17,7 +17,7 @@ def metrics(epoch: int, **measured: float) -> Event:
     return event("metrics", progress={"epoch": epoch, "epochs": 2}, metrics=measured)
 
 
-def test_an_epoch_is_one_line_with_its_own_validation() -> None:
+def test_epoch_is_one_line_with_its_validation_metrics() -> None:
     out = io.StringIO()
     view = LiveJobView(Console(file=out, force_terminal=False, width=200))
     for told in (
@@ -28,7 +28,7 @@ def test_an_epoch_is_one_line_with_its_own_validation() -> None:
         metrics(2, train_loss=0.5, valid_loss=0.4),
         event("end", state="succeeded"),
     ):
-        view.show(told)
+        view.show_event(told)
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
         "running: claimed",
         "epoch 1/2 train_loss 0.8 valid_loss 0.7",

@@ -1,4 +1,4 @@
-"""Job files mean what people read in them."""
+"""Reading job specs from files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from candela.errors import CandelaError
 from candela.specs import read_spec
 
 
-def test_numbers_and_names_are_what_they_look_like(tmp_path: Path) -> None:
+def test_yaml_numbers_and_strings_follow_yaml_1_2(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("name: 2026-11-23\noptimizer: {name: adam, lr: 1e-3, eps: 1.5E-8}\nepochs: 3\nbatch_norm: true\n")
     assert read_spec(file) == {
@@ -19,7 +19,7 @@ def test_numbers_and_names_are_what_they_look_like(tmp_path: Path) -> None:
     }
 
 
-def test_json_is_read_as_well(tmp_path: Path) -> None:
+def test_json_specs_are_read(tmp_path: Path) -> None:
     file = tmp_path / "job.json"
     file.write_text('{"dataset": {"name": "digits"}, "optimizer": {"lr": 1e-3}}')
     assert read_spec(file) == {"dataset": {"name": "digits"}, "optimizer": {"lr": 0.001}}
@@ -27,9 +27,14 @@ def test_json_is_read_as_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"a: [1", "is no YAML"), (b"- 1", "holds no job"), (b"", "holds no job"), (b"\xff\xfe\x00", "is no")],
+    [
+        (b"a: [1", "is not valid YAML"),
+        (b"- 1", "must be a mapping"),
+        (b"", "must be a mapping"),
+        (b"\xff\xfe\x00", "is no"),
+    ],
 )
-def test_a_file_that_is_no_job_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_invalid_file_is_reported_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "job.yaml"
     file.write_bytes(content)
     with pytest.raises(CandelaError, match=reason) as caught:
@@ -37,6 +42,6 @@ def test_a_file_that_is_no_job_is_one_line(tmp_path: Path, content: bytes, reaso
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(CandelaError, match=r"nowhere\.yaml: No such file"):
         read_spec(tmp_path / "nowhere.yaml")

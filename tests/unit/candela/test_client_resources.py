@@ -1,4 +1,4 @@
-"""Jobs, datasets and models of the SDK send what the contract says."""
+"""Requests of the SDK for jobs, datasets and models."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from candela import CandelaError, Client, JobFailed
 JobAnswer = Callable[..., dict[str, Any]]
 
 
-def test_waiting_returns_the_finished_job(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_wait_returns_the_finished_job(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
     server.json("GET /v1/jobs/j1", job_answer(state="running"))
     server.json("GET /v1/jobs/j1", job_answer(state="succeeded", model={"name": "digits", "version": 1}))
@@ -23,7 +23,7 @@ def test_waiting_returns_the_finished_job(server: Any, client: Client, job_answe
     assert job.model == {"name": "digits", "version": 1}
 
 
-def test_a_failed_job_tells_why_when_checked(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_check_of_a_failed_job_raises_with_its_failure(server: Any, client: Client, job_answer: JobAnswer) -> None:
     failure = {
         "code": "diverged",
         "message": "The loss is NaN.",
@@ -35,13 +35,13 @@ def test_a_failed_job_tells_why_when_checked(server: Any, client: Client, job_an
         client.jobs.get("j1").wait().check()
 
 
-def test_waiting_ends_at_its_time(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_wait_raises_after_its_timeout(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs/j1", job_answer(state="running"))
     with pytest.raises(TimeoutError, match="still running"):
         client.jobs.get("j1").wait(timeout_s=0)
 
 
-def test_all_pages_are_one_list(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_pages_are_joined_to_one_list(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs", {"items": [job_answer(id="a"), job_answer(id="b")], "next_cursor": "c1"})
     server.json("GET /v1/jobs", {"items": [job_answer(id="c")], "next_cursor": None})
     assert [job.id for job in client.jobs.list(state="queued")] == ["a", "b", "c"]
@@ -49,20 +49,20 @@ def test_all_pages_are_one_list(server: Any, client: Client, job_answer: JobAnsw
     assert all(seen.query["state"] == "queued" for seen in server.seen)
 
 
-def test_a_limit_asks_for_no_more(server: Any, client: Client, job_answer: JobAnswer) -> None:
+def test_limit_requests_no_further_items(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs", {"items": [job_answer(id="a"), job_answer(id="b")], "next_cursor": "c1"})
     assert [job.id for job in client.jobs.list(limit=2)] == ["a", "b"]
     assert [seen.query["limit"] for seen in server.seen] == ["2"]
 
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])
-def test_steering_posts_the_action(server: Any, client: Client, job_answer: JobAnswer, action: str) -> None:
+def test_control_methods_post_the_action(server: Any, client: Client, job_answer: JobAnswer, action: str) -> None:
     server.json("GET /v1/jobs/j1", job_answer(state="running"))
     server.json(f"POST /v1/jobs/j1/{action}", job_answer(state="cancelling"), 202)
     assert getattr(client.jobs.get("j1"), action)().state == "cancelling"
 
 
-def test_a_folder_is_uploaded_as_a_zip(server: Any, client: Client, tmp_path: Path) -> None:
+def test_folder_is_uploaded_as_a_zip(server: Any, client: Client, tmp_path: Path) -> None:
     for name in ("cat/1.png", "dog/1.png", ".hidden/x", "cat/.DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"picture " + name.encode())
@@ -77,7 +77,7 @@ def test_a_folder_is_uploaded_as_a_zip(server: Any, client: Client, tmp_path: Pa
     assert told[-1] == (len(seen.body), len(seen.body))
 
 
-def test_an_archive_is_sent_as_it_is(server: Any, client: Client, tmp_path: Path) -> None:
+def test_archive_is_sent_unchanged(server: Any, client: Client, tmp_path: Path) -> None:
     archive = tmp_path / "pets.tar.gz"
     archive.write_bytes(b"any bytes")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
@@ -85,7 +85,7 @@ def test_an_archive_is_sent_as_it_is(server: Any, client: Client, tmp_path: Path
     assert (server.seen[0].body, server.seen[0].headers["content-type"]) == (b"any bytes", "application/gzip")
 
 
-def test_a_table_is_sent_with_its_options(server: Any, client: Client, tmp_path: Path) -> None:
+def test_table_is_sent_with_its_options(server: Any, client: Client, tmp_path: Path) -> None:
     table = tmp_path / "pets.csv"
     table.write_bytes(b"kind,weight\ncat,4\n")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
@@ -95,7 +95,7 @@ def test_a_table_is_sent_with_its_options(server: Any, client: Client, tmp_path:
     assert dict(seen.query) == {"target": "kind", "missing": "impute"}
 
 
-def test_data_in_memory_travels_as_nested_lists(server: Any, client: Client) -> None:
+def test_data_in_memory_is_sent_as_nested_lists(server: Any, client: Client) -> None:
     server.json("POST /v1/datasets", {"version": 1, "state": "importing"}, 202)
     answer = client.datasets.create(
         "toy", np.array([[0.5, 1], [2, 3]], np.float32), [np.int64(0), 1], columns=("a", "b"), task="binary"
@@ -109,23 +109,21 @@ def test_data_in_memory_travels_as_nested_lists(server: Any, client: Client) -> 
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.inf, object()])
-def test_what_is_not_of_json_is_not_sent(value: Any, server: Any, client: Client) -> None:
+def test_values_outside_json_are_rejected_before_sending(value: Any, server: Any, client: Client) -> None:
     with pytest.raises(CandelaError, match="toy"):
         client.datasets.create("toy", [[1.0], [value]], [1, 2])
     assert server.seen == []
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
-def test_nothing_to_upload_is_said_before_anything_is_sent(
-    client: Client, tmp_path: Path, name: str, server: Any
-) -> None:
+def test_missing_upload_raises_before_sending(client: Client, tmp_path: Path, name: str, server: Any) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CandelaError, match=name):
         client.datasets.add("pets", tmp_path / name)
     assert server.seen == []
 
 
-def test_an_import_is_waited_for(server: Any, client: Client) -> None:
+def test_wait_returns_the_imported_version(server: Any, client: Client) -> None:
     for state in ("importing", "ready"):
         server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": state}]})
     assert client.datasets.wait("pets", 1)["state"] == "ready"
@@ -146,7 +144,7 @@ def test_one_image_is_the_body_and_several_are_multipart(server: Any, client: Cl
     assert b"one picture" in several.body
 
 
-def test_bytes_travel_as_base64_in_json(server: Any, client: Client) -> None:
+def test_bytes_are_sent_as_base64(server: Any, client: Client) -> None:
     server.json("POST /v1/models/digits/predict", {"model": {"name": "digits", "version": 3}, "predictions": []})
     client.models.predict_instances("digits", [{"image": b"\x00\xff"}, {"values": [1.0]}], top_k=1)
     sent = server.seen[0].json()
@@ -155,13 +153,13 @@ def test_bytes_travel_as_base64_in_json(server: Any, client: Client) -> None:
     assert sent["top_k"] == 1
 
 
-def test_rows_travel_as_they_are(server: Any, client: Client) -> None:
+def test_rows_are_sent_unchanged(server: Any, client: Client) -> None:
     server.json("POST /v1/models/pets/predict", {"model": {"name": "pets", "version": 1}, "predictions": []})
     client.models.predict_rows("pets", [{"weight": 4.2, "home": None}], top_k=1)
     assert server.seen[0].json() == {"rows": [{"weight": 4.2, "home": None}], "top_k": 1}
 
 
-def test_a_bundle_is_downloaded_whole_or_not_at_all(server: Any, client: Client, tmp_path: Path) -> None:
+def test_bundle_is_downloaded_completely_or_not_at_all(server: Any, client: Client, tmp_path: Path) -> None:
     route = "GET /v1/models/digits/versions/1/bundle"
     server.stream(route, "zip bytes", "application/zip")
     assert client.models.bundle("digits", 1, tmp_path / "digits.zip").read_bytes() == b"zip bytes"
@@ -172,7 +170,7 @@ def test_a_bundle_is_downloaded_whole_or_not_at_all(server: Any, client: Client,
     assert [path.name for path in tmp_path.iterdir()] == ["digits.zip"]
 
 
-def test_readiness_is_a_plain_yes_or_no(server: Any, client: Client) -> None:
+def test_is_ready_returns_a_boolean(server: Any, client: Client) -> None:
     server.json("GET /health/ready", {"status": "ok"})
     assert client.is_ready()
     server.answers["GET /health/ready"].clear()
