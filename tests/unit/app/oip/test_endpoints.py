@@ -4,13 +4,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
-from tests.support.bundles import register
+from tests.support.bundles import register_model
 
 
 @pytest.fixture(autouse=True)
 def cats(state: State) -> None:
     """Register the model `cats`."""
-    register(state.sessions, state.storage, "cats", 1)
+    register_model(state.sessions, state.storage, "cats", 1)
 
 
 def test_server_and_models_have_metadata(client: TestClient) -> None:

@@ -11,6 +11,6 @@ from tests.support.fakes import Clock
 @pytest.fixture
 def version_cache(state: State, clock: Clock) -> VersionCache:
     for version in (1, 2):
-        bundles.register(state.sessions, state.storage, "shapes", version, seed=version)
+        bundles.register_model(state.sessions, state.storage, "shapes", version, seed=version)
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     return VersionCache(state.sessions, clock=clock)

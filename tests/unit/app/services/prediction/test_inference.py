@@ -17,7 +17,7 @@ from app.serving.model_server import ModelServer
 from core.db.session import SessionFactory
 from core.errors import Conflict, CorruptFile, DeadlineExceeded, InvalidImage, NotFound, ServiceError
 from core.storage import LocalStorage
-from tests.support.bundles import register, set_alias
+from tests.support.bundles import register_model, set_alias
 from tests.support.images import encode_image, random_pixels
 from tests.support.local_backend import LocalBackend
 
@@ -28,7 +28,7 @@ IMAGES = np.stack([random_pixels(seed, 8, 8, 1).reshape(8, 8, 1) for seed in (0,
 async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> AsyncIterator[InferenceService]:
     """A service with the models `shapes`, of versions 1 and 2, and `other`."""
     for name, version in (("shapes", 1), ("shapes", 2), ("other", 1)):
-        register(sqlite_sessions, storage, name, version, seed=version)
+        register_model(sqlite_sessions, storage, name, version, seed=version)
     model_server = ModelServer(storage, LocalBackend(), max_batch_size=4, max_waiting=8, max_loaded=4)
     decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
     yield InferenceService(

@@ -16,7 +16,7 @@ from app.serving.model_server import ModelServer
 from core.db.session import SessionFactory
 from core.errors import Unavailable
 from core.storage import LocalStorage
-from tests.support.bundles import register
+from tests.support.bundles import register_model
 from tests.support.http_service import service_state
 from tests.support.local_backend import LocalBackend
 from tests.support.processes import wait_for
@@ -45,7 +45,7 @@ async def model_server(
 ) -> AsyncIterator[ModelServer]:
     """A server of `shapes` with versions 1 and 2, `broken` without files, and `other`; no model is loaded."""
     for name, version in (("shapes", 1), ("shapes", 2), ("broken", 1), ("other", 1)):
-        register(sqlite_sessions, storage, name, version, seed=version)
+        register_model(sqlite_sessions, storage, name, version, seed=version)
     storage.delete("jobs/broken-1/bundle")
     monkeypatch.setattr(module, "POLL_S", 0.001)
     model_server = ModelServer(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
@@ -94,7 +94,7 @@ async def test_shutdown_does_not_wait_for_a_process_that_never_responds(
 
 def test_service_preloads_models_and_is_ready_after_failures(tmp_path: Path, sqlite_template: Path) -> None:
     with service_state(tmp_path, sqlite_template, pinned_models=("dogs", "shapes")) as state:
-        register(state.sessions, state.storage, "shapes", 1)
+        register_model(state.sessions, state.storage, "shapes", 1)
         with TestClient(create_app(state=state)) as client:
             assert client.get("/health/ready").status_code == 200
 

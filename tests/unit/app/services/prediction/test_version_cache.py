@@ -36,7 +36,7 @@ async def test_concurrent_requests_share_a_query_and_its_result(
 async def test_missing_model_is_found_once_it_exists(state: State, version_cache: VersionCache) -> None:
     with pytest.raises(NotFound):
         await version_cache.get("new")
-    bundles.register(state.sessions, state.storage, "new", 1)
+    bundles.register_model(state.sessions, state.storage, "new", 1)
     assert (await version_cache.get("new")).version == 1
 
 

@@ -17,7 +17,8 @@ def test_loss_and_metrics_are_those_of_the_task() -> None:
     numbers = DatasetInfo("regression", (), 1, (1, 8, 8), {"train": 100, "valid": 20})
     spec = resolve_training(numbers).spec
     assert (spec.loss.name, [metric.name for metric in spec.metrics]) == ("mse", ["mae"])
-    assert resolve_training(metrics=[]).spec.metrics == ()
+    spec = resolve_training(metrics=[]).spec
+    assert spec.metrics == ()
 
 
 def test_share_for_validation_is_the_default_without_a_split() -> None:
@@ -29,19 +30,22 @@ def test_name_is_generated_and_the_model_is_named_after_it() -> None:
     spec: Any = resolve_training().spec
     assert spec.name.startswith("convnet-digits-")
     assert spec.model == spec.name
-    assert resolve_training(name="first", model="digits").spec.model == "digits"
+    spec = resolve_training(name="first", model="digits").spec
+    assert spec.model == "digits"
 
 
 def test_architecture_has_all_options_and_its_size() -> None:
     resolved = resolve_training()
     assert resolved.num_parameters > 0
     assert resolved.output_shape == (3,)
-    assert set(CONVNET) < set(resolved.spec.architecture.model_dump())
+    spec: Any = resolved.spec
+    assert set(CONVNET) < set(spec.architecture.model_dump())
 
 
 def test_initial_model_is_pinned_to_its_version() -> None:
     body = {"dataset": {"name": "digits"}, "architecture": CONVNET, "init_from": "digits"}
-    assert resolve(job_context(ANY_JOB.validate_python(body), model=MODEL)).spec.init_from == "digits@3"
+    spec: Any = resolve(job_context(ANY_JOB.validate_python(body), model=MODEL)).spec
+    assert spec.init_from == "digits@3"
 
 
 def test_learning_rate_search_keeps_its_own_fields() -> None:
