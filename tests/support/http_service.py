@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.bus import MemoryBus
 from tests.support.fakes import MemoryQueue
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
 
@@ -39,7 +39,7 @@ def service_state(home: Path, sqlite_template: Path, **options: Any) -> Iterator
         relay=OutboxRelay(sessions, queue),
         bus=bus,
         storage=storage,
-        model_server=ModelServer(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2),
+        model_server=ModelServer(storage, LocalBackend(), max_batch_size=8, max_waiting=64, max_loaded=2),
         decoder=decoder,
     )
     decoder.close()

@@ -66,15 +66,15 @@ class ApiProcess:
 
     def _register(self) -> None:
         for version in (1, 2):
-            bundles.register(self.sessions, self.storage, "small", version, seed=version)
+            bundles.register_model(self.sessions, self.storage, "small", version, seed=version)
         bundles.set_alias(self.sessions, "small", "champion", 1)
-        bundles.register(self.sessions, self.storage, "slow", 1, **SLOW)
-        bundles.register(self.sessions, self.storage, "broken", 1)
+        bundles.register_model(self.sessions, self.storage, "slow", 1, **SLOW)
+        bundles.register_model(self.sessions, self.storage, "broken", 1)
         path = self.storage.path("jobs/broken-1/bundle/weights.safetensors")
         path.write_bytes(path.read_bytes()[:-1] + b"?")
         for number in range(5):
-            bundles.register(self.sessions, self.storage, f"many-{number}", 1, seed=number)
-        bundles.register(self.sessions, self.storage, "nan", 1, mean=[-3e38], std=[1e-5])
+            bundles.register_model(self.sessions, self.storage, f"many-{number}", 1, seed=number)
+        bundles.register_model(self.sessions, self.storage, "nan", 1, mean=[-3e38], std=[1e-5])
 
     def is_ready(self) -> bool:
         try:

@@ -28,12 +28,12 @@ def encode_png(pixels: np.ndarray = PIXELS) -> bytes:
 
 @pytest.fixture
 def shapes(state: State) -> str:
-    bundles.register(state.sessions, state.storage, "shapes", 1)
+    bundles.register_model(state.sessions, state.storage, "shapes", 1)
     return "/v1/models/shapes"
 
 
 def preprocess_image() -> torch.Tensor:
-    images: torch.Tensor = bundles.description().build_preprocessing()(torch.from_numpy(PIXELS)[None, ..., None])
+    images: torch.Tensor = bundles.build_description().build_preprocessing()(torch.from_numpy(PIXELS)[None, ..., None])
     return images
 
 
@@ -52,7 +52,7 @@ def test_an_embedding_is_the_input_of_the_last_layer(client: TestClient, shapes:
     assert response.status_code == 200, response.text
     assert response.json()["model"] == {"name": "shapes", "version": 1}
     (embedding,) = response.json()["embeddings"]
-    expected = compute_embeddings(bundles.network(bundles.description()), preprocess_image())[0]
+    expected = compute_embeddings(bundles.build_network(bundles.build_description()), preprocess_image())[0]
     np.testing.assert_allclose(embedding["vector"], expected, atol=1e-5)
 
 
@@ -70,7 +70,7 @@ def test_the_heatmap_is_that_of_the_requested_class(client: TestClient, shapes: 
     params = {} if label is None else {"label": label}
     response = send(client, f"{shapes}/explain", params=params, headers={"Accept": "application/json"})
     body = response.json()
-    network = bundles.network(bundles.description())
+    network = bundles.build_network(bundles.build_description())
     probability = torch.softmax(network(preprocess_image()), 1)[0].detach()
     chosen = int(probability.argmax()) if label is None else bundles.CLASSES.index(label)
     assert (body["label"], body["index"]) == (bundles.CLASSES[chosen], chosen)
@@ -101,7 +101,7 @@ def test_an_explanation_that_is_impossible_is_rejected(client: TestClient, shape
     two = {"instances": [{"image": base64.b64encode(encode_png()).decode()}] * 2}
     assert client.post(f"{shapes}/explain", json=two).status_code == 422
     flat = {"architecture": {"name": "mlp", "options": {"hidden": [4]}}}
-    bundles.register(state.sessions, state.storage, "flat", 1, **flat)
+    bundles.register_model(state.sessions, state.storage, "flat", 1, **flat)
     response = send(client, "/v1/models/flat/explain")
     assert (response.status_code, "feature maps" in response.json()["detail"]) == (422, True)
     assert send(client, "/v1/models/flat/embed").status_code == 200
@@ -130,7 +130,7 @@ def test_explanations_have_the_body_limit_of_predictions(state: State, verb: str
 
 def test_one_output_for_two_classes_explains_the_second(client: TestClient, state: State) -> None:
     binary = {"num_outputs": 1, "task": "binary", "classes": ["no", "yes"]}
-    bundles.register(state.sessions, state.storage, "it", 1, **binary)
+    bundles.register_model(state.sessions, state.storage, "it", 1, **binary)
     body = send(client, "/v1/models/it/explain", headers={"Accept": "application/json"}).json()
     assert (body["label"], body["index"]) == ("yes", 1)
     assert pointers(send(client, "/v1/models/it/explain", params={"label": "no"})) == ["?label"]

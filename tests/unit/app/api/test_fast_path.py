@@ -20,7 +20,7 @@ RAW = {"Inference-Header-Content-Length": "0"}
 @pytest.fixture(autouse=True)
 def shapes(state: State) -> None:
     """Register the model `shapes`."""
-    bundles.register(state.sessions, state.storage, "shapes", 1)
+    bundles.register_model(state.sessions, state.storage, "shapes", 1)
 
 
 async def nowhere(*_: Any) -> None:

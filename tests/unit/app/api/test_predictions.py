@@ -33,7 +33,7 @@ def settings_options() -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def shapes(state: State) -> None:
     """Register the model `shapes`."""
-    bundles.register(state.sessions, state.storage, "shapes", 1)
+    bundles.register_model(state.sessions, state.storage, "shapes", 1)
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def encode_json(*instances: dict[str, Any], **fields: Any) -> bytes:
 
 def compute_probabilities(pixels: np.ndarray = GREY, **changes: Any) -> list[float]:
     """Return the probabilities of the network, in the order of its classes."""
-    bundle_description = bundles.description(**changes)
+    bundle_description = bundles.build_description(**changes)
     images = Preprocess(bundle_description.mean, bundle_description.std)(torch.from_numpy(pixels[None, :, :, None]))
     with torch.inference_mode():
-        scores: list[float] = bundles.network(bundle_description)(images).softmax(dim=1)[0].tolist()
+        scores: list[float] = bundles.build_network(bundle_description)(images).softmax(dim=1)[0].tolist()
     return scores
 
 
@@ -309,7 +309,7 @@ def test_an_unknown_parameter_error_names_the_most_similar(predict: Callable[...
 
 
 def test_versions_and_aliases_resolve_to_their_version(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state.sessions, state.storage, "shapes", 2, seed=1)
+    bundles.register_model(state.sessions, state.storage, "shapes", 2, seed=1)
     bundles.set_alias(state.sessions, "shapes", "champion", 1)
     versions = [
         predict(encode_image(GREY), ref=ref).json()["model"]["version"] for ref in ("shapes", "shapes@1", "shapes@2")
@@ -319,7 +319,7 @@ def test_versions_and_aliases_resolve_to_their_version(state: State, predict: Ca
 
 
 def test_a_regression_returns_values(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state.sessions, state.storage, "size", 1, task="regression", classes=[])
+    bundles.register_model(state.sessions, state.storage, "size", 1, task="regression", classes=[])
     (prediction,) = predict(encode_image(GREY), ref="size").json()["predictions"]
     assert prediction.keys() == {"values"}
     assert len(prediction["values"]) == 3
@@ -327,21 +327,21 @@ def test_a_regression_returns_values(state: State, predict: Callable[..., Respon
 
 def test_a_network_with_one_output_returns_both_classes(state: State, predict: Callable[..., Response]) -> None:
     bundle_description = {"task": "binary", "classes": ["no", "yes"], "num_outputs": 1}
-    bundles.register(state.sessions, state.storage, "yes", 1, **bundle_description)
+    bundles.register_model(state.sessions, state.storage, "yes", 1, **bundle_description)
     (prediction,) = predict(encode_image(GREY), ref="yes").json()["predictions"]
     assert {one["label"] for one in prediction["top_k"]} == {"no", "yes"}
     assert sum(one["probability"] for one in prediction["top_k"]) == pytest.approx(1)
 
 
 def test_non_finite_scores_are_an_error(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state.sessions, state.storage, "mad", 1, mean=[-3e38], std=[1e-5])
+    bundles.register_model(state.sessions, state.storage, "mad", 1, mean=[-3e38], std=[1e-5])
     problem(predict(encode_image(GREY), ref="mad"), 502, "prediction-failed")
     response = predict(encode_json({"values": GREY.tolist()}, {"values": GREY.tolist()}), JSON, ref="mad")
     assert [one["error"]["code"] for one in response.json()["predictions"]] == ["prediction-failed"] * 2
 
 
 def test_a_damaged_bundle_does_not_affect_other_models(state: State, predict: Callable[..., Response]) -> None:
-    bundles.register(state.sessions, state.storage, "broken", 1)
+    bundles.register_model(state.sessions, state.storage, "broken", 1)
     state.storage.path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
     problem(predict(encode_image(GREY), ref="broken"), 500, "corrupt")
     assert predict(encode_image(GREY)).status_code == 200

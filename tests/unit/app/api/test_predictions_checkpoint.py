@@ -43,7 +43,7 @@ class Running:
 
     def add(self, number: int, *tags: str, files: tuple[str, ...] | None = None) -> None:
         key = f"jobs/{self.job_id}/t{self.token}/checkpoints/{number}"
-        ref = bundles.store(self.state.storage, key, seed=number)
+        ref = bundles.store_bundle(self.state.storage, key, seed=number)
         stored = {name: {"sha256": sha256, "size_bytes": 1} for name, sha256 in ref.files if not files or name in files}
         bundle_description: dict[str, Any] = {
             "epoch": number,
@@ -72,10 +72,10 @@ def compute_expected(seed: int) -> np.ndarray:
     """Return the probabilities of the network of a checkpoint, computed without the service."""
     import torch
 
-    bundle_description = bundles.description()
+    bundle_description = bundles.build_description()
     pixels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8, 1) * 3
     with torch.inference_mode():
-        scores = bundles.network(bundle_description, seed)(bundle_description.build_preprocessing()(pixels))
+        scores = bundles.build_network(bundle_description, seed)(bundle_description.build_preprocessing()(pixels))
     return np.asarray(torch.softmax(scores[0], 0).numpy())
 
 

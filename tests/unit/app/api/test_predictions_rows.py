@@ -55,7 +55,7 @@ def table_client(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
     """A client of a service with three models of tables and one of images, shared by the tests of this module."""
     with service_state(tmp_path_factory.mktemp("home"), sqlite_template) as state:
         for name, description in {"penguins": PENGUINS, "weight": WEIGHT, "demand": DEMAND, "shapes": {}}.items():
-            bundles.register(state.sessions, state.storage, name, 1, **description)
+            bundles.register_model(state.sessions, state.storage, name, 1, **description)
         with service_client(state) as client:
             yield client
 
@@ -67,9 +67,9 @@ def predict(table_client: TestClient) -> Callable[..., Any]:
 
 def compute_scores(options: dict[str, Any], *samples: Any) -> torch.Tensor:
     """Return the outputs of the network for packed samples."""
-    described = bundles.description(**options)
+    described = bundles.build_description(**options)
     with torch.inference_mode():
-        found: torch.Tensor = bundles.network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
+        found: torch.Tensor = bundles.build_network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
     return found
 
 

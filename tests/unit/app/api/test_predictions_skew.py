@@ -63,11 +63,11 @@ def test_an_image_over_http_has_the_scores_of_the_packed_image(
 ) -> None:
     meta, train = packed_dataset.meta, packed_dataset.read_split("train")
     changes = {"image_shape": meta.image_shape, "mean": list(meta.mean), "std": list(meta.std), "resize": meta.resize}
-    bundles.register(state.sessions, state.storage, "shapes", 1, **changes)
-    bundle_description = bundles.description(**changes)
+    bundles.register_model(state.sessions, state.storage, "shapes", 1, **changes)
+    bundle_description = bundles.build_description(**changes)
     with torch.inference_mode():
         images = Preprocess(bundle_description.mean, bundle_description.std)(torch.from_numpy(np.array(train.images)))
-        scores = bundles.network(bundle_description)(images)
+        scores = bundles.build_network(bundle_description)(images)
     of_name = {Path(name).with_suffix("").as_posix(): scores[place] for place, name in enumerate(train.names)}
     assert of_name.keys() == files.keys()
     for name, body in files.items():
@@ -100,8 +100,8 @@ def test_validation_images_over_http_have_the_scores_of_the_evaluation(
     folder = Path(trained_job.dir)
     _, bundle_description = bundle.load_bundle(folder)
     stored = {name: (file.sha256, file.size_bytes) for name, file in trained_job.files.items()}
-    ref = bundles.publish(state.storage, "jobs/trained/bundle", folder, stored)
-    bundles.enter(state.sessions, "trained", 1, ref, bundle_description)
+    ref = bundles.publish_bundle(state.storage, "jobs/trained/bundle", folder, stored)
+    bundles.insert_version(state.sessions, "trained", 1, ref, bundle_description)
     body = {"kind": "evaluate", "model": "trained@1", "dataset": {"name": "synthetic", "valid": 0.5}, "split": "valid"}
     spec = ANY_JOB.validate_python(body | {"seed": 7, "batch_size": 4})
     assert isinstance(spec, EvaluateSpec)
@@ -110,7 +110,7 @@ def test_validation_images_over_http_have_the_scores_of_the_evaluation(
     )
     scores, targets = [], []
     for batch in evaluation.batches.iter_epoch(0):
-        scores.append(evaluation.pred(batch.images))
+        scores.append(evaluation.predict(batch.images))
         targets.append(batch.targets)
     raw, truth = torch.cat(scores), torch.cat(targets)
     assert float((raw.argmax(1) == truth).double().mean()) == pytest.approx(trained_job.evaluation["valid"]["accuracy"])
