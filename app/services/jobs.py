@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.services.datasets import DatasetService
 from app.services.validation import capacity
-from app.services.validation.context import JobContext, PinnedDataset, RegisteredModel, ResolvedSpec
+from app.services.validation.context import PinnedDataset, RegisteredModel, ResolvedSpec, ValidationContext
 from app.services.validation.report import reject
 from app.services.validation.resolve import (
     find_model_reference,
@@ -194,7 +194,7 @@ class JobService:
     def _resolve_spec(self, spec: AnyJobSpec, dataset: PinnedDataset) -> ResolvedSpec:
         workers = self._list_live_workers()
         return resolve(
-            JobContext(
+            ValidationContext(
                 spec=spec,
                 dataset=dataset,
                 devices=frozenset(name for worker in workers for name in list_device_names(worker)),

@@ -16,7 +16,7 @@ from app.services.validation.training import TrainingContext
 from core.datasets.definition import DatasetInfo
 from core.datasets.packed import PackedMeta, Task
 from core.spec import JobSpec
-from tests.support.validation import job_context
+from tests.support.validation import validation_context
 from worker import builders
 
 REQUIRED: dict[str, dict[str, Any]] = {
@@ -116,7 +116,7 @@ def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> Non
         job = JobSpec.model_validate(
             words | {"loss": spec.model_dump()} if part == "losses" else words | {"metrics": [spec.model_dump()]}
         )
-        context = TrainingContext(job_context(job, facts), job)
+        context = TrainingContext(validation_context(job, facts), job)
         (check_loss if part == "losses" else check_metrics)(context, report)
         if not report.errors:
             let_in.append(spec.name)

@@ -4,27 +4,27 @@ from typing import Any
 
 import pytest
 
-from app.services.validation.context import JobContext, PinnedDataset, ResolvedSpec
+from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
 from app.services.validation.resolve import resolve
 from core.datasets.definition import DatasetInfo
 from core.errors import InvalidSpec
 from core.spec import ANY_JOB, AnyJobSpec
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 
 IMAGES = DatasetInfo("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
 CONVNET = {"name": "convnet", "channels": [4], "batch_norm": True, "head": [8]}
-NETWORKS = LocalNetworks()
+NETWORKS = LocalBackend()
 
 
-def job_context(spec: AnyJobSpec, info: DatasetInfo = IMAGES, **changes: Any) -> JobContext:
+def validation_context(spec: AnyJobSpec, info: DatasetInfo = IMAGES, **changes: Any) -> ValidationContext:
     """Return the context of a job on a machine with a CPU only."""
-    return JobContext(spec, PinnedDataset(1, {}, info), frozenset({"cpu"}), NETWORKS, **changes)
+    return ValidationContext(spec, PinnedDataset(1, {}, info), frozenset({"cpu"}), NETWORKS, **changes)
 
 
 def resolve_training(info: DatasetInfo = IMAGES, **changes: Any) -> ResolvedSpec:
     """Resolve a training of a small convnet with changes to its spec."""
     spec = ANY_JOB.validate_python({"dataset": {"name": "digits"}, "architecture": CONVNET, **changes})
-    return resolve(job_context(spec, info))
+    return resolve(validation_context(spec, info))
 
 
 def find_errors(info: DatasetInfo = IMAGES, **changes: Any) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ class ResolvedSpec(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JobContext:
+class ValidationContext:
     """A job as posted, and what it is validated against.
 
     Attributes:

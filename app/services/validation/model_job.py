@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from app.services.validation.context import JobContext, RegisteredModel, ResolvedSpec
+from app.services.validation.context import RegisteredModel, ResolvedSpec, ValidationContext
 from app.services.validation.defaults import TASK_DEFAULTS, generate_name
 from app.services.validation.report import ValidationReport
 from core.datasets import splits
@@ -16,12 +16,12 @@ from core.spec import DatasetSpec, ModelJobSpec
 class ModelJobContext:
     """A job of a registered model for its rules; `spec` is as posted."""
 
-    job: JobContext
+    job: ValidationContext
     spec: ModelJobSpec
     model: RegisteredModel
 
     @classmethod
-    def prepare(cls, job: JobContext) -> "ModelJobContext":
+    def prepare(cls, job: ValidationContext) -> "ModelJobContext":
         """Take the spec and the registered model, which such a job always has."""
         assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the rule table guarantees it
         assert job.model is not None  # noqa: S101 - the field `model` is required

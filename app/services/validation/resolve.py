@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from app.services.validation.context import JobContext, ResolvedSpec
+from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.defaults import generate_name
 from app.services.validation.report import reject_all
 from app.services.validation.rules import RULES
@@ -16,7 +16,7 @@ from core.spec.error_pointers import to_pointers
 from core.spec.job_kinds import SPEC_BY_KIND
 
 
-def resolve(job: JobContext) -> ResolvedSpec:
+def resolve(job: ValidationContext) -> ResolvedSpec:
     """Fill in all defaults of a job and apply the rules of its kind.
 
     Raises:

@@ -15,7 +15,7 @@ from app.services.validation import (
     resume_from,
     transforms,
 )
-from app.services.validation.context import JobContext, ResolvedSpec
+from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.model_job import ArchiveContext, ModelJobContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import LrFindContext, TrainingContext
@@ -41,10 +41,10 @@ class RuleSet(Generic[Context]):
         rules: each adds errors and warnings to the report; their order is that of the errors.
     """
 
-    prepare: Callable[[JobContext], Context]
+    prepare: Callable[[ValidationContext], Context]
     rules: tuple[Rule[Context], ...]
 
-    def resolve(self, job: JobContext) -> ResolvedSpec:
+    def resolve(self, job: ValidationContext) -> ResolvedSpec:
         """Apply all rules and return the resolved spec.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from app.services.validation.context import JobContext, PinnedDataset, ResolvedSpec
+from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
 from app.services.validation.defaults import TASK_DEFAULTS, generate_name
 from app.serving.backend import ArchitectureQuery, ArchitectureSummary, InvalidArchitecture
 from core.datasets import splits
@@ -30,11 +30,11 @@ class ArchitectureCheck(NamedTuple):
 class TrainingContext:
     """A training job for its rules; `spec` has every default but the architecture's options."""
 
-    job: JobContext
+    job: ValidationContext
     spec: JobSpec
 
     @classmethod
-    def prepare(cls, job: JobContext) -> "TrainingContext":
+    def prepare(cls, job: ValidationContext) -> "TrainingContext":
         """Fill in the defaults of a training job."""
         assert isinstance(job.spec, JobSpec)  # noqa: S101 - the rule table guarantees it
         return cls(job, fill_defaults(job.spec, job.dataset))
@@ -110,7 +110,7 @@ class LrFindContext(TrainingContext):
     lr_find: LrFindSpec
 
     @classmethod
-    def prepare(cls, job: JobContext) -> "LrFindContext":
+    def prepare(cls, job: ValidationContext) -> "LrFindContext":
         """Fill in the defaults of a learning-rate search, which one process runs."""
         assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the rule table guarantees it
         shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}

@@ -5,14 +5,14 @@ from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 from core.db.repos.placement import WorkerCapacity
 from core.spec import JobSpec
-from tests.support.validation import CONVNET, job_context
+from tests.support.validation import CONVNET, validation_context
 
 
 def find_capacity_errors(num_devices: int, *capacities: WorkerCapacity) -> list[tuple[str, str]]:
     body = {"dataset": {"name": "digits"}, "architecture": CONVNET, "resources": {"devices": num_devices}}
     report = ValidationReport()
     spec = JobSpec.model_validate(body)
-    check_capacity(TrainingContext.prepare(job_context(spec, capacities=capacities)), report)
+    check_capacity(TrainingContext.prepare(validation_context(spec, capacities=capacities)), report)
     return report.errors
 
 

@@ -9,7 +9,7 @@ from app.services.validation.resolve import resolve
 from core.datasets.definition import DatasetInfo
 from core.errors import InvalidSpec
 from core.spec import ANY_JOB
-from tests.support.validation import IMAGES, job_context
+from tests.support.validation import IMAGES, validation_context
 
 MODEL = RegisteredModel("digits@1", "classification", ("a", "b", "c"), 3, (1, 8, 8), [], 100, "digits", 7, 0.2, None)
 
@@ -18,7 +18,7 @@ def resolve_job(
     kind: str, info: DatasetInfo = IMAGES, model: RegisteredModel = MODEL, dataset: str = "digits", **changes: Any
 ) -> ResolvedSpec:
     spec = ANY_JOB.validate_python({"kind": kind, "model": "digits", "dataset": {"name": dataset}} | changes)
-    return resolve(job_context(spec, info, model=model))
+    return resolve(validation_context(spec, info, model=model))
 
 
 def find_pointers(*args: Any, **changes: Any) -> list[str]:
@@ -55,7 +55,7 @@ def test_transforms_are_for_training_only() -> None:
     dataset = {"name": "digits", "train_transforms": [{"name": "rotation"}]}
     spec = {"kind": "predict", "model": "digits", "dataset": dataset, "split": "valid"}
     with pytest.raises(InvalidSpec, match="'predict' does not train"):
-        resolve(job_context(ANY_JOB.validate_python(spec), model=MODEL))
+        resolve(validation_context(ANY_JOB.validate_python(spec), model=MODEL))
 
 
 @pytest.mark.parametrize("kind", ["variant", "predict_archive"])

@@ -7,7 +7,7 @@ from app.services.validation.rules import RULES
 from core.errors import InvalidSpec
 from core.spec import ANY_JOB
 from core.spec.job_kinds import KINDS, SPEC_BY_KIND
-from tests.support.validation import CONVNET, find_errors, job_context
+from tests.support.validation import CONVNET, find_errors, validation_context
 
 
 def test_every_job_kind_has_rules() -> None:
@@ -37,5 +37,5 @@ def test_report_raises_its_first_error_as_detail() -> None:
 def test_lr_find_requires_increasing_learning_rates() -> None:
     body = {"kind": "lr_find", "dataset": {"name": "digits"}, "architecture": CONVNET, "start_lr": 0.1, "end_lr": 0.01}
     with pytest.raises(InvalidSpec) as raised:
-        RULES["lr_find"].resolve(job_context(ANY_JOB.validate_python(body)))
+        RULES["lr_find"].resolve(validation_context(ANY_JOB.validate_python(body)))
     assert raised.value.errors == [("/end_lr", "must be above start_lr, 0.1; got 0.01")]

@@ -6,7 +6,7 @@ from app.services.validation.context import RegisteredModel
 from app.services.validation.resolve import resolve
 from core.datasets.definition import DatasetInfo
 from core.spec import ANY_JOB
-from tests.support.validation import CONVNET, IMAGES, job_context, resolve_training
+from tests.support.validation import CONVNET, IMAGES, resolve_training, validation_context
 
 MODEL = RegisteredModel("digits@3", "classification", ("a", "b", "c"), 3, (1, 8, 8), [], 100, "digits", 7, 0.2, None)
 
@@ -44,11 +44,11 @@ def test_architecture_has_all_options_and_its_size() -> None:
 
 def test_initial_model_is_pinned_to_its_version() -> None:
     body = {"dataset": {"name": "digits"}, "architecture": CONVNET, "init_from": "digits"}
-    spec: Any = resolve(job_context(ANY_JOB.validate_python(body), model=MODEL)).spec
+    spec: Any = resolve(validation_context(ANY_JOB.validate_python(body), model=MODEL)).spec
     assert spec.init_from == "digits@3"
 
 
 def test_learning_rate_search_keeps_its_own_fields() -> None:
     body = {"kind": "lr_find", "dataset": {"name": "digits"}, "architecture": CONVNET, "steps": 50}
-    spec: Any = resolve(job_context(ANY_JOB.validate_python(body))).spec
+    spec: Any = resolve(validation_context(ANY_JOB.validate_python(body))).spec
     assert (spec.kind, spec.steps, spec.dataset.version, spec.loss.name) == ("lr_find", 50, 1, "cross_entropy")
