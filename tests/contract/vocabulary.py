@@ -86,7 +86,16 @@ DENIED = {  # sub-word -> what the field says
 
 # (file or folder, identifier) -> reason. A reason names who else uses the word so, or why it cannot change.
 ALLOWED: dict[tuple[str, str], str] = {
+    ("app/schemas", "facts"): "a field of public responses (RFC 9457 problems)",
+    ("core/datasets/builtin/tiny_imagenet.py", "words"): "a public, stored option of the dataset",
+    ("core/spec/callbacks.py", "patience"): "early stopping's parameter in Keras, Lightning and luz",
+    ("core/spec/schedules.py", "patience"): "ReduceLROnPlateau's parameter in torch",
     ("models/preprocess.py", "_encode_one_hot"): "one-hot is the field's term for this encoding",
+    (
+        "worker/engine/callbacks/early_stopping.py",
+        "_patience",
+    ): "early stopping's parameter in Keras, Lightning and luz",
+    ("worker/engine/callbacks/early_stopping.py", "patience"): "early stopping's parameter in Keras, Lightning and luz",
 }
 
 IRREGULAR_PARTICIPLES = frozenset(  # words in one string, since forty quoted ones are harder to read
