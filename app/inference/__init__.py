@@ -1,1 +1,1 @@
-"""The process in which networks run: it knows folders, pixels and scores; no HTTP, no database, no storage."""
+"""The inference process: it loads models and computes batches. It has no HTTP, no database and no storage."""

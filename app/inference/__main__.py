@@ -1,7 +1,7 @@
-"""`python -m app.inference FD DEVICE`: run networks for whoever connects to the listening socket FD.
+"""`python -m app.inference FD DEVICE`: the inference process. It serves connections to the listening socket FD.
 
-It ends when nobody is connected any more. Signals that end a whole group of processes do not end it: requests that
-are on their way are answered first, and whoever owns it closes the connection last.
+It ends when the last connection is closed. It ignores signals that end a process group, so that running requests are
+completed first; the process that started it closes the last connection.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ import structlog
 import torch
 import uvloop
 
-from app.inference.server import Connection, Server
-from app.inference.shared_memory import attach
+from app.inference.server import Connection, InferenceServer
+from app.inference.shared_memory import map_shared_memory
 from core.logging import configure_logging
 from core.process_tuning import freeze_gc
 
 log = structlog.get_logger(__name__)
-HELLO_BYTES, HELLO_S = 16, 10.0
+HANDSHAKE_BYTES, HANDSHAKE_S = 16, 10.0
 ALLOCATOR = (
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_THRESHOLD_",
@@ -32,6 +32,7 @@ ALLOCATOR = (
 
 
 def main() -> None:
+    """Run the inference process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     configure_logging(os.environ.get("CANDELA_LOG_LEVEL", "INFO"))
@@ -42,39 +43,39 @@ def main() -> None:
 
 
 async def serve(listener: socket.socket, device: str) -> None:
-    """Answer everybody who connects, until the last one has gone."""
-    server = Server(device, facts(device))
-    loop, connections, nobody = asyncio.get_running_loop(), set[Connection](), asyncio.Event()
+    """Serve every connection, and end the process when the last one is closed."""
+    server = InferenceServer(device, collect_runtime_info(device))
+    loop, connections, all_closed = asyncio.get_running_loop(), set[Connection](), asyncio.Event()
 
-    def lost(connection: Connection) -> None:
+    def on_close(connection: Connection) -> None:
         connections.discard(connection)
         if not connections:
-            nobody.set()
+            all_closed.set()
 
-    async def accept() -> None:
+    async def accept_connections() -> None:
         while True:
             sock, _ = await asyncio.to_thread(listener.accept)
-            sock.settimeout(HELLO_S)
+            sock.settimeout(HANDSHAKE_S)
             try:
-                _, (fd,), _, _ = await asyncio.to_thread(socket.recv_fds, sock, HELLO_BYTES, 1)
+                _, (fd,), _, _ = await asyncio.to_thread(socket.recv_fds, sock, HANDSHAKE_BYTES, 1)
             except (OSError, ValueError) as error:
-                log.warning("inference.stranger", error=repr(error))
+                log.warning("inference.connection_rejected", error=repr(error))
                 sock.close()
                 continue
-            connection = Connection(server, attach(fd), os.getpid(), lost)
+            connection = Connection(server, map_shared_memory(fd), os.getpid(), on_close)
             connections.add(connection)
             sock.setblocking(False)
             await loop.connect_accepted_socket(lambda connection=connection: connection, sock)  # type: ignore[misc]
 
     freeze_gc()
-    accepting = asyncio.create_task(accept())
-    await nobody.wait()
-    accepting.cancel()
-    os._exit(0)  # threads that compute or load for nobody are not waited for
+    accept_task = asyncio.create_task(accept_connections())
+    await all_closed.wait()
+    accept_task.cancel()
+    os._exit(0)  # does not wait for threads, whose results no connection expects
 
 
-def facts(device: str) -> dict[str, Any]:
-    """What an operator may want to know of this process."""
+def collect_runtime_info(device: str) -> dict[str, Any]:
+    """Return the versions, devices and settings of this process."""
     return {
         "torch": str(torch.__version__),
         "num_gpus": torch.cuda.device_count(),

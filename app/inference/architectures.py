@@ -1,49 +1,49 @@
-"""What only the networks' own code can say of an architecture: its options, and whether it could be built so."""
+"""Describes and validates architectures, which requires the code of the networks."""
 
 import orjson
 from pydantic import ValidationError
 
 import models  # noqa: F401 - registers the architectures
 from app.inference.protocol import (
-    ArchitectureFacts,
+    ArchitectureInfo,
     ArchitectureInvalid,
     ArchitectureValid,
     Error,
     ValidateArchitecture,
-    to_error,
+    to_error_message,
 )
 from core.errors import NotFound
 from models import registry
 
 
-def facts() -> list[ArchitectureFacts]:
-    """Every architecture there is, in the order of registration."""
-    entries = [registry.get(name) for name in registry.names()]
+def list_architectures() -> list[ArchitectureInfo]:
+    """Return every architecture, in the order of registration."""
+    entries = [registry.get_architecture(name) for name in registry.list_architectures()]
     return [
-        ArchitectureFacts(
+        ArchitectureInfo(
             entry.name,
             entry.summary,
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
-            None if entry.pretrained is None else entry.pretrained.missing() or "",
+            None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
         )
         for entry in entries
     ]
 
 
-def check(question: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
-    """Build the network where nothing takes memory, and follow one batch through; large ones take half a second."""
+def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
+    """Build the network on the meta device and trace the shapes of one batch. Large networks take half a second."""
     try:
-        options = registry.resolve(question.name, orjson.loads(question.options))
-        summary = registry.check(
-            question.name, options, question.sample_shape, question.num_outputs, question.cardinalities
+        options = registry.resolve_options(request.name, orjson.loads(request.options))
+        summary = registry.validate_architecture(
+            request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
         )
     except ValidationError as error:
-        return ArchitectureInvalid(question.id, error.json(include_input=False, include_url=False).encode(), "", "")
+        return ArchitectureInvalid(request.id, error.json(include_input=False, include_url=False).encode(), "", "")
     except registry.ArchitectureBuildError as error:
-        return ArchitectureInvalid(question.id, b"", error.path, str(error))
+        return ArchitectureInvalid(request.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:
-        return to_error(question.id, NotFound(f"There is no architecture {error}."))
+        return to_error_message(request.id, NotFound(f"The architecture {error} does not exist."))
     return ArchitectureValid(
-        question.id, orjson.dumps(options), summary.num_parameters, summary.output_shape, summary.parameter_names
+        request.id, orjson.dumps(options), summary.num_parameters, summary.output_shape, summary.parameter_names
     )

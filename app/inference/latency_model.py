@@ -1,44 +1,45 @@
-"""What a batch of a network costs, by its size: measured when it was warmed up, learnt with every batch since."""
+"""Predicts how long a batch takes from its size. It is measured at warm-up and updated with every batch."""
 
 from collections.abc import Iterable
 
-WEIGHT = 0.2  # of the newest batch of a size
-DRIFT = 0.5  # how far other sizes go along with one that changes: the machine may have become busier for all
+SMOOTHING = 0.2  # weight of the newest batch of a size
+CROSS_SIZE_SMOOTHING = 0.5  # share of a change that applies to the other sizes: load on the machine slows all sizes
 
 
 class LatencyModel:
-    """Seconds. Sizes that were never seen lie on the line between those that were."""
+    """Seconds by batch size. Sizes that were never measured are interpolated linearly."""
 
-    def __init__(self, known: Iterable[tuple[int, float]] = ()) -> None:
-        """`known` are sizes with their seconds."""
-        self._seconds = dict(known)
+    def __init__(self, latencies: Iterable[tuple[int, float]] = ()) -> None:
+        """Start from measured latencies: batch sizes with their seconds."""
+        self._seconds = dict(latencies)
 
-    def known(self) -> list[tuple[int, float]]:
+    def list_latencies(self) -> list[tuple[int, float]]:
+        """Return the measured batch sizes with their seconds, the smallest size first."""
         return sorted(self._seconds.items())
 
     def record(self, size: int, seconds: float) -> None:
-        """A batch of that size took so long."""
+        """Update the latency of a batch size."""
         before = self.predict(size)
         if before <= 0:
             self._seconds[size] = seconds
             return
-        after = before + WEIGHT * (seconds - before)
-        factor = (after / before) ** DRIFT
-        self._seconds = {other: known * factor for other, known in self._seconds.items()} | {size: after}
+        after = before + SMOOTHING * (seconds - before)
+        factor = (after / before) ** CROSS_SIZE_SMOOTHING
+        self._seconds = {other: latency * factor for other, latency in self._seconds.items()} | {size: after}
 
     def predict(self, size: int) -> float:
-        """What a batch of that size costs; 0 as long as nothing is known."""
+        """Return the expected seconds of a batch; 0 if nothing was measured."""
         if size in self._seconds:
             return self._seconds[size]
-        below = max((known for known in self._seconds if known < size), default=0)
-        above = min((known for known in self._seconds if known > size), default=0)
+        below = max((measured for measured in self._seconds if measured < size), default=0)
+        above = min((measured for measured in self._seconds if measured > size), default=0)
         if not below:
-            return self._seconds.get(above, 0.0)  # a smaller batch is hardly cheaper than the smallest that is known
+            return self._seconds.get(above, 0.0)  # a batch below the smallest measured one is hardly faster
         if not above:
             return self._seconds[below] * size / below
         share = (size - below) / (above - below)
         return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])
 
-    def saving(self, now: int, later: int) -> float:
-        """What one batch of all saves over one of those who wait now and one of those who come later."""
-        return self.predict(now) + self.predict(later) - self.predict(now + later)
+    def compute_saving(self, num_now: int, num_later: int) -> float:
+        """Return the seconds that one batch of all samples saves over two batches."""
+        return self.predict(num_now) + self.predict(num_later) - self.predict(num_now + num_later)

@@ -1,4 +1,4 @@
-"""The networks in this process's memory: loaded once for all who ask, each with a queue and threads of its own."""
+"""The models in this process's memory: each is loaded once for all connections and has a batcher."""
 
 import threading
 import time
@@ -9,147 +9,161 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.inference.batcher import Batcher, Tell
+from app.inference.batcher import BatchCallback, DynamicBatcher
 from app.inference.latency_model import LatencyModel
-from app.inference.outputs import PredictorLike, load_predictor
+from app.inference.outputs import BatchPredictor, load_predictor
 from app.inference.predictor import Predictor
 from app.inference.protocol import Load
+from app.inference.types import OutputKind
 from core.errors import CorruptFile, PredictionFailed, ServiceError
 from models.bundle import BadBundle
 
 WARM_UP_S = 2.0
 Holder = object
-"""Whoever wants a network to stay."""
+"""A connection that uses a model."""
 
 
-class LoadedModel(NamedTuple):
-    number: int
-    batcher: Batcher
+class ModelInstance(NamedTuple):
+    """A loaded model. `latencies` are batch sizes with the seconds that were measured at warm-up."""
+
+    id: int
+    batcher: DynamicBatcher
     sample_shape: tuple[int, ...]
     dtype: str
     num_bytes: int
-    costs: list[tuple[int, float]]
+    latencies: list[tuple[int, float]]
     device: str
 
 
 class ModelRegistry:
-    """Used by several threads. A network leaves when the last of its holders lets it go."""
+    """Thread-safe. A model is unloaded when its last holder releases it."""
 
-    def __init__(self, device: str, tell: Callable[[int], Tell]) -> None:
-        """`tell` makes the listener to the batches of a network, of its number."""
+    def __init__(self, device: str, make_callback: Callable[[int], BatchCallback]) -> None:
+        """Take the device, and a function that returns the batch callback for a model id."""
         self._device = device
-        self._tell = tell
+        self._make_callback = make_callback
         self._mutex = threading.Lock()
-        self._last_number = 0
-        self._of_key: dict[str, Future[LoadedModel]] = {}
-        self._of_number: dict[int, LoadedModel] = {}
+        self._last_id = 0
+        self._futures: dict[tuple[str, OutputKind], Future[ModelInstance]] = {}
+        self._models: dict[int, ModelInstance] = {}
         self._holders: dict[int, list[Holder]] = {}
 
-    def load(self, question: Load, holder: Holder) -> LoadedModel:
-        """The network of a bundle, warmed up; `holder` holds it from now on.
+    def load(self, request: Load, holder: Holder) -> ModelInstance:
+        """Return the model of a bundle, loaded and warmed up, and register `holder`.
 
         Raises:
-            Corrupt, PredictionFailed: it cannot be loaded.
+            CorruptFile, PredictionFailed: the model cannot be loaded.
         """
+        key = request.key, request.output
         with self._mutex:
-            loading = self._of_key.get(question.key)
-            is_first = loading is None
-            if loading is None:
-                loading = self._of_key[question.key] = Future()
+            future = self._futures.get(key)
+            is_first = future is None
+            if future is None:
+                future = self._futures[key] = Future()
         if is_first:
-            self._load(question, loading)
-        network = loading.result()
+            self._load_first(request, future)
+        model = future.result()
         with self._mutex:
-            self._holders.setdefault(network.number, []).append(holder)
-        return network
+            self._holders.setdefault(model.id, []).append(holder)
+        return model
 
-    def find(self, number: int) -> LoadedModel | None:
-        return self._of_number.get(number)
+    def find_model(self, model_id: int) -> ModelInstance | None:
+        """Return the model; None if it was unloaded."""
+        return self._models.get(model_id)
 
-    def clients(self, number: int) -> list[Holder]:
+    def list_holders(self, model_id: int) -> list[Holder]:
+        """Return the connections that use a model."""
         with self._mutex:
-            return list(self._holders.get(number, ()))
+            return list(self._holders.get(model_id, ()))
 
-    def unload(self, number: int, holder: Holder) -> None:
-        """What waits is still answered."""
+    def unload(self, model_id: int, holder: Holder) -> None:
+        """Release a model. If `holder` was the last one, close its batcher, which still computes waiting requests."""
         with self._mutex:
-            holders = self._holders.get(number, [])
+            holders = self._holders.get(model_id, [])
             if holder in holders:
                 holders.remove(holder)
-            if holders or number not in self._of_number:
+            if holders or model_id not in self._models:
                 return
-            network = self._of_number.pop(number)
-            self._holders.pop(number, None)
-            self._of_key = {
-                key: one for key, one in self._of_key.items() if not one.done() or one.result() is not network
+            model = self._models.pop(model_id)
+            self._holders.pop(model_id, None)
+            self._futures = {
+                key: future
+                for key, future in self._futures.items()
+                if not future.done() or future.result() is not model
             }
-        network.batcher.close()
+        model.batcher.close()
 
     def release_all(self, holder: Holder) -> None:
-        """Unload whatever `holder` holds."""
+        """Release every model that `holder` uses."""
         with self._mutex:
-            numbers = [number for number, holders in self._holders.items() for one in holders if one is holder]
-        for number in numbers:
-            self.unload(number, holder)
+            model_ids = [model_id for model_id, holders in self._holders.items() for one in holders if one is holder]
+        for model_id in model_ids:
+            self.unload(model_id, holder)
 
-    def _load(self, question: Load, loading: "Future[LoadedModel]") -> None:
+    def _load_first(self, request: Load, future: "Future[ModelInstance]") -> None:
         try:
-            network = self._open(question)
-        except BaseException as error:  # a bundle may raise anything; whoever waits for it must hear it
+            model = self._create_instance(request)
+        except BaseException as error:  # a bundle may raise anything; every waiting thread must get an error
             with self._mutex:
-                self._of_key.pop(question.key, None)
-            loading.set_exception(_told(question, error))
+                self._futures.pop((request.key, request.output), None)
+            future.set_exception(_convert_load_error(request, error))
             if not isinstance(error, Exception):
                 raise
         else:
             with self._mutex:
-                self._of_number[network.number] = network
-            loading.set_result(network)
+                self._models[model.id] = model
+            future.set_result(model)
 
-    def _open(self, question: Load) -> LoadedModel:
-        predictor = load_predictor(question.key, Path(question.folder), device=self._device)
-        lanes: dict[str, Any] = {}
+    def _create_instance(self, request: Load) -> ModelInstance:
+        predictor = load_predictor(request.output, Path(request.folder), device=self._device)
+        options: dict[str, Any] = {}
         if isinstance(predictor, Predictor):
-            predictor.choose_precision(question.precision)
-            predictor.choose_threads(question.max_batch_size, question.enough_s)
-            lanes = {"num_lanes": predictor.num_lanes, "share": predictor.share}
-        costs = measure_latency(predictor, question.max_batch_size)
+            predictor.choose_precision(request.precision)
+            predictor.choose_threads(request.max_batch_size, request.target_latency_s)
+            options = {"num_instances": predictor.num_instances, "on_share": predictor.set_num_sharing}
+        latencies = measure_latency(predictor, request.max_batch_size)
         with self._mutex:
-            self._last_number += 1
-            number = self._last_number
-        batcher = Batcher(
+            self._last_id += 1
+            model_id = self._last_id
+        batcher = DynamicBatcher(
             predictor,
-            model=question.model,
-            max_batch_size=question.max_batch_size,
-            max_waiting=question.max_waiting,
-            tell=self._tell(number),
-            costs=LatencyModel(costs),
-            **lanes,
+            model=request.model,
+            max_batch_size=request.max_batch_size,
+            max_waiting=request.max_waiting,
+            on_batch=self._make_callback(model_id),
+            latency_model=LatencyModel(latencies),
+            **options,
         )
-        return LoadedModel(
-            number, batcher, predictor.sample_shape, predictor.dtype, predictor.num_bytes, costs, predictor.device
+        return ModelInstance(
+            model_id,
+            batcher,
+            predictor.sample_shape,
+            predictor.dtype,
+            predictor.num_bytes,
+            latencies,
+            predictor.device,
         )
 
 
-def measure_latency(predictor: PredictorLike, max_batch_size: int) -> list[tuple[int, float]]:
-    """The seconds of a batch of every power of two, twice each: first kernels are chosen and threads started.
+def measure_latency(predictor: BatchPredictor, max_batch_size: int) -> list[tuple[int, float]]:
+    """Return the seconds of a batch of each power of two. The first call of a size is a warm-up and is not measured.
 
-    It ends early where a network is slow: larger batches are then met for the first time by requests.
+    It stops after `WARM_UP_S`, so a slow network computes larger batches for the first time when it gets requests.
     """
-    nothing = np.zeros(predictor.sample_shape, predictor.dtype)
-    costs, began_at, size = [], time.monotonic(), 1
-    while size <= max_batch_size and (size <= 2 or time.monotonic() - began_at < WARM_UP_S):
-        predictor([nothing] * size)
+    sample = np.zeros(predictor.sample_shape, predictor.dtype)
+    latencies, warm_up_started_at, size = [], time.monotonic(), 1
+    while size <= max_batch_size and (size <= 2 or time.monotonic() - warm_up_started_at < WARM_UP_S):
+        predictor([sample] * size)
         started_at = time.monotonic()
-        predictor([nothing] * size)
-        costs.append((size, time.monotonic() - started_at))
+        predictor([sample] * size)
+        latencies.append((size, time.monotonic() - started_at))
         size *= 2
-    return costs
+    return latencies
 
 
-def _told(question: Load, error: BaseException) -> ServiceError:
+def _convert_load_error(request: Load, error: BaseException) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, BadBundle):
-        return CorruptFile(f"The stored files of model {question.model!r} do not make a network.")
-    return PredictionFailed(f"Model {question.model!r} could not be loaded.", reason=type(error).__name__)
+        return CorruptFile(f"The stored files of model {request.model!r} are not a valid bundle.")
+    return PredictionFailed(f"Model {request.model!r} could not be loaded.", reason=type(error).__name__)

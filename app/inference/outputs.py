@@ -1,4 +1,4 @@
-"""What else a network can be asked than its scores; each view is loaded as a network of its own, by its own key."""
+"""Predictors for each kind of output: scores, embeddings and heatmaps. Each kind is loaded as a separate model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,37 +9,44 @@ import torch
 from numpy.typing import NDArray
 
 from app.inference.predictor import Predictor
-from app.inference.types import Pixels, class_of, rows_for_class, split_key
+from app.inference.types import TOP_CLASS, OutputKind, Pixels, TargetedImage
 from app.inference.variant_predictor import VariantPredictor
 from core.errors import InvalidSpec
 from models import bundle
-from models.explanations import UnsupportedArchitecture, embed, grad_cam
+from models.explanations import UnsupportedArchitecture, compute_embeddings, grad_cam
 from models.variants.description import DESCRIPTION
 
 
-class PredictorLike(Protocol):
-    """Pictures in, a row of numbers for each out."""
+class BatchPredictor(Protocol):
+    """Maps a batch of samples to a row of numbers for each."""
 
     dtype: str
 
     @property
-    def sample_shape(self) -> tuple[int, ...]: ...
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The device that computes."""
+
     @property
-    def num_bytes(self) -> int: ...
-    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]: ...
+    def num_bytes(self) -> int:
+        """The memory of the weights."""
+
+    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Return the rows of a batch, (B, num_outputs)."""
 
 
-def load_predictor(key: str, folder: Path, *, device: str) -> PredictorLike:
-    """What a key asks of a bundle: its scores, as trained or in another form, its embeddings, its attention.
+def load_predictor(output: OutputKind, folder: Path, *, device: str) -> BatchPredictor:
+    """Load a bundle or an exported variant as a predictor for one kind of output.
 
     Raises:
-        models.bundle.BadBundle: the files do not make a network.
-        PredictionFailed: what runs it is not installed here.
-        InvalidSpec: the network has not what is asked.
+        models.bundle.BadBundle: the files are not a valid bundle.
+        PredictionFailed: a package that the variant requires is not installed.
+        InvalidSpec: the network does not support this output.
     """
-    match split_key(key)[1]:
+    match output:
         case "embedding":
             return EmbeddingPredictor.load(folder, device=device)
         case "attention":
@@ -50,57 +57,53 @@ def load_predictor(key: str, folder: Path, *, device: str) -> PredictorLike:
             return Predictor.load(folder, device=device)
 
 
-class _View(Predictor):
-    """A network with its preprocessing, of which a subclass asks something else; one thread at a time."""
+class _HookedPredictor(Predictor):
+    """Base of predictors that read the network's inner layers with hooks; one thread at a time."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """The network of a bundle, asked once.
+        """Load a bundle and compute one image, which checks that the network supports the output.
 
         Raises:
-            models.bundle.BadBundle: the files do not make a network.
-            InvalidSpec: the network has not what is asked.
+            models.bundle.BadBundle: the files are not a valid bundle.
+            InvalidSpec: the network does not support this output.
         """
-        view = cls(*bundle.load(folder), device=device)
+        predictor = cls(*bundle.load_bundle(folder), device=device)
         try:
-            view([np.zeros(view.sample_shape, np.uint8)])
+            predictor([np.zeros(predictor.sample_shape, np.uint8)])
         except UnsupportedArchitecture as error:
             raise InvalidSpec(str(error)) from error
-        return view
+        return predictor
 
-    def choose_threads(self, batch_size: int, enough_s: float) -> None:
-        """All threads, and no lanes: what is asked comes from hooks of the network, which are one batch's."""
+    def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
+        """Use all threads and a single instance: the hooks of the network belong to one batch at a time."""
 
-    def _prepared(self, pictures: NDArray[np.uint8]) -> torch.Tensor:
-        images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device))
+    def _preprocess_batch(self, batch: NDArray[np.uint8]) -> torch.Tensor:
+        images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
         return images
 
 
-class EmbeddingPredictor(_View):
-    """Maps pictures, uint8 (H, W, C) each, to the vectors before the last layer, float32 (B, D)."""
+class EmbeddingPredictor(_HookedPredictor):
+    """Maps images, uint8 (H, W, C), to the inputs of the last layer, float32 (B, D)."""
 
     def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = embed(self._network, self._prepared(np.stack(images))).cpu().numpy()
-        return vectors
+        """Return the embeddings of a batch, (B, D)."""
+        batch = self._preprocess_batch(np.stack(images))
+        embeddings: NDArray[np.float32] = compute_embeddings(self._network, batch).cpu().numpy()
+        return embeddings
 
 
-class AttentionPredictor(_View):
-    """Maps pictures to where their network looked: float32 (B, num_outputs + H * W), scores and then heat, 0..1.
+class AttentionPredictor(_HookedPredictor):
+    """Maps images to the scores of the network and a Grad-CAM heatmap, float32 (B, num_outputs + H * W), heat in 0..1.
 
-    Below each picture, uint8 (H, W, C), lie rows that say which class is meant, see `seam.with_class`.
+    A `TargetedImage` has the class to explain; for a plain image, uint8 (H, W, C), it is the most probable class.
     """
 
-    def __init__(
-        self, network: torch.nn.Module, description: bundle.Description, *, device: str = "cpu", use_bf16: bool = False
-    ) -> None:
-        super().__init__(network, description, device=device, use_bf16=use_bf16)
-        height, width, channels = self.sample_shape
-        self._height = height
-        self.sample_shape = (height + rows_for_class(width, channels), width, channels)
-
-    def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        stacked = np.stack(images)
-        classes = torch.tensor([class_of(image[self._height :]) for image in stacked], device=self._device)
-        scores, heat = grad_cam(self._network, self._prepared(stacked[:, : self._height]), classes)
+    def __call__(self, images: Sequence[Pixels | TargetedImage]) -> NDArray[np.float32]:
+        """Return the scores and the heatmap of each image."""
+        targeted = [image if isinstance(image, TargetedImage) else TargetedImage(image, TOP_CLASS) for image in images]
+        targets = torch.tensor([sample.target for sample in targeted], device=self._device)
+        batch = self._preprocess_batch(np.stack([sample.image for sample in targeted]))
+        scores, heat = grad_cam(self._network, batch, targets)
         rows: NDArray[np.float32] = torch.cat([scores, heat.flatten(1)], dim=1).cpu().numpy()
         return rows

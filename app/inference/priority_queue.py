@@ -1,41 +1,41 @@
-"""In which order those who wait for a network are taken: level by level, in each as they came, none for ever last."""
+"""The queues of one model, by priority: first in, first out within a priority, and no priority starves."""
 
 from collections import deque
 from typing import NamedTuple
 
-from app.inference.types import NUM_LEVELS, Request
+from app.inference.types import NUM_PRIORITIES, Request
 
-EVERY = 8
-"""Where several levels wait, one batch of so many begins with whoever came first, on whatever level."""
+AGING_INTERVAL = 8
+"""Every eighth batch starts with the queue whose first request has waited longest, whatever its priority."""
 
 
 class QueueItem(NamedTuple):
-    """One picture of a request."""
+    """One sample of a request."""
 
     request: Request
-    place: int
+    sample_index: int
 
 
 class PriorityQueues:
-    """A queue a level. It does not lock."""
+    """One queue per priority. It is not thread-safe."""
 
     def __init__(self) -> None:
-        self._queues = [deque[QueueItem]() for _ in range(NUM_LEVELS)]
+        self._queues = [deque[QueueItem]() for _ in range(NUM_PRIORITIES)]
         self._num_batches = 0
 
     def put(self, request: Request) -> None:
-        """Behind those of its level."""
-        queue = self._queues[request.level - 1]
-        if request.num_left == 1:  # most are; a generator would cost more than all else here
+        """Append the samples of a request to the queue of its priority."""
+        queue = self._queues[request.priority - 1]
+        if request.num_remaining == 1:  # the common case: a generator would be slower
             queue.append(QueueItem(request, 0))
         else:
-            queue.extend(QueueItem(request, place) for place in range(request.num_left))
+            queue.extend(QueueItem(request, index) for index in range(request.num_remaining))
 
-    def by_priority(self) -> list[deque[QueueItem]]:
-        """The queues that have something, as the next batch is to be taken from them; to be called once a batch."""
+    def select_queues(self) -> list[deque[QueueItem]]:
+        """Return the queues that are not empty in the order in which to fill the next batch. Call it once per batch."""
         queues = [queue for queue in self._queues if queue]
         if len(queues) > 1:
             self._num_batches += 1
-            if self._num_batches % EVERY == 0:
-                queues.sort(key=lambda queue: queue[0].request.came_at)
+            if self._num_batches % AGING_INTERVAL == 0:
+                queues.sort(key=lambda queue: queue[0].request.received_at)
         return queues

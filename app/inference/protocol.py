@@ -1,7 +1,7 @@
-"""What is said between those who have pictures and the process with the networks: one message a kind, MessagePack.
+"""Messages between the API processes and the inference process, encoded with MessagePack.
 
-Each is preceded by its length, 4 bytes, little-endian. Pixels are never in a message: they lie in memory that both
-see, and a message says where. A question with an `id` gets exactly one answer with it, whatever happens.
+A frame is the length of the message, 4 bytes, little-endian, followed by the message. Samples are not part of a
+message: they are in shared memory, and the message has their offset. A request with an `id` gets exactly one response.
 """
 
 import struct
@@ -10,65 +10,73 @@ from typing import Any
 
 import msgspec
 
-from app.inference.types import DEFAULT_LEVEL
+from app.inference.types import DEFAULT_PRIORITY, OutputKind
 from core import errors
 from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 TARGET_LATENCY_S = 0.00025
-"""About what an answer costs the process that reads requests."""
+"""About the time that an API process needs per request: a faster model does not raise the throughput."""
 _LENGTH = struct.Struct("<I")
 
 
 class Message(msgspec.Struct, tag=True, array_like=True, gc=False):
-    """The base of every message."""
+    """The base class of every message."""
 
 
-# ---- questions
+# ---- sent by an API process
 
 
 class Load(Message):
-    """Have the bundle in a folder in memory and warm. Several who load the same `key` share one network.
+    """Load the bundle in `folder` and warm it up. Requests for the same `key` and `output` share one model.
 
-    A network that takes no longer than `enough_s` for a picture is quick enough: whoever asks cannot ask more quickly.
+    Attributes:
+        key: the key of the bundle in the store.
+        output: what the model computes.
+        target_latency_s: a model that needs less time per sample is fast enough and gets no further threads.
     """
 
     id: int
     key: str
+    output: OutputKind
     folder: str
     model: str
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
-    enough_s: float = TARGET_LATENCY_S
+    target_latency_s: float = TARGET_LATENCY_S
 
 
 class Unload(Message):
-    """Let a network go as soon as it has answered what waits; nobody answers this."""
+    """Unload a model after its waiting samples are computed. It has no response."""
 
-    network: int
+    model_id: int
 
 
 class Predict(Message):
-    """Score `count` pictures of the network's shape, which lie one after the other at `offset` of the shared memory."""
+    """Predict `count` samples of the model's shape, which are stored contiguously at `offset` in shared memory.
+
+    `targets` has the class of each sample for models whose output is `attention`; default: the most probable class.
+    """
 
     id: int
-    network: int
+    model_id: int
     offset: int
     count: int
-    came_at: float
+    received_at: float
     deadline: float | None
-    level: int = DEFAULT_LEVEL
+    priority: int = DEFAULT_PRIORITY
+    targets: tuple[int, ...] | None = None
 
 
 class Cancel(Message):
-    """Whoever asked `id` has gone: do not begin with it. It is still answered, since its memory is in use till then."""
+    """Cancel the request `id` if it was not started. It still gets its response, which frees its shared memory."""
 
     id: int
 
 
 class ValidateArchitecture(Message):
-    """Could this network be built? `options` are JSON."""
+    """Check whether a network can be built. `options` are JSON."""
 
     id: int
     name: str
@@ -79,14 +87,16 @@ class ValidateArchitecture(Message):
 
 
 class Ping(Message):
+    """Check whether the inference process responds."""
+
     id: int
 
 
-# ---- answers
+# ---- sent by the inference process
 
 
-class ArchitectureFacts(msgspec.Struct, array_like=True):
-    """One network to choose. `options` is the JSON Schema of its options, as JSON; for the rest see `Architecture`."""
+class ArchitectureInfo(msgspec.Struct, array_like=True):
+    """An architecture, see `serving.backend.ArchitectureEntry`. `options` is the JSON Schema of its options."""
 
     name: str
     summary: str
@@ -96,43 +106,45 @@ class ArchitectureFacts(msgspec.Struct, array_like=True):
 
 
 class ServerInfo(Message):
-    """The first word of the process: what it is, and every architecture it can build."""
+    """The first message on a connection: the process, its device and its architectures."""
 
     pid: int
     device: str
-    facts: dict[str, Any]
-    architectures: list[ArchitectureFacts]
+    runtime_info: dict[str, Any]
+    architectures: list[ArchitectureInfo]
 
 
-class Loaded(Message):
-    """`num_bytes` is what it takes in the memory of `device`.
+class LoadResult(Message):
+    """A loaded model.
 
-    `sample_shape` is what it reads, as `dtype`: (H, W, C) for pictures.
-    `costs` are sizes of batches with the seconds that they took when it was warmed up.
+    Attributes:
+        num_bytes: memory of its weights on `device`.
+        sample_shape: shape of one sample of `dtype`, (H, W, C) for images.
+        latencies: batch sizes with the seconds that were measured at warm-up.
     """
 
     id: int
-    network: int
+    model_id: int
     num_bytes: int
     sample_shape: tuple[int, ...]
     dtype: str
-    costs: list[tuple[int, float]]
+    latencies: list[tuple[int, float]]
     device: str
 
 
 class Error(Message):
-    """Any question can be answered so: an error of ours, by its slug."""
+    """The response to a request that failed: a `ServiceError`, identified by its slug."""
 
     id: int
     slug: str
     detail: str
-    facts: dict[str, Any]
+    extra: dict[str, Any]
 
 
 class PredictResult(msgspec.Struct, array_like=True, gc=False):
-    """One caller's answer: float32 (count, num_outputs), and (place, why) of the pictures that the network failed on.
+    """The result of one `Predict`: scores, float32 (count, num_outputs); failed samples as (index, detail, reason).
 
-    Without a row and without an error, nothing was computed: the caller had gone, or its time was up.
+    Without rows and errors nothing was computed: the request was cancelled or its deadline passed.
     """
 
     id: int
@@ -142,22 +154,22 @@ class PredictResult(msgspec.Struct, array_like=True, gc=False):
 
 
 class BatchResult(Message):
-    """A batch of a network is done. `answers` are those that are complete now, of this connection.
+    """A computed batch. `results` are those of this connection's requests that are complete now.
 
-    `num_others` are pictures that still wait for the network, of other connections.
+    `num_queued_elsewhere` counts the samples of other connections that wait for the model.
     """
 
-    network: int
+    model_id: int
     size: int
     num_failed: int
     num_dropped: int
     seconds: float
-    answers: list[PredictResult]
-    num_others: int = 0
+    results: list[PredictResult]
+    num_queued_elsewhere: int = 0
 
 
 class ArchitectureValid(Message):
-    """It can be built; `options` are JSON with every default filled in."""
+    """The network can be built; `options` are JSON and include every default."""
 
     id: int
     options: bytes
@@ -167,7 +179,7 @@ class ArchitectureValid(Message):
 
 
 class ArchitectureInvalid(Message):
-    """It cannot: either `errors`, pydantic's as JSON, or a reason for the place `path` in the options."""
+    """The network cannot be built: either `errors` of pydantic as JSON, or a reason for the option at `path`."""
 
     id: int
     errors: bytes
@@ -176,53 +188,55 @@ class ArchitectureInvalid(Message):
 
 
 class Pong(Message):
+    """The response to a `Ping`."""
+
     id: int
 
 
-Question = Load | Unload | Predict | Cancel | ValidateArchitecture | Ping
-Answer = ServerInfo | Loaded | Error | BatchResult | ArchitectureValid | ArchitectureInvalid | Pong
+ClientMessage = Load | Unload | Predict | Cancel | ValidateArchitecture | Ping
+ServerMessage = ServerInfo | LoadResult | Error | BatchResult | ArchitectureValid | ArchitectureInvalid | Pong
 
 _ENCODER = msgspec.msgpack.Encoder()
-_QUESTIONS: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
-_ANSWERS: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_CLIENT_DECODER: msgspec.msgpack.Decoder[ClientMessage] = msgspec.msgpack.Decoder(ClientMessage)
+_SERVER_DECODER: msgspec.msgpack.Decoder[ServerMessage] = msgspec.msgpack.Decoder(ServerMessage)
 
 
 def encode(message: Message) -> bytes:
-    """A message as it goes over the wire."""
+    """Return the frame of a message."""
     frame = bytearray(_LENGTH.size)
     _ENCODER.encode_into(message, frame, _LENGTH.size)
     _LENGTH.pack_into(frame, 0, len(frame) - _LENGTH.size)
     return bytes(frame)
 
 
-def decode_request(frame: bytes) -> Question:
-    """Raises msgspec.DecodeError."""
-    return _QUESTIONS.decode(frame)
+def decode_client_message(frame: bytes) -> ClientMessage:
+    """Decode a message of an API process. Raises msgspec.DecodeError."""
+    return _CLIENT_DECODER.decode(frame)
 
 
-def decode_response(frame: bytes) -> Answer:
-    """Raises msgspec.DecodeError."""
-    return _ANSWERS.decode(frame)
+def decode_server_message(frame: bytes) -> ServerMessage:
+    """Decode a message of the inference process. Raises msgspec.DecodeError."""
+    return _SERVER_DECODER.decode(frame)
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into messages."""
+    """Splits a stream of bytes into messages."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
 
-    def feed(self, received: bytes) -> Iterator[bytes]:
-        """Every message that is complete now.
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield every message that is complete.
 
         Raises:
-            ValueError: the stream makes no sense; nothing after it does.
+            ValueError: a length is too large; the rest of the stream cannot be read.
         """
-        self._unread += received
+        self._unread += chunk
         start = 0
         while len(self._unread) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._unread, start)
             if length > MAX_MESSAGE_BYTES:
-                raise ValueError(f"a message of {length} bytes; at most {MAX_MESSAGE_BYTES} are read")
+                raise ValueError(f"the message has {length} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
             end = start + _LENGTH.size + length
             if len(self._unread) < end:
                 break
@@ -231,20 +245,20 @@ class FrameDecoder:
         del self._unread[:start]
 
 
-def _every(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
-    yield kind
-    for narrower in kind.__subclasses__():
-        yield from _every(narrower)
+def _iterate_classes(error_class: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield error_class
+    for subclass in error_class.__subclasses__():
+        yield from _iterate_classes(subclass)
 
 
-_BY_SLUG = {kind.slug: kind for kind in _every(errors.ServiceError)}
+_ERROR_CLASSES = {error_class.slug: error_class for error_class in _iterate_classes(errors.ServiceError)}
 
 
-def to_error(id: int, error: ServiceError) -> Error:
-    """An error of ours as a message."""
-    return Error(id, error.slug, error.detail, error.facts)
+def to_error_message(id: int, error: ServiceError) -> Error:
+    """Return the message for an error."""
+    return Error(id, error.slug, error.detail, error.extra)
 
 
-def from_error(refused: Error) -> ServiceError:
-    """The error that a message tells of."""
-    return _BY_SLUG.get(refused.slug, ServiceError)(refused.detail, **refused.facts)
+def from_error_message(message: Error) -> ServiceError:
+    """Return the error of a message."""
+    return _ERROR_CLASSES.get(message.slug, ServiceError)(message.detail, **message.extra)

@@ -1,8 +1,8 @@
-"""The conversation with those who ask: each connection has its memory and its callers; the networks are shared."""
+"""The server of the inference process: handles messages on each connection; all connections share the models."""
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_never, cast
 
@@ -16,203 +16,228 @@ from app.inference.model_registry import ModelRegistry
 from app.inference.protocol import (
     BatchResult,
     Cancel,
+    ClientMessage,
     FrameDecoder,
     Load,
-    Loaded,
+    LoadResult,
     Message,
     Ping,
     Pong,
     Predict,
     PredictResult,
-    Question,
     ServerInfo,
     Unload,
     ValidateArchitecture,
-    decode_request,
+    decode_client_message,
     encode,
-    to_error,
+    to_error_message,
 )
-from app.inference.types import BatcherClosed, BatchStats, Request
+from app.inference.types import BatcherClosed, BatchStats, Request, TargetedImage
 from core.errors import NotReady, ServiceError
 
 log = structlog.get_logger(__name__)
 
 
 class RemoteRequest(Request):
-    """A caller in another process."""
+    """A request of an API process."""
 
-    def __init__(self, connection: "Connection", question: Predict, shape: tuple[int, ...], dtype: str) -> None:
-        size = question.count * math.prod(shape) * np.dtype(dtype).itemsize
-        memory = connection.memory[question.offset : question.offset + size]
-        samples = memory.view(dtype).reshape(question.count, *shape)
-        deadline = math.inf if question.deadline is None else question.deadline
-        super().__init__(list(samples), question.came_at, deadline, question.level)
+    def __init__(self, connection: "Connection", message: Predict, shape: tuple[int, ...], dtype: str) -> None:
+        num_bytes = message.count * math.prod(shape) * np.dtype(dtype).itemsize
+        memory = connection.memory[message.offset : message.offset + num_bytes]
+        samples: Sequence[Any] = list(memory.view(dtype).reshape(message.count, *shape))
+        if message.targets is not None:
+            samples = [TargetedImage(*pair) for pair in zip(samples, message.targets, strict=True)]
+        deadline = math.inf if message.deadline is None else message.deadline
+        super().__init__(samples, message.received_at, deadline, message.priority)
         self.connection = connection
-        self.id = question.id
-        self.network = question.network
-        self.has_left = False
+        self.id = message.id
+        self.model_id = message.model_id
+        self.is_cancelled = False
 
     @property
     def is_gone(self) -> bool:
-        return self.has_left or self.connection.is_closed
+        return self.is_cancelled or self.connection.is_closed
 
 
-class Server:
-    """One for the process, on its event loop; batches are computed and networks loaded by other threads."""
+class InferenceServer:
+    """One per process, on its event loop. Other threads compute batches and load models."""
 
-    def __init__(self, device: str, facts: dict[str, Any]) -> None:
+    def __init__(self, device: str, runtime_info: dict[str, Any]) -> None:
         self._device = device
-        self._facts = facts
+        self._runtime_info = runtime_info
         self._loop = asyncio.get_running_loop()
-        self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load-model")
-        self._checkers = ThreadPoolExecutor(1, thread_name_prefix="check")
-        self.networks = ModelRegistry(device, self._listener)
+        self._load_threads = ThreadPoolExecutor(2, thread_name_prefix="load-model")
+        self._validation_threads = ThreadPoolExecutor(1, thread_name_prefix="validate")
+        self.models = ModelRegistry(device, self._make_callback)
 
-    def welcome(self, pid: int) -> ServerInfo:
-        return ServerInfo(pid, self._device, self._facts, architectures.facts())
+    def build_server_info(self, pid: int) -> ServerInfo:
+        """Return the first message on a connection."""
+        return ServerInfo(pid, self._device, self._runtime_info, architectures.list_architectures())
 
-    def answer(self, connection: "Connection", question: Question) -> None:
-        """Answer a question, now or later."""
-        match question:
+    def handle_message(self, connection: "Connection", message: ClientMessage) -> None:
+        """Respond to a message, now or later."""
+        match message:
             case Predict():
-                self._predict(connection, question)
+                self._handle_predict(connection, message)
             case Cancel(id=id):
-                connection.leave(id)
+                connection.cancel_request(id)
             case Ping(id=id):
                 connection.send(Pong(id))
             case Load():
-                self._later(connection, question.id, self._loaders, lambda: self._load(connection, question))
-            case Unload(network=number):
-                self.networks.unload(number, connection)
+                self._respond_later(
+                    connection, message.id, self._load_threads, lambda: self._load_model(connection, message)
+                )
+            case Unload(model_id=model_id):
+                self.models.unload(model_id, connection)
             case ValidateArchitecture():
-                self._later(connection, question.id, self._checkers, lambda: architectures.check(question))
+                self._respond_later(
+                    connection,
+                    message.id,
+                    self._validation_threads,
+                    lambda: architectures.validate_architecture(message),
+                )
             case _:
-                assert_never(question)
+                assert_never(message)
 
-    def _predict(self, connection: "Connection", question: Predict) -> None:
-        network = self.networks.find(question.network)
-        if network is None:
-            connection.send(to_error(question.id, model_unloaded()))
+    def _handle_predict(self, connection: "Connection", message: Predict) -> None:
+        model = self.models.find_model(message.model_id)
+        if model is None:
+            connection.send(to_error_message(message.id, make_unloaded_error()))
             return
-        asked = RemoteRequest(connection, question, network.sample_shape, network.dtype)
+        request = RemoteRequest(connection, message, model.sample_shape, model.dtype)
         try:
-            network.batcher.put(asked)
+            model.batcher.put(request)
         except BatcherClosed:
-            connection.send(to_error(question.id, model_unloaded()))
+            connection.send(to_error_message(message.id, make_unloaded_error()))
         except ServiceError as error:
-            connection.send(to_error(question.id, error))
+            connection.send(to_error_message(message.id, error))
         else:
-            connection.waiting[question.id] = asked
+            connection.pending[message.id] = request
 
-    def _load(self, connection: "Connection", question: Load) -> Loaded:
-        network = self.networks.load(question, connection)
+    def _load_model(self, connection: "Connection", message: Load) -> LoadResult:
+        model = self.models.load(message, connection)
         if connection.is_closed:
-            self.networks.unload(network.number, connection)
-        return Loaded(
-            question.id,
-            network.number,
-            network.num_bytes,
-            network.sample_shape,
-            network.dtype,
-            network.costs,
-            network.device,
+            self.models.unload(model.id, connection)
+        return LoadResult(
+            message.id,
+            model.id,
+            model.num_bytes,
+            model.sample_shape,
+            model.dtype,
+            model.latencies,
+            model.device,
         )
 
-    def _later(
-        self, connection: "Connection", id: int, threads: ThreadPoolExecutor, work: Callable[[], Message]
+    def _respond_later(
+        self, connection: "Connection", id: int, threads: ThreadPoolExecutor, make_response: Callable[[], Message]
     ) -> None:
         def run() -> None:
             try:
-                message = work()
+                response = make_response()
             except ServiceError as error:
-                message = to_error(id, error)
+                response = to_error_message(id, error)
             except Exception as error:
-                log.exception("inference.bug", error=repr(error)[:500])
-                message = to_error(id, ServiceError(f"A bug of ours in the inference process: {type(error).__name__}."))
-            self._loop.call_soon_threadsafe(connection.send, message)
+                log.exception("inference.request_failed", error=repr(error)[:500])
+                response = to_error_message(
+                    id, ServiceError(f"Internal error in the inference process: {type(error).__name__}.")
+                )
+            self._loop.call_soon_threadsafe(connection.send, response)
 
         threads.submit(run)
 
-    def _listener(self, number: int) -> Callable[[BatchStats, list[Request]], None]:
-        def hear(facts: BatchStats, done: list[Request]) -> None:
-            self._loop.call_soon_threadsafe(self._tell, number, facts, done)
+    def _make_callback(self, model_id: int) -> Callable[[BatchStats, list[Request]], None]:
+        def on_batch(stats: BatchStats, requests: list[Request]) -> None:
+            self._loop.call_soon_threadsafe(self._send_results, model_id, stats, requests)
 
-        return hear
+        return on_batch
 
-    def _tell(self, number: int, facts: BatchStats, done: list[Request]) -> None:
-        """Answer the callers of a batch with one message a connection; its facts go to one connection alone."""
-        answers: dict[Connection, list[PredictResult]] = {}
-        for asked in cast("list[RemoteRequest]", done):
-            answers.setdefault(asked.connection, []).append(_scored(asked))
-        if not answers and (holders := self.networks.clients(number)):
-            answers[cast("Connection", holders[0])] = []
-        size, num_failed, seconds, num_dropped, _ = facts
-        for connection, scored in answers.items():
-            others = self._num_others(number, connection)
-            connection.send(BatchResult(number, size, num_failed, num_dropped, seconds, scored, others))
+    def _send_results(self, model_id: int, stats: BatchStats, requests: list[Request]) -> None:
+        """Send one message per connection with its results; only one connection gets the statistics of the batch."""
+        results: dict[Connection, list[PredictResult]] = {}
+        for request in cast("list[RemoteRequest]", requests):
+            results.setdefault(request.connection, []).append(_build_result(request))
+        if not results and (holders := self.models.list_holders(model_id)):
+            results[cast("Connection", holders[0])] = []
+        size, num_failed, seconds, num_dropped, _ = stats
+        for connection, own_results in results.items():
+            num_queued = self._count_queued_elsewhere(model_id, connection)
+            connection.send(BatchResult(model_id, size, num_failed, num_dropped, seconds, own_results, num_queued))
             size = num_failed = num_dropped = 0
 
-    def _num_others(self, number: int, connection: "Connection") -> int:
-        """How many pictures of others wait for a network; nobody counts where there are none."""
-        others = {cast("Connection", one) for one in self.networks.clients(number) if one is not connection}
-        return sum(asked.num_left for other in others for asked in other.waiting.values() if asked.network == number)
+    def _count_queued_elsewhere(self, model_id: int, connection: "Connection") -> int:
+        """Return how many samples of other connections wait for a model."""
+        others = {
+            cast("Connection", holder) for holder in self.models.list_holders(model_id) if holder is not connection
+        }
+        return sum(
+            request.num_remaining
+            for other in others
+            for request in other.pending.values()
+            if request.model_id == model_id
+        )
 
 
-def model_unloaded() -> NotReady:
-    return NotReady("The network has just left memory.", retry_after_s=1)
+def make_unloaded_error() -> NotReady:
+    """Return the error of a request whose model was unloaded before it arrived."""
+    return NotReady("The model was just unloaded.", retry_after_s=1)
 
 
-def _scored(asked: RemoteRequest) -> PredictResult:
-    asked.connection.waiting.pop(asked.id, None)
-    if any(outcome is None for outcome in asked.outcomes):
-        return PredictResult(asked.id, b"", [], asked.waited_s)
+def _build_result(request: RemoteRequest) -> PredictResult:
+    request.connection.pending.pop(request.id, None)
+    if any(outcome is None for outcome in request.outcomes):
+        return PredictResult(request.id, b"", [], request.waited_s)
     rows, errors = [], []
-    for place, outcome in enumerate(asked.outcomes):
+    for index, outcome in enumerate(request.outcomes):
         if isinstance(outcome, ServiceError):
-            errors.append((place, outcome.detail, str(outcome.facts.get("reason", ""))))
+            errors.append((index, outcome.detail, str(outcome.extra.get("reason", ""))))
         elif outcome is not None:
             rows.append(outcome.tobytes())
-    return PredictResult(asked.id, b"".join(rows), errors, asked.waited_s)
+    return PredictResult(request.id, b"".join(rows), errors, request.waited_s)
 
 
 class Connection(asyncio.Protocol):
-    """One process that asks. Its memory is what it sent along when it came."""
+    """The connection of one API process, with the shared memory that the process sent when it connected."""
 
     def __init__(
-        self, server: Server, memory: NDArray[np.uint8], pid: int, lost: Callable[["Connection"], None]
+        self,
+        server: InferenceServer,
+        memory: NDArray[np.uint8],
+        pid: int,
+        on_close: Callable[["Connection"], None],
     ) -> None:
         self.memory = memory
-        self.waiting: dict[int, RemoteRequest] = {}
+        self.pending: dict[int, RemoteRequest] = {}
         self.is_closed = False
         self._server = server
         self._pid = pid
-        self._lost = lost
+        self._on_close = on_close
         self._frames = FrameDecoder()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.send(self._server.welcome(self._pid))
+        self.send(self._server.build_server_info(self._pid))
 
-    def data_received(self, received: bytes) -> None:
+    def data_received(self, chunk: bytes) -> None:
         try:
-            for frame in self._frames.feed(received):
-                self._server.answer(self, decode_request(frame))
-        except (ValueError, MsgspecError) as error:  # of another version than ours: there is no sense in going on
-            log.error("inference.not_understood", error=str(error))  # noqa: TRY400 - the trace tells nothing more
+            for frame in self._frames.feed(chunk):
+                self._server.handle_message(self, decode_client_message(frame))
+        except (ValueError, MsgspecError) as error:  # the peer has another version, so no later message is readable
+            log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - the traceback adds nothing
             if self._transport is not None:
                 self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
-        self._server.networks.release_all(self)
-        self._lost(self)
+        self._server.models.release_all(self)
+        self._on_close(self)
 
-    def leave(self, id: int) -> None:
-        """Whoever asked `id` has gone."""
-        if id in self.waiting:
-            self.waiting[id].has_left = True
+    def cancel_request(self, id: int) -> None:
+        """Mark a pending request as cancelled."""
+        if id in self.pending:
+            self.pending[id].is_cancelled = True
 
     def send(self, message: Message) -> None:
+        """Send a message if the connection is open."""
         if self._transport is not None and not self.is_closed:
             self._transport.write(encode(message))

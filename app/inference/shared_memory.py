@@ -1,6 +1,6 @@
-"""Memory that two processes see: pixels are written on one side and read on the other, and are never copied between.
+"""Shared memory between an API process and the inference process: samples are written once and never copied.
 
-It has no name and no file: it is gone when the last of the two is.
+The memory has no name and no file, so it is released when both processes have ended.
 """
 
 import mmap
@@ -12,78 +12,81 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST = 4096  # bytes; a picture of 32 x 32
+MIN_BLOCK_BYTES = 4096  # an RGB image of 32 x 32 pixels fits
 
 
 class Block(NamedTuple):
+    """A range of the shared memory."""
+
     offset: int
     num_bytes: int
 
 
 class SharedMemoryFull(Exception):
-    """As many bytes as the arena has are waiting."""
+    """The shared-memory pool has no free block of the requested size."""
 
 
 class SharedMemoryPool:
-    """Places of a power of two of bytes; one that is given back is given out again to the next of its size.
+    """Allocates blocks whose sizes are powers of two; a freed block is reused for the same size.
 
-    Only what was used once takes memory, so the arena may be larger than the machine's.
+    The kernel backs only used pages with memory, so the pool may be larger than the machine's memory.
     """
 
     def __init__(self, num_bytes: int) -> None:
-        self.fd = _anonymous_file(num_bytes)
+        self.fd = _create_anonymous_file(num_bytes)
         self._pages = mmap.mmap(self.fd, num_bytes)
         self.memory: NDArray[np.uint8] = np.frombuffer(self._pages, np.uint8)
         self._num_bytes = num_bytes
-        self._fresh = 0  # from here on nothing was ever given out
-        self._free: dict[int, list[int]] = {}
+        self._unused_offset = 0  # no block was ever allocated from here on
+        self._free_offsets: dict[int, list[int]] = {}
 
     def allocate(self, num_bytes: int) -> Block:
-        """A place for so many bytes.
+        """Return a block of at least `num_bytes`.
 
         Raises:
-            ArenaFull: there is none just now.
+            SharedMemoryFull: no block is free.
         """
-        size = SMALLEST if num_bytes <= SMALLEST else 1 << (num_bytes - 1).bit_length()
-        free = self._free.get(size)
-        if free:
-            return Block(free.pop(), size)
-        if self._fresh + size > self._num_bytes:
-            return self._larger(size)
-        offset, self._fresh = self._fresh, self._fresh + size
+        size = MIN_BLOCK_BYTES if num_bytes <= MIN_BLOCK_BYTES else 1 << (num_bytes - 1).bit_length()
+        offsets = self._free_offsets.get(size)
+        if offsets:
+            return Block(offsets.pop(), size)
+        if self._unused_offset + size > self._num_bytes:
+            return self._allocate_larger(size)
+        offset, self._unused_offset = self._unused_offset, self._unused_offset + size
         return Block(offset, size)
 
-    def free(self, place: Block) -> None:
-        self._free.setdefault(place.num_bytes, []).append(place.offset)
+    def free(self, block: Block) -> None:
+        """Return a block to the pool."""
+        self._free_offsets.setdefault(block.num_bytes, []).append(block.offset)
 
     def close(self) -> None:
-        """Let the memory go; arrays that still look at it keep it until they are gone."""
+        """Release the memory. Arrays that still refer to it keep it until they are deleted."""
         self.memory = np.empty(0, np.uint8)
         try:
             self._pages.close()
-        except BufferError:  # an array still looks at it
+        except BufferError:  # an array still refers to it
             pass
         finally:
             if self.fd >= 0:
                 os.close(self.fd)
                 self.fd = -1
 
-    def _larger(self, size: int) -> Block:
-        for known in sorted(self._free):
-            if known > size and self._free[known]:
-                return Block(self._free[known].pop(), known)
+    def _allocate_larger(self, min_bytes: int) -> Block:
+        for size in sorted(self._free_offsets):
+            if size > min_bytes and self._free_offsets[size]:
+                return Block(self._free_offsets[size].pop(), size)
         raise SharedMemoryFull
 
 
-def attach(fd: int) -> NDArray[np.uint8]:
-    """The memory behind a descriptor that another process sent; closes the descriptor."""
+def map_shared_memory(fd: int) -> NDArray[np.uint8]:
+    """Return the memory behind a file descriptor that another process sent, and close the descriptor."""
     try:
         return np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8)
     finally:
         os.close(fd)
 
 
-def _anonymous_file(num_bytes: int) -> int:
+def _create_anonymous_file(num_bytes: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("candela-pixels", os.MFD_CLOEXEC)
     else:

@@ -1,4 +1,4 @@
-"""What networks are asked, and what they say: pixels in, scores out; and what is known of a batch."""
+"""Types shared by the API processes and the inference process: samples, outcomes, requests and batch statistics."""
 
 import math
 from collections.abc import Sequence
@@ -10,107 +10,88 @@ from numpy.typing import NDArray
 from core.errors import DeadlineExceeded, ServiceError
 
 Pixels = NDArray[Any]
-"""One sample: a picture, uint8 (H, W, C); a row or a window of a table, float32 (F,) or (T, F)."""
+"""One sample: an image, uint8 (H, W, C); a row or a window of a table, float32 (F,) or (T, F)."""
 Scores = NDArray[np.float32]
-"""What the network says of one picture, raw, (num_outputs,): logits, or the values of a regression; always finite."""
+"""The raw outputs of the network for one sample, (num_outputs,): logits or regression values; always finite."""
 Outcome = Scores | ServiceError
 
-
-View = Literal["scores", "embedding", "attention"]
-"""What a network is asked."""
-VIEWS: tuple[View, ...] = get_args(View)
-_OF_VIEW = "#"
-_CLASS = np.dtype("<i4")
-CLASS_BYTES = _CLASS.itemsize
+OutputKind = Literal["scores", "embedding", "attention"]
+"""What a model computes: `scores` are its outputs, `embedding` the inputs of its last layer, `attention` a heatmap."""
+OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 TOP_CLASS = -1
-"""In the place of a class: the most probable one."""
+"""As the target of a heatmap: the most probable class."""
+
+NUM_PRIORITIES = 3
+DEFAULT_PRIORITY = 2
+"""Waiting requests have a priority from 1 to 3; priority 1 is computed first."""
 
 
-def key_of(key: str, view: View) -> str:
-    """The key under which a view of a stored network is known."""
-    return key if view == "scores" else f"{key}{_OF_VIEW}{view}"
+class TargetedImage(NamedTuple):
+    """An image with the class that its heatmap explains."""
 
-
-def split_key(key: str) -> tuple[str, View]:
-    """The key in the store, and the view."""
-    stored, _, view = key.partition(_OF_VIEW)
-    known: dict[str, View] = {"embedding": "embedding", "attention": "attention"}
-    return stored, known.get(view, "scores")
-
-
-def rows_for_class(width: int, channels: int) -> int:
-    """How many rows of a picture hold the number of a class."""
-    return -(-CLASS_BYTES // (width * channels))
-
-
-def with_class(image: Pixels, number: int) -> Pixels:
-    """The picture, uint8 (H, W, C), with rows below it that say which class is meant: (H + rows, W, C)."""
-    _, width, channels = image.shape
-    below = np.zeros((rows_for_class(width, channels), width, channels), np.uint8)
-    below.reshape(-1)[:CLASS_BYTES] = np.array([number], _CLASS).view(np.uint8)
-    return np.concatenate([image, below])
-
-
-def class_of(rows: Pixels) -> int:
-    """What `with_class` put into these rows."""
-    return int(np.ascontiguousarray(rows).reshape(-1)[:CLASS_BYTES].view(_CLASS)[0])
-
-
-NUM_LEVELS = 3
-DEFAULT_LEVEL = 2
-"""Those who wait for a network do so on one of the levels 1 to 3; level 1 goes first."""
+    image: Pixels
+    target: int = TOP_CLASS
 
 
 class BatcherClosed(Exception):
-    """The network left memory before these pictures came; another one must be asked."""
+    """The model was unloaded before these samples arrived; get the model again."""
 
 
 class Request:
-    """The pictures of one caller, who waits for all of them. Times are of the monotonic clock."""
+    """The samples of one caller, which waits for all of them. Times are of the monotonic clock."""
 
     def __init__(
-        self, images: Sequence[Pixels], came_at: float, deadline: float = math.inf, level: int = DEFAULT_LEVEL
+        self,
+        samples: Sequence[Any],
+        received_at: float,
+        deadline: float = math.inf,
+        priority: int = DEFAULT_PRIORITY,
     ) -> None:
-        self.images = images
-        self.outcomes: list[Outcome | None] = [None] * len(images)
-        self.num_left = len(images)
-        self.came_at = came_at
+        """Take samples of the type that the model's predictor expects: `Pixels` or `TargetedImage`."""
+        self.samples = samples
+        self.outcomes: list[Outcome | None] = [None] * len(samples)
+        self.num_remaining = len(samples)
+        self.received_at = received_at
         self.deadline = deadline
-        self.level = level
+        self.priority = priority
         self.waited_s = 0.0
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody waits for the answer any more: nothing is computed for it then."""
+        """Whether the caller no longer waits: its remaining samples are not computed."""
         return False
 
 
-def deadline_exceeded() -> DeadlineExceeded:
-    """What a caller hears whose time was up before the turn of its pictures."""
-    return DeadlineExceeded("The request's timeout has passed; nothing was computed.")
-
-
 class BatchStats(NamedTuple):
-    """A batch that was computed: pictures, how many of them the network failed on, and its time.
+    """Statistics of a computed batch.
 
-    `num_dropped` are pictures that were not computed, since nobody waited for them any more; `num_others` those that
-    still wait and were sent by other processes than the one that hears of it.
+    Attributes:
+        size: samples in the batch.
+        num_failed: samples of the batch that the network failed on.
+        seconds: time that the network took.
+        num_dropped: samples that were not computed because their caller no longer waited.
+        num_queued_elsewhere: samples of other API processes that wait for the same model.
     """
 
     size: int
     num_failed: int
     seconds: float
     num_dropped: int = 0
-    num_others: int = 0
+    num_queued_elsewhere: int = 0
+
+
+def make_deadline_error() -> DeadlineExceeded:
+    """Return the error of a request whose deadline passed before it was computed."""
+    return DeadlineExceeded("The request's timeout has passed; nothing was computed.")
 
 
 def stack_batch(images: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
-    """One batch, (B, *shape), of the pictures' own dtype.
+    """Return the samples as one batch, (B, *shape), of their dtype.
 
     Raises:
-        ValueError: a picture has another shape.
+        ValueError: a sample has another shape.
     """
     batch = np.stack(images)
     if batch.shape[1:] != shape:
-        raise ValueError(f"pictures of {batch.shape[1:]} came; the network takes {shape}")
+        raise ValueError(f"the samples have the shape {batch.shape[1:]}; the network expects {shape}")
     return batch

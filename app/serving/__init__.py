@@ -1,1 +1,1 @@
-"""The networks that answer: pool, batcher, predictor, decoding; no HTTP and no database."""
+"""Model serving without HTTP and database: model cache, admission control, decoding and the inference processes."""

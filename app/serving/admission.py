@@ -1,22 +1,22 @@
-"""Who is let in to a network: whoever would be answered in time, by what is ahead and how quickly it is worked off."""
+"""Admission control: rejects requests that would wait too long, estimated from the queue and the batch latencies."""
 
 import math
 import time
 from collections.abc import Callable
 
 from app.inference.latency_model import LatencyModel
-from app.inference.types import DEFAULT_LEVEL, NUM_LEVELS
+from app.inference.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 from core.errors import DeadlineExceeded, Overloaded
 
-LONGEST_RETRY_S = 60
-WEIGHT = 0.2
-FORGET_OTHERS_S = 1.0
-SAFE_SHARE = 0.8
-LEAST_DRAG = 0.1
+MAX_RETRY_AFTER_S = 60
+SMOOTHING = 0.2
+REMOTE_QUEUE_TTL_S = 1.0
+SAFETY_FACTOR = 0.8
+MIN_INTERVAL_RATIO, MAX_INTERVAL_RATIO = 0.1, 10.0
 
 
 class AdmissionController:
-    """Counts pictures from the door to the answer, decoding included. Used on one event loop."""
+    """Counts the samples in flight of one model, from acceptance to response. Used on one event loop."""
 
     def __init__(
         self,
@@ -27,48 +27,51 @@ class AdmissionController:
         max_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Let in so many pictures at once, and none that would wait longer than `max_wait_s`.
+        """Accept at most `max_waiting` samples at once, and none that would wait longer than `max_wait_s`.
 
-        That is promised to 99 of 100, and what is expected is what most see: a share of it is kept in reserve.
+        `max_wait_s` is the limit for 99 of 100 requests, but the estimate is a typical wait. Therefore a request is
+        rejected if the estimate exceeds `SAFETY_FACTOR` of the limit.
         """
         self.num_in_flight = 0
-        self._num_of_level = [0] * (NUM_LEVELS + 1)
+        self._num_by_priority = [0] * (NUM_PRIORITIES + 1)
         self._model = model
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._clock = clock
-        self._costs = LatencyModel()
-        self._others = 0, 0.0
-        self._drag = 1.0  # the time from answer to answer over that of one batch; below 1 where several are computed
-        self._heard_at: float | None = None  # the end of the batch before, unless there was nothing to do since
+        self._latency_model = LatencyModel()
+        self._remote_queue = 0, 0.0  # its length, and when it was reported
+        self._interval_ratio = 1.0  # time between two results over the time of a batch; < 1 with several instances
+        self._last_batch_at: float | None = None  # None if the model was idle since
 
-    def expected_s(self, num_images: int, level: int = DEFAULT_LEVEL) -> float:
-        """How long the last of so many more pictures would take from now; 0 as long as nothing is known.
+    def estimate_wait_s(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> float:
+        """Return the expected seconds until further samples are computed; 0 if no batch was measured.
 
-        Those of later levels are not in their way; of which level those of other processes are, nobody knows.
+        Samples of lower priority in this process do not count. The priority of those of other processes is unknown.
         """
-        num_ahead = self.num_in_flight - sum(self._num_of_level[level + 1 :])
-        full, rest = divmod(num_ahead + self._num_others() + num_images, self._max_batch_size)
-        seconds = full * self._costs.predict(self._max_batch_size) + (self._costs.predict(rest) if rest else 0.0)
-        return seconds * self._drag
+        num_ahead = self.num_in_flight - sum(self._num_by_priority[priority + 1 :])
+        total = num_ahead + self._get_remote_queue_length() + num_images
+        num_full_batches, rest = divmod(total, self._max_batch_size)
+        latency_model = self._latency_model
+        seconds = num_full_batches * latency_model.predict(self._max_batch_size)
+        return (seconds + (latency_model.predict(rest) if rest else 0.0)) * self._interval_ratio
 
-    def check(self, num_images: int, deadline: float | None = None, level: int = DEFAULT_LEVEL) -> None:
-        """Refuse pictures that would not be answered in time; `deadline` is of the clock.
+    def check_wait(self, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY) -> None:
+        """Reject samples that would not be computed in time; `deadline` is a time of the clock.
 
         Raises:
-            Overloaded: too many are ahead, or they would take longer than is promised.
-            DeadlineExceeded: they would take longer than their caller waits.
+            Overloaded: too many samples wait, or the expected wait is too long.
+            DeadlineExceeded: the expected wait ends after the deadline.
         """
-        expected_s = self.expected_s(num_images, level)
+        expected_s = self.estimate_wait_s(num_images, priority)
         if deadline is not None and self._clock() + expected_s > deadline:
-            text = f"It would take about {expected_s:.2g} s; the request's timeout is over sooner."
+            text = f"The expected time of about {expected_s:.2g} s exceeds the request's timeout."
             raise DeadlineExceeded(f"{text} Nothing was computed.", expected_s=round(expected_s, 3))
-        acceptable_s = SAFE_SHARE * self._max_wait_s
+        acceptable_s = SAFETY_FACTOR * self._max_wait_s
         is_late = self.num_in_flight > 0 and expected_s > acceptable_s
         if not is_late and self.num_in_flight + num_images <= self._max_waiting:
             return
-        until_free_s = expected_s - acceptable_s if is_late else self.expected_s(0, level) / 2
+        until_free_s = expected_s - acceptable_s if is_late else self.estimate_wait_s(0, priority) / 2
         raise Overloaded(
             f"Too many predictions wait for {self._model!r}.",
             waiting=self.num_in_flight,
@@ -76,36 +79,39 @@ class AdmissionController:
             expected_s=round(expected_s, 3),
             max_wait_s=self._max_wait_s,
             reason="wait" if is_late else "queue",
-            retry_after_s=min(max(1, math.ceil(until_free_s)), LONGEST_RETRY_S),
+            retry_after_s=min(max(1, math.ceil(until_free_s)), MAX_RETRY_AFTER_S),
         )
 
-    def enter(self, num_images: int, level: int = DEFAULT_LEVEL) -> None:
+    def add_in_flight(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> None:
+        """Count accepted samples."""
         self.num_in_flight += num_images
-        self._num_of_level[level] += num_images
+        self._num_by_priority[priority] += num_images
 
-    def leave(self, num_images: int, level: int = DEFAULT_LEVEL) -> None:
+    def remove_in_flight(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> None:
+        """Stop counting samples that were accepted."""
         self.num_in_flight -= num_images
-        self._num_of_level[level] -= num_images
+        self._num_by_priority[priority] -= num_images
         if not self.num_in_flight:
-            self._heard_at = None
+            self._last_batch_at = None
 
     def set_remote_queue_length(self, num_waiting: int) -> None:
-        """So many pictures of other processes wait for the same network."""
-        self._others = num_waiting, self._clock()
+        """Set the number of samples of other API processes that wait for the same model."""
+        self._remote_queue = num_waiting, self._clock()
 
-    def set_latency_model(self, costs: list[tuple[int, float]]) -> None:
-        """What batches cost when the network was warmed up."""
-        self._costs = LatencyModel(costs)
+    def set_latencies(self, latencies: list[tuple[int, float]]) -> None:
+        """Set the batch latencies that were measured at warm-up."""
+        self._latency_model = LatencyModel(latencies)
 
-    def learn(self, size: int, seconds: float) -> None:
-        """A batch was computed."""
+    def record_batch(self, size: int, seconds: float) -> None:
+        """Update the estimate with a computed batch."""
         now = self._clock()
-        self._costs.record(size, seconds)
-        if self._heard_at is not None and seconds > 0:
-            self._drag += WEIGHT * (min(max((now - self._heard_at) / seconds, LEAST_DRAG), 10.0) - self._drag)
-        self._heard_at = now
+        self._latency_model.record(size, seconds)
+        if self._last_batch_at is not None and seconds > 0:
+            ratio = min(max((now - self._last_batch_at) / seconds, MIN_INTERVAL_RATIO), MAX_INTERVAL_RATIO)
+            self._interval_ratio += SMOOTHING * (ratio - self._interval_ratio)
+        self._last_batch_at = now
 
-    def _num_others(self) -> int:
-        """As was heard last, unless that is long ago: whoever is idle hears nothing."""
-        count, heard_at = self._others
-        return count if count and self._clock() - heard_at < FORGET_OTHERS_S else 0
+    def _get_remote_queue_length(self) -> int:
+        """Return the last reported length; 0 if the report is old, since an idle process gets no reports."""
+        length, reported_at = self._remote_queue
+        return length if length and self._clock() - reported_at < REMOTE_QUEUE_TTL_S else 0

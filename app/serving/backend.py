@@ -1,77 +1,90 @@
-"""The seam to where networks run: what the pool and the services ask; the process behind it is in `process.py`."""
+"""Protocols of the model backend: what loads and runs models. `process_pool.py` implements it with processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from app.inference.protocol import TARGET_LATENCY_S
-from app.inference.types import DEFAULT_LEVEL, BatchStats
+from app.inference.types import DEFAULT_PRIORITY, BatchStats
 from app.serving.types import BundleRef, Outcome, Pixels
 
 
 class LoadOptions(NamedTuple):
-    """What a network that is loaded is allowed: pictures a batch, pictures that wait, how precise it must be.
+    """Options of a loaded model.
 
-    `enough_s` is how quickly a picture need be computed at most, since nobody asks more quickly.
+    Attributes:
+        max_batch_size: samples.
+        max_waiting: samples that may wait.
+        precision: `fp32`, `bf16` or `auto`.
+        target_latency_s: seconds per sample below which a model is fast enough.
     """
 
     max_batch_size: int
     max_waiting: int
     precision: str = "fp32"
-    enough_s: float = TARGET_LATENCY_S
+    target_latency_s: float = TARGET_LATENCY_S
 
 
 class BatchListener(Protocol):
-    """Hears of every batch of a network, with the seconds that each caller who is answered by it has waited."""
+    """Receives the statistics of each batch of a model."""
 
-    def __call__(self, facts: BatchStats, waited_s: Sequence[float], /) -> None: ...
+    def __call__(self, stats: BatchStats, waited_s: Sequence[float], /) -> None:
+        """Handle a batch; `waited_s` has the queue time of each request that it completed."""
 
 
 class LoadedModel(Protocol):
-    """A network in memory. Used on one event loop."""
+    """A model in memory. Used on one event loop."""
 
     @property
     def num_waiting(self) -> int:
-        """Pictures, also those that are being computed."""
+        """Samples in flight, including those that are being computed."""
 
     @property
     def num_bytes(self) -> int:
-        """What it takes."""
+        """The memory of the weights."""
 
     @property
     def device(self) -> str:
-        """In whose memory: `cpu`, `cuda:0`, …"""
+        """The device of the weights: `cpu`, `cuda:0`, …"""
 
     @property
     def is_lost(self) -> bool:
-        """Whether it has gone with its process."""
+        """Whether its process has ended."""
 
     @property
-    def costs(self) -> list[tuple[int, float]]:
-        """Sizes of batches with the seconds that they took when it was warmed up."""
+    def latencies(self) -> list[tuple[int, float]]:
+        """Batch sizes with the seconds that were measured at warm-up."""
 
     async def submit(
-        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self,
+        images: Sequence[Pixels],
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """The pictures' answers in their order; callers who are cancelled, or late, cost no computing.
+        """Return the outcomes of the samples in their order. Samples of cancelled callers are not computed.
 
-        A lower `level` is computed first.
+        Args:
+            images: samples of the model's shape.
+            deadline: of the monotonic clock.
+            priority: 1 to 3; 1 is computed first.
+            targets: for heatmaps, the class of each image; default: the most probable class.
 
         Raises:
-            Overloaded, NotReady, Unavailable: not now.
-            DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
-            Closed: it has left; ask for it again.
+            Overloaded, NotReady, Unavailable: the model cannot take the request now.
+            DeadlineExceeded: the deadline passed before the samples were computed.
+            BatcherClosed: the model was unloaded; get it again.
         """
 
     def close(self) -> None:
-        """Take nothing more; what waits is still answered. It does not wait for that."""
+        """Accept no more requests. Waiting ones are still computed, and `close` does not wait for them."""
 
     async def join(self) -> None:
-        """Wait until everything is answered."""
+        """Wait until every request is complete."""
 
 
 class ArchitectureSummary(NamedTuple):
-    """What an architecture comes to: `options` with every default filled in."""
+    """A network that can be built; `options` include every default."""
 
     options: dict[str, Any]
     num_parameters: int
@@ -80,7 +93,7 @@ class ArchitectureSummary(NamedTuple):
 
 
 class InvalidArchitecture(Exception):
-    """No network comes of it: `errors` are pydantic's, of its options; else the reason stands at `path` in them."""
+    """The network cannot be built: `errors` of pydantic for its options, or a reason for the option at `path`."""
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
         super().__init__(reason or str(errors))
@@ -89,13 +102,13 @@ class InvalidArchitecture(Exception):
         self.reason = reason
 
 
-class Architecture(NamedTuple):
-    """One network to choose.
+class ArchitectureEntry(NamedTuple):
+    """An architecture of the catalog.
 
     Attributes:
         options: the JSON Schema of its options.
-        pretrained: what must be installed for the weights that it was published with; empty where all is there, None
-            where it has none.
+        pretrained: the package that its pretrained weights require; empty if it is installed, None without pretrained
+            weights.
     """
 
     name: str
@@ -120,10 +133,10 @@ class ArchitectureQuery(NamedTuple):
     cardinalities: tuple[int, ...] = ()
 
 
-class Architectures(Protocol):
+class ArchitectureCatalog(Protocol):
     """Describes and checks architectures, which requires torch. Called by any thread but that of the event loop."""
 
-    def list_architectures(self) -> Mapping[str, Architecture]:
+    def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
         """Return the architectures by name, in the order of the catalog. Raises Unavailable."""
 
     def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
@@ -135,24 +148,29 @@ class Architectures(Protocol):
         """
 
 
-class ModelBackend(Architectures, Protocol):
-    """Where networks run."""
+class ModelBackend(ArchitectureCatalog, Protocol):
+    """Loads models and runs them."""
 
-    async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Begin; it need not be ready on return. Hear when networks can be loaded, and when some have been lost."""
+    async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Start without waiting until it is ready.
+
+        Args:
+            on_ready: called when models can be loaded.
+            on_lost: called when loaded models were lost.
+        """
 
     async def close(self) -> None:
-        """End; whatever still waits is lost."""
+        """Stop; waiting requests fail."""
 
     def check_ready(self) -> None:
-        """Raise Unavailable where a prediction would; callable by any thread."""
+        """Raise Unavailable if a prediction would raise it. Called by any thread."""
 
-    def facts(self) -> list[dict[str, Any]]:
-        """What an operator may want to know, one entry a device; callable by any thread."""
+    def list_devices(self) -> list[dict[str, Any]]:
+        """Return a description of each device for operators. Called by any thread."""
 
-    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> LoadedModel:
-        """Load a bundle from a folder and warm it up; called by a thread that may wait for long.
+    def load_model(self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener) -> LoadedModel:
+        """Load a bundle from a folder and warm it up. Called by a thread that may block.
 
         Raises:
-            Corrupt, PredictionFailed, Unavailable: it cannot be loaded, or not now.
+            CorruptFile, PredictionFailed, Unavailable: it cannot be loaded, or not now.
         """

@@ -1,4 +1,4 @@
-"""One connection to the process with the networks: questions go out, each answer wakes whoever asked."""
+"""The client of the inference process: one connection that sends requests and matches responses to callers."""
 
 import asyncio
 import itertools
@@ -17,225 +17,231 @@ from app.inference.protocol import (
     Predict,
     PredictResult,
     ServerInfo,
-    decode_response,
+    decode_server_message,
     encode,
-    from_error,
+    from_error_message,
 )
 from app.inference.shared_memory import Block, SharedMemoryFull, SharedMemoryPool
-from app.inference.types import DEFAULT_LEVEL, BatchStats, Outcome, Pixels, deadline_exceeded
+from app.inference.types import DEFAULT_PRIORITY, BatchStats, Outcome, Pixels, make_deadline_error
 from core.errors import Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 
-HOLD_S = 0.001
+MAX_BUFFER_S = 0.001
 
 Listener = Callable[[BatchStats, Sequence[float]], None]
-"""Hears of every batch of one network, with the seconds that each caller of ours who is answered now has waited."""
+"""Called after each batch of a model, with the queue time of each request of this process that it completed."""
 
 
-class _Waiting:
-    """A caller whose pictures lie in the arena until the answer comes, even if the caller has gone."""
+class _PendingPrediction:
+    """A prediction whose samples stay in shared memory until its response arrives, even if its caller is cancelled."""
 
-    def __init__(self, future: "asyncio.Future[list[Outcome]]", network: int, place: Block, count: int) -> None:
+    def __init__(self, future: "asyncio.Future[list[Outcome]]", model_id: int, block: Block, count: int) -> None:
         self.future = future
-        self.network = network
-        self.place = place
+        self.model_id = model_id
+        self.block = block
         self.count = count
 
 
 class InferenceClient(asyncio.Protocol):
-    """Use it on its event loop. When it is lost, so are all who wait, with `Unavailable`."""
+    """Used on one event loop. When the connection is lost, every waiting caller gets `Unavailable`."""
 
-    def __init__(self, arena: SharedMemoryPool, lost: Callable[[], None]) -> None:
-        self._arena = arena
-        self._lost = lost
+    def __init__(self, shared_memory: SharedMemoryPool, on_lost: Callable[[], None]) -> None:
+        """Take the memory for samples, and a function to call when the connection is lost."""
+        self._shared_memory = shared_memory
+        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._frames = FrameDecoder()
         self._ids = itertools.count(1)
         self._transport: asyncio.Transport | None = None
-        self._asked: dict[int, asyncio.Future[Any]] = {}
-        self._waiting: dict[int, _Waiting] = {}
+        self._requests: dict[int, asyncio.Future[Any]] = {}
+        self._predictions: dict[int, _PendingPrediction] = {}
+        self._num_pending: dict[int, int] = {}  # predictions by model id
         self._listeners: dict[int, Listener] = {}
-        self._held: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._num_asked: dict[int, int] = {}
-        self.welcome: asyncio.Future[ServerInfo] = self._loop.create_future()
+        self._buffer: list[bytes] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self.server_info: asyncio.Future[ServerInfo] = self._loop.create_future()
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, received: bytes) -> None:
+    def data_received(self, chunk: bytes) -> None:
         try:
-            for frame in self._frames.feed(received):
-                self._handle(decode_response(frame))
-        except Exception:  # whoever waits must hear something: all do, when the connection is given up
-            log.exception("inference.not_understood")
+            for frame in self._frames.feed(chunk):
+                self._handle_message(decode_server_message(frame))
+        except Exception:  # without the connection every caller gets an error instead of waiting forever
+            log.exception("inference.message_rejected")
             if self._transport is not None:
                 self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
-        self._held.clear()
+        self._buffer.clear()
         self._flush()
-        away = process_unavailable()
-        for future in (*self._asked.values(), *(one.future for one in self._waiting.values()), self.welcome):
+        unavailable = make_unavailable_error()
+        predictions = (prediction.future for prediction in self._predictions.values())
+        for future in (*self._requests.values(), *predictions, self.server_info):
             if not future.done():
-                future.set_exception(away)
-        if self.welcome.done() and not self.welcome.cancelled():
-            self.welcome.exception()  # it may be that nobody waits for it
-        self._asked.clear()
-        self._waiting.clear()
-        self._lost()
+                future.set_exception(unavailable)
+        if self.server_info.done() and not self.server_info.cancelled():
+            self.server_info.exception()  # mark it as retrieved: there may be no caller that waits for it
+        self._requests.clear()
+        self._predictions.clear()
+        self._on_lost()
 
     def close(self) -> None:
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def send(self, message: Message) -> None:
-        """Send what nobody answers."""
-        self._hold(message)
+        """Send a message that has no response. Raises Unavailable if the connection is lost."""
+        self._append(message)
         self._flush()
 
-    async def request(self, make: Callable[[int], Message]) -> Any:  # noqa: ANN401 - the answer that belongs to the question
-        """Send a question that is made from its id, and wait for its answer.
+    async def request(self, make_message: Callable[[int], Message]) -> Any:  # noqa: ANN401 - depends on the message
+        """Send a message, which is made from the request's id, and return the response.
 
         Raises:
-            ServiceError: the answer is a refusal, or the process has gone.
+            ServiceError: the request failed, or the connection is lost.
         """
         id = next(self._ids)
-        future = self._asked[id] = self._loop.create_future()
+        future = self._requests[id] = self._loop.create_future()
         try:
-            self.send(make(id))
+            self.send(make_message(id))
             return await future
         finally:
-            self._asked.pop(id, None)
+            self._requests.pop(id, None)
 
-    def listen(self, network: int, listener: Listener) -> None:
-        """Hear of the batches of a network from now on."""
-        self._listeners[network] = listener
+    def add_listener(self, model_id: int, listener: Listener) -> None:
+        """Call a function after each batch of a model."""
+        self._listeners[model_id] = listener
 
-    def forget(self, network: int) -> None:
-        """Hear no more."""
-        self._listeners.pop(network, None)
+    def remove_listener(self, model_id: int) -> None:
+        """Stop calling the listener of a model."""
+        self._listeners.pop(model_id, None)
 
     async def predict(
         self,
-        network: int,
+        model_id: int,
         images: Sequence[Pixels],
-        came_at: float,
+        received_at: float,
         deadline: float | None,
-        level: int = DEFAULT_LEVEL,
+        priority: int = DEFAULT_PRIORITY,
+        targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Score pictures of the network's shape, at least one; whoever is cancelled costs no computing.
+        """Return the outcomes of one or more samples of the model's shape. Samples of cancelled callers are dropped.
 
         Raises:
-            Overloaded: no memory is left for the pictures that wait.
-            DeadlineExceeded: the deadline came before their turn.
-            Unavailable: the process has gone.
-            ServiceError: it refused.
+            Overloaded: the shared memory is full.
+            DeadlineExceeded: the deadline passed before the samples were computed.
+            Unavailable: the connection is lost.
+            ServiceError: the inference process rejected the request.
         """
-        id, place = next(self._ids), self._place(sum(image.nbytes for image in images))
-        offset, memory = place.offset, self._arena.memory
-        for picture in images:
-            memory[offset : offset + picture.nbytes] = picture.reshape(-1).view(np.uint8)
-            offset += picture.nbytes
+        id, block = next(self._ids), self._allocate(sum(image.nbytes for image in images))
+        offset, memory = block.offset, self._shared_memory.memory
+        for image in images:
+            memory[offset : offset + image.nbytes] = image.reshape(-1).view(np.uint8)
+            offset += image.nbytes
         future = self._loop.create_future()
-        self._waiting[id] = _Waiting(future, network, place, len(images))
+        self._predictions[id] = _PendingPrediction(future, model_id, block, len(images))
+        classes = None if targets is None else tuple(targets)
         try:
-            self._hold(Predict(id, network, place.offset, len(images), came_at, deadline, level))
-            self._flush_when_of_use(network)
+            self._append(Predict(id, model_id, block.offset, len(images), received_at, deadline, priority, classes))
+            self._flush_if_idle(model_id)
             return cast("list[Outcome]", await future)
         except asyncio.CancelledError:
             if not self.is_lost:
                 self.send(Cancel(id))
             raise
 
-    def _hold(self, message: Message) -> None:
+    def _append(self, message: Message) -> None:
         if self._transport is None or self.is_lost:
-            raise process_unavailable()
-        self._held.append(encode(message))
+            raise make_unavailable_error()
+        self._buffer.append(encode(message))
 
-    def _flush_when_of_use(self, network: int) -> None:
-        """At once for a network that is idle; one that computes could not begin: then what comes meanwhile goes along.
+    def _flush_if_idle(self, model_id: int) -> None:
+        """Flush at once if the model is idle; otherwise buffer, since a busy model could not start the request yet.
 
-        Every message wakes the other process, which costs more than all that is said in it.
+        Every write wakes the other process, which costs more than the message itself.
         """
-        self._num_asked[network] = self._num_asked.get(network, 0) + 1
-        if self._num_asked[network] == 1:
+        self._num_pending[model_id] = self._num_pending.get(model_id, 0) + 1
+        if self._num_pending[model_id] == 1:
             self._flush()
-        elif self._timer is None:
-            self._timer = self._loop.call_later(HOLD_S, self._flush)
+        elif self._flush_timer is None:
+            self._flush_timer = self._loop.call_later(MAX_BUFFER_S, self._flush)
 
     def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._held and self._transport is not None:
-            held, self._held = self._held, []
-            self._transport.write(b"".join(held))
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._buffer and self._transport is not None:
+            frames, self._buffer = self._buffer, []
+            self._transport.write(b"".join(frames))
 
-    def _place(self, num_bytes: int) -> Block:
+    def _allocate(self, num_bytes: int) -> Block:
         try:
-            return self._arena.allocate(num_bytes)
+            return self._shared_memory.allocate(num_bytes)
         except SharedMemoryFull:
-            raise Overloaded("Too many bytes of pictures are waiting.", retry_after_s=1) from None
+            raise Overloaded("The memory for waiting samples is full.", retry_after_s=1) from None
 
-    def _handle(self, answer: Message) -> None:
-        match answer:
+    def _handle_message(self, message: Message) -> None:
+        match message:
             case BatchResult():
-                self._computed(answer)
+                self._handle_batch(message)
             case ServerInfo():
-                self.welcome.set_result(answer)
+                self.server_info.set_result(message)
             case Error(id=id):
-                error = from_error(answer)
-                waiting = self._answered(id)
-                future: asyncio.Future[Any] | None = self._asked.get(id) if waiting is None else waiting.future
+                error = from_error_message(message)
+                prediction = self._pop_prediction(id)
+                future: asyncio.Future[Any] | None = self._requests.get(id) if prediction is None else prediction.future
                 if future is not None and not future.done():
                     future.set_exception(error)
             case _:
-                future = self._asked.get(answer.id)  # type: ignore[attr-defined]  # all others have one
+                future = self._requests.get(message.id)  # type: ignore[attr-defined]  # the other messages have one
                 if future is not None and not future.done():
-                    future.set_result(answer)
+                    future.set_result(message)
 
-    def _answered(self, id: int) -> _Waiting | None:
-        """Whoever asked for a prediction, whose memory is free again; None where something else was asked."""
-        waiting = self._waiting.pop(id, None)
-        if waiting is not None:
-            self._arena.free(waiting.place)
-            self._num_asked[waiting.network] -= 1
-        return waiting
+    def _pop_prediction(self, id: int) -> _PendingPrediction | None:
+        """Remove a pending prediction and free its memory. Return None if the id belongs to another request."""
+        prediction = self._predictions.pop(id, None)
+        if prediction is not None:
+            self._shared_memory.free(prediction.block)
+            self._num_pending[prediction.model_id] -= 1
+        return prediction
 
-    def _computed(self, computed: BatchResult) -> None:
+    def _handle_batch(self, batch: BatchResult) -> None:
         self._flush()
-        listener = self._listeners.get(computed.network)
-        if listener is not None:  # first, so that whoever has an answer finds it counted
-            facts = BatchStats(
-                computed.size, computed.num_failed, computed.seconds, computed.num_dropped, computed.num_others
+        listener = self._listeners.get(batch.model_id)
+        if listener is not None:  # first, so that statistics include a request before its caller resumes
+            stats = BatchStats(
+                batch.size, batch.num_failed, batch.seconds, batch.num_dropped, batch.num_queued_elsewhere
             )
-            listener(facts, [scored.waited_s for scored in computed.answers])
-        for scored in computed.answers:
-            waiting = self._answered(scored.id)
-            if waiting is None or waiting.future.done():
+            listener(stats, [result.waited_s for result in batch.results])
+        for result in batch.results:
+            prediction = self._pop_prediction(result.id)
+            if prediction is None or prediction.future.done():
                 continue
-            if not scored.scores and len(scored.errors) < waiting.count:
-                waiting.future.set_exception(deadline_exceeded())
+            if not result.scores and len(result.errors) < prediction.count:
+                prediction.future.set_exception(make_deadline_error())
             else:
-                waiting.future.set_result(_outcomes(scored, waiting.count))
+                prediction.future.set_result(_decode_outcomes(result, prediction.count))
 
 
-def process_unavailable() -> Unavailable:
-    return Unavailable("The process that runs the networks has ended; it starts again.", retry_after_s=1)
+def make_unavailable_error() -> Unavailable:
+    """Return the error of a request whose inference process has ended."""
+    return Unavailable("The inference process has ended; it is being restarted.", retry_after_s=1)
 
 
-def _outcomes(scored: PredictResult, count: int) -> list[Outcome]:
-    num_rows = count - len(scored.errors)
-    rows = np.frombuffer(scored.scores, np.float32).reshape(num_rows, len(scored.scores) // 4 // max(num_rows, 1))
-    if not scored.errors:
+def _decode_outcomes(result: PredictResult, count: int) -> list[Outcome]:
+    num_rows = count - len(result.errors)
+    rows = np.frombuffer(result.scores, np.float32).reshape(num_rows, len(result.scores) // 4 // max(num_rows, 1))
+    if not result.errors:
         return list(rows)
     errors: dict[int, ServiceError] = {
-        place: PredictionFailed(detail, **({"reason": reason} if reason else {}))
-        for place, detail, reason in scored.errors
+        index: PredictionFailed(detail, **({"reason": reason} if reason else {}))
+        for index, detail, reason in result.errors
     }
-    left = iter(rows)
-    return [errors[place] if place in errors else next(left) for place in range(count)]
+    next_row = iter(rows)
+    return [errors[index] if index in errors else next(next_row) for index in range(count)]

@@ -1,4 +1,4 @@
-"""Where HTTP processes of one machine meet: one of them owns the process with the networks, the others join it."""
+"""Leader election of the API processes on a machine: one starts the inference process, the others connect to it."""
 
 import fcntl
 import os
@@ -6,23 +6,23 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-HELLO = b"candela"
+HANDSHAKE = b"candela"
 
 
 class LeaderLock:
-    """A socket and a lock in a folder that only the service's own user can enter.
+    """A lock file and a socket in a private folder. The process that holds the lock owns the inference process.
 
-    Whoever holds the lock owns the process; the kernel gives it back whichever way its holder ends.
+    The kernel releases the lock when its holder ends for any reason.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
         self.path = folder / f"{device}.sock"
-        self._lock = folder / f"{device}.lock"
+        self._lock_path = folder / f"{device}.lock"
         self._fd: int | None = None
 
     def try_acquire(self) -> bool:
-        """Become the owner, if nobody is."""
-        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Acquire the lock if it is free, and return whether it was acquired."""
+        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -32,19 +32,20 @@ class LeaderLock:
         return True
 
     def release(self) -> None:
-        """Let another one own it; does nothing for who does not."""
+        """Release the lock, if this process holds it."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
-    def connect(self, arena_fd: int) -> socket.socket | None:
-        """A connection, on which the memory of pixels was sent; None where nobody listens just now."""
+    def connect(self, memory_fd: int) -> socket.socket | None:
+        """Connect to the inference process and send the shared memory. Return None if no process listens."""
         with suppress(FileNotFoundError, ConnectionRefusedError):
-            return connect(self.path, arena_fd)
+            return connect_unix(self.path, memory_fd)
         return None
 
 
 def listen_unix(path: Path) -> socket.socket:
+    """Return a socket that listens at a path."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
@@ -55,12 +56,12 @@ def listen_unix(path: Path) -> socket.socket:
     return listener
 
 
-def connect(path: Path, arena_fd: int) -> socket.socket:
-    """A connection to whoever listens there, who is sent the memory that both will see."""
+def connect_unix(path: Path, memory_fd: int) -> socket.socket:
+    """Return a connection to a path, on which the descriptor of the shared memory was sent."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(str(path))
-        socket.send_fds(sock, [HELLO], [arena_fd])
+        socket.send_fds(sock, [HANDSHAKE], [memory_fd])
     except BaseException:
         sock.close()
         raise

@@ -1,4 +1,4 @@
-"""The networks in memory: loaded once, off the event loop, the least recently used leaving first."""
+"""The cache of loaded models: each is loaded once, outside the event loop; the least recently used is evicted first."""
 
 import asyncio
 import time
@@ -10,38 +10,38 @@ import structlog
 
 from app.serving import metrics
 from app.serving.backend import LoadedModel
-from app.serving.types import BundleRef
+from app.serving.types import BundleRef, CacheKey
 from core.errors import NotReady, Overloaded, PredictionFailed, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 
-REMEMBER_FAILURE_S = 5.0
+FAILURE_TTL_S = 5.0
 LOAD_WAIT_S = 30.0
 
-Open = Callable[[BundleRef], LoadedModel]
-"""Load a bundle and warm it up; it may take long and fail in any way."""
+Loader = Callable[[BundleRef], LoadedModel]
+"""Loads a bundle and warms it up. It may block and may raise anything."""
 
 
 class _Entry:
-    """A bundle that is being loaded, is loaded, or could not be."""
+    """A bundle that is loading, is loaded, or failed to load."""
 
     def __init__(self, ref: BundleRef) -> None:
         self.ref = ref
-        self.loading: asyncio.Future[LoadedModel | ServiceError]
+        self.future: asyncio.Future[LoadedModel | ServiceError]
         self.failed_at: float | None = None
 
     @property
-    def network(self) -> LoadedModel | None:
-        outcome = self.loading.result() if self.loading.done() else None
+    def model(self) -> LoadedModel | None:
+        outcome = self.future.result() if self.future.done() else None
         return None if isinstance(outcome, ServiceError) else outcome
 
 
 class ModelCache:
-    """At most `max_loaded` networks, of at most `max_bytes`; pinned models never leave. Use it from one event loop."""
+    """Holds at most `max_loaded` models of at most `max_bytes`. Pinned models stay. Used on one event loop."""
 
     def __init__(
         self,
-        open_bundle: Open,
+        loader: Loader,
         *,
         max_loaded: int,
         max_bytes: int | None = None,
@@ -49,149 +49,152 @@ class ModelCache:
         load_wait_s: float = LOAD_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open = open_bundle
+        self._loader = loader
         self._max_loaded = max_loaded
         self._max_bytes = max_bytes
         self._pinned = frozenset(pinned)
         self._load_wait_s = load_wait_s
         self._clock = clock
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._loaders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="load-model")
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
+        self._load_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="load-model")
+        self._closing_tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def keys(self) -> list[str]:
-        """The bundles in memory or on their way, least recently used first."""
+    def keys(self) -> list[CacheKey]:
+        """The models that are loaded or loading, least recently used first."""
         return list(self._entries)
 
     @property
     def num_bytes(self) -> int:
-        """What the networks in memory take."""
-        return sum(network.num_bytes for entry in self._entries.values() if (network := entry.network) is not None)
+        """The memory of the loaded models."""
+        return sum(model.num_bytes for entry in self._entries.values() if (model := entry.model) is not None)
 
     def peek(self, ref: BundleRef) -> LoadedModel | None:
-        """The network of a bundle that is loaded."""
-        entry = self._entries.get(ref.key)
-        return entry.network if entry else None
+        """Return the model if it is loaded, without marking it as used."""
+        entry = self._entries.get(ref.cache_key)
+        return entry.model if entry else None
 
     async def get(self, ref: BundleRef) -> LoadedModel:
-        """The network of a bundle, loaded if it is not; all who ask meanwhile wait for the one load.
+        """Return the model, and load it if necessary. Concurrent callers share one load.
 
         Raises:
-            NotReady: loading takes longer than a request should wait; it goes on.
-            Overloaded: as many others are being loaded as may be in memory.
-            Corrupt, PredictionFailed: it cannot be loaded; this is remembered for some seconds.
+            NotReady: loading takes longer than a request may wait; it continues in the background.
+            Overloaded: too many other models are loading.
+            CorruptFile, PredictionFailed: it cannot be loaded; the error is cached for some seconds.
         """
-        entry = self._entries.get(ref.key)
-        if entry is None or self._is_forgotten(entry):
-            entry = self._begin(ref)
-        self._entries.move_to_end(ref.key)
-        outcome = await self._outcome(ref, entry)
+        key = ref.cache_key
+        entry = self._entries.get(key)
+        if entry is None or self._is_failure_expired(entry):
+            entry = self._start_load(ref)
+        self._entries.move_to_end(key)
+        outcome = await self._wait_for_load(ref, entry)
         if isinstance(outcome, ServiceError):
-            raise outcome.with_traceback(None)  # the same object is raised for many: its traceback must not grow
+            raise outcome.with_traceback(None)  # the same object is raised many times: its traceback must not grow
         return outcome
 
-    def drop(self, ref: BundleRef) -> None:
-        """Let a bundle go; what waits for it is still answered."""
-        self._drop(ref.key)
+    def unload(self, ref: BundleRef) -> None:
+        """Remove a model; its waiting requests are still computed."""
+        self._remove(ref.cache_key)
 
-    def invalidate_lost(self) -> list[BundleRef]:
-        """Forget the networks that have gone with their process; which they were, least recently used first."""
-        lost = [entry for entry in self._entries.values() if (network := entry.network) and network.is_lost]
+    def invalidate_lost_models(self) -> list[BundleRef]:
+        """Remove the models whose process has ended, and return their bundles, least recently used first."""
+        lost = [entry for entry in self._entries.values() if (model := entry.model) and model.is_lost]
         for entry in lost:
-            self._drop(entry.ref.key)
+            self._remove(entry.ref.cache_key)
         return [entry.ref for entry in lost]
 
     async def close(self) -> None:
-        """Answer what waits, then let everything go."""
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        """Complete waiting requests, then remove every model."""
+        self._load_threads.shutdown(wait=False, cancel_futures=True)
         entries, self._entries = list(self._entries.values()), OrderedDict()
         for entry in entries:
-            if not entry.loading.done():
-                entry.loading.cancel()
-            elif entry.network is not None:
-                self._leave(entry.network)
-        await asyncio.gather(*self._leaving)
+            if not entry.future.done():
+                entry.future.cancel()
+            elif entry.model is not None:
+                self._close_model(entry.model)
+        await asyncio.gather(*self._closing_tasks)
 
-    async def _outcome(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
-        if entry.loading.done():
-            return entry.loading.result()
+    async def _wait_for_load(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
+        if entry.future.done():
+            return entry.future.result()
         try:
             async with asyncio.timeout(self._load_wait_s):
-                return await asyncio.shield(entry.loading)  # whoever leaves does not stop the load for the others
+                return await asyncio.shield(entry.future)  # a cancelled caller does not stop the load for the others
         except TimeoutError:
-            raise NotReady(f"Model {ref.model!r} is still being loaded.", retry_after_s=5) from None
+            raise NotReady(f"Model {ref.model!r} is still loading.", retry_after_s=5) from None
 
-    def _is_forgotten(self, entry: _Entry) -> bool:
-        return entry.failed_at is not None and self._clock() - entry.failed_at >= REMEMBER_FAILURE_S
+    def _is_failure_expired(self, entry: _Entry) -> bool:
+        return entry.failed_at is not None and self._clock() - entry.failed_at >= FAILURE_TTL_S
 
-    def _begin(self, ref: BundleRef) -> _Entry:
-        self._entries.pop(ref.key, None)
+    def _start_load(self, ref: BundleRef) -> _Entry:
+        key = ref.cache_key
+        self._entries.pop(key, None)
         while len(self._entries) >= self._max_loaded:
             self._evict_one()
-        entry = self._entries[ref.key] = _Entry(ref)
-        entry.loading = asyncio.create_task(self._load(ref, entry))
+        entry = self._entries[key] = _Entry(ref)
+        entry.future = asyncio.create_task(self._load(ref, entry))
         return entry
 
     def _evict_one(self) -> None:
-        """Idle networks leave before busy ones; what waits for a network that leaves is still answered by it."""
-        done = [
-            key for key, entry in self._entries.items() if entry.loading.done() and entry.ref.model not in self._pinned
+        """Remove the least recently used model, idle ones first. Its waiting requests are still computed."""
+        candidates = [
+            key for key, entry in self._entries.items() if entry.future.done() and entry.ref.model not in self._pinned
         ]
-        if not done:
+        if not candidates:
             raise Overloaded("Too many models are being loaded.", loading=len(self._entries), retry_after_s=2)
-        idle = [key for key in done if not (network := self._entries[key].network) or not network.num_waiting]
-        self._drop((idle or done)[0])
+        idle = [key for key in candidates if not (model := self._entries[key].model) or not model.num_waiting]
+        self._remove((idle or candidates)[0])
 
-    def _make_room(self, newest: _Entry, num_bytes: int) -> None:
-        """Let networks go until those that are left take no more memory than allowed; one alone may take more."""
+    def _free_memory(self, newest: _Entry, num_bytes: int) -> None:
+        """Remove models, idle ones first, until the memory suffices for the newest. One alone may exceed the limit."""
         others = [
             entry for entry in self._entries.values() if entry is not newest and entry.ref.model not in self._pinned
         ]
-        for entry in sorted(others, key=lambda one: bool(one.network and one.network.num_waiting)):  # idle ones first
+        for entry in sorted(others, key=lambda other: bool(other.model and other.model.num_waiting)):
             if self._max_bytes is None or self.num_bytes + num_bytes <= self._max_bytes:
                 return
-            if entry.network is not None:
-                self._drop(entry.ref.key)
+            if entry.model is not None:
+                self._remove(entry.ref.cache_key)
 
-    def _drop(self, key: str) -> None:
+    def _remove(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)
-        if entry is not None and entry.network is not None:
-            self._leave(entry.network)
+        if entry is not None and entry.model is not None:
+            self._close_model(entry.model)
 
-    def _leave(self, network: LoadedModel) -> None:
-        metrics.LOADED.dec()
-        network.close()
-        leaving = asyncio.create_task(network.join())
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+    def _close_model(self, model: LoadedModel) -> None:
+        metrics.MODELS_LOADED.dec()
+        model.close()
+        task = asyncio.create_task(model.join())
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
 
-    def _forget(self, entry: _Entry) -> None:
-        if self._entries.get(entry.ref.key) is entry:
-            del self._entries[entry.ref.key]
+    def _discard_entry(self, entry: _Entry) -> None:
+        key = entry.ref.cache_key
+        if self._entries.get(key) is entry:
+            del self._entries[key]
 
     async def _load(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
         started_at = self._clock()
         try:
             loop = asyncio.get_running_loop()
-            network = await loop.run_in_executor(self._loaders, self._open, ref)
-        except Exception as error:  # noqa: BLE001 - a bundle may do anything; it is told, and remembered
+            model = await loop.run_in_executor(self._load_threads, self._loader, ref)
+        except Exception as error:  # noqa: BLE001 - a bundle may raise anything; the error is cached
             metrics.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
-            if isinstance(error, Unavailable | Overloaded | NotReady):  # no fault of the bundle's
-                self._forget(entry)
+            if isinstance(error, Unavailable | Overloaded | NotReady):  # not an error of the bundle
+                self._discard_entry(entry)
             entry.failed_at = self._clock()
-            return _load_error(ref, error)
+            return _convert_load_error(ref, error)
         metrics.LOADS.labels("loaded").inc()
-        metrics.LOADED.inc()
-        if self._entries.get(ref.key) is not entry:  # dropped meanwhile; those who waited for it ask again
-            self._leave(network)
-        self._make_room(entry, network.num_bytes)
+        metrics.MODELS_LOADED.inc()
+        if self._entries.get(ref.cache_key) is not entry:  # removed meanwhile; its callers get it again
+            self._close_model(model)
+        self._free_memory(entry, model.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))
-        return network
+        return model
 
 
-def _load_error(ref: BundleRef, error: Exception) -> ServiceError:
+def _convert_load_error(ref: BundleRef, error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     return PredictionFailed(f"Model {ref.model!r} could not be loaded.", reason=type(error).__name__)

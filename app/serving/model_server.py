@@ -1,34 +1,30 @@
-"""The seam: whoever has pictures asks here. Behind it, networks run in a process of their own."""
+"""The model server: loads bundles from the store on demand and predicts batches with a model backend."""
 
-import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-
-import structlog
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 
 from app.inference.protocol import TARGET_LATENCY_S
-from app.inference.types import DEFAULT_LEVEL, VIEWS, BatcherClosed, BatchStats, split_key
-from app.serving import metrics
+from app.inference.types import DEFAULT_PRIORITY, OUTPUT_KINDS, BatcherClosed
 from app.serving.admission import AdmissionController
-from app.serving.backend import BatchListener, LoadedModel, LoadOptions, ModelBackend
+from app.serving.backend import LoadedModel, LoadOptions, ModelBackend
 from app.serving.model_cache import ModelCache
+from app.serving.model_monitor import ModelMonitor
+from app.serving.model_reloader import ModelReloader
 from app.serving.observer import PredictionObserver
 from app.serving.statistics import InferenceStatistics
-from app.serving.types import BundleRef, Outcome, Pixels
-from core.errors import DeadlineExceeded, Overloaded, ServiceError
+from app.serving.types import BundleRef, CacheKey, Outcome, Pixels
+from core.errors import ServiceError
 from core.storage import Storage
-
-log = structlog.get_logger(__name__)
 
 
 class ModelServer:
-    """Loads bundles from the store as they are asked for, and answers pictures in batches."""
+    """Predicts samples with the models of the store. Used on one event loop."""
 
     def __init__(
         self,
         storage: Storage,
-        networks: ModelBackend,
+        backend: ModelBackend,
         *,
         max_batch_size: int,
         max_waiting: int,
@@ -37,44 +33,42 @@ class ModelServer:
         max_bytes: int | None = None,
         pinned: Collection[str] = (),
         precision: str = "fp32",
-        num_askers: int = 1,
+        num_http_processes: int = 1,
         observer: PredictionObserver | None = None,
     ) -> None:
-        """Load nothing yet.
+        """Create the server without loading a model.
 
         Args:
-            storage: where bundles are.
-            networks: where they run.
-            max_batch_size: pictures.
-            max_waiting: pictures that may wait for one network.
-            max_loaded: networks in memory.
-            max_bytes: of all their weights.
-            pinned: models that stay in memory once they are there.
-            precision: `fp32`, `bf16`, or `auto`: bf16 where it is quicker and says the same.
-            num_askers: processes like this one that share the networks.
+            storage: the store of the bundles.
+            backend: runs the models.
+            max_batch_size: samples.
+            max_waiting: samples that may wait for one model.
+            max_loaded: models in memory.
+            max_wait_s: requests whose expected wait is longer are rejected.
+            max_bytes: memory of all models.
+            pinned: names of the models that are never evicted.
+            precision: `fp32`, `bf16`, or `auto`: bf16 if it is faster and agrees with fp32.
+            num_http_processes: API processes that share the models.
             observer: observes predictions and batches, for tracing.
-            max_wait_s: who would wait longer for an answer is refused.
         """
-        self.networks = networks
+        self.backend = backend
         self._storage = storage
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._observer = observer
-        self._tallies: dict[str, InferenceStatistics] = {}
-        self._admissions: dict[str, AdmissionController] = {}
-        self._pool = ModelCache(self._open, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
-        self._allowed = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_askers)
-        self._lost: list[BundleRef] = []
-        self._reloading: set[asyncio.Task[None]] = set()
+        self._monitors: dict[CacheKey, ModelMonitor] = {}
+        self._cache = ModelCache(self._load_bundle, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
+        self._reloader = ModelReloader(self._cache)
+        self._options = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_http_processes)
 
     async def start(self) -> None:
-        """Let the networks' process start; a second call does nothing."""
-        await self.networks.start(self._when_back, self._when_lost)
+        """Start the backend; a second call does nothing."""
+        await self.backend.start(self._reloader.reload_models, self._reloader.remove_lost_models)
 
     @property
     def max_waiting(self) -> int:
-        """The most pictures that one call may bring."""
+        """The maximum number of samples of one request."""
         return self._max_waiting
 
     async def predict(
@@ -82,163 +76,113 @@ class ModelServer:
         bundle: BundleRef,
         images: Sequence[Pixels],
         deadline: float | None = None,
-        level: int = DEFAULT_LEVEL,
+        priority: int = DEFAULT_PRIORITY,
+        targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Answer pictures of the bundle's image shape, uint8 (H, W, C), in their order; a lower `level` goes first.
+        """Return the outcomes of the samples in their order. A sample that fails has an error, the others have scores.
 
-        A picture on which the network fails has an error in its place; the others are answered.
+        Args:
+            bundle: the model, and what to compute.
+            images: samples of the model's shape, for example uint8 (H, W, C).
+            deadline: of the monotonic clock.
+            priority: 1 to 3; 1 is computed first.
+            targets: for heatmaps, the class of each image; default: the most probable class.
 
         Raises:
-            Overloaded, NotReady, Unavailable: not now; `retry_after_s` says when to try again.
-            DeadlineExceeded: the deadline, of the monotonic clock, came before their turn.
-            Corrupt, PredictionFailed: the bundle cannot be loaded.
+            Overloaded, NotReady, Unavailable: not now; `retry_after_s` is when to try again.
+            DeadlineExceeded: the deadline passed before the samples were computed.
+            CorruptFile, PredictionFailed: the bundle cannot be loaded.
         """
         started_at = time.monotonic()
         succeeded = False
         try:
-            outcomes = await self._submit(bundle, images, deadline, level)
+            outcomes = await self._submit(bundle, images, deadline, priority, targets)
             succeeded = not any(isinstance(outcome, ServiceError) for outcome in outcomes)
             return outcomes
         finally:
-            self.tally(bundle).count_request(time.monotonic() - started_at, succeeded=succeeded)
+            self._get_monitor(bundle).statistics.count_request(time.monotonic() - started_at, succeeded=succeeded)
 
     async def load(self, bundle: BundleRef) -> None:
-        """Have a bundle in memory and warm. Raises what `predict` does."""
-        await self._pool.get(bundle)
+        """Load a model and warm it up. Raises what `predict` raises."""
+        await self._cache.get(bundle)
 
     def unload(self, bundle: BundleRef) -> None:
-        """Let a bundle go; what waits for it is still answered, and who asks again loads it again."""
-        self._pool.drop(bundle)
+        """Unload a model. Its waiting requests are still computed; a new request loads it again."""
+        self._cache.unload(bundle)
 
     def is_loaded(self, bundle: BundleRef) -> bool:
-        """Whether a bundle would answer at once."""
-        return self._pool.peek(bundle) is not None
+        """Return whether a model is in memory."""
+        return self._cache.peek(bundle) is not None
 
-    def num_bytes(self, bundle: BundleRef) -> dict[str, int]:
-        """What a bundle takes in memory, by device; what was loaded to ask it for something else is part of it."""
-        taken: dict[str, int] = {}
-        for view in VIEWS:
-            network = self._pool.peek(bundle.with_output(view))
-            if network is not None:
-                taken[network.device] = taken.get(network.device, 0) + network.num_bytes
-        return taken
+    def get_memory_bytes(self, bundle: BundleRef) -> dict[str, int]:
+        """Return the memory of a bundle by device, summed over the outputs for which it is loaded."""
+        sizes: dict[str, int] = {}
+        for output in OUTPUT_KINDS:
+            model = self._cache.peek(bundle.with_output(output))
+            if model is not None:
+                sizes[model.device] = sizes.get(model.device, 0) + model.num_bytes
+        return sizes
 
-    def tally(self, bundle: BundleRef) -> InferenceStatistics:
-        """What a bundle has done in this process."""
-        tally = self._tallies.get(bundle.key)
-        if tally is None:
-            tally = self._tallies[bundle.key] = InferenceStatistics()
-        return tally
+    def get_statistics(self, bundle: BundleRef) -> InferenceStatistics:
+        """Return the statistics of a model in this process."""
+        return self._get_monitor(bundle).statistics
 
-    @contextmanager
     def admit(
-        self, bundle: BundleRef, num_images: int, deadline: float | None = None, level: int = DEFAULT_LEVEL
-    ) -> Iterator[None]:
-        """While it lasts, so many pictures are on their way to an answer, counted before anything is spent on them.
+        self, bundle: BundleRef, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY
+    ) -> AbstractContextManager[None]:
+        """Reserve queue capacity for a request while the context is open, before it is decoded.
 
         Raises:
-            Overloaded, Unavailable: they would not be answered, or not within what is promised.
-            DeadlineExceeded: they would not be answered in time.
+            Overloaded, Unavailable: the request cannot be computed, or not within the maximum wait.
+            DeadlineExceeded: the expected wait ends after the deadline.
         """
-        if self._pool.peek(bundle) is None:
-            self.networks.check_ready()
-        admission, whose = self._admission(bundle), (bundle.model, bundle.version)
-        try:
-            admission.check(num_images, deadline, level)
-        except Overloaded as error:
-            metrics.REFUSED.labels(*whose, error.facts["reason"]).inc(num_images)
-            raise
-        except DeadlineExceeded:
-            metrics.REFUSED.labels(*whose, "deadline").inc(num_images)
-            raise
-        meter = metrics.ahead(*whose)
-        admission.enter(num_images, level)
-        meter.set(admission.num_in_flight)  # also now: who asks while the networks stand still must see what waits
-        try:
-            yield
-        finally:
-            admission.leave(num_images, level)
-            meter.set(admission.num_in_flight)
+        if self._cache.peek(bundle) is None:
+            self.backend.check_ready()
+        return self._get_monitor(bundle).admit(num_images, deadline, priority)
 
     def record_decode_time(self, bundle: BundleRef, seconds: float) -> None:
-        """Pictures for it were decoded in so long."""
-        self.tally(bundle).count_decoding(seconds)
-        metrics.decode_seconds(bundle.model, bundle.version).observe(seconds)
+        """Record how long the images of a request took to decode."""
+        self._get_monitor(bundle).record_decode_time(seconds)
 
     async def close(self) -> None:
-        """Answer what waits, then stop."""
-        await self._pool.close()
-        await self.networks.close()
+        """Complete waiting requests, then stop the backend."""
+        await self._cache.close()
+        await self.backend.close()
 
     async def _submit(
-        self, bundle: BundleRef, images: Sequence[Pixels], deadline: float | None, level: int
+        self,
+        bundle: BundleRef,
+        images: Sequence[Pixels],
+        deadline: float | None,
+        priority: int,
+        targets: Sequence[int] | None,
     ) -> list[Outcome]:
         while True:
-            network = await self._pool.get(bundle)
+            model = await self._cache.get(bundle)
             try:
                 if self._observer is None:
-                    return await network.submit(images, deadline, level)
+                    return await model.submit(images, deadline, priority, targets)
                 with self._observer.observe_prediction(bundle, len(images)):
-                    return await network.submit(images, deadline, level)
-            except BatcherClosed:  # it left memory between these two lines
+                    return await model.submit(images, deadline, priority, targets)
+            except BatcherClosed:  # the model was unloaded after `get`
                 continue
 
-    def _open(self, ref: BundleRef) -> LoadedModel:
-        self.networks.check_ready()
-        folder = self._storage.fetch(split_key(ref.key)[0], dict(ref.files))
-        network = self.networks.open(ref, folder, self._allowed, self._listener(ref))
-        self._admission(ref).set_latency_model(network.costs)
-        return network
+    def _load_bundle(self, ref: BundleRef) -> LoadedModel:
+        self.backend.check_ready()
+        folder = self._storage.fetch(ref.key, dict(ref.files))
+        monitor = self._get_monitor(ref)
+        model = self.backend.load_model(ref, folder, self._options, monitor.make_listener())
+        monitor.admission.set_latencies(model.latencies)
+        return model
 
-    def _admission(self, ref: BundleRef) -> AdmissionController:
-        known = self._admissions.get(ref.key)
-        if known is None:
-            known = self._admissions[ref.key] = AdmissionController(
+    def _get_monitor(self, ref: BundleRef) -> ModelMonitor:
+        monitor = self._monitors.get(ref.cache_key)
+        if monitor is None:
+            admission = AdmissionController(
                 ref.model,
                 max_batch_size=self._max_batch_size,
                 max_waiting=self._max_waiting,
                 max_wait_s=self._max_wait_s,
             )
-        return known
-
-    def _listener(self, ref: BundleRef) -> BatchListener:
-        tally, admission, whose = self.tally(ref), self._admission(ref), (ref.model, ref.version)
-        sizes, seconds = metrics.BATCH_SIZE.labels(*whose), metrics.BATCH_SECONDS.labels(*whose)
-        failed, answered = (metrics.PREDICTIONS.labels(*whose, outcome) for outcome in ("failed", "answered"))
-        dropped, waited = metrics.DROPPED.labels(*whose), metrics.QUEUE_SECONDS.labels(*whose)
-        observer = self._observer
-
-        def heard(facts: BatchStats, waited_s: Sequence[float]) -> None:
-            admission.set_remote_queue_length(facts.num_others)
-            if facts.size:
-                if observer is not None:
-                    observer.record_batch(ref, facts.size, facts.seconds)
-                tally.count_batch(facts.size, facts.seconds)
-                admission.learn(facts.size, facts.seconds)
-                sizes.observe(facts.size)
-                seconds.observe(facts.seconds)
-                answered.inc(max(0, facts.size - facts.num_failed))
-            failed.inc(facts.num_failed)
-            dropped.inc(facts.num_dropped)
-            for each in waited_s:
-                tally.count_wait(each)
-                waited.observe(each)
-
-        return heard
-
-    def _when_lost(self) -> None:
-        """Networks went with their process: they come back with it."""
-        self._lost += self._pool.invalidate_lost()
-
-    def _when_back(self) -> None:
-        lost, self._lost = self._lost, []
-        for ref in lost:
-            task = asyncio.create_task(self._reload(ref))
-            self._reloading.add(task)
-            task.add_done_callback(self._reloading.discard)
-
-    async def _reload(self, ref: BundleRef) -> None:
-        try:
-            await self._pool.get(ref)
-        except ServiceError as error:
-            log.warning("model.not_loaded_again", model=ref.model, key=ref.key, error=error.detail)
+            monitor = self._monitors.setdefault(ref.cache_key, ModelMonitor(ref, admission, self._observer))
+        return monitor

@@ -1,4 +1,4 @@
-"""A process with networks as its owner sees it: started on a leash, listened to, and started again when it ends."""
+"""One inference process: starts it, connects to it, monitors it with heartbeats and restarts it when it ends."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import structlog
 
-from app.inference.protocol import Load, Loaded, Ping, ServerInfo
+from app.inference.protocol import Load, LoadResult, Ping, ServerInfo
 from app.inference.shared_memory import SharedMemoryPool
 from app.serving.backend import BatchListener, LoadOptions
-from app.serving.client import InferenceClient, process_unavailable
-from app.serving.leader_lock import LeaderLock, connect, listen_unix
+from app.serving.client import InferenceClient, make_unavailable_error
+from app.serving.leader_lock import LeaderLock, connect_unix, listen_unix
 from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
 from core.errors import ServiceError, Unavailable
@@ -25,15 +25,15 @@ from core.parent_death import die_with_parent
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
-BEAT_S, SILENCE_S = 0.5, 1.25  # together: how late one learns that the process is frozen
-START_S = 180.0  # a cold disk may need a minute to read torch
-HANGS_S = 120.0  # so long silent, it is killed
-STEADY_S = 30.0  # a process that lived so long starts again at once
-JOIN_AGAIN_S = 0.1
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-ARENA_BYTES = 2**30  # address space; what was never used takes no memory
-# The allocator keeps what it has: else the kernel faults every batch's activations in and out again.
-# Threads of OpenMP spin for a moment only, then sleep: several networks share the processors.
+HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # their sum is the longest time until a frozen process is noticed
+START_S = 180.0  # importing torch from a cold disk may take a minute
+HANG_S = 120.0  # a process that does not respond for this long is killed
+STABLE_S = 30.0  # a process that ran this long is restarted without a pause
+CONNECT_INTERVAL_S = 0.1
+MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
+SHARED_MEMORY_BYTES = 2**30  # of address space; unused pages take no memory
+# The allocator keeps freed memory: otherwise every batch's activations cause page faults.
+# OpenMP threads spin briefly and then sleep, because several models share the processors.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
@@ -44,158 +44,173 @@ ALLOCATOR = {
 
 
 class InferenceProcess:
-    """One process for one device. Use it on one event loop, but for what says otherwise."""
+    """The inference process of one device. Used on one event loop, except where a method allows any thread."""
 
-    def __init__(self, device: str, *, meeting: LeaderLock | None = None, arena_bytes: int = ARENA_BYTES) -> None:
-        """`device` is `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU where there is none.
+    def __init__(
+        self,
+        device: str,
+        *,
+        leader_lock: LeaderLock | None = None,
+        shared_memory_bytes: int = SHARED_MEMORY_BYTES,
+    ) -> None:
+        """Take the device: `cpu`, `cuda:0`, or `auto` for the first GPU, or the CPU without a GPU.
 
-        With a `meeting`, the first of several HTTP processes starts it, and the others use the same.
+        With a `leader_lock` the first of several API processes starts the inference process and the others share it.
         """
-        self.welcome: ServerInfo | None = None
+        self.server_info: ServerInfo | None = None
         self.pid: int | None = None
         self._device = device
-        self._meeting = meeting
-        self._arena_bytes = arena_bytes
-        self._link: InferenceClient | None = None
+        self._leader_lock = leader_lock
+        self._shared_memory_bytes = shared_memory_bytes
+        self._client: InferenceClient | None = None
         self._pinged_at: float | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._run_task: asyncio.Task[None] | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of whoever started it."""
-        assert self._watching is not None  # noqa: S101 - started before anything else
-        return self._watching.get_loop()
+        """The event loop on which it was started."""
+        assert self._run_task is not None  # noqa: S101 - it is started before it is used
+        return self._run_task.get_loop()
 
-    def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Start it and keep it running; hear when it is ready, and when it has ended."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._keep(back, lost))
+    def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Start the process and restart it whenever it ends.
+
+        Args:
+            on_ready: called whenever it is ready.
+            on_lost: called whenever it has ended.
+        """
+        if self._run_task is None:
+            self._run_task = asyncio.create_task(self._run_forever(on_ready, on_lost))
 
     async def close(self) -> None:
-        """End it; whatever waits for it is lost."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        """Stop the process; waiting requests fail."""
+        if self._run_task is not None:
+            self._run_task.cancel()
+            await asyncio.gather(self._run_task, return_exceptions=True)
 
-    def ready_link(self) -> InferenceClient:
-        """The connection; callable by any thread.
+    def get_client(self) -> InferenceClient:
+        """Return the connection. Called by any thread.
 
         Raises:
-            Unavailable: it starts, has ended or does not answer.
+            Unavailable: the process is starting, has ended or does not respond.
         """
-        if self._link is None:
-            raise (
-                process_unavailable() if self.welcome else Unavailable("The networks' process starts.", retry_after_s=2)
-            )
-        if self._pinged_at is not None and time.monotonic() - self._pinged_at > SILENCE_S:
-            raise Unavailable("The process that runs the networks does not answer.", retry_after_s=2)
-        return self._link
+        if self._client is None:
+            if self.server_info is not None:
+                raise make_unavailable_error()
+            raise Unavailable("The inference process is starting.", retry_after_s=2)
+        if self._pinged_at is not None and time.monotonic() - self._pinged_at > HEARTBEAT_TIMEOUT_S:
+            raise Unavailable("The inference process does not respond.", retry_after_s=2)
+        return self._client
 
-    async def load(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> RemoteModel:
-        """Raises Corrupt, PredictionFailed, Unavailable."""
-        link = self.ready_link()
-        loaded: Loaded = await link.request(lambda id: Load(id, ref.key, str(folder), ref.model, *allowed))
-        return RemoteModel(link, loaded, ref, allowed, heard)
+    async def load_model(
+        self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener
+    ) -> RemoteModel:
+        """Load a bundle. Raises CorruptFile, PredictionFailed, Unavailable."""
+        client = self.get_client()
+        result: LoadResult = await client.request(
+            lambda id: Load(id, ref.key, ref.output, str(folder), ref.model, *options)
+        )
+        return RemoteModel(client, result, ref, options, listener)
 
-    async def _keep(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
+    async def _run_forever(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
         pause_s = 0.0
         while True:
             started_at = time.monotonic()
             try:
-                await self._run(back, lost)
+                await self._run_once(on_ready, on_lost)
             except (OSError, ServiceError) as error:  # a TimeoutError is an OSError
                 log.warning("inference.failed", device=self._device, error=str(error))
             lived_s = time.monotonic() - started_at
-            pause_s = 0.0 if lived_s > STEADY_S else min(max(SHORTEST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S)
+            pause_s = 0.0 if lived_s > STABLE_S else min(max(MIN_PAUSE_S, 2 * pause_s), MAX_PAUSE_S)
             log.warning("inference.ended", device=self._device, lived_s=round(lived_s, 1), pause_s=pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _run(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        """One life of the process, from its start to its end."""
-        arena, ended = SharedMemoryPool(self._arena_bytes), asyncio.Event()
-        process, sock = await self._connected(arena.fd)
+    async def _run_once(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Start the process or connect to it, and return when it has ended."""
+        shared_memory, ended = SharedMemoryPool(self._shared_memory_bytes), asyncio.Event()
+        process, sock = await self._connect(shared_memory.fd)
 
-        def end() -> None:  # as soon as the connection is lost: nobody may be sent to its networks any more
-            self._link = None
+        def handle_loss() -> None:  # at once, so that no request is sent to the lost models
+            self._client = None
             ended.set()
-            lost()
+            on_lost()
 
-        link = InferenceClient(arena, end)
+        client = InferenceClient(shared_memory, handle_loss)
         try:
             self.pid = None if process is None else process.pid
-            await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=sock)
+            await asyncio.get_running_loop().create_unix_connection(lambda: client, sock=sock)
             async with asyncio.timeout(START_S):
-                self.welcome = await link.welcome
-            self._link, self._pinged_at, self.pid = link, None, self.welcome.pid
-            log.info("inference.ready", device=self.welcome.device, pid=self.pid, **self.welcome.facts)
-            back()
-            beating = asyncio.create_task(self._beat(link, process))
+                self.server_info = await client.server_info
+            self._client, self._pinged_at, self.pid = client, None, self.server_info.pid
+            log.info("inference.ready", device=self.server_info.device, pid=self.pid, **self.server_info.runtime_info)
+            on_ready()
+            heartbeat_task = asyncio.create_task(self._send_heartbeats(client, process))
             try:
                 await ended.wait()
             finally:
-                beating.cancel()
+                heartbeat_task.cancel()
         finally:
-            self._link = self.pid = None
-            link.close()
+            self._client = self.pid = None
+            client.close()
             if process is not None:
                 process.kill()
                 await asyncio.to_thread(process.wait)
-            if self._meeting is not None:
-                self._meeting.release()
-            arena.close()
+            if self._leader_lock is not None:
+                self._leader_lock.release()
+            shared_memory.close()
 
-    async def _connected(self, arena_fd: int) -> "tuple[subprocess.Popen[bytes] | None, socket.socket]":
-        """The process, if it is ours to end, and a connection to it."""
-        if self._meeting is None:
+    async def _connect(self, memory_fd: int) -> "tuple[subprocess.Popen[bytes] | None, socket.socket]":
+        """Return the process, None if another API process owns it, and a connection to it."""
+        if self._leader_lock is None:
             with tempfile.TemporaryDirectory(prefix="candela-") as folder:
-                return _started(self._device, arena_fd, Path(folder) / "s")
+                return _start_process(self._device, memory_fd, Path(folder) / "s")
         async with asyncio.timeout(START_S):
             while True:
-                if self._meeting.try_acquire():
-                    return _started(self._device, arena_fd, self._meeting.path)
-                sock = self._meeting.connect(arena_fd)
+                if self._leader_lock.try_acquire():
+                    return _start_process(self._device, memory_fd, self._leader_lock.path)
+                sock = self._leader_lock.connect(memory_fd)
                 if sock is not None:
                     return None, sock
-                await asyncio.sleep(JOIN_AGAIN_S)
+                await asyncio.sleep(CONNECT_INTERVAL_S)
 
-    async def _beat(self, link: InferenceClient, process: "subprocess.Popen[bytes] | None") -> None:
+    async def _send_heartbeats(self, client: InferenceClient, process: "subprocess.Popen[bytes] | None") -> None:
         while True:
             self._pinged_at = time.monotonic()
             try:
-                async with asyncio.timeout(HANGS_S):
-                    await link.request(Ping)
+                async with asyncio.timeout(HANG_S):
+                    await client.request(Ping)
             except TimeoutError:
-                log.error("inference.hangs", pid=self.pid, seconds=HANGS_S)  # noqa: TRY400 - its trace is ours
+                log.error("inference.timed_out", pid=self.pid, seconds=HANG_S)  # noqa: TRY400 - no traceback needed
                 if process is None:
-                    link.close()
+                    client.close()
                 else:
                     process.send_signal(signal.SIGKILL)
             except ServiceError:
                 return
             self._pinged_at = None
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(HEARTBEAT_S)
 
 
-def _started(device: str, arena_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """The process, listening at `path`, and a connection on which it has been sent the memory."""
-    path.unlink(missing_ok=True)  # of an owner that was killed
+def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    """Start the process, which listens at `path`. Return it with a connection that has sent the shared memory."""
+    path.unlink(missing_ok=True)  # left by an owner that was killed
     with listen_unix(path) as listener:
-        sock = connect(path, arena_fd)
+        sock = connect_unix(path, memory_fd)
         try:
-            process = subprocess.Popen(  # noqa: S603 - the command is ours
+            process = subprocess.Popen(  # noqa: S603 - the command is fixed
                 die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
-                env=environment(os.environ),
-                cwd=ROOT,  # `-m` looks there first: no folder of the caller's can stand in for our packages
+                env=build_environment(os.environ),
+                cwd=ROOT,  # `-m` searches it first, so a folder of the caller cannot shadow the packages
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
             )
         except BaseException:
             sock.close()
             raise
-        return process, sock  # only the process listens now: when it ends, the socket tells
+        return process, sock  # only the process listens from now on, so the socket is closed when it ends
 
 
-def environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """What the process is started with: the allocator's settings, unless they are set, and none of our secrets."""
-    kept = {name: value for name, value in ours.items() if not name.startswith("CANDELA_")}
-    return ALLOCATOR | kept | {"CANDELA_LOG_LEVEL": ours.get("CANDELA_LOG_LEVEL", "INFO")}
+def build_environment(parent: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the process: default allocator settings, and no `CANDELA_` variable with secrets."""
+    inherited = {name: value for name, value in parent.items() if not name.startswith("CANDELA_")}
+    return ALLOCATOR | inherited | {"CANDELA_LOG_LEVEL": parent.get("CANDELA_LOG_LEVEL", "INFO")}

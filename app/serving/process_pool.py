@@ -1,4 +1,4 @@
-"""The processes that run networks, one a device: where each network goes, and what is asked of any of them."""
+"""The inference processes, one per device: assigns models to them and validates architectures with them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,124 +7,137 @@ from typing import Any
 
 import orjson
 
-from app.inference import protocol
-from app.inference.protocol import ArchitectureValid, ValidateArchitecture
+from app.inference.protocol import ArchitectureInvalid, ArchitectureValid, ValidateArchitecture
 from app.serving.backend import (
-    Architecture,
+    ArchitectureEntry,
     ArchitectureQuery,
     ArchitectureSummary,
     BatchListener,
     InvalidArchitecture,
     LoadOptions,
 )
-from app.serving.client import InferenceClient, process_unavailable
+from app.serving.client import InferenceClient, make_unavailable_error
 from app.serving.leader_lock import LeaderLock
 from app.serving.process import InferenceProcess
 from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
 from core.errors import Unavailable
 
-MAX_CHECKED = 256
-CHECK_S = 30.0  # a caller may hold a lock of the database meanwhile
+MAX_CACHED_SUMMARIES = 256
+VALIDATION_S = 30.0  # the caller may hold a database lock
 
 
 class InferenceProcessPool:
-    """Implements `app.serving.backend.Networks`."""
+    """Implements `app.serving.backend.ModelBackend`."""
 
-    def __init__(self, devices: str = "auto", meeting: Path | None = None) -> None:
-        """`devices` are separated by commas; `auto` stands for every GPU, or the CPU where there is none.
+    def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
+        """Take the devices, separated by commas; `auto` means every GPU, or the CPU without a GPU.
 
-        Those who name the same folder for a `meeting` share the processes.
+        API processes with the same `rendezvous_dir` share the inference processes.
         """
         self._is_auto = devices == "auto"
-        self._meeting = meeting
-        self._processes = [self._process(device.strip()) for device in devices.split(",")]
+        self._rendezvous_dir = rendezvous_dir
+        self._processes = [self._create_process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
-        self._known: dict[str, Architecture] = {}
-        self._checked: dict[ArchitectureQuery, ArchitectureSummary] = {}  # large ones take long
+        self._architectures: dict[str, ArchitectureEntry] = {}
+        self._summaries: dict[ArchitectureQuery, ArchitectureSummary] = {}  # large networks take long to validate
 
     @property
     def pids(self) -> list[int]:
-        """Of those that run; callable by any thread."""
+        """The ids of the running processes. Called by any thread."""
         return [process.pid for process in self._processes if process.pid is not None]
 
-    async def start(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        def first_back() -> None:
-            self._find_others(back, lost)
-            back()
+    async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Start the processes; see `ModelBackend.start`."""
+
+        def handle_ready() -> None:
+            self._start_remaining(on_ready, on_lost)
+            on_ready()
 
         for process in self._processes:
-            process.start(first_back, lost)
+            process.start(handle_ready, on_lost)
 
     async def close(self) -> None:
+        """Stop the processes; waiting requests fail."""
         await asyncio.gather(*(process.close() for process in self._processes))
 
     def check_ready(self) -> None:
+        """Raise Unavailable if a process is not ready."""
         for process in self._processes:
-            process.ready_link()
+            process.get_client()
 
-    def facts(self) -> list[dict[str, Any]]:
+    def list_devices(self) -> list[dict[str, Any]]:
+        """Return the device, pid and runtime information of each process that has started."""
         return [
-            {"device": welcome.device, "pid": process.pid, **welcome.facts}
+            {"device": server_info.device, "pid": process.pid, **server_info.runtime_info}
             for process in self._processes
-            if (welcome := process.welcome) is not None
+            if (server_info := process.server_info) is not None
         ]
 
-    def open(self, ref: BundleRef, folder: Path, allowed: LoadOptions, heard: BatchListener) -> RemoteModel:
-        process = min(self._processes, key=lambda one: self._num_bytes.get(one, 0))
-        loading = asyncio.run_coroutine_threadsafe(process.load(ref, folder, allowed, heard), process.loop)
-        network = loading.result()
-        self._num_bytes[process] = self._num_bytes.get(process, 0) + network.num_bytes
-        return network
+    def load_model(self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener) -> RemoteModel:
+        """Load a bundle in the process that has loaded the fewest bytes."""
+        process = min(self._processes, key=lambda candidate: self._num_bytes.get(candidate, 0))
+        future = asyncio.run_coroutine_threadsafe(process.load_model(ref, folder, options, listener), process.loop)
+        model = future.result()
+        self._num_bytes[process] = self._num_bytes.get(process, 0) + model.num_bytes
+        return model
 
-    def list_architectures(self) -> Mapping[str, Architecture]:
-        if not self._known:
-            welcomes = [process.welcome for process in self._processes if process.welcome is not None]
-            if not welcomes:
-                raise Unavailable("The process that knows the architectures starts.", retry_after_s=2)
-            self._known = {
-                one.name: Architecture(one.name, one.summary, one.source, orjson.loads(one.options), one.pretrained)
-                for one in welcomes[0].architectures
+    def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
+        """Return the architectures by name. Raises Unavailable before the first process has started."""
+        if not self._architectures:
+            server_infos = [process.server_info for process in self._processes if process.server_info is not None]
+            if not server_infos:
+                raise Unavailable("The inference process is starting.", retry_after_s=2)
+            self._architectures = {
+                entry.name: ArchitectureEntry(
+                    entry.name, entry.summary, entry.source, orjson.loads(entry.options), entry.pretrained
+                )
+                for entry in server_infos[0].architectures
             }
-        return self._known
+        return self._architectures
 
     def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
-        if query not in self._checked:
-            if len(self._checked) >= MAX_CHECKED:
-                self._checked.clear()
-            self._checked[query] = self._check(query)
-        return self._checked[query]
+        """Return the summary of a network; results are cached. Raises InvalidArchitecture, Unavailable."""
+        if query not in self._summaries:
+            if len(self._summaries) >= MAX_CACHED_SUMMARIES:
+                self._summaries.clear()
+            self._summaries[query] = self._validate(query)
+        return self._summaries[query]
 
-    def _check(self, query: ArchitectureQuery) -> ArchitectureSummary:
+    def _validate(self, query: ArchitectureQuery) -> ArchitectureSummary:
         process = self._processes[0]
-        link = process.ready_link()
-        asking = asyncio.run_coroutine_threadsafe(_check(link, query), process.loop)
+        client = process.get_client()
+        future = asyncio.run_coroutine_threadsafe(_request_summary(client, query), process.loop)
         try:
-            return asking.result(CHECK_S)
+            return future.result(VALIDATION_S)
         except TimeoutError:
-            asking.cancel()
-            raise process_unavailable() from None
+            future.cancel()
+            raise make_unavailable_error() from None
 
-    def _process(self, device: str) -> InferenceProcess:
-        return InferenceProcess(device, meeting=LeaderLock(self._meeting, device) if self._meeting else None)
+    def _create_process(self, device: str) -> InferenceProcess:
+        leader_lock = LeaderLock(self._rendezvous_dir, device) if self._rendezvous_dir else None
+        return InferenceProcess(device, leader_lock=leader_lock)
 
-    def _find_others(self, back: Callable[[], None], lost: Callable[[], None]) -> None:
-        """The first process tells how many GPUs there are."""
-        welcome = self._processes[0].welcome
-        if self._is_auto and welcome is not None:
-            for number in range(len(self._processes), welcome.facts["num_gpus"]):
-                self._processes.append(self._process(f"cuda:{number}"))
-                self._processes[-1].start(back, lost)
-
-
-async def _check(link: InferenceClient, asked: ArchitectureQuery) -> ArchitectureSummary:
-    return summary_of(await link.request(lambda id: ValidateArchitecture(id, *asked)))
+    def _start_remaining(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Start a process for each further GPU; the first process reports how many there are."""
+        server_info = self._processes[0].server_info
+        if self._is_auto and server_info is not None:
+            for number in range(len(self._processes), server_info.runtime_info["num_gpus"]):
+                self._processes.append(self._create_process(f"cuda:{number}"))
+                self._processes[-1].start(on_ready, on_lost)
 
 
-def summary_of(answer: ArchitectureValid | protocol.ArchitectureInvalid) -> ArchitectureSummary:
-    """Raises Unbuildable."""
-    if isinstance(answer, protocol.ArchitectureInvalid):
-        raise InvalidArchitecture(orjson.loads(answer.errors or b"[]"), answer.path, answer.reason)
+async def _request_summary(client: InferenceClient, query: ArchitectureQuery) -> ArchitectureSummary:
+    return parse_architecture_summary(await client.request(lambda id: ValidateArchitecture(id, *query)))
+
+
+def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid) -> ArchitectureSummary:
+    """Return the summary of a response. Raises InvalidArchitecture."""
+    if isinstance(response, ArchitectureInvalid):
+        raise InvalidArchitecture(orjson.loads(response.errors or b"[]"), response.path, response.reason)
     return ArchitectureSummary(
-        orjson.loads(answer.options), answer.num_parameters, tuple(answer.output_shape), tuple(answer.parameter_names)
+        orjson.loads(response.options),
+        response.num_parameters,
+        tuple(response.output_shape),
+        tuple(response.parameter_names),
     )

@@ -1,4 +1,4 @@
-"""A network that runs in another process, as the pool sees it."""
+"""A model that runs in an inference process, as the model cache uses it."""
 
 import asyncio
 import time
@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from app.inference.protocol import Loaded, Unload
-from app.inference.types import DEFAULT_LEVEL, BatcherClosed, BatchStats
+from app.inference.protocol import LoadResult, Unload
+from app.inference.types import DEFAULT_PRIORITY, BatcherClosed, BatchStats
 from app.serving.backend import BatchListener, LoadOptions
 from app.serving.client import InferenceClient
 from app.serving.types import BundleRef, Outcome, Pixels
@@ -16,73 +16,89 @@ from core.errors import Overloaded, PredictionFailed, ServiceError
 
 
 class RemoteModel:
-    """Counts what it has sent and not heard of: that many are refused at the door who would be refused there."""
+    """Tracks in-flight samples and rejects excess requests before they reach the inference process."""
 
     def __init__(
-        self, link: InferenceClient, loaded: Loaded, ref: BundleRef, allowed: LoadOptions, heard: BatchListener
+        self,
+        client: InferenceClient,
+        load_result: LoadResult,
+        ref: BundleRef,
+        options: LoadOptions,
+        listener: BatchListener,
     ) -> None:
-        self.num_bytes = loaded.num_bytes
-        self.device = loaded.device
+        self.num_bytes = load_result.num_bytes
+        self.device = load_result.device
+        self.latencies = load_result.latencies
         self.num_waiting = 0
-        self._link = link
-        self._number = loaded.network
-        self.costs = loaded.costs
-        self._shape = tuple(loaded.sample_shape)
-        self._dtype = np.dtype(loaded.dtype)
+        self._client = client
+        self._id = load_result.model_id
+        self._shape = tuple(load_result.sample_shape)
+        self._dtype = np.dtype(load_result.dtype)
         self._model = ref.model
-        self._heard = heard
-        self._max_waiting = allowed.max_waiting
+        self._listener = listener
+        self._max_waiting = options.max_waiting
         self._is_closing = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        link.listen(loaded.network, heard)
+        client.add_listener(load_result.model_id, listener)
 
     @property
     def is_lost(self) -> bool:
         """Whether its process has ended."""
-        return self._link.is_lost
+        return self._client.is_lost
 
     async def submit(
-        self, images: Sequence[Pixels], deadline: float | None = None, level: int = DEFAULT_LEVEL
+        self,
+        images: Sequence[Pixels],
+        deadline: float | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
+        """Return the outcomes; see `LoadedModel.submit`. A sample of another shape or dtype gets an error."""
         if self._is_closing:
             raise BatcherClosed
-        odd: dict[int, ServiceError] = {
-            place: PredictionFailed(
-                f"The sample is {image.dtype} {image.shape}; the network takes {self._dtype} {self._shape}."
+        errors: dict[int, ServiceError] = {
+            index: PredictionFailed(
+                f"The sample is {image.dtype} {image.shape}; the network expects {self._dtype} {self._shape}."
             )
-            for place, image in enumerate(images)
+            for index, image in enumerate(images)
             if image.shape != self._shape or image.dtype != self._dtype
         }
-        fitting = [picture for place, picture in enumerate(images) if place not in odd] if odd else images
-        outcomes = await self._score(fitting, deadline, level) if len(fitting) else []
-        if not odd:
-            return outcomes
-        self._heard(BatchStats(0, len(odd), 0.0), ())
-        left = iter(outcomes)
-        return [odd[place] if place in odd else next(left) for place in range(len(images))]
+        if not errors:
+            return await self._predict(images, deadline, priority, targets) if len(images) else []
+        valid = [index for index in range(len(images)) if index not in errors]
+        valid_targets = None if targets is None else [targets[index] for index in valid]
+        valid_images = [images[index] for index in valid]
+        outcomes = await self._predict(valid_images, deadline, priority, valid_targets) if valid else []
+        self._listener(BatchStats(0, len(errors), 0.0), ())
+        next_outcome = iter(outcomes)
+        return [errors[index] if index in errors else next(next_outcome) for index in range(len(images))]
 
     def close(self) -> None:
+        """Unload the model; see `LoadedModel.close`."""
         self._is_closing = True
-        with suppress(ServiceError):  # its process has gone, and it with it
-            self._link.send(Unload(self._number))
+        with suppress(ServiceError):  # the process has ended, and the model with it
+            self._client.send(Unload(self._id))
 
     async def join(self) -> None:
+        """Wait until every request is complete."""
         await self._is_idle.wait()
-        self._link.forget(self._number)
+        self._client.remove_listener(self._id)
 
-    async def _score(self, images: Sequence[Pixels], deadline: float | None, level: int) -> list[Outcome]:
-        self._check_room(len(images))
+    async def _predict(
+        self, images: Sequence[Pixels], deadline: float | None, priority: int, targets: Sequence[int] | None
+    ) -> list[Outcome]:
+        self._check_capacity(len(images))
         self.num_waiting += len(images)
         self._is_idle.clear()
         try:
-            return await self._link.predict(self._number, images, time.monotonic(), deadline, level)
+            return await self._client.predict(self._id, images, time.monotonic(), deadline, priority, targets)
         finally:
             self.num_waiting -= len(images)
             if not self.num_waiting:
                 self._is_idle.set()
 
-    def _check_room(self, num_images: int) -> None:
+    def _check_capacity(self, num_images: int) -> None:
         if self.num_waiting + num_images > self._max_waiting:
             raise Overloaded(
                 f"Too many predictions wait for {self._model!r}.",

@@ -1,4 +1,4 @@
-"""Which version answers while the one that a name stands for now is still being loaded: the one before, until then."""
+"""Warm hand-over between versions: the previous version serves requests until the new one is loaded."""
 
 import asyncio
 import time
@@ -16,55 +16,56 @@ WAIT_S = 2.0
 
 
 class Version(Protocol):
-    """Whatever has a bundle."""
+    """A model version with a bundle."""
 
     @property
-    def bundle(self) -> BundleRef: ...
+    def bundle(self) -> BundleRef:
+        """The bundle of the version."""
 
 
 V = TypeVar("V", bound=Version)
 
 
 class VersionRollover:
-    """Use it on one event loop. A version that cannot be loaded never takes over from one that answers."""
+    """Used on one event loop. A version that cannot be loaded never replaces one that serves requests."""
 
-    def __init__(self, predictors: ModelServer, *, wait_s: float = WAIT_S) -> None:
-        """Within `wait_s` of a switch requests wait for the new version; if it takes longer, the old one answers."""
-        self._predictors = predictors
+    def __init__(self, model_server: ModelServer, *, wait_s: float = WAIT_S) -> None:
+        """Let requests wait up to `wait_s` for a new version; after that the previous version serves them."""
+        self._model_server = model_server
         self._wait_s = wait_s
-        self._answering: dict[str, Version] = {}
-        self._loading: dict[str, tuple[asyncio.Task[bool], float]] = {}
+        self._serving: dict[str, Version] = {}
+        self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
-    async def choose(self, ref: str, wanted: V) -> V:
-        """The version that answers a request for `ref`, which stands for `wanted`: warm, if there is a warm one."""
-        before = self._answering.get(ref)
+    async def choose_version(self, ref: str, current: V) -> V:
+        """Return the version that serves requests for `ref`: `current`, or the previous one while `current` loads."""
+        previous = self._serving.get(ref)
         if (
-            before is not None
-            and before.bundle.key != wanted.bundle.key
-            and not self._predictors.is_loaded(wanted.bundle)
-            and self._predictors.is_loaded(before.bundle)
-            and not await self._is_warm_soon(wanted.bundle)
+            previous is not None
+            and previous.bundle.key != current.bundle.key
+            and not self._model_server.is_loaded(current.bundle)
+            and self._model_server.is_loaded(previous.bundle)
+            and not await self._wait_for_load(current.bundle)
         ):
-            return cast("V", before)
-        if len(self._answering) >= MAX_REFS:
-            self._answering.clear()
-        self._answering[ref] = wanted
-        return wanted
+            return cast("V", previous)
+        if len(self._serving) >= MAX_REFS:
+            self._serving.clear()
+        self._serving[ref] = current
+        return current
 
-    async def _is_warm_soon(self, bundle: BundleRef) -> bool:
-        """Whether it could be loaded by the time that a switch may be noticed; it goes on loading in any case."""
-        if bundle.key not in self._loading:
+    async def _wait_for_load(self, bundle: BundleRef) -> bool:
+        """Return whether the bundle was loaded within `wait_s`. Otherwise loading continues in the background."""
+        if bundle.key not in self._loads:
             task = asyncio.create_task(self._load(bundle))
-            self._loading[bundle.key] = task, time.monotonic() + self._wait_s
-            task.add_done_callback(lambda _: self._loading.pop(bundle.key, None))
-        task, until = self._loading[bundle.key]
+            self._loads[bundle.key] = task, time.monotonic() + self._wait_s
+            task.add_done_callback(lambda _: self._loads.pop(bundle.key, None))
+        task, until = self._loads[bundle.key]
         await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
         return task.done() and task.result()
 
     async def _load(self, bundle: BundleRef) -> bool:
         try:
-            await self._predictors.load(bundle)
+            await self._model_server.load(bundle)
         except ServiceError as error:
-            log.warning("model.not_switched", model=bundle.model, version=bundle.version, error=error.detail)
+            log.warning("model.rollover_failed", model=bundle.model, version=bundle.version, error=error.detail)
             return False
         return True

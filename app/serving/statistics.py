@@ -1,4 +1,4 @@
-"""What one network has answered since the process began: counts and times, kept while it comes and goes."""
+"""Statistics of one model since the process started: counts and durations, kept while the model is unloaded."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class StatisticDuration(NamedTuple):
-    """How often something happened, and how long it took in all."""
+    """A count of events and their total duration."""
 
-    count: int = 0  # type: ignore[assignment]  # hides the method of tuples, which nobody needs here
+    count: int = 0  # type: ignore[assignment]  # hides the method of tuples, which is not used
     ns: int = 0
 
     def __add__(self, other: object) -> "StatisticDuration":
@@ -16,13 +16,13 @@ class StatisticDuration(NamedTuple):
             return NotImplemented
         return StatisticDuration(self.count + other.count, self.ns + other.ns)
 
-    def record(self, seconds: float) -> "StatisticDuration":
-        """It happened once more, and took so long."""
+    def add_event(self, seconds: float) -> "StatisticDuration":
+        """Return the statistic with one more event."""
         return StatisticDuration(self.count + 1, self.ns + round(seconds * 1e9))
 
 
 class InferenceStatistics:
-    """Requests are counted on the event loop, batches by the one thread that computes them; anyone may read."""
+    """The event loop records requests and batches; any thread may read."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -34,25 +34,25 @@ class InferenceStatistics:
         self.last_inference_ms = 0
 
     def count_request(self, seconds: float, *, succeeded: bool) -> None:
-        """A caller was answered, or was not."""
+        """Count a request that succeeded or failed."""
         if succeeded:
-            self.success = self.success.record(seconds)
+            self.success = self.success.add_event(seconds)
         else:
-            self.fail = self.fail.record(seconds)
+            self.fail = self.fail.add_event(seconds)
         self.last_inference_ms = round(self._clock() * 1000)
 
     def count_wait(self, seconds: float) -> None:
-        """A caller's pictures have waited for the network."""
-        self.queue = self.queue.record(seconds)
+        """Count the queue time of a request."""
+        self.queue = self.queue.add_event(seconds)
 
     def count_decoding(self, seconds: float) -> None:
-        """A caller's pictures were files, and have been decoded."""
-        self.decode = self.decode.record(seconds)
+        """Count the decoding of a request's image files."""
+        self.decode = self.decode.add_event(seconds)
 
     def count_batch(self, size: int, seconds: float) -> None:
-        """The network has computed a batch."""
-        self._batches[size] = self._batches.get(size, StatisticDuration()).record(seconds)
+        """Count a computed batch."""
+        self._batches[size] = self._batches.get(size, StatisticDuration()).add_event(seconds)
 
-    def batches(self) -> list[tuple[int, StatisticDuration]]:
-        """How often batches of each size were computed, the smallest first."""
+    def list_batches(self) -> list[tuple[int, StatisticDuration]]:
+        """Return the statistic of each batch size, the smallest size first."""
         return sorted(self._batches.copy().items())

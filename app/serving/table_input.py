@@ -1,66 +1,65 @@
-"""From rows and windows that a client sent to the numbers that a network was trained on."""
+"""Encodes rows and windows of a request as the numbers on which a network was trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.serving.decoding import PixelValues, Sent
+from app.serving.decoding import ImageInput, PixelValues
 from app.serving.types import Pixels
-from core.datasets.columns import LARGEST, Table
+from core.datasets.columns import MAX_FLOAT32, Table
 from core.errors import InvalidRow, ServiceError
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table: values by column."""
 
     values: Mapping[str, Any]
 
 
-def read(sent: Sequence[Sent | Row], table: Table) -> list[Pixels | ServiceError]:
-    """Each row, float32 (F,), or window, (T, F), or what is wrong with it."""
-    return [_read(number, one, table) for number, one in enumerate(sent)]
+def encode_rows(instances: Sequence[ImageInput | TableRow], table: Table) -> list[Pixels | ServiceError]:
+    """Return each row, float32 (F,), or window, float32 (T, F), or its error."""
+    return [_encode_instance(number, instance, table) for number, instance in enumerate(instances)]
 
 
-def _read(number: int, sent: Sent | Row, table: Table) -> Pixels | ServiceError:
-    match sent:
-        case Row() if table.window is None:
+def _encode_instance(number: int, instance: ImageInput | TableRow, table: Table) -> Pixels | ServiceError:
+    match instance:
+        case TableRow() if table.window is None:
             try:
-                return table.encode(sent.values)
+                return table.encode_row(instance.values)
             except InvalidRow as error:
-                column = str(error.facts.get("column", "")).replace("~", "~0").replace("/", "~1")
+                column = str(error.extra.get("column", "")).replace("~", "~0").replace("/", "~1")
                 error.errors = [(f"/rows/{number}/{column}", error.detail)]
                 return error
-        case Row():
-            return _refusal(table, "rows one at a time")
+        case TableRow():
+            return _make_format_error(table, "single rows")
         case PixelValues():
-            return _numbers(sent.numbers, table)
+            return _encode_window(instance.numbers, table)
         case bytes():
-            return _refusal(table, "a file")
+            return _make_format_error(table, "a file")
         case _:
-            return sent
+            return instance
 
 
-def _numbers(numbers: object, table: Table) -> Pixels | ServiceError:
+def _encode_window(numbers: object, table: Table) -> Pixels | ServiceError:
     if table.window is None:
-        return _refusal(table, "values without their columns")
+        return _make_format_error(table, "values without their columns")
     try:
         values = np.asarray(numbers)
     except ValueError:
-        return InvalidRow("The values are ragged: every step of a window has one value a column.")
+        return InvalidRow("The values are ragged: every step of a window must have one value per column.")
     if values.shape != table.sample_shape and values.shape != (table.window,) * (len(table.columns) == 1):
-        return _refusal(table, f"values of the shape {list(values.shape)}")
-    if values.dtype.kind not in "iuf" or not (np.abs(values.astype(np.float64)) <= LARGEST).all():
-        return InvalidRow("The values of a window are finite numbers.")
+        return _make_format_error(table, f"values of the shape {list(values.shape)}")
+    if values.dtype.kind not in "iuf" or not (np.abs(values.astype(np.float64)) <= MAX_FLOAT32).all():
+        return InvalidRow("The values of a window must be finite numbers.")
     return values.astype(np.float32).reshape(table.sample_shape)
 
 
-def _refusal(table: Table, came: str) -> InvalidRow:
+def _make_format_error(table: Table, received: str) -> InvalidRow:
+    names = ", ".join(table.column_names)
     if table.window is None:
-        wanted = (
-            'rows: {"rows": [{"' + table.names[0] + '": …, …}]}, with a value for each of ' + ", ".join(table.names)
-        )
+        accepted = f'rows: {{"rows": [{{"{table.column_names[0]}": …, …}}]}}, with a value for each of {names}'
     else:
-        steps = f"{table.window} steps of {len(table.columns)} values ({', '.join(table.names)}) each"
-        wanted = 'windows: {"instances": [{"values": [[…], …]}]}, ' + steps
-    return InvalidRow(f"The model reads {wanted}; {came} came.")
+        steps = f"{table.window} steps of {len(table.columns)} values ({names}) each"
+        accepted = 'windows: {"instances": [{"values": [[…], …]}]}, ' + steps
+    return InvalidRow(f"The model reads {accepted}; the request has {received}.")

@@ -1,42 +1,57 @@
-"""What is said across the seam between those who ask and the networks that answer."""
+"""Types of model serving: the reference to a bundle, and the types shared with the inference process."""
 
 from typing import NamedTuple
 
 from app.inference.types import (
-    DEFAULT_LEVEL,
-    NUM_LEVELS,
+    DEFAULT_PRIORITY,
+    NUM_PRIORITIES,
     TOP_CLASS,
     Outcome,
+    OutputKind,
     Pixels,
     Scores,
-    View,
-    deadline_exceeded,
-    key_of,
-    with_class,
+    make_deadline_error,
 )
 
 __all__ = [
-    "DEFAULT_LEVEL",
-    "NUM_LEVELS",
+    "DEFAULT_PRIORITY",
+    "NUM_PRIORITIES",
     "TOP_CLASS",
     "BundleRef",
+    "CacheKey",
     "Outcome",
+    "OutputKind",
     "Pixels",
     "Scores",
-    "View",
-    "deadline_exceeded",
-    "with_class",
+    "make_deadline_error",
 ]
+
+CacheKey = tuple[str, OutputKind]
+"""Identifies a loaded model: the key of its bundle, and what it computes."""
 
 
 class BundleRef(NamedTuple):
-    """A bundle in the store: its folder, the sha256 of each of its files, the model's name and version for people."""
+    """A bundle in the store and the output to compute with it.
+
+    Attributes:
+        key: its folder in the store.
+        files: name and sha256 of each file.
+        model: the model's name, for messages and metrics.
+        version: the model's version, for messages and metrics.
+        output: what the model computes.
+    """
 
     key: str
     files: tuple[tuple[str, str], ...]
     model: str
     version: str = ""
+    output: OutputKind = "scores"
 
-    def with_output(self, view: View) -> "BundleRef":
-        """The same network, asked for something else than its scores."""
-        return self._replace(key=key_of(self.key, view))
+    @property
+    def cache_key(self) -> CacheKey:
+        """The key of the loaded model."""
+        return self.key, self.output
+
+    def with_output(self, output: OutputKind) -> "BundleRef":
+        """Return the reference for another output of the same bundle."""
+        return self._replace(output=output)

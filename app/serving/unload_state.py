@@ -1,27 +1,37 @@
-"""The models that somebody unloaded by name: they stay so until they are loaded by name."""
+"""The models that a client unloaded by name. They stay unloaded until a client loads them by name."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class UnloadedModels(Protocol):
-    def add(self, model: str) -> None: ...
-    def discard(self, model: str) -> None: ...
-    def __contains__(self, model: str, /) -> bool: ...
+    """A set of model names."""
+
+    def add(self, model: str) -> None:
+        """Mark a model as unloaded."""
+
+    def discard(self, model: str) -> None:
+        """Remove the mark of a model."""
+
+    def __contains__(self, model: str, /) -> bool:
+        """Return whether a model is marked as unloaded."""
 
 
 class UnloadedFiles:
-    """An empty file a model, for several HTTP processes of one machine; models' names are names of files."""
+    """Stores one empty file per model, which several API processes of one machine share."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def add(self, model: str) -> None:
+        """Mark a model as unloaded."""
         (self._folder / model).touch()
 
     def discard(self, model: str) -> None:
+        """Remove the mark of a model."""
         (self._folder / model).unlink(missing_ok=True)
 
     def __contains__(self, model: str, /) -> bool:
+        """Return whether a model is marked as unloaded."""
         return (self._folder / model).exists()

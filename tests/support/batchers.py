@@ -1,31 +1,32 @@
-"""Batchers that are closed, and their threads gone, when a test is over."""
+"""Batchers that are closed, with their threads, when a test ends."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.inference.batcher import Batcher, Compute
+from app.inference.batcher import DynamicBatcher
+from app.inference.failure_isolation import Compute
 
 
 @asynccontextmanager
-async def batchers(
-    compute: Compute, release: Callable[[], object], **usual: Any
-) -> AsyncIterator[Callable[..., Batcher]]:
-    """A function that makes batchers of a network, by their arguments or the `usual` ones.
+async def open_batchers(
+    compute: Compute, release: Callable[[], object], **defaults: Any
+) -> AsyncIterator[Callable[..., DynamicBatcher]]:
+    """Yield a function that creates batchers from its arguments and the defaults.
 
-    `release` lets the network compute whatever it was held back from, so that its threads can end.
+    `release` unblocks the network, so that the threads of the batchers can end.
     """
-    made: list[Batcher] = []
+    batchers: list[DynamicBatcher] = []
 
-    def build(**given: Any) -> Batcher:
-        options: dict[str, Any] = {"model": "m", "max_batch_size": 32, "max_waiting": 64} | usual | given
-        made.append(Batcher(compute, **options))
-        return made[-1]
+    def create_batcher(**changes: Any) -> DynamicBatcher:
+        options: dict[str, Any] = {"model": "m", "max_batch_size": 32, "max_waiting": 64} | defaults | changes
+        batchers.append(DynamicBatcher(compute, **options))
+        return batchers[-1]
 
     try:
-        yield build
+        yield create_batcher
     finally:
         release()
-        for batcher in made:
+        for batcher in batchers:
             batcher.close()
             await batcher.join()

@@ -1,4 +1,4 @@
-"""Real tiny networks, stored as real bundles."""
+"""Small networks, stored as bundles in a store and as model versions in a database."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ from models import bundle, registry
 CLASSES = ["circle", "cross", "line"]
 
 
-def description(**changes: Any) -> bundle.Description:
-    """A small batch-norm convnet for grey 8 x 8 pictures of three classes."""
+def build_description(**changes: Any) -> bundle.BundleDescription:
+    """Describe a small batch-norm convnet for grey 8 x 8 images of three classes."""
     fields: dict[str, Any] = {
         "architecture": {"name": "convnet", "options": {"channels": [4, 8], "head": [16], "batch_norm": True}},
         "image_shape": (1, 8, 8),
@@ -28,41 +28,47 @@ def description(**changes: Any) -> bundle.Description:
         "mean": [0.3],
         "std": [0.2],
     }
-    return bundle.Description.model_validate(fields | changes)
+    return bundle.BundleDescription.model_validate(fields | changes)
 
 
-def network(words: bundle.Description, seed: int = 0) -> nn.Module:
-    """The described network with seeded weights, in eval mode."""
+def build_network(description: bundle.BundleDescription, seed: int = 0) -> nn.Module:
+    """Build the described network with seeded weights, in eval mode."""
     torch.manual_seed(seed)
-    options = words.architecture.options
-    shape, outputs = words.image_shape, words.num_outputs
-    return registry.build(words.architecture.name, options, shape, outputs, words.cardinalities).eval()
+    options = description.architecture.options
+    shape, num_outputs = description.image_shape, description.num_outputs
+    return registry.build_network(
+        description.architecture.name, options, shape, num_outputs, description.cardinalities
+    ).eval()
 
 
-def store(storage: Storage, key: str, *, seed: int = 0, **changes: Any) -> BundleRef:
+def store_bundle(storage: Storage, key: str, *, seed: int = 0, **changes: Any) -> BundleRef:
     """Publish a bundle under `key`."""
-    words = description(**changes)
+    description = build_description(**changes)
     folder = storage.scratch() / "bundle"
     folder.mkdir()
-    return publish(storage, key, folder, bundle.save(folder, network(words, seed), words))
+    return publish_bundle(
+        storage, key, folder, bundle.save_bundle(folder, build_network(description, seed), description)
+    )
 
 
-def publish(storage: Storage, key: str, folder: Path, files: Mapping[str, tuple[str, int]]) -> BundleRef:
-    """Publish a folder that `bundle.save` wrote."""
+def publish_bundle(storage: Storage, key: str, folder: Path, files: Mapping[str, tuple[str, int]]) -> BundleRef:
+    """Publish a folder that `bundle.save_bundle` wrote."""
     storage.publish(folder, key)
     return BundleRef(key, tuple((name, sha256) for name, (sha256, _) in sorted(files.items())), key.replace("/", "-"))
 
 
-def register(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> BundleRef:
+def register_model(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> BundleRef:
     """Store a bundle and the row that makes it a version of a model."""
     key = f"jobs/{name}-{version}/bundle"
-    ref = store(storage, key, **changes)
-    words = description(**{field: value for field, value in changes.items() if field != "seed"})
-    enter(sessions, name, version, ref, words)
+    ref = store_bundle(storage, key, **changes)
+    description = build_description(**{field: value for field, value in changes.items() if field != "seed"})
+    insert_version(sessions, name, version, ref, description)
     return ref
 
 
-def enter(sessions: SessionFactory, name: str, version: int, ref: BundleRef, words: bundle.Description) -> None:
+def insert_version(
+    sessions: SessionFactory, name: str, version: int, ref: BundleRef, description: bundle.BundleDescription
+) -> None:
     """Store the row that makes a stored bundle a version of a model."""
     with transaction(sessions) as session:
         session.add(
@@ -75,7 +81,7 @@ def enter(sessions: SessionFactory, name: str, version: int, ref: BundleRef, wor
                 files={file: {"sha256": sha256, "size_bytes": 1} for file, sha256 in ref.files},
                 sha256=dict(ref.files)[bundle.WEIGHTS],
                 size_bytes=1,
-                bundle=words.model_dump(mode="json"),
+                bundle=description.model_dump(mode="json"),
                 spec={},
                 metrics={},
                 dataset={},
@@ -86,6 +92,6 @@ def enter(sessions: SessionFactory, name: str, version: int, ref: BundleRef, wor
 
 
 def set_alias(sessions: SessionFactory, name: str, alias: str, version: int) -> None:
-    """Let `name@alias` stand for a version."""
+    """Point `name@alias` to a version."""
     with transaction(sessions) as session:
         session.merge(ModelAliasRow(name=name, alias=alias, version=version))

@@ -1,4 +1,4 @@
-"""A whole service as processes that a test may kill: the API, a worker, the sweep, on given servers."""
+"""The whole service as processes that a test may kill: the API, a worker and the maintenance loop."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ from core.db.session import SessionFactory
 from core.jobs import JobState
 from core.storage import Storage
 from tests.support.processes import wait_for
-from tests.support.service import Service
+from tests.support.service import WorkerProcesses
 
 TINY: dict[str, Any] = {
     "dataset": {"name": "synthetic", "image_shape": [1, 4, 4], "num_classes": 2, "num_samples": 96, "seed": 1},
@@ -24,38 +24,38 @@ TINY: dict[str, Any] = {
     "precision": "fp32",
     "threads": 1,
 }
-LONG = 100  # epochs: enough to be met on the way, by a quick machine too
-LONGER = 500  # epochs: enough to be asked something on the way, and to be heard
-SECRET = "a-key-that-nobody-may-read-in-a-log"
+NUM_EPOCHS_LONG = 100  # epochs: a fast machine needs long enough for a test to interrupt it
+NUM_EPOCHS_LONGER = 500  # epochs: long enough to send a request while it trains
+SECRET = "a-key-that-must-not-be-logged"
 
 
-class Stack(Service):
-    """Every part can be started, killed and started again; what is asked over HTTP is retried by nobody."""
+class Stack(WorkerProcesses):
+    """Each process can be started, killed and started again. The HTTP client does not retry."""
 
     def __init__(
         self, home: Path, database_url: str, redis_url: str, sessions: SessionFactory, **settings: str
     ) -> None:
         super().__init__(home, database_url, redis_url, sessions)
         self._environment |= {"CANDELA_API_KEYS": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET} | settings
-        self.storage: Storage | None = None  # unless it is the folder in `home`
+        self.storage: Storage | None = None  # None: the folder in `home`
         self.known_defects: set[str] = set()
         self.api: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
-        self.sweep: subprocess.Popen[bytes] | None = None
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)  # open while no API is there
+        self.maintenance: subprocess.Popen[bytes] | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)  # stays open while no API runs
         self._listener.set_inheritable(True)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.http = self.client()
-        self._twins: dict[str, str] = {}
+        self.http = self.create_client()
+        self._reference_sha256s: dict[str, str] = {}
 
-    def heal(self) -> None:
-        """Start whatever is not running."""
+    def start_missing(self) -> None:
+        """Start the processes that do not run."""
         if self.api is None or self.api.poll() is not None:
             self.start_api()
         if self.worker is None or self.worker.poll() is not None:
             self.worker = self.start_worker()
-        if self.sweep is None or self.sweep.poll() is not None:
-            self.sweep = self.start_sweep()
+        if self.maintenance is None or self.maintenance.poll() is not None:
+            self.maintenance = self.start_maintenance()
         wait_for(self.is_ready, "the API", 120)
 
     def start_api(self, **settings: str) -> "subprocess.Popen[bytes]":
@@ -63,14 +63,14 @@ class Stack(Service):
         self.api = self._start("api", ["-m", "candela.serve", str(fd)], settings, pass_fds=(fd,))
         return self.api
 
-    def client(self) -> httpx.Client:
-        """Who has the key."""
+    def create_client(self) -> httpx.Client:
+        """Return an HTTP client with the API key."""
         return httpx.Client(base_url=self.url, timeout=60, headers={"Authorization": f"Bearer {SECRET}"})
 
     def reconnect(self) -> None:
-        """Forget the connections to an API that is gone."""
+        """Close the connections to an API process that has ended."""
         self.http.close()
-        self.http = self.client()
+        self.http = self.create_client()
 
     def is_ready(self) -> bool:
         try:
@@ -80,58 +80,58 @@ class Stack(Service):
 
     @property
     def pids(self) -> set[int]:
-        """Of the parts that run."""
+        """The ids of the running processes."""
         return {process.pid for process in self._processes if process.poll() is None}
 
-    def trainers(self) -> list[int]:
-        """Of the worker that runs: those that train, and one that stands by."""
+    def list_trainer_pids(self) -> list[int]:
+        """Return the ids of the running worker's trainers, including the one in standby."""
         pid = self.worker.pid if self.worker is not None else 0
-        found = []
+        pids = []
         for folder in Path("/proc").iterdir():
             try:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent == pid and b"worker.trainer" in (folder / "cmdline").read_bytes():
-                    found.append(int(folder.name))
-            except (OSError, ValueError, IndexError):  # no process, or it has just ended
+                    pids.append(int(folder.name))
+            except (OSError, ValueError, IndexError):  # not a process, or it has just ended
                 continue
-        return sorted(found)
+        return sorted(pids)
 
     def close(self) -> None:
         self.stop()
         self.http.close()
         self._listener.close()
 
-    def file(self, key: str) -> Path:
-        """What the store has under that key."""
+    def get_stored_path(self, key: str) -> Path:
+        """Return the path of a key in the store."""
         return self.home / "store" / key if self.storage is None else self.storage.path(key)
 
     # ---- jobs
 
-    def post(self, **changes: Any) -> str:
-        """A tiny job over HTTP; its id."""
-        answer = self.http.post("/v1/jobs", json={**TINY, "name": "tiny", "model": "tiny", **changes})
-        assert answer.status_code == 202, answer.text
-        job_id: str = answer.json()["id"]
+    def submit_job(self, **changes: Any) -> str:
+        """Submit a tiny job over HTTP, and return its id."""
+        response = self.http.post("/v1/jobs", json={**TINY, "name": "tiny", "model": "tiny", **changes})
+        assert response.status_code == 202, response.text
+        job_id: str = response.json()["id"]
         return job_id
 
-    def under_way(self, job_id: str, epoch: int = 3) -> int:
-        """Wait until the job is some epochs far; the pid of its trainer."""
-        row = self.until(
+    def wait_for_epoch(self, job_id: str, epoch: int = 3) -> int:
+        """Wait until the job has reached an epoch, and return the pid of its trainer."""
+        row = self.wait_until(
             job_id,
             lambda row: row.state is JobState.RUNNING and row.progress.get("epoch", 0) >= epoch,
             f"epoch {epoch}",
         )
         return int((row.runtime or {})["trainer_pid"])
 
-    def weights(self, job_id: str) -> str:
-        """The hash of what a job left, which must have succeeded."""
-        row = self.finished(job_id)
-        assert row.state is JobState.SUCCEEDED, f"{row.state} {row.failure}\n{self.logs()}"
-        return self.model(job_id).sha256
+    def get_weights_sha256(self, job_id: str) -> str:
+        """Wait for the end of a job that must succeed, and return the hash of its weights."""
+        row = self.wait_for_end(job_id)
+        assert row.state is JobState.SUCCEEDED, f"{row.state} {row.failure}\n{self.read_logs()}"
+        return self.get_model(job_id).sha256
 
-    def twin(self, **changes: Any) -> str:
-        """The weights of a job with these changes that nobody disturbs."""
+    def compute_reference_sha256(self, **changes: Any) -> str:
+        """Return the hash of the weights of an undisturbed job with these changes."""
         key = json.dumps(changes, sort_keys=True)
-        if key not in self._twins:
-            self._twins[key] = self.weights(self.post(**changes))
-        return self._twins[key]
+        if key not in self._reference_sha256s:
+            self._reference_sha256s[key] = self.get_weights_sha256(self.submit_job(**changes))
+        return self._reference_sha256s[key]

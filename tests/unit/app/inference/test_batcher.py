@@ -1,4 +1,4 @@
-"""Batches: what goes into one, who is refused, and what one failing picture may cost."""
+"""Dynamic batching: the samples of a batch, the limits of the queue, and samples on which the network fails."""
 
 import asyncio
 import threading
@@ -9,42 +9,42 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.inference.batcher import Batcher
-from app.inference.priority_queue import EVERY
+from app.inference.batcher import DynamicBatcher
+from app.inference.priority_queue import AGING_INTERVAL
 from app.inference.types import BatcherClosed, Pixels
 from core.errors import DeadlineExceeded, Overloaded, PredictionFailed
-from tests.support.batchers import batchers
+from tests.support.batchers import open_batchers
 
 POISON, NOT_FINITE = 255, 254
 
 
 class Network:
-    """Answers each picture with its first pixel; it can be held back, and it remembers its batches."""
+    """Returns the first pixel of each image. It can be blocked, and it records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.may_go = threading.Event()
-        self.may_go.set()
-        self.has_begun = threading.Event()
+        self.unblocked = threading.Event()
+        self.unblocked.set()
+        self.has_started = threading.Event()
 
     def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        firsts = [int(picture[0, 0, 0]) for picture in images]
-        self.has_begun.set()
-        assert self.may_go.wait(30)
-        self.batches.append(firsts)
-        if POISON in firsts:
+        pixels = [int(image[0, 0, 0]) for image in images]
+        self.has_started.set()
+        assert self.unblocked.wait(30)
+        self.batches.append(pixels)
+        if POISON in pixels:
             raise RuntimeError("poison")
-        return np.array([[np.nan if first == NOT_FINITE else first, 1] for first in firsts], np.float32)
+        return np.array([[np.nan if pixel == NOT_FINITE else pixel, 1] for pixel in pixels], np.float32)
 
-    async def hold(self, batcher: Batcher) -> "asyncio.Task[object]":
-        """Keep the network busy with one picture until `may_go`."""
-        self.may_go.clear()
-        busy: asyncio.Task[object] = asyncio.create_task(batcher.submit([picture(0)]))
-        await asyncio.to_thread(self.has_begun.wait, 30)
+    async def block(self, batcher: DynamicBatcher) -> "asyncio.Task[object]":
+        """Keep the network busy with one image until `unblocked` is set."""
+        self.unblocked.clear()
+        busy: asyncio.Task[object] = asyncio.create_task(batcher.submit([make_image(0)]))
+        await asyncio.to_thread(self.has_started.wait, 30)
         return busy
 
 
-def picture(first: int) -> Pixels:
+def make_image(first: int) -> Pixels:
     return np.full((2, 2, 1), first, np.uint8)
 
 
@@ -54,197 +54,213 @@ def network() -> Network:
 
 
 @pytest.fixture
-async def make(network: Network) -> AsyncIterator[Callable[..., Batcher]]:
-    async with batchers(network, network.may_go.set) as build:
-        yield build
+async def create_batcher(network: Network) -> AsyncIterator[Callable[..., DynamicBatcher]]:
+    async with open_batchers(network, network.unblocked.set) as create:
+        yield create
 
 
-async def test_lone_requests_are_computed_one_by_one_in_their_order(
-    network: Network, make: Callable[..., Batcher]
+async def test_a_request_to_an_idle_model_is_computed_at_once(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
-    batcher = make()
+    batcher = create_batcher()
     for first in range(5):
-        (scores,) = await batcher.submit([picture(first)])
+        (scores,) = await batcher.submit([make_image(first)])
         assert list(scores) == [first, 1]  # type: ignore[arg-type]  # no error here
     assert network.batches == [[0], [1], [2], [3], [4]]
 
 
-async def test_requests_gather_while_the_network_is_busy(network: Network, make: Callable[..., Batcher]) -> None:
-    batcher = make(max_batch_size=4)
-    busy = await network.hold(batcher)
-    waiting = [asyncio.create_task(batcher.submit([picture(first)])) for first in range(1, 7)]
+async def test_requests_form_a_batch_while_the_network_is_busy(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    batcher = create_batcher(max_batch_size=4)
+    busy = await network.block(batcher)
+    waiting = [asyncio.create_task(batcher.submit([make_image(first)])) for first in range(1, 7)]
     await asyncio.sleep(0)
-    network.may_go.set()
-    answers = await asyncio.gather(*waiting)
+    network.unblocked.set()
+    outcomes = await asyncio.gather(*waiting)
     await busy
-    assert [int(one[0][0]) for one in answers] == [1, 2, 3, 4, 5, 6]  # type: ignore[index]  # no error here
+    assert [int(one[0][0]) for one in outcomes] == [1, 2, 3, 4, 5, 6]  # type: ignore[index]  # no error here
     assert network.batches == [[0], [1, 2, 3, 4], [5, 6]]
 
 
-async def test_one_request_of_many_images_is_answered_in_order(network: Network, make: Callable[..., Batcher]) -> None:
-    answers = await make(max_batch_size=4).submit([picture(first) for first in range(10)])
-    assert [int(one[0]) for one in answers] == list(range(10))  # type: ignore[index]  # no error here
+async def test_a_large_request_returns_its_outcomes_in_order(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    outcomes = await create_batcher(max_batch_size=4).submit([make_image(first) for first in range(10)])
+    assert [int(one[0]) for one in outcomes] == list(range(10))  # type: ignore[index]  # no error here
     assert sorted(first for batch in network.batches for first in batch) == list(range(10))
 
 
-async def test_nothing_is_answered_with_nothing(make: Callable[..., Batcher]) -> None:
-    assert await make().submit([]) == []
+async def test_an_empty_request_returns_an_empty_list(create_batcher: Callable[..., DynamicBatcher]) -> None:
+    assert await create_batcher().submit([]) == []
 
 
-async def test_one_poison_image_among_31_costs_only_its_own_place(
-    network: Network, make: Callable[..., Batcher]
+async def test_one_failing_image_in_a_batch_fails_alone(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
-    batcher = make()
-    busy = await network.hold(batcher)
+    batcher = create_batcher()
+    busy = await network.block(batcher)
     firsts = [POISON if n == 17 else n for n in range(1, 32)]
-    waiting = [asyncio.create_task(batcher.submit([picture(first)])) for first in firsts]
+    waiting = [asyncio.create_task(batcher.submit([make_image(first)])) for first in firsts]
     await asyncio.sleep(0)
-    network.may_go.set()
-    answers = [outcome for (outcome,) in await asyncio.gather(*waiting)]
+    network.unblocked.set()
+    outcomes = [outcome for (outcome,) in await asyncio.gather(*waiting)]
     await busy
     assert len(network.batches[1]) == 31
-    assert [first for first, one in zip(firsts, answers, strict=True) if isinstance(one, PredictionFailed)] == [POISON]
-    assert all(int(one[0]) == first for first, one in zip(firsts, answers, strict=True) if first != POISON)  # type: ignore[index]
+    assert [first for first, one in zip(firsts, outcomes, strict=True) if isinstance(one, PredictionFailed)] == [POISON]
+    assert all(int(one[0]) == first for first, one in zip(firsts, outcomes, strict=True) if first != POISON)  # type: ignore[index]
 
 
-async def test_scores_that_are_not_finite_are_an_error(make: Callable[..., Batcher]) -> None:
-    good, bad = await make().submit([picture(1), picture(NOT_FINITE)])
-    assert not isinstance(good, PredictionFailed)
-    assert isinstance(bad, PredictionFailed)
-    assert "finite" in bad.detail
+async def test_scores_that_are_not_finite_are_an_error(create_batcher: Callable[..., DynamicBatcher]) -> None:
+    valid, invalid = await create_batcher().submit([make_image(1), make_image(NOT_FINITE)])
+    assert not isinstance(valid, PredictionFailed)
+    assert isinstance(invalid, PredictionFailed)
+    assert "finite" in invalid.detail
 
 
-async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(
-    network: Network, make: Callable[..., Batcher]
+async def test_a_full_queue_rejects_requests_with_retry_after(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
-    batcher = make(max_waiting=3)
-    busy = await network.hold(batcher)
-    waiting = [asyncio.create_task(batcher.submit([picture(1)])) for _ in range(3)]
+    batcher = create_batcher(max_waiting=3)
+    busy = await network.block(batcher)
+    waiting = [asyncio.create_task(batcher.submit([make_image(1)])) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded) as caught:
-        await batcher.submit([picture(2)])
-    assert caught.value.facts["retry_after_s"] >= 1
+        await batcher.submit([make_image(2)])
+    assert caught.value.extra["retry_after_s"] >= 1
     with pytest.raises(Overloaded):
-        await batcher.submit([picture(2)])
-    network.may_go.set()
+        await batcher.submit([make_image(2)])
+    network.unblocked.set()
     await asyncio.gather(busy, *waiting)
-    assert len(await batcher.submit([picture(3)])) == 1
+    assert len(await batcher.submit([make_image(3)])) == 1
     assert 2 not in [first for batch in network.batches for first in batch]
 
 
-async def test_more_images_than_have_room_are_refused_whole(network: Network, make: Callable[..., Batcher]) -> None:
+async def test_a_request_larger_than_the_queue_is_rejected_whole(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
     with pytest.raises(Overloaded):
-        await make(max_waiting=3).submit([picture(n) for n in range(4)])
+        await create_batcher(max_waiting=3).submit([make_image(n) for n in range(4)])
     assert network.batches == []
 
 
-async def test_a_cancelled_request_is_never_computed(network: Network, make: Callable[..., Batcher]) -> None:
-    batcher = make()
-    busy = await network.hold(batcher)
-    gone = asyncio.create_task(batcher.submit([picture(66), picture(66)]))
-    stays = asyncio.create_task(batcher.submit([picture(1)]))
-    await asyncio.sleep(0)
-    gone.cancel()
-    await asyncio.sleep(0)
-    network.may_go.set()
-    await asyncio.gather(busy, stays)
-    assert network.batches == [[0], [1]]
-    assert gone.cancelled()
-
-
-async def test_a_batch_whose_callers_have_all_gone_is_not_computed(
-    network: Network, make: Callable[..., Batcher]
+async def test_a_cancelled_request_costs_no_computation(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
-    batcher = make()
-    busy = await network.hold(batcher)
-    gone = asyncio.create_task(batcher.submit([picture(66)]))
+    batcher = create_batcher()
+    busy = await network.block(batcher)
+    cancelled_task = asyncio.create_task(batcher.submit([make_image(66), make_image(66)]))
+    other_task = asyncio.create_task(batcher.submit([make_image(1)]))
     await asyncio.sleep(0)
-    gone.cancel()
+    cancelled_task.cancel()
     await asyncio.sleep(0)
-    network.may_go.set()
+    network.unblocked.set()
+    await asyncio.gather(busy, other_task)
+    assert network.batches == [[0], [1]]
+    assert cancelled_task.cancelled()
+
+
+async def test_a_batch_without_waiting_callers_costs_no_computation(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    batcher = create_batcher()
+    busy = await network.block(batcher)
+    cancelled_task = asyncio.create_task(batcher.submit([make_image(66)]))
+    await asyncio.sleep(0)
+    cancelled_task.cancel()
+    await asyncio.sleep(0)
+    network.unblocked.set()
     await busy
-    await batcher.submit([picture(5)])
+    await batcher.submit([make_image(5)])
     assert network.batches == [[0], [5]]
 
 
-async def test_closing_answers_what_waits_and_takes_nothing_more(
-    network: Network, make: Callable[..., Batcher]
+async def test_close_completes_waiting_requests_and_rejects_new_ones(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
-    batcher = make()
-    busy = await network.hold(batcher)
-    waiting = asyncio.create_task(batcher.submit([picture(7)]))
+    batcher = create_batcher()
+    busy = await network.block(batcher)
+    waiting = asyncio.create_task(batcher.submit([make_image(7)]))
     await asyncio.sleep(0)
     batcher.close()
     with pytest.raises(BatcherClosed):
-        await batcher.submit([picture(8)])
-    network.may_go.set()
+        await batcher.submit([make_image(8)])
+    network.unblocked.set()
     await asyncio.gather(busy, waiting)
     await batcher.join()
     assert network.batches == [[0], [7]]
 
 
-async def test_a_slow_model_does_not_hold_up_another(make: Callable[..., Batcher], network: Network) -> None:
-    busy = await network.hold(make())
-    quick = Batcher(Network(), model="quick", max_batch_size=4, max_waiting=4)
-    assert len(await quick.submit([picture(1)])) == 1
+async def test_a_slow_model_does_not_block_another(
+    create_batcher: Callable[..., DynamicBatcher], network: Network
+) -> None:
+    busy = await network.block(create_batcher())
+    other = DynamicBatcher(Network(), model="quick", max_batch_size=4, max_waiting=4)
+    assert len(await other.submit([make_image(1)])) == 1
     assert not busy.done()
-    quick.close()
-    await quick.join()
-    network.may_go.set()
+    other.close()
+    await other.join()
+    network.unblocked.set()
     await busy
 
 
-async def in_their_turn(network: Network, batcher: Batcher, *asked: tuple[int, int]) -> list[list[int]]:
-    """The batches that come of pictures that wait behind a busy network, given as (level, first pixel)."""
-    busy = await network.hold(batcher)
+async def collect_batches(network: Network, batcher: DynamicBatcher, *requests: tuple[int, int]) -> list[list[int]]:
+    """Return the batches of requests, (priority, first pixel), that wait for a busy network."""
+    busy = await network.block(batcher)
     waiting = []
-    for level, first in asked:
-        waiting.append(asyncio.create_task(batcher.submit([picture(first)], level=level)))
+    for priority, first in requests:
+        waiting.append(asyncio.create_task(batcher.submit([make_image(first)], priority=priority)))
         await asyncio.sleep(0)
-    network.may_go.set()
-    answers = await asyncio.gather(*waiting)
+    network.unblocked.set()
+    outcomes = await asyncio.gather(*waiting)
     await busy
-    assert [int(one[0][0]) for one in answers] == [first for _, first in asked]  # type: ignore[index]  # no error here
+    assert [int(one[0][0]) for one in outcomes] == [first for _, first in requests]  # type: ignore[index]  # no error here
     return network.batches[1:]
 
 
-async def test_lower_levels_go_first_and_equals_in_their_order(network: Network, make: Callable[..., Batcher]) -> None:
-    asked = [(3, 1), (2, 2), (1, 3), (2, 4), (3, 5), (1, 6), (2, 7)]
-    batches = await in_their_turn(network, make(max_batch_size=2), *asked)
+async def test_higher_priorities_are_computed_first(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    requests = [(3, 1), (2, 2), (1, 3), (2, 4), (3, 5), (1, 6), (2, 7)]
+    batches = await collect_batches(network, create_batcher(max_batch_size=2), *requests)
     assert batches == [[3, 6], [2, 4], [7, 1], [5]]
 
 
-async def test_whoever_came_first_on_a_later_level_is_not_passed_over_for_ever(
-    network: Network, make: Callable[..., Batcher]
+async def test_requests_of_low_priority_do_not_starve(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
 ) -> None:
     urgent = [(1, 10 + number) for number in range(20)]
-    batches = await in_their_turn(network, make(max_batch_size=1), (3, 1), (2, 2), *urgent)
-    assert batches[EVERY - 1] == [1]
-    assert batches[2 * EVERY - 1] == [2]
+    batches = await collect_batches(network, create_batcher(max_batch_size=1), (3, 1), (2, 2), *urgent)
+    assert batches[AGING_INTERVAL - 1] == [1]
+    assert batches[2 * AGING_INTERVAL - 1] == [2]
     assert [one for (one,) in batches if one >= 10] == [first for _, first in urgent]
 
 
-async def test_all_levels_together_are_as_many_as_may_wait(network: Network, make: Callable[..., Batcher]) -> None:
-    batcher = make(max_waiting=3)
-    busy = await network.hold(batcher)
-    waiting = [asyncio.create_task(batcher.submit([picture(level)], level=level)) for level in (1, 2, 3)]
+async def test_all_priorities_share_the_limit_of_the_queue(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    batcher = create_batcher(max_waiting=3)
+    busy = await network.block(batcher)
+    waiting = [asyncio.create_task(batcher.submit([make_image(priority)], priority=priority)) for priority in (1, 2, 3)]
     await asyncio.sleep(0)
     assert batcher.num_waiting == 3
     with pytest.raises(Overloaded):
-        await batcher.submit([picture(4)], level=1)
-    network.may_go.set()
+        await batcher.submit([make_image(4)], priority=1)
+    network.unblocked.set()
     await asyncio.gather(busy, *waiting)
     assert batcher.num_waiting == 0
 
 
-async def test_what_comes_too_late_is_never_computed(network: Network, make: Callable[..., Batcher]) -> None:
-    batcher = make()
-    busy = await network.hold(batcher)
-    late = asyncio.create_task(batcher.submit([picture(66), picture(66)], time.monotonic() + 1e-6))
-    stays = asyncio.create_task(batcher.submit([picture(1)], time.monotonic() + 1000))
+async def test_a_request_after_its_deadline_costs_no_computation(
+    network: Network, create_batcher: Callable[..., DynamicBatcher]
+) -> None:
+    batcher = create_batcher()
+    busy = await network.block(batcher)
+    late_task = asyncio.create_task(batcher.submit([make_image(66), make_image(66)], time.monotonic() + 1e-6))
+    other_task = asyncio.create_task(batcher.submit([make_image(1)], time.monotonic() + 1000))
     await asyncio.sleep(0.001)
-    network.may_go.set()
-    await asyncio.gather(busy, stays)
+    network.unblocked.set()
+    await asyncio.gather(busy, other_task)
     with pytest.raises(DeadlineExceeded):
-        await late
+        await late_task
     assert network.batches == [[0], [1]]

@@ -1,4 +1,4 @@
-"""How many threads a network computes with: as few as keep up with those who ask; and who shares them."""
+"""The number of threads that compute a network, and how instances share them."""
 
 import threading
 from collections.abc import Iterator
@@ -11,72 +11,68 @@ from app.inference import predictor as module
 from app.inference.predictor import Predictor
 from tests.support import bundles
 
-NEVER, AT_ONCE = 1e-12, 1e6  # seconds a picture
+IMPOSSIBLE_S, EASY_S = 1e-12, 1e6  # target latencies
 
 
 @pytest.fixture(autouse=True)
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Those that torch is told to use, on a machine of four processors."""
-    before, told = torch.get_num_threads(), list[int]()
+    """Record the numbers of threads that torch is set to, on a machine with four processors."""
+    before, counts = torch.get_num_threads(), list[int]()
     set_threads = torch.set_num_threads
-    monkeypatch.setattr(module, "ALL_THREADS", 4)
-    monkeypatch.setattr(module, "_of_thread", threading.local())
+    monkeypatch.setattr(module, "NUM_CPU_THREADS", 4)
+    monkeypatch.setattr(module, "_thread_state", threading.local())
 
-    def heard(count: int) -> None:
-        told.append(count)
+    def record(count: int) -> None:
+        counts.append(count)
         set_threads(count)
 
-    monkeypatch.setattr(torch, "set_num_threads", heard)
-    yield told
+    monkeypatch.setattr(torch, "set_num_threads", record)
+    yield counts
     set_threads(before)
 
 
 @pytest.fixture
 def predictor() -> Predictor:
-    words = bundles.description()
-    return Predictor(bundles.network(words), words)
+    description = bundles.build_description()
+    return Predictor(bundles.build_network(description), description)
 
 
-def test_a_quick_network_leaves_the_other_processors_to_those_who_read_requests(
-    predictor: Predictor, threads: list[int]
-) -> None:
-    predictor.choose_threads(8, AT_ONCE)
+def test_a_fast_network_uses_one_thread(predictor: Predictor, threads: list[int]) -> None:
+    predictor.choose_threads(8, EASY_S)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [1]
 
 
-def test_a_slow_network_has_all_processors(predictor: Predictor, threads: list[int]) -> None:
-    predictor.choose_threads(8, NEVER)
+def test_a_slow_network_uses_every_thread(predictor: Predictor, threads: list[int]) -> None:
+    predictor.choose_threads(8, IMPOSSIBLE_S)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [1, 4]
 
 
-def test_one_between_has_as_many_as_it_needs(
+def test_a_network_uses_as_many_threads_as_it_needs(
     predictor: Predictor, threads: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "_computed", lambda pictures: 0.01 * len(pictures))
+    monkeypatch.setattr(predictor, "_measure_cpu_s", lambda images: 0.01 * len(images))
     predictor.choose_threads(8, 0.004)
     predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [3]
 
 
-def test_only_a_network_that_is_worth_all_processors_has_lanes_and_they_share_them(
-    predictor: Predictor, threads: list[int]
-) -> None:
-    predictor.choose_threads(8, AT_ONCE)
-    assert predictor.num_lanes == 1
-    predictor.choose_threads(8, NEVER)
-    assert predictor.num_lanes == 4
+def test_instances_share_the_threads_of_a_slow_network(predictor: Predictor, threads: list[int]) -> None:
+    predictor.choose_threads(8, EASY_S)
+    assert predictor.num_instances == 1
+    predictor.choose_threads(8, IMPOSSIBLE_S)
+    assert predictor.num_instances == 4
     threads.clear()
     for num_sharing in (1, 2, 4, 3, 1):
-        predictor.share(num_sharing)
+        predictor.set_num_sharing(num_sharing)
         predictor([np.zeros((8, 8, 1), np.uint8)])
     assert threads == [4, 2, 1, 4]
 
 
-def test_scores_hardly_depend_on_it(predictor: Predictor) -> None:
+def test_scores_do_not_depend_on_the_number_of_threads(predictor: Predictor) -> None:
     images = list(np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), dtype=np.uint8))
-    predictor.choose_threads(8, AT_ONCE)
+    predictor.choose_threads(8, EASY_S)
     alone = predictor(images)
-    predictor.choose_threads(8, NEVER)
+    predictor.choose_threads(8, IMPOSSIBLE_S)
     np.testing.assert_allclose(predictor(images), alone, atol=1e-5)

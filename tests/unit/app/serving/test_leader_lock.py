@@ -1,4 +1,4 @@
-"""One owner at a time, whichever way it ends; others join whoever listens."""
+"""One process at a time holds the lock, and the others connect to its inference process."""
 
 import os
 import socket
@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.serving.leader_lock import HELLO, LeaderLock, listen_unix
-from app.serving.unload_state import UnloadedFiles
+from app.serving.leader_lock import HANDSHAKE, LeaderLock, listen_unix
 
-OWNER = "import sys; from pathlib import Path; from app.serving.leader_lock import Meeting\n"
-OWNER += "assert Meeting(Path(sys.argv[1]), 'cpu').take(); print('mine', flush=True); sys.stdin.read()"
+OWNER = "import sys; from pathlib import Path; from app.serving.leader_lock import LeaderLock\n"
+OWNER += "assert LeaderLock(Path(sys.argv[1]), 'cpu').try_acquire(); print('mine', flush=True); sys.stdin.read()"
 
 
-def test_there_is_one_owner_until_it_lets_go(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock_until_it_releases_it(tmp_path: Path) -> None:
     first, second = LeaderLock(tmp_path, "cpu"), LeaderLock(tmp_path, "cpu")
     assert first.try_acquire()
     assert not second.try_acquire()
@@ -24,7 +23,7 @@ def test_there_is_one_owner_until_it_lets_go(tmp_path: Path) -> None:
     assert second.try_acquire()
 
 
-def test_an_owner_that_is_killed_owns_nothing(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OWNER, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path.cwd()) as owner:
         assert owner.stdout is not None
@@ -34,30 +33,20 @@ def test_an_owner_that_is_killed_owns_nothing(tmp_path: Path) -> None:
     assert LeaderLock(tmp_path, "cpu").try_acquire()
 
 
-def test_whoever_joins_sends_its_memory_along(tmp_path: Path) -> None:
-    meeting = LeaderLock(tmp_path, "cpu")
+def test_a_connection_sends_its_shared_memory(tmp_path: Path) -> None:
+    lock = LeaderLock(tmp_path, "cpu")
     memory = os.memfd_create("test")
-    assert meeting.connect(memory) is None
-    with listen_unix(meeting.path) as listener:
-        joined = meeting.connect(memory)
-        assert joined is not None
-        heard, _ = listener.accept()
-        hello, (fd,), _, _ = socket.recv_fds(heard, 16, 1)
-        assert hello == HELLO
+    assert lock.connect(memory) is None
+    with listen_unix(lock.path) as listener:
+        connection = lock.connect(memory)
+        assert connection is not None
+        accepted, _ = listener.accept()
+        handshake, (fd,), _, _ = socket.recv_fds(accepted, 16, 1)
+        assert handshake == HANDSHAKE
         assert os.fstat(fd).st_ino == os.fstat(memory).st_ino
         for descriptor in (memory, fd):
             os.close(descriptor)
-        heard.close()
-        joined.close()
-    assert meeting.path.exists()
-    assert meeting.connect(0) is None  # the socket of an owner that has ended
-
-
-def test_what_one_process_unloads_is_unloaded_for_the_other(tmp_path: Path) -> None:
-    one, other = UnloadedFiles(tmp_path / "unloaded"), UnloadedFiles(tmp_path / "unloaded")
-    one.add("digits")
-    assert "digits" in other
-    assert "digits2" not in other
-    other.discard("digits")
-    other.discard("digits")
-    assert "digits" not in one
+        accepted.close()
+        connection.close()
+    assert lock.path.exists()
+    assert lock.connect(0) is None  # the socket of an owner that has ended

@@ -1,4 +1,4 @@
-"""Real networks from real bundles: the same answer alone, together, and as the network itself gives."""
+"""Models of stored bundles: scores, batching, eviction, errors and statistics."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from core.errors import CorruptFile, PredictionFailed, ServiceError
 from core.storage import LocalStorage
 from models.preprocess import Preprocess
 from tests.support import bundles
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 
 
 @pytest.fixture
@@ -23,130 +23,132 @@ def storage(tmp_path: Path) -> LocalStorage:
 
 
 @pytest.fixture
-async def predictors(storage: LocalStorage) -> AsyncIterator[ModelServer]:
-    predictors = ModelServer(storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2)
-    yield predictors
-    await predictors.close()
+async def model_server(storage: LocalStorage) -> AsyncIterator[ModelServer]:
+    model_server = ModelServer(storage, LocalBackend(), max_batch_size=8, max_waiting=64, max_loaded=2)
+    yield model_server
+    await model_server.close()
 
 
-def pictures(number: int) -> list[Pixels]:
+def make_images(number: int) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (number, 8, 8, 1), dtype=np.uint8))
 
 
-async def ask(predictors: ModelServer, ref: BundleRef, some: list[Pixels]) -> np.ndarray:
-    outcomes = await predictors.predict(ref, some)
+async def predict_scores(model_server: ModelServer, ref: BundleRef, samples: list[Pixels]) -> np.ndarray:
+    outcomes = await model_server.predict(ref, samples)
     assert not any(isinstance(outcome, ServiceError) for outcome in outcomes)
-    return np.stack(outcomes)  # type: ignore[arg-type]  # no error among them
+    return np.stack(outcomes)  # type: ignore[arg-type]  # there is no error
 
 
-async def test_scores_are_the_networks_own(predictors: ModelServer, storage: LocalStorage) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
-    words = bundles.description()
-    some = pictures(5)
+async def test_scores_are_those_of_the_network(model_server: ModelServer, storage: LocalStorage) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    description = bundles.build_description()
+    samples = make_images(5)
     with torch.inference_mode():
-        images = Preprocess(words.mean, words.std)(torch.from_numpy(np.stack(some)))
-        expected = bundles.network(words)(images)
-    # Another batch size may choose another kernel: float32 sums in another order.
-    np.testing.assert_allclose(await ask(predictors, ref, some), expected, atol=1e-5)
+        images = Preprocess(description.mean, description.std)(torch.from_numpy(np.stack(samples)))
+        expected = bundles.build_network(description)(images)
+    # The kernel, and with it the order of float32 sums, depends on the batch size.
+    np.testing.assert_allclose(await predict_scores(model_server, ref, samples), expected, atol=1e-5)
 
 
-async def test_concurrent_requests_are_answered_as_lone_ones_are(
-    predictors: ModelServer, storage: LocalStorage
+async def test_concurrent_requests_have_the_scores_of_single_ones(
+    model_server: ModelServer, storage: LocalStorage
 ) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
-    some = pictures(60)
-    alone = np.concatenate([await ask(predictors, ref, [one]) for one in some])
-    together = np.concatenate(await asyncio.gather(*(ask(predictors, ref, [one]) for one in some)))
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    samples = make_images(60)
+    alone = np.concatenate([await predict_scores(model_server, ref, [one]) for one in samples])
+    together = np.concatenate(await asyncio.gather(*(predict_scores(model_server, ref, [one]) for one in samples)))
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-async def test_models_do_not_mix(predictors: ModelServer, storage: LocalStorage) -> None:
-    refs = [bundles.store(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(2)]
-    some = pictures(10)
-    expected = [await ask(predictors, ref, some) for ref in refs]
-    found = await asyncio.gather(*(ask(predictors, refs[n % 2], some) for n in range(6)))
+async def test_concurrent_requests_to_two_models_do_not_mix(model_server: ModelServer, storage: LocalStorage) -> None:
+    refs = [bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(2)]
+    samples = make_images(10)
+    expected = [await predict_scores(model_server, ref, samples) for ref in refs]
+    found = await asyncio.gather(*(predict_scores(model_server, refs[n % 2], samples) for n in range(6)))
     assert not np.allclose(expected[0], expected[1])
     for n, scores in enumerate(found):
         np.testing.assert_allclose(scores, expected[n % 2], atol=1e-5)
 
 
-async def test_a_model_that_left_memory_is_loaded_again(predictors: ModelServer, storage: LocalStorage) -> None:
-    refs = [bundles.store(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(4)]
-    some = pictures(2)
-    first = await ask(predictors, refs[0], some)
+async def test_an_evicted_model_is_loaded_again(model_server: ModelServer, storage: LocalStorage) -> None:
+    refs = [bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(4)]
+    samples = make_images(2)
+    first = await predict_scores(model_server, refs[0], samples)
     for ref in refs[1:]:
-        await ask(predictors, ref, some)
-    assert not predictors.is_loaded(refs[0])
-    np.testing.assert_array_equal(await ask(predictors, refs[0], some), first)
+        await predict_scores(model_server, ref, samples)
+    assert not model_server.is_loaded(refs[0])
+    np.testing.assert_array_equal(await predict_scores(model_server, refs[0], samples), first)
 
 
-async def test_more_models_than_fit_in_memory_are_all_answered_at_once(
-    predictors: ModelServer, storage: LocalStorage
-) -> None:
-    refs = [bundles.store(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(2)]
-    other = bundles.store(storage, "jobs/9/bundle", seed=9)
+async def test_more_models_than_fit_in_memory_serve_requests(model_server: ModelServer, storage: LocalStorage) -> None:
+    refs = [bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(2)]
+    other = bundles.store_bundle(storage, "jobs/9/bundle", seed=9)
     for ref in refs:
-        await predictors.load(ref)
-    found = await asyncio.gather(*(ask(predictors, ref, pictures(3)) for ref in [*refs, other]))
+        await model_server.load(ref)
+    found = await asyncio.gather(*(predict_scores(model_server, ref, make_images(3)) for ref in [*refs, other]))
     assert [scores.shape for scores in found] == [(3, 3)] * 3
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "bundle.json"])
-async def test_a_damaged_file_is_told_as_such(predictors: ModelServer, storage: LocalStorage, file: str) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
+async def test_a_damaged_file_is_an_error(model_server: ModelServer, storage: LocalStorage, file: str) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
     path = storage.path(f"jobs/a/bundle/{file}")
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CorruptFile):
-        await predictors.predict(ref, pictures(1))
+        await model_server.predict(ref, make_images(1))
 
 
-async def test_a_missing_bundle_is_told_as_such(predictors: ModelServer) -> None:
+async def test_a_missing_bundle_is_an_error(model_server: ModelServer) -> None:
     with pytest.raises(CorruptFile):
-        await predictors.predict(BundleRef("jobs/none/bundle", (("weights.safetensors", "0"),), "m"), pictures(1))
+        await model_server.predict(BundleRef("jobs/none/bundle", (("weights.safetensors", "0"),), "m"), make_images(1))
 
 
-async def test_an_image_of_another_shape_costs_only_its_own_place(
-    predictors: ModelServer, storage: LocalStorage
-) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
-    some = pictures(8)
-    expected = await ask(predictors, ref, some)
-    some[3] = np.zeros((9, 8, 1), np.uint8)
-    outcomes = await predictors.predict(ref, some)
+async def test_an_image_of_another_shape_fails_alone(model_server: ModelServer, storage: LocalStorage) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    samples = make_images(8)
+    expected = await predict_scores(model_server, ref, samples)
+    samples[3] = np.zeros((9, 8, 1), np.uint8)
+    outcomes = await model_server.predict(ref, samples)
     assert isinstance(outcomes[3], PredictionFailed)
     for n, outcome in enumerate(outcomes):
         if n != 3:
-            np.testing.assert_allclose(outcome, expected[n], atol=1e-5)  # type: ignore[arg-type]  # no error here
+            np.testing.assert_allclose(outcome, expected[n], atol=1e-5)  # type: ignore[arg-type]  # not an error
 
 
-async def test_what_was_done_is_counted(predictors: ModelServer, storage: LocalStorage) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
-    await ask(predictors, ref, pictures(3))
-    await predictors.predict(ref, [np.zeros((9, 8, 1), np.uint8)])
-    tally = predictors.tally(ref)
-    assert (tally.success.count, tally.fail.count) == (1, 1)
-    assert sum(size * how_often.count for size, how_often in tally.batches()) == 4
+async def test_statistics_count_requests_and_batches(model_server: ModelServer, storage: LocalStorage) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    await predict_scores(model_server, ref, make_images(3))
+    await model_server.predict(ref, [np.zeros((9, 8, 1), np.uint8)])
+    statistics = model_server.get_statistics(ref)
+    assert (statistics.success.count, statistics.fail.count) == (1, 1)
+    assert sum(size * duration.count for size, duration in statistics.list_batches()) == 4
 
 
-async def test_what_was_loaded_to_look_into_a_network_is_part_of_its_memory(
-    predictors: ModelServer, storage: LocalStorage
-) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle", architecture={"name": "convnet", "options": {"channels": [4]}})
-    await predictors.load(ref)
-    (alone,) = predictors.num_bytes(ref).values()
-    await predictors.load(ref.with_output("embedding"))
+async def test_memory_includes_every_loaded_output(model_server: ModelServer, storage: LocalStorage) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle", architecture={"name": "convnet", "options": {"channels": [4]}})
+    await model_server.load(ref)
+    (alone,) = model_server.get_memory_bytes(ref).values()
+    await model_server.load(ref.with_output("embedding"))
     assert alone > 0
-    assert predictors.num_bytes(ref) == {"cpu": 2 * alone}
+    assert model_server.get_memory_bytes(ref) == {"cpu": 2 * alone}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "auto"])
-async def test_half_the_bits_say_the_same_within_their_precision(storage: LocalStorage, precision: str) -> None:
-    ref = bundles.store(storage, "jobs/a/bundle")
-    some, found = pictures(8), []
+async def test_bf16_scores_are_close_to_fp32(storage: LocalStorage, precision: str) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    samples, found = make_images(8), []
     for each in ("fp32", precision):
-        predictors = ModelServer(
-            storage, LocalNetworks(), max_batch_size=8, max_waiting=64, max_loaded=2, precision=each
+        model_server = ModelServer(
+            storage, LocalBackend(), max_batch_size=8, max_waiting=64, max_loaded=2, precision=each
         )
-        found.append(await ask(predictors, ref, some))
-        await predictors.close()
+        found.append(await predict_scores(model_server, ref, samples))
+        await model_server.close()
     np.testing.assert_allclose(found[1], found[0], atol=0.02)
+
+
+async def test_the_target_is_the_class_of_the_heatmap(model_server: ModelServer, storage: LocalStorage) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle").with_output("attention")
+    images = make_images(1) * 3
+    heatmaps = np.stack(await model_server.predict(ref, images, targets=[0, 1, 2]))[:, 3:]  # type: ignore[arg-type]
+    assert not np.allclose(heatmaps[0], heatmaps[1])
+    assert not np.allclose(heatmaps[1], heatmaps[2])

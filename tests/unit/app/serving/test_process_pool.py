@@ -1,4 +1,4 @@
-"""The real process with the networks: the same answers, and what happens when it dies, is frozen or its owner dies."""
+"""A real inference process: its results, and recovery when it is killed or frozen or its owner ends."""
 
 import asyncio
 import os
@@ -19,30 +19,30 @@ import pytest_asyncio
 from app.serving.backend import ArchitectureQuery, InvalidArchitecture
 from app.serving.client import InferenceClient
 from app.serving.model_server import ModelServer
-from app.serving.process import environment
+from app.serving.process import build_environment
 from app.serving.process_pool import InferenceProcessPool
 from app.serving.types import BundleRef, Outcome, Pixels, Scores
 from core.errors import CorruptFile, PredictionFailed, ServiceError, Unavailable
 from core.storage import LocalStorage
 from tests.support import bundles, processes
-from tests.support.networks import LocalNetworks
+from tests.support.local_backend import LocalBackend
 from tests.support.processes import is_alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
-SLOW: dict[str, Any] = {  # a batch of it takes long on any machine
+SLOW: dict[str, Any] = {  # a batch takes long on any machine
     "architecture": {"name": "convnet", "options": {"channels": [256, 256], "kernel": 5}},
     "image_shape": (1, 128, 128),
 }
-PATIENCE_S = 120
+TIMEOUT_S = 120
 OWNER = """
 import asyncio
-from app.serving.process_pool import Processes
+from app.serving.process_pool import InferenceProcessPool
 from core.logging import configure_logging
 configure_logging()
 async def main():
-    processes = Processes("cpu")
-    await processes.start(lambda: print(*processes.pids, flush=True), lambda: None)
+    pool = InferenceProcessPool("cpu")
+    await pool.start(lambda: print(*pool.pids, flush=True), lambda: None)
     await asyncio.sleep(300)
 asyncio.run(main())
 """
@@ -55,200 +55,196 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> LocalStorage:
 
 @pytest.fixture(scope="module")
 def small(storage: LocalStorage) -> BundleRef:
-    return bundles.store(storage, "jobs/small/bundle")
+    return bundles.store_bundle(storage, "jobs/small/bundle")
 
 
 @pytest.fixture(scope="module")
 def slow(storage: LocalStorage) -> BundleRef:
-    return bundles.store(storage, "jobs/slow/bundle", **SLOW)
+    return bundles.store_bundle(storage, "jobs/slow/bundle", **SLOW)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def predictors(storage: LocalStorage) -> AsyncIterator[ModelServer]:
-    predictors = ModelServer(storage, InferenceProcessPool("cpu"), max_batch_size=4, max_waiting=64, max_loaded=4)
-    await predictors.start()
-    await until(lambda: is_ready(predictors))
-    yield predictors
-    await predictors.close()
+async def model_server(storage: LocalStorage) -> AsyncIterator[ModelServer]:
+    model_server = ModelServer(storage, InferenceProcessPool("cpu"), max_batch_size=4, max_waiting=64, max_loaded=4)
+    await model_server.start()
+    await wait_until(lambda: is_ready(model_server))
+    yield model_server
+    await model_server.close()
 
 
-async def until(holds: Callable[[], bool], what: str = "the networks' process") -> None:
-    """As `wait_for`, for what is to be asked on the event loop."""
-    deadline = time.monotonic() + PATIENCE_S
+async def wait_until(holds: Callable[[], bool], what: str = "the inference process") -> None:
+    """Wait like `wait_for`, without blocking the event loop."""
+    deadline = time.monotonic() + TIMEOUT_S
     while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {PATIENCE_S} s for {what}")
+            raise TimeoutError(f"waited {TIMEOUT_S} s for {what}")
         await asyncio.sleep(0.01)
 
 
-def is_ready(predictors: ModelServer) -> bool:
+def is_ready(model_server: ModelServer) -> bool:
     try:
-        predictors.networks.check_ready()
+        model_server.backend.check_ready()
     except Unavailable:
         return False
     return True
 
 
-def pid_of(predictors: ModelServer) -> int:
-    (facts,) = predictors.networks.facts()
-    return int(facts["pid"])
+def get_pid(model_server: ModelServer) -> int:
+    (device,) = model_server.backend.list_devices()
+    return int(device["pid"])
 
 
-def link_of(predictors: ModelServer) -> InferenceClient:
-    assert isinstance(predictors.networks, InferenceProcessPool)
-    return predictors.networks._processes[0].ready_link()
+def get_client(model_server: ModelServer) -> InferenceClient:
+    assert isinstance(model_server.backend, InferenceProcessPool)
+    return model_server.backend._processes[0].get_client()
 
 
-def images(number: int, side: int = 8) -> list[Pixels]:
+def make_images(number: int, side: int = 8) -> list[Pixels]:
     return list(np.random.default_rng(0).integers(0, 256, (number, side, side, 1), dtype=np.uint8))
 
 
-def num_computed(predictors: ModelServer, bundle: BundleRef) -> int:
-    return sum(size * duration.count for size, duration in predictors.tally(bundle).batches())
+def count_computed(model_server: ModelServer, bundle: BundleRef) -> int:
+    return sum(size * duration.count for size, duration in model_server.get_statistics(bundle).list_batches())
 
 
 @asynccontextmanager
-async def standing_still(predictors: ModelServer) -> AsyncIterator[None]:
-    """The networks read nothing until all that is asked meanwhile lies before them."""
-    with processes.standing_still(pid_of(predictors)):
+async def pause_process(model_server: ModelServer) -> AsyncIterator[None]:
+    """Pause the inference process until all messages that are sent meanwhile are in its socket."""
+    with processes.standing_still(get_pid(model_server)):
         yield
-        await asyncio.sleep(0.05)  # all have asked, or left
-        await until(lambda: not link_of(predictors)._held)  # what was held back to go along with more has been sent
+        await asyncio.sleep(0.05)  # every request is sent or cancelled
+        await wait_until(lambda: not get_client(model_server)._buffer)
 
 
-def scores(outcomes: list[Outcome]) -> Scores:
+def stack_scores(outcomes: list[Outcome]) -> Scores:
     assert not any(isinstance(outcome, ServiceError) for outcome in outcomes)
-    return np.stack(outcomes)  # type: ignore[arg-type]  # no error among them
+    return np.stack(outcomes)  # type: ignore[arg-type]  # there is no error
 
 
-async def test_it_answers_as_the_networks_do_here(
-    predictors: ModelServer, storage: LocalStorage, small: BundleRef
+async def test_scores_equal_those_of_a_local_backend(
+    model_server: ModelServer, storage: LocalStorage, small: BundleRef
 ) -> None:
-    here = ModelServer(storage, LocalNetworks(), max_batch_size=4, max_waiting=64, max_loaded=4)
-    some = images(9)
-    wanted = scores(await here.predict(small, some))
-    np.testing.assert_allclose(scores(await predictors.predict(small, some)), wanted, atol=1e-5)
-    alone = await asyncio.gather(*(predictors.predict(small, [one]) for one in some))
-    np.testing.assert_allclose(scores([one for (one,) in alone]), wanted, atol=1e-5)
-    tally = predictors.tally(small)
-    assert (tally.success.count, tally.queue.count) == (10, 10)
-    assert num_computed(predictors, small) == 18
-    await here.close()
+    local = ModelServer(storage, LocalBackend(), max_batch_size=4, max_waiting=64, max_loaded=4)
+    samples = make_images(9)
+    expected = stack_scores(await local.predict(small, samples))
+    np.testing.assert_allclose(stack_scores(await model_server.predict(small, samples)), expected, atol=1e-5)
+    alone = await asyncio.gather(*(model_server.predict(small, [one]) for one in samples))
+    np.testing.assert_allclose(stack_scores([outcome for (outcome,) in alone]), expected, atol=1e-5)
+    statistics = model_server.get_statistics(small)
+    assert (statistics.success.count, statistics.queue.count) == (10, 10)
+    assert count_computed(model_server, small) == 18
+    await local.close()
 
 
-async def test_what_waits_on_a_lower_level_is_computed_first(predictors: ModelServer, slow: BundleRef) -> None:
-    await predictors.load(slow)
-    answered: list[int] = []
+async def test_higher_priorities_are_computed_first(model_server: ModelServer, slow: BundleRef) -> None:
+    await model_server.load(slow)
+    completed: list[int] = []
 
-    async def ask(level: int) -> None:
-        await predictors.predict(slow, images(3, side=128), level=level)
-        answered.append(level)
+    async def predict(priority: int) -> None:
+        await model_server.predict(slow, make_images(3, side=128), priority=priority)
+        completed.append(priority)
 
-    async with standing_still(predictors):
-        first = asyncio.create_task(predictors.predict(slow, images(4, side=128)))
-        asked = [asyncio.create_task(ask(level)) for level in (3, 2, 1)]
-    await asyncio.gather(first, *asked)
-    assert answered == [1, 2, 3]  # the first alone may have begun before the others were read
+    async with pause_process(model_server):
+        first = asyncio.create_task(model_server.predict(slow, make_images(4, side=128)))
+        tasks = [asyncio.create_task(predict(priority)) for priority in (3, 2, 1)]
+    await asyncio.gather(first, *tasks)
+    assert completed == [1, 2, 3]  # only the first can have started before the others arrived
 
 
-async def test_an_image_of_another_shape_costs_only_its_own_place(predictors: ModelServer, small: BundleRef) -> None:
-    some = images(3)
-    some[1] = np.zeros((9, 8, 1), np.uint8)
-    outcomes = await predictors.predict(small, some)
+async def test_an_image_of_another_shape_fails_alone(model_server: ModelServer, small: BundleRef) -> None:
+    samples = make_images(3)
+    samples[1] = np.zeros((9, 8, 1), np.uint8)
+    outcomes = await model_server.predict(small, samples)
     assert [isinstance(one, PredictionFailed) for one in outcomes] == [False, True, False]
 
 
-async def test_scores_that_are_not_finite_are_an_error_in_their_place(
-    predictors: ModelServer, storage: LocalStorage
-) -> None:
-    mad = bundles.store(storage, "jobs/mad/bundle", mean=[-3e38], std=[1e-5])
+async def test_scores_that_are_not_finite_are_errors(model_server: ModelServer, storage: LocalStorage) -> None:
+    mad = bundles.store_bundle(storage, "jobs/mad/bundle", mean=[-3e38], std=[1e-5])
     for number in (1, 3):
-        outcomes = await predictors.predict(mad, images(number))
+        outcomes = await model_server.predict(mad, make_images(number))
         assert [isinstance(one, PredictionFailed) for one in outcomes] == [True] * number
 
 
-async def test_files_that_make_no_network_are_told_as_such(predictors: ModelServer, storage: LocalStorage) -> None:
+async def test_an_invalid_bundle_is_an_error(model_server: ModelServer, storage: LocalStorage) -> None:
     folder = storage.scratch() / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text("{}")
     storage.publish(folder, "jobs/odd/bundle")
     with pytest.raises(CorruptFile):
-        await predictors.load(BundleRef("jobs/odd/bundle", (), "odd"))
+        await model_server.load(BundleRef("jobs/odd/bundle", (), "odd"))
 
 
-async def test_it_says_what_could_be_built(predictors: ModelServer) -> None:
-    here, there = LocalNetworks(), predictors.networks
-    assert dict(there.list_architectures()) == dict(here.list_architectures())
-    asked: list[tuple[str, dict[str, Any]]] = [
+async def test_architectures_are_checked_as_by_a_local_backend(model_server: ModelServer) -> None:
+    local, remote = LocalBackend(), model_server.backend
+    assert dict(remote.list_architectures()) == dict(local.list_architectures())
+    queries: list[tuple[str, dict[str, Any]]] = [
         ("mlp", {"hidden": [7]}),
         ("mlp", {"hiden": [7]}),
         ("convnet", {"kernel": 2}),
         ("vit_b_16", {}),
         ("layers", {"layers": [{"type": "linear", "out": 3}]}),
     ]
-    for name, options in asked:
+    for name, options in queries:
         query = ArchitectureQuery(name, orjson.dumps(options), (1, 8, 8), 3)
-        found: list[Any] = []
-        for one in (here, there):
+        results: list[Any] = []
+        for one in (local, remote):
             try:
-                found.append(await asyncio.to_thread(one.check_architecture, query))
+                results.append(await asyncio.to_thread(one.check_architecture, query))
             except InvalidArchitecture as error:
-                found.append((error.errors, error.path, error.reason))
-        assert found[0] == found[1]
+                results.append((error.errors, error.path, error.reason))
+        assert results[0] == results[1]
 
 
-async def test_a_caller_who_leaves_is_not_computed_and_gives_its_memory_back(
-    predictors: ModelServer, slow: BundleRef
-) -> None:
-    await predictors.load(slow)
-    before = num_computed(predictors, slow)
-    async with standing_still(predictors):
-        busy = asyncio.create_task(predictors.predict(slow, images(4, 128)))
-        gone = asyncio.create_task(predictors.predict(slow, images(3, 128)))
-        await asyncio.sleep(0)  # both have asked
-        gone.cancel()
+async def test_a_cancelled_request_is_dropped_and_frees_its_memory(model_server: ModelServer, slow: BundleRef) -> None:
+    await model_server.load(slow)
+    before = count_computed(model_server, slow)
+    async with pause_process(model_server):
+        busy = asyncio.create_task(model_server.predict(slow, make_images(4, 128)))
+        cancelled_task = asyncio.create_task(model_server.predict(slow, make_images(3, 128)))
+        await asyncio.sleep(0)  # both requests are sent
+        cancelled_task.cancel()
     await busy
-    await predictors.predict(slow, images(1, 128))
-    assert num_computed(predictors, slow) - before == 4 + 1
-    assert gone.cancelled()
+    await model_server.predict(slow, make_images(1, 128))
+    assert count_computed(model_server, slow) - before == 4 + 1
+    assert cancelled_task.cancelled()
 
 
-async def test_a_process_that_is_frozen_is_not_ready_until_it_goes_on(predictors: ModelServer) -> None:
-    pid = pid_of(predictors)
+async def test_a_frozen_process_is_not_ready_until_it_continues(model_server: ModelServer) -> None:
+    pid = get_pid(model_server)
     os.kill(pid, signal.SIGSTOP)
     try:
-        await until(lambda: not is_ready(predictors))
+        await wait_until(lambda: not is_ready(model_server))
     finally:
         os.kill(pid, signal.SIGCONT)
-    await until(lambda: is_ready(predictors))
-    assert pid_of(predictors) == pid
+    await wait_until(lambda: is_ready(model_server))
+    assert get_pid(model_server) == pid
 
 
-async def test_a_process_that_is_killed_starts_again_with_its_networks(
-    predictors: ModelServer, small: BundleRef, slow: BundleRef
+async def test_a_killed_process_restarts_with_its_models(
+    model_server: ModelServer, small: BundleRef, slow: BundleRef
 ) -> None:
-    await predictors.load(small)
-    await predictors.load(slow)
-    killed = pid_of(predictors)
-    asked = [asyncio.create_task(predictors.predict(slow, images(8, 128))) for _ in range(3)]
+    await model_server.load(small)
+    await model_server.load(slow)
+    killed = get_pid(model_server)
+    tasks = [asyncio.create_task(model_server.predict(slow, make_images(8, 128))) for _ in range(3)]
     await asyncio.sleep(0.05)
     os.kill(killed, signal.SIGKILL)
-    for outcome in await asyncio.gather(*asked, return_exceptions=True):
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, BaseException):
             assert isinstance(outcome, Unavailable)
-            assert outcome.facts["retry_after_s"] >= 1
-    await until(lambda: not is_ready(predictors) or pid_of(predictors) != killed)
-    if not is_ready(predictors):
+            assert outcome.extra["retry_after_s"] >= 1
+    await wait_until(lambda: not is_ready(model_server) or get_pid(model_server) != killed)
+    if not is_ready(model_server):
         with pytest.raises(Unavailable):
-            predictors.admit(small, 1).__enter__()
+            model_server.admit(small, 1).__enter__()
         with pytest.raises(ServiceError):
-            await predictors.predict(small, images(1))
-    await until(lambda: is_ready(predictors) and predictors.is_loaded(small) and predictors.is_loaded(slow))
-    assert pid_of(predictors) != killed
-    assert len(await predictors.predict(small, images(2))) == 2
+            await model_server.predict(small, make_images(1))
+    await wait_until(lambda: is_ready(model_server) and model_server.is_loaded(small) and model_server.is_loaded(slow))
+    assert get_pid(model_server) != killed
+    assert len(await model_server.predict(small, make_images(2))) == 2
 
 
-async def test_several_who_ask_share_one_process_and_it_outlives_the_one_that_started_it(
+async def test_several_servers_share_one_process_which_restarts_with_the_next_owner(
     storage: LocalStorage, small: BundleRef, tmp_path: Path
 ) -> None:
     both = [
@@ -257,20 +253,20 @@ async def test_several_who_ask_share_one_process_and_it_outlives_the_one_that_st
     ]
     for one in both:
         await one.start()
-        await until(lambda one=one: is_ready(one))  # type: ignore[misc]  # bound at once
-    assert len({pid_of(one) for one in both}) == 1
-    some = images(3)
-    answers = [scores(await one.predict(small, some)) for one in both]
-    np.testing.assert_array_equal(answers[0], answers[1])
+        await wait_until(lambda one=one: is_ready(one))  # type: ignore[misc]  # bound at once
+    assert len({get_pid(one) for one in both}) == 1
+    samples = make_images(3)
+    results = [stack_scores(await one.predict(small, samples)) for one in both]
+    np.testing.assert_array_equal(results[0], results[1])
     first, second = both
-    before = pid_of(second)
+    before = get_pid(second)
     await first.close()
-    await until(lambda: is_ready(second) and second.is_loaded(small) and pid_of(second) != before)
-    np.testing.assert_array_equal(scores(await second.predict(small, some)), answers[0])
+    await wait_until(lambda: is_ready(second) and second.is_loaded(small) and get_pid(second) != before)
+    np.testing.assert_array_equal(stack_scores(await second.predict(small, samples)), results[0])
     await second.close()
 
 
-async def test_it_dies_with_its_owner() -> None:
+async def test_the_process_ends_with_its_owner() -> None:
     with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, cwd=Path.cwd()) as owner:
         assert owner.stdout is not None
         try:
@@ -281,9 +277,13 @@ async def test_it_dies_with_its_owner() -> None:
     wait_for(lambda: not is_alive(pid), "the end of the process")
 
 
-async def test_it_is_given_the_allocators_settings_and_none_of_our_secrets() -> None:
-    given = environment(
+async def test_the_environment_has_allocator_settings_and_no_secrets() -> None:
+    environment = build_environment(
         {"CANDELA_API_KEYS": "secret", "CANDELA_DATABASE_URL": "secret", "GOMP_SPINCOUNT": "7", "A": "b"}
     )
-    assert "secret" not in given.values()
-    assert (given["A"], given["GOMP_SPINCOUNT"], given["MALLOC_TRIM_THRESHOLD_"]) == ("b", "7", str(2**32))
+    assert "secret" not in environment.values()
+    assert (environment["A"], environment["GOMP_SPINCOUNT"], environment["MALLOC_TRIM_THRESHOLD_"]) == (
+        "b",
+        "7",
+        str(2**32),
+    )
