@@ -16,12 +16,12 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 
 from core.bus import RedisBus
 from core.db.schema import check_schema
-from core.db.session import make_engine, make_sessions
+from core.db.session import make_engine, make_session_factory
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
-from core.queue import TASKS, CeleryQueue, make_celery
+from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
-from core.startup import settings_or_exit
+from core.startup import load_settings_or_exit
 from core.storage import open_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
@@ -36,9 +36,9 @@ from worker.importing.importer import Importer
 from worker.tasks import Tasks
 
 log = structlog.get_logger()
-settings = settings_or_exit()
+settings = load_settings_or_exit()
 kombu_channel.install_channel()
-app = make_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects that
+app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects that
 
 
 class Worker(NamedTuple):
@@ -74,8 +74,10 @@ def build_worker(settings: Settings) -> Worker:
     check_schema(engine)
     bus = RedisBus(settings.redis_url)
     resources.callback(bus.close)
-    sessions = make_sessions(engine, bus.publish)
-    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    sessions = make_session_factory(engine, bus.publish)
+    storage = open_storage(
+        settings.resolved_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+    )
     storage.sweep_scratch()  # left by workers killed on this machine; maintenance may run on another one
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
@@ -95,7 +97,7 @@ def build_worker(settings: Settings) -> Worker:
     weights_dir = settings.datasets_dir / "weights"
     context = WorkerContext(sessions, storage, standby, owner, timeouts, settings.max_attempts, weights_dir)
     supervisor = Supervisor(context, devices, tracer)
-    importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.kick)
+    importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
     return Worker(
         Tasks(sessions, supervisor, importer, Slots(settings.slots), heartbeat.record_message), supervisor, resources
     )

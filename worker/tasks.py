@@ -49,8 +49,8 @@ class Tasks:
         if self._supervisor.is_shutting_down:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).next_queued(self._supervisor.devices.capacity)
+            return JobRepo(session).find_next_id(self._supervisor.devices.capacity)
 
     def _count_slots(self, job_id: str) -> int:
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).num_slots(job_id)
+            return JobRepo(session).get_num_slots(job_id)

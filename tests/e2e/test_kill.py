@@ -42,8 +42,8 @@ def get_weights_checksum(client: Client, job: Job) -> str:
 @contextmanager
 def pause_trainer(job: Job) -> Iterator[None]:
     """Freeze the job's trainer in its third epoch or a later one while the context is open."""
-    wait_for(lambda: job.refresh().answer["progress"]["epoch"] >= 3, "the third epoch")
-    runtime: Any = job.answer["runtime"]  # type: ignore[typeddict-item]  # an untyped part of the response
+    wait_for(lambda: job.refresh().response["progress"]["epoch"] >= 3, "the third epoch")
+    runtime: Any = job.response["runtime"]  # type: ignore[typeddict-item]  # an untyped part of the response
     with standing_still(runtime["trainer_pid"]):
         assert not job.refresh().is_finished
         yield
@@ -64,7 +64,7 @@ def test_a_killed_component_restarts_and_the_job_finishes(
         wait_for(lambda: [pid for pid, command in service.processes().items() if component in command], "a new process")
         wait_for(client.is_ready, "readiness")
         assert get_weights_checksum(client, job) == undisturbed
-        assert job.answer["attempt"] == (2 if component in {"worker.trainer", "celery"} else 1)
+        assert job.response["attempt"] == (2 if component in {"worker.trainer", "celery"} else 1)
 
 
 def test_a_killed_service_leaves_no_process_and_its_job_resumes(up: Up, spec: Spec, undisturbed: str) -> None:
@@ -80,6 +80,6 @@ def test_a_killed_service_leaves_no_process_and_its_job_resumes(up: Up, spec: Sp
     with second.client() as client:
         interrupted = client.jobs.get(job.id)
         assert get_weights_checksum(client, interrupted) == undisturbed
-        assert interrupted.answer["attempt"] == 2
+        assert interrupted.response["attempt"] == 2
     assert second.end()[:2] == (0, "")
     second.wait_until_gone()

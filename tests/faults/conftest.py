@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.db import schema
-from core.db.session import make_engine, make_sessions
+from core.db.session import make_engine, make_session_factory
 from tests.support import invariants
 from tests.support.servers import PostgresServer, RedisServer, postgres_server, valkey_server
 from tests.support.stack import SECRET, Stack
@@ -30,7 +30,7 @@ def sqlite_stack(
     home.mkdir()
     url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
     engine = make_engine(url)
-    stack = Stack(home, url, stack_valkey.url, make_sessions(engine))
+    stack = Stack(home, url, stack_valkey.url, make_session_factory(engine))
     yield stack
     stack.close()
     engine.dispose()
@@ -39,9 +39,9 @@ def sqlite_stack(
 @pytest.fixture
 def stack(sqlite_stack: Stack) -> Iterator[Stack]:
     """The running SQLite stack; after the test its invariants are checked."""
-    sqlite_stack.heal()
+    sqlite_stack.start_missing()
     yield sqlite_stack
-    sqlite_stack.heal()
+    sqlite_stack.start_missing()
     invariants.check(sqlite_stack)
 
 
@@ -49,7 +49,7 @@ def stack(sqlite_stack: Stack) -> Iterator[Stack]:
 def own_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server that tests kill."""
     with postgres_server() as server:
-        schema.upgrade(server.url(server.create()))
+        schema.upgrade_schema(server.url(server.create()))
         yield server
 
 
@@ -58,7 +58,7 @@ def postgres_only_stack(tmp_path_factory: pytest.TempPathFactory, own_postgres: 
     url = own_postgres.url("test_1").replace("postgres@", f"postgres:{SECRET}@")  # the server requires no password
     engine = make_engine(url)
     with valkey_server() as queue:  # its worker lives as long as the test run and would take messages of other tests
-        stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, queue.url, make_sessions(engine))
+        stack = Stack(tmp_path_factory.mktemp("faults-p") / "home", url, queue.url, make_session_factory(engine))
         yield stack
         stack.close()
     engine.dispose()
@@ -67,11 +67,11 @@ def postgres_only_stack(tmp_path_factory: pytest.TempPathFactory, own_postgres: 
 @pytest.fixture
 def postgres_stack(postgres_only_stack: Stack, own_postgres: PostgresServer) -> Iterator[Stack]:
     """The running PostgreSQL stack; after the test its invariants are checked."""
-    postgres_only_stack.heal()
+    postgres_only_stack.start_missing()
     yield postgres_only_stack
     if not own_postgres.answers():
         own_postgres.start()
-    postgres_only_stack.heal()
+    postgres_only_stack.start_missing()
     invariants.check(postgres_only_stack)
 
 

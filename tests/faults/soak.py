@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from core.db import schema
-from core.db.session import make_engine, make_sessions, transaction
+from core.db.session import make_engine, make_session_factory, transaction
 from core.db.tables import JobRow, ModelVersionRow, OutboxRow
 from core.jobs import TERMINAL, JobState
 from core.storage import LocalStorage
@@ -89,7 +89,7 @@ class FaultInjector:
     def run(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self.stack.heal()
+            self.stack.start_missing()
             self._fill_queue()
             time.sleep(self.chance.uniform(*PAUSE_S))
             (fault,) = self.chance.choices(list(FAULTS), weights=list(FAULTS.values()))
@@ -98,7 +98,7 @@ class FaultInjector:
 
     def settle(self, timeout_s: float) -> None:
         """Stop injecting faults and wait until every job has finished."""
-        self.stack.heal()
+        self.stack.start_missing()
         for row in self.list_jobs(JobState.PAUSED):
             self._post_action(row.id, "resume")
         wait_for(lambda: all(row.state in TERMINAL for row in self.list_jobs()), "the last job", timeout_s)
@@ -110,7 +110,7 @@ class FaultInjector:
                 self._post_action(row.id, "resume")
         for _ in range(NUM_WAITING - len(open_jobs)):
             kind = self.chance.randrange(len(EPOCHS))
-            self.posted[self.stack.post(**build_spec(kind))] = kind
+            self.posted[self.stack.submit_job(**build_spec(kind))] = kind
         if self.chance.random() < 0.2 and open_jobs:
             job_id = self.chance.choice(open_jobs).id
             self.cancelled_ids.add(job_id)
@@ -127,7 +127,7 @@ class FaultInjector:
 
     def _inject_fault(self, fault: str) -> bool:
         stack = self.stack
-        parts = {"worker": stack.worker, "maintenance": stack.sweep, "api": stack.api}
+        parts = {"worker": stack.worker, "maintenance": stack.maintenance, "api": stack.api}
         running = self.list_jobs(JobState.RUNNING)
         match fault:
             case "worker" | "maintenance" | "api":
@@ -139,13 +139,13 @@ class FaultInjector:
                 stack.worker.terminate()
                 stack.worker.wait(60)
             case "trainer":  # one that trains, starts or waits
-                pids = stack.trainers()
+                pids = stack.list_trainer_pids()
                 if not pids:
                     return False
                 os.kill(self.chance.choice(pids), signal.SIGKILL)
             case "freeze":
                 trainer_pids = {(row.runtime or {}).get("trainer_pid") for row in running}
-                candidates = [pid for pid in stack.trainers() if pid in trainer_pids]
+                candidates = [pid for pid in stack.list_trainer_pids() if pid in trainer_pids]
                 if not candidates:
                     return False
                 os.kill(self.chance.choice(candidates), signal.SIGSTOP)
@@ -180,13 +180,15 @@ def soak(folder: Path, seconds: float, seed: int, report: Callable[[str], object
     home = folder / "home"
     home.mkdir()
     url = f"sqlite:///{home / 'candela.db'}"
-    schema.upgrade(url)
+    schema.upgrade_schema(url)
     engine = make_engine(url)
     with valkey_server() as valkey:
-        stack = Stack(home, url, valkey.url, make_sessions(engine), **SETTINGS)
+        stack = Stack(home, url, valkey.url, make_session_factory(engine), **SETTINGS)
         try:
-            stack.heal()
-            twins = {kind: stack.weights(stack.post(**build_spec(kind))) for kind in range(len(EPOCHS))}
+            stack.start_missing()
+            twins = {
+                kind: stack.get_weights_sha256(stack.submit_job(**build_spec(kind))) for kind in range(len(EPOCHS))
+            }
             keys = list_keys(valkey)
             report(f"{len(twins)} undisturbed twins are done; faults start, seed {seed}")
             injector = FaultInjector(stack, valkey, random.Random(seed))
@@ -245,10 +247,10 @@ def build_figures(injector: FaultInjector, twins: dict[int, str], seconds: float
 
 def run_undisturbed(stack: Stack) -> dict[str, tuple[float, int]]:
     """Run some undisturbed jobs; return the memory and descriptors of every part afterwards."""
-    for job_id in [stack.post(**build_spec(0)) for _ in range(NUM_CALM)]:
+    for job_id in [stack.submit_job(**build_spec(0)) for _ in range(NUM_CALM)]:
         stack.wait_for_end(job_id)
         stack.http.get("/v1/jobs")
-    parts = {"api": stack.api, "worker": stack.worker, "maintenance": stack.sweep}
+    parts = {"api": stack.api, "worker": stack.worker, "maintenance": stack.maintenance}
     return {name: measure_process(part.pid) for name, part in parts.items() if part is not None}
 
 

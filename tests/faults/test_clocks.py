@@ -15,7 +15,7 @@ from core.db.session import transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
 from tests.support.processes import end
-from tests.support.stack import LONG, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 SECONDS = 2 * 3600
@@ -49,7 +49,7 @@ def wrong_clock(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]:
 def check_times(stack: Stack, row: JobRow) -> None:
     """Check that later events have later times, whichever host recorded them."""
     with transaction(stack.sessions, read_only=True) as session:
-        transition_times = [event.at for event in EventRepo(session).transitions(row.id)]
+        transition_times = [event.at for event in EventRepo(session).list_transitions(row.id)]
     assert row.started_at is not None
     assert row.finished_at is not None
     times = [row.created_at, row.started_at, row.finished_at]
@@ -64,8 +64,8 @@ def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
     """It takes no job from the worker with the right clock, and its own events have the right times."""
     stack, (environment, set_offset) = postgres_stack, wrong_clock
     set_offset(f"+{SECONDS}")
-    job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(job_id)
     wrong = stack.start_worker(**environment)
     wrong_sweep = stack.start_maintenance(**environment)
     try:
@@ -74,7 +74,7 @@ def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
         check_times(stack, row)
         assert stack.worker is not None
         end(stack.worker)
-        row = stack.wait_for_end(stack.post(epochs=2))
+        row = stack.wait_for_end(stack.submit_job(epochs=2))
         assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
         check_times(stack, row)
     finally:
@@ -90,8 +90,8 @@ def test_row_26_a_worker_whose_clock_jumps_back_keeps_its_lease(
     assert stack.worker is not None
     end(stack.worker)
     stack.worker = stack.start_worker(**environment)
-    job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(job_id)
     set_offset("-3600")
     row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 1, 0)

@@ -12,14 +12,14 @@ from sqlalchemy import text
 
 from core.db import schema
 from core.db.repos.jobs import JobRepo
-from core.db.session import make_engine, make_sessions, transaction
+from core.db.session import make_engine, make_session_factory, transaction
 from core.errors import ConfigurationError
 from core.jobs import JobState
 from tests.support.builders import dataset_version, job
 from tests.support.processes import is_alive, wait_for
 from tests.support.proxy import proxied
 from tests.support.servers import PostgresServer
-from tests.support.stack import LONG, TINY, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, TINY, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -28,9 +28,9 @@ def test_rows_17_and_18_training_survives_a_killed_postgresql(
     postgres_stack: Stack, own_postgres: PostgresServer
 ) -> None:
     stack = postgres_stack
-    expected = stack.twin(epochs=LONG)
-    job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    expected = stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(job_id)
     assert stack.api is not None
     api = stack.api.pid
     own_postgres.kill()
@@ -42,20 +42,20 @@ def test_rows_17_and_18_training_survives_a_killed_postgresql(
     own_postgres.start()
     wait_for(stack.is_ready, "the API to be ready again, without a restart", 60)
     assert (stack.api.pid, stack.api.poll()) == (api, None)
-    assert stack.weights(job_id) == expected
+    assert stack.get_weights_sha256(job_id) == expected
 
 
 def test_row_18_a_job_resumes_after_an_outage_longer_than_its_lease(
     postgres_stack: Stack, own_postgres: PostgresServer
 ) -> None:
     stack = postgres_stack
-    expected = stack.twin(epochs=LONG)
-    job_id = stack.post(epochs=LONG)
-    trainer = stack.under_way(job_id)
+    expected = stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    trainer = stack.wait_for_epoch(job_id)
     own_postgres.kill()
     wait_for(lambda: not is_alive(trainer), "the trainer to stop itself", 30)
     own_postgres.start()
-    assert stack.weights(job_id) == expected
+    assert stack.get_weights_sha256(job_id) == expected
 
 
 def test_row_19_terminated_connections_are_replaced(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
@@ -93,7 +93,7 @@ def test_row_22_two_processes_claim_fifty_jobs_once_each(sqlite_template: Path, 
     path = tmp_path / "shared.db"
     path.write_bytes(sqlite_template.read_bytes())
     engine = make_engine(f"sqlite:///{path}")
-    with transaction(make_sessions(engine)) as session:
+    with transaction(make_session_factory(engine)) as session:
         session.add(version := dataset_version())
         session.flush()
         ids = [JobRepo(session).add(job(version)).id for _ in range(50)]
@@ -135,9 +135,9 @@ def test_row_23_a_killed_migration_can_be_repeated(empty_database_url: str, mome
     else:
         message = "complete: alembic upgrade head"
     assert "alembic upgrade head" in message
-    schema.upgrade(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
     schema.check_schema(engine)
-    schema.check(empty_database_url)
+    schema.check_migrations(empty_database_url)
     engine.dispose()
 
 
@@ -167,7 +167,7 @@ def test_row_24_a_schema_of_another_version_is_rejected_in_one_line(
 def test_row_21_a_locked_sqlite_serves_reads_and_rejects_writes(stack: Stack) -> None:
     """Readers continue; writers wait, and get a 503 if it takes too long."""
     engine = make_engine(stack.database_url)
-    job_id = stack.post(epochs=1)
+    job_id = stack.submit_job(epochs=1)
     stack.wait_for_end(job_id)
     with engine.begin() as connection, ThreadPoolExecutor(1) as pool:
         connection.execute(text("UPDATE job SET priority = priority"))

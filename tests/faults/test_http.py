@@ -18,14 +18,14 @@ from core.jobs import JobState
 from tests.support.images import class_images, random_png, write_zip
 from tests.support.processes import standing_still, wait_for
 from tests.support.proxy import proxied
-from tests.support.stack import LONG, LONGER, SECRET, TINY, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, SECRET, TINY, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    with standing_still(stack.under_way(job_id)):
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    with standing_still(stack.wait_for_epoch(job_id)):
         version = stack.http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["version"]
         response = stack.http.delete(f"/v1/datasets/synthetic/versions/{version}")
     assert (response.status_code, response.json()["type"]) == (409, "/problems/in-use")
@@ -43,7 +43,7 @@ def test_row_59_an_interrupted_upload_leaves_nothing_and_can_be_repeated(stack: 
     wait_for(lambda: not list((stack.home / "store").rglob("*upload*/*part*")), "the partial file to be deleted", 60)
     assert stack.http.get("/v1/datasets/cut-pets").status_code == 404
     assert stack.http.post("/v1/datasets/cut-pets/versions", content=archive).status_code == 202
-    job_id = stack.post(dataset={"name": "cut-pets"}, epochs=1, architecture={"name": "mlp", "hidden": [8]})
+    job_id = stack.submit_job(dataset={"name": "cut-pets"}, epochs=1, architecture={"name": "mlp", "hidden": [8]})
     assert stack.wait_for_end(job_id).state is JobState.SUCCEEDED
 
 
@@ -99,7 +99,7 @@ def test_row_97_concurrent_requests_with_one_key_make_one_job(stack: Stack) -> N
 
 def test_row_98_concurrent_patches_keep_one_whole_value(stack: Stack) -> None:
     """A PATCH sets one value without reading it first: the last request decides."""
-    job_id = stack.post(epochs=LONGER)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONGER)
     with ThreadPoolExecutor(8) as pool:
         changes = [{"priority": number} for number in range(1, 17)]
         responses = list(pool.map(lambda change: stack.http.patch(f"/v1/jobs/{job_id}", json=change), changes))
@@ -123,7 +123,7 @@ def test_row_99_a_terminated_api_completes_its_requests(stack: Stack) -> None:
     stopped = threading.Event()
 
     def load() -> None:
-        with stack.client() as client:
+        with stack.create_client() as client:
             while not stopped.is_set():
                 try:
                     statuses.append(client.get("/v1/jobs?limit=5").status_code)
@@ -151,8 +151,8 @@ def test_row_99_a_terminated_api_completes_its_requests(stack: Stack) -> None:
 
 @pytest.mark.quick
 def test_row_100_a_retry_with_a_key_is_safe_after_a_killed_api(stack: Stack) -> None:
-    running = stack.post(epochs=LONG)
-    stack.under_way(running)
+    running = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(running)
     headers = {"Idempotency-Key": f"row-100-{time.monotonic_ns()}"}
     body = {**TINY, "name": "row-100", "epochs": 1}
     first = stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"]
@@ -162,7 +162,7 @@ def test_row_100_a_retry_with_a_key_is_safe_after_a_killed_api(stack: Stack) -> 
     os.kill(victim.pid, signal.SIGKILL)
     victim.wait()
     stack.reconnect()
-    stack.heal()
+    stack.start_missing()
     assert stack.api is other
     assert stack.http.post("/v1/jobs", json=body, headers=headers).json()["id"] == first
     row = stack.wait_for_end(running)
@@ -170,8 +170,8 @@ def test_row_100_a_retry_with_a_key_is_safe_after_a_killed_api(stack: Stack) -> 
 
 
 def test_events_across_a_killed_api_have_no_gap_and_no_repeat(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(job_id)
     seen: list[int] = []
     kills = 0
     while True:
@@ -193,7 +193,7 @@ def test_events_across_a_killed_api_have_no_gap_and_no_repeat(stack: Stack) -> N
         if is_over:
             break
         stack.reconnect()
-        stack.heal()
+        stack.start_missing()
     assert kills == 1
     assert seen == list(range(1, len(seen) + 1))
 

@@ -11,35 +11,35 @@ import pytest
 from core.db.tables import JobRow
 from core.jobs import JobState
 from tests.support.processes import freeze, is_alive, standing_still, wait_for
-from tests.support.stack import LONG, LONGER, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_row_1_a_killed_trainer_resumes_to_the_same_weights(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    os.kill(stack.under_way(job_id), signal.SIGKILL)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    os.kill(stack.wait_for_epoch(job_id), signal.SIGKILL)
     row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 def test_rows_2_and_3_a_trainer_ends_with_its_killed_worker(stack: Stack) -> None:
     """There is no pool process: supervisors are threads of the worker's only process."""
-    job_id = stack.post(epochs=LONG)
-    trainer = stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    trainer = stack.wait_for_epoch(job_id)
     assert stack.worker is not None
     stack.worker.kill()
     stack.worker.wait()
     wait_for(lambda: not is_alive(trainer), "the end of the trainer", 20)
-    stack.heal()
+    stack.start_missing()
     row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 def test_row_4_a_job_whose_trainer_is_always_killed_fails(stack: Stack) -> None:
-    job_id = stack.post(epochs=5000)
+    job_id = stack.submit_job(epochs=5000)
     for attempt in range(1, 6):
         row = stack.wait_until(job_id, lambda row, n=attempt: has_live_trainer(row, n), f"attempt {attempt}")
         os.kill(int((row.runtime or {})["trainer_pid"]), signal.SIGKILL)
@@ -57,8 +57,8 @@ def has_live_trainer(row: JobRow, attempt: int) -> bool:
 
 
 def test_row_5_a_frozen_worker_and_trainer_are_fenced(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    trainer = stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    trainer = stack.wait_for_epoch(job_id)
     frozen = stack.worker
     assert frozen is not None
     freeze(frozen.pid, stack.sqlite)
@@ -68,7 +68,7 @@ def test_row_5_a_frozen_worker_and_trainer_are_fenced(stack: Stack) -> None:
     os.kill(frozen.pid, signal.SIGCONT)
     os.kill(trainer, signal.SIGCONT)
     wait_for(lambda: not is_alive(trainer), "the end of the stale trainer", 30)
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
     frozen.terminate()
     assert frozen.wait(60) == 0
 
@@ -78,18 +78,18 @@ def test_row_5_a_frozen_trainer_is_killed_as_stalled(stack: Stack) -> None:
     stack.worker.terminate()
     stack.worker.wait(60)
     stack.worker = stack.start_worker(CANDELA_STALL_S="3")
-    job_id = stack.post(epochs=LONG)
-    trainer = stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    trainer = stack.wait_for_epoch(job_id)
     os.kill(trainer, signal.SIGSTOP)
     row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1)
     assert not is_alive(trainer)
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 def test_row_6_a_trainer_of_a_frozen_supervisor_stops_itself(stack: Stack) -> None:
-    job_id = stack.post(epochs=5000)
-    trainer = stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=5000)
+    trainer = stack.wait_for_epoch(job_id)
     assert stack.worker is not None
     freeze(stack.worker.pid, stack.sqlite)
     wait_for(lambda: not is_alive(trainer), "the trainer to stop itself", 30)
@@ -101,8 +101,8 @@ def test_row_6_a_trainer_of_a_frozen_supervisor_stops_itself(stack: Stack) -> No
 
 @pytest.mark.quick
 def test_row_7_a_terminated_worker_releases_its_job(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    trainer = stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    trainer = stack.wait_for_epoch(job_id)
     assert stack.worker is not None
     with standing_still(trainer):  # otherwise it may finish before it receives the request
         stack.worker.terminate()
@@ -110,57 +110,57 @@ def test_row_7_a_terminated_worker_releases_its_job(stack: Stack) -> None:
     assert stack.worker.wait(60) == 0
     row = stack.get_job(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.QUEUED, 1, 0)
-    stack.heal()
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    stack.start_missing()
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 def test_row_8_a_worker_killed_during_its_shutdown_loses_no_job(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
-    stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(job_id)
     assert stack.worker is not None
     stack.worker.terminate()
     stack.worker.terminate()
     stack.worker.kill()
     stack.worker.wait()
-    stack.heal()
-    assert stack.weights(job_id) == stack.twin(epochs=LONG)
+    stack.start_missing()
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 @pytest.mark.quick
 def test_row_43_a_job_is_cancelled_in_every_state(stack: Stack) -> None:
-    running = stack.post(epochs=5000)
-    trainer = stack.under_way(running)
-    queued = stack.post(epochs=1)
+    running = stack.submit_job(epochs=5000)
+    trainer = stack.wait_for_epoch(running)
+    queued = stack.submit_job(epochs=1)
     assert stack.http.post(f"/v1/jobs/{queued}/cancel").json()["state"] == "cancelled"
     assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
     assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
     assert stack.wait_for_end(running).state is JobState.CANCELLED
     assert not is_alive(trainer)
     assert stack.http.post(f"/v1/jobs/{running}/cancel").status_code == 202
-    forced = stack.post(epochs=5000)
-    trainer = stack.under_way(forced)
+    forced = stack.submit_job(epochs=5000)
+    trainer = stack.wait_for_epoch(forced)
     assert stack.http.post(f"/v1/jobs/{forced}/cancel?force=true").json()["state"] == "cancelled"
     wait_for(lambda: not is_alive(trainer), "the end of the trainer", 20)
 
 
 @pytest.mark.quick
 def test_row_44_a_paused_job_resumes_after_a_worker_restart(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONGER)
-    stack.under_way(job_id)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONGER)
+    stack.wait_for_epoch(job_id)
     stack.http.post(f"/v1/jobs/{job_id}/pause")
     stack.wait_until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
     assert stack.worker is not None
     stack.worker.kill()
     stack.worker.wait()
-    stack.heal()
+    stack.start_missing()
     assert stack.http.post(f"/v1/jobs/{job_id}/resume").status_code == 202
-    assert stack.weights(job_id) == stack.twin(epochs=LONGER)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONGER)
 
 
 @pytest.mark.quick
 def test_row_45_a_job_over_its_time_limit_fails(stack: Stack) -> None:
     # on a slow machine the start may take most of the time
-    row = stack.wait_for_end(stack.post(epochs=100_000, max_runtime_s=4.0))
+    row = stack.wait_for_end(stack.submit_job(epochs=100_000, max_runtime_s=4.0))
     assert row.failure is not None
     assert (row.state, row.failure["code"]) == (JobState.FAILED, "time_limit")
     assert stack.http.get(f"/v1/jobs/{row.id}/checkpoints").json()["items"]
@@ -168,16 +168,18 @@ def test_row_45_a_job_over_its_time_limit_fails(stack: Stack) -> None:
 
 def test_row_38_a_trainer_without_memory_is_retried(stack: Stack) -> None:
     """The trainer reports the failure, and the worker retries with another trainer."""
-    (standby,) = wait_for(lambda: stack.trainers() if len(stack.trainers()) == 1 else None, "only the standby")
+    (standby,) = wait_for(
+        lambda: stack.list_trainer_pids() if len(stack.list_trainer_pids()) == 1 else None, "only the standby"
+    )
     wait_for(lambda: is_idle(standby), "the end of its imports")
     size = int(Path(f"/proc/{standby}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.prlimit(standby, resource.RLIMIT_AS, (size + 40 * 2**20, size + 40 * 2**20))
     changes = {"architecture": {"name": "mlp", "hidden": [3000, 3000]}, "epochs": 1}  # with Adam's state: 144 MB
-    row = stack.wait_for_end(job_id := stack.post(**changes))
+    row = stack.wait_for_end(job_id := stack.submit_job(**changes))
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1), row.failure
     transitions = stack.http.get(f"/v1/jobs/{job_id}").json()["transitions"]
     assert "host_out_of_memory" in [move["reason"] for move in transitions]
-    assert stack.weights(job_id) == stack.twin(**changes)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(**changes)
 
 
 def is_idle(pid: int, for_s: float = 1.0) -> bool:
@@ -192,7 +194,7 @@ def is_idle(pid: int, for_s: float = 1.0) -> bool:
 
 
 def test_row_35_a_diverging_job_fails(stack: Stack) -> None:
-    job_id = stack.post(epochs=50, schedule=None, optimizer={"name": "sgd", "lr": 1e10})
+    job_id = stack.submit_job(epochs=50, schedule=None, optimizer={"name": "sgd", "lr": 1e10})
     row = stack.wait_for_end(job_id)
     assert row.failure is not None
     assert (row.state, row.failure["code"], row.attempt) == (JobState.FAILED, "diverged", 1)

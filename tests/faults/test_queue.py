@@ -10,17 +10,17 @@ from tests.support import invariants
 from tests.support.processes import wait_for
 from tests.support.proxy import proxied
 from tests.support.servers import RedisServer
-from tests.support.stack import LONG, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.quick
 def test_rows_12_and_13_jobs_survive_a_queue_that_restarts_empty(stack: Stack, stack_valkey: RedisServer) -> None:
-    first = stack.post(epochs=LONG)
-    stack.under_way(first)
+    first = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(first)
     stack_valkey.kill()
-    second = stack.post(epochs=2)  # 202: the outbox holds the message
+    second = stack.submit_job(epochs=2)  # 202: the outbox holds the message
     assert stack.http.get(f"/v1/jobs/{first}").json()["state"] in {"running", "succeeded"}
     row = stack.wait_for_end(first)
     assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1), stack.read_logs()
@@ -28,20 +28,20 @@ def test_rows_12_and_13_jobs_survive_a_queue_that_restarts_empty(stack: Stack, s
     stack_valkey.start()
     row = stack.wait_for_end(second)
     assert (row.state, row.attempt) == (JobState.SUCCEEDED, 1)
-    assert stack.weights(first) == stack.twin(epochs=LONG)
+    assert stack.get_weights_sha256(first) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
 def test_row_16_jobs_survive_a_flushed_queue(stack: Stack, stack_valkey: RedisServer) -> None:
-    first = stack.post(epochs=LONG)
-    stack.under_way(first)
-    others = [stack.post(epochs=1) for _ in range(3)]
+    first = stack.submit_job(epochs=NUM_EPOCHS_LONG)
+    stack.wait_for_epoch(first)
+    others = [stack.submit_job(epochs=1) for _ in range(3)]
     with stack_valkey.client as client:
         client.flushall()
     assert [stack.wait_for_end(job_id).attempt for job_id in (first, *others)] == [1, 1, 1, 1]
 
 
 def test_row_9_repeated_messages_run_a_job_once(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONG)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
     queue = CeleryQueue(stack.redis_url)
     for _ in range(20):
         queue.put("train", job_id)
@@ -60,7 +60,7 @@ def test_row_14_a_hanging_queue_blocks_no_request(stack: Stack, stack_valkey: Re
             own.start_api()
             wait_for(own.is_ready, "the API", 120)
             proxy.is_stalled = True
-            ids = [own.post(epochs=1) for _ in range(3)]
+            ids = [own.submit_job(epochs=1) for _ in range(3)]
             assert all(own.http.get(f"/v1/jobs/{job_id}").status_code == 200 for job_id in ids)
             assert own.http.get("/health/ready").status_code == 503
             proxy.is_stalled = False
@@ -75,7 +75,7 @@ def test_row_15_a_queue_without_memory_loses_no_job(stack: Stack, stack_valkey: 
     with stack_valkey.client as client:
         client.config_set("maxmemory", "1")
     try:
-        job_id = stack.post(epochs=1)
+        job_id = stack.submit_job(epochs=1)
         assert stack.get_job(job_id).state is not JobState.FAILED
     finally:
         with stack_valkey.client as client:
@@ -85,12 +85,12 @@ def test_row_15_a_queue_without_memory_loses_no_job(stack: Stack, stack_valkey: 
 
 def test_row_102_a_second_maintenance_loop_changes_nothing(stack: Stack) -> None:
     second = stack.start_maintenance()
-    ids = [stack.post(epochs=LONG), *(stack.post(epochs=1) for _ in range(3))]
-    trainer = stack.under_way(ids[0])
+    ids = [stack.submit_job(epochs=NUM_EPOCHS_LONG), *(stack.submit_job(epochs=1) for _ in range(3))]
+    trainer = stack.wait_for_epoch(ids[0])
     assert stack.worker is not None
     stack.worker.kill()
     stack.worker.wait()
-    stack.heal()
+    stack.start_missing()
     rows = [stack.wait_for_end(job_id) for job_id in ids]
     assert [(row.state, row.attempt) for row in rows] == [(JobState.SUCCEEDED, 2), *[(JobState.SUCCEEDED, 1)] * 3]
     assert str(trainer) not in str(invariants.orphans(stack))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.db.session import make_engine, make_sessions
+from core.db.session import make_engine, make_session_factory
 from core.jobs import TERMINAL, JobState
 from core.storage import open_storage
 from tests.support import invariants
@@ -19,7 +19,7 @@ from tests.support.processes import wait_for
 from tests.support.s3 import S3Server
 from tests.support.s3_proxy import FaultyS3, Plan, faulty_s3
 from tests.support.servers import valkey_server
-from tests.support.stack import LONG, LONGER, TINY, Stack
+from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, TINY, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 MIB = 2**20
@@ -31,7 +31,7 @@ LARGE: dict[str, Any] = {"architecture": {"name": "mlp", "hidden": [1000, 1000]}
 
 def pause_job(stack: Stack, job_id: str) -> list[dict[str, Any]]:
     """Pause the running job and return its checkpoints, the newest first."""
-    stack.under_way(job_id)
+    stack.wait_for_epoch(job_id)
     assert stack.http.post(f"/v1/jobs/{job_id}/pause").status_code == 202
     stack.wait_until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
     items: list[dict[str, Any]] = stack.http.get(f"/v1/jobs/{job_id}/checkpoints").json()["items"]
@@ -40,7 +40,7 @@ def pause_job(stack: Stack, job_id: str) -> list[dict[str, Any]]:
 
 def get_weights_path(stack: Stack, job_id: str, checkpoint: dict[str, Any]) -> Path:
     """Return the weights file of a checkpoint of the first attempt."""
-    return stack.file(f"jobs/{job_id}/t1/checkpoints/{checkpoint['number']}/weights.safetensors")
+    return stack.get_stored_path(f"jobs/{job_id}/t1/checkpoints/{checkpoint['number']}/weights.safetensors")
 
 
 DAMAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
@@ -52,18 +52,18 @@ DAMAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_rows_30_31_and_96_a_damaged_checkpoint_is_skipped(stack: Stack, damage: str) -> None:
-    job_id = stack.post(epochs=LONGER)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONGER)
     newest, before, *_ = pause_job(stack, job_id)
     damaged, other = get_weights_path(stack, job_id, newest), get_weights_path(stack, job_id, before).read_bytes()
     damaged.write_bytes(DAMAGES[damage](damaged.read_bytes(), other))
     assert stack.http.post(f"/v1/jobs/{job_id}/resume").status_code == 202
-    assert stack.weights(job_id) == stack.twin(epochs=LONGER)
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONGER)
     warnings = stack.http.get(f"/v1/jobs/{job_id}").json()["warnings"]
     assert f"Checkpoint {newest['number']} is damaged" in str(warnings)
 
 
 def test_rows_30_and_31_a_job_without_an_intact_checkpoint_fails(stack: Stack) -> None:
-    job_id = stack.post(epochs=LONGER)
+    job_id = stack.submit_job(epochs=NUM_EPOCHS_LONGER)
     files = [get_weights_path(stack, job_id, checkpoint) for checkpoint in pause_job(stack, job_id)]
     contents = [path.read_bytes() for path in files]
     for path in files:
@@ -79,8 +79,8 @@ def test_rows_30_and_31_a_job_without_an_intact_checkpoint_fails(stack: Stack) -
 def test_row_96_models_with_swapped_files_are_rejected(stack: Stack) -> None:
     weights = []
     for seed in (1, 2):
-        stack.weights(job_id := stack.post(epochs=1, seed=seed, model=f"exchanged-{seed}"))
-        weights.append(stack.file(f"{stack.get_model(job_id).key}/weights.safetensors"))
+        stack.get_weights_sha256(job_id := stack.submit_job(epochs=1, seed=seed, model=f"exchanged-{seed}"))
+        weights.append(stack.get_stored_path(f"{stack.get_model(job_id).key}/weights.safetensors"))
     first, second = (path.read_bytes() for path in weights)
     weights[0].write_bytes(second)
     weights[1].write_bytes(first)
@@ -121,7 +121,7 @@ def stack_on_disk(disk: Path, sqlite_template: Path) -> Iterator[Stack]:
     url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
     engine = make_engine(url)
     with valkey_server() as valkey:
-        stack = Stack(home, url, valkey.url, make_sessions(engine))
+        stack = Stack(home, url, valkey.url, make_session_factory(engine))
         yield stack
         stack.close()
     engine.dispose()
@@ -130,7 +130,7 @@ def stack_on_disk(disk: Path, sqlite_template: Path) -> Iterator[Stack]:
 @pytest.fixture
 def small(stack_on_disk: Stack) -> Iterator[Stack]:
     """A service whose database, store and logs are on the small disk."""
-    stack_on_disk.heal()
+    stack_on_disk.start_missing()
     pids = stack_on_disk.pids
     yield stack_on_disk
     assert stack_on_disk.pids == pids  # no process died of it
@@ -152,16 +152,16 @@ def fill_disk_while(disk: Path, *, but: int) -> Iterator[None]:
 
 
 def test_row_27_a_job_fails_if_the_disk_is_full_at_a_checkpoint(small: Stack, disk: Path) -> None:
-    expected = small.twin(**LARGE)
-    job_id = small.post(**LARGE)
-    small.under_way(job_id)
+    expected = small.compute_reference_sha256(**LARGE)
+    job_id = small.submit_job(**LARGE)
+    small.wait_for_epoch(job_id)
     with fill_disk_while(disk, but=20 * MIB):
         row = small.wait_for_end(job_id)
     assert row.failure is not None
     assert (row.state, row.failure["code"], row.failure["retryable"]) == (JobState.FAILED, "disk_full", True)
     assert small.http.get(f"/v1/jobs/{job_id}/checkpoints").json()["items"]
     clone = small.http.post(f"/v1/jobs/{job_id}/clone", json={}).json()["id"]
-    assert small.weights(clone) == expected
+    assert small.get_weights_sha256(clone) == expected
 
 
 def test_row_28_an_upload_to_a_full_disk_is_rejected(small: Stack, disk: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_row_28_an_upload_to_a_full_disk_is_rejected(small: Stack, disk: Path, t
 
 def test_row_29_a_full_disk_allows_reads_and_rejects_writes(small: Stack, disk: Path) -> None:
     """Reads succeed, writes get a 503 with Retry-After, and accepted jobs finish."""
-    accepted = [small.post(epochs=1)]
+    accepted = [small.submit_job(epochs=1)]
     with fill_disk_while(disk, but=0):
         while (
             response := small.http.post("/v1/jobs", json={**TINY, "name": "refused", "epochs": 1})
@@ -190,7 +190,7 @@ def test_row_29_a_full_disk_allows_reads_and_rejects_writes(small: Stack, disk: 
     for job_id in accepted:
         row = small.wait_for_end(job_id)
         assert row.state is JobState.SUCCEEDED or (row.failure or {})["code"] == "disk_full", row.failure
-    assert small.wait_for_end(small.post(epochs=1)).state is JobState.SUCCEEDED
+    assert small.wait_for_end(small.submit_job(epochs=1)).state is JobState.SUCCEEDED
 
 
 @contextmanager
@@ -205,9 +205,9 @@ def make_read_only(folder: Path) -> Iterator[None]:
 
 
 def test_row_32_a_read_only_storage_is_not_ready_and_jobs_wait(small: Stack) -> None:
-    expected = small.twin(epochs=LONG)
-    job_id = small.post(epochs=LONG)
-    small.under_way(job_id)
+    expected = small.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
+    job_id = small.submit_job(epochs=NUM_EPOCHS_LONG)
+    small.wait_for_epoch(job_id)
     with make_read_only(small.home / "store"):
         response = small.http.get("/health/ready")
         assert response.status_code == 503
@@ -217,7 +217,7 @@ def test_row_32_a_read_only_storage_is_not_ready_and_jobs_wait(small: Stack) -> 
         )
         assert (row.state, row.lost_attempts) == (JobState.QUEUED, 0), row.failure
     wait_for(small.is_ready, "the API to be ready again")
-    assert small.weights(job_id) == expected
+    assert small.get_weights_sha256(job_id) == expected
     assert small.get_job(job_id).lost_attempts == 0
 
 
@@ -242,9 +242,9 @@ def remote(
     engine = make_engine(database)
     settings = s3.environment(proxy.endpoint) | {"CANDELA_STORAGE_URL": bucket}
     with valkey_server() as valkey:
-        stack = Stack(tmp_path / "home", database, valkey.url, make_sessions(engine), **settings)
+        stack = Stack(tmp_path / "home", database, valkey.url, make_session_factory(engine), **settings)
         stack.storage = open_storage(bucket, cache=tmp_path / "onlooker")
-        stack.heal()
+        stack.start_missing()
         yield stack
         proxy.plan = lambda method, path: "none"
         invariants.check(stack)
@@ -269,10 +269,10 @@ def fail_regularly() -> Plan:
 
 
 def test_row_33_a_faulty_bucket_costs_no_attempt(remote: Stack, proxy: FaultyS3) -> None:
-    expected = remote.twin(epochs=12)
+    expected = remote.compute_reference_sha256(epochs=12)
     proxy.seen.clear()
     proxy.plan = fail_regularly()
-    row = remote.wait_for_end(job_id := remote.post(epochs=12))
+    row = remote.wait_for_end(job_id := remote.submit_job(epochs=12))
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 1, 0), row.failure
     assert len(proxy.seen) > 3 * 11
-    assert remote.weights(job_id) == expected
+    assert remote.get_weights_sha256(job_id) == expected

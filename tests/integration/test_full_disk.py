@@ -12,7 +12,7 @@ from torch import nn
 from app.services.uploads import save_upload
 from core.db import schema
 from core.db.repos.jobs import JobRepo
-from core.db.session import is_unavailable, make_engine, make_sessions, transaction
+from core.db.session import is_database_unavailable, make_engine, make_session_factory, transaction
 from core.errors import StorageFull
 from core.jobs import JobState
 from core.storage import LocalStorage
@@ -85,9 +85,9 @@ async def test_an_upload_that_does_not_fit_is_rejected_and_its_space_freed(disk:
 
 def test_a_database_on_a_full_disk_can_be_read_and_is_unavailable_for_writing(disk: Path) -> None:
     url = f"sqlite:///{disk / 'candela.db'}"
-    schema.upgrade(url)
+    schema.upgrade_schema(url)
     engine = make_engine(url)
-    sessions = make_sessions(engine)
+    sessions = make_session_factory(engine)
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
@@ -98,7 +98,7 @@ def test_a_database_on_a_full_disk_can_be_read_and_is_unavailable_for_writing(di
         for _ in range(1000):  # it may have some free pages
             with transaction(sessions) as session:
                 JobRepo(session).add(job(version))
-    assert is_unavailable(caught.value)
+    assert is_database_unavailable(caught.value)
     with transaction(sessions, read_only=True) as session:
         assert JobRepo(session).get(queued.id).state is JobState.QUEUED
     ballast.unlink()

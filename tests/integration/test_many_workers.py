@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.session import make_engine, make_sessions, transaction
+from core.db.session import make_engine, make_session_factory, transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
 from core.storage import Storage, open_storage
@@ -31,7 +31,7 @@ def url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def service(tmp_path: Path, postgres: PostgresServer, redis_url: str, url: str) -> Iterator[WorkerProcesses]:
     name = postgres.create("candela_template")
     engine = make_engine(postgres.url(name))
-    sessions = make_sessions(engine)
+    sessions = make_session_factory(engine)
     settings = {"CANDELA_STORAGE_URL": url}
     with stop_at_end(
         WorkerProcesses(tmp_path / "home", postgres.url(name), redis_url, sessions, **settings)
@@ -81,7 +81,7 @@ def test_a_job_killed_on_one_machine_finishes_on_another_with_the_same_weights(
         model = service.get_model(job_id)
         bucket.fetch(model.key, {name: file["sha256"] for name, file in model.files.items()})
         with transaction(service.sessions, read_only=True) as session:
-            checkpoints = CheckpointRepo(session).all(job_id)
+            checkpoints = CheckpointRepo(session).list_checkpoints(job_id)
         assert checkpoints
         for checkpoint in checkpoints:
             bucket.fetch(checkpoint.key, {name: file["sha256"] for name, file in checkpoint.files.items()})

@@ -37,7 +37,7 @@ def test_a_terminated_worker_saves_and_another_one_resumes(service: WorkerProces
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.QUEUED, 1, 0), service.read_logs()
     assert not is_alive(trainer)
     with transaction(service.sessions) as session:
-        assert WorkerRepo(session).alive(60.0) == []
+        assert WorkerRepo(session).list_alive(60.0) == []
     service.start_worker()
     service.start_maintenance()
     assert service.wait_for_end(job_id).state is JobState.SUCCEEDED
@@ -117,7 +117,7 @@ def test_repeated_and_malformed_messages_do_nothing(service: WorkerProcesses, va
     wait_for(lambda: queue.depth("train") == 0, "the queue to be empty")
     assert worker.poll() is None
     with transaction(service.sessions) as session:
-        events = EventRepo(session).since(job_id, 0, types=[EventType.STATE])
+        events = EventRepo(session).list_after(job_id, 0, types=[EventType.STATE])
     assert [event.payload["to"] for event in events] == ["queued", "running", "succeeded"]
 
 

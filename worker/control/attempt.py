@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from core.db.session import SessionFactory
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import CorruptFile, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
-from core.failures import failure
+from core.failures import build_failure
 from core.storage import Storage
 from worker.control.devices import DeviceAllocation
 from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
@@ -119,7 +119,7 @@ class AttemptRunner:
         except Exception:  # a bug: another attempt may succeed, up to the retry limit
             log.exception("attempt.crashed")
             self._kill_trainer()
-            cause = failure("internal", "The worker failed while it ran the job; see the worker's log.")
+            cause = build_failure("internal", "The worker failed while it ran the job; see the worker's log.")
             with suppress(LostLease):
                 self._recorder.completion.record_loss(cause, self._context.max_attempts)
         finally:
@@ -140,14 +140,14 @@ class AttemptRunner:
         try:
             start = staging.stage_inputs(LEASE_SHARE * self._context.timeouts.lease_s)
         except StorageFull as error:
-            return AttemptFailed(failure("disk_full", error.detail, "", error.facts))
+            return AttemptFailed(build_failure("disk_full", error.detail, "", error.extra))
         except CorruptFile as error:
-            code = "checkpoint_corrupt" if "checkpoints" in error.facts["key"] else "dataset_corrupt"
+            code = "checkpoint_corrupt" if "checkpoints" in error.extra["key"] else "dataset_corrupt"
             hint = "Restore the files from a backup, or submit the job again."
-            return AttemptFailed(failure(code, error.detail, hint, error.facts))
+            return AttemptFailed(build_failure(code, error.detail, hint, error.extra))
         except (ValidationError, InvalidSpec, NotFound) as error:
             hint = "Correct the named field and submit the job again."
-            return AttemptFailed(failure("invalid_spec", str(error), hint))
+            return AttemptFailed(build_failure("invalid_spec", str(error), hint))
         self._work_dir = Path(start.work_dir)
         if self._stop.must_stop_now:
             return self._stop.build_outcome()

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS
-from core.db.repos.jobs import result_key
+from core.db.repos.jobs import get_result_key
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
@@ -49,12 +49,12 @@ class CompletionRecorder:
         if message.files:
             result |= {"files": dump_digests(message.files)}
         if message.dir is not None:
-            self._storage.publish(Path(message.dir), result_key(self._job))
+            self._storage.publish(Path(message.dir), get_result_key(self._job))
 
         def write(session: Session) -> None:
             if self._job.kind == "variant":
                 VariantRepo(session).put(self._build_variant(message), self._job.token)
-            AttemptRepo(session).complete(self._job.id, self._job.token, result, message.metrics)
+            AttemptRepo(session).succeed_with_result(self._job.id, self._job.token, result, message.metrics)
 
         self._transactions.run(write)
 
@@ -67,7 +67,7 @@ class CompletionRecorder:
         """Count a lost attempt: the job is queued again, or fails at the retry limit."""
         failure = strip_unstorable(failure)
         self._transactions.run(
-            lambda session: AttemptRepo(session).mark_lost(self._job.id, self._job.token, failure, max_attempts)
+            lambda session: AttemptRepo(session).requeue_or_fail(self._job.id, self._job.token, failure, max_attempts)
         )
 
     def release(self, reason: str) -> None:
@@ -94,8 +94,10 @@ class CompletionRecorder:
         version = ModelRepo(session).register(version, self._job.token)
         attempts = AttemptRepo(session)
         runtime = attempts.check_lease(self._job.id, self._job.token).runtime or {}
-        attempts.describe(self._job.id, self._job.token, {**runtime, "evaluation": message.evaluation})
-        attempts.finish(self._job.id, self._job.token, version.version, message.metrics, message.stop_reason)
+        attempts.set_runtime(self._job.id, self._job.token, {**runtime, "evaluation": message.evaluation})
+        attempts.succeed_with_model(
+            self._job.id, self._job.token, version.version, message.metrics, message.stop_reason
+        )
 
     def _build_variant(self, message: JobCompleted) -> ModelVariantRow:
         name, _, version = self._job.spec["model"].partition("@")
@@ -104,7 +106,7 @@ class CompletionRecorder:
             version=int(version),
             format=self._job.spec["format"],
             job_id=self._job.id,
-            key=result_key(self._job),
+            key=get_result_key(self._job),
             files=dump_digests(message.files),
             size_bytes=sum(file.size_bytes for file in message.files.values()),
             measured=strip_unstorable(message.result),

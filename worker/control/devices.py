@@ -51,7 +51,7 @@ class DeviceAllocator:
     @property
     def capacity(self) -> WorkerCapacity:
         """Return what a job may request to be run on this worker."""
-        return WorkerCapacity.of(self._names, self._slots)
+        return WorkerCapacity.from_devices(self._names, self._slots)
 
     @contextmanager
     def allocate(self, requested: str, count: int = 1) -> Iterator[DeviceAllocation]:

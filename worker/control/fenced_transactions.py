@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core.db.session import SessionFactory, is_unavailable, transaction
+from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class FencedTransactions:
                 with transaction(self._sessions) as session:
                     return action(session)
             except SQLAlchemyError as error:
-                if not is_unavailable(error):
+                if not is_database_unavailable(error):
                     raise
                 log.warning("database.unavailable", job_id=self.job_id, error=str(error))
             if self._is_lease_lost():

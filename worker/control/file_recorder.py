@@ -43,7 +43,7 @@ class FileRecorder:
             StorageFull: there is too little space, even after deleting older checkpoints.
         """
         job_id, token = self._transactions.job_id, self._transactions.token
-        number = self._transactions.run(lambda session: CheckpointRepo(session).next_number(job_id))
+        number = self._transactions.run(lambda session: CheckpointRepo(session).get_next_number(job_id))
         key = f"{self.attempt_key}/checkpoints/{number}"
         try:
             self.publish_folder(checkpoint.dir, key)
@@ -71,7 +71,7 @@ class FileRecorder:
                 tags=checkpoint.tags,
                 key=key,
                 files=dump_digests(checkpoint.files),
-                kept=None if retained is None else frozenset(retained),
+                retained_epochs=None if retained is None else frozenset(retained),
             )
             EventRepo(session).append(job_id, [(EventType.CHECKPOINT, payload)])
             self._prune_checkpoints(session, num_newest=2 if has_room else 1)

@@ -78,13 +78,13 @@ class WorkerHeartbeat(threading.Thread):
     def _update_row(self) -> None:
         with transaction(self._sessions) as session:
             message_age_s = None if self._last_message_at is None else time.monotonic() - self._last_message_at
-            is_registered = WorkerRepo(session).beat(self._worker_id, message_age_s)
+            is_registered = WorkerRepo(session).record_heartbeat(self._worker_id, message_age_s)
         if not is_registered:
             self._insert_row()
 
     def _delete_row(self) -> None:
         with transaction(self._sessions) as session:
-            WorkerRepo(session).leave(self._worker_id)
+            WorkerRepo(session).unregister(self._worker_id)
 
 
 def list_package_versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from core.db.tables import DatasetVersionRow
 from core.errors import StorageFull
-from core.failures import FAILURES, failure
+from core.failures import FAILURES, build_failure
 from core.storage import Storage
 from worker.control.outcome import AttemptFailed, AttemptLost, AttemptOutcome, AttemptSucceeded, DiskFull
 from worker.control.recorder import Recorder
@@ -62,7 +62,7 @@ class MessageHandler:
                 return self._handle_final(message)
             self._handle_report(message)
         except StorageFull as error:
-            return DiskFull(failure("disk_full", error.detail, "", error.facts))
+            return DiskFull(build_failure("disk_full", error.detail, "", error.extra))
         return None
 
     def _handle_report(
@@ -102,7 +102,7 @@ class MessageHandler:
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
         if message.code == "internal":  # the cause may be the storage: then the job waits for it
             check_storage(self._storage)
-        cause = failure(message.code, message.message, message.hint, message.extra)
+        cause = build_failure(message.code, message.message, message.hint, message.extra)
         if message.code == "disk_full":
             return DiskFull(cause)
         return AttemptLost(cause) if FAILURES[message.code].is_retried else AttemptFailed(cause)

@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 from typing import Any
 
-from core.failures import failure
+from core.failures import build_failure
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def classify_trainer_exit(status: int, *, is_stalled: bool, has_oom_kill: bool) 
         has_oom_kill: the kernel killed a process here for lack of memory while the trainer ran.
     """
     if is_stalled:
-        return AttemptLost(failure("stalled"))
+        return AttemptLost(build_failure("stalled"))
     if status == -signal.SIGKILL and has_oom_kill:
-        return AttemptLost(failure("host_out_of_memory"))
-    return AttemptLost(failure("worker_lost"))
+        return AttemptLost(build_failure("host_out_of_memory"))
+    return AttemptLost(build_failure("worker_lost"))

@@ -27,7 +27,9 @@ class ProgressRecorder:
     def record_runtime(self, runtime: dict[str, Any]) -> None:
         """Store what the trainer resolved: device, precision, versions."""
         job_id, token = self._transactions.job_id, self._transactions.token
-        self._transactions.run(lambda session: AttemptRepo(session).describe(job_id, token, strip_unstorable(runtime)))
+        self._transactions.run(
+            lambda session: AttemptRepo(session).set_runtime(job_id, token, strip_unstorable(runtime))
+        )
 
     def buffer_metrics(self, metrics: Metrics) -> None:
         """Keep the points for the next `flush`."""
@@ -71,7 +73,7 @@ class ProgressRecorder:
     def add_warning(self, message: str) -> None:
         """Add a warning to the job and to its log."""
         job_id, token = self._transactions.job_id, self._transactions.token
-        self._transactions.run(lambda session: AttemptRepo(session).warn(job_id, token, message))
+        self._transactions.run(lambda session: AttemptRepo(session).add_warning(job_id, token, message))
         self.log_message("warning", message)
 
 

@@ -46,7 +46,9 @@ class InputStaging:
             pydantic.ValidationError: another version of the service wrote the spec.
         """
         spec = ANY_JOB.validate_python(self._job.spec)
-        checkpoints = self._recorder.transactions.run(lambda session: CheckpointRepo(session).resumable(self._job.id))
+        checkpoints = self._recorder.transactions.run(
+            lambda session: CheckpointRepo(session).list_resumable(self._job.id)
+        )
         self._check_free_space(max((row.size_bytes for row in checkpoints), default=0))
         archive = self._storage.path(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
         resume_dir, model_dir = self._fetch_newest_checkpoint(checkpoints), self._fetch_model(spec)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import structlog
 
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import IMMEDIATE_STOP_MODES, StopMode, StopRequest
 from worker.control.outcome import AttemptFailed, AttemptReleased
 from worker.control.timeouts import AttemptTimeouts
@@ -84,5 +84,5 @@ class StopController:
         """Return the outcome of an attempt that stopped as requested."""
         mode = self.current_mode
         if mode is StopMode.PREEMPT and self._timeouts.is_over_time_limit and not self._is_shutting_down():
-            return AttemptFailed(failure("time_limit"))
+            return AttemptFailed(build_failure("time_limit"))
         return AttemptReleased("worker left" if mode is None else _RELEASE_REASONS.get(mode, "worker left"))

@@ -3,7 +3,7 @@
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
-from core.db.repos.placement import devices_of
+from core.db.repos.placement import get_num_devices
 from core.db.session import transaction
 from worker.control.attempt import AttemptRunner, ClaimedJob, WorkerContext
 from worker.control.devices import DeviceAllocator
@@ -46,7 +46,7 @@ class Supervisor:
         job = claimed.job
         with (
             self._tracer.trace_attempt(job, self._context.sessions),
-            self.devices.allocate(job.spec.get("device", "auto"), devices_of(job.spec)) as allocation,
+            self.devices.allocate(job.spec.get("device", "auto"), get_num_devices(job.spec)) as allocation,
         ):
             return AttemptRunner(self._context, claimed, allocation, lambda: self.is_shutting_down).run()
 
@@ -57,4 +57,4 @@ class Supervisor:
             if job is None:
                 return None
             version = DatasetRepo(session).get(job.dataset_version_id)
-            return ClaimedJob(job, version, sum_active_seconds(EventRepo(session).transitions(job_id)))
+            return ClaimedJob(job, version, sum_active_seconds(EventRepo(session).list_transitions(job_id)))

@@ -11,7 +11,7 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
 from core.errors import NotFound
 from core.jobs import JobState
-from core.tracing import close, log_fields, provider_of
+from core.tracing import build_log_fields, build_tracer_provider, shutdown_tracer_provider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -26,18 +26,20 @@ class AttemptTracer:
     @classmethod
     def from_environment(cls) -> "AttemptTracer":
         """Return a tracer that OpenTelemetry's environment variables configure."""
-        return cls(provider_of("worker"))
+        return cls(build_tracer_provider("worker"))
 
     def close(self) -> None:
         """Export the remaining spans."""
         if self._provider is not None:
-            close(self._provider)
+            shutdown_tracer_provider(self._provider)
 
     @contextmanager
     def trace_attempt(self, job: JobRow, sessions: SessionFactory) -> Iterator[None]:
         """Trace an attempt of the job while the context is open."""
         end_span = self._start_span(job, sessions)
-        with structlog.contextvars.bound_contextvars(job_id=job.id, attempt=job.attempt, **log_fields(job.traceparent)):
+        with structlog.contextvars.bound_contextvars(
+            job_id=job.id, attempt=job.attempt, **build_log_fields(job.traceparent)
+        ):
             try:
                 yield
             finally:

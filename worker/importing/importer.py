@@ -15,7 +15,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, ServiceError, StorageFull
-from core.failures import failure
+from core.failures import build_failure
 from core.settings import Settings
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -143,7 +143,7 @@ class Importer:
             with transaction(self._sessions) as session:
                 repo = DatasetRepo(session)
                 repo.finish(claimed.id, claimed.token, meta=meta, report=result.report or {}, packed_key=key)
-                for job_id in JobRepo(session).waiting_for(claimed.id):
+                for job_id in JobRepo(session).list_waiting_ids(claimed.id):
                     OutboxRepo(session).add("train", job_id)
                 on_commit(session, self._wake_relay)
         except LostLease:
@@ -156,7 +156,7 @@ class Importer:
         log.warning("import.failed", code=cause["code"], message=cause["message"])
         with transaction(self._sessions) as session:
             DatasetRepo(session).fail(claimed.id, claimed.token, cause, result.report)
-            JobRepo(session).fail_waiting(claimed.id, _build_dependency_failure(claimed, cause))
+            JobRepo(session).fail_waiting_jobs(claimed.id, _build_dependency_failure(claimed, cause))
         self._delete_upload(claimed)
 
     def _delete_upload(self, claimed: _ClaimedImport) -> None:
@@ -175,7 +175,7 @@ def _build_retry_limit_result() -> PackResult:
 
 
 def _build_dependency_failure(claimed: _ClaimedImport, cause: dict[str, Any]) -> dict[str, Any]:
-    return failure(
+    return build_failure(
         "dependency_failed",
         f"The dataset {claimed.name} could not be imported: {cause['message']}",
         cause["hint"],

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.repos.datasets import DatasetRepo
-from core.db.session import SessionFactory, is_unavailable, transaction
+from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class ImportLease:
             with transaction(self._sessions) as session:
                 DatasetRepo(session).renew_lease(self._version_id, self._token, self._lease_s)
         except SQLAlchemyError as error:
-            if not is_unavailable(error):
+            if not is_database_unavailable(error):
                 raise
             log.warning("import.renewal_failed", error=str(error))
             return False

@@ -19,7 +19,7 @@ from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.ingest.table import pack_table
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
-from core.process_tuning import IMPORT, set_niceness
+from core.process_tuning import IMPORT_NICENESS, set_niceness
 from core.storage.files import sha256_of
 
 _CPU_S = 4 * 3600
@@ -92,7 +92,7 @@ def pack_dataset(request: PackRequest) -> PackResult:
 
 
 def _build_failure(error: ServiceError) -> ImportFailure:
-    fields = {"code": error.slug.replace("-", "_"), "hint": _HINTS.get(error.facts.get("code", ""), "")} | error.facts
+    fields = {"code": error.slug.replace("-", "_"), "hint": _HINTS.get(error.extra.get("code", ""), "")} | error.extra
     return ImportFailure(message=error.detail, **fields)
 
 
@@ -133,7 +133,7 @@ def main() -> Literal[0]:
     """Pack the requested dataset. The exit status is 0 if a result was written."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
     _set_resource_limits(request)
-    set_niceness(IMPORT)
+    set_niceness(IMPORT_NICENESS)
     try:
         result = pack_dataset(request)
     except Exception as error:  # noqa: BLE001 - a bug: reported, with its traceback on stderr

@@ -17,13 +17,13 @@ from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.outbox import OutboxRepo, Topic
 from core.db.repos.workers import WorkerRepo
 from core.db.schema import check_schema
-from core.db.session import SessionFactory, make_engine, make_sessions, on_commit, transaction
+from core.db.session import SessionFactory, make_engine, make_session_factory, on_commit, transaction
 from core.errors import Unavailable
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import Storage, open_storage
 from worker.maintenance.orphaned_files import find_orphaned_files
 
@@ -66,20 +66,20 @@ class MaintenanceLoop:
 
     def _release_lost_jobs(self) -> None:
         with transaction(self._sessions, read_only=True) as session:
-            lost = AttemptRepo(session).find_expired()
+            lost = AttemptRepo(session).find_expired_ids()
         for job_id in lost:
             with transaction(self._sessions) as session:
-                job = AttemptRepo(session).release_lost(job_id, self._settings.max_attempts)
+                job = AttemptRepo(session).release_expired_lease(job_id, self._settings.max_attempts)
                 if job is not None:
                     log.warning("job.released", job_id=job_id, state=job.state, lost_attempts=job.lost_attempts)
                     self._add_message(session, "train", job_id)
 
     def _resend_lost_messages(self) -> None:
-        older_than_s = 2 * self._settings.sweep_s
+        older_than_s = 2 * self._settings.maintenance_s
         with transaction(self._sessions, read_only=True) as session:
-            jobs = AttemptRepo(session).find_unsent(older_than_s, limit=10, gpu=False)
-            gpu_jobs = AttemptRepo(session).find_unsent(older_than_s, limit=10, gpu=True)
-            versions = DatasetRepo(session).find_unclaimed(older_than_s, limit=10)
+            jobs = AttemptRepo(session).find_ids_without_message(older_than_s, limit=10, gpu=False)
+            gpu_jobs = AttemptRepo(session).find_ids_without_message(older_than_s, limit=10, gpu=True)
+            versions = DatasetRepo(session).find_unclaimed_ids(older_than_s, limit=10)
         self._resend_messages("train", jobs, "train")
         self._resend_messages("train", gpu_jobs, "train-gpu")
         self._resend_messages("import", versions, "import")
@@ -100,19 +100,19 @@ class MaintenanceLoop:
 
     def _add_message(self, session: Session, topic: Topic, subject_id: str) -> None:
         outbox = OutboxRepo(session)
-        if not outbox.is_waiting(topic, subject_id):
+        if not outbox.is_pending(topic, subject_id):
             outbox.add(topic, subject_id)
             on_commit(session, self._wake_relay)
 
     def _delete_expired_rows(self) -> None:
         with transaction(self._sessions) as session:
-            IdempotencyRepo(session).delete_older(IDEMPOTENCY_KEY_LIFETIME)
-            WorkerRepo(session).delete_silent(SILENT_WORKER_LIFETIME)
+            IdempotencyRepo(session).delete_older_than(IDEMPOTENCY_KEY_LIFETIME)
+            WorkerRepo(session).delete_stale(SILENT_WORKER_LIFETIME)
 
     def _send_canaries(self) -> None:
         """Send one canary message per worker; workers take turns. A worker that receives none has lost its queue."""
         with transaction(self._sessions, read_only=True) as session:
-            num_workers = len(WorkerRepo(session).alive(3 * self._settings.heartbeat_s))
+            num_workers = len(WorkerRepo(session).list_alive(3 * self._settings.heartbeat_s))
         try:
             if self._queue.depth("train") == 0:  # otherwise there are other messages to receive
                 for _ in range(num_workers):
@@ -130,7 +130,7 @@ class MaintenanceLoop:
 
 def main() -> None:
     """Run rounds until SIGTERM or SIGINT."""
-    settings = settings_or_exit()
+    settings = load_settings_or_exit()
     configure_logging(settings.log_level)
     stop_event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,13 +139,15 @@ def main() -> None:
     with exit_on_configuration_error():
         check_schema(engine)
         bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
-        storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
-    sessions = make_sessions(engine, bus.publish)
+        storage = open_storage(
+            settings.resolved_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+        )
+    sessions = make_session_factory(engine, bus.publish)
     relay = OutboxRelay(sessions, queue)
     relay.start()
-    loop = MaintenanceLoop(settings, sessions, storage, queue, relay.kick)
+    loop = MaintenanceLoop(settings, sessions, storage, queue, relay.wake)
     round_number = 0
-    while not stop_event.wait(settings.sweep_s if round_number else 0.0):
+    while not stop_event.wait(settings.maintenance_s if round_number else 0.0):
         try:
             loop.run_once(with_files=round_number % _FILE_CLEANUP_ROUNDS == 0)
         except (SQLAlchemyError, OSError, Unavailable) as error:

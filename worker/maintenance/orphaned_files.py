@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo, has_stored_result, result_key
+from core.db.repos.jobs import JobRepo, get_result_key, has_stored_result
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
@@ -56,12 +56,12 @@ def _are_job_files_referenced(session: Session, unit: str) -> bool:
     job = JobRepo(session).find(job_id, with_spec=False)
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
         return True  # the attempt may be about to write the row
-    if job is not None and has_stored_result(job) and unit == result_key(job):
+    if job is not None and has_stored_result(job) and unit == get_result_key(job):
         return True
-    if ArtifactRepo(session).refers_to(job_id, unit):
+    if ArtifactRepo(session).is_key_referenced(job_id, unit):
         return True
     repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session)
-    return any(repo.refers_to(unit) for repo in repos)
+    return any(repo.is_key_referenced(unit) for repo in repos)
 
 
 def _is_dataset_referenced(session: Session, unit: str) -> bool:
@@ -75,7 +75,7 @@ def _is_dataset_referenced(session: Session, unit: str) -> bool:
 
 def _is_upload_referenced(session: Session, unit: str) -> bool:
     upload_id = unit.split("/")[1]
-    if JobRepo(session).needs_upload(upload_id):
+    if JobRepo(session).is_upload_needed(upload_id):
         return True
     version = DatasetRepo(session).find(upload_id)
     return version is not None and version.state is DatasetState.IMPORTING

@@ -41,7 +41,7 @@ def get_payloads(sqlite_sessions: SessionFactory, queued: JobRow) -> Callable[[E
 
     def read(event_type: EventType) -> list[dict[str, Any]]:
         with transaction(sqlite_sessions, read_only=True) as session:
-            return [event.payload for event in EventRepo(session).since(queued.id, 0, types=[event_type])]
+            return [event.payload for event in EventRepo(session).list_after(queued.id, 0, types=[event_type])]
 
     return read
 
@@ -78,7 +78,7 @@ def test_a_finished_attempt_completes_the_job_and_registers_a_model(
         version = ModelRepo(session).resolve("tiny")
         assert (version.job_id, version.num_parameters, version.bundle) == (job.id, 42, {"format_version": 1})
         assert version.dataset["content_hash"] == "c0ffee"
-        (series,) = MetricRepo(session).series(job.id)
+        (series,) = MetricRepo(session).list_series(job.id)
         assert [(p.step, p.value, p.special) for p in series.points] == [(1, 0.5, None), (2, None, "NaN")]
     storage.fetch(version.key, {name: file["sha256"] for name, file in version.files.items()})
     assert [p["to"] for p in get_payloads(EventType.STATE)] == ["queued", "running", "succeeded"]
@@ -116,7 +116,7 @@ def test_a_job_whose_trainer_was_killed_resumes_from_the_last_checkpoint(
     assert (get_job().state, get_job().lost_attempts) == (S.QUEUED, 1)
     assert "about to crash" in get_payloads(EventType.LOG)[-1]["message"]
     with transaction(sqlite_sessions) as session:
-        rows = CheckpointRepo(session).all(get_job().id)
+        rows = CheckpointRepo(session).list_checkpoints(get_job().id)
         assert [(row.number, row.step, row.tags) for row in rows] == [
             (1, 11, ["best"]),
             (3, 13, []),
@@ -314,7 +314,7 @@ def test_only_retained_checkpoints_are_kept_across_attempts(
 ) -> None:
     def read_checkpoints() -> list[tuple[int, list[str]]]:
         with transaction(sqlite_sessions, read_only=True) as session:
-            return [(row.epoch, row.tags) for row in CheckpointRepo(session).all(get_job().id)]
+            return [(row.epoch, row.tags) for row in CheckpointRepo(session).list_checkpoints(get_job().id)]
 
     supervisor = make_supervisor("store many checkpoints")
     supervisor.run(get_job().id)

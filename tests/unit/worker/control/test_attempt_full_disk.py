@@ -35,7 +35,7 @@ def storage(disk: Path) -> Iterator[LocalStorage]:
 def fetch_checkpoints(sessions: SessionFactory, storage: LocalStorage, job_id: str) -> list[CheckpointRow]:
     """Return the job's checkpoints. All are intact, and the job has no other files except its bundle's."""
     with transaction(sessions) as session:
-        rows = CheckpointRepo(session).all(job_id)
+        rows = CheckpointRepo(session).list_checkpoints(job_id)
     for row in rows:
         storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
     files = {f"{row.key}/{name}" for row in rows for name in row.files}

@@ -7,7 +7,7 @@ import pytest
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import JobState
 from core.storage import LocalStorage
 from core.storage.files import sha256_of
@@ -54,7 +54,7 @@ def test_completing_stores_the_result_without_a_model(recorder: Recorder, get_jo
 
 
 def test_a_failure_is_final(recorder: Recorder, get_job: GetJob) -> None:
-    recorder.completion.fail(failure("diverged", "the loss is NaN"))
+    recorder.completion.fail(build_failure("diverged", "the loss is NaN"))
     job = get_job()
     assert job.failure is not None
     assert (job.state, job.failure["code"]) == (JobState.FAILED, "diverged")
@@ -64,7 +64,7 @@ def test_a_failure_is_final(recorder: Recorder, get_job: GetJob) -> None:
 def test_a_lost_attempt_is_retried_up_to_the_limit(
     recorder: Recorder, get_job: GetJob, max_attempts: int, state: JobState
 ) -> None:
-    recorder.completion.record_loss(failure("worker_lost"), max_attempts)
+    recorder.completion.record_loss(build_failure("worker_lost"), max_attempts)
     assert (get_job().state, get_job().lost_attempts) == (state, 1)
 
 

@@ -25,7 +25,7 @@ from worker.protocol import ArtifactWritten
 def rows(sqlite_sessions: SessionFactory, queued: JobRow) -> Callable[[], dict[str, ArtifactRow]]:
     def rows() -> dict[str, ArtifactRow]:
         with transaction(sqlite_sessions, read_only=True) as session:
-            return {row.name: row for row in ArtifactRepo(session).all(queued.id)}
+            return {row.name: row for row in ArtifactRepo(session).list_artifacts(queued.id)}
 
     return rows
 

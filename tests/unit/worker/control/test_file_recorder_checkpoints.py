@@ -30,7 +30,7 @@ def test_a_lost_commit_of_a_checkpoint_does_not_block_the_next_one(
         session.execute(delete(CheckpointRow))
     recorder.files.store_checkpoint(build_checkpoint(storage, 2))
     with transaction(sqlite_sessions, read_only=True) as session:
-        [row] = CheckpointRepo(session).all(claimed.id)
+        [row] = CheckpointRepo(session).list_checkpoints(claimed.id)
     assert (row.number, row.step) == (1, 2)
     files = {name: file["sha256"] for name, file in row.files.items()}
     assert (storage.fetch(row.key, files) / "weights.safetensors").read_bytes() == b"2"

@@ -28,7 +28,7 @@ def build_metrics(step: int, value: Any) -> Metrics:
 
 def list_payloads(sessions: SessionFactory, job_id: str, event_type: EventType) -> list[dict[str, Any]]:
     with transaction(sessions, read_only=True) as session:
-        return [event.payload for event in EventRepo(session).since(job_id, 0, types=[event_type])]
+        return [event.payload for event in EventRepo(session).list_after(job_id, 0, types=[event_type])]
 
 
 def test_buffered_points_are_written_by_one_flush(
@@ -43,7 +43,7 @@ def test_buffered_points_are_written_by_one_flush(
     assert job.progress is not None
     assert (job.progress["step"], job.metrics) == (2, {"train_loss": "NaN"})
     with transaction(sqlite_sessions, read_only=True) as session:
-        (series,) = MetricRepo(session).series(claimed.id)
+        (series,) = MetricRepo(session).list_series(claimed.id)
     assert [(point.step, point.value, point.special) for point in series.points] == [(1, 0.5, None), (2, None, "NaN")]
     (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.METRICS)
     assert (payload["step"], payload["metrics"]) == (2, {"train_loss": "NaN"})

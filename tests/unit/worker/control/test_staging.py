@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from core.db.repos.jobs import JobRepo, result_key
+from core.db.repos.jobs import JobRepo, get_result_key
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
@@ -59,13 +59,13 @@ def test_a_job_without_a_model_stores_its_result(
     assert job.warnings == ["the same warning twice"]
     sha256 = hashlib.sha256(b"name").hexdigest()
     assert job.result["files"] == {"table.csv": {"sha256": sha256, "size_bytes": 4}}
-    assert (storage.fetch(result_key(job), {"table.csv": sha256}) / "table.csv").read_text() == "name"
-    assert result_key(job) not in find_orphaned_files(sqlite_sessions, storage, 0.0)
+    assert (storage.fetch(get_result_key(job), {"table.csv": sha256}) / "table.csv").read_text() == "name"
+    assert get_result_key(job) not in find_orphaned_files(sqlite_sessions, storage, 0.0)
     with transaction(sqlite_sessions) as session:
-        assert result_key(job) in JobRepo(session).delete(job.id)
-    assert result_key(job) in find_orphaned_files(sqlite_sessions, storage, 0.0)
+        assert get_result_key(job) in JobRepo(session).delete(job.id)
+    assert get_result_key(job) in find_orphaned_files(sqlite_sessions, storage, 0.0)
     with transaction(sqlite_sessions) as session:
-        assert [version.version for version in ModelRepo(session).versions("tiny")] == [1]
+        assert [version.version for version in ModelRepo(session).list_versions("tiny")] == [1]
 
 
 @pytest.mark.parametrize(

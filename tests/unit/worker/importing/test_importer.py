@@ -72,12 +72,12 @@ def get_version(sqlite_sessions: SessionFactory) -> GetVersion:
 
 def list_jobs(sessions: SessionFactory) -> list[tuple[JobState, Any]]:
     with transaction(sessions) as session:
-        return [(row.state, row.failure) for row in JobRepo(session).page()[0]]
+        return [(row.state, row.failure) for row in JobRepo(session).list_page()[0]]
 
 
 def list_messages(sessions: SessionFactory) -> list[str]:
     with transaction(sessions) as session:
-        return [row.topic for row in OutboxRepo(session).oldest()]
+        return [row.topic for row in OutboxRepo(session).list_oldest()]
 
 
 def test_a_builtin_becomes_ready_and_its_jobs_are_queued(
