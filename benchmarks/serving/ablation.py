@@ -125,8 +125,8 @@ class Bench:
     def __init__(self, home: Path, shared: Path, options: argparse.Namespace) -> None:
         self._environment = {
             "CANDELA_HOME": str(home),
-            "CANDELA_MEETING": str(shared),
-            "CANDELA_REDIS_URL": f"redis+socket://{Home(home).socket_path()}?virtual_host=0",
+            "CANDELA_RENDEZVOUS_DIR": str(shared),
+            "CANDELA_REDIS_URL": f"redis+socket://{Home(home).choose_socket_path()}?virtual_host=0",
         }
         self._bodies = models.bodies(SMALL)
         self._options = options
@@ -187,7 +187,7 @@ def main() -> None:
         return
     home, shared = PLACE / "home", PLACE / "http"
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with candela(home, {"CANDELA_MEETING": str(shared)}) as (url, _):
+    with candela(home, {"CANDELA_RENDEZVOUS_DIR": str(shared)}) as (url, _):
         models.ensure(url, SMALL)
         bench = Bench(home, shared, options)
         print(TABLE, flush=True)

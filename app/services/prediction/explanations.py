@@ -1,7 +1,7 @@
 """Embeddings of images, and heatmaps that explain a prediction (Grad-CAM)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from app.services.validation.report import reject
 from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
 from app.serving.table_input import TableRow
-from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores, with_class
+from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.error_pointers import unknown
 
@@ -90,10 +90,8 @@ class ExplanationService:
         requested = TOP_CLASS if label is None else find_output_index(model, label)
         bundle = model.bundle.with_output("attention")
         with self._model_server.admit(bundle, 1, deadline):
-            seeing = self._compute_output(
-                model, bundle, [instance], deadline, lambda pixels: with_class(pixels, requested)
-            )
-            (image,), outcomes = await run_until_deadline(deadline, seeing)
+            computation = self._compute_output(model, bundle, [instance], deadline, [requested])
+            (image,), outcomes = await run_until_deadline(deadline, computation)
         if isinstance(image, ServiceError):
             raise image
         outcome = next(outcomes)
@@ -112,14 +110,16 @@ class ExplanationService:
         bundle: BundleRef,
         instances: Sequence[ImageInput | TableRow],
         deadline: float | None,
-        prepare: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+        targets: Sequence[int] | None = None,
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """Return the decoded images or their errors, and the outcomes of those that could be decoded."""
         started_at = time.monotonic()
         decoded = await self._decoder.decode(_require_images(instances, model), model.image_shape, model.resize)
         self._model_server.record_decode_time(bundle, time.monotonic() - started_at)
-        images = [prepare(image) for image in decoded if not isinstance(image, ServiceError)]
-        return decoded, iter(await self._model_server.predict(bundle, images, deadline) if images else [])
+        images = [image for image in decoded if not isinstance(image, ServiceError)]
+        if not images:
+            return decoded, iter([])
+        return decoded, iter(await self._model_server.predict(bundle, images, deadline, targets=targets))
 
     async def _find_image_model(self, ref: str) -> ServedModel:
         model = await self._version_cache.get(ref, AS_TRAINED)

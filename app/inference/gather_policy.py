@@ -1,0 +1,69 @@
+"""Decides how long a batcher waits for further requests before it computes the next batch.
+
+A request that finds the model idle is computed at once. After a batch of several samples, whose callers may send their
+next requests soon, the batcher waits until as many samples have arrived. It waits only as long as the expected time
+until they arrive is less than the time that one batch saves over two. The wait is at most a quarter of the time of the
+last batch and never more than 8 ms. Without it, closed-loop callers split into batches of 1 and n - 1.
+"""
+
+from typing import NamedTuple
+
+from app.inference.latency_model import LatencyModel
+
+MAX_GATHER_S = 0.008
+GATHER_SHARE = 0.25  # of the time that the last batch took
+GAP_SMOOTHING = 0.2
+
+
+class _LastBatch(NamedTuple):
+    size: int
+    seconds: float
+    ended_at: float
+
+
+class GatherPolicy:
+    """Tracks arrivals and the last batch of one model. The batcher's lock protects it."""
+
+    def __init__(self, latency_model: LatencyModel, max_batch_size: int) -> None:
+        self.min_samples = 1  # the batcher wakes a thread when this many samples wait
+        self._latency_model = latency_model
+        self._max_batch_size = max_batch_size
+        self._last_batch = _LastBatch(0, 0.0, 0.0)
+        self._last_arrival_at = 0.0
+        self._gap_s = 0.0  # between arrivals after a batch; moving average
+
+    def record_arrival(self, now: float) -> None:
+        """Record the arrival of a request."""
+        if self.min_samples > 1 and self._last_arrival_at > self._last_batch.ended_at:
+            self._gap_s += GAP_SMOOTHING * (now - self._last_arrival_at - self._gap_s)
+        self._last_arrival_at = now
+
+    def record_batch(self, size: int, seconds: float, ended_at: float, num_sharing: int) -> None:
+        """Record a computed batch, which shared the device among `num_sharing` batches."""
+        self._last_batch = _LastBatch(size, seconds, ended_at)
+        self._latency_model.record(size, seconds / num_sharing)
+
+    def start(self) -> bool:
+        """Set the number of samples to wait for. Return whether waiting is possible at all."""
+        num_expected = min(self._last_batch.size, self._max_batch_size)
+        if num_expected < 2:
+            return False
+        self.min_samples = num_expected
+        return True
+
+    def compute_wait_s(self, num_waiting: int, now: float) -> float:
+        """Return how long to wait for the next arrival; 0 or less: compute now."""
+        num_missing = self.min_samples - num_waiting
+        if num_missing <= 0:
+            return 0.0
+        saving_s = self._latency_model.compute_saving(num_waiting, num_missing)
+        if self._gap_s * num_missing > saving_s:
+            return 0.0
+        last_batch = self._last_batch
+        limit_at = last_batch.ended_at + min(MAX_GATHER_S, GATHER_SHARE * last_batch.seconds)
+        arrivals_end_at = max(self._last_arrival_at, last_batch.ended_at) + saving_s / num_missing
+        return min(limit_at, arrivals_end_at) - now
+
+    def stop(self) -> None:
+        """End the wait: the next sample wakes a thread again."""
+        self.min_samples = 1
