@@ -29,13 +29,13 @@ from PIL import Image
 from app.inference.predictor import Predictor
 from core.db import schema
 from core.db.clock import utc_now
-from core.db.session import make_engine, make_sessions, transaction
+from core.db.session import make_engine, make_session_factory, transaction
 from core.db.tables import ModelVersionRow
 from core.settings import Settings
 from core.storage import open_storage
 from models import bundle, registry
 
-SMALL = bundle.Description(
+SMALL = bundle.BundleDescription(
     architecture=bundle.ArchitectureChoice(name="convnet", options={"channels": [32, 64], "head": [128]}),
     image_shape=(1, 28, 28),
     num_outputs=10,
@@ -51,12 +51,12 @@ BATCH = 32
 def prepare(settings: Settings) -> Path:
     """A database and a store with the one model in it; returns the bundle's folder."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    schema.upgrade(settings.sqlalchemy_url)
-    storage = open_storage(settings.store)
-    folder = storage.scratch() / "bundle"
+    schema.upgrade_schema(settings.sqlalchemy_url)
+    storage = open_storage(settings.resolved_storage_url)
+    folder = storage.create_scratch_folder() / "bundle"
     folder.mkdir()
-    network = registry.build(SMALL.architecture.name, SMALL.architecture.options, SMALL.image_shape, 10)
-    files = bundle.save(folder, network, SMALL)
+    network = registry.build_network(SMALL.architecture.name, SMALL.architecture.options, SMALL.image_shape, 10)
+    files = bundle.save_bundle(folder, network, SMALL)
     storage.publish(folder, KEY)
     facts = {name: {"sha256": sha256, "size_bytes": size} for name, (sha256, size) in files.items()}
     row = ModelVersionRow(
@@ -64,7 +64,7 @@ def prepare(settings: Settings) -> Path:
         sha256=files[bundle.WEIGHTS][0], size_bytes=1, bundle=SMALL.model_dump(mode="json"), spec={}, metrics={},
         dataset={}, num_parameters=1, created_at=utc_now(),
     )  # fmt: skip
-    with transaction(make_sessions(make_engine(settings.sqlalchemy_url))) as session:
+    with transaction(make_session_factory(make_engine(settings.sqlalchemy_url))) as session:
         session.add(row)
     return storage.fetch(KEY, {name: sha256 for name, (sha256, _) in files.items()})
 

@@ -10,7 +10,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from candela.errors import CandelaError, ProblemError, Unreachable
 from candela.transport import Transport
-from candela.types import Event
+from candela.types import JobEvent
 
 SILENCE_S = 60.0  # the server sends at least a comment more often
 
@@ -23,7 +23,7 @@ def watch_events(
     reconnect_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Event]:
+) -> Iterator[JobEvent]:
     """Yield the events of a job, from the first one or after an event id, until the job ends.
 
     After a lost connection the stream continues at the last event, without gaps or repeats.
@@ -60,7 +60,7 @@ def _is_temporary(error: CandelaError) -> bool:
     return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status in {502, 503, 504})
 
 
-def _stream_events(transport: Transport, job_id: str, last_id: str | None) -> Iterator[Event]:
+def _stream_events(transport: Transport, job_id: str, last_id: str | None) -> Iterator[JobEvent]:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if last_id:
         headers["Last-Event-ID"] = last_id
@@ -76,7 +76,7 @@ def _stream_events(transport: Transport, job_id: str, last_id: str | None) -> It
             raise Unreachable(f"{transport.base_url} did not respond with an event stream: {error}") from error
 
 
-def _parse_event(message: ServerSentEvent) -> Event:
+def _parse_event(message: ServerSentEvent) -> JobEvent:
     body = json.loads(message.data) if message.data else {}
     payload = body.get("payload", body) if isinstance(body, dict) else {"value": body}
-    return Event(id=message.id, type=message.event, payload=payload)
+    return JobEvent(id=message.id, type=message.event, payload=payload)

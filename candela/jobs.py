@@ -11,7 +11,7 @@ from candela import events
 from candela.errors import JobFailed
 from candela.pagination import iterate_items
 from candela.transport import Transport
-from candela.types import FINISHED, Artifact, Checkpoint, Event, JobResponse, ModelVersionRef, Number, Series, State
+from candela.types import FINISHED, Artifact, Checkpoint, JobEvent, JobResponse, ModelVersionRef, Number, Series, State
 
 
 class Job:
@@ -88,7 +88,7 @@ class Job:
             raise JobFailed(self.id, self.state, self.response["failure"])
         return self
 
-    def watch(self, after: str | None = None) -> Iterator[Event]:
+    def watch(self, after: str | None = None) -> Iterator[JobEvent]:
         """Yield the events of the job until it ends, from the first one or after an event id."""
         for event in events.watch_events(self._transport, self.id, after=after):
             yield event

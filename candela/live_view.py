@@ -11,7 +11,7 @@ from candela import render
 from candela.datasets import Datasets
 from candela.errors import CandelaError
 from candela.jobs import Job
-from candela.types import DatasetVersion, Event, Number
+from candela.types import DatasetVersion, JobEvent, Number
 
 STATES_WORTH_A_LINE = frozenset({"queued", "running", "paused", "cancelling", "pausing"})
 
@@ -45,14 +45,14 @@ class LiveJobView:
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self.progress.add_task("waiting", total=None, measures="", eta="")
         self._epoch, self._line = 0, ""  # the current epoch, for output without a terminal
-        self._show: dict[str, Callable[[Event], None]] = {
+        self._show: dict[str, Callable[[JobEvent], None]] = {
             "state": self._show_state,
             "metrics": self._show_metrics,
             "log": self._show_log,
             "end": self._show_end,
         }
 
-    def show_event(self, event: Event) -> None:
+    def show_event(self, event: JobEvent) -> None:
         """Show one event. Unknown types are ignored."""
         if show := self._show.get(event["type"]):
             show(event)
@@ -63,14 +63,14 @@ class LiveJobView:
             self._console.print(self._line, markup=False, soft_wrap=True)
             self._line = ""
 
-    def _show_state(self, event: Event) -> None:
+    def _show_state(self, event: JobEvent) -> None:
         self._print_epoch()
         to, reason = str(event["payload"].get("to")), event["payload"].get("reason")
         self.progress.update(self._task, description=to)
         if to in STATES_WORTH_A_LINE:
             self._console.print(f"{to}: {reason}" if reason else to, style="dim", markup=False)
 
-    def _show_metrics(self, event: Event) -> None:
+    def _show_metrics(self, event: JobEvent) -> None:
         done = event["payload"].get("progress") or {}
         metrics: dict[str, Number] = event["payload"].get("metrics") or {}
         epoch, epochs = int(done.get("epoch") or 0), int(done.get("epochs") or 0)
@@ -87,11 +87,11 @@ class LiveJobView:
                 self._print_epoch()
             self._epoch, self._line = epoch, f"epoch {epoch}/{epochs}  {render.format_metrics(metrics)}"
 
-    def _show_log(self, event: Event) -> None:
+    def _show_log(self, event: JobEvent) -> None:
         if event["payload"].get("level") in {"warning", "error"}:
             self._console.print(str(event["payload"].get("message")), style="yellow", markup=False)
 
-    def _show_end(self, event: Event) -> None:
+    def _show_end(self, event: JobEvent) -> None:
         self._print_epoch()
         self.progress.update(self._task, description=str(event["payload"].get("state", "ended")), eta="")
 

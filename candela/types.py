@@ -9,7 +9,7 @@ FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no non-finite numbers
 
 
-class Page(TypedDict, Generic[T]):
+class PageResponse(TypedDict, Generic[T]):
     items: list[T]
     next_cursor: str | None
 
@@ -64,7 +64,7 @@ class JobResponse(TypedDict):
     parent_id: str | None
 
 
-class MetricPoint(TypedDict):
+class SeriesPoint(TypedDict):
     step: int
     epoch: int
     value: Number
@@ -75,7 +75,7 @@ class Series(TypedDict):
 
     name: str
     split: Literal["train", "valid", "test"]
-    points: list[MetricPoint]
+    points: list[SeriesPoint]
 
 
 class Checkpoint(TypedDict):
@@ -138,7 +138,7 @@ class Predictions(TypedDict):
     predictions: list[Prediction]
 
 
-class Event(TypedDict):
+class JobEvent(TypedDict):
     """An event of a job; `id` continues the stream after it."""
 
     id: str

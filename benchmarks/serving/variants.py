@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from core.datasets.ingest.builtin import pack_builtin
 from models import bundle, variants
-from models.variants.runners import Eager, Runner
+from models.variants.runners import EagerRunner, Runner
 
 BATCH = 32
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024], "batch_norm": True}
@@ -112,8 +112,8 @@ def trainer(folder: Path, spec: dict[str, Any], work: Path, *more: str) -> dict[
 
 def contiguous(trained: Path) -> Runner:
     """fp32 as torch builds it."""
-    network, description = bundle.load(trained)
-    preprocess = description.preprocess()
+    network, description = bundle.load_bundle(trained)
+    preprocess = description.build_preprocessing()
 
     def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -124,7 +124,7 @@ def contiguous(trained: Path) -> Runner:
 
 
 def eager(trained: Path, *, use_bf16: bool) -> Runner:
-    return Eager(*bundle.load(trained), use_bf16=use_bf16)
+    return EagerRunner(*bundle.load_bundle(trained), use_bf16=use_bf16)
 
 
 def race(sides: dict[str, Runner], rounds: int, seconds: float) -> dict[str, list[float]]:

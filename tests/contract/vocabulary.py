@@ -86,6 +86,12 @@ DENIED = {  # sub-word -> what the field says
 
 # (file or folder, identifier) -> reason. A reason names who else uses the word so, or why it cannot change.
 ALLOWED: dict[tuple[str, str], str] = {
+    ("app/serving/types.py", "with_output"): "a copy with one changed field, as with_* in other libraries",
+    ("candela/errors.py", "Unauthorized"): "the name of HTTP status 401",
+    ("core/datasets/packed.py", "packed"): "the packed dataset is a term of this project",
+    ("core/errors.py", "Overloaded"): "the state of a server, as in gRPC and Envoy",
+    ("core/errors.py", "Unauthorized"): "the name of HTTP status 401",
+    ("worker/engine/distributed.py", "distributed"): "the name of torch.distributed",
     ("app/schemas", "facts"): "a field of public responses (RFC 9457 problems)",
     ("core/datasets/builtin/tiny_imagenet.py", "words"): "a public, stored option of the dataset",
     ("core/spec/callbacks.py", "patience"): "early stopping's parameter in Keras, Lightning and luz",

@@ -19,7 +19,7 @@ COMPILERS = ("g++", "clang++", "c++")
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
 
 
-class Unavailable(ValueError):
+class DeviceUnavailable(ValueError):
     """This machine lacks what the job requires. The message lists what it has."""
 
 
@@ -105,11 +105,11 @@ def choose_device(requested: str) -> torch.device:
         return torch.device("cuda", 0) if num_cuda else torch.device("cpu")
     device = torch.device(requested)
     if device.type == "cuda" and (device.index or 0) >= num_cuda:
-        raise Unavailable(f"device {requested!r} was requested; this machine has {num_cuda} CUDA devices")
+        raise DeviceUnavailable(f"device {requested!r} was requested; this machine has {num_cuda} CUDA devices")
     if device.type == "cuda":
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise Unavailable("device 'mps' was requested; this machine has none")
+        raise DeviceUnavailable("device 'mps' was requested; this machine has none")
     return device
 
 
@@ -138,7 +138,7 @@ def compile_in_place(network: nn.Module) -> None:
     """
     compilers = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
     if not any(shutil.which(name) for name in compilers):
-        raise Unavailable(f"'compile' requires a C++ compiler; this machine has none of {', '.join(compilers)}")
+        raise DeviceUnavailable(f"'compile' requires a C++ compiler; this machine has none of {', '.join(compilers)}")
     network.compile()
 
 

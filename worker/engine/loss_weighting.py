@@ -6,7 +6,7 @@ Axes: B samples of a batch.
 import torch
 from torch import Tensor, nn
 
-from worker.engine.losses import Focal, PerSampleLoss
+from worker.engine.losses import Focal, UnreducedLoss
 from worker.engine.mixing import MixPairs
 
 WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # they divide by the sum of the class weights
@@ -24,7 +24,7 @@ class WeightedMean(nn.Module):
     def __init__(self, loss: nn.Module) -> None:
         """`loss` returns a mean, or the loss of each sample if its `reduction` is "none"."""
         super().__init__()
-        self._mean_loss, self._per_sample_loss = loss, PerSampleLoss(loss)
+        self._mean_loss, self._per_sample_loss = loss, UnreducedLoss(loss)
         self._class_weights: Tensor | None = loss.weight if isinstance(loss, WEIGHTED_MEANS) else None
 
     def forward(

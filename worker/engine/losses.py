@@ -85,7 +85,7 @@ class KLDivLoss(nn.Module):
         return losses if self.reduction == "none" else losses.mean()
 
 
-class PerSampleLoss(nn.Module):
+class UnreducedLoss(nn.Module):
     """Computes the loss of each sample, (B,), for a loss that returns a mean."""
 
     def __init__(self, loss: nn.Module) -> None:

@@ -12,7 +12,7 @@ from worker.engine import plots
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.callbacks.validation_samples import ValidationSamples
 from worker.engine.evaluation import THRESHOLD, compute_probabilities
-from worker.engine.losses import PerSampleLoss
+from worker.engine.losses import UnreducedLoss
 from worker.engine.state import RunState
 
 TABLE, IMAGE = "worst_samples.csv", "worst_samples.png"
@@ -30,7 +30,7 @@ class WorstSamples(Callback):
     ) -> None:
         self._samples, self._per_sample_loss, self._save_artifact, self._count = (
             samples,
-            PerSampleLoss(loss),
+            UnreducedLoss(loss),
             save_artifact,
             count,
         )

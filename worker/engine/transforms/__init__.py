@@ -2,7 +2,7 @@
 
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter
-from worker.engine.transforms.combined import RandomApply, RandomChoice, RandomOrder
+from worker.engine.transforms.composition import RandomApply, RandomChoice, RandomOrder
 from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
 from worker.engine.transforms.rand_augment import RandAugment
 from worker.engine.transforms.random_crop import RandomCrop

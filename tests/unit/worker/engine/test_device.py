@@ -32,7 +32,7 @@ def test_auto_device_is_the_cpu_without_a_gpu(
 
 
 def test_missing_device_raises_unavailable() -> None:
-    with pytest.raises(device.Unavailable, match=r"'cuda:99' was requested; this machine has \d+ CUDA devices"):
+    with pytest.raises(device.DeviceUnavailable, match=r"'cuda:99' was requested; this machine has \d+ CUDA devices"):
         device.build_placement("cuda:99")
 
 

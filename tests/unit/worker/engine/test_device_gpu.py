@@ -14,7 +14,7 @@ from core.datasets.packed import PackedDataset
 from models import bundle
 from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement, hash_weights, pack
 from worker.builders import build_run
-from worker.builders import run as whole
+from worker.builders import dataloaders
 from worker.engine import snapshot
 from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader
 from worker.engine.device import Placement, Precision
@@ -96,7 +96,7 @@ def test_loss_curve_matches_the_cpu(
     packed: PackedDataset, dataset: dict[str, Any], fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not fits:
-        monkeypatch.setattr(whole, "fits_on_device", lambda *_: False)
+        monkeypatch.setattr(dataloaders, "fits_on_device", lambda *_: False)
     spec = build_spec(**CURVE, dataset=dataset)
     run = build_run(spec, packed, gpu())
     assert isinstance(run.train_batches, DeviceResidentDataLoader) is fits

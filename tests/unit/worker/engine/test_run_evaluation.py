@@ -101,7 +101,7 @@ def test_metrics_follow_the_requested_splits(tmp_path: Path) -> None:
     assert found.keys() == {"loss", "accuracy", "auroc"}
     assert len(found["auroc"]) == 3
     for monitor in ("train_accuracy", "valid_f1", "valid_auroc"):
-        with pytest.raises(InvalidSpec, match=f"{monitor!r} is no metric of this job"):
+        with pytest.raises(InvalidSpec, match=f"{monitor!r} is not a metric of this job"):
             build_small_run(
                 pack(tmp_path / monitor), metrics=requested, callbacks=[{"name": "keep_best", "monitor": monitor}]
             )

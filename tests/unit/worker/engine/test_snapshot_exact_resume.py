@@ -16,7 +16,7 @@ from core.spec import JobSpec
 from models import tensor_file
 from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement
 from worker.builders import build_run
-from worker.builders import run as assembly
+from worker.builders import dataloaders
 from worker.engine import snapshot
 from worker.engine.device import Precision
 from worker.engine.run import Run
@@ -191,7 +191,7 @@ def test_any_job_resumes_bit_identically(
     is_resident: bool,
     shares: tuple[float, float],
 ) -> None:
-    fits = patch.object(assembly, "fits_on_device", return_value=is_resident)  # as if the CPU were a GPU
+    fits = patch.object(dataloaders, "fits_on_device", return_value=is_resident)  # as if the CPU were a GPU
     with tempfile.TemporaryDirectory() as name, fits:
         whole_channel = RecordingChannel()
         dataset = pack_dataset(num_samples=50, is_weighted=has_weights)
