@@ -54,9 +54,6 @@ def test_no_class_or_public_function_is_a_bare_participle_or_preposition(identif
 
 
 SDK_ERRORS = {"candela/errors.py", "core/errors.py"}  # an exception of the SDK has the name of the service's error
-    "candela/errors.py",
-    "core/errors.py",
-}  # the SDK names the exception of a problem like the service's error
 
 
 def test_public_class_names_are_unique(identifiers: list[Identifier]) -> None:
