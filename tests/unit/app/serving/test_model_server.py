@@ -19,7 +19,7 @@ from tests.support.local_backend import LocalBackend
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
-    return LocalStorage.at(str(tmp_path / "store"))
+    return LocalStorage.open_folder(str(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def make_images(number: int) -> list[Pixels]:
 async def predict_scores(model_server: ModelServer, ref: BundleRef, samples: list[Pixels]) -> np.ndarray:
     outcomes = await model_server.predict(ref, samples)
     assert not any(isinstance(outcome, ServiceError) for outcome in outcomes)
-    return np.stack(outcomes)  # type: ignore[arg-type]  # there is no error
+    return np.stack(outcomes)  # type: ignore[arg-type]  # every outcome has scores
 
 
 async def test_scores_are_those_of_the_network(model_server: ModelServer, storage: LocalStorage) -> None:
@@ -92,7 +92,7 @@ async def test_more_models_than_fit_in_memory_serve_requests(model_server: Model
 @pytest.mark.parametrize("file", ["weights.safetensors", "bundle.json"])
 async def test_a_damaged_file_is_an_error(model_server: ModelServer, storage: LocalStorage, file: str) -> None:
     ref = bundles.store_bundle(storage, "jobs/a/bundle")
-    path = storage.path(f"jobs/a/bundle/{file}")
+    path = storage.fetch_file(f"jobs/a/bundle/{file}")
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CorruptFile):
         await model_server.predict(ref, make_images(1))

@@ -50,7 +50,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> LocalStorage:
-    return LocalStorage.at(str(tmp_path_factory.mktemp("store")))
+    return LocalStorage.open_folder(str(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ async def pause_process(model_server: ModelServer) -> AsyncIterator[None]:
 
 def stack_scores(outcomes: list[Outcome]) -> Scores:
     assert not any(isinstance(outcome, ServiceError) for outcome in outcomes)
-    return np.stack(outcomes)  # type: ignore[arg-type]  # there is no error
+    return np.stack(outcomes)  # type: ignore[arg-type]  # every outcome has scores
 
 
 async def test_scores_equal_those_of_a_local_backend(
@@ -166,7 +166,7 @@ async def test_scores_that_are_not_finite_are_errors(model_server: ModelServer, 
 
 
 async def test_an_invalid_bundle_is_an_error(model_server: ModelServer, storage: LocalStorage) -> None:
-    folder = storage.scratch() / "bundle"
+    folder = storage.create_scratch_folder() / "bundle"
     folder.mkdir()
     (folder / "bundle.json").write_text("{}")
     storage.publish(folder, "jobs/odd/bundle")

@@ -42,14 +42,17 @@ async def test_the_previous_version_serves_until_the_new_one_is_loaded(
 
 
 async def test_a_version_that_cannot_be_loaded_never_serves(model_server: ModelServer, storage: LocalStorage) -> None:
-    old, broken = Version(bundles.store_bundle(storage, "jobs/a/bundle")), Version(BundleRef("none", (("a", "0"),), "m"))
+    old, broken = (
+        Version(bundles.store_bundle(storage, "jobs/a/bundle")),
+        Version(BundleRef("none", (("a", "0"),), "m")),
+    )
     rollover = VersionRollover(model_server)
     await rollover.choose_version("m", old)
     await model_server.load(old.bundle)
     for _ in range(20):
         assert await rollover.choose_version("m", broken) is old
         await asyncio.sleep(0.001)
-    assert await rollover.choose_version("n", broken) is broken  # there is no previous version
+    assert await rollover.choose_version("n", broken) is broken  # it has no previous version
 
 
 async def test_switching_versions_under_load_fails_no_request(model_server: ModelServer, storage: LocalStorage) -> None:
