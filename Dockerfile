@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
-# The service as images: `--target api` answers HTTP, `--target worker` trains.
+# Images of the service: `--target api` is the HTTP service, `--target worker` the Celery worker.
 #
-# TORCH_INDEX_URL chooses the build of PyTorch: empty takes the usual index's, which has CUDA; the address of
-# PyTorch's CPU index makes images that are a few gigabytes smaller and train on processors only.
+# TORCH_INDEX_URL selects the build of PyTorch. Empty: the CUDA build of the default index. The address of PyTorch's
+# CPU index: images that are a few gigabytes smaller and use only CPUs.
 
 ARG PYTHON_VERSION=3.11
 
@@ -12,7 +12,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/candela
 ENV PATH=/opt/candela/bin:$PATH
 WORKDIR /src
-# torch first and alone: its layer outlives every change of ours.
+# torch is installed first, so that its layer stays cached when the source changes.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchvision
 COPY pyproject.toml README.md ./
@@ -40,10 +40,10 @@ EXPOSE 8000
 ENV CANDELA_HOST=0.0.0.0 CANDELA_PORT=8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
-# Requests in flight get twenty seconds when the container stops.
+# When the container stops, active requests have twenty seconds to complete.
 CMD ["python", "-m", "candela.serve", "0.0.0.0:8000"]
 
 FROM runtime AS worker
-# Threads only wait for trainers: two more than CANDELA_SLOTS.
+# Threads only wait for trainer processes. Their number is CANDELA_SLOTS plus two.
 CMD ["celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import", \
      "--without-gossip", "--without-mingle", "--loglevel", "INFO"]

@@ -3,15 +3,15 @@ PACKAGES := app worker models core candela
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Tests without processes and servers run two at a time; 5 is pytest's status for: none was chosen.
-# A test that waited in vain for a real process is run once more and shown as such; one whose claim failed is not.
-AGAIN := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
+# Tests without processes and servers run two at a time. Exit status 5 of pytest means that no test was selected.
+# A test is repeated once if a wait for a real process timed out, and never after a failed assertion.
+RERUNS := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
 TORCH := torch==2.14.1 torchvision==0.29.1
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready ## A virtual environment with everything, in .venv
+setup: $(VENV)/.ready ## Install everything into a virtual environment in .venv
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
@@ -20,40 +20,40 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup ## Start everything, train on real pictures, predict, and stop again
+demo: setup ## Start the service, train on real images, predict, and stop
 	$(BIN)/candela demo
 
-up: setup ## Keep the service running on http://127.0.0.1:8000
+up: setup ## Start the service on http://127.0.0.1:8000
 	$(BIN)/candela up
 
-format: setup ## Write the one true layout
+format: setup ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
-lint: setup ## Style, types and layers
+lint: setup ## Check style, types and imports
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
 
-test: setup ## Every test that a machine without a GPU can run, of the fault suite the quick part; T= narrows
+test: setup ## Run every test that needs no GPU, and the quick part of the fault suite; T= selects
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services and not clients" $(T) || [ $$? -eq 5 ]
-	$(BIN)/pytest $(AGAIN) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
+	$(BIN)/pytest $(RERUNS) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
 
-test-fast: setup ## The unit and contract tests only
+test-fast: setup ## Run the unit and contract tests only
 	$(BIN)/pytest -m "not slow and not gpu and not services and not clients" $(T)
 
-oip-clients: setup ## KServe's and MLServer's own clients, in environments of their own, against /v2
+oip-clients: setup ## Test /v2 with KServe's and MLServer's clients, in separate environments
 	$(BIN)/pytest -m clients tests/oip_clients $(T)
 
-faults: setup ## The whole fault suite: kills, frozen processes, dead servers; ends with a table; T= narrows
-	$(BIN)/pytest $(AGAIN) -m faults $(T)
+faults: setup ## Run the whole fault suite and print a table; T= selects
+	$(BIN)/pytest $(RERUNS) -m faults $(T)
 
-soak: setup ## Tiny jobs and random kills for T=600 seconds, then what was lost
+soak: setup ## Run small jobs with random kills for T=600 seconds, and count losses
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(T),600)
 
-migration: setup ## m="what changed"
+migration: setup ## Create a migration; m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
 
-openapi: setup ## Write docs/reference/openapi.json anew; a test compares it with the service
+openapi: setup ## Write docs/reference/openapi.json
 	$(BIN)/python -m app.export_openapi docs/reference/openapi.json
 
-check: lint test ## What CI asks for
+check: lint test ## Run everything that CI checks
 
 .PHONY: help setup demo up format lint test test-fast oip-clients faults soak migration openapi check
