@@ -1,4 +1,4 @@
-"""A trainer as a process of its own, spoken to through its pipes."""
+"""Runs jobs in the trainer: in this process, or as a separate process with pipes."""
 
 import os
 import selectors
@@ -9,11 +9,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from core.spec import AnyJobSpec
-from worker.protocol import SUPERVISOR_MESSAGES, TRAINER_MESSAGES, Start, SupervisorMessage, TrainerMessage
+from tests.support.training import RecordingChannel
+from worker.protocol import (
+    SUPERVISOR_MESSAGES,
+    TRAINER_MESSAGES,
+    JobCompleted,
+    RunFailed,
+    RunStarted,
+    Start,
+    SupervisorMessage,
+    TrainerMessage,
+)
+from worker.trainer import main
 
 
 class TrainerProcess:
-    """`python -m worker.trainer`, waiting for its first line."""
+    """`python -m worker.trainer` as a standby process, with its pipes."""
 
     def __init__(self, *, new_session: bool = False) -> None:
         self._process = subprocess.Popen(
@@ -23,75 +34,77 @@ class TrainerProcess:
             stderr=subprocess.PIPE,
             start_new_session=new_session,
         )
-        self.said: list[TrainerMessage] = []
-        self._waiting = b""
+        self.messages: list[TrainerMessage] = []
+        self._incomplete = b""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def tell(self, order: SupervisorMessage) -> None:
-        pipe = self._pipe(self._process.stdin)
-        pipe.write(SUPERVISOR_MESSAGES.dump_json(order) + b"\n")
+    def send(self, message: SupervisorMessage) -> None:
+        pipe = self._require_pipe(self._process.stdin)
+        pipe.write(SUPERVISOR_MESSAGES.dump_json(message) + b"\n")
         pipe.flush()
 
-    def hang_up(self) -> None:
-        self._pipe(self._process.stdin).close()
+    def close_input(self) -> None:
+        self._require_pipe(self._process.stdin).close()
 
-    def hear(self, kind: type[TrainerMessage], timeout_s: float = 60.0) -> Any:
-        """The next message of that kind; those before it are kept in `said`."""
-        until = time.monotonic() + timeout_s
-        while time.monotonic() < until:
-            for message in self._take():
-                if isinstance(message, kind):
+    def receive(self, message_type: type[TrainerMessage], timeout_s: float = 60.0) -> Any:
+        """Return the next message of this type. All messages are appended to `messages`."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for message in self._parse_line():
+                if isinstance(message, message_type):
                     return message
-            if not self._read(until - time.monotonic()):
+            if not self._read_output(deadline - time.monotonic()):
                 break
-        raise AssertionError(f"no {kind.__name__} came; last: {self.said[-1:]}; {self.errors()}")
+        raise AssertionError(f"no {message_type.__name__}; last: {self.messages[-1:]}; {self.read_errors()}")
 
-    def _take(self) -> list[TrainerMessage]:
-        taken: list[TrainerMessage] = []
-        while b"\n" in self._waiting and not taken:
-            line, self._waiting = self._waiting.split(b"\n", 1)
-            taken.append(TRAINER_MESSAGES.validate_json(line))
-        self.said.extend(taken)
-        return taken
+    def _parse_line(self) -> list[TrainerMessage]:
+        """Return the next complete message, if there is one."""
+        parsed: list[TrainerMessage] = []
+        while b"\n" in self._incomplete and not parsed:
+            line, self._incomplete = self._incomplete.split(b"\n", 1)
+            parsed.append(TRAINER_MESSAGES.validate_json(line))
+        self.messages.extend(parsed)
+        return parsed
 
-    def _read(self, timeout_s: float) -> bool:
-        pipe = self._pipe(self._process.stdout)
-        if b"\n" in self._waiting:
+    def _read_output(self, timeout_s: float) -> bool:
+        pipe = self._require_pipe(self._process.stdout)
+        if b"\n" in self._incomplete:
             return True
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             if not selector.select(timeout_s):
                 return False
-        heard = os.read(pipe.fileno(), 65536)
-        self._waiting += heard
-        return bool(heard)
+        received = os.read(pipe.fileno(), 65536)
+        self._incomplete += received
+        return bool(received)
 
     def wait(self, timeout_s: float = 60.0) -> int:
-        """The exit status; all that was said until then is in `said`."""
-        while self._read(timeout_s):
-            self._take()
+        """Read all messages until the process exits, and return its exit status."""
+        while self._read_output(timeout_s):
+            self._parse_line()
         return self._process.wait(timeout_s)
 
-    def errors(self) -> str:
+    def read_errors(self) -> str:
         self._process.kill()
-        return self._pipe(self._process.stderr).read().decode()
+        return self._require_pipe(self._process.stderr).read().decode()
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            self._pipe(pipe).close()
+            self._require_pipe(pipe).close()
 
     @staticmethod
-    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    def _require_pipe(pipe: IO[bytes] | None) -> IO[bytes]:
         assert pipe is not None
         return pipe
 
 
-def start(spec: AnyJobSpec, dataset_dir: Path, work_dir: Path, **changes: Any) -> Start:
+def build_start(spec: AnyJobSpec, dataset_dir: Path, work_dir: Path, **changes: Any) -> Start:
+    """Create the work folder and build a start message. `changes` override its fields."""
     work_dir.mkdir()
     fields: dict[str, Any] = {
         "job_id": "0" * 32,
@@ -103,3 +116,29 @@ def start(spec: AnyJobSpec, dataset_dir: Path, work_dir: Path, **changes: Any) -
         "lease_s": 60.0,
     }
     return Start(**fields | changes)
+
+
+def run_job(start: Start, stop_mode: Any = None) -> tuple[int, RecordingChannel]:
+    """Run a job in this process. Return its exit status and the channel with its messages."""
+    channel = RecordingChannel()
+    channel.stop_mode = stop_mode
+    return main.run_job(start, channel), channel
+
+
+def run_to_result(start: Start) -> JobCompleted:
+    """Run a job that completes with a result."""
+    status, channel = run_job(start)
+    assert status == 0, channel.messages[-2:]
+    assert isinstance(channel.messages[0], RunStarted)
+    message = channel.messages[-1]
+    assert isinstance(message, JobCompleted)
+    return message
+
+
+def run_to_failure(start: Start) -> RunFailed:
+    """Run a job that fails."""
+    status, channel = run_job(start)
+    assert status == 1
+    message = channel.messages[-1]
+    assert isinstance(message, RunFailed)
+    return message

@@ -1,4 +1,4 @@
-"""From a training in words to what its bundle says of itself."""
+"""Builds the description of a trained model's bundle from the spec and the dataset."""
 
 from typing import Any
 
@@ -6,14 +6,22 @@ from core.datasets.packed import PackedMeta
 from core.spec import AnyJobSpec, JobSpec
 from core.spec.losses import BceSpec
 from models import bundle, registry
-from worker.builders.run import build_target_scaler, get_normalization
+from worker.builders.losses import build_target_scaler
+from worker.builders.preprocessing import get_normalization
 
 
 def build_description(
     spec: AnyJobSpec, meta: PackedMeta, job_id: str, dataset: dict[str, Any]
 ) -> bundle.BundleDescription:
-    """Everything but the weights; `dataset` is {name, version, content_hash}."""
-    assert isinstance(spec, JobSpec)  # noqa: S101 - no other kind leaves a bundle
+    """Build the content of bundle.json.
+
+    Args:
+        spec: the spec of the training.
+        meta: the metadata of the dataset.
+        job_id: the id of the training.
+        dataset: {name, version, content_hash}, for the lineage.
+    """
+    assert isinstance(spec, JobSpec)  # noqa: S101 - only a training writes a bundle
     mean, std = get_normalization(spec, meta)
     architecture, scale = spec.architecture, build_target_scaler(spec, meta)
     return bundle.BundleDescription(

@@ -1,4 +1,4 @@
-"""From a callback in words to what watches the run."""
+"""Builds callbacks, and the parts of a training step that specs list as callbacks."""
 
 from typing import assert_never
 
@@ -23,7 +23,6 @@ from worker.engine.mixing import BatchMixing, Cutmix, Mixup
 from worker.engine.optimizer_step import GradientClipping
 
 NO_SAMPLES = ValidationSamples()
-AVERAGES = (callbacks.EmaSpec, callbacks.SwaSpec, callbacks.LookaheadSpec)
 
 
 def make_callback(
@@ -35,7 +34,10 @@ def make_callback(
     validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
 ) -> Callback | GradientClipping | Averaging | BatchMixing:
-    """What watches the run; what changes the maths (clipping, mixing, averaging) is part of the step instead."""
+    """Build a callback. Gradient clipping, mixing and averaging become parts of the step instead.
+
+    `save_artifact` stores files, `validation_samples` and `loss` describe the validation. Default loss: cross-entropy.
+    """
     options = spec.model_dump(exclude={"name"})
     match spec:
         case callbacks.EarlyStoppingSpec():
@@ -69,6 +71,6 @@ def make_callback(
         case callbacks.WorstSamplesSpec():
             return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
-            return Callback()  # its work is done before the run is built
+            return Callback()  # the batch size is found before the run is built
         case _:
             assert_never(spec)

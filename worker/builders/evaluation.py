@@ -1,4 +1,4 @@
-"""From an examination in words to a registered network with its preprocessing, and the samples it is shown."""
+"""Builds the evaluation of a registered model: its network, its preprocessing, and the samples of a split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from core.errors import InvalidSpec
 from core.spec import ModelJobSpec, metrics
 from models import bundle
 from worker.builders.losses import make_loss
-from worker.builders.run import TASK_DEFAULTS, make_accumulator
+from worker.builders.metrics import make_accumulator
+from worker.builders.task_defaults import TASK_DEFAULTS
 from worker.engine.dataloader import ArrayDataLoader, ArraySource
 from worker.engine.device import Placement
 from worker.engine.forward_pass import ForwardPass
@@ -22,12 +23,13 @@ from worker.engine.metrics.accumulator import MetricAccumulator
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """A network and what it is shown.
+    """A network with its preprocessing, and the batches of a split.
 
     Attributes:
-        labels: of the network's outputs; those of a binary one are two.
-        names: of the samples, in the order of the batches.
-        truths: the dataset's classes; none where its targets mean something else than the network's outputs.
+        batches: the samples in order, without augmentation.
+        names: names of the samples, in the order of the batches.
+        truths: the classes of the dataset. Empty for a regression.
+        accumulator: computes the requested metrics.
     """
 
     forward: ForwardPass
@@ -40,7 +42,7 @@ class EvaluationSetup:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Raw scores, float32 (B, num_outputs), of pictures, uint8 (B, H, W, C)."""
+        """Return the raw scores, float32 (B, num_outputs), of images, uint8 (B, H, W, C)."""
         return self.forward.predict(images)
 
 
@@ -51,24 +53,26 @@ def build_evaluation(
     model_dir: Path,
     placement: Placement,
 ) -> EvaluationSetup:
-    """Rebuild the network and find the samples.
+    """Load the network and select the samples of the split.
 
     Raises:
-        InvalidSpec: the dataset has no such split, or its pictures are not the network's.
-        BadBundle: the network cannot be rebuilt.
+        InvalidSpec: the dataset does not have the split, or does not fit the model.
+        BadBundle: the network cannot be built.
     """
     network, description = bundle.load_bundle(model_dir)
     meta = packed.meta
     if meta.image_shape != description.image_shape:
-        raise InvalidSpec(f"the model takes samples of {description.image_shape}, not {meta.image_shape}")
+        raise InvalidSpec(
+            f"the model requires samples of shape {description.image_shape}; the dataset has {meta.image_shape}"
+        )
     if not _has_same_columns(meta, description):
-        raise InvalidSpec("the dataset has other columns, or other categories, than the model was trained on")
+        raise InvalidSpec("the columns or categories of the dataset differ from those of the model")
     view, names = _select_samples(spec, packed)
     network = placement.place_network(network)
     preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if requested_metrics and not same_task:
-        raise InvalidSpec(f"the model's task is {description.task}, the dataset's is {meta.task}")
+        raise InvalidSpec(f"the model's task is {description.task}; the dataset's task is {meta.task}")
     loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
     if same_task and description.target_mean:
         loss = ScaledTargetLoss(
@@ -102,5 +106,5 @@ def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitVie
     if spec.split == "valid":
         return splits.valid, train.names if sizes.is_valid_from_train else packed.read_split("valid").names
     if splits.test is None:
-        raise InvalidSpec(f"the dataset has no split 'test'; there are {', '.join(packed.meta.splits)}")
+        raise InvalidSpec(f"the dataset does not have the split 'test'; it has {', '.join(packed.meta.splits)}")
     return splits.test, train.names if sizes.is_test_from_train else packed.read_split("test").names

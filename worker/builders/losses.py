@@ -1,4 +1,4 @@
-"""From a loss in words to a module; it refuses what does not fit the dataset's task."""
+"""Builds losses. A loss that does not fit the dataset's task is rejected."""
 
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -9,12 +9,54 @@ from torch import nn
 
 from core.datasets.packed import PackedMeta
 from core.errors import InvalidSpec
-from core.spec import losses
+from core.spec import JobSpec, losses
+from worker.builders.task_defaults import TASK_DEFAULTS
 from worker.engine import losses as engine_losses
+from worker.engine.losses import ScaledTargetLoss, TargetScaler
+
+NumericLossSpec = (
+    losses.BceWithLogitsSpec
+    | losses.BceSpec
+    | losses.SoftMarginSpec
+    | losses.MultiLabelSoftMarginSpec
+    | losses.MseSpec
+    | losses.L1Spec
+    | losses.SmoothL1Spec
+    | losses.HuberSpec
+    | losses.PoissonNllSpec
+    | losses.KlDivSpec
+)
+DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
+"""Losses that measure a distance, which depends on the scale of the targets."""
+
+
+def build_job_loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
+    """Build the job's loss, or the default one of the task. Distances are computed on scaled targets.
+
+    Raises:
+        InvalidSpec: the loss does not fit the dataset's task.
+    """
+    loss = make_loss(spec.loss or TASK_DEFAULTS[meta.task][0], meta, targets)
+    scale = build_target_scaler(spec, meta)
+    return loss if scale is None else ScaledTargetLoss(loss, scale)
+
+
+def build_target_scaler(spec: JobSpec, meta: PackedMeta) -> TargetScaler | None:
+    """Return the scaling of a table's targets to mean 0 and deviation 1. None: the loss measures no distance."""
+    loss = spec.loss or TASK_DEFAULTS[meta.task][0]
+    if meta.task != "regression" or meta.table is None or loss.name not in DISTANCES:
+        return None
+    return TargetScaler(meta.target_mean, meta.target_std)
 
 
 def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    """From (pred, target) to the mean over the batch; `targets` are those that are trained on."""
+    """Build a loss that maps (pred, target) to the mean over the batch.
+
+    `targets` are the targets of the training split, for balanced class weights.
+
+    Raises:
+        InvalidSpec: the loss does not fit the dataset's task.
+    """
     match spec:
         case losses.CrossEntropySpec(class_weights=weights, label_smoothing=smoothing):
             return engine_losses.build_cross_entropy(_build_class_weights(spec.name, weights, meta, targets), smoothing)
@@ -26,39 +68,38 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
             return nn.MultiMarginLoss(
                 p=p, margin=margin, weight=_build_class_weights(spec.name, weights, meta, targets)
             )
+        case losses.MultiLabelMarginSpec():
+            if meta.task != "multilabel":  # with a single label it is always 0
+                raise InvalidSpec(f"loss {spec.name!r} requires several labels; the dataset's task is {meta.task}")
+            return engine_losses.MultiLabelMargin()
+        case _:
+            if meta.task == "classification":
+                raise InvalidSpec(f"loss {spec.name!r} requires numbers as targets; the dataset's task is {meta.task}")
+            return _make_numeric_loss(spec, meta.num_outputs)
+
+
+def _make_numeric_loss(spec: NumericLossSpec, num_outputs: int) -> nn.Module:
+    """Build a loss whose targets are numbers, one per output."""
+    match spec:
         case losses.BceWithLogitsSpec(pos_weight=weights):
-            _require_numeric_targets(spec.name, meta)
-            return nn.BCEWithLogitsLoss(pos_weight=engine_losses.build_positive_weights(weights, meta.num_outputs))
+            return nn.BCEWithLogitsLoss(pos_weight=engine_losses.build_positive_weights(weights, num_outputs))
         case losses.BceSpec():
-            _require_numeric_targets(spec.name, meta)
-            return nn.BCEWithLogitsLoss()  # of the scores that `give_scores` makes of the network's probabilities
+            return nn.BCEWithLogitsLoss()  # `to_logits` converts the network's probabilities to scores
         case losses.SoftMarginSpec():
-            _require_numeric_targets(spec.name, meta)
             return engine_losses.SoftMargin()
         case losses.MultiLabelSoftMarginSpec():
-            _require_numeric_targets(spec.name, meta)
             return nn.MultiLabelSoftMarginLoss()
-        case losses.MultiLabelMarginSpec():
-            if meta.task != "multilabel":  # of a single label it is always 0
-                raise InvalidSpec(f"loss {spec.name!r} needs several labels; the dataset's task is {meta.task}")
-            return engine_losses.MultiLabelMargin()
         case losses.MseSpec():
-            _require_numeric_targets(spec.name, meta)
             return nn.MSELoss()
         case losses.L1Spec():
-            _require_numeric_targets(spec.name, meta)
             return nn.L1Loss()
         case losses.SmoothL1Spec(beta=beta):
-            _require_numeric_targets(spec.name, meta)
             return nn.SmoothL1Loss(beta=beta)
         case losses.HuberSpec(delta=delta):
-            _require_numeric_targets(spec.name, meta)
             return nn.HuberLoss(delta=delta)
         case losses.PoissonNllSpec(log_input=log_input, full=full, eps=eps):
-            _require_numeric_targets(spec.name, meta)
             return nn.PoissonNLLLoss(log_input=log_input, full=full, eps=eps)
         case losses.KlDivSpec():
-            _require_numeric_targets(spec.name, meta)
             return engine_losses.KLDivLoss()
         case _:
             assert_never(spec)
@@ -68,10 +109,5 @@ def _build_class_weights(
     name: str, requested: Sequence[float] | str | None, meta: PackedMeta, targets: np.ndarray[Any, Any]
 ) -> torch.Tensor | None:
     if meta.task != "classification":
-        raise InvalidSpec(f"loss {name!r} needs one class a sample; the dataset's task is {meta.task}")
+        raise InvalidSpec(f"loss {name!r} requires one class per sample; the dataset's task is {meta.task}")
     return engine_losses.build_class_weights(requested, targets, meta.num_outputs)
-
-
-def _require_numeric_targets(name: str, meta: PackedMeta) -> None:
-    if meta.task == "classification":
-        raise InvalidSpec(f"loss {name!r} needs numbers as targets; the dataset's task is {meta.task}")

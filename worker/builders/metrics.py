@@ -1,21 +1,27 @@
-"""From a metric in words to one of torchmetrics, for the dataset's task."""
+"""Builds metrics of torchmetrics for the dataset's task."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import assert_never
+from typing import Literal, assert_never
 
 from torchmetrics import Metric
 
 from core.datasets.packed import PackedMeta
 from core.errors import InvalidSpec
-from core.spec import metrics
+from core.spec import JobSpec, metrics
+from worker.builders.losses import build_target_scaler
+from worker.builders.task_defaults import TASK_DEFAULTS
+from worker.engine.device import Placement
+from worker.engine.losses import TargetScaler
 from worker.engine.metrics import factory
+from worker.engine.metrics.accumulator import MetricAccumulator
 
 
 def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
-    """A metric for the dataset's task.
+    """Build a metric.
 
     Raises:
-        InvalidSpec: it has no meaning for that task.
+        InvalidSpec: the metric does not fit the dataset's task.
     """
     classify = partial(factory.build_classification_metric, task=meta.task, num_outputs=meta.num_outputs)
     try:
@@ -24,7 +30,7 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
                 return classify("Accuracy", threshold=threshold, average="micro")
             case metrics.TopKSpec(k=k):
                 if meta.task != "classification" or k > meta.num_outputs:
-                    raise InvalidSpec(f"top_k needs one class a sample and at least {k} classes")
+                    raise InvalidSpec(f"top_k requires one class per sample and at least {k} classes")
                 return classify("Accuracy", top_k=k, average="micro")
             case metrics.PrecisionSpec(threshold=threshold, average=average):
                 return classify("Precision", threshold=threshold, average=average)
@@ -36,7 +42,7 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
                 return factory.MicroAuroc(meta.num_outputs, thresholds)
             case metrics.AurocSpec(average=average, thresholds=thresholds):
                 if average in ("micro", "none") and meta.task == "binary":
-                    raise InvalidSpec(f"auroc's average {average!r} is of several classes; two have one curve")
+                    raise InvalidSpec(f"auroc: average {average!r} requires more than two classes")
                 return classify("AUROC", average=average, thresholds=thresholds)
             case metrics.ConfusionMatrixSpec():
                 return classify("ConfusionMatrix")
@@ -51,4 +57,50 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
             case _:
                 assert_never(spec)
     except factory.UnsupportedTask as error:
-        raise InvalidSpec(f"metric {spec.name!r} does not fit: {error}") from error
+        raise InvalidSpec(f"metric {spec.name!r} does not fit the dataset: {error}") from error
+
+
+def build_accumulator_factory(
+    spec: JobSpec, meta: PackedMeta, placement: Placement
+) -> Callable[..., MetricAccumulator]:
+    """Return `make_accumulator` with the job's metrics, or with the default metric of the task.
+
+    Raises:
+        InvalidSpec: a callback or the schedule monitors a metric that the job does not have.
+    """
+    metric_specs = (TASK_DEFAULTS[meta.task][1],) if spec.metrics is None else spec.metrics
+    check_monitors(spec, metric_specs)
+    return partial(make_accumulator, metric_specs, meta, placement, scale=build_target_scaler(spec, meta))
+
+
+def make_accumulator(
+    metric_specs: Sequence[metrics.MetricSpec],
+    meta: PackedMeta,
+    placement: Placement,
+    *,
+    split: Literal["train", "valid"] | None = None,
+    scale: TargetScaler | None = None,
+) -> MetricAccumulator:
+    """Build an accumulator of all metrics, or only of those that a training computes on a split.
+
+    Metrics that are tables are not computed on the training split. `scale` is the scaling of the targets, if any.
+    """
+    selected = [spec for spec in metric_specs if split is None or spec.applies_to(split)]
+    selected = [spec for spec in selected if split != "train" or spec.is_curve]
+    metrics_by_key = {spec.key: make_metric(spec, meta).to(placement.device) for spec in selected}
+    return MetricAccumulator(
+        metrics_by_key, factory.build_adapter(meta.task) if scale is None else scale.build_adapter(placement.device)
+    )
+
+
+def check_monitors(spec: JobSpec, metric_specs: Sequence[metrics.MetricSpec]) -> None:
+    """Check that every monitored metric is computed in each epoch.
+
+    Raises:
+        InvalidSpec: a monitor is unknown.
+    """
+    available = metrics.list_curves(metric_specs)
+    monitors = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]
+    for monitor in monitors:
+        if monitor is not None and monitor not in available:
+            raise InvalidSpec(f"monitor {monitor!r} is not a metric of this job; it has {', '.join(available)}")

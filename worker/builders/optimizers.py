@@ -1,4 +1,4 @@
-"""From an optimizer in words to one over a network's parameters."""
+"""Builds optimizers. The fields of their specs are the arguments of torch's classes."""
 
 from collections.abc import Collection
 from functools import partial
@@ -12,20 +12,20 @@ from worker.engine.composite_optimizer import CompositeOptimizer, MuonWithAdamW
 from worker.engine.optimizers import Group, assign_parameters, build_parameter_groups, get_trainable_parameters
 from worker.engine.optimizers import build_optimizer as build_optimizer
 
-OWN_FIELDS = {"name", "groups", "decay_norms_and_biases"}
+NON_TORCH_FIELDS = {"name", "groups", "decay_norms_and_biases"}
 
 
 def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """An optimizer over the network's parameters; the spec's fields are torch's own arguments.
+    """Build an optimizer for the network's trainable parameters.
 
     Raises:
-        UnknownParameters: a pattern of a group or part matches no parameter.
-        UnfitParts: a part has no parameter, or a parameter no part.
+        UnknownParameters: the pattern of a group or part matches no parameter.
+        InvalidParameterGroups: a part has no parameter, or a parameter belongs to no part.
     """
     if not isinstance(spec, optimizers.CompositeOptimizerSpec):
         return _make_single(spec, network, device)
     names = assign_parameters(list(get_trainable_parameters(network)), [part.match for part in spec.parts])
-    parts = [_make_single(part.optimizer, network, device, own) for part, own in zip(spec.parts, names, strict=True)]
+    parts = [_make_single(part.optimizer, network, device, only) for part, only in zip(spec.parts, names, strict=True)]
     return CompositeOptimizer(parts, lr=spec.parts[0].optimizer.lr)
 
 
@@ -35,9 +35,9 @@ def _make_single(
     device: torch.device,
     only: Collection[str] | None = None,
 ) -> torch.optim.Optimizer:
-    """An optimizer over parameters of these names, unless over all."""
+    """Build an optimizer. `only` are the names of its parameters; default: all trainable ones."""
     groups = _build_groups(spec, network, only)
-    build = partial(build_optimizer, groups, device, spec.model_dump(exclude=OWN_FIELDS))
+    build = partial(build_optimizer, groups, device, spec.model_dump(exclude=NON_TORCH_FIELDS))
     match spec:
         case optimizers.SgdSpec():
             return build(torch.optim.SGD)
@@ -78,5 +78,5 @@ def _build_groups(
 ) -> list[dict[str, object]]:
     if not isinstance(spec, optimizers.GroupedSpec):
         return build_parameter_groups(network, names=only)
-    own = [Group(**group.model_dump()) for group in spec.groups]
-    return build_parameter_groups(network, own, decays_all=spec.decay_norms_and_biases, names=only)
+    groups = [Group(**group.model_dump()) for group in spec.groups]
+    return build_parameter_groups(network, groups, decays_all=spec.decay_norms_and_biases, names=only)

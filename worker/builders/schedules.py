@@ -1,4 +1,4 @@
-"""From a learning-rate schedule in words to a callback that steps it."""
+"""Builds learning-rate schedules as callbacks."""
 
 from itertools import pairwise
 from typing import assert_never
@@ -17,7 +17,7 @@ from worker.engine.metrics import factory
 def make_schedule(
     spec: schedules.ScheduleSpec, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int
 ) -> Callback:
-    """A schedule with its breakpoint; lengths not given are those of the whole run."""
+    """Build a schedule that steps after each epoch or batch, as `call_on` says. Default lengths span the whole run."""
     total_steps = epochs if spec.call_on == "epoch_end" else epochs * steps_per_epoch
     options = spec.model_dump(exclude={"name", "call_on", "monitor"})
     scheduler: lr_scheduler.LRScheduler
@@ -27,7 +27,7 @@ def make_schedule(
         case schedules.CyclicSpec():
             scheduler = engine_schedules.build_cyclic(optimizer, **options)
         case schedules.OneCycleSpec(max_lr="auto"):
-            raise InvalidSpec("max_lr 'auto' must have been found before")
+            raise InvalidSpec("max_lr 'auto' must be replaced by a number before the run is built")
         case schedules.OneCycleSpec():
             scheduler = engine_schedules.build_one_cycle(optimizer, total_steps=total_steps, **options)
         case schedules.PlateauSpec(monitor=monitor, mode=mode):
@@ -39,7 +39,7 @@ def make_schedule(
 
 
 def _make_part(spec: schedules.PartSpec, optimizer: torch.optim.Optimizer, length: int) -> lr_scheduler.LRScheduler:
-    """One of those that may be a part of a sequence; `length` is what it takes unless it says otherwise."""
+    """Build a schedule that may be part of a sequence. `length` is its default number of steps."""
     options = spec.model_dump(exclude={"name", "call_on"})
     match spec:
         case schedules.StepSpec():
@@ -54,7 +54,7 @@ def _make_part(spec: schedules.PartSpec, optimizer: torch.optim.Optimizer, lengt
             return lr_scheduler.LambdaLR(optimizer, engine_schedules.build_lr_table(factors))
         case schedules.MultiplicativeSpec(factors=factors):
             return lr_scheduler.MultiplicativeLR(optimizer, engine_schedules.build_lr_table((1.0, *factors)))
-        case schedules.LinearSpec(total_iters=total):
+        case schedules.LinearScheduleSpec(total_iters=total):
             return lr_scheduler.LinearLR(optimizer, **options | {"total_iters": total or length})
         case schedules.PolynomialSpec(total_iters=total):
             return lr_scheduler.PolynomialLR(optimizer, **options | {"total_iters": total or length})
@@ -70,6 +70,6 @@ def _make_sequence(
     spec: schedules.SequentialSpec, optimizer: torch.optim.Optimizer, total_steps: int
 ) -> lr_scheduler.LRScheduler:
     edges = [0, *spec.milestones, max(total_steps, spec.milestones[-1] + 1)]
-    lengths = [end - begin for begin, end in pairwise(edges)]
+    lengths = [end - start for start, end in pairwise(edges)]
     parts = [_make_part(part, optimizer, length) for part, length in zip(spec.schedules, lengths, strict=True)]
     return lr_scheduler.SequentialLR(optimizer, parts, list(spec.milestones))

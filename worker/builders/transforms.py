@@ -1,4 +1,4 @@
-"""From a transform in words to what changes batches of training pictures."""
+"""Builds transforms of training images."""
 
 from typing import assert_never
 
@@ -7,7 +7,7 @@ from worker.engine import transforms as engine_transforms
 
 
 def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transform | None:
-    """What changes training pictures; normalisation does not, it belongs to the network's preprocessing."""
+    """Build a transform. Return None for `normalize`, which is part of the preprocessing."""
     match spec:
         case transforms.RandomApplySpec(transforms=parts, p=p):
             return engine_transforms.RandomApply([_make_part(part) for part in parts], p)

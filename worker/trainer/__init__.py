@@ -1,1 +1,1 @@
-"""The trainer process: it reads a job spec from a pipe, trains, and sends messages back."""
+"""The trainer process: reads a job from a pipe, runs it, and sends messages back."""

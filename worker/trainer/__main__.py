@@ -8,4 +8,4 @@ from worker.trainer.main import main
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # nothing is left to be closed, and unloading torch at exit is slow
+    os._exit(status)  # everything is closed, and unloading torch at exit is slow

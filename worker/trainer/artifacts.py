@@ -1,25 +1,27 @@
-"""Files that a job leaves beside its model: written, and told to the supervisor."""
+"""Files that a job produces: artifacts, written and reported one by one, and digests of a folder's files."""
 
 import hashlib
 import os
 import uuid
 from pathlib import Path
 
-from worker.protocol import ArtifactWritten
+from worker.engine import snapshot
+from worker.protocol import ArtifactWritten, FileDigest
 from worker.trainer.channel import Channel
 
 
 class Artifacts:
-    """Every file has a folder of its own, which the supervisor takes."""
+    """Writes artifacts. Each file has a separate folder, which the supervisor takes over."""
 
     def __init__(self, channel: Channel, folder: Path) -> None:
-        self._channel, self._folder = channel, folder
+        self._channel = channel
+        self._folder = folder
 
     def save(self, name: str, media_type: str, content: bytes, *, is_optional: bool = True) -> None:
-        """Write a file durably, and hand it over.
+        """Write a file durably and report it to the supervisor.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
@@ -36,3 +38,8 @@ class Artifacts:
             is_optional=is_optional,
         )
         self._channel.send(message)
+
+
+def to_file_digests(digests: snapshot.FileDigests) -> dict[str, FileDigest]:
+    """Convert the digests of a folder's files to the protocol's type."""
+    return {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in digests.items()}

@@ -1,4 +1,4 @@
-"""The trainer's end of the pipe: says messages, hears orders, and dies when nobody is there any more."""
+"""The trainer's end of the pipes to the supervisor. It ends the process if the supervisor is gone."""
 
 import os
 import queue
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -19,10 +20,10 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Channel:
-    """Messages to and from the supervisor.
+    """Sends messages to the supervisor and receives its messages.
 
     Attributes:
-        asked: how the run is to be stopped, once somebody asked; the last wish counts.
+        stop_mode: how to stop the run; the latest request counts. None: no stop is requested.
     """
 
     def __init__(
@@ -32,7 +33,13 @@ class Channel:
         clock: Callable[[], float] = time.monotonic,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
-        """`out`: the file descriptor that messages are written to; `die`: ends the process at once."""
+        """Create a channel.
+
+        Args:
+            output_fd: the file descriptor that messages are written to.
+            clock: measures the lease.
+            exit_process: ends the process immediately with an exit status.
+        """
         self.stop_mode: StopMode | None = None
         self._output_fd = output_fd
         self._clock = clock
@@ -40,7 +47,7 @@ class Channel:
         self._starts: queue.Queue[Start] = queue.Queue()
         self._lock = threading.Lock()
         self._lease_s: float | None = None
-        self._renewed = 0.0
+        self._renewed_at = 0.0
         self._is_closing = False
         self._forward_stop: Callable[[StopMode], None] | None = None
 
@@ -50,19 +57,19 @@ class Channel:
         return self._output_fd
 
     def request_stop(self, mode: StopMode) -> None:
-        """Somebody wishes the run to be stopped. A signal's handler may call it: it takes no lock."""
+        """Request that the run stops. A signal handler may call this: it takes no lock."""
         self.stop_mode = mode
         if self._forward_stop is not None:
             self._forward_stop(mode)
 
     def forward_stop_to(self, forward: Callable[[StopMode], None]) -> None:
-        """Tell another process of every wish, and of one that came before."""
+        """Forward every stop request, including an earlier one, to another process."""
         self._forward_stop = forward
         if self.stop_mode is not None:
             forward(self.stop_mode)
 
     def send(self, message: TrainerMessage) -> None:
-        """Write one line; whoever does not listen any more ends this process."""
+        """Write one line. A closed pipe ends the process."""
         line = message.model_dump_json().encode() + b"\n"
         try:
             with self._lock:
@@ -72,29 +79,33 @@ class Channel:
             self._exit_process(EXIT_ORPHANED)
 
     def send_final(self, message: TrainerMessage) -> None:
-        """The last line: from now on the supervisor may hang up."""
+        """Send the last message. Afterwards the supervisor may close its pipes."""
         self._is_closing = True
         self.send(message)
 
+    def send_log(self, message: str, level: Literal["info", "warning", "error"] = "info") -> None:
+        """Send a line of the job's log."""
+        self.send(Log(level=level, message=message))
+
     def wait_for_start(self) -> Start:
-        """Block until the first order; its lease runs from here on."""
+        """Wait for the first message. Its lease has started when it arrived."""
         return self._starts.get()
 
     def start_listening(self, source: int) -> None:
-        """Hear orders from a file descriptor in a thread of its own, and watch the lease."""
+        """Read messages from a file descriptor and watch the lease, in a separate thread."""
         threading.Thread(target=self._read_messages, args=(source,), name="channel", daemon=True).start()
 
     def _read_messages(self, source: int) -> None:
         incomplete = b""
         while True:
             readable, _, _ = select.select([source], [], [], self._get_poll_timeout_s())
-            if self._lease_s is not None and self._clock() - self._renewed > self._lease_s:
-                self._exit_orphaned("the lease was not renewed")
+            if self._lease_s is not None and self._clock() - self._renewed_at > self._lease_s:
+                self._exit_as_orphan("the lease was not renewed")
             if not readable:
                 continue
             received = os.read(source, 65536)
             if not received:
-                self._exit_orphaned("the supervisor hung up")
+                self._exit_as_orphan("the supervisor closed its pipe")
                 return
             *lines, incomplete = (incomplete + received).split(b"\n")
             for line in lines:
@@ -103,9 +114,9 @@ class Channel:
     def _get_poll_timeout_s(self) -> float:
         if self._lease_s is None:
             return 1.0
-        return min(1.0, max(0.01, self._renewed + self._lease_s - self._clock()))
+        return min(1.0, max(0.01, self._renewed_at + self._lease_s - self._clock()))
 
-    def _exit_orphaned(self, reason: str) -> None:
+    def _exit_as_orphan(self, reason: str) -> None:
         if not self._is_closing:
             os.write(STDERR, f"trainer: {reason}\n".encode())
             self._exit_process(EXIT_ORPHANED)
@@ -114,28 +125,28 @@ class Channel:
         try:
             message: SupervisorMessage = SUPERVISOR_MESSAGES.validate_json(line)
         except ValidationError as error:
-            self.send(Log(level="error", message=f"an order was not understood: {error}"))
+            self.send(Log(level="error", message=f"A message from the supervisor is not valid: {error}"))
             return
         match message:
             case Start():
-                self._renewed, self._lease_s = self._clock(), message.lease_s
+                self._renewed_at, self._lease_s = self._clock(), message.lease_s
                 self._starts.put(message)
             case LeaseRenewed():
-                self._renewed = self._clock()
+                self._renewed_at = self._clock()
             case Stop():
                 self.request_stop(message.mode)
 
 
 def redirect_stdout() -> int:
-    """A descriptor of the real stdout; whatever else is printed goes to stderr from now on."""
+    """Return a copy of stdout's file descriptor, and redirect all later prints to stderr."""
     sys.stdout.flush()
-    out = os.dup(STDOUT)
+    output_fd = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
-    return out
+    return output_fd
 
 
 def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
-    """A signal asks to leave with a snapshot; the handler does nothing else."""
+    """Request a preemption on these signals. The handlers do nothing else."""
 
     def request_preemption(*_: object) -> None:
         channel.request_stop(StopMode.PREEMPT)

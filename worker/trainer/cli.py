@@ -1,4 +1,4 @@
-"""A job that is given on the command line instead of by a supervisor."""
+"""Command-line options of `python -m worker.trainer`, for a job without a supervisor."""
 
 import argparse
 import json
@@ -11,18 +11,18 @@ from core.spec import ANY_JOB
 from worker.engine.snapshot_checksums import find_latest_valid
 from worker.protocol import Start
 
-NO_LEASE_S = 1e9  # alone in a shell nobody holds a lease
+NO_LEASE_S = 1e9  # without a supervisor the job has no lease
 
 
-def start_message_from_args(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
-    """What a supervisor would have told the trainer; of a damaged snapshot it `warn`s, and takes the one before.
+def build_start_message(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
+    """Build the message that a supervisor would send. It calls `warn` for each damaged snapshot that it skips.
 
     Raises:
-        BadSnapshot: there is no sound one.
+        BadSnapshot: all snapshots are damaged.
     """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
-    is_json = options.spec.suffix == ".json"  # YAML takes its `1e-8` for a text
+    is_json = options.spec.suffix == ".json"  # YAML parses `1e-8` as a string
     spec = ANY_JOB.validate_python(json.loads(text) if is_json else yaml.safe_load(text))
     return Start(
         job_id=spec.name or options.spec.stem,
@@ -39,14 +39,17 @@ def start_message_from_args(options: argparse.Namespace, warn: Callable[[str], o
 
 
 def create_parser() -> argparse.ArgumentParser:
-    """Of the trainer's own command."""
+    """Create the parser of the options."""
     parser = argparse.ArgumentParser(
-        prog="python -m worker.trainer", description="Spec in, messages out; it needs no queue and no database."
+        prog="python -m worker.trainer",
+        description="Run one job and write its messages as JSON lines to stdout.",
     )
-    parser.add_argument("--spec", type=Path, help="a job as YAML or JSON; without it orders are read from stdin")
-    parser.add_argument("--dataset-dir", type=Path, help="the packed dataset")
-    parser.add_argument("--work-dir", type=Path, help="where snapshots and the bundle are left")
+    parser.add_argument("--spec", type=Path, help="the job as a YAML or JSON file; default: read messages from stdin")
+    parser.add_argument("--dataset-dir", type=Path, help="the folder of the packed dataset")
+    parser.add_argument("--work-dir", type=Path, help="the output folder of snapshots and the bundle")
     parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
-    parser.add_argument("--begin-dir", type=Path, help="a snapshot of another job to begin with, as `resume_from` says")
-    parser.add_argument("--resume-dir", type=Path, help="a snapshot to go on from, or the folder of them all")
+    parser.add_argument(
+        "--begin-dir", type=Path, help="a snapshot of another job to start from, as `resume_from` specifies"
+    )
+    parser.add_argument("--resume-dir", type=Path, help="the snapshot to resume from, or the folder of all snapshots")
     return parser

@@ -1,4 +1,4 @@
-"""What went wrong in a training, as a code, a message and a hint of what to do about it."""
+"""Classifies errors of a job: a failure code, a message, and a hint what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from models.registry import ArchitectureBuildError, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import NoTrainableParameters, TrainingDiverged
-from worker.engine.device import Unavailable
+from worker.engine.device import DeviceUnavailable
 from worker.engine.losses import InvalidClassWeights
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
 from worker.engine.partial_restore import IncompatibleCheckpoint
@@ -27,12 +27,12 @@ from worker.engine.transfer import NoMatchingWeights
 from worker.protocol import RunFailed
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-NO_GPU_MEMORY = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")  # said by libraries beneath torch
+NO_GPU_MEMORY = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")  # in errors of libraries below torch
 NO_HOST_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class AccuracyDropped(TrainingError):
-    """A variant answers worse than its model; `facts` say how much."""
+    """A variant is less accurate than the job allows. `extra` holds the measured values."""
 
     def __init__(self, message: str, **extra: Any) -> None:  # noqa: ANN401 - JSON values
         super().__init__(message)
@@ -40,18 +40,18 @@ class AccuracyDropped(TrainingError):
 
 
 class WrongDataset(TrainingError):
-    """The packed dataset is not the one that the job was given."""
+    """The packed dataset is not the one that the job names."""
 
 
 def classify_error(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> RunFailed:
-    """The first error in the chain of causes that means something; else "internal"."""
+    """Classify an error by the first known error in its chain of causes. The default code is `internal`."""
     for cause in _iterate_causes(error):
-        failed = _classify_oom(cause, spec, dataset_dir) or _classify_known(cause)
+        failed = _classify_oom(cause, spec, dataset_dir) or _classify_by_type(cause)
         if failed is not None:
             return failed
     text = f"{type(error).__name__}: {error}"
     return RunFailed(
-        code="internal", message=text, hint="This is a fault of the trainer; the job's log has the traceback."
+        code="internal", message=text, hint="This is an error in the trainer; the job's log has the traceback."
     )
 
 
@@ -77,19 +77,19 @@ def _classify_oom(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Pa
             return None
     shape = _read_image_shape(dataset_dir)
     return RunFailed(
-        code=code, message=text or "no memory", hint=_suggest_smaller(spec, shape), extra=_get_sizes(spec, shape)
+        code=code, message=text or "out of memory", hint=_suggest_smaller(spec, shape), extra=_get_sizes(spec, shape)
     )
 
 
-def _classify_known(error: BaseException) -> RunFailed | None:
+def _classify_by_type(error: BaseException) -> RunFailed | None:
     text = str(error)
     match error:
-        case TrainingDiverged(extra=facts):
-            hint = "Lower the learning rate, clip gradients, or use fp32; the last finite checkpoint is kept."
-            return RunFailed(code="diverged", message=text, hint=hint, extra=facts)
-        case AccuracyDropped(extra=facts):
+        case TrainingDiverged(extra=extra):
+            hint = "Lower the learning rate, clip gradients, or use fp32. The last finite checkpoint is kept."
+            return RunFailed(code="diverged", message=text, hint=hint, extra=extra)
+        case AccuracyDropped(extra=extra):
             hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
-            return RunFailed(code="accuracy_dropped", message=text, hint=hint, extra=facts)
+            return RunFailed(code="accuracy_dropped", message=text, hint=hint, extra=extra)
         case OSError(errno=number) if number in NO_ROOM:
             return _build_disk_full(text)
         case SafetensorError() if "No space left" in text:
@@ -98,12 +98,13 @@ def _classify_known(error: BaseException) -> RunFailed | None:
             return RunFailed(code="checkpoint_corrupt", message=text, hint="Resume from an earlier checkpoint.")
         case CorruptFile() | WrongDataset():
             return RunFailed(code="dataset_corrupt", message=text, hint="Import the dataset again as a new version.")
-        case InvalidSpec() | ArchitectureBuildError() | UnknownArchitecture() | ValidationError() | Unavailable():
-            return RunFailed(
-                code="invalid_spec", message=text, hint="Change the named part of the job and post it again."
-            )
         case (
-            InvalidClassWeights()
+            InvalidSpec()
+            | ArchitectureBuildError()
+            | UnknownArchitecture()
+            | ValidationError()
+            | DeviceUnavailable()
+            | InvalidClassWeights()
             | InvalidParameterGroups()
             | UnknownParameters()
             | NoTrainableParameters()
@@ -113,39 +114,36 @@ def _classify_known(error: BaseException) -> RunFailed | None:
             | MissingPackage()
             | NotProbabilities()
         ):
-            return RunFailed(
-                code="invalid_spec", message=text, hint="Change the named part of the job and post it again."
-            )
+            hint = "Change the part of the job that the message names, and create the job again."
+            return RunFailed(code="invalid_spec", message=text, hint=hint)
         case IndexError() if "index out of range in self" in text:
-            message = "A number of the dataset is too large for the embedding, or below 0."
-            hint = "The layer `embedding` takes whole numbers from 0 to num - 1: raise `num`, or look at the table."
+            message = "A value of the dataset is outside the range of the embedding."
+            hint = "The layer `embedding` accepts integers from 0 to num - 1: increase `num`, or check the dataset."
             return RunFailed(code="invalid_spec", message=message, hint=hint)
         case ValueError() if "Expected more than 1 value per channel" in text:
-            hint = "Batch norm needs at least two samples in a batch: add pictures, or use a larger batch_size."
+            hint = "Batch norm requires at least two samples per batch: add samples, or use a larger batch_size."
             return RunFailed(code="invalid_spec", message=text, hint=hint)
         case RuntimeError() if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            hint = (
-                "Set compile to false: the network trains as well without; what the compiler said is in the job's log."
-            )
-            return RunFailed(code="invalid_spec", message=f"'compile' failed here: {text[:500]}", hint=hint)
+            hint = "Set compile to false. The job's log has the output of the compiler."
+            return RunFailed(code="invalid_spec", message=f"The network cannot be compiled: {text[:500]}", hint=hint)
         case _:
             return None
 
 
 def _build_disk_full(text: str) -> RunFailed:
-    hint = "Free some space on the worker or delete old checkpoints; the previous checkpoint is intact."
+    hint = "Free disk space on the worker, or delete old checkpoints. The previous checkpoint is intact."
     return RunFailed(code="disk_full", message=text, hint=hint)
 
 
 def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
-    """What to try, the least costly first."""
-    images = "pictures" if shape is None else f"pictures than {'x'.join(map(str, shape))}"
+    """Return a hint with options to use less memory, the least costly first."""
+    images = "images" if shape is None else f"images than {'x'.join(map(str, shape))}"
     if spec is None:
         return f"Use a smaller batch_size, smaller {images}, or a smaller network."
     advice = [f"a batch_size below {spec.batch_size}"]
     if isinstance(spec, TrainingSpec):
         if spec.on_oom == "fail" and spec.resources.devices == 1 and spec.batch_size > 1:
-            advice.insert(0, '`"on_oom": "accumulate"`, which passes fewer samples at a time and makes the same steps')
+            advice.insert(0, '`"on_oom": "accumulate"`, which makes the same steps with fewer samples in memory')
         if spec.precision == "fp32":
             advice.append('`"precision": "bf16"`')
         advice.append(f"a network smaller than this {spec.architecture.name}")
@@ -163,5 +161,5 @@ def _get_sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[s
 def _read_image_shape(dataset_dir: Path | None) -> tuple[int, ...] | None:
     try:
         return None if dataset_dir is None else PackedDataset.open(dataset_dir).meta.image_shape
-    except Exception:  # noqa: BLE001 - it is only advice that would be less exact
+    except Exception:  # noqa: BLE001 - the hint also works without the shape
         return None

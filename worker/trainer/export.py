@@ -1,10 +1,9 @@
-"""Another form of a registered model, made and measured: how well it answers, how far off, and how quickly."""
+"""Exports a registered model as a variant, and measures the variant's accuracy and throughput."""
 
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,21 +22,25 @@ from worker.builders.evaluation import EvaluationSetup, build_evaluation
 from worker.engine.device import Placement, choose_precision
 from worker.engine.evaluation import compute_probabilities, make_decisions
 from worker.engine.run import EvaluationInterrupted
-from worker.protocol import JobCompleted, RunStarted, Start, TrainerAlive
-from worker.trainer.callbacks import to_stored_files
+from worker.protocol import JobCompleted, RunStarted, TrainerAlive
+from worker.trainer.artifacts import to_file_digests
+from worker.trainer.callbacks import ProgressReporter
 from worker.trainer.channel import Channel
 from worker.trainer.error_classification import AccuracyDropped
-from worker.trainer.tuning import ProgressReporter
+from worker.trainer.job_context import JobContext
 
 ROUNDS = 7
 ROUND_S = 0.05
 TIMED_BATCH = 32
-OPEN_PRECISION = ("openvino", "torch-compile")
+SELECTABLE_PRECISION = ("openvino", "torch-compile")
 Pixels = NDArray[np.uint8]
 
 
 class Comparison(NamedTuple):
-    """A variant beside its model, on the same pictures."""
+    """Accuracy of a model and its variant on the same samples, before and after the export.
+
+    For a regression it is R squared.
+    """
 
     before: float
     after: float
@@ -45,7 +48,10 @@ class Comparison(NamedTuple):
 
 
 class Throughput(NamedTuple):
-    """Pictures a second: least, median and most of several rounds, both sides by turns."""
+    """Images per second: minimum, median and maximum of several rounds.
+
+    The rounds alternate between the model (`before`) and the variant (`after`).
+    """
 
     batch_size: int
     before: tuple[float, float, float]
@@ -56,50 +62,42 @@ class Throughput(NamedTuple):
         return self.after[1] / self.before[1]
 
 
-def make_variant(start: Start, packed: PackedDataset, placement: Placement, channel: Channel) -> JobCompleted:
-    """Write the variant's files, and hold them against the model.
+def make_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:
+    """Write the variant's files into the result folder, and compare the variant with its model.
 
     Raises:
-        AccuracyDropped: it answers worse than the job allows.
-        Interrupted: asked to leave on the way.
+        AccuracyDropped: the accuracy drops more than the job allows.
+        EvaluationInterrupted: a stop is requested.
     """
-    spec = start.spec
-    assert isinstance(spec, VariantSpec)  # noqa: S101 - the caller's match
-    assert start.model_dir is not None  # noqa: S101 - the supervisor gives it with this kind
-    cpu = Placement(torch.device("cpu"), "fp32", placement.threads)
-    setup = build_evaluation(spec, (), packed, Path(start.model_dir), cpu)
+    channel, packed, folder = context.channel, context.open_dataset(), context.result_dir
+    cpu = Placement(torch.device("cpu"), "fp32", context.placement.threads)
+    setup = build_evaluation(spec, (), packed, context.model_dir, cpu)
     channel.send(RunStarted(runtime=cpu.describe() | {"num_parameters": setup.num_parameters}))
-    folder = Path(start.work_dir) / "answer"
     folder.mkdir()
-    network, description = bundle.load_bundle(Path(start.model_dir))
+    network, description = bundle.load_bundle(context.model_dir)
     calibration = _select_calibration_images(spec, packed) if spec.format == "int8" else None
     precision = _choose_variant_precision(spec)
     files = variants.write_variant(
         folder, network, description, spec.format, precision=precision, calibration=calibration
     )
     _check_stop_request(channel)
-    before, after = (
-        variants.create_eager_runner(network, description),
-        variants.open_runner(folder, threads=cpu.threads),
-    )
+    before = variants.create_eager_runner(network, description)
+    after = variants.open_runner(folder, threads=cpu.threads)
     comparison = compare_scores(before, after, setup, channel)
     _check_drop(spec, comparison)
     batch = next(iter(setup.batches.iter_epoch(0))).images[:TIMED_BATCH].contiguous().numpy()
     speed = measure_throughput(before, after, batch, lambda: _check_stop_request(channel))
+    variant = variants.VariantDescription.model_validate_json((folder / variants.DESCRIPTION).read_bytes())
     result = _build_result(spec, setup, comparison, speed) | {
-        "made_with": _read_description(folder).made_with,
-        "precision": _read_description(folder).precision,
+        "made_with": variant.made_with,
+        "precision": variant.precision,
         "calibration_samples": None if calibration is None else len(calibration),
     }
     metrics: dict[str, float | str] = {
         f"{spec.split}_{result['metric']}": comparison.after,
         "speed_ratio": speed.speed_ratio,
     }
-    return JobCompleted(result=result, metrics=metrics, dir=str(folder), files=to_stored_files(files))
-
-
-def _read_description(folder: Path) -> variants.VariantDescription:
-    return variants.VariantDescription.model_validate_json((folder / variants.DESCRIPTION).read_bytes())
+    return JobCompleted(result=result, metrics=metrics, dir=str(folder), files=to_file_digests(files))
 
 
 def _build_result(
@@ -126,11 +124,11 @@ def _build_result(
 
 
 def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channel: Channel) -> Comparison:
-    """Show both the whole split.
+    """Run the model and the variant on the whole split.
 
     Raises:
         AccuracyDropped: the variant's scores are not finite.
-        Interrupted: asked to leave on the way.
+        EvaluationInterrupted: a stop is requested.
     """
     reporter, max_difference = ProgressReporter(channel, len(setup.batches)), 0.0
     raw: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -138,11 +136,11 @@ def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channe
     for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
         _check_stop_request(channel)
         pixels = batch.images.contiguous().numpy()
-        one, other = before(pixels), after(pixels)
-        if not np.isfinite(other).all():
-            raise AccuracyDropped("the variant's scores are not finite", batch=number)
-        max_difference = max(max_difference, float(np.abs(one - other).max()))
-        for scores, side in zip((one, other), raw, strict=True):
+        model_scores, variant_scores = before(pixels), after(pixels)
+        if not np.isfinite(variant_scores).all():
+            raise AccuracyDropped("The variant's scores are not finite.", batch=number)
+        max_difference = max(max_difference, float(np.abs(model_scores - variant_scores).max()))
+        for scores, side in zip((model_scores, variant_scores), raw, strict=True):
             side.append(torch.from_numpy(scores))
         targets.append(batch.targets)
         reporter.report_step(number)
@@ -152,34 +150,34 @@ def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channe
 
 
 def measure_throughput(before: Runner, after: Runner, pixels: Pixels, before_round: Callable[[], None]) -> Throughput:
-    """Let both answer the same batch, by turns; `between` is called before every round."""
+    """Run both on the same batch in alternating rounds. `before_round` is called before every round."""
     sides: tuple[list[float], list[float]] = ([], [])
     for runner in (before, after):
-        runner(pixels)  # the first batch of a size is slow: kernels are chosen, memory is taken
+        runner(pixels)  # the first batch of a size is slow: it selects kernels and allocates memory
     for _ in range(ROUNDS):
         before_round()
         for runner, rates in zip((before, after), sides, strict=True):
             rates.append(_measure_rate(runner, pixels))
-    slow, quick = ((min(rates), statistics.median(rates), max(rates)) for rates in sides)
-    return Throughput(len(pixels), slow, quick)
+    model_rates, variant_rates = ((min(rates), statistics.median(rates), max(rates)) for rates in sides)
+    return Throughput(len(pixels), model_rates, variant_rates)
 
 
 def _measure_rate(runner: Runner, pixels: Pixels) -> float:
-    started, count = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < ROUND_S or not count:
+    started_at, count = time.perf_counter(), 0
+    while (elapsed_s := time.perf_counter() - started_at) < ROUND_S or not count:
         runner(pixels)
         count += 1
-    return count * len(pixels) / passed
+    return count * len(pixels) / elapsed_s
 
 
 def _compute_score(raw: Tensor, targets: Tensor, description: bundle.BundleDescription) -> float:
-    """The share of right decisions; of numbers 1 - (sum of squared errors) / (sum of squares about the mean)."""
+    """Return the share of correct decisions; for a regression R squared: 1 - squared errors / squared deviations."""
     if description.task == "regression":
         truth = targets.double().reshape(raw.shape)
         spread = float((truth - truth.mean(dim=0)).square().sum())
         return 1.0 - float((raw.double() - truth).square().sum()) / max(spread, 1e-12)
-    judged = make_decisions(compute_probabilities(raw, description.task), targets, description.task)
-    return float((judged.predicted == judged.truth).double().mean())
+    decisions = make_decisions(compute_probabilities(raw, description.task), targets, description.task)
+    return float((decisions.predicted == decisions.truth).double().mean())
 
 
 def _check_drop(spec: VariantSpec, comparison: Comparison) -> None:
@@ -187,19 +185,20 @@ def _check_drop(spec: VariantSpec, comparison: Comparison) -> None:
     if drop > spec.max_drop:
         extra = {**comparison._asdict(), "max_drop": spec.max_drop, "format": spec.format}
         raise AccuracyDropped(
-            f"accuracy falls from {comparison.before:.4f} to {comparison.after:.4f}, and max_drop allows {spec.max_drop:g}",
+            f"The accuracy drops from {comparison.before:.4f} to {comparison.after:.4f}; "
+            f"max_drop is {spec.max_drop:g}.",
             **extra,
         )
 
 
 def _choose_variant_precision(spec: VariantSpec) -> Precision:
-    if spec.format not in OPEN_PRECISION:
+    if spec.format not in SELECTABLE_PRECISION:
         return "fp32"
     return "bf16" if choose_precision(spec.precision, torch.device("cpu")) == "bf16" else "fp32"
 
 
 def _select_calibration_images(spec: VariantSpec, packed: PackedDataset) -> Pixels:
-    """Pictures from all over the training split, whose order is by class."""
+    """Return evenly spaced images of the training split, because its order may be by class."""
     index = resolve_splits(packed, spec.dataset, spec.seed or 0).train_index
     selected = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
     calibration_images: Pixels = packed.read_split("train").images[np.sort(selected)]

@@ -1,30 +1,38 @@
-"""What a training begins with: weights of a file, of a model or of a checkpoint, and what the checkpoint remembers."""
+"""Loads what a training starts from: weights of a file, a model or a checkpoint, and the checkpoint's state."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from core.errors import InvalidSpec
 from core.spec import JobSpec, TrainingSpec
+from core.spec.callbacks import CallbackSpec
 from core.spec.job import PRETRAINED
 from models import bundle
-from worker.builders import AVERAGES, get_pretrained_weights
+from worker.builders import get_pretrained_weights
 from worker.engine import snapshot
 from worker.engine.partial_restore import RestoreOptions, restore_partial
 from worker.engine.run import Run
 from worker.engine.transfer import Weights
 from worker.protocol import Start
+from worker.trainer.channel import Channel
+
+MAX_NAMES = 20
+AVERAGES = frozenset(
+    kind.model_fields["name"].default for kind in get_args(get_args(CallbackSpec)[0]) if kind.averages_weights
+)
+"""Names of the callbacks that average weights."""
 
 
 def load_initial_weights(start: Start) -> Weights | None:
-    """The weights that the job is to begin with, if with any but fresh ones.
+    """Load the weights that the job starts from. None: random weights.
 
     Raises:
-        InvalidSpec: they cannot be read.
-        CannotBuild: they are not installed.
+        InvalidSpec: the weights cannot be read.
+        ArchitectureBuildError: the package with the pretrained weights is not installed.
     """
     if not isinstance(start.spec, TrainingSpec):
         return None
@@ -36,7 +44,7 @@ def load_initial_weights(start: Start) -> Weights | None:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InvalidSpec(f"the weights to begin with cannot be read: {error}") from error
+        raise InvalidSpec(f"The initial weights cannot be read: {error}") from error
 
 
 def _get_weights_path(folder: str | None) -> str | None:
@@ -44,52 +52,69 @@ def _get_weights_path(folder: str | None) -> str | None:
 
 
 def _get_checkpoint_dir(spec: TrainingSpec, start: Start) -> str | None:
-    """The folder of the checkpoint whose weights are asked for."""
+    """Return the folder of the checkpoint whose weights the job requests."""
     return start.initial_checkpoint_dir if spec.resume_from is not None and spec.resume_from.model else None
 
 
-def restore_from_checkpoint(run: Run, start: Start) -> dict[str, Any]:
-    """Let a run that begins take over what is asked of the checkpoint of another job; what is to be told of it.
+def log_skipped_weights(run: Run, channel: Channel) -> None:
+    """Log which initial weights were not loaded."""
+    if run.load_report is None:
+        return
+    skipped = {
+        "missing": run.load_report.missing,
+        "unexpected": run.load_report.unexpected,
+        "mismatched": run.load_report.mismatched,
+    }
+    for kind, names in skipped.items():
+        if names:
+            more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+            channel.send_log(f"Initial weights: {len(names)} {kind}: {', '.join(names[:MAX_NAMES])}{more}.", "warning")
+
+
+def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, Any]:
+    """Restore the requested parts of another job's checkpoint. Return their description for the job's `runtime`.
 
     Raises:
-        BadSnapshot: its files are damaged.
-        Unfit: what it remembers does not fit.
+        BadSnapshot: the files are damaged.
+        IncompatibleCheckpoint: the state does not fit the run.
     """
-    spec = start.spec
-    assert isinstance(spec, JobSpec)  # noqa: S101 - the caller's match
     if spec.resume_from is None or start.initial_checkpoint_dir is None:
         return {}
     folder = Path(start.initial_checkpoint_dir)
-    metadata, source_spec = snapshot.read_metadata(folder), _read_spec(folder)
-    resume_from = spec.resume_from
-    restore_options = RestoreOptions(
-        optimizer=resume_from.optimizer,
-        callbacks=resume_from.callbacks,
-        schedule=_get_schedule_key(spec.model_dump(mode="json")) == _get_schedule_key(source_spec),
-        average=_get_average_name(spec.model_dump(mode="json")) == _get_average_name(source_spec),
-        records=resume_from.records,
-    )
-    restored_parts = (
-        restore_partial(run, folder, restore_options)
-        if any((resume_from.optimizer, resume_from.callbacks, resume_from.records))
-        else []
-    )
+    metadata, resume_from = snapshot.read_metadata(folder), spec.resume_from
+    options = _build_restore_options(spec, _read_spec(folder))
+    restored_parts = ["model"] if resume_from.model else []
+    if options.optimizer or options.callbacks or options.records:
+        restored_parts += restore_partial(run, folder, options)
     source = {
         "job": resume_from.job,
         "checkpoint": resume_from.checkpoint,
         "epoch": metadata["epoch"],
         "step": metadata["step"],
     }
-    return {"begun": source | {"went_on": [*(["model"] if resume_from.model else []), *restored_parts]}}
+    return {"begun": source | {"went_on": restored_parts}}
+
+
+def _build_restore_options(spec: JobSpec, source: Mapping[str, Any]) -> RestoreOptions:
+    """Return which parts to restore. The state of a schedule or an average fits only one of the same kind."""
+    assert spec.resume_from is not None  # noqa: S101 - the caller checks it
+    target = spec.model_dump(mode="json")
+    return RestoreOptions(
+        optimizer=spec.resume_from.optimizer,
+        callbacks=spec.resume_from.callbacks,
+        schedule=_get_schedule_key(target) == _get_schedule_key(source),
+        average=_get_average_name(target) == _get_average_name(source),
+        records=spec.resume_from.records,
+    )
 
 
 def _read_spec(folder: Path) -> Mapping[str, Any]:
-    """That of the job which left the checkpoint."""
+    """Return the spec of the job that wrote the checkpoint, as JSON: an older version may have written it."""
     try:
-        described = bundle.BundleDescription.model_validate_json((folder / bundle.DESCRIPTION).read_bytes())
+        description = bundle.BundleDescription.model_validate_json((folder / bundle.DESCRIPTION).read_bytes())
     except (OSError, ValueError) as error:
-        raise InvalidSpec(f"the checkpoint to begin with does not say what it is of: {error}") from error
-    spec: Mapping[str, Any] = described.lineage["spec"]
+        raise InvalidSpec(f"The bundle.json of the initial checkpoint cannot be read: {error}") from error
+    spec: Mapping[str, Any] = description.lineage["spec"]
     return spec
 
 
@@ -99,5 +124,4 @@ def _get_schedule_key(spec: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _get_average_name(spec: Mapping[str, Any]) -> str | None:
-    names = {kind.model_fields["name"].default for kind in AVERAGES}
-    return next((callback["name"] for callback in spec["callbacks"] if callback["name"] in names), None)
+    return next((callback["name"] for callback in spec["callbacks"] if callback["name"] in AVERAGES), None)

@@ -1,4 +1,4 @@
-"""Starts the processes that train one network together, and speaks for them where they cannot; it trains nothing."""
+"""Starts the processes of a distributed run and reports their failures. It does not train."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.api import RunProcsResult
 from core import parent_death
 from core.jobs import StopMode
 from core.spec import AnyJobSpec, JobSpec
-from worker.engine.device import Unavailable
+from worker.engine.device import DeviceUnavailable
 from worker.protocol import TRAINER_MESSAGES, Log, RunFailed, Start, Stop, TrainerMessage
 from worker.trainer.channel import EXIT_ORPHANED, Channel
 
@@ -31,7 +31,7 @@ Train = Callable[[Start, Channel], int]
 
 
 class RankPipes(NamedTuple):
-    """What a rank holds in its hands: the supervisor's ear, wishes, and a line to the launcher."""
+    """The pipes of one rank: to the supervisor, from the launcher (stop requests), and to it (failures)."""
 
     to_supervisor: Connection
     stop_requests: Connection
@@ -39,43 +39,46 @@ class RankPipes(NamedTuple):
 
 
 def get_num_ranks(spec: AnyJobSpec) -> int:
-    """How many processes the job is trained by."""
+    """Return the number of processes that train the network."""
     return spec.resources.devices if isinstance(spec, JobSpec) else 1
 
 
 def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
-    """Train with several processes of this process's group; the exit status is that of rank 0.
+    """Train with several processes in this process group. Return the exit status of rank 0.
 
-    Rank 0 has the supervisor's ear. When one dies, all do, and this process too, without a last word: so the job is
-    tried again from its last checkpoint.
+    Rank 0 sends the messages to the supervisor. If one process dies, all of them end, and this process ends without a
+    final message: the supervisor then retries the job from its last checkpoint.
 
     Raises:
-        Unavailable: this machine has not so many devices.
+        Unavailable: this machine has too few devices.
     """
     count = get_num_ranks(start.spec)
     environments = _build_environments(start, count)
-    here = start.model_copy(update={"device": "cuda:0" if environments[0][VISIBLE] else "cpu"})
-    wishes, wishes_in = multiprocessing.Pipe(duplex=False)
+    rank_start = start.model_copy(update={"device": "cuda:0" if environments[0][VISIBLE] else "cpu"})
+    stop_receiver, stop_sender = multiprocessing.Pipe(duplex=False)
     reports = [multiprocessing.Pipe(duplex=False) for _ in range(count)]
-    up = Connection(os.dup(channel.output_fd), readable=False)
+    to_supervisor = Connection(os.dup(channel.output_fd), readable=False)
     ranks = start_processes(
         name="ranks",
         entrypoint=run_rank,
-        args={rank: (rank, os.getpid(), train, here, RankPipes(up, wishes, reports[rank][1])) for rank in range(count)},
+        args={
+            rank: (rank, os.getpid(), train, rank_start, RankPipes(to_supervisor, stop_receiver, sender))
+            for rank, (_, sender) in enumerate(reports)
+        },
         envs=environments,
         logs_specs=DefaultLogsSpecs(log_dir=str(Path(start.work_dir) / "ranks")),
         start_method="spawn",
     )
-    up.close()
-    channel.forward_stop_to(lambda mode: _send_stop(wishes_in, mode))
+    to_supervisor.close()
+    channel.forward_stop_to(lambda mode: _send_stop(stop_sender, mode))
     return _RankWatcher(ranks, [receiver for receiver, _ in reports], channel).wait_for_exit()
 
 
 def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: RankPipes) -> int:
-    """One of the processes, from its first line to its exit status."""
+    """Run one process of the distributed run and return its exit status."""
     parent_death.set_parent_death_signal(launcher_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a whole group: the launcher hears it and asks all to leave
-    store = dist.FileStore(  # type: ignore[attr-defined]  # torch documents it and does not list it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher receives it, too, and stops all ranks
+    store = dist.FileStore(  # type: ignore[attr-defined]  # torch does not export this public class
         str(Path(start.work_dir) / "rendezvous"), get_num_ranks(start.spec)
     )
     backend = "cpu:gloo,cuda:nccl" if start.device != "cpu" else "gloo"
@@ -84,17 +87,18 @@ def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: Ra
     if rank == 0:
         channel.start_listening(pipes.stop_requests.fileno())
     status = train(start, channel)
-    if status != EXIT_FAILED:  # else another may wait for ever for what is not said any more
+    if status != EXIT_FAILED:  # after a failure this could wait forever for another rank
         dist.destroy_process_group()
     return status
 
 
 class RankChannel(Channel):
-    """Only rank 0 speaks to the supervisor; of a failure every rank tells the launcher, who knows which came first."""
+    """Sends messages of rank 0 to the supervisor, and errors of every rank to the launcher."""
 
-    def __init__(self, out: int, rank: int, report: Connection) -> None:
-        super().__init__(out)
-        self._rank, self._report = rank, report
+    def __init__(self, output_fd: int, rank: int, report: Connection) -> None:
+        super().__init__(output_fd)
+        self._rank = rank
+        self._report = report
 
     def send(self, message: TrainerMessage) -> None:
         is_error = isinstance(message, RunFailed) or (isinstance(message, Log) and message.level == "error")
@@ -105,34 +109,37 @@ class RankChannel(Channel):
 
 
 class _RankWatcher:
-    """Waits for all ranks, or for the first that fails."""
+    """Waits until all ranks end or one fails."""
 
     def __init__(self, ranks: PContext, reports: list[Connection], channel: Channel) -> None:
-        self._ranks, self._reports, self._channel = ranks, reports, channel
-        self._messages: dict[int, list[TrainerMessage]] = {}  # by rank, in the order of their first words
+        self._ranks = ranks
+        self._reports = reports
+        self._channel = channel
+        self._messages: dict[int, list[TrainerMessage]] = {}  # by rank, in the order of their first messages
         self._failed_at: float | None = None
 
     def wait_for_exit(self) -> int:
+        """Wait, report a failure to the supervisor, and return the exit status."""
         result: RunProcsResult | None = None
         while result is None and not self._is_over():
             self._receive_reports(POLL_S)
             result = self._ranks.wait(0)
         self._receive_reports(0.0)
         self._ranks.close(signal.SIGKILL)
-        died = result is not None and result.is_failed()
-        if self._report_failure(died=died):
+        has_died = result is not None and result.is_failed()
+        if self._report_failure(has_died=has_died):
             return EXIT_FAILED
-        if result is None or died:
+        if result is None or has_died:
             return self._exit_like_rank(result)
         return int(result.return_values[0])
 
     def _is_over(self) -> bool:
-        """A rank failed, and the others, who may wait for it for ever, had time to say what they know."""
+        """Return whether a rank failed `GRACE_S` ago. The others, which may wait for it, had time to report errors."""
         return self._failed_at is not None and time.monotonic() - self._failed_at > GRACE_S
 
     def _receive_reports(self, timeout_s: float) -> None:
         for report in wait(self._reports, timeout_s):
-            assert isinstance(report, Connection)  # noqa: S101 - it is one of those waited for
+            assert isinstance(report, Connection)  # noqa: S101 - `wait` returns items of the list
             try:
                 message = TRAINER_MESSAGES.validate_json(report.recv_bytes())
             except EOFError:
@@ -142,23 +149,28 @@ class _RankWatcher:
             if isinstance(message, RunFailed) and self._failed_at is None:
                 self._failed_at = time.monotonic()
 
-    def _report_failure(self, *, died: bool) -> bool:
-        """Say why it failed, if one of them knows; that others are gone is no reason where one of them died."""
-        failed = [(rank, last) for rank, words in self._messages.items() if isinstance(last := words[-1], RunFailed)]
+    def _report_failure(self, *, has_died: bool) -> bool:
+        """Send the first failure to the supervisor, if there is one.
+
+        A lost connection to another rank is an `internal` failure. It is not reported if a rank died.
+        """
+        failed = [
+            (rank, last) for rank, messages in self._messages.items() if isinstance(last := messages[-1], RunFailed)
+        ]
         classified = [(rank, last) for rank, last in failed if last.code != "internal"]
-        candidates = classified or ([] if died else failed)
+        candidates = classified or ([] if has_died else failed)
         if not candidates:
             return False
         rank, last = candidates[0]
-        for words in self._messages[rank][:-1]:
-            self._channel.send(words)
+        for message in self._messages[rank][:-1]:
+            self._channel.send(message)
         self._channel.send_final(last)
         return True
 
     def _exit_like_rank(self, result: RunProcsResult | None) -> int:
-        """End as the rank did that died: a supervisor knows what a kill means."""
-        statuses = [] if result is None else [failed.exitcode for failed in result.failures.values()]
-        sys.stderr.write(f"trainer: a process of the job died with status {statuses}\n")
+        """End like the dead rank, so that the supervisor recognizes a SIGKILL."""
+        statuses = [] if result is None else [failure.exitcode for failure in result.failures.values()]
+        sys.stderr.write(f"trainer: a process of the job ended with status {statuses}\n")
         sys.stderr.flush()
         for status in statuses:
             if status == -signal.SIGKILL:
@@ -172,24 +184,24 @@ def _send_stop(pipe: Connection, mode: StopMode) -> None:
 
 
 def _build_environments(start: Start, count: int) -> dict[int, dict[str, str]]:
-    """Every rank sees its own device alone; no rank is heard outside this machine."""
+    """Return the environment of each rank: it sees one device, and listens only on the loopback interface."""
     devices = _list_visible_devices(start, count)
     interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     return {rank: {**interfaces, VISIBLE: device} for rank, device in enumerate(devices)}
 
 
 def _list_visible_devices(start: Start, count: int) -> list[str]:
-    """What each rank is to see of CUDA: nothing, where they compute on the CPU.
+    """Return the visible CUDA device of each rank. It is empty if the job runs on the CPU.
 
     Raises:
-        Unavailable: there are not so many devices.
+        Unavailable: this machine has too few devices.
     """
     requested_device = start.spec.device
     visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
-    num_found = torch.cuda.device_count() if requested_device in {"auto", CUDA} and torch.cuda.is_available() else 0
+    num_available = torch.cuda.device_count() if requested_device in {"auto", CUDA} and torch.cuda.is_available() else 0
     numbers = [int(name.partition(":")[2]) for name in start.devices] or list(range(count))
-    if requested_device == "cpu" or (requested_device == "auto" and num_found < count):
+    if requested_device == "cpu" or (requested_device == "auto" and num_available < count):
         return [""] * count
-    if requested_device not in {"auto", CUDA} or num_found <= max(numbers):
-        raise Unavailable(f"{count} devices of {requested_device!r} were asked for; this machine has {num_found}")
+    if requested_device not in {"auto", CUDA} or num_available <= max(numbers):
+        raise DeviceUnavailable(f"the job requests {count} devices of {requested_device!r}; this machine has {num_available}")
     return [visible[number] if visible else str(number) for number in numbers]

@@ -14,8 +14,7 @@ from core.errors import InvalidSpec
 from core.spec import callbacks, losses, metrics, optimizers, schedules, transforms
 from models.logits import NotProbabilities
 from tests.support.training import build_small_run, build_spec, cpu_placement, pack
-from worker.builders import build_run, make_schedule
-from worker.builders import run as whole
+from worker.builders import build_run, dataloaders, make_schedule
 from worker.engine.callback import TrainingError
 from worker.engine.callbacks import BatchLrScheduler, EpochLrScheduler
 from worker.engine.dataloader import DeviceResidentDataLoader
@@ -120,7 +119,7 @@ def test_every_loss_trains_on_its_tasks_and_is_refused_on_others(
     if fits:
         assert trained(datasets[task], loss=asked(name))["train_loss"] == pytest.approx(0, abs=1e4)
         return
-    with pytest.raises(InvalidSpec, match=f"loss '{name}' needs"):
+    with pytest.raises(InvalidSpec, match=f"loss '{name}' requires"):
         build_small_run(datasets[task], loss=asked(name))
 
 
@@ -202,7 +201,7 @@ def test_plateau_looks_at_the_epochs_value_and_knows_which_way_is_better() -> No
 
 
 def test_an_unknown_monitor_is_refused_with_those_there_are(datasets: dict[Task, PackedDataset]) -> None:
-    with pytest.raises(InvalidSpec, match="'valid_f1' is no metric of this job; there are valid_loss, valid_accuracy"):
+    with pytest.raises(InvalidSpec, match="'valid_f1' is not a metric of this job; it has valid_loss, valid_accuracy"):
         build_small_run(datasets["classification"], callbacks=[{"name": "keep_best", "monitor": "valid_f1"}])
 
 
@@ -214,7 +213,7 @@ def test_class_weights_must_fit_the_classes(datasets: dict[Task, PackedDataset])
 
 def test_normalisation_that_does_not_fit_the_channels_is_refused(datasets: dict[Task, PackedDataset]) -> None:
     normalize = {"name": "normalize", "mean": [0.5, 0.5], "std": [0.2, 0.2]}
-    with pytest.raises(InvalidSpec, match="normalize needs 1 values"):
+    with pytest.raises(InvalidSpec, match="normalize: mean and std must have 1 values"):
         build_small_run(datasets["classification"], dataset={"name": "synthetic", "train_transforms": [normalize]})
 
 
@@ -236,7 +235,7 @@ def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_t
         def __call__(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray:
             return images
 
-    monkeypatch.setattr(whole, "fits_on_device", lambda *_: True)
+    monkeypatch.setattr(dataloaders, "fits_on_device", lambda *_: True)
     every = [asked(name) for name in names_of(transforms.TransformSpec)]
     dataset = {"name": "synthetic", "train_transforms": every}
     run = build_small_run(datasets["classification"], dataset=dataset)
@@ -244,7 +243,7 @@ def test_images_that_fit_are_changed_on_the_device_unless_a_transform_works_on_t
     assert not isinstance(run.valid_batches, DeviceResidentDataLoader)
     run.build_loop().fit(run.state)
     assert run.state.epoch > 0
-    monkeypatch.setattr(whole, "make_transform", lambda _: OnTheHost())
+    monkeypatch.setattr(dataloaders, "make_transform", lambda _: OnTheHost())
     assert not isinstance(
         build_small_run(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models import registry
 from models.registry import Architecture, Options
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine.oom_recovery import OomBatchSplitter
 from worker.protocol import CheckpointWritten, Log, RunFailed, TrainingFinished
@@ -56,7 +56,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(dataset: Path, folder: Path, resume_dir: str | None = None, **changes: Any) -> RecordingChannel:
     channel = RecordingChannel()
     spec = build_spec(architecture={"name": "greedy"}, **{"on_oom": "accumulate"} | changes)
-    main.run_job(start(spec, dataset, folder, resume_dir=resume_dir), channel)
+    main.run_job(build_start(spec, dataset, folder, resume_dir=resume_dir), channel)
     return channel
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.spec import ANY_JOB
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.protocol import ArtifactWritten, CheckpointWritten, JobCompleted, Log, Start, TrainingFinished
 from worker.trainer import main
@@ -52,10 +52,10 @@ def test_a_file_is_alone_in_its_folder_and_of_its_hash(tmp_path: Path) -> None:
 
 def test_a_killed_and_resumed_training_leaves_the_table_of_one_that_went_through(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(epochs=3, callbacks=LOGGERS)
-    status, whole = run(start(spec, dataset, tmp_path / "whole"))
+    status, whole = run(build_start(spec, dataset, tmp_path / "whole"))
     assert status == 0, whole.messages[-2:]
     first = whole.select_messages(CheckpointWritten)[0].dir
-    status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=first))
+    status, resumed = run(build_start(spec, dataset, tmp_path / "rest", resume_dir=first))
     assert status == 0, resumed.messages[-2:]
     assert last(resumed)["metrics.csv"] == last(whole)["metrics.csv"]
     assert last(whole)["metrics.csv"].count(b"\n") == 1 + 2 * 3
@@ -63,8 +63,8 @@ def test_a_killed_and_resumed_training_leaves_the_table_of_one_that_went_through
 
 
 def test_files_that_cannot_be_written_are_a_warning_and_change_no_weight(dataset: Path, tmp_path: Path) -> None:
-    _, undisturbed = run(start(build_spec(), dataset, tmp_path / "plain"))
-    order = start(build_spec(callbacks=LOGGERS), dataset, tmp_path / "work")
+    _, undisturbed = run(build_start(build_spec(), dataset, tmp_path / "plain"))
+    order = build_start(build_spec(callbacks=LOGGERS), dataset, tmp_path / "work")
     (tmp_path / "work" / "artifacts").write_text("no folder can be made here")
     status, channel = run(order)
     assert status == 0, channel.messages[-2:]
@@ -77,7 +77,7 @@ def test_files_that_cannot_be_written_are_a_warning_and_change_no_weight(dataset
     assert [text.split()[0] for text in warnings] == ["CsvLogger", "TensorBoard"]  # once each, at the first epoch's end
     assert all("is disabled; the run continues" in text for text in warnings)
     status, resumed = run(
-        start(
+        build_start(
             build_spec(callbacks=LOGGERS),
             dataset,
             tmp_path / "r",
@@ -94,7 +94,7 @@ def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
     asked = [{"name": "worst_samples", "count": 3}]
     asked += [] if task == "regression" else [{"name": "confusion_matrix"}]
     status, channel = run(
-        start(build_spec(epochs=2, metrics=None, callbacks=asked), tmp_path / "it", tmp_path / "work")
+        build_start(build_spec(epochs=2, metrics=None, callbacks=asked), tmp_path / "it", tmp_path / "work")
     )
     assert status == 0, channel.messages[-2:]
     left = last(channel)
@@ -114,7 +114,7 @@ def test_every_task_leaves_its_worst_samples(task: str, tmp_path: Path) -> None:
 
 def test_the_curve_of_learning_rates_is_left_as_numbers_and_an_image(dataset: Path, tmp_path: Path) -> None:
     spec = ANY_JOB.validate_python(build_spec().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
-    status, channel = run(start(spec, dataset, tmp_path / "work"))
+    status, channel = run(build_start(spec, dataset, tmp_path / "work"))
     assert status == 0, channel.messages[-2:]
     assert json.loads(last(channel)["lr_find.json"]) == channel.select_messages(JobCompleted)[0].result
     assert last(channel)["lr_find.png"].startswith(b"\x89PNG")
@@ -122,8 +122,8 @@ def test_the_curve_of_learning_rates_is_left_as_numbers_and_an_image(dataset: Pa
 
 def test_a_curve_that_cannot_be_left_is_a_warning(dataset: Path, tmp_path: Path) -> None:
     spec = ANY_JOB.validate_python(build_spec().model_dump(mode="json") | {"kind": "lr_find", "steps": 20})
-    order = start(spec, dataset, tmp_path / "work")
+    order = build_start(spec, dataset, tmp_path / "work")
     (tmp_path / "work" / "artifacts").write_text("no folder can be made here")
     status, channel = run(order)
     assert (status, len(channel.select_messages(JobCompleted))) == (0, 1)
-    assert any("could not be left" in said.message for said in channel.select_messages(Log))
+    assert any("could not be saved" in said.message for said in channel.select_messages(Log))

@@ -34,8 +34,8 @@ def png(seed: int) -> tuple[bytes, np.ndarray]:
 def model_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    words = bundles.description()
-    bundle.save_bundle(folder, bundles.network(words), words)
+    words = bundles.build_description()
+    bundle.save_bundle(folder, bundles.build_network(words), words)
     return folder
 
 
@@ -85,10 +85,10 @@ def test_every_image_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path
     assert list(table[0]) == ["name", "label", "probability", "label_2", "probability_2", "error"]
     assert (table[0]["label"], table[0]["error"]) == ("", lines[0]["error"]["detail"])
     assert lines[0]["error"]["code"] == "invalid-picture"
-    network = bundles.network(bundles.description())
+    network = bundles.build_network(bundles.build_description())
     pixels = torch.from_numpy(np.stack([png(number)[1] for number in range(5)]))[..., None]
     with torch.inference_mode():
-        expected = torch.softmax(network(bundles.description().build_preprocessing()(pixels)), 1)
+        expected = torch.softmax(network(bundles.build_description().build_preprocessing()(pixels)), 1)
     for row, line, probability in zip(table[1:], lines[1:], expected, strict=True):
         assert line["label"] == row["label"] == bundles.CLASSES[int(probability.argmax())]
         assert line["probability"] == pytest.approx(float(probability.max()), abs=1e-5)

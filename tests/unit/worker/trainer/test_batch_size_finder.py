@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import batch_size_finder
 from worker.protocol import (
@@ -55,20 +55,20 @@ def test_it_trains_with_what_it_found_and_remembers_it(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
     spec = build_spec(epochs=3, batch_size=8, callbacks=FINDER)
-    status, whole = run(start(spec, dataset, tmp_path / "whole"))
+    status, whole = run(build_start(spec, dataset, tmp_path / "whole"))
     assert status == 0, whole.messages[-2:]
     found = whole.select_messages(RunStarted)[0].runtime["batch_size"]
     assert found["chosen"] == 32
     assert [trial["batch_size"] for trial in found["trials"]] == [8, 16, 32, 64]
     assert whole.select_messages(Metrics)[-1].progress.steps == 3 * (108 // 32)
-    assert any("batch_size is 32" in said.message for said in whole.select_messages(Log) if said.level == "warning")
+    assert any("batch_size to 32" in said.message for said in whole.select_messages(Log) if said.level == "warning")
     speeds.clear()  # it must not look again
     folder = whole.select_messages(CheckpointWritten)[0].dir
-    status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=folder))
+    status, resumed = run(build_start(spec, dataset, tmp_path / "rest", resume_dir=folder))
     assert status == 0, resumed.messages[-2:]
     assert resumed.select_messages(TrainingFinished)[0].files == whole.select_messages(TrainingFinished)[0].files
     plain = build_spec(epochs=3, batch_size=32)
-    _, other = run(start(plain, dataset, tmp_path / "plain"))
+    _, other = run(build_start(plain, dataset, tmp_path / "plain"))
     name = "weights.safetensors"
     assert (
         other.select_messages(TrainingFinished)[0].files[name] == whole.select_messages(TrainingFinished)[0].files[name]
@@ -79,28 +79,28 @@ def test_what_does_not_fit_into_memory_ends_the_search(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
     speeds[32] = MemoryError()
-    _, channel = run(start(build_spec(epochs=1, batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
+    _, channel = run(build_start(build_spec(epochs=1, batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
     found = channel.select_messages(RunStarted)[0].runtime["batch_size"]
     assert (found["chosen"], found["trials"][-1]) == (16, {"batch_size": 32, "samples_per_s": None})
     speeds[8] = MemoryError()
-    status, channel = run(start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "none"))
+    status, channel = run(build_start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "none"))
     assert (status, channel.select_messages(RunFailed)[0].code) == (1, "invalid_spec")
-    assert "batch_size 8: not even this size fits" in channel.select_messages(RunFailed)[0].message
+    assert "batch_size 8 does not fit into memory" in channel.select_messages(RunFailed)[0].message
 
 
 def test_another_error_is_not_taken_for_want_of_memory(
     dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:
     speeds[16] = RuntimeError("something else")
-    _, channel = run(start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
+    _, channel = run(build_start(build_spec(batch_size=8, callbacks=FINDER), dataset, tmp_path / "work"))
     assert channel.select_messages(RunFailed)[0].code == "internal"
 
 
 def test_real_sizes_are_timed_and_the_search_can_be_left(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(epochs=1, batch_size=16, callbacks=[{**FINDER[0], "steps": 2}])
-    status, channel = run(start(spec, dataset, tmp_path / "work"))
+    status, channel = run(build_start(spec, dataset, tmp_path / "work"))
     assert status == 0, channel.messages[-2:]
     trials = channel.select_messages(RunStarted)[0].runtime["batch_size"]["trials"]
     assert all(trial["samples_per_s"] > 0 for trial in trials)
-    status, channel = run(start(spec, dataset, tmp_path / "left"), asked="cancel")
+    status, channel = run(build_start(spec, dataset, tmp_path / "left"), asked="cancel")
     assert (status, channel.select_messages(RunStarted)) == (EXIT_STOPPED, [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.spec import JobSpec
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine.snapshot_checksums import CHECKSUMS, BadSnapshot, find_latest_valid, verify_checksums
 from worker.protocol import CheckpointWritten, RunStarted, TrainingFinished
@@ -24,7 +24,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def whole(dataset: Path, tmp_path: Path) -> RecordingChannel:
     channel = RecordingChannel()
-    assert main.run_job(start(SPEC, dataset, tmp_path / "whole"), channel) == 0
+    assert main.run_job(build_start(SPEC, dataset, tmp_path / "whole"), channel) == 0
     return channel
 
 
@@ -46,7 +46,7 @@ def test_a_flipped_bit_is_found_and_the_snapshot_before_is_gone_on_from_to_the_s
     options = cli.create_parser().parse_args([str(word) for pair in words.items() for word in pair])
     options.spec, options.work_dir = tmp_path / options.spec, tmp_path / options.work_dir
     warnings = list[str]()
-    order = cli.start_message_from_args(options, warnings.append)
+    order = cli.build_start_message(options, warnings.append)
     assert (order.spec, order.resume_dir) == (SPEC, str(first))
     assert warnings == [
         f"A damaged snapshot was skipped: {folder.name}/{name} differs from its checksum." for folder in (third, second)
@@ -90,4 +90,4 @@ def test_numbers_of_a_json_file_are_json(tmp_path: Path) -> None:
     options = cli.create_parser().parse_args(
         ["--spec", str(tmp_path / "spec.json"), "--work-dir", str(tmp_path / "work")]
     )
-    assert isinstance(cli.start_message_from_args(options, print).spec, JobSpec)
+    assert isinstance(cli.build_start_message(options, print).spec, JobSpec)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import device
 from worker.protocol import TRAINER_MESSAGES, CheckpointWritten, Log, RunFailed, TrainingFinished
@@ -48,19 +48,19 @@ def test_a_compiled_network_has_the_curve_and_the_names_of_one_that_is_not(datas
     compiled, eager = RecordingChannel(), RecordingChannel()
     for line in done.stdout.splitlines():
         compiled.send(TRAINER_MESSAGES.validate_json(line))
-    assert main.run_job(start(build_spec(**SPEC), dataset, tmp_path / "eager"), eager) == 0
+    assert main.run_job(build_start(build_spec(**SPEC), dataset, tmp_path / "eager"), eager) == 0
     assert compiled.collect_points() == {
         place: pytest.approx(value, abs=1e-4) for place, value in eager.collect_points().items()
     }
     told = [message.message for message in compiled.select_messages(Log)]
     assert [text.partition(" took ")[0] for text in told] == [
-        "Compilation: the first training step",
-        "Compilation: the first validation batch",
+        "The first training step",
+        "The first validation batch",
     ]
     first = compiled.select_messages(CheckpointWritten)[0]
     assert names(first.dir) == names(eager.select_messages(CheckpointWritten)[0].dir)
     again = RecordingChannel()
-    assert main.run_job(start(build_spec(**SPEC), dataset, tmp_path / "again", resume_dir=first.dir), again) == 0
+    assert main.run_job(build_start(build_spec(**SPEC), dataset, tmp_path / "again", resume_dir=first.dir), again) == 0
     bundle = json.loads((Path(again.select_messages(TrainingFinished)[0].dir) / "bundle.json").read_text())
     assert bundle["lineage"]["spec"]["compile"] is False
 
@@ -69,7 +69,7 @@ def test_without_a_compiler_it_is_refused(dataset: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CXX", "icpx")
     channel = RecordingChannel()
-    assert main.run_job(start(build_spec(**SPEC, compile=True), dataset, tmp_path / "work"), channel) == 1
+    assert main.run_job(build_start(build_spec(**SPEC, compile=True), dataset, tmp_path / "work"), channel) == 1
     (failed,) = channel.select_messages(RunFailed)
     assert failed.code == "invalid_spec"
-    assert failed.message == "'compile' needs a C++ compiler; this machine has none of icpx, g++, clang++, c++"
+    assert failed.message == "'compile' requires a C++ compiler; this machine has none of icpx, g++, clang++, c++"

@@ -10,7 +10,7 @@ import torch
 
 from core.spec import ANY_JOB
 from models import bundle, variants
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, RunStopped, Start, TrainingFinished
 from worker.trainer import export as making
@@ -29,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model_dir(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    _, channel = run(start(build_spec(epochs=3), dataset, tmp_path_factory.mktemp("trained") / "work"))
+    _, channel = run(build_start(build_spec(epochs=3), dataset, tmp_path_factory.mktemp("trained") / "work"))
     finished: TrainingFinished = channel.select_messages(TrainingFinished)[0]
     return Path(finished.dir)
 
@@ -42,7 +42,7 @@ def run(order: Start, asked: Any = None) -> tuple[int, RecordingChannel]:
 
 def order_of(dataset: Path, model_dir: Path, work: Path, **changes: Any) -> Start:
     spec = ANY_JOB.validate_python(SPEC | changes)
-    return start(spec, dataset, work).model_copy(update={"model_dir": str(model_dir)})
+    return build_start(spec, dataset, work).model_copy(update={"model_dir": str(model_dir)})
 
 
 @pytest.mark.parametrize("kind", ["int8", "torch-export"])

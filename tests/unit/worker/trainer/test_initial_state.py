@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from core.spec import ANY_JOB
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import snapshot
 from worker.engine.snapshot_checksums import format_folder_name
@@ -39,7 +39,7 @@ def checkpoint(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the second epoch of a job, of 5 steps each."""
     work, channel = tmp_path_factory.mktemp("source") / "work", RecordingChannel()
     spec = build_spec(callbacks=[{"name": "early_stopping"}, {"name": "ema", "decay": 0.9}])
-    assert main.run_job(start(spec, dataset, work), channel) == 0
+    assert main.run_job(build_start(spec, dataset, work), channel) == 0
     return Path(channel.select_messages(CheckpointWritten)[-1].dir)
 
 
@@ -50,7 +50,7 @@ def begin(
     channel = RecordingChannel()
     channel.stop_mode = asked
     spec = build_spec(**{"callbacks": [{"name": "early_stopping"}], "resume_from": resume_from} | changes)
-    return main.run_job(start(spec, dataset, work, initial_checkpoint_dir=str(checkpoint)), channel), channel
+    return main.run_job(build_start(spec, dataset, work, initial_checkpoint_dir=str(checkpoint)), channel), channel
 
 
 def runtime(channel: RecordingChannel) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def test_one_that_is_left_goes_on_from_its_own_checkpoint_and_remembers(
         epochs=4, callbacks=[{"name": "early_stopping"}], resume_from={"job": SOURCE, "checkpoint": 2, **WHOLE}
     )
     again = RecordingChannel()
-    assert main.run_job(start(spec, dataset, tmp_path / "again", resume_dir=str(own)), again) == 0
+    assert main.run_job(build_start(spec, dataset, tmp_path / "again", resume_dir=str(own)), again) == 0
     assert runtime(again)["begun"] == runtime(channel)["begun"]
     assert max(step for _, _, step in again.collect_points()) == 20
 
@@ -113,7 +113,7 @@ def test_a_sweep_begins_there_too(dataset: Path, checkpoint: Path, tmp_path: Pat
         spec = build_spec(**{"resume_from": {"job": SOURCE, "checkpoint": 2}} | changes).model_dump(mode="json")
         asked = ANY_JOB.validate_python(spec | {"kind": "lr_find", "steps": 5})
         channel = RecordingChannel()
-        order = start(
+        order = build_start(
             asked, dataset, tmp_path / name, initial_checkpoint_dir=str(checkpoint) if changes == {} else None
         )
         assert main.run_job(order, channel) == 0

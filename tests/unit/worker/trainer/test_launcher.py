@@ -25,7 +25,7 @@ from models.bundle import compute_sha256
 from tests.support.builders import dataset_version
 from tests.support.builders import job as job_row
 from tests.support.processes import is_alive, wait_for
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, add_weights, build_spec, pack
 from worker.control.attempt import WorkerContext
 from worker.control.devices import DeviceAllocator
@@ -95,7 +95,7 @@ def test_two_processes_have_the_curve_of_one(
     fixture: str, changes: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     alone, dataset, asked = RecordingChannel(), request.getfixturevalue(fixture), PLAIN | changes
-    assert main.run_job(start(build_spec(**asked), dataset, tmp_path / "alone"), alone) == 0
+    assert main.run_job(build_start(build_spec(**asked), dataset, tmp_path / "alone"), alone) == 0
     curve = command(build_spec(**asked, resources={"devices": 2}), dataset, tmp_path).collect_points()
     assert curve.keys() == alone.collect_points().keys()
     for place, value in alone.collect_points().items():
@@ -105,7 +105,7 @@ def test_two_processes_have_the_curve_of_one(
 @pytest.fixture
 def queued(sqlite_sessions: SessionFactory, storage: LocalStorage, dataset: Path) -> JobRow:
     """The same job in the database, with its dataset in the store."""
-    packed = storage.scratch()
+    packed = storage.create_scratch_folder()
     names = [path.name for path in dataset.iterdir()]
     for name in names:
         (packed / name).write_bytes((dataset / name).read_bytes())
@@ -140,7 +140,7 @@ class Attempts:
 
     def newest(self) -> int:
         with transaction(self.sessions, read_only=True) as session:
-            return max((row.step for row in CheckpointRepo(session).all(self.job_id)), default=0)
+            return max((row.step for row in CheckpointRepo(session).list_checkpoints(self.job_id)), default=0)
 
     def run(self, disturb: Callable[[dict[str, Any]], object]) -> JobRow:
         """One more, disturbed after its first checkpoint; all its processes are gone at the end."""
@@ -257,7 +257,7 @@ def test_every_process_sees_its_own_device_alone(
     monkeypatch.setattr("torch.cuda.is_available", lambda: found > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: found)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    order = start(build_spec(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
+    order = build_start(build_spec(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
     if expected is None:
         channel = RecordingChannel()
         assert main.launch_or_run(order, channel) == 1
@@ -271,5 +271,5 @@ def test_every_process_sees_its_own_device_alone(
 
 def test_a_trainer_alone_starts_no_other(dataset: Path, tmp_path: Path) -> None:
     channel = RecordingChannel()
-    assert main.launch_or_run(start(build_spec(), dataset, tmp_path / "work"), channel) == 0
+    assert main.launch_or_run(build_start(build_spec(), dataset, tmp_path / "work"), channel) == 0
     assert channel.select_messages(Metrics)

@@ -21,10 +21,10 @@ import yaml
 from torch import nn
 
 from core.datasets.packed_writer import PackedWriter
-from core.process_tuning import PREDICT, TRAIN
+from core.process_tuning import PREDICT_NICENESS, TRAIN_NICENESS
 from models import bundle
 from tests.support.processes import is_alive, wait_for
-from tests.support.trainer import TrainerProcess, start
+from tests.support.trainer import TrainerProcess, build_start
 from tests.support.training import RecordingChannel, build_spec, hash_weights, pack
 from worker.builders import build_run
 from worker.engine.callback import Callback
@@ -43,7 +43,7 @@ from worker.protocol import (
     Stop,
     TrainingFinished,
 )
-from worker.trainer import main
+from worker.trainer import main, training
 from worker.trainer.channel import EXIT_ORPHANED
 
 LONG = {"epochs": 100_000, "batch_size": 4}
@@ -71,7 +71,7 @@ def run(order: Start, asked: Any = None) -> tuple[int, RecordingChannel]:
 
 def test_a_job_ends_with_a_bundle_that_predicts(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(metrics=["accuracy", "confusion_matrix"])
-    status, channel = run(start(spec, dataset, tmp_path / "work", dataset={"name": "synthetic", "version": 3}))
+    status, channel = run(build_start(spec, dataset, tmp_path / "work", dataset={"name": "synthetic", "version": 3}))
     assert status == 0
     assert [type(message) for message in channel.messages][:1] == [RunStarted]
     (finished,) = channel.select_messages(TrainingFinished)
@@ -93,7 +93,7 @@ def test_a_test_split_is_evaluated_where_there_is_one(tmp_path: Path) -> None:
         images = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
         writer.append_chunk(split, images, np.arange(count) % 2, [str(i) for i in range(count)])
     writer.finish_dataset()
-    _, channel = run(start(build_spec(), tmp_path / "packed", tmp_path / "work"))
+    _, channel = run(build_start(build_spec(), tmp_path / "packed", tmp_path / "work"))
     (finished,) = channel.select_messages(TrainingFinished)
     assert finished.metrics["test_accuracy"] == finished.evaluation["test"]["accuracy"]
     assert set(finished.evaluation) == {"valid", "test"}
@@ -101,7 +101,7 @@ def test_a_test_split_is_evaluated_where_there_is_one(tmp_path: Path) -> None:
 
 def test_every_epoch_leaves_a_checkpoint_with_its_tags(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(epochs=3, callbacks=[{"name": "model_checkpoint", "every_epochs": 2}])
-    _, channel = run(start(spec, dataset, tmp_path / "work"))
+    _, channel = run(build_start(spec, dataset, tmp_path / "work"))
     checkpoints = channel.select_messages(CheckpointWritten)
     assert [checkpoint.epoch for checkpoint in checkpoints] == [1, 2, 3]
     assert "best" in checkpoints[0].tags
@@ -115,7 +115,7 @@ def test_every_epoch_leaves_a_checkpoint_with_its_tags(dataset: Path, tmp_path: 
 
 
 def test_no_checkpoint_overtakes_the_points_before_it(dataset: Path, tmp_path: Path) -> None:
-    _, channel = run(start(build_spec(), dataset, tmp_path / "work"))
+    _, channel = run(build_start(build_spec(), dataset, tmp_path / "work"))
     seen: set[int] = set()
     for message in channel.messages:
         if isinstance(message, Metrics):
@@ -125,7 +125,7 @@ def test_no_checkpoint_overtakes_the_points_before_it(dataset: Path, tmp_path: P
 
 
 def test_epochs_have_points_of_loss_metrics_and_speed(dataset: Path, tmp_path: Path) -> None:
-    _, channel = run(start(build_spec(), dataset, tmp_path / "work"))
+    _, channel = run(build_start(build_spec(), dataset, tmp_path / "work"))
     points = [point for message in channel.select_messages(Metrics) for point in message.points]
     assert {(p.split, p.name) for p in points} == {
         *(("train", n) for n in ("loss", "accuracy", "step_loss", "lr")),
@@ -140,14 +140,14 @@ def test_epochs_have_points_of_loss_metrics_and_speed(dataset: Path, tmp_path: P
 
 @pytest.mark.parametrize("mode", ["pause", "preempt", "cancel"])
 def test_a_stop_leaves_a_snapshot(dataset: Path, tmp_path: Path, mode: Any) -> None:
-    status, channel = run(start(build_spec(), dataset, tmp_path / "work"), asked=mode)
+    status, channel = run(build_start(build_spec(), dataset, tmp_path / "work"), asked=mode)
     assert status == EXIT_STOPPED
     assert channel.messages[-1] == RunStopped(mode=mode)
     assert isinstance(channel.messages[-2], CheckpointWritten)
 
 
 def test_finish_stops_after_the_epoch_and_registers(dataset: Path, tmp_path: Path) -> None:
-    status, channel = run(start(build_spec(epochs=50), dataset, tmp_path / "work"), asked="finish")
+    status, channel = run(build_start(build_spec(epochs=50), dataset, tmp_path / "work"), asked="finish")
     (finished,) = channel.select_messages(TrainingFinished)
     assert (status, finished.stop_reason, channel.select_messages(CheckpointWritten)[-1].epoch) == (
         0,
@@ -158,11 +158,11 @@ def test_finish_stops_after_the_epoch_and_registers(dataset: Path, tmp_path: Pat
 
 def test_a_run_that_was_asked_for_more_epochs_goes_on(dataset: Path, tmp_path: Path) -> None:
     cycle = {"schedule": {"name": "one_cycle", "max_lr": 0.01}}
-    _, first = run(start(build_spec(epochs=50, **cycle), dataset, tmp_path / "a"), asked="finish")
+    _, first = run(build_start(build_spec(epochs=50, **cycle), dataset, tmp_path / "a"), asked="finish")
     resume_dir = first.select_messages(CheckpointWritten)[-1].dir
-    status, again = run(start(build_spec(epochs=50, **cycle), dataset, tmp_path / "b", resume_dir=resume_dir))
+    status, again = run(build_start(build_spec(epochs=50, **cycle), dataset, tmp_path / "b", resume_dir=resume_dir))
     assert (status, again.select_messages(CheckpointWritten)) == (0, [])  # it was finished
-    status, more = run(start(build_spec(epochs=52, **cycle), dataset, tmp_path / "c", resume_dir=resume_dir))
+    status, more = run(build_start(build_spec(epochs=52, **cycle), dataset, tmp_path / "c", resume_dir=resume_dir))
     assert (status, more.select_messages(CheckpointWritten)[-1].epoch) == (0, 52)
 
 
@@ -177,7 +177,7 @@ def test_divergence_is_told_with_epoch_step_and_rate_and_stores_nothing_non_fini
     dataset: Path, tmp_path: Path
 ) -> None:
     spec = build_spec(optimizer={"name": "sgd", "lr": 1e9}, epochs=5, batch_size=4)
-    order = start(spec, dataset, tmp_path / "work")
+    order = build_start(spec, dataset, tmp_path / "work")
     problem = failed(order)
     assert problem.code == "diverged"
     assert problem.extra["learning_rate"] == 1e9
@@ -204,31 +204,33 @@ def test_weights_that_are_not_finite_are_never_stored(
         network = run.network
         return replace(run, callbacks=(*run.callbacks, Poison()))
 
-    monkeypatch.setattr(main, "build_run", poisoned)
-    problem = failed(start(build_spec(epochs=2), dataset, tmp_path / "work"))
+    monkeypatch.setattr(training, "build_run", poisoned)
+    problem = failed(build_start(build_spec(epochs=2), dataset, tmp_path / "work"))
     assert (problem.code, problem.extra["epoch"]) == ("diverged", 2)
     assert [folder.name[:7] for folder in (tmp_path / "work" / "checkpoints").iterdir()] == ["e000001"]
 
 
 def test_a_wrong_dataset_is_told(dataset: Path, tmp_path: Path) -> None:
     assert (
-        failed(start(build_spec(), dataset, tmp_path / "a", dataset={"content_hash": "0" * 64})).code
+        failed(build_start(build_spec(), dataset, tmp_path / "a", dataset={"content_hash": "0" * 64})).code
         == "dataset_corrupt"
     )
     (tmp_path / "empty").mkdir()
-    assert failed(start(build_spec(), tmp_path / "empty", tmp_path / "b")).code == "dataset_corrupt"
+    assert failed(build_start(build_spec(), tmp_path / "empty", tmp_path / "b")).code == "dataset_corrupt"
 
 
 def test_a_spec_that_cannot_be_built_is_told(dataset: Path, tmp_path: Path) -> None:
-    assert failed(start(build_spec(device="cuda:77"), dataset, tmp_path / "a")).code == "invalid_spec"
-    assert failed(start(build_spec(architecture={"name": "nope"}), dataset, tmp_path / "b")).code == "invalid_spec"
+    assert failed(build_start(build_spec(device="cuda:77"), dataset, tmp_path / "a")).code == "invalid_spec"
+    assert (
+        failed(build_start(build_spec(architecture={"name": "nope"}), dataset, tmp_path / "b")).code == "invalid_spec"
+    )
 
 
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [
         (["features.*", "*"], "no parameter matches 'features.*'; the parameters are head.0.weight"),
-        (["head.*", "*"], "parts before it have all to train that '*' matches"),
+        (["head.*", "*"], "earlier parts match all parameters of '*'"),
         (["*.weight", "head.0.*"], "no part of the optimizer matches head.2.bias, head.4.bias; let the last one"),
     ],
 )
@@ -237,7 +239,7 @@ def test_parts_of_an_optimizer_that_do_not_fit_what_is_trained_are_told(
 ) -> None:
     parts = [{"match": pattern, "optimizer": {"name": "sgd"}} for pattern in patterns]
     spec = build_spec(optimizer={"name": "several", "parts": parts}, freeze=["features.*"])
-    problem = failed(start(spec, dataset, tmp_path / "work"))
+    problem = failed(build_start(spec, dataset, tmp_path / "work"))
     assert problem.code == "invalid_spec"
     assert problem.message.startswith(message)
 
@@ -247,44 +249,46 @@ def test_a_full_disk_is_told(dataset: Path, tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("worker.engine.snapshot._write_json", full)
-    problem = failed(start(build_spec(), dataset, tmp_path / "work"))
+    problem = failed(build_start(build_spec(), dataset, tmp_path / "work"))
     assert problem.code == "disk_full"
     assert list((tmp_path / "work" / "checkpoints").iterdir()) == []
 
 
 def test_a_damaged_checkpoint_is_told(dataset: Path, tmp_path: Path) -> None:
-    _, channel = run(start(build_spec(), dataset, tmp_path / "a"))
+    _, channel = run(build_start(build_spec(), dataset, tmp_path / "a"))
     folder = Path(channel.select_messages(CheckpointWritten)[0].dir)
     (folder / "state.safetensors").write_bytes(b"short")
-    assert failed(start(build_spec(), dataset, tmp_path / "b", resume_dir=str(folder))).code == "checkpoint_corrupt"
+    assert (
+        failed(build_start(build_spec(), dataset, tmp_path / "b", resume_dir=str(folder))).code == "checkpoint_corrupt"
+    )
 
 
 def test_a_bug_is_internal_and_its_traceback_is_in_the_log(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "build_run", lambda *_: 1 / 0)
-    status, channel = run(start(build_spec(), dataset, tmp_path / "work"))
+    monkeypatch.setattr(training, "build_run", lambda *_: 1 / 0)
+    status, channel = run(build_start(build_spec(), dataset, tmp_path / "work"))
     assert status == 1
     assert channel.messages[-1].code == "internal"  # type: ignore[union-attr]  # it is RunFailed
     assert any(isinstance(message, Log) and "ZeroDivisionError" in message.message for message in channel.messages)
 
 
 def test_a_resume_keeps_the_snapshots_threads_and_says_so(dataset: Path, tmp_path: Path) -> None:
-    _, first = run(start(build_spec(threads=1), dataset, tmp_path / "a"), asked="pause")
+    _, first = run(build_start(build_spec(threads=1), dataset, tmp_path / "a"), asked="pause")
     resume_dir = first.select_messages(CheckpointWritten)[-1].dir
-    _, again = run(start(build_spec(threads=2), dataset, tmp_path / "b", resume_dir=resume_dir))
+    _, again = run(build_start(build_spec(threads=2), dataset, tmp_path / "b", resume_dir=resume_dir))
     assert again.select_messages(RunStarted)[0].runtime["threads"] == 1
-    assert any("goes on with 1 threads" in message.message for message in again.select_messages(Log))
+    assert any("continues with 1 threads" in message.message for message in again.select_messages(Log))
 
 
 def test_snapshots_in_the_middle_of_an_epoch_can_be_resumed(dataset: Path, tmp_path: Path) -> None:
     whole = RecordingChannel()
-    main.run_job(start(build_spec(), dataset, tmp_path / "a"), whole)
+    main.run_job(build_start(build_spec(), dataset, tmp_path / "a"), whole)
     often = RecordingChannel()
-    main.run_job(start(build_spec(), dataset, tmp_path / "b"), often, snapshot_every_s=0.0)
+    main.run_job(build_start(build_spec(), dataset, tmp_path / "b"), often, snapshot_every_s=0.0)
     assert len(often.select_messages(CheckpointWritten)) > len(whole.select_messages(CheckpointWritten))
     middle = [checkpoint for checkpoint in often.select_messages(CheckpointWritten) if checkpoint.step % 5][-1]
-    _, resumed = run(start(build_spec(), dataset, tmp_path / "c", resume_dir=middle.dir))
+    _, resumed = run(build_start(build_spec(), dataset, tmp_path / "c", resume_dir=middle.dir))
     hashes = {
         channel.select_messages(TrainingFinished)[0].files["weights.safetensors"].sha256
         for channel in (whole, often, resumed)
@@ -295,19 +299,19 @@ def test_snapshots_in_the_middle_of_an_epoch_can_be_resumed(dataset: Path, tmp_p
 @pytest.mark.slow
 def test_a_paused_process_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(epochs=60, batch_size=4)
-    _, undisturbed = run(start(spec, dataset, tmp_path / "whole"))
+    _, undisturbed = run(build_start(spec, dataset, tmp_path / "whole"))
     first, second = TrainerProcess(new_session=True), TrainerProcess()
     try:
-        first.tell(start(spec, dataset, tmp_path / "a"))
-        first.hear(CheckpointWritten)
-        first.tell(Stop(mode="pause"))
-        assert first.hear(RunStopped).mode == "pause"
+        first.send(build_start(spec, dataset, tmp_path / "a"))
+        first.receive(CheckpointWritten)
+        first.send(Stop(mode="pause"))
+        assert first.receive(RunStopped).mode == "pause"
         assert first.wait() == EXIT_STOPPED
-        last = [message for message in first.said if isinstance(message, CheckpointWritten)][-1]
+        last = [message for message in first.messages if isinstance(message, CheckpointWritten)][-1]
         assert last.step < 60 * 20
-        second.tell(start(spec, dataset, tmp_path / "b", resume_dir=last.dir))
-        finished = second.hear(TrainingFinished)
-        second.hang_up()
+        second.send(build_start(spec, dataset, tmp_path / "b", resume_dir=last.dir))
+        finished = second.receive(TrainingFinished)
+        second.close_input()
         assert second.wait() == 0
     finally:
         first.close()
@@ -320,38 +324,38 @@ def test_a_paused_process_resumes_to_the_same_weights(dataset: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_a_sigterm_preempts(dataset: Path, tmp_path: Path, process: TrainerProcess) -> None:
-    process.tell(start(build_spec(**LONG), dataset, tmp_path / "work"))
-    process.hear(Metrics)
+    process.send(build_start(build_spec(**LONG), dataset, tmp_path / "work"))
+    process.receive(Metrics)
     os.kill(process.pid, signal.SIGTERM)
-    assert process.hear(RunStopped).mode == "preempt"
+    assert process.receive(RunStopped).mode == "preempt"
     assert process.wait() == EXIT_STOPPED
 
 
 @pytest.mark.slow
 def test_a_supervisor_that_hangs_up_ends_it(dataset: Path, tmp_path: Path, process: TrainerProcess) -> None:
-    process.tell(start(build_spec(**LONG), dataset, tmp_path / "work"))
-    process.hear(Metrics)
-    process.hang_up()
+    process.send(build_start(build_spec(**LONG), dataset, tmp_path / "work"))
+    process.receive(Metrics)
+    process.close_input()
     assert process.wait() == EXIT_ORPHANED
-    assert not any(isinstance(message, RunStopped | TrainingFinished | RunFailed) for message in process.said)
+    assert not any(isinstance(message, RunStopped | TrainingFinished | RunFailed) for message in process.messages)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
 def test_trainings_go_after_predictions(dataset: Path, tmp_path: Path, process: TrainerProcess) -> None:
-    process.tell(start(build_spec(**LONG), dataset, tmp_path / "work"))
-    process.hear(Metrics)
+    process.send(build_start(build_spec(**LONG), dataset, tmp_path / "work"))
+    process.receive(Metrics)
     niceness = set()
     for each in Path(f"/proc/{process.pid}/task").iterdir():
         with suppress(ProcessLookupError):  # a thread that ended meanwhile
             niceness.add(os.getpriority(os.PRIO_PROCESS, int(each.name)))
-    assert max(niceness) == max(TRAIN, os.getpriority(os.PRIO_PROCESS, 0)) > PREDICT
+    assert max(niceness) == max(TRAIN_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)) > PREDICT_NICENESS
     assert os.getpriority(os.PRIO_PROCESS, process.pid) == max(niceness)
 
 
 @pytest.mark.slow
 def test_a_standby_ends_with_its_supervisor(process: TrainerProcess) -> None:
-    process.hang_up()
+    process.close_input()
     assert process.wait() == EXIT_ORPHANED
 
 
@@ -359,20 +363,20 @@ def test_a_standby_ends_with_its_supervisor(process: TrainerProcess) -> None:
 def test_a_lease_that_runs_out_ends_it_and_renewals_keep_it(
     dataset: Path, tmp_path: Path, process: TrainerProcess
 ) -> None:
-    process.tell(start(build_spec(**LONG), dataset, tmp_path / "work", lease_s=2.5))
+    process.send(build_start(build_spec(**LONG), dataset, tmp_path / "work", lease_s=2.5))
     is_over = threading.Event()
 
     def renew() -> None:  # in a rhythm of its own, as the supervisor does: a busy machine's first metrics come late
         while not is_over.wait(0.05):
-            process.tell(LeaseRenewed())
+            process.send(LeaseRenewed())
 
     with ThreadPoolExecutor(1) as threads:
         renewing = threads.submit(renew)
         try:
-            process.hear(RunStarted)  # the lease runs
+            process.receive(RunStarted)  # the lease runs
             began = time.monotonic()
             while time.monotonic() - began < 4.0:  # well beyond the lease
-                process.hear(Metrics)
+                process.receive(Metrics)
         finally:
             is_over.set()
         renewing.result()
@@ -393,7 +397,7 @@ time.sleep(600)
 
 @pytest.mark.slow
 def test_a_kill_of_the_parent_ends_it(dataset: Path, tmp_path: Path) -> None:
-    order = start(build_spec(**LONG), dataset, tmp_path / "work").model_dump_json().encode() + b"\n"
+    order = build_start(build_spec(**LONG), dataset, tmp_path / "work").model_dump_json().encode() + b"\n"
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdin is not None
     assert parent.stdout is not None
@@ -415,7 +419,7 @@ def test_it_is_usable_alone_from_a_shell(dataset: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, timeout=100, stdin=subprocess.DEVNULL, check=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (lines[0]["type"], lines[-1]["type"]) == ("started", "finished")
-    _, here = run(start(build_spec(name="alone"), dataset, tmp_path / "here"))
+    _, here = run(build_start(build_spec(name="alone"), dataset, tmp_path / "here"))
     assert (
         lines[-1]["files"]["weights.safetensors"]["sha256"]
         == here.select_messages(TrainingFinished)[0].files["weights.safetensors"].sha256
@@ -424,10 +428,10 @@ def test_it_is_usable_alone_from_a_shell(dataset: Path, tmp_path: Path) -> None:
 
 def test_every_epochs_checkpoint_says_which_ones_are_asked_for(dataset: Path, tmp_path: Path) -> None:
     asked = [{"name": "model_checkpoint", "keep": 2}, {"name": "model_checkpoint", "every_epochs": 3}]
-    _, whole = run(start(build_spec(epochs=4, callbacks=asked), dataset, tmp_path / "whole"))
+    _, whole = run(build_start(build_spec(epochs=4, callbacks=asked), dataset, tmp_path / "whole"))
     told = [said.retained_epochs for said in whole.select_messages(CheckpointWritten)]
     assert told == [(1,), (1, 2), (2, 3), (3, 4)]
-    order = start(
+    order = build_start(
         build_spec(epochs=4, callbacks=asked),
         dataset,
         tmp_path / "rest",
@@ -435,7 +439,7 @@ def test_every_epochs_checkpoint_says_which_ones_are_asked_for(dataset: Path, tm
     )
     _, resumed = run(order)
     assert [said.retained_epochs for said in resumed.select_messages(CheckpointWritten)] == told[2:]
-    order = start(
+    order = build_start(
         build_spec(epochs=4, callbacks=asked),
         dataset,
         tmp_path / "left",
@@ -455,7 +459,7 @@ def test_a_network_that_ends_in_probabilities_learns_and_is_registered_as_one_of
     for loss, end in ends.items():
         architecture = {"name": "layers", "layers": [*layers, *end]}
         spec = build_spec(architecture=architecture, loss={"name": loss}, optimizer={"name": "sgd", "lr": 0.1})
-        status, channel = run(start(spec, tmp_path / "it", tmp_path / loss))
+        status, channel = run(build_start(spec, tmp_path / "it", tmp_path / loss))
         assert status == 0, channel.messages[-2:]
         losses.append([value for (_, name, _), value in channel.collect_points().items() if name == "loss"])
         bundles.append(bundle.load_bundle(Path(channel.select_messages(TrainingFinished)[0].dir)))
@@ -465,6 +469,6 @@ def test_a_network_that_ends_in_probabilities_learns_and_is_registered_as_one_of
     images = torch.rand(4, *words.image_shape)
     assert torch.allclose(network(images), plain(images), atol=1e-3)
     spec = build_spec(architecture={"name": "layers", "layers": layers}, loss={"name": "bce"})
-    _, channel = run(start(spec, tmp_path / "it", tmp_path / "raw"))
+    _, channel = run(build_start(spec, tmp_path / "it", tmp_path / "raw"))
     assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
     assert "add a final 'sigmoid'" in channel.select_messages(RunFailed)[0].message

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from core.datasets.packed import PackedDataset
 from models import bundle, registry
 from models.efficientnet_lite import CODE, WEIGHTS
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, cpu_placement, pack
 from worker.builders import build_run
 from worker.protocol import CheckpointWritten, Log, RunFailed, RunStarted, TrainingFinished
@@ -35,7 +35,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: Path, tmp_path: Path) -> None:
     channel = RecordingChannel()
     spec = build_spec(**SPEC, freeze=["*", "!_fc.*"], optimizer={"name": "adam", "lr": 0.01})
-    assert main.run_job(start(spec, dataset, tmp_path / "work"), channel) == 0
+    assert main.run_job(build_start(spec, dataset, tmp_path / "work"), channel) == 0
     runtime, (finished,) = channel.select_messages(RunStarted)[0].runtime, channel.select_messages(TrainingFinished)
     head = ["_fc.weight", "_fc.bias"]
     assert runtime["init"]["mismatched"] == head
@@ -43,7 +43,7 @@ def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: P
     assert len(runtime["init"]["loaded"]) == 294
     assert runtime["num_trainable_parameters"] == 3 * 1280 + 3
     assert [message.message for message in channel.select_messages(Log)] == [
-        "Weights to begin with: 2 mismatched: _fc.weight, _fc.bias."
+        "Initial weights: 2 mismatched: _fc.weight, _fc.bias."
     ]
     published = registry.get_architecture("efficientnet_lite0").pretrained
     assert published is not None
@@ -72,7 +72,7 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
         spec,
         PackedDataset.open(dataset),
         cpu_placement(),
-        load_initial_weights(start(spec, dataset, tmp_path / "work")),
+        load_initial_weights(build_start(spec, dataset, tmp_path / "work")),
     )
     names = {id(parameter): name for name, parameter in run.network.named_parameters()}
 
@@ -92,6 +92,6 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
 
 def test_an_architecture_without_weights_of_its_own_is_refused(dataset: Path, tmp_path: Path) -> None:
     channel = RecordingChannel()
-    assert main.run_job(start(build_spec(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
+    assert main.run_job(build_start(build_spec(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
     (failed,) = channel.select_messages(RunFailed)
-    assert (failed.code, failed.message) == ("invalid_spec", "'convnet' has no weights of its own to begin with")
+    assert (failed.code, failed.message) == ("invalid_spec", "architecture 'convnet' has no pretrained weights")

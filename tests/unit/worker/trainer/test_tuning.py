@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from core.spec import ANY_JOB, AnyJobSpec
 from models import bundle
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.protocol import (
     EXIT_STOPPED,
@@ -40,7 +40,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingFinished:
     """A training's last word; its bundle is kept."""
-    _, channel = run(start(build_spec(epochs=3), dataset, tmp_path_factory.mktemp("trained") / "work"))
+    _, channel = run(build_start(build_spec(epochs=3), dataset, tmp_path_factory.mktemp("trained") / "work"))
     finished: TrainingFinished = channel.select_messages(TrainingFinished)[0]
     return finished
 
@@ -65,7 +65,7 @@ def sweep(**changes: Any) -> AnyJobSpec:
 
 
 def test_a_learning_rate_is_found_over_as_many_epochs_as_it_takes(dataset: Path, tmp_path: Path) -> None:
-    found = answer(start(sweep(epochs=1, callbacks=[{"name": "early_stopping"}]), dataset, tmp_path / "work"))
+    found = answer(build_start(sweep(epochs=1, callbacks=[{"name": "early_stopping"}]), dataset, tmp_path / "work"))
     rates = [point["lr"] for point in found.result["points"]]
     assert len(rates) == 100  # six steps an epoch
     assert rates[0] == pytest.approx(1e-7 * 1.14815, rel=1e-5)
@@ -77,28 +77,28 @@ def test_a_learning_rate_is_found_over_as_many_epochs_as_it_takes(dataset: Path,
 
 
 def test_the_same_learning_rate_is_found_again(dataset: Path, tmp_path: Path) -> None:
-    first = answer(start(sweep(steps=30), dataset, tmp_path / "a"))
-    assert answer(start(sweep(steps=30), dataset, tmp_path / "b")) == first
+    first = answer(build_start(sweep(steps=30), dataset, tmp_path / "a"))
+    assert answer(build_start(sweep(steps=30), dataset, tmp_path / "b")) == first
 
 
 def test_a_sweep_ends_where_the_loss_diverges(dataset: Path, tmp_path: Path) -> None:
     wild = {"optimizer": {"name": "sgd"}, "end_lr": 1e6, "steps": 60}
-    result = answer(start(sweep(**wild), dataset, tmp_path / "work")).result
+    result = answer(build_start(sweep(**wild), dataset, tmp_path / "work")).result
     assert result["is_diverged"]
     assert len(result["points"]) < 60
 
 
 def test_a_sweep_can_be_left(dataset: Path, tmp_path: Path) -> None:
-    status, channel = run(start(sweep(), dataset, tmp_path / "work"), asked="cancel")
+    status, channel = run(build_start(sweep(), dataset, tmp_path / "work"), asked="cancel")
     assert status == EXIT_STOPPED
     assert channel.messages[-1] == RunStopped(mode="cancel")
 
 
 def test_one_cycle_finds_its_peak(dataset: Path, tmp_path: Path) -> None:
-    status, channel = run(start(build_spec(epochs=3, schedule=AUTO), dataset, tmp_path / "work"))
+    status, channel = run(build_start(build_spec(epochs=3, schedule=AUTO), dataset, tmp_path / "work"))
     assert status == 0, channel.messages[-2:]
     found = channel.select_messages(RunStarted)[0].runtime["lr_find"]["suggestion"]
-    assert found == answer(start(sweep(), dataset, tmp_path / "sweep")).result["suggestion"]
+    assert found == answer(build_start(sweep(), dataset, tmp_path / "sweep")).result["suggestion"]
     rates = [value for (_, name, _), value in channel.collect_points().items() if name == "lr"]
     assert max(rates) <= found < 2 * max(rates)
     assert any("max_lr" in message.message for message in channel.select_messages(Log) if message.level == "warning")
@@ -108,10 +108,10 @@ def test_the_peak_of_several_optimizers_is_the_first_ones(dataset: Path, tmp_pat
     sgd = {"name": "sgd", "lr": 0.02, "momentum": 0.9}
     parts = [{"match": "*weight", "optimizer": sgd}, {"match": "*", "optimizer": {"name": "adam", "lr": 0.001}}]
     several = {"optimizer": {"name": "several", "parts": parts}}
-    status, channel = run(start(build_spec(epochs=3, schedule=AUTO, **several), dataset, tmp_path / "work"))
+    status, channel = run(build_start(build_spec(epochs=3, schedule=AUTO, **several), dataset, tmp_path / "work"))
     assert status == 0, channel.messages[-2:]
     found = channel.select_messages(RunStarted)[0].runtime["lr_find"]["suggestion"]
-    result = answer(start(sweep(**several), dataset, tmp_path / "sweep")).result
+    result = answer(build_start(sweep(**several), dataset, tmp_path / "sweep")).result
     assert found == result["suggestion"]
     rates = [value for (_, name, _), value in channel.collect_points().items() if name == "lr"]
     assert max(rates) <= found < 2 * max(rates)
@@ -119,10 +119,10 @@ def test_the_peak_of_several_optimizers_is_the_first_ones(dataset: Path, tmp_pat
 
 def test_a_resumed_run_keeps_the_peak_it_found(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = build_spec(epochs=4, schedule=AUTO)
-    _, whole = run(start(spec, dataset, tmp_path / "whole"))
+    _, whole = run(build_start(spec, dataset, tmp_path / "whole"))
     folder = whole.select_messages(CheckpointWritten)[1].dir
-    monkeypatch.setattr("worker.trainer.tuning.find_lr", None)  # it must not look again
-    status, resumed = run(start(spec, dataset, tmp_path / "rest", resume_dir=folder))
+    monkeypatch.setattr("worker.trainer.lr_finder.find_lr", None)  # it must not look again
+    status, resumed = run(build_start(spec, dataset, tmp_path / "rest", resume_dir=folder))
     assert status == 0, resumed.messages[-2:]
     assert (
         resumed.select_messages(RunStarted)[0].runtime["lr_find"]
@@ -136,7 +136,7 @@ def test_an_evaluation_repeats_what_the_training_measured(
 ) -> None:
     body = MODEL | {"dataset": {"name": "synthetic"}, "split": "valid", "seed": 7, "metrics": ["accuracy"]}
     spec = ANY_JOB.validate_python(body | {"precision": "fp32"})
-    result = answer(start(spec, dataset, tmp_path / "work", model_dir=trained.dir)).result
+    result = answer(build_start(spec, dataset, tmp_path / "work", model_dir=trained.dir)).result
     assert result["metrics"] == pytest.approx(trained.evaluation["valid"])
     matrix = torch.tensor(result["confusion_matrix"])
     assert matrix.sum() == result["num_samples"] == 12
@@ -146,13 +146,15 @@ def test_an_evaluation_repeats_what_the_training_measured(
 
 
 def test_an_evaluation_that_is_left_says_nothing(dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
-    order = start(ANY_JOB.validate_python(MODEL | {"split": "train"}), dataset, tmp_path / "w", model_dir=trained.dir)
+    order = build_start(
+        ANY_JOB.validate_python(MODEL | {"split": "train"}), dataset, tmp_path / "w", model_dir=trained.dir
+    )
     status, channel = run(order, asked="pause")
     assert (status, channel.messages[-1]) == (EXIT_STOPPED, RunStopped(mode="pause"))
 
 
 def test_a_split_that_is_not_there_is_refused(dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
-    order = start(ANY_JOB.validate_python(MODEL), dataset, tmp_path / "w", model_dir=trained.dir)
+    order = build_start(ANY_JOB.validate_python(MODEL), dataset, tmp_path / "w", model_dir=trained.dir)
     _, channel = run(order)
     assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
     assert "'test'" in channel.select_messages(RunFailed)[0].message
@@ -161,7 +163,7 @@ def test_a_split_that_is_not_there_is_refused(dataset: Path, trained: TrainingFi
 def test_a_training_begins_with_the_weights_of_another(
     dataset: Path, trained: TrainingFinished, tmp_path: Path
 ) -> None:
-    order = start(build_spec(epochs=1), dataset, tmp_path / "w", model_dir=trained.dir)
+    order = build_start(build_spec(epochs=1), dataset, tmp_path / "w", model_dir=trained.dir)
     status, channel = run(order)
     assert status == 0
     init = channel.select_messages(RunStarted)[0].runtime["init"]
@@ -171,7 +173,7 @@ def test_a_training_begins_with_the_weights_of_another(
 
 def test_a_head_for_other_classes_is_made_anew(trained: TrainingFinished, tmp_path: Path) -> None:
     pack(tmp_path / "five", num_samples=60, num_classes=5)
-    order = start(build_spec(epochs=1), tmp_path / "five", tmp_path / "w", model_dir=trained.dir)
+    order = build_start(build_spec(epochs=1), tmp_path / "five", tmp_path / "w", model_dir=trained.dir)
     status, channel = run(order)
     assert status == 0
     assert channel.select_messages(RunStarted)[0].runtime["init"]["mismatched"]
@@ -180,7 +182,7 @@ def test_a_head_for_other_classes_is_made_anew(trained: TrainingFinished, tmp_pa
 
 def test_weights_of_another_network_are_rejected(dataset: Path, tmp_path: Path) -> None:
     save_file({"nothing.like.it": torch.zeros(3)}, tmp_path / "w.safetensors")
-    order = start(
+    order = build_start(
         build_spec(weights="file:w.safetensors"), dataset, tmp_path / "w", weights_path=f"{tmp_path}/w.safetensors"
     )
     _, channel = run(order)
@@ -189,7 +191,7 @@ def test_weights_of_another_network_are_rejected(dataset: Path, tmp_path: Path) 
 
 def test_a_file_that_is_no_weights_is_refused(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"no weights")
-    order = start(build_spec(), dataset, tmp_path / "w", weights_path=f"{tmp_path}/w.safetensors")
+    order = build_start(build_spec(), dataset, tmp_path / "w", weights_path=f"{tmp_path}/w.safetensors")
     _, channel = run(order)
     assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
     assert "cannot be read" in channel.select_messages(RunFailed)[0].message
@@ -197,7 +199,7 @@ def test_a_file_that_is_no_weights_is_refused(dataset: Path, tmp_path: Path) -> 
 
 def test_predictions_are_files_of_every_sample(dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
     body = MODEL | {"kind": "predict", "split": "train", "top_k": 2, "precision": "fp32"}
-    found = answer(start(ANY_JOB.validate_python(body), dataset, tmp_path / "w", model_dir=trained.dir))
+    found = answer(build_start(ANY_JOB.validate_python(body), dataset, tmp_path / "w", model_dir=trained.dir))
     assert found.dir is not None
     lines = [json.loads(line) for line in (Path(found.dir) / "predictions.jsonl").read_text().splitlines()]
     with (Path(found.dir) / "predictions.csv").open(newline="") as file:
@@ -218,10 +220,10 @@ def test_predictions_are_files_of_every_sample(dataset: Path, trained: TrainingF
 @pytest.mark.parametrize("task", ["classification", "binary", "multilabel", "regression"])
 def test_raw_scores_are_told_where_they_are_asked_for(task: str, tmp_path: Path) -> None:
     pack(tmp_path / "it", task=task, num_samples=60)
-    _, channel = run(start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
+    _, channel = run(build_start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
     spec = ANY_JOB.validate_python(MODEL | {"kind": "predict", "split": "valid", "scores": True})
     found = answer(
-        start(spec, tmp_path / "it", tmp_path / "p", model_dir=channel.select_messages(TrainingFinished)[0].dir)
+        build_start(spec, tmp_path / "it", tmp_path / "p", model_dir=channel.select_messages(TrainingFinished)[0].dir)
     )
     folder = Path(found.dir or "")
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
@@ -245,10 +247,10 @@ def test_raw_scores_are_told_where_they_are_asked_for(task: str, tmp_path: Path)
 @pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
 def test_every_task_is_evaluated_and_predicted(task: str, tmp_path: Path) -> None:
     pack(tmp_path / "it", task=task, num_samples=60)
-    _, channel = run(start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
+    _, channel = run(build_start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
     folder = channel.select_messages(TrainingFinished)[0].dir
     for kind in ("evaluate", "predict"):
         spec = ANY_JOB.validate_python(MODEL | {"kind": kind, "split": "valid"})
-        found = answer(start(spec, tmp_path / "it", tmp_path / kind, model_dir=folder))
+        found = answer(build_start(spec, tmp_path / "it", tmp_path / kind, model_dir=folder))
         assert found.result["num_samples"] == 12
         assert ("confusion_matrix" in found.result) == (kind == "evaluate" and task != "regression")

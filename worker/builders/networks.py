@@ -1,0 +1,50 @@
+"""Builds the network of a job with its initial weights."""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from core.datasets.packed import PackedMeta
+from core.spec import JobSpec, losses
+from models import registry
+from models.logits import to_logits
+from worker.builders.preprocessing import get_cardinalities
+from worker.engine.device import Placement, compile_in_place
+from worker.engine.transfer import LoadReport, Weights, freeze_parameters, transfer_weights
+
+
+class InitialNetwork(NamedTuple):
+    """A network before the first step.
+
+    Attributes:
+        load_report: which initial weights were loaded. None: all weights are random.
+        frozen_parameters: names of the parameters that are not trained.
+    """
+
+    network: nn.Module
+    load_report: LoadReport | None
+    frozen_parameters: tuple[str, ...]
+
+
+def build_initial_network(
+    spec: JobSpec, meta: PackedMeta, placement: Placement, initial_weights: Weights | None
+) -> InitialNetwork:
+    """Build the network on its device, load the initial weights and freeze parameters.
+
+    Raises:
+        ArchitectureBuildError: the architecture does not fit the dataset.
+        NoMatchingWeights: no initial weight fits, or no parameter would be trained.
+    """
+    network = placement.place_network(_build_network(spec, meta))
+    if spec.compile:
+        compile_in_place(network)
+    load_report = None if initial_weights is None else transfer_weights(network, initial_weights)
+    return InitialNetwork(network, load_report, tuple(freeze_parameters(network, spec.freeze)))
+
+
+def _build_network(spec: JobSpec, meta: PackedMeta) -> nn.Module:
+    architecture = spec.architecture
+    network = registry.build_network(
+        architecture.name, architecture.options, meta.image_shape, meta.num_outputs, get_cardinalities(meta)
+    )
+    return to_logits(network) if isinstance(spec.loss, losses.BceSpec) else network

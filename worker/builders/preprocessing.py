@@ -1,0 +1,55 @@
+"""Builds the preprocessing of every split and every prediction from a job spec."""
+
+from torch import nn
+
+from core.datasets.packed import PackedMeta
+from core.errors import InvalidSpec
+from core.spec import JobSpec, TrainingSpec, transforms
+from core.spec.job import PRETRAINED
+from models import bundle, registry
+
+
+def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
+    """Build the module that maps the dataset's samples to the network's inputs."""
+    architecture = spec.architecture
+    moments = get_normalization(spec, meta)
+    return bundle.build_preprocessing(
+        architecture.name, architecture.options, meta.image_shape, moments, get_cardinalities(meta)
+    )
+
+
+def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel.
+
+    They come from the `normalize` transform, else from the pretrained weights, else from the training split.
+
+    Raises:
+        InvalidSpec: `normalize` does not have one value per channel.
+    """
+    num_channels = meta.image_shape[0]
+    for transform in spec.dataset.train_transforms:
+        if isinstance(transform, transforms.NormalizeSpec):
+            if len(transform.mean) != num_channels or len(transform.std) != num_channels:
+                raise InvalidSpec(f"normalize: mean and std must have {num_channels} values, one per channel")
+            return transform.mean, transform.std
+    if spec.weights == PRETRAINED:
+        pretrained = get_pretrained_weights(spec)
+        return (pretrained.mean,) * num_channels, (pretrained.deviation,) * num_channels
+    return meta.mean, meta.std
+
+
+def get_pretrained_weights(spec: TrainingSpec) -> registry.PretrainedWeights:
+    """Return the pretrained weights of the job's architecture.
+
+    Raises:
+        InvalidSpec: the architecture has none.
+    """
+    pretrained = registry.get_architecture(spec.architecture.name).pretrained
+    if pretrained is None:
+        raise InvalidSpec(f"architecture {spec.architecture.name!r} has no pretrained weights")
+    return pretrained
+
+
+def get_cardinalities(meta: PackedMeta) -> tuple[int, ...]:
+    """Return the number of categories of each column of a table. Empty for images."""
+    return () if meta.table is None else meta.table.cardinalities

@@ -1,0 +1,90 @@
+"""Finds a batch size before a training whose callbacks include `batch_size_finder`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from core.datasets.packed import PackedDataset
+from core.datasets.splits import resolve_splits
+from core.errors import InvalidSpec
+from core.spec import JobSpec
+from core.spec.callbacks import BatchSizeFinderSpec
+from worker.builders.sweep import build_sweep_run
+from worker.engine import batch_size_finder
+from worker.engine.batch_size_finder import Trial, choose_batch_size, should_continue
+from worker.engine.device import get_peak_memory_bytes
+from worker.trainer.callbacks import ProgressReporter
+from worker.trainer.error_classification import classify_error
+from worker.trainer.initial_state import load_initial_weights
+from worker.trainer.job_context import JobContext
+
+OUT_OF_MEMORY = frozenset({"gpu_out_of_memory", "host_out_of_memory"})
+
+
+def tune_batch_size(
+    spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Mapping[str, Any] | None
+) -> tuple[JobSpec, dict[str, Any]]:
+    """Set `batch_size` to the best size. Return the new spec and what its snapshots remember.
+
+    `previous` is what an earlier attempt remembered: a resumed run does not search again.
+
+    Raises:
+        InvalidSpec: the job's batch size does not fit into memory.
+        EvaluationInterrupted: a stop is requested.
+    """
+    finder = next((callback for callback in spec.callbacks if isinstance(callback, BatchSizeFinderSpec)), None)
+    if finder is None:
+        return spec, {}
+    found = _find_batch_size(finder, spec, packed, context) if previous is None else dict(previous)
+    other_callbacks = tuple(callback for callback in spec.callbacks if callback != finder)
+    tuned = spec.model_copy(update={"batch_size": found["chosen"], "callbacks": other_callbacks})
+    return tuned, {"batch_size": found}
+
+
+def _find_batch_size(
+    finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, context: JobContext
+) -> dict[str, Any]:
+    trials: list[Trial] = []
+    size = spec.batch_size
+    while not trials or (
+        should_continue(trials) and size <= _get_max_batch_size(finder, spec, packed, context.placement.device)
+    ):
+        trials.append(Trial(size, _measure_batch_size(spec, size, finder.steps, packed, context)))
+        size *= 2
+    chosen = choose_batch_size(trials, finder.choose)
+    if chosen is None:
+        raise InvalidSpec(f"batch_size {spec.batch_size} does not fit into memory; set a smaller batch_size")
+    context.channel.send_log(
+        f"'batch_size_finder' set batch_size to {chosen}, instead of {spec.batch_size}.", "warning"
+    )
+    return batch_size_finder.to_dict(trials, chosen)
+
+
+def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
+    """Return the largest size with full batches. On a CPU, return 0 once half of the memory has been used.
+
+    The CPU's memory is limited because the operating system kills a process instead of refusing an allocation.
+    """
+    if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
+        return 0
+    num_train = len(resolve_splits(packed, spec.dataset, spec.seed).train_index)
+    return min(finder.max_size, num_train // spec.accumulate_batches)
+
+
+def _measure_batch_size(
+    spec: JobSpec, size: int, steps: int, packed: PackedDataset, context: JobContext
+) -> float | None:
+    """Return samples per second. None: the size does not fit into memory."""
+    trial_spec = spec.model_copy(update={"batch_size": size, "on_oom": "fail"})
+    reporter = ProgressReporter(context.channel, steps, is_quiet=True)
+    try:
+        run = build_sweep_run(trial_spec, packed, context.placement, load_initial_weights(context.start))
+        speed = batch_size_finder.measure_samples_per_s(run, steps, (reporter,))
+    except (RuntimeError, MemoryError) as error:
+        if classify_error(error, trial_spec).code not in OUT_OF_MEMORY:
+            raise
+        torch.cuda.empty_cache()  # without a GPU this does nothing
+        return None
+    reporter.check_stop_request()
+    return speed

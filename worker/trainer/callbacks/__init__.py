@@ -1,0 +1,17 @@
+"""Callbacks of the trainer, one file each: they report the run to the supervisor and apply its stop requests."""
+
+from worker.trainer.callbacks.checkpoint import CheckpointCallback
+from worker.trainer.callbacks.compile_time import CompileTimeCallback
+from worker.trainer.callbacks.keep_alive import KeepAliveCallback
+from worker.trainer.callbacks.metrics import MetricsCallback
+from worker.trainer.callbacks.progress import ProgressReporter
+from worker.trainer.callbacks.stop_request import StopRequestCallback
+
+__all__ = [
+    "CheckpointCallback",
+    "CompileTimeCallback",
+    "KeepAliveCallback",
+    "MetricsCallback",
+    "ProgressReporter",
+    "StopRequestCallback",
+]

@@ -1,0 +1,112 @@
+"""Writes snapshots of a run and reports them to the supervisor as checkpoints."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from models import bundle
+from worker.engine import snapshot
+from worker.engine.callback import Callback
+from worker.engine.run import Run
+from worker.engine.snapshot_checksums import format_folder_name
+from worker.engine.snapshot_writer import SnapshotWriter
+from worker.engine.state import RunState
+from worker.protocol import CheckpointWritten
+from worker.trainer.artifacts import to_file_digests
+from worker.trainer.channel import Channel
+from worker.trainer.json_values import to_json_floats
+
+
+class CheckpointCallback(Callback):
+    """Writes a snapshot every `every_s` seconds, at the end of every epoch, and when the run is interrupted.
+
+    Non-finite values are never stored: losses are checked before the snapshot is taken, weights before they are
+    written. The next step waits until the snapshot is copied. A snapshot within an epoch is postponed while another
+    one is being written. `before_write` functions are called first. If `description` is given, each snapshot is also
+    a bundle.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        run: Run,
+        folder: Path,
+        metadata: dict[str, Any],
+        before_write: Sequence[Callable[[RunState], None]] = (),
+        *,
+        description: bundle.BundleDescription | None = None,
+        every_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._channel = channel
+        self._run = run
+        self._folder = folder
+        self._metadata = metadata
+        self._description = description
+        self._before_write = before_write
+        self._every_s = every_s
+        self._clock = clock
+        self._writer = SnapshotWriter()
+        self._written_at = clock()
+        self._last_position: tuple[int, str] | None = None
+        self._micro_batch_size = self._get_micro_batch_size()
+
+    def on_train_batch_before_step(self, state: RunState) -> None:
+        self._writer.wait_for_copy()
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._writer.raise_error()
+        micro_batch_size = self._get_micro_batch_size()
+        is_due = self._clock() - self._written_at >= self._every_s and not self._writer.is_busy
+        # a run that resumes after this step must use the new micro-batch size
+        if is_due or micro_batch_size != self._micro_batch_size:
+            self._write_snapshot(state)
+        self._micro_batch_size = micro_batch_size
+
+    def on_epoch_end(self, state: RunState) -> None:
+        self._write_snapshot(state, tuple(sorted(state.retained_epochs)))
+
+    def on_interrupt(self, state: RunState) -> None:
+        if self._last_position != (state.step, state.phase):
+            self._write_snapshot(state)
+
+    def on_fit_end(self, state: RunState) -> None:
+        self._writer.wait()
+
+    def on_exception(self, state: RunState) -> None:
+        self._writer.drain()  # snapshots taken before the error are written and reported
+
+    def _get_micro_batch_size(self) -> int | None:
+        return None if self._run.oom_splitter is None else self._run.oom_splitter.size
+
+    def _write_snapshot(self, state: RunState, retained_epochs: tuple[int, ...] | None = None) -> None:
+        self._run.guard.check_losses(state)
+        for call in self._before_write:
+            call(state)
+        folder = self._folder / format_folder_name(state.epoch, state.step, state.phase)
+        message = partial(  # the values are taken now; the files are written later, in another thread
+            CheckpointWritten,
+            dir=str(folder),
+            epoch=state.epoch,
+            step=state.step,
+            metrics=to_json_floats(state.metrics),
+            tags=tuple(sorted(state.tags)) if state.phase == "end" else (),
+            retained_epochs=retained_epochs,
+        )
+
+        def report(digests: snapshot.FileDigests) -> None:
+            if self._description is not None:
+                digests = digests | bundle.save_description(folder, self._description)
+            self._channel.send(message(files=to_file_digests(digests)))
+
+        self._writer.submit(
+            folder,
+            self._run.network,
+            self._run.stateful_parts(),
+            self._metadata | {"epoch": state.epoch, "step": state.step},
+            report,
+            self._run.guard.build_weight_check(state),
+        )
+        self._written_at, self._last_position = self._clock(), (state.step, state.phase)

@@ -1,0 +1,114 @@
+"""Sends metric curves and progress to the supervisor."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor
+
+from worker.engine.callback import Callback
+from worker.engine.device import get_peak_memory_bytes
+from worker.engine.run import Run
+from worker.engine.state import RunState
+from worker.protocol import CurvePoint, Metrics, RunProgress
+from worker.trainer.channel import Channel
+from worker.trainer.json_values import to_json_float, to_json_floats
+
+Split = Literal["train", "valid", "test"]
+POINTS_PER_EPOCH = 20
+
+
+class MetricsCallback(Callback):
+    """Sends new points about twice a second and at the end of every epoch.
+
+    Which steps have points depends only on the batch's position in its epoch, so that a resumed run repeats them.
+    """
+
+    def __init__(
+        self, channel: Channel, run: Run, *, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._channel = channel
+        self._accumulator = run.train_accumulator
+        self._stride = max(1, run.state.steps_per_epoch // POINTS_PER_EPOCH)
+        self._every_s = every_s
+        self._clock = clock
+        self._sent_at = -math.inf
+        self._losses: list[tuple[int, int, Tensor]] = []
+        self._points: list[CurvePoint] = []
+        self._num_images = 0
+        self._started_at = self._valid_started_at = clock()
+
+    def on_fit_begin(self, state: RunState) -> None:
+        self._started_at = self._clock()
+
+    def on_train_begin(self, state: RunState) -> None:
+        self._started_at, self._num_images = self._clock(), 0
+
+    def on_train_batch_end(self, state: RunState) -> None:
+        self._num_images += state.batch_size
+        if state.batch % self._stride == 0 and state.loss is not None:
+            self._losses.append((state.step, state.epoch, state.loss))
+            self._points.append(
+                CurvePoint(split="train", name="lr", step=state.step, epoch=state.epoch, value=state.lr)
+            )
+        if self._clock() - self._sent_at >= self._every_s:
+            self.flush(state)
+
+    def on_train_end(self, state: RunState) -> None:
+        seconds = max(self._clock() - self._started_at, 1e-9)
+        self._add_point(state, "train", "seconds", seconds)
+        self._add_point(state, "train", "images_per_s", self._num_images / seconds)
+        self._add_point(state, "train", "data_wait", state.wait_seconds / seconds)
+        self._add_point(state, "train", "peak_memory_mib", get_peak_memory_bytes() / 2**20)
+
+    def on_valid_begin(self, state: RunState) -> None:
+        self._valid_started_at = self._clock()
+
+    def on_valid_end(self, state: RunState) -> None:
+        self._add_point(state, "valid", "seconds", self._clock() - self._valid_started_at)
+
+    def on_epoch_end(self, state: RunState) -> None:
+        for name, value in state.metrics.items():
+            split, _, metric = name.partition("_")
+            self._add_point(state, "train" if split == "train" else "valid", metric, value)
+        self._add_point(state, "train", "epoch_seconds", state.epoch_seconds)
+        self.flush(state, epoch_end=True)
+
+    def flush_pending(self, state: RunState) -> None:
+        """Send pending points, if there are any. The points of a step must arrive before its checkpoint."""
+        if self._points or self._losses:
+            self.flush(state)
+
+    def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
+        """Send progress and all pending points. This waits for the device."""
+        losses = [
+            CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
+            for step, epoch, loss in self._losses
+        ]
+        latest = dict(state.metrics)
+        if state.phase == "train":
+            latest["train_loss"] = self._accumulator.compute_mean_loss()
+        points, self._losses, self._points = (*self._points, *losses), [], []
+        message = Metrics(
+            points=points, latest=to_json_floats(latest), progress=build_progress(state), epoch_end=epoch_end
+        )
+        self._channel.send(message)
+        self._sent_at = self._clock()
+
+    def _add_point(self, state: RunState, split: Split, name: str, value: float) -> None:
+        self._points.append(
+            CurvePoint(split=split, name=name, step=state.step, epoch=state.epoch, value=to_json_float(value))
+        )
+
+
+def build_progress(state: RunState) -> RunProgress:
+    """Return the run's progress, with the remaining time at the average speed so far."""
+    remaining_steps = max(0, state.num_steps - state.step)
+    return RunProgress(
+        epoch=max(1, state.epoch),
+        epochs=state.max_epochs,
+        step=state.step,
+        steps=state.num_steps,
+        eta_seconds=state.seconds / state.step * remaining_steps if state.step else None,
+    )

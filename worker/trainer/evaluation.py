@@ -1,0 +1,62 @@
+"""Evaluates a registered model on a split."""
+
+from core.spec import EvaluateSpec, ModelJobSpec
+from core.spec.metrics import MetricSpec
+from worker.builders.evaluation import EvaluationSetup, build_evaluation
+from worker.engine.callback import CallbackHandler
+from worker.engine.evaluation import EvaluationReport
+from worker.engine.state import RunState
+from worker.engine.steps import ValidStep
+from worker.protocol import JobCompleted, RunStarted
+from worker.trainer.callbacks import ProgressReporter
+from worker.trainer.job_context import JobContext
+from worker.trainer.json_values import to_json_float, to_json_floats
+
+DEFAULT_LABELS = ("0", "1")
+
+
+def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
+    """Compute metrics and tables of a registered model on a split.
+
+    Raises:
+        EvaluationInterrupted: a stop is requested.
+    """
+    setup = start_evaluation(spec, spec.metrics or (), context)
+    report = _compute_report(spec, setup, ProgressReporter(context.channel, len(setup.batches)))
+    values = setup.accumulator.compute_values()
+    tables = setup.accumulator.compute_tables()
+    tables.pop("confusion_matrix", None)  # the report has one
+    summary = {"split": spec.split, "num_samples": len(setup.names), "metrics": to_json_floats(values)}
+    return JobCompleted(
+        result=summary | tables | report.to_dict(list(setup.description.classes or DEFAULT_LABELS)),
+        metrics={f"{spec.split}_{name}": to_json_float(value) for name, value in values.items()},
+    )
+
+
+def start_evaluation(
+    spec: ModelJobSpec, requested_metrics: tuple[MetricSpec, ...], context: JobContext
+) -> EvaluationSetup:
+    """Load the model and the split, and report the start of the job.
+
+    Raises:
+        InvalidSpec: the dataset does not have the split, or does not fit the model.
+    """
+    setup = build_evaluation(spec, requested_metrics, context.open_dataset(), context.model_dir, context.placement)
+    runtime = context.placement.describe() | {"num_parameters": setup.num_parameters}
+    context.channel.send(RunStarted(runtime=runtime))
+    return setup
+
+
+def _compute_report(spec: EvaluateSpec, setup: EvaluationSetup, reporter: ProgressReporter) -> EvaluationReport:
+    """Run the network on all batches, which also fills the setup's accumulator."""
+    report = EvaluationReport(setup.description.task, setup.description.num_outputs, spec.num_bins)
+    step = ValidStep(setup.forward, setup.accumulator, CallbackHandler())
+    state = RunState(max_epochs=0, steps_per_epoch=0)
+    step.start_phase()
+    for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
+        reporter.check_stop_request()
+        step(batch, state)
+        assert state.pred is not None  # noqa: S101 - the step sets it
+        report.update(state.pred, batch.targets)
+        reporter.report_step(number)
+    return report

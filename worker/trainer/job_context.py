@@ -1,0 +1,88 @@
+"""What a job of any kind gets: its start message, its device, its channel, its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.datasets.packed import PackedDataset
+from worker.engine import snapshot
+from worker.engine.device import Placement, build_placement, use_device, use_threads
+from worker.engine.distributed import DistributedContext
+from worker.protocol import Start
+from worker.trainer.artifacts import Artifacts
+from worker.trainer.channel import Channel
+from worker.trainer.error_classification import WrongDataset
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """One job on its device.
+
+    Attributes:
+        snapshot_every_s: time between two snapshots within an epoch.
+    """
+
+    start: Start
+    placement: Placement
+    channel: Channel
+    snapshot_every_s: float = 60.0
+
+    @property
+    def work_dir(self) -> Path:
+        return Path(self.start.work_dir)
+
+    @property
+    def result_dir(self) -> Path:
+        """The folder of the files that belong to the job's result. It does not exist at first."""
+        return self.work_dir / "answer"
+
+    @property
+    def model_dir(self) -> Path:
+        """The bundle of the model that the job uses."""
+        assert self.start.model_dir is not None  # noqa: S101 - the supervisor sends it for these job kinds
+        return Path(self.start.model_dir)
+
+    def open_dataset(self) -> PackedDataset:
+        """Open the job's dataset.
+
+        Raises:
+            WrongDataset: its content is not the one that the job names.
+        """
+        packed = PackedDataset.open(Path(self.start.dataset_dir))
+        expected = self.start.dataset.get("content_hash")
+        if expected is not None and packed.meta.content_hash != expected:
+            raise WrongDataset(f"the content hash of the dataset is {packed.meta.content_hash}; expected {expected}")
+        return packed
+
+    def create_artifacts(self) -> Artifacts:
+        """Create the writer of the job's artifacts. Each process of a distributed run has a separate folder."""
+        return Artifacts(self.channel, self.work_dir / f"artifacts{DistributedContext().rank or ''}")
+
+
+def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> JobContext:
+    """Choose the job's device and threads, and make torch use them."""
+    placement = choose_placement(start, channel)
+    use_threads(placement.threads)
+    use_device(placement.device)
+    return JobContext(start, placement, channel, snapshot_every_s)
+
+
+def choose_placement(start: Start, channel: Channel) -> Placement:
+    """Return the placement that the spec requests.
+
+    A resumed run keeps its precision and number of threads: others would change its results.
+    """
+    spec = start.spec
+    preferred = build_placement(
+        start.device or spec.device, spec.precision, DistributedContext().choose_num_threads(spec.threads)
+    )
+    if start.resume_dir is None:
+        return preferred
+    metadata = snapshot.read_metadata(Path(start.resume_dir))
+    resumed = Placement(preferred.device, metadata["precision"], metadata["threads"])
+    if resumed.threads != preferred.threads:
+        channel.send_log(
+            f"The run continues with {resumed.threads} threads, as before; this worker's default is "
+            f"{preferred.threads}.",
+            "warning",
+        )
+    return resumed

@@ -1,0 +1,45 @@
+"""Runs a job of any kind. A new kind adds one `case`."""
+
+from typing import assert_never
+
+from core.jobs import StopMode
+from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
+from worker.engine.run import EvaluationInterrupted
+from worker.protocol import JobCompleted, RunStopped, Start, TrainingFinished
+from worker.trainer.channel import Channel
+from worker.trainer.evaluation import evaluate_model
+from worker.trainer.export import make_variant
+from worker.trainer.job_context import JobContext, create_context
+from worker.trainer.lr_finder import suggest_lr
+from worker.trainer.predict_archive import predict_archive
+from worker.trainer.predict_split import predict_split
+from worker.trainer.training import train_model
+
+
+def execute_job(
+    start: Start, channel: Channel, *, snapshot_every_s: float = 60.0
+) -> TrainingFinished | JobCompleted | RunStopped | None:
+    """Run a job and return its final message. None: another process of the distributed run sends it."""
+    try:
+        return _run_kind(create_context(start, channel, snapshot_every_s=snapshot_every_s))
+    except EvaluationInterrupted:
+        mode = channel.stop_mode
+        return RunStopped(mode=StopMode.PREEMPT if mode is None or mode == StopMode.FINISH else mode)
+
+
+def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
+    match context.start.spec:
+        case JobSpec() as spec:
+            return train_model(spec, context)
+        case LrFindSpec() as spec:
+            return suggest_lr(spec, context)
+        case EvaluateSpec() as spec:
+            return evaluate_model(spec, context)
+        case PredictSpec() as spec:
+            return predict_split(spec, context)
+        case PredictArchiveSpec() as spec:
+            return predict_archive(spec, context)
+        case VariantSpec() as spec:
+            return make_variant(spec, context)
+        case _:
+            assert_never(context.start.spec)

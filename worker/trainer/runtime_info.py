@@ -1,0 +1,25 @@
+"""Describes a run for the job's `runtime` field."""
+
+from typing import Any
+
+from torch import nn
+
+from worker.engine.run import Run
+from worker.protocol import Start
+
+
+def describe_run(run: Run, start: Start) -> dict[str, Any]:
+    """Return the size of the network, the step that the run resumes from, and which initial weights were loaded."""
+    trainable = sum(parameter.numel() for parameter in run.network.parameters() if parameter.requires_grad)
+    initial_weights = {} if run.load_report is None else {"init": run.load_report._asdict()}
+    return {
+        "num_parameters": count_parameters(run.network),
+        "num_trainable_parameters": trainable,
+        "resumed_from_step": None if start.resume_dir is None else run.state.step,
+        **initial_weights,
+    }
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,143 @@
+"""Trains a model: from initial weights or a snapshot to a bundle."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from core.datasets.packed import PackedDataset, PackedMeta
+from core.jobs import IMMEDIATE_STOP_MODES
+from core.spec import JobSpec
+from models import bundle
+from worker.builders import build_run
+from worker.builders.bundle_metadata import build_description
+from worker.engine import snapshot
+from worker.engine.callback import Callback
+from worker.engine.distributed import DistributedContext
+from worker.engine.run import EvaluationInterrupted, Run
+from worker.protocol import RunStarted, Start, TrainingFinished
+from worker.trainer.artifacts import to_file_digests
+from worker.trainer.batch_size_finder import tune_batch_size
+from worker.trainer.callbacks import (
+    CheckpointCallback,
+    CompileTimeCallback,
+    KeepAliveCallback,
+    MetricsCallback,
+    StopRequestCallback,
+)
+from worker.trainer.channel import Channel
+from worker.trainer.initial_state import load_initial_weights, log_skipped_weights, restore_from_checkpoint
+from worker.trainer.job_context import JobContext
+from worker.trainer.json_values import to_json_floats, to_json_values
+from worker.trainer.lr_finder import tune_lr
+from worker.trainer.runtime_info import count_parameters, describe_run
+
+
+def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
+    """Train a model. None: this is not the main process of a distributed run.
+
+    Raises:
+        EvaluationInterrupted: a stop is requested. If the run has made a step, it has written a snapshot.
+    """
+    start, channel, ranks = context.start, context.channel, DistributedContext()
+    packed = context.open_dataset()
+    previous = {} if start.resume_dir is None else snapshot.read_metadata(Path(start.resume_dir))
+    tuned_spec, remembered = _tune_spec(spec, packed, context, previous)
+    save_artifact = context.create_artifacts().save
+    run = build_run(tuned_spec, packed, context.placement, load_initial_weights(start), save_artifact)
+    remembered |= _initialize_state(run, spec, context, previous)
+    runtime = context.placement.describe() | describe_run(run, start) | ranks.describe() | remembered
+    channel.send(RunStarted(runtime=runtime))
+    shared = ranks.distribute(run)
+    warn = partial(channel.send_log, level="warning")
+    if run.oom_splitter is not None:
+        run.oom_splitter.on_split = warn
+    keep_alive = KeepAliveCallback(channel)
+    observers = _build_observers(shared, tuned_spec, packed.meta, context, keep_alive, remembered)
+    shared.build_loop(observers, warn).fit(run.state)
+    if not run.state.is_done:
+        raise EvaluationInterrupted
+    return _finish_run(run, start, packed.meta, channel, keep_alive) if ranks.rank == 0 else None
+
+
+def _tune_spec(
+    spec: JobSpec, packed: PackedDataset, context: JobContext, previous: dict[str, Any]
+) -> tuple[JobSpec, dict[str, Any]]:
+    """Replace values that the job leaves to tuning. Return the new spec and what its snapshots remember.
+
+    `previous` is the metadata of the snapshot that the run resumes from; its values are used again.
+    """
+    spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
+    spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
+    return spec, batch_size | lr
+
+
+def _initialize_state(run: Run, spec: JobSpec, context: JobContext, previous: dict[str, Any]) -> dict[str, Any]:
+    """Restore the job's snapshot or another job's checkpoint. Return the latter's description for the snapshots."""
+    if context.start.resume_dir is not None:
+        _resume_run(run, Path(context.start.resume_dir), previous)
+        return {"begun": previous["begun"]} if "begun" in previous else {}
+    source = restore_from_checkpoint(run, spec, context.start)
+    log_skipped_weights(run, context.channel)
+    return source
+
+
+def _resume_run(run: Run, folder: Path, metadata: dict[str, Any]) -> None:
+    """Restore a snapshot. A finished run continues if the job now has more epochs."""
+    snapshot.restore_snapshot(folder, run.network, run.stateful_parts(), run.placement.device)
+    if run.state.max_epochs > metadata["epochs"]:
+        run.state.stop_reason = None
+
+
+def _build_observers(
+    run: Run,
+    spec: JobSpec,
+    meta: PackedMeta,
+    context: JobContext,
+    keep_alive: KeepAliveCallback,
+    remembered: dict[str, Any],
+) -> tuple[Callback, ...]:
+    """Return the callbacks that report the run, in the order of their hooks."""
+    start, channel, ranks = context.start, context.channel, DistributedContext()
+    metrics = MetricsCallback(channel, run)
+    compile_time = (CompileTimeCallback(channel),) if spec.compile else ()
+    synchronization = ranks.build_observers(run, spec.seed)
+    observers = (*compile_time, StopRequestCallback(channel), keep_alive, metrics, *synchronization)
+    if ranks.rank != 0:
+        return observers
+    checkpoints = CheckpointCallback(
+        channel,
+        run,
+        context.work_dir / "checkpoints",
+        context.placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | remembered,
+        (metrics.flush_pending,),
+        description=build_description(start.spec, meta, start.job_id, start.dataset),
+        every_s=context.snapshot_every_s,
+    )
+    return (*observers, checkpoints)
+
+
+def _finish_run(
+    run: Run, start: Start, meta: PackedMeta, channel: Channel, keep_alive: KeepAliveCallback
+) -> TrainingFinished:
+    """Evaluate the weights to register, and write the bundle."""
+
+    def is_interrupted() -> bool:
+        keep_alive.send_if_due()
+        return channel.stop_mode in IMMEDIATE_STOP_MODES
+
+    metrics = run.load_best_weights(is_interrupted)
+    run.guard.check_finite(run.state)
+    evaluation = run.evaluate(is_interrupted, metrics)
+    for split, values in evaluation.items():
+        metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+    folder = Path(start.work_dir) / "bundle"
+    folder.mkdir()
+    digests = bundle.save_bundle(folder, run.network, build_description(start.spec, meta, start.job_id, start.dataset))
+    return TrainingFinished(
+        dir=str(folder),
+        files=to_file_digests(digests),
+        metrics=to_json_floats(metrics),
+        evaluation={split: to_json_values(values) for split, values in evaluation.items()},
+        num_parameters=count_parameters(run.network),
+        stop_reason=run.state.stop_reason,
+    )
