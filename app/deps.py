@@ -26,7 +26,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
 from core.settings import Settings
 from core.storage import Storage
-from core.tracing import traceparent_of
+from core.tracing import parse_traceparent
 
 NUM_MISSED_HEARTBEATS = 3  # a worker that missed as many counts as lost
 NUM_CANARY_ROUNDS = 12  # each round sends a canary message per worker, but a worker may take several of them
@@ -70,7 +70,7 @@ def build_dataset_service(session: Session, state: State) -> DatasetService:
     """Return a dataset service on an open session."""
     settings = state.settings
     return DatasetService(
-        session, state.storage, settings.datasets_dir, wake=state.relay.kick, limits=build_upload_limits(settings)
+        session, state.storage, settings.datasets_dir, wake=state.relay.wake, limits=build_upload_limits(settings)
     )
 
 
@@ -81,16 +81,16 @@ def build_job_service(session: Session, state: State, request: Request | None = 
         build_dataset_service(session, state),
         state.storage,
         state.model_server.backend,
-        wake=state.relay.kick,
+        wake=state.relay.wake,
         worker_silence_s=get_worker_silence_s(state.settings),
-        traceparent=traceparent_of(request.headers.get("traceparent")) if request is not None else None,
+        traceparent=parse_traceparent(request.headers.get("traceparent")) if request is not None else None,
     )
 
 
 def resolve_waiting_jobs(state: State) -> None:
     """Resolve the jobs whose dataset was imported since they were submitted, in a separate transaction."""
     with transaction(state.sessions, read_only=True) as session:
-        if not JobRepo(session).unresolved(limit=1):  # nearly always; no write transaction is opened then
+        if not JobRepo(session).find_resolvable_ids(limit=1):  # nearly always; no write transaction is opened then
             return
     with transaction(state.sessions) as session:
         build_job_service(session, state).resolve_waiting_jobs()
@@ -143,7 +143,7 @@ def _get_system(session: ReadSessionDep, state: StateDep) -> SystemService:
         session,
         state.model_server.backend,
         worker_silence_s=get_worker_silence_s(settings),
-        canary_silence_s=NUM_CANARY_ROUNDS * settings.sweep_s,
+        canary_silence_s=NUM_CANARY_ROUNDS * settings.maintenance_s,
     )
 
 

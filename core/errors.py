@@ -12,10 +12,10 @@ class ServiceError(Exception):
     slug: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
 
-    def __init__(self, detail: str, **facts: Any) -> None:  # noqa: ANN401 - any JSON value
+    def __init__(self, detail: str, **extra: Any) -> None:  # noqa: ANN401 - any JSON value
         super().__init__(detail)
         self.detail = detail
-        self.facts = facts
+        self.extra = extra
 
 
 class NotFound(ServiceError):
@@ -33,7 +33,7 @@ class DatasetNotReady(Conflict):
     title = "The dataset cannot be used yet"
 
 
-class InUse(Conflict):
+class ResourceInUse(Conflict):
     slug = "in-use"
     title = "Something else depends on it"
 
@@ -44,8 +44,8 @@ class InvalidSpec(ServiceError):
     slug = "invalid-spec"
     title = "The request cannot be carried out as asked"
 
-    def __init__(self, detail: str, *, errors: list[tuple[str, str]] | None = None, **facts: Any) -> None:  # noqa: ANN401
-        super().__init__(detail, **facts)
+    def __init__(self, detail: str, *, errors: list[tuple[str, str]] | None = None, **extra: Any) -> None:  # noqa: ANN401
+        super().__init__(detail, **extra)
         self.errors = errors or []
 
 
@@ -77,12 +77,14 @@ class InvalidRow(InvalidSpec):
 
 class InvalidImage(ServiceError):
     """A file that is not an image, or a damaged or truncated image."""
+
     slug = "invalid-picture"
     title = "The image cannot be read"
 
 
 class UnsupportedImage(ServiceError):
     """An image in a format other than JPEG, PNG and WEBP."""
+
     slug = "unsupported-picture"
     title = "The image format is not supported"
 

@@ -29,7 +29,7 @@ class FailureType(NamedTuple):
 
 
 _K = FailureKind
-_AGAIN = "Post the job again when the cause is gone."
+_RETRY_HINT = "Post the job again when the cause is gone."
 
 FAILURES: dict[str, FailureType] = {
     "worker_lost": FailureType(
@@ -90,22 +90,24 @@ FAILURES: dict[str, FailureType] = {
     "dataset_corrupt": FailureType(
         _K.FILES, False, False, "The packed dataset is damaged.", "Import the dataset again as a new version."
     ),
-    "internal": FailureType(_K.DEFECT, True, False, "Something went wrong on our side.", _AGAIN),
+    "internal": FailureType(_K.DEFECT, True, False, "Something went wrong on our side.", _RETRY_HINT),
 }
 
 
-def failure(code: str, message: str = "", hint: str = "", facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def build_failure(
+    code: str, message: str = "", hint: str = "", extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What is stored of a job that failed; facts never overwrite what every failure has."""
-    known = FAILURES[code]
+    failure_type = FAILURES[code]
     return {
-        **(facts or {}),
+        **(extra or {}),
         "code": code,
-        "message": message or known.message,
-        "hint": hint or known.hint,
-        "retryable": known.retryable,
+        "message": message or failure_type.message,
+        "hint": hint or failure_type.hint,
+        "retryable": failure_type.retryable,
     }
 
 
-def kind_of(code: str) -> FailureKind:
+def get_failure_kind(code: str) -> FailureKind:
     """The kind of a failure, also of one that another version stored."""
     return FAILURES[code].kind if code in FAILURES else FailureKind.DEFECT

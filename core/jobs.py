@@ -58,6 +58,6 @@ TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # an attempt holds the lease
 
 
-def can_transition(current: JobState, to: JobState) -> bool:
+def can_transition(current: JobState, target: JobState) -> bool:
     """Whether the life cycle has that move."""
-    return to in TRANSITIONS[current]
+    return target in TRANSITIONS[current]

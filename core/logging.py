@@ -13,16 +13,16 @@ from typing import Any
 import orjson
 import structlog
 
-REQUEST: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - it is never changed in place
+REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - it is never changed in place
 """What every line says while a request is answered: its id, and its caller's trace."""
-_json_lines_to: int | None = None
-_held: list[bytes] = []
-_held_by: asyncio.AbstractEventLoop | None = None
+_json_fd: int | None = None
+_buffer: list[bytes] = []
+_buffer_loop: asyncio.AbstractEventLoop | None = None
 
 
 def configure_logging(level: str = "INFO") -> None:
     """Send structlog's events, and the standard library's, to stderr."""
-    global _json_lines_to
+    global _json_fd
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _merge_request,
@@ -54,46 +54,46 @@ def configure_logging(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    _json_lines_to = None if is_terminal else sys.stderr.fileno()
+    _json_fd = None if is_terminal else sys.stderr.fileno()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the schema
 
 
-def write_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
+def log_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
     """What `log.info(event, **fields)` does, for what happens thousands of times a second: a twentieth of its cost.
 
     On an event loop, lines of one turn are written together at the beginning of the next.
     """
-    if _json_lines_to is None:
+    if _json_fd is None:
         log.info(event, **fields)
     elif logging.root.isEnabledFor(logging.INFO):
-        line = {**fields, **REQUEST.get(), "event": event, "level": "info", "timestamp": datetime.now(UTC)}
-        _hold(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        line = {**fields, **REQUEST_FIELDS.get(), "event": event, "level": "info", "timestamp": datetime.now(UTC)}
+        _buffer_line(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
 
 
-def _hold(line: bytes) -> None:
-    global _held_by
+def _buffer_line(line: bytes) -> None:
+    global _buffer_loop
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
-    is_first = not _held or loop is not _held_by  # a loop that was closed writes no more
-    _held.append(line)
+    is_first = not _buffer or loop is not _buffer_loop  # a loop that was closed writes no more
+    _buffer.append(line)
     if loop is None:
-        _write_held()
+        _flush_buffer()
     elif is_first:
-        _held_by = loop
-        loop.call_soon(_write_held)
+        _buffer_loop = loop
+        loop.call_soon(_flush_buffer)
 
 
-def _write_held() -> None:
-    text = b"".join(_held)
-    _held.clear()
-    if _json_lines_to is not None:
+def _flush_buffer() -> None:
+    text = b"".join(_buffer)
+    _buffer.clear()
+    if _json_fd is not None:
         with suppress(OSError):  # as the standard library does: a full disk costs lines, and no request
-            os.write(_json_lines_to, text)
+            os.write(_json_fd, text)
 
 
 def _merge_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name, value in REQUEST.get().items():
+    for name, value in REQUEST_FIELDS.get().items():
         event.setdefault(name, value)
     return event

@@ -22,21 +22,21 @@ class OutboxRelay:
 
     def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:
         self._sessions, self._queue, self._poll_s = sessions, queue, poll_s
-        self._kicked = threading.Event()
-        self._closed = threading.Event()
+        self._wake_event = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """There is something in the outbox: `on_commit(session, dispatcher.kick)`."""
-        self._kicked.set()
+        self._wake_event.set()
 
     def close(self) -> None:
         """Stop; what is in the outbox stays for the next start."""
-        self._closed.set()
-        self._kicked.set()
+        self._stop_event.set()
+        self._wake_event.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -47,14 +47,14 @@ class OutboxRelay:
             QueueUnavailable: the queue is away; what did not leave stays.
         """
         count = 0
-        while count_now := self._relay_batch():
-            count += count_now
+        while batch_count := self._relay_batch():
+            count += batch_count
         return count
 
     def _relay_batch(self) -> int:
         with transaction(self._sessions, read_only=True) as session:
-            rows = OutboxRepo(session).oldest(_BATCH)
-            gpu = JobRepo(session).on_gpu([row.subject_id for row in rows if row.topic == "train"])
+            rows = OutboxRepo(session).list_oldest(_BATCH)
+            gpu = JobRepo(session).filter_gpu_ids([row.subject_id for row in rows if row.topic == "train"])
         sent: list[int] = []
         try:
             for row in rows:
@@ -69,17 +69,17 @@ class OutboxRelay:
 
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
-        while not self._closed.is_set():
-            self._kicked.clear()
-            if _works(self.relay):
+        while not self._stop_event.is_set():
+            self._wake_event.clear()
+            if _try_relay(self.relay):
                 pause_s = _FIRST_PAUSE_S
-                self._kicked.wait(self._poll_s)
+                self._wake_event.wait(self._poll_s)
             else:
-                self._closed.wait(pause_s)
+                self._stop_event.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-def _works(relay: Callable[[], int]) -> bool:
+def _try_relay(relay: Callable[[], int]) -> bool:
     try:
         relay()
     except (QueueUnavailable, SQLAlchemyError) as error:

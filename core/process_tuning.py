@@ -4,10 +4,10 @@ import gc
 import os
 import sys
 
-GIVE_WAY_S = 0.001
-THRESHOLDS = 2000, 2, 105
+SWITCH_INTERVAL_S = 0.001
+GC_THRESHOLDS = 2000, 2, 105
 """Of the collector: short looks at what is young, and one at everything after 420,000 objects that stayed."""
-PREDICT, TRAIN, IMPORT = 5, 7, 10
+PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
 """How nice those are who compute: event loops are not, which never take long and for which all wait."""
 
 
@@ -20,7 +20,7 @@ def freeze_gc() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def lower_switch_interval() -> None:
@@ -28,7 +28,7 @@ def lower_switch_interval() -> None:
 
     Reading a row of the database is longer than that; whoever is answered meanwhile would wait for all of it.
     """
-    sys.setswitchinterval(GIVE_WAY_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def set_niceness(nice: int) -> None:

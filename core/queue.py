@@ -47,7 +47,7 @@ class CeleryQueue:
     """Sends tasks by name; it knows no code of the worker."""
 
     def __init__(self, redis_url: str) -> None:
-        self._celery = make_celery(redis_url)
+        self._celery = build_celery(redis_url)
         self._celery.conf.broker_transport_options |= {"socket_timeout": PUBLISH_TIMEOUT_S}
 
     def put(self, topic: Topic, subject_id: str) -> None:
@@ -64,7 +64,7 @@ class CeleryQueue:
             raise QueueUnavailable(str(error)) from error
 
 
-def make_celery(redis_url: str) -> Celery:
+def build_celery(redis_url: str) -> Celery:
     """A Celery application with the one configuration that senders and workers share.
 
     Args:
@@ -73,11 +73,11 @@ def make_celery(redis_url: str) -> Celery:
     if not redis_url:
         raise ConfigurationError("CANDELA_REDIS_URL: the queue needs the URL of a Redis or Valkey server")
     celery = Celery("candela", broker=redis_url, set_as_current=False)
-    celery.conf.update(_configuration())
+    celery.conf.update(_build_celery_config())
     return celery
 
 
-def _configuration() -> dict[str, Any]:
+def _build_celery_config() -> dict[str, Any]:
     transport = {
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "socket_timeout": SOCKET_TIMEOUT_S,

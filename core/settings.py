@@ -43,7 +43,9 @@ class Settings(BaseSettings):
     heartbeat_s: PositiveFloat = Field(default=5.0, description="How often a worker renews its lease.")
     grace_s: PositiveFloat = Field(default=30.0, description="How long a trainer may take to stop when asked.")
     stall_s: PositiveFloat = Field(default=600.0, description="A trainer that is silent for so long is killed.")
-    sweep_s: PositiveFloat = Field(default=5.0, description="How often the sweep looks for lost jobs and messages.")
+    maintenance_s: PositiveFloat = Field(
+        default=5.0, description="How often the sweep looks for lost jobs and messages."
+    )
     max_attempts: PositiveInt = Field(default=5, description="Attempts of a job before it fails as `worker_lost`.")
 
     max_upload_bytes: PositiveInt = 2 * 2**30
@@ -60,9 +62,9 @@ class Settings(BaseSettings):
     http_processes: PositiveInt = Field(
         default=1, description="How many processes `candela up` answers HTTP with; they share the networks' process."
     )
-    meeting: Path | None = Field(
+    rendezvous_dir: Path | None = Field(
         default=None,
-        description="Private folder in which HTTP processes share the networks' process; `candela up` sets it.",
+        description="Private folder. API processes with the same folder share inference processes; `candela up` sets it.",
     )
     max_batch_size: PositiveInt = 32
     max_waiting_predictions: PositiveInt = 512
@@ -81,12 +83,12 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split_api_keys(cls, value: object) -> object:
         return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
 
     @field_validator("pinned_models", mode="before")
     @classmethod
-    def _split_models(cls, value: object) -> object:
+    def _split_pinned_models(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @cached_property
@@ -94,7 +96,7 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.home / 'candela.db').absolute()}"
 
     @cached_property
-    def store(self) -> str:
+    def effective_storage_url(self) -> str:
         return self.storage_url or f"file://{(self.home / 'store').absolute()}"
 
     @cached_property

@@ -25,7 +25,7 @@ def exit_on_configuration_error() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def settings_or_exit() -> Settings:
+def load_settings_or_exit() -> Settings:
     """The settings of the environment.
 
     Raises:
@@ -41,11 +41,11 @@ def settings_or_exit() -> Settings:
 def format_validation_error(error: ValidationError) -> str:
     """Every wrong setting by the name of its variable; values that may be secret stay unsaid."""
     return "; ".join(
-        f"CANDELA_{'_'.join(str(part) for part in wrong['loc']).upper()}{_value(wrong['input'])}: {wrong['msg']}"
-        for wrong in error.errors(include_url=False)
+        f"CANDELA_{'_'.join(str(part) for part in item['loc']).upper()}{_format_value(item['input'])}: {item['msg']}"
+        for item in error.errors(include_url=False)
     )
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     is_harmless = isinstance(value, str) and "@" not in value and "://" not in value
     return f"={value!r}" if is_harmless else ""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from core.db import schema
-from core.db.session import SessionFactory, make_engine, make_sessions
+from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.storage import LocalStorage
 from tests.support.fakes import Clock
 from tests.support.moto import MotoServer, moto_server
@@ -34,7 +34,7 @@ def postgres() -> Iterator[PostgresServer]:
     """The test run's PostgreSQL, with a template database that has our tables."""
     with postgres_server() as server:
         server.execute("CREATE DATABASE candela_template")
-        schema.upgrade(server.url("candela_template"))
+        schema.upgrade_schema(server.url("candela_template"))
         yield server
 
 
@@ -42,7 +42,7 @@ def postgres() -> Iterator[PostgresServer]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with our tables, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    schema.upgrade(f"sqlite:///{path}")
+    schema.upgrade_schema(f"sqlite:///{path}")
     return path
 
 
@@ -81,14 +81,14 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def sessions(engine: Engine) -> SessionFactory:
     """Sessions on `database_url`, that is: on SQLite and on PostgreSQL."""
-    return make_sessions(engine)
+    return make_session_factory(engine)
 
 
 @pytest.fixture
 def sqlite_sessions(sqlite_template: Path, tmp_path: Path) -> Iterator[SessionFactory]:
     """Sessions on SQLite alone, for tests of what is above the database."""
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'only.db')}")
-    yield make_sessions(engine)
+    yield make_session_factory(engine)
     engine.dispose()
 
 
@@ -126,7 +126,7 @@ def debian_redis() -> Iterator[RedisServer]:
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[LocalStorage]:
     """An empty local storage."""
-    storage = LocalStorage.at(str(tmp_path / "store"))
+    storage = LocalStorage.open_folder(str(tmp_path / "store"))
     yield storage
     storage.close()
 

@@ -76,9 +76,9 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(bus.close)
     sessions = make_session_factory(engine, bus.publish)
     storage = open_storage(
-        settings.resolved_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
     )
-    storage.sweep_scratch()  # left by workers killed on this machine; maintenance may run on another one
+    storage.delete_abandoned_scratch()  # left by workers killed on this machine; maintenance may run on another one
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
     resources.callback(relay.close)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.http.asgi import get_media_type
 from app.problems import InvalidJson
-from core.spec.error_pointers import pointer_of, unknown
+from core.spec.error_pointers import build_pointer, format_unknown_name
 
 MAX_DEPTH = 64
 INT64 = 2**63
@@ -98,7 +98,7 @@ def _check_values(document: Any) -> None:  # noqa: ANN401 - any JSON value
         if len(path) > MAX_DEPTH:
             raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels")
         if reason := _check_value(value):
-            raise InvalidJson(pointer_of(path), reason)
+            raise InvalidJson(build_pointer(path), reason)
         if isinstance(value, dict):
             pending += [(key, path) for key in value]
             pending += [(member, (*path, key)) for key, member in value.items()]
@@ -122,7 +122,7 @@ def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
 def _check_parameters(request: Request, names: list[str]) -> None:
     unexpected = [name for name in request.query_params if name not in names]
     if unexpected:
-        message = unknown("parameter", unexpected[0], names)
+        message = format_unknown_name("parameter", unexpected[0], names)
         raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", unexpected[0]), "msg": message}])
 
 

@@ -19,8 +19,8 @@ from app.http import metrics
 from app.http.asgi import get_header
 from app.problems import build_problem
 from core import errors
-from core.logging import REQUEST, write_info
-from core.tracing import log_fields
+from core.logging import REQUEST_FIELDS, log_info
+from core.tracing import build_log_fields
 
 log = structlog.get_logger(__name__)
 
@@ -63,12 +63,12 @@ class RequestContextMiddleware:
                 _add_headers(message, request_id)
             await send(message)
 
-        token = REQUEST.set({"request_id": request_id, **log_fields(get_header(scope, b"traceparent"))})
+        token = REQUEST_FIELDS.set({"request_id": request_id, **build_log_fields(get_header(scope, b"traceparent"))})
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
             _record_request(scope, status, time.perf_counter() - started_at)
-            REQUEST.reset(token)
+            REQUEST_FIELDS.reset(token)
 
 
 def new_request_id() -> str:
@@ -98,7 +98,7 @@ def _record_request(scope: Scope, status: int, seconds: float) -> None:
             "milliseconds": round(seconds * 1e3, 1),
             "client": (scope.get("client") or ("", 0))[0],
         }
-        write_info(log, "request.completed", fields)
+        log_info(log, "request.completed", fields)
 
 
 @cache  # bounded by the number of methods, templates and statuses

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.oip.errors import InvalidInferRequest, NotSupported
 from app.problems import get_status
-from core.db.session import is_unavailable
+from core.db.session import is_database_unavailable
 from core.errors import ServiceError
 
 log = structlog.get_logger(__name__)
@@ -39,7 +39,7 @@ def to_response(request: Request, error: Exception) -> Response | None:
         case HTTPException():
             return _handle_http_error(request, error)
         case _:
-            return _respond_unavailable(error) if is_unavailable(error) else None
+            return _respond_unavailable(error) if is_database_unavailable(error) else None
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -63,10 +63,10 @@ def _handle_service_error(_: Request, error: Exception) -> Response:
     error = cast("ServiceError", error)
     status = to_protocol_status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("oip.request_rejected", slug=error.slug, detail=error.detail, facts=error.facts)
+        log.warning("oip.request_rejected", slug=error.slug, detail=error.detail, facts=error.extra)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(error.facts.get("retry_after_s", RETRY_AFTER_S))
+        headers["Retry-After"] = str(error.extra.get("retry_after_s", RETRY_AFTER_S))
     return error_response(status, error.detail, headers)
 
 
@@ -81,7 +81,7 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 def _handle_exception(request: Request, error: Exception) -> Response:
-    if is_unavailable(error):
+    if is_database_unavailable(error):
         return _respond_unavailable(error)
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("oip.request_failed", request_id=request_id, error=repr(error))

@@ -58,7 +58,7 @@ def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -
         try:
             rows[index] = table.encode_row({name: elements[index] for name, elements in columns.items()})
         except InvalidRow as error:
-            column = error.facts.get("column", inputs[0].name)
+            column = error.extra.get("column", inputs[0].name)
             raise InvalidInferRequest(f"input '{column}', element {index}: {error.detail}") from None
     return rows
 

@@ -17,7 +17,7 @@ from starlette.routing import Match
 from app.problems.response import build_problem
 from app.problems.validation import InvalidJson, parse_validation_error
 from core import errors
-from core.db.session import is_unavailable
+from core.db.session import is_database_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +75,8 @@ def _handle_service_error(request: Request, error: Exception) -> Response:
     error = cast("errors.ServiceError", error)
     status = get_status(type(error))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("request.failed", slug=error.slug, detail=error.detail, extra=error.facts)
-    extra, headers = dict(error.facts), _build_headers(error)
+        log.warning("request.failed", slug=error.slug, detail=error.detail, extra=error.extra)
+    extra, headers = dict(error.extra), _build_headers(error)
     if "Retry-After" in headers:
         extra.pop("retry_after_s", None)
     pairs = error.errors if isinstance(error, errors.InvalidSpec) else []
@@ -88,10 +88,10 @@ def _handle_service_error(request: Request, error: Exception) -> Response:
 def _build_headers(error: errors.ServiceError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    if error.facts.get("state") == "failed":  # permanent: a retry fails again
+    if error.extra.get("state") == "failed":  # permanent: a retry fails again
         return {}
     default = (seconds for cls, seconds in RETRY_AFTER_S.items() if cls in type(error).__mro__)
-    wait_s = error.facts.get("retry_after_s") or next(default, None)
+    wait_s = error.extra.get("retry_after_s") or next(default, None)
     return {"Retry-After": str(math.ceil(wait_s))} if wait_s is not None else {}
 
 
@@ -125,7 +125,7 @@ def list_allowed_methods(request: Request) -> list[str]:
 
 
 def _handle_database_error(request: Request, error: Exception) -> Response:
-    if not is_unavailable(error):
+    if not is_database_unavailable(error):
         log.exception("database.query_failed", exc_info=error)
         return _handle_unexpected_error(request, error)
     log.warning("database.connection_failed", error=str(getattr(error, "orig", error)))

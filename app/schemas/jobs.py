@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
-from core.failures import FailureKind, kind_of
+from core.failures import FailureKind, get_failure_kind
 from core.jobs import JobState
 from core.spec import AnyJobSpec
 from core.spec.base import Spec
@@ -164,7 +164,7 @@ def _build_failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     complete = {"code": "internal", "message": "", "hint": "", "retryable": False, **failure}
-    complete["kind"] = kind_of(complete["code"])
+    complete["kind"] = get_failure_kind(complete["code"])
     return {**complete, "facts": {key: value for key, value in failure.items() if key not in FailureOut.model_fields}}
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from anyio import to_thread
 
-from core.bus import Bus, Listener
+from core.bus import Bus, Subscription
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
@@ -46,13 +46,13 @@ class EventStreams:
         """Yield the events after the number `after`, each once, until the job has ended or is deleted."""
         self._num_open += 1
         try:
-            async with self._bus.listen(job_id) as listener:
+            async with self._bus.subscribe(job_id) as listener:
                 async for event in self._merge_events(job_id, after, listener):
                     yield event
         finally:
             self._num_open -= 1
 
-    async def _merge_events(self, job_id: str, last: int, listener: Listener) -> AsyncIterator[Event]:
+    async def _merge_events(self, job_id: str, last: int, listener: Subscription) -> AsyncIterator[Event]:
         while True:
             ended = False
             async for event in self._read_events(job_id, last):
@@ -84,7 +84,7 @@ class EventStreams:
 
     def _read_page(self, job_id: str, last: int) -> list[Event]:
         with transaction(self._sessions, read_only=True) as session:
-            return EventRepo(session).since(job_id, last, limit=PAGE_SIZE)
+            return EventRepo(session).list_after(job_id, last, limit=PAGE_SIZE)
 
     def _has_more(self, job_id: str, after: int) -> bool:
         with transaction(self._sessions, read_only=True) as session:

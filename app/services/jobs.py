@@ -33,7 +33,7 @@ from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec, NotFound
 from core.events import Event
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import DatasetState, JobState, StopRequest
 from core.spec import ANY_JOB, AnyJobSpec
 from core.storage import Storage
@@ -113,12 +113,12 @@ class JobService:
         self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
     ) -> tuple[list[JobRow], str | None]:
         """Return a page of jobs, newest first, and the cursor of the next page."""
-        return self._jobs.page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
+        return self._jobs.list_page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
 
     def get_job(self, job_id: str) -> JobView:
         """Return a job. Raises NotFound."""
         job = self._jobs.get(job_id)
-        transitions, position = EventRepo(self._session).transitions(job_id), self._jobs.queue_position(job)
+        transitions, position = EventRepo(self._session).list_transitions(job_id), self._jobs.get_queue_position(job)
         if position is None:
             return JobView(job, transitions, None, None)
         version = DatasetRepo(self._session).get(job.dataset_version_id)
@@ -177,15 +177,15 @@ class JobService:
 
     def resolve_waiting_jobs(self) -> None:
         """Validate jobs whose dataset import has ended: queue those that are valid, fail the others."""
-        for job_id in self._jobs.unresolved():
-            job = self._jobs.take_unresolved(job_id)
+        for job_id in self._jobs.find_resolvable_ids():
+            job = self._jobs.lock_for_resolution(job_id)
             if job is None:
                 continue
             try:
                 resolved = self.dry_run(ANY_JOB.validate_python(job.spec))
             except InvalidSpec as error:
                 errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
-                self._jobs.fail_invalid(job_id, failure("invalid_spec", error.detail, facts={"errors": errors}))
+                self._jobs.fail_resolution(job_id, build_failure("invalid_spec", error.detail, extra={"errors": errors}))
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
                 copy_metrics(self._session, resolved.spec, job_id, resolved.steps_per_epoch)
@@ -257,7 +257,7 @@ class JobService:
         on_commit(self._session, self._wake)
 
     def _list_live_workers(self) -> list[WorkerRow]:
-        return WorkerRepo(self._session).alive(self._worker_silence_s)
+        return WorkerRepo(self._session).list_alive(self._worker_silence_s)
 
 
 def _require_training(job: JobRow, action: str) -> None:

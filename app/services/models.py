@@ -41,13 +41,13 @@ class ModelService:
 
     def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
         """Return a page of models in alphabetical order, and the next page's `after`."""
-        names, next_after = self._models.names(after=after, limit=limit)
+        names, next_after = self._models.list_names(after=after, limit=limit)
         return [self.get_model(name) for name in names], next_after
 
     def get_model(self, name: str) -> ModelView:
         """Return a model with its versions and aliases. Raises NotFound."""
         return ModelView(
-            name, self._models.versions(name), self._models.aliases(name), self._models.alias_variants(name)
+            name, self._models.list_versions(name), self._models.get_aliases(name), self._models.get_alias_variants(name)
         )
 
     def get_version(self, name: str, version: int) -> ModelVersionRow:
@@ -56,11 +56,11 @@ class ModelService:
 
     def list_version_aliases(self, row: ModelVersionRow) -> list[str]:
         """Return the aliases of a version."""
-        return sorted(alias for alias, version in self._models.aliases(row.name).items() if version == row.version)
+        return sorted(alias for alias, version in self._models.get_aliases(row.name).items() if version == row.version)
 
     def list_version_variants(self, row: ModelVersionRow) -> list[ModelVariantRow]:
         """Return the variants of a version."""
-        return self._variants.all(row.name, row.version)
+        return self._variants.list_variants(row.name, row.version)
 
     def fetch_bundle(self, name: str, version: int) -> list[Path]:
         """Return the files of a version's bundle.

@@ -75,7 +75,7 @@ def build_checks(
     engine: Any = sessions.kw["bind"]
     return {
         "database": lambda: _check_database(engine),
-        "storage": storage.check,
+        "storage": storage.check_writable,
         "queue": lambda: _check_queue(queue),
         "networks": backend.check_ready,
     }

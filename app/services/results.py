@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
-from core.db.repos.jobs import JobRepo, result_key
+from core.db.repos.jobs import JobRepo, get_result_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
@@ -49,19 +49,19 @@ class ResultService:
         """Return the metric series of a job, each reduced to at most `max_points` points."""
         self._require_job(job_id)
         names = None if name is None else [name]
-        return MetricRepo(self._session).series(
+        return MetricRepo(self._session).list_series(
             job_id, names=names, split=split, since_step=since_step, max_points=max_points
         )
 
     def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
         """Return the log events of a job after the event number `after`."""
         self._require_job(job_id)
-        return EventRepo(self._session).since(job_id, after, limit=limit, types=(EventType.LOG,))
+        return EventRepo(self._session).list_after(job_id, after, limit=limit, types=(EventType.LOG,))
 
     def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
         """Return the checkpoints of a job."""
         self._require_job(job_id)
-        return CheckpointRepo(self._session).all(job_id)
+        return CheckpointRepo(self._session).list_checkpoints(job_id)
 
     def fetch_weights(self, job_id: str, number: int) -> ResultFile:
         """Return the weights of a checkpoint, a safetensors file.
@@ -77,7 +77,7 @@ class ResultService:
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
         """Return the artifacts of a job and the files of its result, by name."""
         job = JobRepo(self._session).get(job_id)
-        rows = ArtifactRepo(self._session).all(job_id)
+        rows = ArtifactRepo(self._session).list_artifacts(job_id)
         artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
         for name, file in _get_result_files(job).items():
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -108,7 +108,7 @@ class ResultService:
         if name not in files:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
-        folder = self._storage.fetch(result_key(job), {name: sha256})
+        folder = self._storage.fetch(get_result_key(job), {name: sha256})
         return ResultFile(folder / name, sha256, f"{job.name}-{name}")
 
     def _require_job(self, job_id: str) -> None:

@@ -68,7 +68,7 @@ class SystemService:
 
     def list_workers(self) -> list[WorkerView]:
         """Return the live workers."""
-        job_ids = JobRepo(self._session).held()
+        job_ids = JobRepo(self._session).get_active_ids_by_worker()
         max_silence = timedelta(seconds=self._canary_silence_s)
         return [
             WorkerView(
@@ -83,7 +83,7 @@ class SystemService:
                 is_consuming=row.beat_at - (row.took_at or row.started_at) < max_silence,
                 jobs=job_ids.get(row.id, []),
             )
-            for row in WorkerRepo(self._session).alive(self._worker_silence_s)
+            for row in WorkerRepo(self._session).list_alive(self._worker_silence_s)
         ]
 
     def count_jobs(self) -> dict[JobState, int]:

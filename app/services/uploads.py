@@ -22,7 +22,7 @@ async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIt
     Raises:
         StorageFull: the storage has no space left.
     """
-    scratch = await run_sync(storage.scratch)
+    scratch = await run_sync(storage.create_scratch_folder)
     try:
         path = scratch / "upload"
         await _write_chunks(path, chunks)

@@ -46,7 +46,7 @@ class VariantService:
     def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
         """Return the variants of a version. Raises NotFound."""
         self._models.get(name, version)
-        return self._variants.all(name, version)
+        return self._variants.list_variants(name, version)
 
     def get_variant(self, name: str, version: int, kind: VariantFormat) -> ModelVariantRow:
         """Return a variant. Raises NotFound."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import InvalidRow
-from core.spec.error_pointers import nearest
+from core.spec.error_pointers import find_nearest
 
 MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """Strings that mean a missing value, in lower case."""
@@ -84,7 +84,7 @@ class Table(BaseModel):
         names = self.column_names
         for name in row:
             if name not in names and name not in self.targets:
-                suggestions = nearest(name, names)
+                suggestions = find_nearest(name, names)
                 hint = (
                     f"did you mean {' or '.join(map(repr, suggestions))}?"
                     if suggestions

@@ -29,7 +29,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 JsonDocument = JSON().with_variant(JSONB(), "postgresql")
 
 
-def _values(enum: type[StrEnum]) -> list[str]:
+def _get_enum_values(enum: type[StrEnum]) -> list[str]:
     return [member.value for member in enum]
 
 
@@ -48,5 +48,5 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         dict[str, Any]: JsonDocument,
         list[Any]: JsonDocument,
-        StrEnum: Enum(StrEnum, native_enum=False, length=32, values_callable=_values),
+        StrEnum: Enum(StrEnum, native_enum=False, length=32, values_callable=_get_enum_values),
     }

@@ -14,9 +14,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def now(session: Session, later_s: float = 0.0) -> ColumnElement[Any]:
+def now(session: Session, offset_s: float = 0.0) -> ColumnElement[Any]:
     """The present as an SQL expression, `later_s` seconds from now; it moves on inside a transaction."""
-    delta = timedelta(seconds=later_s)
+    delta = timedelta(seconds=offset_s)
     if session.get_bind().dialect.name == "postgresql":
         return func.clock_timestamp(type_=UtcDateTime()) + literal(delta, Interval())
     return literal(utc_now() + delta, UtcDateTime())

@@ -24,11 +24,11 @@ def decode(cursor: str) -> tuple[datetime, str]:
         created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         moment = datetime.fromisoformat(created_at)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise _unknown() from error
+        raise _build_cursor_error() from error
     if moment.tzinfo is None or not isinstance(last_id, str):
-        raise _unknown()
+        raise _build_cursor_error()
     return moment, last_id
 
 
-def _unknown() -> InvalidSpec:
+def _build_cursor_error() -> InvalidSpec:
     return InvalidSpec("The cursor is not one that a list gave.", errors=[("/cursor", "unknown cursor")])

@@ -14,29 +14,29 @@ from core.errors import ConfigurationError
 _ADVISORY_LOCK = 0x63616E64  # "cand": two processes that migrate at once do it one after the other
 
 
-def upgrade(url: str, revision: str = "head") -> None:
+def upgrade_schema(url: str, revision: str = "head") -> None:
     """Bring the database at `url` to a revision, all or nothing. Safe to call from several processes at once."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
-            _queue_up(connection)
-            command.upgrade(_config(connection), revision)
+            _acquire_migration_lock(connection)
+            command.upgrade(_build_alembic_config(connection), revision)
     finally:
         engine.dispose()
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade_schema(url: str, revision: str) -> None:
     """Take the database back to an older revision; what only newer ones keep is lost."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
-            _queue_up(connection)
-            command.downgrade(_config(connection), revision)
+            _acquire_migration_lock(connection)
+            command.downgrade(_build_alembic_config(connection), revision)
     finally:
         engine.dispose()
 
 
-def check(url: str) -> None:
+def check_migrations(url: str) -> None:
     """See that the tables are those that the migrations make.
 
     Raises:
@@ -45,7 +45,7 @@ def check(url: str) -> None:
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
-            command.check(_config(connection))
+            command.check(_build_alembic_config(connection))
     finally:
         engine.dispose()
 
@@ -56,29 +56,29 @@ def check_schema(engine: Engine) -> None:
     Raises:
         ConfigurationError: its schema is older or newer than this code, or it has none.
     """
-    script = ScriptDirectory.from_config(_config(None))
+    script = ScriptDirectory.from_config(_build_alembic_config(None))
     with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    wanted = script.get_current_head()
-    if found == wanted:
+        current = MigrationContext.configure(connection).get_current_revision()
+    head = script.get_current_head()
+    if current == head:
         return
-    known = {revision.revision for revision in script.walk_revisions()}
-    if found is None or found in known:
+    revisions = {revision.revision for revision in script.walk_revisions()}
+    if current is None or current in revisions:
         raise ConfigurationError(
-            f"The database's schema is {found or 'absent'}, needed is {wanted}: `alembic upgrade head`."
+            f"The database's schema is {current or 'absent'}, needed is {head}: `alembic upgrade head`."
         )
     raise ConfigurationError(
-        f"The database's schema {found} is newer than this version knows ({wanted}): upgrade Candela."
+        f"The database's schema {current} is newer than this version knows ({head}): upgrade Candela."
     )
 
 
-def _config(connection: Connection | None) -> Config:
+def _build_alembic_config(connection: Connection | None) -> Config:
     with as_file(files("migrations")) as folder:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(folder).replace("%", "%%"))
         return config
 
 
-def _queue_up(connection: Connection) -> None:
+def _acquire_migration_lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # SQLite's transaction holds the write lock already
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))

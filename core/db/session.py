@@ -17,10 +17,10 @@ Publish = Callable[[Sequence[Event]], None]
 
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
-POSTGRES_ANSWER_TIMEOUT_MS = 20_000  # a peer that vanished without a word
+POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # a peer that vanished without a word
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
-_TOLD = "candela_told"
+_EVENTS = "candela_told"
 _PUBLISH = "candela_publish"
 
 
@@ -32,8 +32,8 @@ def make_engine(url: str) -> Engine:
     dump = partial(json.dumps, allow_nan=False)
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(parsed, json_serializer=dump, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _start_sqlite_transaction)
         return engine
     return create_engine(
         parsed,
@@ -41,25 +41,25 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S, "tcp_user_timeout": POSTGRES_ANSWER_TIMEOUT_MS},
+        connect_args={"connect_timeout": POSTGRES_CONNECT_TIMEOUT_S, "tcp_user_timeout": POSTGRES_RESPONSE_TIMEOUT_MS},
     )
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver would begin a transaction too late, and of the wrong kind
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _start_sqlite_transaction(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once when another one wrote in between, whatever
     # the busy timeout; one that takes the write lock at its beginning waits its turn.
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
-def make_sessions(engine: Engine, publish: Publish | None = None) -> SessionFactory:
+def make_session_factory(engine: Engine, publish: Publish | None = None) -> SessionFactory:
     """Sessions whose new events go to `publish` after the commit; `publish` must not raise."""
     return sessionmaker(engine, expire_on_commit=False, info={_PUBLISH: publish})
 
@@ -76,10 +76,10 @@ def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterato
         yield session
         session.commit()
         publish: Publish | None = session.info.get(_PUBLISH)
-        told: list[Event] = session.info.pop(_TOLD, [])
+        events: list[Event] = session.info.pop(_EVENTS, [])
         actions: list[Callable[[], None]] = session.info.pop(_ACTIONS, [])
-    if publish is not None and told:
-        publish(told)
+    if publish is not None and events:
+        publish(events)
     for action in actions:
         action()
 
@@ -89,12 +89,12 @@ def on_commit(session: Session, action: Callable[[], None]) -> None:
     session.info.setdefault(_ACTIONS, []).append(action)
 
 
-def publish_event(session: Session, events: Sequence[Event]) -> None:
+def publish_on_commit(session: Session, events: Sequence[Event]) -> None:
     """Publish `events` after the commit of this transaction; a rollback forgets them."""
-    session.info.setdefault(_TOLD, []).extend(events)
+    session.info.setdefault(_EVENTS, []).extend(events)
 
 
-def is_unavailable(error: BaseException) -> bool:
+def is_database_unavailable(error: BaseException) -> bool:
     """Whether the database could not be asked now and may be later: locked, full, stopped, out of connections.
 
     The caller answers 503 with Retry-After, or tries again.

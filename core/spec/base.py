@@ -19,7 +19,7 @@ Pattern = Annotated[
         description="A pattern for parameters' names: `*` stands for any text, `?` for one character.",
     ),
 ]
-OF_SEVERAL = (
+LR_DESCRIPTION = (
     "It is the rate of the optimizer itself, of several optimizers that of the first part; groups and parts of other "
     "learning rates keep their ratio to it."
 )

@@ -86,13 +86,13 @@ class GradientClipSpec(CallbackBase):
 
     @model_validator(mode="before")
     @classmethod
-    def _norm_of_one_unless_said(cls, value: object) -> object:
+    def _set_default_max_norm(cls, value: object) -> object:
         if isinstance(value, dict) and "max_norm" not in value and "max_value" not in value:
             return {**value, "max_norm": 1.0}
         return value
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _check_one_limit(self) -> Self:
         if (self.max_norm is None) == (self.max_value is None):
             raise ValueError("give max_norm or max_value, not both")
         return self
@@ -115,7 +115,7 @@ class FreezeSpec(CallbackBase):
     freeze_bn_stats: bool = Field(default=True, description="Keep the statistics of its batch norms, too.")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_epoch_order(self) -> Self:
         if self.until_epoch is not None and self.until_epoch < self.from_epoch:
             raise ValueError("until_epoch must not be before from_epoch")
         return self

@@ -8,54 +8,54 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
 MAX_NAMES = 30
-MAX_SHOWN = 40
+MAX_VALUE_LENGTH = 40
 Schema = Mapping[str, Any]
 
 
 def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
     """(JSON pointer, reason) of every error, by the JSON Schema of what was validated."""
-    found = dict.fromkeys(
-        (prefix + pointer_of([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
+    pointers = dict.fromkeys(
+        (prefix + build_pointer([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
         for error in errors
         for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
-        for reason in [_reason(error, node, schema)]
+        for reason in [_build_reason(error, node, schema)]
     )
-    return list(found)
+    return list(pointers)
 
 
-def pointer_of(path: Iterable[Any]) -> str:
+def build_pointer(path: Iterable[Any]) -> str:
     """An RFC 6901 pointer: `/callbacks/0/patience`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
-def nearest(word: str, known: Sequence[str]) -> list[str]:
+def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
     """At most three of `known`, the most alike first."""
     alike = JaroWinkler.normalized_similarity
-    found = process.extract(word[:64].lower(), known, scorer=alike, limit=3, score_cutoff=0.7)
-    return [match for match, score, _ in found if score > found[0][1] - 0.15]
+    matches = process.extract(name[:64].lower(), valid_names, scorer=alike, limit=3, score_cutoff=0.7)
+    return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
 
-def unknown(what: str, word: str, known: Sequence[str]) -> str:
+def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str:
     """`unknown optimizer 'adma'; did you mean 'adam'?`"""
-    near = nearest(word, known)
-    if near:
-        return f"unknown {what} {_quote(word)}; did you mean {' or '.join(map(repr, near))}?"
-    names = ", ".join(map(repr, known[:MAX_NAMES]))
-    return f"unknown {what} {_quote(word)}; known: {names or 'none'}"
+    similar = find_nearest(name, valid_names)
+    if similar:
+        return f"unknown {kind} {_quote(name)}; did you mean {' or '.join(map(repr, similar))}?"
+    names = ", ".join(map(repr, valid_names[:MAX_NAMES]))
+    return f"unknown {kind} {_quote(name)}; known: {names or 'none'}"
 
 
-def _quote(word: str) -> str:
-    return repr(word if len(word) <= 64 else f"{word[:63]}…")
+def _quote(name: str) -> str:
+    return repr(name if len(name) <= 64 else f"{name[:63]}…")
 
 
-def _reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
+def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
     context = error.get("ctx", {})
     match error["type"]:
         case "extra_forbidden":
-            return unknown("field", str(error["loc"][-1]), sorted(_properties(node, root)))
+            return format_unknown_name("field", str(error["loc"][-1]), sorted(_list_properties(node, root)))
         case "union_tag_invalid":
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            return unknown(context["discriminator"].strip("'"), str(context["tag"]), expected)
+            return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
             return "needs a field 'name' that says which kind it is"
         case "missing":
@@ -77,10 +77,10 @@ def shorten(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
     match value:
         case Mapping():
             return "an object"
-        case str() if len(value) > MAX_SHOWN:
-            return f"{json.dumps(value[:MAX_SHOWN])}…"
-        case int() if abs(value) >= 10**MAX_SHOWN:
-            return f"a number of more than {MAX_SHOWN} digits"
+        case str() if len(value) > MAX_VALUE_LENGTH:
+            return f"{json.dumps(value[:MAX_VALUE_LENGTH])}…"
+        case int() if abs(value) >= 10**MAX_VALUE_LENGTH:
+            return f"a number of more than {MAX_VALUE_LENGTH} digits"
         case str() | int() | float() | None:
             return json.dumps(value)
         case Sequence():
@@ -97,7 +97,7 @@ def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[li
     path: list[Any] = []
     node: Schema = schema
     for index, part in enumerate(loc):
-        tagged, child = _tag(part, node, schema), _child(part, node, schema)
+        tagged, child = _find_tagged_schema(part, node, schema), _find_child(part, node, schema)
         if child is not None:
             path.append(part)
             node = child
@@ -108,38 +108,38 @@ def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[li
     return path, node
 
 
-def _tag(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
-    for one in _alternatives(node, root):
+def _find_tagged_schema(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
+    for one in _iterate_alternatives(node, root):
         target = one.get("discriminator", {}).get("mapping", {}).get(part)
         if target is not None:
-            return _deref({"$ref": target}, root)
+            return _resolve_reference({"$ref": target}, root)
     return None
 
 
-def _child(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
-    for one in _alternatives(node, root):
+def _find_child(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa: ANN401 - str or int
+    for one in _iterate_alternatives(node, root):
         if isinstance(part, int) and ("items" in one or "prefixItems" in one):
             members = one.get("prefixItems", [])
-            return _deref(members[part] if part < len(members) else one.get("items", {}), root)
+            return _resolve_reference(members[part] if part < len(members) else one.get("items", {}), root)
         if part in one.get("properties", {}):
-            return _deref(one["properties"][part], root)
+            return _resolve_reference(one["properties"][part], root)
     return None
 
 
-def _properties(node: Schema, root: Schema) -> set[str]:
-    return {name for one in _alternatives(node, root) for name in one.get("properties", {})}
+def _list_properties(node: Schema, root: Schema) -> set[str]:
+    return {name for one in _iterate_alternatives(node, root) for name in one.get("properties", {})}
 
 
-def _alternatives(node: Schema, root: Schema) -> Iterator[Schema]:
+def _iterate_alternatives(node: Schema, root: Schema) -> Iterator[Schema]:
     """`node` and what its `anyOf` and `allOf` lead to, but not the kinds of a discriminated union."""
-    node = _deref(node, root)
+    node = _resolve_reference(node, root)
     yield node
     for key in ("anyOf", "allOf"):
         for one in node.get(key, ()):
-            yield from _alternatives(one, root)
+            yield from _iterate_alternatives(one, root)
 
 
-def _deref(node: Schema, root: Schema) -> Schema:
+def _resolve_reference(node: Schema, root: Schema) -> Schema:
     while "$ref" in node:
         node = root["$defs"][str(node["$ref"]).rsplit("/", 1)[-1]]
     return node

@@ -23,8 +23,10 @@ PRETRAINED = "pretrained"
 WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED})$"
 # One pattern: of a union each part would tell its own error about the one value.
 Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
-FREEZE = "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
-FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE)]
+FREEZE_DESCRIPTION = (
+    "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
+)
+FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE_DESCRIPTION)]
 
 
 class NamedOptions(Spec):
@@ -99,7 +101,7 @@ class ResumeFromSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
+    def _check_restored_parts(self) -> Self:
         if not (self.model or self.optimizer or self.callbacks or self.records):
             raise ValueError("nothing of the checkpoint is asked for")
         return self
@@ -179,10 +181,10 @@ class TrainingSpec(Spec):
     callbacks: Callbacks = ()
 
     @model_validator(mode="after")
-    def _begins_once(self) -> Self:
-        given = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are {len(given)} beginnings; give one")
+    def _check_initial_state(self) -> Self:
+        sources = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise ValueError(f"{' and '.join(sources)} are {len(sources)} beginnings; give one")
         return self
 
 

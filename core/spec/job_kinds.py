@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
-from core.spec.base import OF_SEVERAL, Name, Positive, Probability, Spec
+from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec
 from core.spec.job import DatasetSpec, JobSpec, Metrics, ModelRef, TrainingSpec
 
 
@@ -17,8 +17,8 @@ class LrFindSpec(TrainingSpec):
 
     kind: Literal["lr_find"]
     steps: Annotated[int, Field(ge=2, le=100_000)] = 100
-    start_lr: Positive = Field(default=1e-7, description=OF_SEVERAL)
-    end_lr: Positive = Field(default=1e-1, description=OF_SEVERAL)
+    start_lr: Positive = Field(default=1e-7, description=LR_DESCRIPTION)
+    end_lr: Positive = Field(default=1e-1, description=LR_DESCRIPTION)
     spacing: Literal["log", "linear"] = "log"
 
 
@@ -99,14 +99,14 @@ class PredictSpec(ModelJobSpec):
     )
 
 
-def _with_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
+def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
     return {"kind": "train", **document} if isinstance(document, dict) else document
 
 
 AnyJobSpec = Annotated[
     JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec,
     Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
-    BeforeValidator(_with_kind),
+    BeforeValidator(_add_default_kind),
 ]
 SPEC_BY_KIND: dict[str, type[Spec]] = {
     "train": JobSpec,

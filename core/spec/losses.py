@@ -156,48 +156,50 @@ Targets = Literal["class", "labels", "numbers"]
 Scores = Literal["raw scores", "probabilities", "log-probabilities"]
 
 
-class Takes(NamedTuple):
+class LossInputs(NamedTuple):
     """What a loss compares: `targets` of the dataset with `scores` of the network."""
 
     targets: Targets
     scores: Scores
 
 
-TABLE: dict[str, Takes] = {
-    "cross_entropy": Takes("class", "raw scores"),
-    "focal": Takes("class", "raw scores"),
-    "multi_margin": Takes("class", "raw scores"),
-    "nll": Takes("class", "log-probabilities"),
-    "bce_with_logits": Takes("labels", "raw scores"),
-    "bce": Takes("labels", "probabilities"),
-    "soft_margin": Takes("labels", "raw scores"),
-    "multilabel_soft_margin": Takes("labels", "raw scores"),
-    "multilabel_margin": Takes("labels", "raw scores"),
-    "mse": Takes("numbers", "raw scores"),
-    "l1": Takes("numbers", "raw scores"),
-    "smooth_l1": Takes("numbers", "raw scores"),
-    "huber": Takes("numbers", "raw scores"),
-    "poisson_nll": Takes("numbers", "raw scores"),
-    "kl_div": Takes("numbers", "log-probabilities"),
+LOSS_INPUTS: dict[str, LossInputs] = {
+    "cross_entropy": LossInputs("class", "raw scores"),
+    "focal": LossInputs("class", "raw scores"),
+    "multi_margin": LossInputs("class", "raw scores"),
+    "nll": LossInputs("class", "log-probabilities"),
+    "bce_with_logits": LossInputs("labels", "raw scores"),
+    "bce": LossInputs("labels", "probabilities"),
+    "soft_margin": LossInputs("labels", "raw scores"),
+    "multilabel_soft_margin": LossInputs("labels", "raw scores"),
+    "multilabel_margin": LossInputs("labels", "raw scores"),
+    "mse": LossInputs("numbers", "raw scores"),
+    "l1": LossInputs("numbers", "raw scores"),
+    "smooth_l1": LossInputs("numbers", "raw scores"),
+    "huber": LossInputs("numbers", "raw scores"),
+    "poisson_nll": LossInputs("numbers", "raw scores"),
+    "kl_div": LossInputs("numbers", "log-probabilities"),
 }
-GIVES: dict[str, Scores] = {  # last layers that change what the scores mean; after any other they are raw
+SCORES_BY_LAST_LAYER: dict[
+    str, Scores
+] = {  # last layers that change what the scores mean; after any other they are raw
     "softmax": "probabilities",
     "sigmoid": "probabilities",
     "log_softmax": "log-probabilities",
 }
 
 
-def compatible_losses(targets: Targets) -> frozenset[str]:
+def list_compatible_losses(targets: Targets) -> frozenset[str]:
     """The losses for such targets."""
-    return frozenset(name for name, takes in TABLE.items() if takes.targets == targets)
+    return frozenset(name for name, takes in LOSS_INPUTS.items() if takes.targets == targets)
 
 
-def loss_mismatch_warning(loss: str, last_layer: str | None) -> str | None:
+def build_mismatch_warning(loss: str, last_layer: str | None) -> str | None:
     """What is wrong with a network that ends in `last_layer` under that loss, if anything."""
-    takes, gives = TABLE[loss], GIVES.get(last_layer or "", "raw scores")
-    if takes.scores == gives or (takes.targets == "numbers" and takes.scores == "raw scores"):
+    inputs, scores = LOSS_INPUTS[loss], SCORES_BY_LAST_LAYER.get(last_layer or "", "raw scores")
+    if inputs.scores == scores or (inputs.targets == "numbers" and inputs.scores == "raw scores"):
         return None  # numbers may be bounded by any function
-    others = [name for name, other in TABLE.items() if other == Takes(takes.targets, gives)]
+    others = [name for name, other in LOSS_INPUTS.items() if other == LossInputs(inputs.targets, scores)]
     other = f"; {' or '.join(map(repr, others))} would take what it gives" if others else ""
-    ends = f"ends in {last_layer!r} and gives {gives}" if gives != "raw scores" else "gives raw scores"
-    return f"the loss {loss!r} takes {takes.scores}, but the network {ends}{other}"
+    ends = f"ends in {last_layer!r} and gives {scores}" if scores != "raw scores" else "gives raw scores"
+    return f"the loss {loss!r} takes {inputs.scores}, but the network {ends}{other}"

@@ -26,7 +26,7 @@ class _Metric(Spec):
         """One number, which an epoch has; else it is a table of an evaluation."""
         return True
 
-    def is_of(self, split: str) -> bool:
+    def applies_to(self, split: str) -> bool:
         """Whether it is measured on that set in a training."""
         return self.on in ("both", split)
 
@@ -140,11 +140,11 @@ class ConfusionMatrixSpec(_Metric):
         return False
 
 
-def _from_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+def _parse_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
     return {"name": value} if isinstance(value, str) else value
 
 
-_Spelt = Annotated[
+_MetricObject = Annotated[
     AccuracySpec
     | TopKSpec
     | PrecisionSpec
@@ -158,10 +158,12 @@ _Spelt = Annotated[
     | ConfusionMatrixSpec,
     Field(discriminator="name"),
 ]
-_Name = Literal[
+_MetricName = Literal[
     "accuracy", "top_k", "precision", "recall", "f1", "auroc", "mae", "mse", "rmse", "r2", "confusion_matrix"
 ]
-MetricSpec = Annotated[_Spelt, BeforeValidator(_from_string, json_schema_input_type=_Spelt | _Name)]
+MetricSpec = Annotated[
+    _MetricObject, BeforeValidator(_parse_string, json_schema_input_type=_MetricObject | _MetricName)
+]
 
 
 def list_curves(metrics: Sequence[MetricSpec]) -> list[str]:
@@ -169,5 +171,5 @@ def list_curves(metrics: Sequence[MetricSpec]) -> list[str]:
     return [
         f"{split}_{key}"
         for split in ("valid", "train")
-        for key in ("loss", *(metric.key for metric in metrics if metric.is_curve and metric.is_of(split)))
+        for key in ("loss", *(metric.key for metric in metrics if metric.is_curve and metric.applies_to(split)))
     ]

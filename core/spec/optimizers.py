@@ -10,7 +10,7 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 Shrink = Annotated[float, Field(gt=0.0, lt=1.0)]
 Grow = Annotated[float, Field(gt=1.0, le=100.0)]
-DECAY = "Whether weight decay draws the scales of norms and all biases to zero, too."
+DECAY_DESCRIPTION = "Whether weight decay draws the scales of norms and all biases to zero, too."
 
 
 class GroupSpec(Spec):
@@ -34,7 +34,7 @@ class GroupedSpec(OptimizerBase):
     """An optimizer whose parameters may be treated differently."""
 
     groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = ()
-    decay_norms_and_biases: bool = Field(default=True, description=DECAY)
+    decay_norms_and_biases: bool = Field(default=True, description=DECAY_DESCRIPTION)
 
 
 class SgdSpec(GroupedSpec):
@@ -50,7 +50,7 @@ class SgdSpec(GroupedSpec):
     nesterov: bool = False
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
+    def _check_nesterov(self) -> Self:
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
             raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
         return self
@@ -80,7 +80,7 @@ class AdamWSpec(GroupedSpec):
     eps: Positive = 1e-8
     weight_decay: NonNegative = 1e-2
     amsgrad: bool = False
-    decay_norms_and_biases: bool = Field(default=False, description=DECAY)
+    decay_norms_and_biases: bool = Field(default=False, description=DECAY_DESCRIPTION)
 
 
 class NAdamSpec(GroupedSpec):
@@ -147,7 +147,7 @@ class MuonSpec(GroupedSpec):
     betas: Betas = (0.9, 0.999)
     eps: Positive = 1e-8
     weight_decay: NonNegative = 0.1
-    decay_norms_and_biases: bool = Field(default=False, description=DECAY)
+    decay_norms_and_biases: bool = Field(default=False, description=DECAY_DESCRIPTION)
 
 
 class RmspropSpec(GroupedSpec):
@@ -240,7 +240,7 @@ PartSpec = (
 )
 """What may be one of several."""
 
-WHOLE = {
+UNSUPPORTED_PARTS = {
     "lbfgs": "searches along the gradient of all parameters: use it alone, or another one here",
     "several": "cannot be one of several; list its parts here",
 }
@@ -254,10 +254,10 @@ class OptimizerPartSpec(Spec):
 
     @field_validator("optimizer", mode="before")
     @classmethod
-    def _is_no_whole(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+    def _check_part_optimizer(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
         name = value.get("name") if isinstance(value, dict) else None
-        if isinstance(name, str) and name in WHOLE:
-            raise ValueError(f"{name!r} {WHOLE[name]}")
+        if isinstance(name, str) and name in UNSUPPORTED_PARTS:
+            raise ValueError(f"{name!r} {UNSUPPORTED_PARTS[name]}")
         return value
 
 
@@ -276,7 +276,7 @@ class CompositeOptimizerSpec(OptimizerBase):
 
     @field_validator("parts")
     @classmethod
-    def _are_several(cls, parts: tuple[OptimizerPartSpec, ...]) -> tuple[OptimizerPartSpec, ...]:
+    def _check_num_parts(cls, parts: tuple[OptimizerPartSpec, ...]) -> tuple[OptimizerPartSpec, ...]:
         """Unlike `min_length`, it has nothing to say where a part is wrong already."""
         if len(parts) < 2:
             raise ValueError(f"needs 2 to 20 parts, not {len(parts)}; one optimizer alone is given as it is")

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import OF_SEVERAL, Count, FieldError, NonNegative, Positive, Probability, Spec
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability, Spec
 
-Breakpoint = Literal["epoch_end", "train_batch_end"]
+CallOn = Literal["epoch_end", "train_batch_end"]
 Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
 Factor = Annotated[float, Field(gt=0.0, le=1.0)]
 Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
@@ -27,7 +27,7 @@ class StepSpec(ScheduleBase):
     name: Literal["step"] = "step"
     step_size: Count
     gamma: Positive = 0.1
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class MultiStepSpec(ScheduleBase):
@@ -36,7 +36,7 @@ class MultiStepSpec(ScheduleBase):
     name: Literal["multi_step"] = "multi_step"
     milestones: Milestones
     gamma: Positive = 0.1
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error for milestones that do not increase."""
@@ -49,7 +49,7 @@ class ExponentialSpec(ScheduleBase):
 
     name: Literal["exponential"] = "exponential"
     gamma: Positive = 0.95
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class ConstantSpec(ScheduleBase):
@@ -58,7 +58,7 @@ class ConstantSpec(ScheduleBase):
     name: Literal["constant"] = "constant"
     factor: Factor = 1.0 / 3
     total_iters: Count = 5
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class LambdaSpec(ScheduleBase):
@@ -69,7 +69,7 @@ class LambdaSpec(ScheduleBase):
 
     name: Literal["lambda"] = "lambda"
     factors: Factors
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class MultiplicativeSpec(ScheduleBase):
@@ -80,17 +80,17 @@ class MultiplicativeSpec(ScheduleBase):
 
     name: Literal["multiplicative"] = "multiplicative"
     factors: Factors
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
-class LinearSpec(ScheduleBase):
+class LinearScheduleSpec(ScheduleBase):
     """Go from `start_factor` to `end_factor` of the learning rate in `total_iters` steps. Source: `LinearLR`."""
 
     name: Literal["linear"] = "linear"
     start_factor: Factor = 1.0 / 3
     end_factor: Probability = 1.0
     total_iters: Count | None = Field(default=None, description="The whole run, unless given.")
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class PolynomialSpec(ScheduleBase):
@@ -99,7 +99,7 @@ class PolynomialSpec(ScheduleBase):
     name: Literal["polynomial"] = "polynomial"
     power: Positive = 1.0
     total_iters: Count | None = Field(default=None, description="The whole run, unless given.")
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class CosineSpec(ScheduleBase):
@@ -108,7 +108,7 @@ class CosineSpec(ScheduleBase):
     name: Literal["cosine"] = "cosine"
     t_max: Count | None = Field(default=None, description="The whole run, unless given.")
     eta_min: NonNegative = 0.0
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class CosineWarmRestartsSpec(ScheduleBase):
@@ -121,15 +121,15 @@ class CosineWarmRestartsSpec(ScheduleBase):
     t_0: Count
     t_mult: Count = 1
     eta_min: NonNegative = 0.0
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
 
 class CyclicSpec(ScheduleBase):
     """Cycle between `base_lr` and `max_lr`, a step every batch. Source: Smith, 2015; `CyclicLR`."""
 
     name: Literal["cyclic"] = "cyclic"
-    base_lr: Positive = Field(description=OF_SEVERAL)
-    max_lr: Positive = Field(description=OF_SEVERAL)
+    base_lr: Positive = Field(description=LR_DESCRIPTION)
+    max_lr: Positive = Field(description=LR_DESCRIPTION)
     step_size_up: Count = 2000
     step_size_down: Count | None = Field(default=None, description="As many as up, unless given.")
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
@@ -150,7 +150,7 @@ class OneCycleSpec(ScheduleBase):
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive | Literal["auto"] = Field(
-        description=f"`auto`: what `lr_find` would suggest, found before the training begins. {OF_SEVERAL}"
+        description=f"`auto`: what `lr_find` would suggest, found before the training begins. {LR_DESCRIPTION}"
     )
     pct_start: Probability = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
@@ -193,7 +193,7 @@ PartSpec = Annotated[
     | ConstantSpec
     | LambdaSpec
     | MultiplicativeSpec
-    | LinearSpec
+    | LinearScheduleSpec
     | PolynomialSpec
     | CosineSpec
     | CosineWarmRestartsSpec,
@@ -211,11 +211,11 @@ class SequentialSpec(ScheduleBase):
     name: Literal["sequential"] = "sequential"
     schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)]
     milestones: Milestones
-    call_on: Breakpoint = "epoch_end"
+    call_on: CallOn = "epoch_end"
 
     @model_validator(mode="before")
     @classmethod
-    def _parts_step_with_it(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+    def _propagate_call_on(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
         if not isinstance(value, dict) or not isinstance(value.get("schedules"), list | tuple):
             return value
         call_on = value.get("call_on", "epoch_end")
@@ -223,7 +223,7 @@ class SequentialSpec(ScheduleBase):
         return {**value, "schedules": parts}
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_milestones(self) -> Self:
         if len(self.milestones) != len(self.schedules) - 1:
             raise ValueError(f"{len(self.schedules)} schedules need {len(self.schedules) - 1} milestones between them")
         if list(self.milestones) != sorted(set(self.milestones)):
@@ -240,7 +240,7 @@ ScheduleSpec = Annotated[
     | ConstantSpec
     | LambdaSpec
     | MultiplicativeSpec
-    | LinearSpec
+    | LinearScheduleSpec
     | PolynomialSpec
     | CosineSpec
     | CosineWarmRestartsSpec

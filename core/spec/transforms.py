@@ -49,7 +49,7 @@ class AffineSpec(TransformBase):
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_scale_order(self) -> Self:
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale must be [smallest, largest]")
         return self
@@ -79,7 +79,7 @@ class RotationSpec(TransformBase):
 
 class _BoxSpec(TransformBase):
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_range_order(self) -> Self:
         for name in ("scale", "ratio"):
             smallest, largest = getattr(self, name)
             if smallest > largest:

@@ -26,7 +26,7 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
         ConfigurationError: no backend knows such a URL, or it cannot be opened.
     """
     if url.startswith("file:///"):
-        return LocalStorage.at(url.removeprefix("file://"))
+        return LocalStorage.open_folder(url.removeprefix("file://"))
     if url.startswith("s3://"):
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         try:

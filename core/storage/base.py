@@ -28,7 +28,7 @@ class Storage(Protocol):
             StorageFull: there is no space here for copies of them.
         """
 
-    def path(self, key: str) -> Path:
+    def fetch_file(self, key: str) -> Path:
         """The local path of one file, for who does not know its sha256; `fetch` is for who does.
 
         Raises:
@@ -38,26 +38,26 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Delete what was published as `key`, or under it; nothing happens if there is nothing."""
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def list_keys(self, prefix: str) -> Iterator[str]:
         """Keys of all files under a prefix that is a folder, also of those whose publishing was never finished."""
 
-    def age_s(self, key: str) -> float:
+    def get_age_s(self, key: str) -> float:
         """Seconds since the file was stored."""
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """See that files can be written.
 
         Raises:
             NotReady: they cannot; the detail says why.
         """
 
-    def free_bytes(self) -> int:
+    def get_free_bytes(self) -> int:
         """How much space is left on this machine for scratch folders."""
 
-    def scratch(self) -> Path:
+    def create_scratch_folder(self) -> Path:
         """A new empty folder from which publishing is quick; it is the caller's to delete."""
 
-    def sweep_scratch(self) -> None:
+    def delete_abandoned_scratch(self) -> None:
         """Delete the scratch folders of processes that are no more, of this machine."""
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _CHUNK = 16 * 2**20
 _TRIES, _FIRST_PAUSE_S = 4, 0.25
-_NO_ROOM = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "no space left")
+_STORAGE_FULL_TEXTS = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "no space left")
 
 
 class ObjectInfo(NamedTuple):
@@ -42,8 +42,8 @@ class Bucket:
     ) -> None:
         """Endpoint, region and credentials are those of the usual `AWS_…` variables."""
         self._name, self._sleep = f"s3://{name}/{prefix}".rstrip("/"), sleep
-        self._store = _open(name, prefix, timeout_s=60, max_retries=max_retries, retry_s=45)
-        self._quick = _open(name, prefix, timeout_s=5, max_retries=1, retry_s=5)
+        self._store = _open_store(name, prefix, timeout_s=60, max_retries=max_retries, retry_s=45)
+        self._probe_store = _open_store(name, prefix, timeout_s=5, max_retries=1, retry_s=5)
 
     def put_file(self, path: str, source: Path) -> None:
         """Store a file.
@@ -51,19 +51,19 @@ class Bucket:
         Raises:
             StorageFull: the store says that it has no room.
         """
-        self._again(lambda: obstore.put(self._store, path, source, chunk_size=_CHUNK))
+        self._retry(lambda: obstore.put(self._store, path, source, chunk_size=_CHUNK))
 
-    def create(self, path: str, body: bytes) -> bool:
+    def put_if_absent(self, path: str, body: bytes) -> bool:
         """Store a small object; False where there is one already, be it from a try whose answer was lost."""
         try:
-            self._again(lambda: obstore.put(self._store, path, body, mode="create", use_multipart=False))
-        except _Exists:
+            self._retry(lambda: obstore.put(self._store, path, body, mode="create", use_multipart=False))
+        except _ObjectExists:
             return False
         return True
 
     def get(self, path: str) -> bytes:
         """A small object. Raises NotFound."""
-        return self._again(lambda: bytes(obstore.get(self._store, path).bytes()))
+        return self._retry(lambda: bytes(obstore.get(self._store, path).bytes()))
 
     def get_file(self, path: str, target: Path, size: int) -> None:
         """Write the first `size` bytes of an object to a file.
@@ -75,45 +75,45 @@ class Bucket:
         with target.open("wb") as file:
             for start in range(0, size, _CHUNK):
                 end = min(start + _CHUNK, size)
-                file.write(self._range(path, start, end))
+                file.write(self._get_range(path, start, end))
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """All objects under a prefix that is a folder."""
 
         def listed() -> list[ObjectInfo]:
             pages = obstore.list(self._store, prefix or None)
             return [ObjectInfo(meta["path"], meta["last_modified"]) for page in pages for meta in page]
 
-        return iter(self._again(listed))
+        return iter(self._retry(listed))
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete objects; those that are gone do no harm."""
         if paths:
             with suppress(NotFound):
-                self._again(lambda: obstore.delete(self._store, paths))
+                self._retry(lambda: obstore.delete(self._store, paths))
 
     def probe(self, path: str) -> None:
         """See that an object can be written; it waits some seconds at most."""
-        with self._told():
-            obstore.put(self._quick, path, b"written")
-            obstore.delete(self._quick, path)
+        with self._translate_errors():
+            obstore.put(self._probe_store, path, b"written")
+            obstore.delete(self._probe_store, path)
 
-    def _range(self, path: str, start: int, end: int) -> bytes:
+    def _get_range(self, path: str, start: int, end: int) -> bytes:
         def read() -> bytes:
             return bytes(obstore.get_range(self._store, path, start=start, end=end))
 
         with suppress(_OutOfRange):
-            chunk = self._again(read)
+            chunk = self._retry(read)
             if len(chunk) == end - start:
                 return chunk
         raise CorruptFile("it is shorter than it was", file=path.rpartition("/")[2])
 
-    def _again(self, action: Callable[[], T]) -> T:
+    def _retry(self, action: Callable[[], T]) -> T:
         # The client repeats requests that were refused or not answered; a body cut in the middle it does not.
         pause_s = _FIRST_PAUSE_S
         for attempt in range(1, _TRIES + 1):
             try:
-                with self._told():
+                with self._translate_errors():
                     return action()
             except Unavailable as error:
                 if attempt == _TRIES:
@@ -124,11 +124,11 @@ class Bucket:
         raise AssertionError
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except AlreadyExistsError as error:
-            raise _Exists from error
+            raise _ObjectExists from error
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise Unavailable(f"There is no bucket at {self._name}.") from error
@@ -137,12 +137,12 @@ class Bucket:
             text = str(error)
             if "416 Range Not Satisfiable" in text:
                 raise _OutOfRange from error
-            if any(word in text for word in _NO_ROOM):
+            if any(word in text for word in _STORAGE_FULL_TEXTS):
                 raise StorageFull("The storage has no space left.") from error
-            raise Unavailable(f"The storage {self._name} does not answer as it should: {_short(text)}") from error
+            raise Unavailable(f"The storage {self._name} does not answer as it should: {_shorten(text)}") from error
 
 
-class _Exists(Exception):
+class _ObjectExists(Exception):
     pass
 
 
@@ -150,7 +150,7 @@ class _OutOfRange(Exception):
     pass
 
 
-def _open(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float) -> S3Store:
+def _open_store(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float) -> S3Store:
     client: ClientConfig = {
         "allow_http": True,  # whoever names an http:// endpoint means it
         "connect_timeout": timedelta(seconds=5),
@@ -164,5 +164,5 @@ def _open(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s
     return S3Store(name, prefix=prefix or None, client_options=client, retry_config=retry)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text.partition("\n")[0].partition("<")[0].strip(": ")[:300]

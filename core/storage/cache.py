@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from core.errors import CorruptFile, StorageFull
-from core.storage.files import FULL, sha256_of, validate_key
+from core.storage.files import DISK_FULL_ERRNOS, compute_sha256, validate_key
 
 log = structlog.get_logger(__name__)
 Download = Callable[[str, Path], None]
@@ -34,7 +34,7 @@ class Cache:
         self._root, self._max_bytes, self._clock = root, max_bytes, clock
         (root / _LOCKS).mkdir(parents=True, exist_ok=True)
 
-    def folder(self, files: Mapping[str, str], download: Download) -> Path:
+    def get_folder(self, files: Mapping[str, str], download: Download) -> Path:
         """The folder with these files (name: sha256), downloaded unless it is there and undamaged.
 
         Who asks for what another thread or process is downloading waits, and has it too.
@@ -43,43 +43,43 @@ class Cache:
             Corrupt: what was downloaded has another sha256.
             StorageFull: there is no room for it here.
         """
-        entry = self._root / _name_of(files)
-        with self._locked(entry.name):
-            if not self._is_whole(entry, files):
-                self._fill(entry, files, download)
-            self._stamp(entry)
-        self._shrink(self._max_bytes)
+        entry = self._root / _compute_entry_name(files)
+        with self._lock(entry.name):
+            if not self._is_valid(entry, files):
+                self._download_or_evict(entry, files, download)
+            self._touch(entry)
+        self._evict_to_size(self._max_bytes)
         return entry
 
-    def sweep(self) -> None:
+    def delete_partial_entries(self) -> None:
         """Delete what processes that are no more had begun."""
         for part in self._root.glob(f"{_UNFINISHED}*"):
-            with self._locked(part.name.removeprefix(_UNFINISHED), wait=False) as is_held:
-                if is_held:
+            with self._lock(part.name.removeprefix(_UNFINISHED), wait=False) as is_locked:
+                if is_locked:
                     shutil.rmtree(part, ignore_errors=True)
 
-    def _is_whole(self, entry: Path, files: Mapping[str, str]) -> bool:
+    def _is_valid(self, entry: Path, files: Mapping[str, str]) -> bool:
         if not entry.is_dir():
             return False
-        self._stamp(entry)
+        self._touch(entry)
         with suppress(FileNotFoundError):
-            if all(sha256_of(entry / name) == sha256 for name, sha256 in files.items()):
+            if all(compute_sha256(entry / name) == sha256 for name, sha256 in files.items()):
                 return True
         log.warning("cache.damaged", entry=entry.name)
         shutil.rmtree(entry)
         return False
 
-    def _fill(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
+    def _download_or_evict(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
         try:
             self._download(entry, files, download)
         except OSError as error:
-            if error.errno not in FULL:
+            if error.errno not in DISK_FULL_ERRNOS:
                 raise
-            self._shrink(0)
+            self._evict_to_size(0)
             try:
                 self._download(entry, files, download)
             except OSError as again:
-                if again.errno not in FULL:
+                if again.errno not in DISK_FULL_ERRNOS:
                     raise
                 raise StorageFull("There is no space left for what the storage holds.") from again
 
@@ -91,19 +91,19 @@ class Cache:
                 path = part / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 download(name, path)
-                if sha256_of(path) != sha256:
+                if compute_sha256(path) != sha256:
                     raise CorruptFile(f"{name} is not what was stored.", file=name)
             part.mkdir(parents=True, exist_ok=True)
             part.rename(entry)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _stamp(self, entry: Path) -> None:
+    def _touch(self, entry: Path) -> None:
         os.utime(entry, (self._clock(), self._clock()))
 
-    def _shrink(self, max_bytes: int) -> None:
+    def _evict_to_size(self, max_bytes: int) -> None:
         """Delete what was used longest ago until the rest has at most so many bytes."""
-        entries = sorted((used, size, entry) for entry in self._entries() for used, size in _facts(entry))
+        entries = sorted((used, size, entry) for entry in self._list_entries() for used, size in _read_usage(entry))
         total = sum(size for _, size, _ in entries)
         for _, size, entry in entries:
             if total <= max_bytes:
@@ -111,12 +111,12 @@ class Cache:
             if self._evict(entry):
                 total -= size
 
-    def _entries(self) -> list[Path]:
+    def _list_entries(self) -> list[Path]:
         return [entry for entry in self._root.iterdir() if not entry.name.startswith(".")]
 
     def _evict(self, entry: Path) -> bool:
-        with self._locked(entry.name, wait=False) as is_held, suppress(FileNotFoundError):
-            if not is_held or self._clock() - entry.stat().st_mtime < _IN_USE_S:
+        with self._lock(entry.name, wait=False) as is_locked, suppress(FileNotFoundError):
+            if not is_locked or self._clock() - entry.stat().st_mtime < _IN_USE_S:
                 return False
             gone = entry.rename(self._root / f"{_UNFINISHED}{entry.name}-{uuid.uuid4().hex}")
             shutil.rmtree(gone, ignore_errors=True)
@@ -124,7 +124,7 @@ class Cache:
         return True
 
     @contextmanager
-    def _locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+    def _lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
         """Hold the lock of an entry, which is free as soon as its holder is gone; entries share 256 of them."""
         fd = os.open(self._root / _LOCKS / name[:2], os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -138,12 +138,12 @@ class Cache:
             os.close(fd)
 
 
-def _name_of(files: Mapping[str, str]) -> str:
+def _compute_entry_name(files: Mapping[str, str]) -> str:
     lines = sorted(f"{sha256} {validate_key(name)}\n" for name, sha256 in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _facts(entry: Path) -> Iterator[tuple[float, int]]:
+def _read_usage(entry: Path) -> Iterator[tuple[float, int]]:
     """When it was used last, and its size in bytes; nothing if it goes at this moment."""
     with suppress(FileNotFoundError):
         yield entry.stat().st_mtime, sum(path.stat().st_size for path in entry.rglob("*"))

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from core.errors import StorageFull, Unavailable
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # A disk that broke, was mounted anew to be read only, or is another machine's that went: it may come back.
-AWAY = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES})
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+DISK_UNAVAILABLE_ERRNOS = frozenset(
+    {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES}
+)
+_KEY_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def validate_key(key: str) -> str:
@@ -21,12 +23,12 @@ def validate_key(key: str) -> str:
     Raises:
         ValueError: it is no key.
     """
-    if not all(_PART.fullmatch(part) for part in key.split("/")):
+    if not all(_KEY_SEGMENT.fullmatch(part) for part in key.split("/")):
         raise ValueError(f"{key!r} is no key")
     return key
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """The hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -38,8 +40,8 @@ def translate_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             raise StorageFull("The storage has no space left.") from error
-        if error.errno in AWAY:
+        if error.errno in DISK_UNAVAILABLE_ERRNOS:
             raise Unavailable(f"The storage cannot be used: {error.strerror}.") from error
         raise

@@ -11,7 +11,7 @@ from typing import Self
 
 from core.durable_files import fsync_path
 from core.errors import Conflict, CorruptFile, NotFound, NotReady
-from core.storage.files import sha256_of, translate_disk_errors, validate_key
+from core.storage.files import compute_sha256, translate_disk_errors, validate_key
 from core.storage.scratch import FOLDER as SCRATCH
 from core.storage.scratch import Scratch
 
@@ -24,20 +24,20 @@ class LocalStorage:
         self._scratch = Scratch(root)
 
     @classmethod
-    def at(cls, path: str) -> Self:
+    def open_folder(cls, path: str) -> Self:
         """The storage in that folder, which is made if absent."""
         root = Path(path)
         root.mkdir(parents=True, exist_ok=True)
         return cls(root.resolve())
 
     def publish(self, folder: Path, key: str) -> None:
-        target = self._resolve(key)
-        with translate_disk_errors(), self._here(folder) as staged:
+        target = self._resolve_key(key)
+        with translate_disk_errors(), self._stage(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
                 os.utime(path)  # `age_s` counts from here
                 fsync_path(path)
             try:
-                _into(target, staged.rename)
+                _place_in_folder(target, staged.rename)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise Conflict(f"{key!r} is taken.") from error
@@ -46,95 +46,99 @@ class LocalStorage:
         shutil.rmtree(folder, ignore_errors=True)
 
     def publish_file(self, path: Path, key: str) -> None:
-        target = self._resolve(key)
-        with translate_disk_errors(), self._here(path) as staged:
+        target = self._resolve_key(key)
+        with translate_disk_errors(), self._stage(path) as staged:
             os.utime(staged)
             fsync_path(staged)
             try:
-                _into(target, lambda to: os.link(staged, to))  # fails if taken; a reader never sees half a file
+                _place_in_folder(
+                    target, lambda to: os.link(staged, to)
+                )  # fails if taken; a reader never sees half a file
             except FileExistsError as error:
                 raise Conflict(f"{key!r} is taken.") from error
             fsync_path(target.parent)
         path.unlink()
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
-        folder = self._resolve(key)
+        folder = self._resolve_key(key)
         with translate_disk_errors():
             for name, sha256 in files.items():
                 path = folder / validate_key(name)
                 if not path.is_file():
                     raise CorruptFile(f"{key}/{name} is missing.", key=key, file=name)
-                if sha256_of(path) != sha256:
+                if compute_sha256(path) != sha256:
                     raise CorruptFile(f"{key}/{name} is not what was stored.", key=key, file=name)
         return folder
 
-    def path(self, key: str) -> Path:
-        path = self._resolve(key)
+    def fetch_file(self, key: str) -> Path:
+        path = self._resolve_key(key)
         if not path.is_file():
             raise NotFound(f"There is no file {key!r}.")
         return path
 
     def delete(self, key: str) -> None:
-        path = self._resolve(key)
+        path = self._resolve_key(key)
         if path.is_dir():
-            doomed = self.scratch() / "deleted"  # first out of sight, so that a reader sees all or nothing
+            removed = (
+                self.create_scratch_folder() / "deleted"
+            )  # first out of sight, so that a reader sees all or nothing
             try:
-                path.rename(doomed)
+                path.rename(removed)
             except FileNotFoundError:
                 return
-            shutil.rmtree(doomed.parent)
+            shutil.rmtree(removed.parent)
         else:
             path.unlink(missing_ok=True)
-        self._prune(path.parent)
+        self._prune_empty_folders(path.parent)
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        folder = self._resolve(prefix) if prefix else self._root
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        folder = self._resolve_key(prefix) if prefix else self._root
         for path in sorted(folder.rglob("*")):
             key = path.relative_to(self._root)
             if key.parts[0] != SCRATCH and path.is_file():
                 yield key.as_posix()
 
-    def age_s(self, key: str) -> float:
-        return time.time() - self.path(key).stat().st_mtime
+    def get_age_s(self, key: str) -> float:
+        return time.time() - self.fetch_file(key).stat().st_mtime
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         try:
-            folder = self.scratch()
+            folder = self.create_scratch_folder()
             (folder / "probe").write_bytes(b"written")
             shutil.rmtree(folder)
         except OSError as error:
             raise NotReady(f"The storage {self._root} cannot be written: {error.strerror}.") from error
 
-    def free_bytes(self) -> int:
+    def get_free_bytes(self) -> int:
         return shutil.disk_usage(self._root).free
 
-    def scratch(self) -> Path:
-        return self._scratch.new()
+    def create_scratch_folder(self) -> Path:
+        return self._scratch.create_folder()
 
-    def sweep_scratch(self) -> None:
-        self._scratch.sweep()
+    def delete_abandoned_scratch(self) -> None:
+        self._scratch.delete_abandoned_folders()
 
     def close(self) -> None:
         """Delete this process's scratch folders."""
         self._scratch.close()
 
-    def _resolve(self, key: str) -> Path:
+    def _resolve_key(self, key: str) -> Path:
         return self._root / validate_key(key)
 
     @contextmanager
-    def _here(self, source: Path) -> Iterator[Path]:
+    def _stage(self, source: Path) -> Iterator[Path]:
         """The same on our disk, where a rename is possible; a copy does not outlive the block."""
         if source.stat().st_dev == self._root.stat().st_dev:
             yield source
             return
-        folder = self.scratch()
+        folder = self.create_scratch_folder()
         try:
             copy = folder / "copy"
             yield Path(shutil.copytree(source, copy) if source.is_dir() else shutil.copyfile(source, copy))
         finally:
             shutil.rmtree(folder)
 
-    def _prune(self, folder: Path) -> None:
+    def _prune_empty_folders(self, folder: Path) -> None:
         while folder != self._root:
             try:
                 folder.rmdir()
@@ -143,11 +147,11 @@ class LocalStorage:
             folder = folder.parent
 
 
-def _into(target: Path, place: Callable[[Path], object]) -> None:
+def _place_in_folder(target: Path, action: Callable[[Path], object]) -> None:
     """Place something at `target`, whose folder may be pruned as empty by another process at this moment."""
     for _ in range(10):
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            place(target)
+            action(target)
             return
-    place(target)
+    action(target)

@@ -18,15 +18,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.errors import Conflict, CorruptFile, NotFound, NotReady, Unavailable
 from core.storage.bucket import Bucket
 from core.storage.cache import Cache
-from core.storage.files import sha256_of, validate_key
+from core.storage.files import compute_sha256, validate_key
 from core.storage.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 _MANIFEST, _SET = ".manifest", ".set-"
-_ALONE = "file"  # what `publish_file` calls its one file
+_SINGLE_FILE = "file"  # what `publish_file` calls its one file
 
 
-class _Stored(BaseModel):
+class _StoredFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sha256: str
@@ -41,7 +41,7 @@ class _Manifest(BaseModel):
     format_version: int = 1
     set: str
     is_file: bool = False
-    files: dict[str, _Stored]
+    files: dict[str, _StoredFile]
 
 
 class S3Storage:
@@ -55,109 +55,110 @@ class S3Storage:
 
     def publish(self, folder: Path, key: str) -> None:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        self._publish(key, {path.relative_to(folder).as_posix(): path for path in paths})
+        self._publish_files(key, {path.relative_to(folder).as_posix(): path for path in paths})
         shutil.rmtree(folder)
 
     def publish_file(self, path: Path, key: str) -> None:
-        self._publish(key, {_ALONE: path}, is_file=True)
+        self._publish_files(key, {_SINGLE_FILE: path}, is_file=True)
         path.unlink()
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
         validate_key(key)
 
         def download(name: str, path: Path) -> None:
-            if (manifest := self._manifest(key)) is None or name not in manifest.files:
+            if (manifest := self._read_manifest(key)) is None or name not in manifest.files:
                 raise CorruptFile("it is missing", file=name)
-            self._download(key, manifest, name, path)
+            self._download_file(key, manifest, name, path)
 
         try:
-            return self._cache.folder(files, download)
+            return self._cache.get_folder(files, download)
         except CorruptFile as error:
-            name = error.facts["file"]
+            name = error.extra["file"]
             raise CorruptFile(f"{key}/{name} cannot be used: {error.detail}", key=key, file=name) from error
 
-    def path(self, key: str) -> Path:
+    def fetch_file(self, key: str) -> Path:
         validate_key(key)
-        for unit in _units(key):
-            manifest = self._manifest(unit)
+        for unit in _iterate_parent_keys(key):
+            manifest = self._read_manifest(unit)
             if manifest is None:
                 continue
-            name = _ALONE if unit == key else key.removeprefix(f"{unit}/")
+            name = _SINGLE_FILE if unit == key else key.removeprefix(f"{unit}/")
             if name in manifest.files and manifest.is_file == (unit == key):
                 return self.fetch(unit, {name: manifest.files[name].sha256}) / name
             break
         raise NotFound(f"There is no file {key!r}.")
 
     def delete(self, key: str) -> None:
-        objects = [found.path for found in self._bucket.list(validate_key(key))]
+        objects = [found.path for found in self._bucket.list_objects(validate_key(key))]
         self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # first out of sight
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        objects = self._bucket.list(validate_key(prefix) if prefix else "")
-        yield from sorted({key for found in objects if (key := _key_of(found.path)) is not None})
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        objects = self._bucket.list_objects(validate_key(prefix) if prefix else "")
+        yield from sorted({key for found in objects if (key := _parse_key(found.path)) is not None})
 
-    def age_s(self, key: str) -> float:
-        for unit in _units(validate_key(key)):
-            objects = list(self._bucket.list(unit))
-            times = [found.modified for found in objects if _key_of(found.path) == key]
+    def get_age_s(self, key: str) -> float:
+        for unit in _iterate_parent_keys(validate_key(key)):
+            objects = list(self._bucket.list_objects(unit))
+            times = [found.modified for found in objects if _parse_key(found.path) == key]
             if times:
                 return (datetime.now(UTC) - max(times)).total_seconds()
             if objects:
                 break
         raise NotFound(f"There is no file {key!r}.")
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         try:
             self._bucket.probe(f".probe-{uuid.uuid4().hex}")
-            shutil.rmtree(self.scratch())
+            shutil.rmtree(self.create_scratch_folder())
         except (Unavailable, NotFound) as error:
             raise NotReady(error.detail) from error
         except OSError as error:
             raise NotReady(f"The folder {self._folder} cannot be written: {error.strerror}.") from error
 
-    def free_bytes(self) -> int:
+    def get_free_bytes(self) -> int:
         return shutil.disk_usage(self._folder).free
 
-    def scratch(self) -> Path:
-        return self._scratch.new()
+    def create_scratch_folder(self) -> Path:
+        return self._scratch.create_folder()
 
-    def sweep_scratch(self) -> None:
-        self._scratch.sweep()
-        self._cache.sweep()
+    def delete_abandoned_scratch(self) -> None:
+        self._scratch.delete_abandoned_folders()
+        self._cache.delete_partial_entries()
 
     def close(self) -> None:
         """Delete this process's scratch folders."""
         self._scratch.close()
 
-    def _publish(self, key: str, paths: Mapping[str, Path], *, is_file: bool = False) -> None:
-        name_of_set = f"{_SET}{uuid.uuid4().hex}"
-        home = f"{validate_key(key)}/{name_of_set}"
+    def _publish_files(self, key: str, paths: Mapping[str, Path], *, is_file: bool = False) -> None:
+        set_name = f"{_SET}{uuid.uuid4().hex}"
+        set_prefix = f"{validate_key(key)}/{set_name}"
         try:
             for name, path in paths.items():
-                self._bucket.put_file(f"{home}/{validate_key(name)}", path)
+                self._bucket.put_file(f"{set_prefix}/{validate_key(name)}", path)
             files = {
-                name: _Stored(sha256=sha256_of(path), size_bytes=path.stat().st_size) for name, path in paths.items()
+                name: _StoredFile(sha256=compute_sha256(path), size_bytes=path.stat().st_size)
+                for name, path in paths.items()
             }
         except BaseException:
-            self._drop(home)
+            self._delete_set(set_prefix)
             raise
         # From here on a failure leaves it open whether the set counts: then it stays, and the sweep decides.
-        if not self._claim(key, _Manifest(set=name_of_set, is_file=is_file, files=files)):
-            self._drop(home)
+        if not self._write_manifest(key, _Manifest(set=set_name, is_file=is_file, files=files)):
+            self._delete_set(set_prefix)
             raise Conflict(f"{key!r} is taken.")
 
-    def _claim(self, key: str, manifest: _Manifest) -> bool:
-        if self._bucket.create(f"{key}/{_MANIFEST}", manifest.model_dump_json().encode()):
+    def _write_manifest(self, key: str, manifest: _Manifest) -> bool:
+        if self._bucket.put_if_absent(f"{key}/{_MANIFEST}", manifest.model_dump_json().encode()):
             return True
-        held = self._manifest(key)
-        return held is not None and held.set == manifest.set  # ours: the answer to an earlier try was lost
+        existing = self._read_manifest(key)
+        return existing is not None and existing.set == manifest.set  # ours: the answer to an earlier try was lost
 
-    def _drop(self, home: str) -> None:
+    def _delete_set(self, set_prefix: str) -> None:
         with suppress(Unavailable):  # nobody refers to it: the sweep takes what is left
-            self._bucket.delete([found.path for found in self._bucket.list(home)])
+            self._bucket.delete([found.path for found in self._bucket.list_objects(set_prefix)])
 
-    def _manifest(self, key: str) -> _Manifest | None:
+    def _read_manifest(self, key: str) -> _Manifest | None:
         try:
             return _Manifest.model_validate_json(self._bucket.get(f"{key}/{_MANIFEST}"))
         except NotFound:
@@ -165,23 +166,23 @@ class S3Storage:
         except ValidationError as error:
             raise CorruptFile(f"the manifest of {key} cannot be read", key=key, file=_MANIFEST) from error
 
-    def _download(self, key: str, manifest: _Manifest, name: str, path: Path) -> None:
+    def _download_file(self, key: str, manifest: _Manifest, name: str, path: Path) -> None:
         try:
             self._bucket.get_file(f"{key}/{manifest.set}/{name}", path, manifest.files[name].size_bytes)
         except NotFound as error:
             raise CorruptFile("it is missing", file=name) from error
 
 
-def _units(key: str) -> Iterator[str]:
+def _iterate_parent_keys(key: str) -> Iterator[str]:
     """The key, and the folders that it may be in, the nearest first."""
     parts = key.split("/")
     return ("/".join(parts[:size]) for size in range(len(parts), 0, -1))
 
 
-def _key_of(path: str) -> str | None:
+def _parse_key(path: str) -> str | None:
     """The key of the file that an object holds; None for a manifest, and what is none of ours."""
-    unit, found, rest = path.partition(f"/{_SET}")
-    if not found:
+    unit, separator, rest = path.partition(f"/{_SET}")
+    if not separator:
         return None
     name = rest.partition("/")[2]
-    return unit if name == _ALONE else f"{unit}/{name}"
+    return unit if name == _SINGLE_FILE else f"{unit}/{name}"

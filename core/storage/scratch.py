@@ -19,31 +19,31 @@ class Scratch:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._mutex = threading.Lock()
-        self._own: Path | None = None
+        self._folder: Path | None = None
         self._lock_fd = -1
 
-    def new(self) -> Path:
+    def create_folder(self) -> Path:
         """A new empty folder; it is the caller's to delete."""
         with self._mutex, translate_disk_errors():
-            if self._own is None:
-                self._own = self._lock_own()
-            return Path(tempfile.mkdtemp(dir=self._own))
+            if self._folder is None:
+                self._folder = self._create_locked_folder()
+            return Path(tempfile.mkdtemp(dir=self._folder))
 
-    def sweep(self) -> None:
+    def delete_abandoned_folders(self) -> None:
         """Delete the folders of processes that are no more."""
         for folder in (self._root / FOLDER).glob("*"):
-            if folder != self._own and _is_abandoned(folder):
+            if folder != self._folder and _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Delete this process's folders."""
         with self._mutex:
-            if self._own is not None:
-                shutil.rmtree(self._own, ignore_errors=True)
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
                 os.close(self._lock_fd)
-                self._own = None
+                self._folder = None
 
-    def _lock_own(self) -> Path:
+    def _create_locked_folder(self) -> Path:
         # The lock is the kernel's: it is free as soon as this process is gone, however it went. The folder
         # appears under its final name only when it is locked, else a sweep could take it for abandoned.
         (self._root / FOLDER).mkdir(exist_ok=True)

@@ -26,7 +26,12 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 HOME, BUNDLE, EXPECTED = DATA / "home.tar.gz", DATA / "bundle.tar.gz", DATA / "expected.json"
-SETTINGS = {"CANDELA_LEASE_S": "30", "CANDELA_HEARTBEAT_S": "0.5", "CANDELA_SWEEP_S": "0.5", "CANDELA_GRACE_S": "20"}
+SETTINGS = {
+    "CANDELA_LEASE_S": "30",
+    "CANDELA_HEARTBEAT_S": "0.5",
+    "CANDELA_MAINTENANCE_S": "0.5",
+    "CANDELA_GRACE_S": "20",
+}
 MEASURED = frozenset({"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"})
 """Curves that measure time or memory."""
 FINISHED = frozenset({"succeeded", "failed", "cancelled"})

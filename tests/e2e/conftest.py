@@ -16,7 +16,7 @@ from candela import Client
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
 # Short terms: a job whose worker was killed is found within seconds.
-QUICK = {"CANDELA_LEASE_S": "4", "CANDELA_HEARTBEAT_S": "0.5", "CANDELA_SWEEP_S": "0.5", "CANDELA_GRACE_S": "20"}
+QUICK = {"CANDELA_LEASE_S": "4", "CANDELA_HEARTBEAT_S": "0.5", "CANDELA_MAINTENANCE_S": "0.5", "CANDELA_GRACE_S": "20"}
 
 
 def environment(**changed: str) -> dict[str, str]:

@@ -256,7 +256,7 @@ def run_undisturbed(stack: Stack) -> dict[str, tuple[float, int]]:
 
 def list_leftovers(stack: Stack) -> list[str]:
     """Return orphaned files, orphaned processes and messages that were not sent."""
-    storage = LocalStorage.at(str(stack.home / "store"))
+    storage = LocalStorage.open_folder(str(stack.home / "store"))
     found = [*find_orphaned_files(stack.sessions, storage, min_age_s=1e-6), *invariants.orphans(stack)]
     storage.close()
     with transaction(stack.sessions, read_only=True) as session:

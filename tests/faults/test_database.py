@@ -99,9 +99,9 @@ def test_row_22_two_processes_claim_fifty_jobs_once_each(sqlite_template: Path, 
         ids = [JobRepo(session).add(job(version)).id for _ in range(50)]
     code = (
         "import sys\n"
-        "from core.db.session import make_engine, make_sessions, transaction\n"
+        "from core.db.session import make_engine, make_session_factory, transaction\n"
         "from core.db.repos.attempts import AttemptRepo\n"
-        "sessions = make_sessions(make_engine(sys.argv[1]))\n"
+        "sessions = make_session_factory(make_engine(sys.argv[1]))\n"
         "for job_id in sys.argv[2:]:\n"
         "    with transaction(sessions) as session:\n"
         "        won = AttemptRepo(session).claim(job_id, 'w', 60.0)\n"
@@ -119,7 +119,7 @@ def test_row_22_two_processes_claim_fifty_jobs_once_each(sqlite_template: Path, 
 @pytest.mark.parametrize("moment_s", [0.0, 0.02, 0.1])
 def test_row_23_a_killed_migration_can_be_repeated(empty_database_url: str, moment_s: float) -> None:
     """The migration is applied completely or not at all, and it can be run again."""
-    code = "import sys, time\nfrom core.db import schema\nprint('go', flush=True)\nschema.upgrade(sys.argv[1])\n"
+    code = "import sys, time\nfrom core.db import schema\nprint('go', flush=True)\nschema.upgrade_schema(sys.argv[1])\n"
     command = [sys.executable, "-c", code, empty_database_url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

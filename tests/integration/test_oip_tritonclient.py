@@ -35,7 +35,7 @@ from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
 from app.state import State, build_decoder
 from core.bus import RedisBus
-from core.db.session import SessionFactory, make_engine, make_sessions
+from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.outbox import OutboxRelay
 from core.queue import CeleryQueue
 from core.settings import Settings
@@ -95,8 +95,8 @@ def open_state(
     home: Path, sqlite_template: Path, redis_url: str, networks: ModelBackend, **settings: Any
 ) -> Iterator[State]:
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}")
-    sessions: SessionFactory = make_sessions(engine)
-    queue, storage = CeleryQueue(redis_url), LocalStorage.at(str(home / "store"))
+    sessions: SessionFactory = make_session_factory(engine)
+    queue, storage = CeleryQueue(redis_url), LocalStorage.open_folder(str(home / "store"))
     options = Settings(home=home, redis_url=redis_url, max_batch_size=MAX_BATCH, **settings)
     yield State(
         settings=options,

@@ -33,7 +33,7 @@ def get_error(path: Path, limits: UploadLimits = LIMITS) -> InvalidArchive:
 
 def get_code(path: Path, limits: UploadLimits = LIMITS) -> str:
     """Return the code of the error that reading the archive raises."""
-    return str(get_error(path, limits).facts["code"])
+    return str(get_error(path, limits).extra["code"])
 
 
 Make = Callable[[Path, dict[str, bytes]], Path]

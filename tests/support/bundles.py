@@ -44,7 +44,7 @@ def build_network(description: bundle.BundleDescription, seed: int = 0) -> nn.Mo
 def store_bundle(storage: Storage, key: str, *, seed: int = 0, **changes: Any) -> BundleRef:
     """Publish a bundle under `key`."""
     description = build_description(**changes)
-    folder = storage.scratch() / "bundle"
+    folder = storage.create_scratch_folder() / "bundle"
     folder.mkdir()
     return publish_bundle(
         storage, key, folder, bundle.save_bundle(folder, build_network(description, seed), description)

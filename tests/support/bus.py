@@ -7,40 +7,40 @@ from typing import Self
 from core.events import Event
 
 
-class MemoryListener(AsyncIterator[Event]):
+class MemorySubscription(AsyncIterator[Event]):
     def __init__(self, bus: "MemoryBus", job_id: str) -> None:
         self.job_id, self._bus, self._loop = job_id, bus, asyncio.get_running_loop()
-        self._heard: asyncio.Queue[Event] = asyncio.Queue()
+        self._queue: asyncio.Queue[Event] = asyncio.Queue()
         self.is_waiting = False
 
-    def hear(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(self._heard.put_nowait, event)
+    def put(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
 
     async def __anext__(self) -> Event:
         self.is_waiting = True
         try:
-            return await self._heard.get()
+            return await self._queue.get()
         finally:
             self.is_waiting = False
 
     async def __aenter__(self) -> Self:
-        self._bus.listeners.append(self)
+        self._bus.subscriptions.append(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._bus.listeners.remove(self)
+        self._bus.subscriptions.remove(self)
 
 
 class MemoryBus:
     def __init__(self) -> None:
-        self.listeners: list[MemoryListener] = []
-        self.is_away = False
+        self.subscriptions: list[MemorySubscription] = []
+        self.is_unavailable = False
 
     def publish(self, events: Sequence[Event]) -> None:
-        for event in [] if self.is_away else events:
-            for listener in self.listeners:
+        for event in [] if self.is_unavailable else events:
+            for listener in self.subscriptions:
                 if listener.job_id == event.job_id:
-                    listener.hear(event)
+                    listener.put(event)
 
-    def listen(self, job_id: str) -> MemoryListener:
-        return MemoryListener(self, job_id)
+    def subscribe(self, job_id: str) -> MemorySubscription:
+        return MemorySubscription(self, job_id)

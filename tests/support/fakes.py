@@ -21,21 +21,21 @@ class MemoryQueue:
 
     def __init__(self) -> None:
         self.sent: list[tuple[Topic, str]] = []
-        self.is_away = False
+        self.is_unavailable = False
 
     def put(self, topic: Topic, subject_id: str) -> None:
-        if self.is_away:
+        if self.is_unavailable:
             raise QueueUnavailable("away")
         self.sent.append((topic, subject_id))
 
     def depth(self, topic: Topic) -> int:
-        if self.is_away:
+        if self.is_unavailable:
             raise QueueUnavailable("away")
         return sum(1 for sent, _ in self.sent if sent == topic)
 
 
-class ToldEvents(list[Event]):
-    """Where a session factory publishes: `make_sessions(engine, told.publish)`."""
+class RecordedEvents(list[Event]):
+    """Where a session factory publishes: `make_session_factory(engine, told.publish)`."""
 
     def publish(self, events: Sequence[Event]) -> None:
         self.extend(events)

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from app.serving.model_server import ModelServer
 from app.state import State, build_decoder
-from core.db.session import make_engine, make_sessions
+from core.db.session import make_engine, make_session_factory
 from core.outbox import OutboxRelay
 from core.settings import Settings
 from core.storage import LocalStorage
@@ -29,8 +29,8 @@ def service_state(home: Path, sqlite_template: Path, **options: Any) -> Iterator
     settings = Settings(home=home, datasets=home / "no-datasets", **options)
     bus, queue = MemoryBus(), MemoryQueue()
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'service.db')}")
-    sessions = make_sessions(engine, bus.publish)
-    storage = LocalStorage.at(str(home / "service-store"))
+    sessions = make_session_factory(engine, bus.publish)
+    storage = LocalStorage.open_folder(str(home / "service-store"))
     decoder = build_decoder(settings)
     yield State(
         settings=settings,

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from core.db.session import SessionFactory, make_engine, make_sessions
+from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.storage import LocalStorage
 from tests.support import bundles
 from tests.support.images import random_png
@@ -34,8 +34,8 @@ class ApiProcess:
         url = f"sqlite:///{shutil.copy(database, home / 'candela.db')}"
         self.home = home
         self._engine = make_engine(url)
-        self.sessions: SessionFactory = make_sessions(self._engine)
-        self.storage = LocalStorage.at(str(home / "store"))
+        self.sessions: SessionFactory = make_session_factory(self._engine)
+        self.storage = LocalStorage.open_folder(str(home / "store"))
         self._register()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._listener.set_inheritable(True)
@@ -70,7 +70,7 @@ class ApiProcess:
         bundles.set_alias(self.sessions, "small", "champion", 1)
         bundles.register_model(self.sessions, self.storage, "slow", 1, **SLOW)
         bundles.register_model(self.sessions, self.storage, "broken", 1)
-        path = self.storage.path("jobs/broken-1/bundle/weights.safetensors")
+        path = self.storage.fetch_file("jobs/broken-1/bundle/weights.safetensors")
         path.write_bytes(path.read_bytes()[:-1] + b"?")
         for number in range(5):
             bundles.register_model(self.sessions, self.storage, f"many-{number}", 1, seed=number)

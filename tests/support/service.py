@@ -60,7 +60,7 @@ class WorkerProcesses:
             "CANDELA_REDIS_URL": redis_url,
             "CANDELA_LEASE_S": "3",
             "CANDELA_HEARTBEAT_S": "0.5",
-            "CANDELA_SWEEP_S": "0.5",
+            "CANDELA_MAINTENANCE_S": "0.5",
             "CANDELA_GRACE_S": "20",
             "PYTHONUNBUFFERED": "1",
             **settings,

@@ -103,7 +103,7 @@ class Stack(WorkerProcesses):
 
     def get_stored_path(self, key: str) -> Path:
         """Return the path of a key in the store."""
-        return self.home / "store" / key if self.storage is None else self.storage.path(key)
+        return self.home / "store" / key if self.storage is None else self.storage.fetch_file(key)
 
     # ---- jobs
 

@@ -54,7 +54,7 @@ class CompletionRecorder:
         def write(session: Session) -> None:
             if self._job.kind == "variant":
                 VariantRepo(session).put(self._build_variant(message), self._job.token)
-            AttemptRepo(session).succeed_with_result(self._job.id, self._job.token, result, message.metrics)
+            AttemptRepo(session).complete_with_result(self._job.id, self._job.token, result, message.metrics)
 
         self._transactions.run(write)
 
@@ -95,7 +95,7 @@ class CompletionRecorder:
         attempts = AttemptRepo(session)
         runtime = attempts.check_lease(self._job.id, self._job.token).runtime or {}
         attempts.set_runtime(self._job.id, self._job.token, {**runtime, "evaluation": message.evaluation})
-        attempts.succeed_with_model(
+        attempts.complete_with_model(
             self._job.id, self._job.token, version.version, message.metrics, message.stop_reason
         )
 

@@ -57,7 +57,7 @@ class FileRecorder:
             "tags": list(checkpoint.tags),
         }
         size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
-        has_room = self._storage.free_bytes() >= size_bytes + RESERVED_BYTES  # the next checkpoint needs about as much
+        has_room = self._storage.get_free_bytes() >= size_bytes + RESERVED_BYTES  # the next checkpoint needs about as much
         retained = checkpoint.retained_epochs
 
         def write(session: Session) -> None:
@@ -122,7 +122,7 @@ class FileRecorder:
 
         Return whether anything was deleted, so that a retry can succeed.
         """
-        self._storage.sweep_scratch()
+        self._storage.delete_abandoned_scratch()
         return self._transactions.run(lambda session: self._prune_checkpoints(session, num_newest=1)) > 0
 
     def _prune_checkpoints(self, session: Session, num_newest: int) -> int:

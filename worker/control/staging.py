@@ -50,7 +50,7 @@ class InputStaging:
             lambda session: CheckpointRepo(session).list_resumable(self._job.id)
         )
         self._check_free_space(max((row.size_bytes for row in checkpoints), default=0))
-        archive = self._storage.path(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
+        archive = self._storage.fetch_file(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
         resume_dir, model_dir = self._fetch_newest_checkpoint(checkpoints), self._fetch_model(spec)
         initial_checkpoint_dir = None if resume_dir else self._fetch_initial_checkpoint(spec)
         return Start(
@@ -59,7 +59,7 @@ class InputStaging:
             spec=spec,
             dataset_dir=str(self._fetch_dataset()) if archive is None else "",
             dataset=build_dataset_lineage(self._version),
-            work_dir=str(self._storage.scratch()),
+            work_dir=str(self._storage.create_scratch_folder()),
             resume_dir=str(resume_dir) if resume_dir else None,
             model_dir=str(model_dir) if model_dir else None,
             weights_path=self._find_weights_file(spec),
@@ -99,9 +99,9 @@ class InputStaging:
 
     def _check_free_space(self, snapshot_bytes: int) -> None:
         needed_bytes = snapshot_bytes + RESERVED_BYTES
-        if self._storage.free_bytes() < needed_bytes and self._recorder.files.free_space():
+        if self._storage.get_free_bytes() < needed_bytes and self._recorder.files.free_space():
             log.warning("checkpoints.pruned", needed_bytes=needed_bytes)
-        free_bytes = self._storage.free_bytes()
+        free_bytes = self._storage.get_free_bytes()
         if free_bytes < needed_bytes:
             raise StorageFull(
                 f"The worker has {free_bytes} bytes of free disk space; the job needs {needed_bytes}.",
@@ -144,6 +144,6 @@ def check_storage(storage: Storage) -> None:
         Unavailable: the storage cannot be written.
     """
     try:
-        storage.check()
+        storage.check_writable()
     except NotReady as error:
         raise Unavailable(error.detail) from error

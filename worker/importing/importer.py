@@ -72,7 +72,7 @@ class Importer:
 
     def _import_version(self, claimed: _ClaimedImport) -> bool:
         started_at = time.monotonic()
-        scratch = self._storage.scratch()
+        scratch = self._storage.create_scratch_folder()
         try:
             is_over_limit = claimed.attempt > MAX_ATTEMPTS
             result = _build_retry_limit_result() if is_over_limit else self._pack_dataset(claimed, scratch)
@@ -113,7 +113,7 @@ class Importer:
         return PackRequest(
             out=scratch / "packed",
             options=claimed.source["options"],
-            archive=self._storage.path(claimed.source["key"]) if is_upload else None,
+            archive=self._storage.fetch_file(claimed.source["key"]) if is_upload else None,
             is_table=claimed.source.get("archive") == "table",
             name=claimed.name,
             datasets_dir=self._settings.datasets_dir,

@@ -20,7 +20,7 @@ from core.datasets.ingest.table import pack_table
 from core.datasets.packed import PackedMeta
 from core.errors import ServiceError
 from core.process_tuning import IMPORT_NICENESS, set_niceness
-from core.storage.files import sha256_of
+from core.storage.files import compute_sha256
 
 _CPU_S = 4 * 3600
 _DATA_BYTES = 8 * 2**30
@@ -109,7 +109,7 @@ def _build_failed_result(code: str, message: str, hint: str) -> PackResult:
 
 def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    return {path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size} for path in paths}
+    return {path.name: {"sha256": compute_sha256(path), "size_bytes": path.stat().st_size} for path in paths}
 
 
 def _set_resource_limits(request: PackRequest) -> None:

@@ -121,7 +121,7 @@ class MaintenanceLoop:
             log.warning("canary.not_sent", error=str(error))
 
     def _delete_orphaned_files(self) -> None:
-        self._storage.sweep_scratch()
+        self._storage.delete_abandoned_scratch()
         min_age_s = max(60.0, 2 * self._settings.lease_s)
         for key in find_orphaned_files(self._sessions, self._storage, min_age_s):
             log.info("files.deleted", key=key)
@@ -140,7 +140,7 @@ def main() -> None:
         check_schema(engine)
         bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
         storage = open_storage(
-            settings.resolved_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+            settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
         )
     sessions = make_session_factory(engine, bus.publish)
     relay = OutboxRelay(sessions, queue)

@@ -27,7 +27,7 @@ def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: f
     }
     orphaned: list[str] = []
     for prefix, is_referenced in checks.items():
-        files = {get_unit_key(file): file for file in storage.keys(prefix)}
+        files = {get_unit_key(file): file for file in storage.list_keys(prefix)}
         for unit, file in files.items():
             if not _is_old(storage, file, min_age_s):
                 continue
@@ -46,7 +46,7 @@ def get_unit_key(file: str) -> str:
 
 def _is_old(storage: Storage, file: str, min_age_s: float) -> bool:
     try:
-        return storage.age_s(file) > min_age_s
+        return storage.get_age_s(file) > min_age_s
     except NotFound:  # deleted since it was listed
         return False
 

@@ -74,7 +74,7 @@ class CheckpointPredictionService:
     def _find_checkpoint(self, job_id: str, tag: CheckpointTag) -> tuple[CheckpointRef, ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)
-            row = next((row for row in CheckpointRepo(session).all(job_id) if tag in row.tags), None)
+            row = next((row for row in CheckpointRepo(session).list_checkpoints(job_id) if tag in row.tags), None)
             if row is None:
                 hint = NO_BEST_HINT if tag == "best" else ""
                 raise Conflict(f"Job {job.name!r} has no {tag} checkpoint.{hint}", state=job.state)

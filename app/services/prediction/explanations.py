@@ -16,7 +16,7 @@ from app.serving.model_server import ModelServer
 from app.serving.table_input import TableRow
 from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
-from core.spec.error_pointers import unknown
+from core.spec.error_pointers import format_unknown_name
 
 Heatmap = NDArray[np.float32]
 """How much each pixel contributes to the score of a class, (H, W), 0..1."""
@@ -138,7 +138,7 @@ def find_output_index(model: ServedModel, label: str) -> int:
     if _has_single_output(model):
         labels = labels[1:]
     if label not in labels:
-        reject("?label", unknown("class", label, labels))
+        reject("?label", format_unknown_name("class", label, labels))
     return labels.index(label)
 
 

@@ -178,15 +178,15 @@ class InferenceService:
 
     def _read_versions(self, name: str) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            return [to_served_model(row) for row in reversed(ModelRepo(session).versions(name))]
+            return [to_served_model(row) for row in reversed(ModelRepo(session).list_versions(name))]
 
     def _read_all_versions(self) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
             models, versions = ModelRepo(session), list[ServedModel]()
-            names, after = models.names(limit=1000)
+            names, after = models.list_names(limit=1000)
             while names:
-                versions += [to_served_model(row) for name in names for row in reversed(models.versions(name))]
-                names, after = models.names(after=after, limit=1000) if after else ([], None)
+                versions += [to_served_model(row) for name in names for row in reversed(models.list_versions(name))]
+                names, after = models.list_names(after=after, limit=1000) if after else ([], None)
             return versions
 
 

@@ -14,7 +14,7 @@ NO_WORKER = "No worker is alive."
 
 def list_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
     """Return the capacity of each worker."""
-    return [WorkerCapacity.of([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
+    return [WorkerCapacity.from_devices([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
 
 
 def check_device(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
@@ -53,5 +53,5 @@ def get_pending_reason(spec: Mapping[str, Any], capacities: Sequence[WorkerCapac
 
 def _find_missing(spec: Mapping[str, Any], capacities: Sequence[WorkerCapacity]) -> list[str]:
     """Return what each worker lacks; nothing if one of them can take the job."""
-    results = [capacity.lacks(spec) for capacity in capacities]
+    results = [capacity.find_shortage(spec) for capacity in capacities]
     return sorted({lack for lack in results if lack is not None}) if None not in results else []

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from core.spec import AnyJobSpec
 from core.spec.job import TrainingSpec
-from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, compatible_losses
+from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, list_compatible_losses
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec
 
 
@@ -21,17 +21,17 @@ class TaskDefaults(NamedTuple):
 _COUNTED = frozenset({"accuracy", "precision", "recall", "f1", "auroc"})
 TASK_DEFAULTS = {
     "classification": TaskDefaults(
-        CrossEntropySpec(), (AccuracySpec(),), compatible_losses("class"), _COUNTED | {"top_k", "confusion_matrix"}
+        CrossEntropySpec(), (AccuracySpec(),), list_compatible_losses("class"), _COUNTED | {"top_k", "confusion_matrix"}
     ),
     "binary": TaskDefaults(
         BceWithLogitsSpec(),
         (AccuracySpec(),),
-        compatible_losses("labels") - {"multilabel_margin"},  # it is always 0 for a single label
+        list_compatible_losses("labels") - {"multilabel_margin"},  # it is always 0 for a single label
         _COUNTED | {"confusion_matrix"},
     ),
-    "multilabel": TaskDefaults(BceWithLogitsSpec(), (AccuracySpec(),), compatible_losses("labels"), _COUNTED),
+    "multilabel": TaskDefaults(BceWithLogitsSpec(), (AccuracySpec(),), list_compatible_losses("labels"), _COUNTED),
     "regression": TaskDefaults(
-        MseSpec(), (MaeSpec(),), compatible_losses("numbers"), frozenset({"mae", "mse", "rmse", "r2"})
+        MseSpec(), (MaeSpec(),), list_compatible_losses("numbers"), frozenset({"mae", "mse", "rmse", "r2"})
     ),
 }
 

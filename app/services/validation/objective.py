@@ -8,8 +8,8 @@ from app.services.validation.model_job import ModelJobContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 from core.spec import JobSpec
-from core.spec.error_pointers import nearest
-from core.spec.losses import loss_mismatch_warning
+from core.spec.error_pointers import find_nearest
+from core.spec.losses import build_mismatch_warning
 from core.spec.metrics import list_curves
 
 
@@ -22,7 +22,7 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
     if loss.name not in suitable:
         report.add("/loss/name", f"{loss.name!r} does not fit a {info.task} task; use {format_choices(suitable)}")
         return
-    warning = loss_mismatch_warning(loss.name, _get_last_layer(context.spec.architecture.options))
+    warning = build_mismatch_warning(loss.name, _get_last_layer(context.spec.architecture.options))
     if warning is not None:
         report.warn(warning)
     for field, expected, noun in (
@@ -54,7 +54,7 @@ def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
     curves = list_curves(context.spec.metrics or ())
     for pointer, monitor in _find_monitors(context.spec):
         if monitor not in curves:
-            candidates = nearest(monitor, curves) or curves
+            candidates = find_nearest(monitor, curves) or curves
             report.add(pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?")
 
 

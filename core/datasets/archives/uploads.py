@@ -73,7 +73,7 @@ def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
     try:
         num_entries = sum(1 for _ in islice(read_entries(path, inspection_limits), _MAX_INSPECTED_ENTRIES))
     except InvalidArchive as error:
-        if error.facts.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
+        if error.extra.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
             raise
         return kind  # it exceeds only the limit of the inspection
     if not num_entries:

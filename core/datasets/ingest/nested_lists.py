@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from core.errors import InvalidSpec
-from core.spec.error_pointers import pointer_of, shorten
+from core.spec.error_pointers import build_pointer, shorten
 
 JsonPath = tuple[str | int, ...]
 
@@ -15,7 +15,7 @@ def raise_invalid_value(path: JsonPath, reason: str) -> NoReturn:
     Raises:
         InvalidSpec: always, with the value's JSON pointer.
     """
-    pointer = pointer_of(path)
+    pointer = build_pointer(path)
     raise InvalidSpec(f"{pointer}: {reason}", errors=[(pointer, reason)])
 
 
@@ -59,4 +59,4 @@ def iterate_rows(values: Any, shape: Sequence[int], path: JsonPath) -> Iterator[
 
 
 def _get_first_pointer(path: JsonPath) -> str:
-    return pointer_of([path[0], *(0 for _ in path[1:])])
+    return build_pointer([path[0], *(0 for _ in path[1:])])

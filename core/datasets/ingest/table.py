@@ -79,7 +79,7 @@ def _detect_kind(path: Path, limits: UploadLimits, *, is_table: bool) -> UploadK
     try:
         return uploads.inspect_upload(path, limits)
     except InvalidArchive as error:
-        if is_table and error.facts.get("code") == "archive_unknown":
+        if is_table and error.extra.get("code") == "archive_unknown":
             return "table"
         raise
 

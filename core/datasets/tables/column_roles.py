@@ -11,7 +11,7 @@ from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
 from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec
-from core.spec.error_pointers import unknown
+from core.spec.error_pointers import format_unknown_name
 
 MAX_INTEGER_CLASSES = 10  # a target with at most this many distinct integers is a classification by default
 CONTRADICTIONS = (
@@ -117,7 +117,7 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
         InvalidTable: a column does not exist, or two options contradict each other.
     """
     errors = [
-        (f"?{option}", unknown("column", name, list(header)))
+        (f"?{option}", format_unknown_name("column", name, list(header)))
         for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
         for name in _get_names(options, option)
         if name not in header

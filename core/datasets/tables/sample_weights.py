@@ -46,7 +46,7 @@ def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> d
     try:
         entries = _read_entries(CsvFile(path), folder)
     except InvalidTable as error:
-        raise _make_weights_error(error.detail, **error.facts) from error
+        raise _make_weights_error(error.detail, **error.extra) from error
     for name, (_, line) in entries.items():
         if name not in names:
             raise _make_weights_error(f"Line {line}: the archive has no image {name[:200]!r}.", line=line)

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import lock_held_job
+from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ArtifactRow
 from core.errors import NotFound
 
@@ -24,18 +24,18 @@ class ArtifactRepo:
         Raises:
             LostLease: the attempt does not hold the job; the file is nobody's.
         """
-        lock_held_job(self._session, job_id, token)
+        lock_job_for_attempt(self._session, job_id, token)
         row = self._session.get(ArtifactRow, (job_id, name))
-        before = None if row is None else row.key
+        previous_key = None if row is None else row.key
         if row is None:
             row = ArtifactRow(job_id=job_id, name=name)
             self._session.add(row)
         row.token, row.media_type, row.key = token, media_type, key
         row.sha256, row.size_bytes, row.created_at = sha256, size_bytes, now(self._session)
         self._session.flush()
-        return before
+        return previous_key
 
-    def all(self, job_id: str) -> list[ArtifactRow]:
+    def list_artifacts(self, job_id: str) -> list[ArtifactRow]:
         """The job's files, by name."""
         query = select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name)
         return list(self._session.scalars(query))
@@ -43,11 +43,11 @@ class ArtifactRepo:
     def get(self, job_id: str, name: str) -> ArtifactRow:
         row = self._session.get(ArtifactRow, (job_id, name))
         if row is None:
-            known = [row.name for row in self.all(job_id)]
-            raise NotFound(f"Job {job_id!r} has left no file {name!r}.", known=known)
+            names = [row.name for row in self.list_artifacts(job_id)]
+            raise NotFound(f"Job {job_id!r} has left no file {name!r}.", known=names)
         return row
 
-    def refers_to(self, job_id: str, key: str) -> bool:
+    def is_key_referenced(self, job_id: str, key: str) -> bool:
         """Whether a file of that job is under `key`."""
         mine = (ArtifactRow.job_id == job_id, ArtifactRow.key == key)
         return self._session.scalars(select(ArtifactRow.name).where(*mine)).first() is not None

@@ -6,12 +6,12 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
-from core.db.repos.placement import WorkerCapacity, is_schedulable_on, on_gpu
-from core.db.repos.transitions import lock_held_job, record_transition, transition
+from core.db.repos.placement import WorkerCapacity, is_schedulable_on, requires_gpu
+from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
@@ -32,24 +32,24 @@ class AttemptRepo:
         owner: str,
         lease_s: float,
         max_attempts: int = MAX_ATTEMPTS,
-        offer: WorkerCapacity | None = None,
+        capacity: WorkerCapacity | None = None,
     ) -> JobRow | None:
         """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None.
 
         Where an offer is given, it asks for no more than that.
         """
-        self.release_lost(job_id, max_attempts)
+        self.release_expired_lease(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
-        take = update(JobRow).where(
+        statement = update(JobRow).where(
             JobRow.id == job_id,
             JobRow.state == JobState.QUEUED,
             JobRow.is_resolved,
             JobRow.dataset_version_id.in_(ready),
         )
-        if offer is not None:
-            take = take.where(is_schedulable_on(offer))
-        won = self._session.execute(
-            take.values(
+        if capacity is not None:
+            statement = statement.where(is_schedulable_on(capacity))
+        claimed = self._session.execute(
+            statement.values(
                 state=JobState.RUNNING,
                 attempt=JobRow.attempt + 1,
                 token=JobRow.token + 1,
@@ -60,7 +60,7 @@ class AttemptRepo:
             .returning(JobRow.id)
             .execution_options(synchronize_session=False)
         ).one_or_none()
-        if won is None:
+        if claimed is None:
             return None
         record_transition(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
         query = select(JobRow).where(JobRow.id == job_id).options(undefer(JobRow.spec))
@@ -68,9 +68,9 @@ class AttemptRepo:
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
         """Renew the lease; what is asked of the attempt, if anything."""
-        change = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
+        statement = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
         row = self._session.execute(
-            change.values(lease_until=now(self._session, lease_s))
+            statement.values(lease_until=now(self._session, lease_s))
             .returning(JobRow.stop_request)
             .execution_options(synchronize_session=False)
         ).one_or_none()
@@ -88,44 +88,44 @@ class AttemptRepo:
 
     def check_lease(self, job_id: str, token: int) -> JobRow:
         """The job, locked until the commit: what is written in this transaction is fenced."""
-        return lock_held_job(self._session, job_id, token)
+        return lock_job_for_attempt(self._session, job_id, token)
 
-    def describe(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
+    def set_runtime(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
         """What the trainer resolved: device, precision, versions."""
-        lock_held_job(self._session, job_id, token)
-        self._set(job_id, runtime=runtime)
+        lock_job_for_attempt(self._session, job_id, token)
+        self._update_job(job_id, runtime=runtime)
 
     def set_progress(self, job_id: str, token: int, progress: dict[str, Any], metrics: dict[str, Any]) -> None:
         """The newest progress, and the latest value of every metric."""
-        job = lock_held_job(self._session, job_id, token)
-        self._set(job_id, progress=progress, metrics={**job.metrics, **metrics})
+        job = lock_job_for_attempt(self._session, job_id, token)
+        self._update_job(job_id, progress=progress, metrics={**job.metrics, **metrics})
 
-    def warn(self, job_id: str, token: int, text: str) -> None:
+    def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Keep a warning with the job."""
-        job = lock_held_job(self._session, job_id, token)
+        job = lock_job_for_attempt(self._session, job_id, token)
         if text not in job.warnings:  # a later attempt may say it again
-            self._set(job_id, warnings=[*job.warnings, text])
+            self._update_job(job_id, warnings=[*job.warnings, text])
 
-    def finish(
+    def complete_with_model(
         self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
     ) -> JobRow:
         """The job succeeded."""
-        job = lock_held_job(self._session, job_id, token)
+        job = lock_job_for_attempt(self._session, job_id, token)
         values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
-        transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
+        apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 
-    def complete(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
+    def complete_with_result(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
         """The job succeeded, and leaves no model but a result."""
-        job = lock_held_job(self._session, job_id, token)
+        job = lock_job_for_attempt(self._session, job_id, token)
         values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
-        transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
+        apply_transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
         return job
 
-    def fail(self, job_id: str, token: int, failed: dict[str, Any]) -> JobRow:
+    def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
         """The job failed for good. `failed` is {code, message, hint, retryable, …facts}."""
-        job = lock_held_job(self._session, job_id, token)
-        transition(self._session, job, JobState.FAILED, failed["code"], failure=failed, stop_request=None)
+        job = lock_job_for_attempt(self._session, job_id, token)
+        apply_transition(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
         return job
 
     def release(self, job_id: str, token: int, reason: str) -> JobRow:
@@ -133,64 +133,70 @@ class AttemptRepo:
 
         A job that was to be cancelled or paused becomes so; any other goes back into the queue.
         """
-        job = lock_held_job(self._session, job_id, token)
-        self._give_back(job, reason, lost=0)
+        job = lock_job_for_attempt(self._session, job_id, token)
+        self._release_job(job, reason, num_lost=0)
         return job
 
-    def mark_lost(self, job_id: str, token: int, failed: dict[str, Any], max_attempts: int = MAX_ATTEMPTS) -> JobRow:
+    def requeue_or_fail(
+        self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS
+    ) -> JobRow:
         """The attempt ended without a word: back into the queue, or failed with `failed` at the cap."""
-        job = lock_held_job(self._session, job_id, token)
-        self._lose(job, failed, max_attempts)
+        job = lock_job_for_attempt(self._session, job_id, token)
+        self._requeue_or_fail_job(job, failure, max_attempts)
         return job
 
-    def find_expired(self, limit: int = 100) -> list[str]:
+    def find_expired_ids(self, limit: int = 100) -> list[str]:
         """Ids of jobs whose holder was silent until its lease ran out."""
-        silent = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
-        return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), silent).limit(limit)))
+        is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
+        return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), is_expired).limit(limit)))
 
-    def release_lost(self, job_id: str, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
+    def release_expired_lease(self, job_id: str, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
         """Take the job from a holder whose lease ran out; None, and no change, if its lease has not."""
-        silent = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
-        query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), silent).with_for_update()
+        is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
+        query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), is_expired).with_for_update()
         job = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
         if job is not None:
-            self._lose(job, failure("worker_lost"), max_attempts)
+            self._requeue_or_fail_job(job, build_failure("worker_lost"), max_attempts)
         return job
 
-    def find_unsent(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
+    def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
         """Ids of queued jobs whose message may be lost, the next to be taken first; all, or those on a GPU or not.
 
         Their dataset is ready, no message waits in the outbox, and they were queued before `older_than_s`.
         """
-        waits = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
-        moved = select(func.max(JobEventRow.at)).where(
+        has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
+        changed_at = select(func.max(JobEventRow.at)).where(
             JobEventRow.job_id == JobRow.id, JobEventRow.type == EventType.STATE
         )
-        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~waits)
+        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~has_message)
         query = query.where(DatasetVersionRow.state == DatasetState.READY)
         if gpu is not None:
-            query = query.where(on_gpu() if gpu else ~on_gpu())
-        query = query.where(moved.scalar_subquery() < now(self._session, -older_than_s))
+            query = query.where(requires_gpu() if gpu else ~requires_gpu())
+        query = query.where(changed_at.scalar_subquery() < now(self._session, -older_than_s))
         return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 
-    def _lose(self, job: JobRow, failed: dict[str, Any], max_attempts: int) -> None:
+    def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int) -> None:
         if job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts:
-            told = {**failed, "attempts": job.attempt}
-            lost = job.lost_attempts + 1
-            transition(self._session, job, JobState.FAILED, failed["code"], failure=told, lost_attempts=lost)
+            final_failure = {**failure, "attempts": job.attempt}
+            lost_attempts = job.lost_attempts + 1
+            apply_transition(
+                self._session, job, JobState.FAILED, failure["code"], failure=final_failure, lost_attempts=lost_attempts
+            )
         else:
-            self._give_back(job, failed["code"], lost=1)
+            self._release_job(job, failure["code"], num_lost=1)
 
-    def _give_back(self, job: JobRow, reason: str, lost: int) -> None:
-        lost_attempts = job.lost_attempts + lost
+    def _release_job(self, job: JobRow, reason: str, num_lost: int) -> None:
+        lost_attempts = job.lost_attempts + num_lost
         if job.state is JobState.CANCELLING:
             values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
-            transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
+            apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None)
+            apply_transition(
+                self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
+            )
         else:  # a wish to finish early stays with the job for its next attempt
-            transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
+            apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 
-    def _set(self, job_id: str, **values: object) -> None:
+    def _update_job(self, job_id: str, **values: object) -> None:
         change = update(JobRow).where(JobRow.id == job_id).values(**values)
         self._session.execute(change.execution_options(synchronize_session=False))

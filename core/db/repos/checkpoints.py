@@ -7,12 +7,12 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import lock_held_job
+from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
 from core.jobs import TERMINAL
 
-LATEST, BEST, KEPT = "latest", "best", "kept"
+LATEST, BEST, RETAINED = "latest", "best", "kept"
 WEIGHTS = "weights.safetensors"
 
 
@@ -20,7 +20,7 @@ class CheckpointRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def next_number(self, job_id: str) -> int:
+    def get_next_number(self, job_id: str) -> int:
         """The number of the job's next checkpoint; only the holder of the job adds one."""
         newest = select(func.max(CheckpointRow.number)).where(CheckpointRow.job_id == job_id)
         return (self._session.scalars(newest).one() or 0) + 1
@@ -37,7 +37,7 @@ class CheckpointRepo:
         tags: tuple[str, ...],
         key: str,
         files: dict[str, dict[str, Any]],
-        kept: Collection[int] | None = None,
+        retained_epochs: Collection[int] | None = None,
     ) -> CheckpointRow:
         """Make a stored snapshot real. It becomes `latest`, and `best` passes to it if it has that tag.
 
@@ -46,11 +46,13 @@ class CheckpointRepo:
         Raises:
             LostLease: the attempt does not hold the job; the files are nobody's.
         """
-        lock_held_job(self._session, job_id, token)
-        passed = {LATEST, BEST} & {LATEST, *tags}
-        for row in self.all(job_id):
-            gone = passed if kept is None or row.epoch in kept else passed | {KEPT}
-            row.tags = [tag for tag in row.tags if tag not in gone]
+        lock_job_for_attempt(self._session, job_id, token)
+        moved_tags = {LATEST, BEST} & {LATEST, *tags}
+        for row in self.list_checkpoints(job_id):
+            removed_tags = (
+                moved_tags if retained_epochs is None or row.epoch in retained_epochs else moved_tags | {RETAINED}
+            )
+            row.tags = [tag for tag in row.tags if tag not in removed_tags]
         row = CheckpointRow(job_id=job_id, token=token, number=number, epoch=epoch, step=step, metrics=metrics)
         row.tags, row.key, row.files = [LATEST, *tags], key, files
         row.sha256 = files[WEIGHTS]["sha256"]
@@ -60,7 +62,7 @@ class CheckpointRepo:
         self._session.flush()
         return row
 
-    def all(self, job_id: str) -> list[CheckpointRow]:
+    def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
         """The job's checkpoints, oldest first."""
         query = select(CheckpointRow).where(CheckpointRow.job_id == job_id).order_by(CheckpointRow.number)
         return list(self._session.scalars(query))
@@ -71,18 +73,18 @@ class CheckpointRepo:
             raise NotFound(f"Job {job_id!r} has no checkpoint {number}.")
         return row
 
-    def resumable(self, job_id: str) -> list[CheckpointRow]:
+    def list_resumable(self, job_id: str) -> list[CheckpointRow]:
         """The checkpoints to go on from, the most advanced first; whoever takes one verifies its files."""
-        return sorted(self.all(job_id), key=lambda row: (row.step, row.number), reverse=True)
+        return sorted(self.list_checkpoints(job_id), key=lambda row: (row.step, row.number), reverse=True)
 
-    def find_prunable(self, job_id: str, num_kept: int = 2) -> list[CheckpointRow]:
+    def find_prunable(self, job_id: str, num_retained: int = 2) -> list[CheckpointRow]:
         """Checkpoints that need not be kept: neither best, nor asked for, nor among the last `num_kept`.
 
         The last two are the newest, and the one to fall back on if that is damaged. What another job is about to begin
         with is needed, too.
         """
-        rows = self.all(job_id)[:-num_kept]
-        rows = [row for row in rows if not {BEST, KEPT} & set(row.tags)]
+        rows = self.list_checkpoints(job_id)[:-num_retained]
+        rows = [row for row in rows if not {BEST, RETAINED} & set(row.tags)]
         needed = set(self.find_dependents(job_id).values()) if rows else set()
         return [row for row in rows if row.number not in needed]
 
@@ -91,16 +93,18 @@ class CheckpointRepo:
 
         Those that are finished, or have a checkpoint of their own to go on from, need it no more.
         """
-        own = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
-        asked = JobRow.spec["resume_from"]
-        query = select(JobRow.id, asked).where(JobRow.state.not_in(TERMINAL), asked["job"].as_string() == job_id, ~own)
-        return {beginner: begun["checkpoint"] for beginner, begun in self._session.execute(query)}
+        has_checkpoint = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
+        resume_from = JobRow.spec["resume_from"]
+        query = select(JobRow.id, resume_from).where(
+            JobRow.state.not_in(TERMINAL), resume_from["job"].as_string() == job_id, ~has_checkpoint
+        )
+        return {dependent_id: reference["checkpoint"] for dependent_id, reference in self._session.execute(query)}
 
     def delete(self, job_id: str, number: int) -> None:
         """Forget a checkpoint; its files go after the commit."""
         mine = (CheckpointRow.job_id == job_id, CheckpointRow.number == number)
         self._session.execute(delete(CheckpointRow).where(*mine))
 
-    def refers_to(self, key: str) -> bool:
+    def is_key_referenced(self, key: str) -> bool:
         """Whether a checkpoint's files are under `key`."""
         return self._session.scalars(select(CheckpointRow.number).where(CheckpointRow.key == key)).first() is not None

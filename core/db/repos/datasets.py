@@ -31,12 +31,12 @@ class DatasetRepo:
         """
         version_id = version_id or uuid.uuid4().hex
         for _ in range(10):
-            if source_key is not None and (found := self.find_source(name, source_key)):
-                return found
+            if source_key is not None and (existing := self.find_by_source(name, source_key)):
+                return existing
             row = _Row(
                 id=version_id,
                 name=name,
-                version=self.next_version(name),
+                version=self.get_next_version(name),
                 state=DatasetState.IMPORTING,
                 source=source,
                 source_key=source_key or version_id,
@@ -51,13 +51,13 @@ class DatasetRepo:
             return row
         raise RuntimeError(f"no number could be found for a new version of {name}")
 
-    def next_version(self, name: str) -> int:
+    def get_next_version(self, name: str) -> int:
         """The number that a new version would get."""
         newest = self._session.scalar(select(func.max(_Row.version)).where(_Row.name == name))
         return (newest or 0) + 1
 
     def find(self, version_id: str) -> DatasetVersionRow | None:
-        return self._one(select(_Row).where(_Row.id == version_id))
+        return self._fetch_one(select(_Row).where(_Row.id == version_id))
 
     def get(self, version_id: str) -> DatasetVersionRow:
         row = self.find(version_id)
@@ -66,7 +66,7 @@ class DatasetRepo:
         return row
 
     def find_version(self, name: str, version: int) -> DatasetVersionRow | None:
-        return self._one(select(_Row).where(_Row.name == name, _Row.version == version))
+        return self._fetch_one(select(_Row).where(_Row.name == name, _Row.version == version))
 
     def get_version(self, name: str, version: int) -> DatasetVersionRow:
         row = self.find_version(name, version)
@@ -74,47 +74,47 @@ class DatasetRepo:
             raise NotFound(f"There is no version {version} of a dataset {name!r}.")
         return row
 
-    def find_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
+    def find_by_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
         """The version made of that source."""
-        return self._one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
+        return self._fetch_one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
 
     def find_newest(self, name: str, state: DatasetState | None = None) -> DatasetVersionRow | None:
         """The version with the highest number, in that state if one is given."""
         query = select(_Row).where(_Row.name == name)
         if state is not None:
             query = query.where(_Row.state == state)
-        return self._one(query.order_by(_Row.version.desc()).limit(1))
+        return self._fetch_one(query.order_by(_Row.version.desc()).limit(1))
 
-    def versions(self, names: list[str]) -> list[DatasetVersionRow]:
+    def list_versions(self, names: list[str]) -> list[DatasetVersionRow]:
         """All versions of these datasets, by name, newest first."""
         query = select(_Row).where(_Row.name.in_(names)).order_by(_Row.name, _Row.version.desc())
         return list(self._session.scalars(query))
 
-    def names(self, *, after: str = "", limit: int = 1000) -> list[str]:
+    def list_names(self, *, after: str = "", limit: int = 1000) -> list[str]:
         """Names that have versions, in order, those behind `after`."""
         query = select(_Row.name).where(_Row.name > after).distinct().order_by(_Row.name).limit(limit)
         return list(self._session.scalars(query))
 
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
         """Take the import if nobody holds it (any more); else None."""
-        change = update(_Row).where(
+        statement = update(_Row).where(
             _Row.id == version_id,
             _Row.state == DatasetState.IMPORTING,
             or_(_Row.lease_until.is_(None), _Row.lease_until < now(self._session)),
         )
         values = {"owner": owner, "token": _Row.token + 1, "attempt": _Row.attempt + 1}
-        won = self._change(change, lease_until=now(self._session, lease_s), **values)
-        return self.get(version_id) if won else None
+        is_claimed = self._execute_update(statement, lease_until=now(self._session, lease_s), **values)
+        return self.get(version_id) if is_claimed else None
 
     def renew_lease(self, version_id: str, token: int, lease_s: float) -> None:
         """Renew the lease."""
-        self._fenced(version_id, token, lease_until=now(self._session, lease_s))
+        self._update_claim(version_id, token, lease_until=now(self._session, lease_s))
 
     def finish(
         self, version_id: str, token: int, *, meta: dict[str, Any], report: dict[str, Any], packed_key: str
     ) -> None:
         """The version is ready for ever. `meta` is PackedMeta and `files` {name: {sha256, size_bytes}}."""
-        self._fenced(
+        self._update_claim(
             version_id,
             token,
             state=DatasetState.READY,
@@ -122,25 +122,27 @@ class DatasetRepo:
             report=report,
             content_hash=meta["content_hash"],
             packed_key=packed_key,
-            **_over(self._session),
+            **_build_end_values(self._session),
         )
 
     def fail(self, version_id: str, token: int, failure: dict[str, Any], report: dict[str, Any] | None) -> None:
         """The import failed. `failure` is {code, message, hint, …facts}."""
         values = {"state": DatasetState.FAILED, "failure": failure, "report": null() if report is None else report}
-        self._fenced(version_id, token, **values, **_over(self._session))
+        self._update_claim(version_id, token, **values, **_build_end_values(self._session))
 
     def retry(self, version_id: str) -> bool:
         """Let a failed version be imported again; False if it is not failed. The caller leaves a message."""
-        change = update(_Row).where(_Row.id == version_id, _Row.state == DatasetState.FAILED)
+        statement = update(_Row).where(_Row.id == version_id, _Row.state == DatasetState.FAILED)
         values: dict[str, Any] = {"state": DatasetState.IMPORTING, "failure": null(), "report": null()}
-        return self._change(change, **values, attempt=0, finished_at=None)
+        return self._execute_update(statement, **values, attempt=0, finished_at=None)
 
-    def find_unclaimed(self, older_than_s: float, limit: int = 100) -> list[str]:
+    def find_unclaimed_ids(self, older_than_s: float, limit: int = 100) -> list[str]:
         """Ids of versions whose import nobody holds: the holder went silent, or the message is lost."""
-        old = now(self._session, -older_than_s)
-        abandoned = or_(_Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < old))
-        query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, abandoned)
+        created_before = now(self._session, -older_than_s)
+        is_unclaimed = or_(
+            _Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < created_before)
+        )
+        query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, is_unclaimed)
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
     def delete(self, row: DatasetVersionRow) -> None:
@@ -148,18 +150,18 @@ class DatasetRepo:
         self._session.delete(row)
         self._session.flush()
 
-    def _one(self, query: Select[DatasetVersionRow]) -> DatasetVersionRow | None:
+    def _fetch_one(self, query: Select[DatasetVersionRow]) -> DatasetVersionRow | None:
         return self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
 
-    def _fenced(self, version_id: str, token: int, **values: object) -> None:
-        held = update(_Row).where(_Row.id == version_id, _Row.token == token, _Row.state == DatasetState.IMPORTING)
-        if not self._change(held, **values):
+    def _update_claim(self, version_id: str, token: int, **values: object) -> None:
+        statement = update(_Row).where(_Row.id == version_id, _Row.token == token, _Row.state == DatasetState.IMPORTING)
+        if not self._execute_update(statement, **values):
             raise LostLease(f"Token {token} does not hold the import of {version_id}.")
 
-    def _change(self, change: Update, **values: object) -> bool:
+    def _execute_update(self, change: Update, **values: object) -> bool:
         returning = change.values(**values).returning(_Row.id).execution_options(synchronize_session=False)
         return self._session.execute(returning).one_or_none() is not None
 
 
-def _over(session: Session) -> dict[str, Any]:
+def _build_end_values(session: Session) -> dict[str, Any]:
     return {"owner": None, "lease_until": None, "finished_at": now(session)}

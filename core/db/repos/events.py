@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.session import publish_event
+from core.db.session import publish_on_commit
 from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
@@ -17,26 +17,26 @@ class EventRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def append(self, job_id: str, told: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
+    def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
         """Store what a job told; the bus hears of it after the commit.
 
         The numbers come from the job's row, which stays locked until the commit: no reader can see 8 before 7.
         """
-        take = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(told))
-        taken = self._session.execute(
-            take.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
+        statement = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(entries))
+        row = self._session.execute(
+            statement.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
         ).one_or_none()
-        if taken is None:
+        if row is None:
             raise NotFound(f"There is no job {job_id!r}.")
-        last, at = taken
-        first = last - len(told) + 1
-        events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(told)]
+        last, at = row
+        first = last - len(entries) + 1
+        events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
         self._session.add_all([JobEventRow(**event._asdict()) for event in events])
         self._session.flush()
-        publish_event(self._session, events)
+        publish_on_commit(self._session, events)
         return events
 
-    def since(
+    def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None
     ) -> list[Event]:
         """Events with a greater number than `seq`, oldest first."""
@@ -46,6 +46,6 @@ class EventRepo:
         rows = self._session.scalars(query.order_by(JobEventRow.seq).limit(limit))
         return [Event(row.job_id, row.seq, row.type, row.at, row.payload) for row in rows]
 
-    def transitions(self, job_id: str) -> list[Event]:
+    def list_transitions(self, job_id: str) -> list[Event]:
         """Every change of the job's state, oldest first."""
-        return self.since(job_id, 0, limit=10_000, types=(EventType.STATE,))
+        return self.list_after(job_id, 0, limit=10_000, types=(EventType.STATE,))

@@ -32,7 +32,7 @@ class IdempotencyRepo:
             raise Conflict("A request with this Idempotency-Key is being served; ask again.") from error
         return row
 
-    def delete_older(self, age: timedelta) -> None:
+    def delete_older_than(self, age: timedelta) -> None:
         """Forget keys older than `age`."""
         cutoff = now(self._session, -age.total_seconds())
         self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < cutoff))

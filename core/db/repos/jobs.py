@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session, undefer
 from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.repos.placement import WorkerCapacity, devices_of, is_schedulable_on, on_gpu
-from core.db.repos.transitions import get_for_update, invalid_transition, record_transition, transition
+from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on, requires_gpu
+from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
-from core.errors import Conflict, InUse, NotFound
+from core.errors import Conflict, NotFound, ResourceInUse
 from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
 
 
@@ -45,7 +45,7 @@ class JobRepo:
             raise NotFound(f"There is no job {job_id!r}.")
         return job
 
-    def page(
+    def list_page(
         self,
         *,
         state: JobState | None = None,
@@ -60,9 +60,9 @@ class JobRepo:
             InvalidSpec: the cursor is not one of ours.
         """
         query = select(JobRow)
-        for column, wanted in ((JobRow.state, state), (JobRow.name, name), (JobRow.kind, kind)):
-            if wanted is not None:
-                query = query.where(column == wanted)
+        for column, value in ((JobRow.state, state), (JobRow.name, name), (JobRow.kind, kind)):
+            if value is not None:
+                query = query.where(column == value)
         if cursor is not None:
             query = query.where(tuple_(JobRow.created_at, JobRow.id) < cursors.decode(cursor))
         query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
@@ -76,14 +76,14 @@ class JobRepo:
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         return {row[0]: row[1] for row in self._session.execute(query)}
 
-    def queue_position(self, job: JobRow) -> int | None:
+    def get_queue_position(self, job: JobRow) -> int | None:
         """How many queued jobs are taken before this one; None unless it is queued."""
         if job.state is not JobState.QUEUED:
             return None
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
         return self._session.scalars(query).one()
 
-    def next_queued(self, offer: WorkerCapacity | None = None) -> str | None:
+    def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
         """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready.
 
         Args:
@@ -91,37 +91,37 @@ class JobRepo:
         """
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
-        if offer is not None:
-            query = query.where(is_schedulable_on(offer))
+        if capacity is not None:
+            query = query.where(is_schedulable_on(capacity))
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
 
-    def on_gpu(self, ids: Collection[str]) -> set[str]:
+    def filter_gpu_ids(self, ids: Collection[str]) -> set[str]:
         """Those of the jobs that only a worker with a GPU can take."""
-        return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), on_gpu())))
+        return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), requires_gpu())))
 
-    def num_slots(self, job_id: str) -> int:
+    def get_num_slots(self, job_id: str) -> int:
         """How many of its worker's slots the job takes; 1 of one that is gone."""
         job = self.find(job_id)
-        return 1 if job is None else devices_of(job.spec)
+        return 1 if job is None else get_num_devices(job.spec)
 
-    def held(self) -> dict[str, list[str]]:
+    def get_active_ids_by_worker(self) -> dict[str, list[str]]:
         """Ids of the jobs at work, by their worker."""
-        found: dict[str, list[str]] = {}
+        ids_by_worker: dict[str, list[str]] = {}
         query = select(JobRow.owner, JobRow.id).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)
         for owner, job_id in self._session.execute(query):
-            found.setdefault(owner or "", []).append(job_id)
-        return found
+            ids_by_worker.setdefault(owner or "", []).append(job_id)
+        return ids_by_worker
 
-    def unresolved(self, limit: int = 20) -> list[str]:
+    def find_resolvable_ids(self, limit: int = 20) -> list[str]:
         """Ids of queued jobs that waited for a dataset which is ready now, oldest first."""
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(JobRow.is_resolved.is_(False), DatasetVersionRow.state == DatasetState.READY)
         return list(self._session.scalars(query.order_by(JobRow.created_at).limit(limit)))
 
-    def take_unresolved(self, job_id: str) -> JobRow | None:
+    def lock_for_resolution(self, job_id: str) -> JobRow | None:
         """The job, locked until the commit, if it is still to be resolved."""
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
     def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str]) -> None:
@@ -129,30 +129,34 @@ class JobRepo:
         values = {"spec": spec, "warnings": warnings, "is_resolved": True}
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
-    def fail_invalid(self, job_id: str, failure: dict[str, Any]) -> None:
+    def fail_resolution(self, job_id: str, failure: dict[str, Any]) -> None:
         """The job cannot be built, as turned out when its dataset was there."""
-        transition(
-            self._session, get_for_update(self._session, job_id), JobState.FAILED, str(failure["code"]), failure=failure
+        apply_transition(
+            self._session,
+            get_job_for_update(self._session, job_id),
+            JobState.FAILED,
+            str(failure["code"]),
+            failure=failure,
         )
 
-    def dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
+    def list_dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
         """Jobs that use that version of a dataset, newest first: it cannot go before them."""
         query = select(JobRow).where(JobRow.dataset_version_id == dataset_version_id)
         return list(self._session.scalars(query.order_by(JobRow.created_at.desc()).limit(limit)))
 
-    def waiting_for(self, dataset_version_id: str) -> list[str]:
+    def list_waiting_ids(self, dataset_version_id: str) -> list[str]:
         """Ids of queued jobs that wait for that version of a dataset, oldest first."""
         query = select(JobRow.id).where(JobRow.dataset_version_id == dataset_version_id)
         query = query.where(JobRow.state == JobState.QUEUED)
         return list(self._session.scalars(query.order_by(JobRow.created_at)))
 
-    def fail_waiting(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
+    def fail_waiting_jobs(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
         """Fail all queued jobs that wait for a version of a dataset that failed; their ids."""
-        ids = self.waiting_for(dataset_version_id)
+        ids = self.list_waiting_ids(dataset_version_id)
         for job_id in ids:
-            job = get_for_update(self._session, job_id)
+            job = get_job_for_update(self._session, job_id)
             if job.state is JobState.QUEUED:
-                transition(
+                apply_transition(
                     self._session, job, JobState.FAILED, str(failure.get("code", "dataset_failed")), failure=failure
                 )
         return ids
@@ -164,9 +168,9 @@ class JobRepo:
             NotFound: no such job.
             Conflict: it is finished.
         """
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         if job.state in TERMINAL:
-            raise invalid_transition(job, "has no place in the queue")
+            raise build_transition_conflict(job, "has no place in the queue")
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(priority=priority))
         self._session.refresh(job)
         return job
@@ -178,44 +182,44 @@ class JobRepo:
             NotFound: no such job.
             Conflict: it ended in another way.
         """
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.CANCELLED:
             values = {"stop_request": None, "stop_reason": "user_cancelled"}
-            transition(self._session, job, JobState.CANCELLED, "killed", **values)
+            apply_transition(self._session, job, JobState.CANCELLED, "killed", **values)
         return job
 
-    def request_stop(self, job_id: str, wish: StopRequest) -> JobRow:
+    def request_stop(self, job_id: str, stop_request: StopRequest) -> JobRow:
         """A client's cancel, pause or finish. Asking again changes nothing.
 
         Raises:
             NotFound: no such job.
             Conflict: the job is not in a state that allows it.
         """
-        job = get_for_update(self._session, job_id)
-        match wish:
+        job = get_job_for_update(self._session, job_id)
+        match stop_request:
             case StopRequest.CANCEL:
-                self._stop(job, wish, JobState.CANCELLING, JobState.CANCELLED)
+                self._apply_stop_request(job, stop_request, JobState.CANCELLING, JobState.CANCELLED)
             case StopRequest.PAUSE:
-                self._stop(job, wish, JobState.PAUSING, JobState.PAUSED)
+                self._apply_stop_request(job, stop_request, JobState.PAUSING, JobState.PAUSED)
             case StopRequest.FINISH:
-                self._finish(job)
+                self._request_finish(job)
         return job
 
     def resume(self, job_id: str) -> JobRow:
         """Put a paused job back into the queue. The caller leaves a message in the outbox."""
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
-            raise invalid_transition(job, "cannot be resumed")
-        transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+            raise build_transition_conflict(job, "cannot be resumed")
+        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
         """Let a succeeded job go on with a spec of more epochs. The caller leaves a message in the outbox."""
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
-            raise invalid_transition(job, "cannot be extended")
+            raise build_transition_conflict(job, "cannot be extended")
         cleared = {"stop_request": None, "stop_reason": None, "finished_at": None, "lost_attempts": 0}
-        transition(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
+        apply_transition(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
         return job
 
     def delete(self, job_id: str) -> list[str]:
@@ -228,48 +232,57 @@ class JobRepo:
             Conflict: it is not finished.
             InUse: another job is about to begin with one of its checkpoints.
         """
-        job = get_for_update(self._session, job_id)
+        job = get_job_for_update(self._session, job_id)
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
-        if beginners := CheckpointRepo(self._session).find_dependents(job_id):
-            raise InUse(
+        if dependents := CheckpointRepo(self._session).find_dependents(job_id):
+            raise ResourceInUse(
                 "Jobs are about to begin with its checkpoints: cancel them first, or wait until they have their own.",
-                dependents=sorted(beginners),
+                dependents=sorted(dependents),
                 kind="job",
             )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
-        if has_stored_result(job) and not self._is_variant(result_key(job)):
-            keys.append(result_key(job))
+        if has_stored_result(job) and not self._has_variant(get_result_key(job)):
+            keys.append(get_result_key(job))
         self._session.delete(job)
         self._session.flush()
         return keys
 
-    def needs_upload(self, archive: str) -> bool:
+    def is_upload_needed(self, archive: str) -> bool:
         """Whether a job that is not finished is to read that archive."""
         mine = (JobRow.kind == "predict_archive", JobRow.state.not_in(TERMINAL))
         query = select(JobRow.id).where(*mine, JobRow.spec["archive"].as_string() == archive)
         return self._session.scalars(query.limit(1)).first() is not None
 
-    def _is_variant(self, key: str) -> bool:
+    def _has_variant(self, key: str) -> bool:
         return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None
 
-    def _stop(self, job: JobRow, wish: StopRequest, on_the_way: JobState, there: JobState) -> None:
-        if job.state in (on_the_way, there):
+    def _apply_stop_request(
+        self, job: JobRow, stop_request: StopRequest, pending_state: JobState, stopped_state: JobState
+    ) -> None:
+        if job.state in (pending_state, stopped_state):
             return
         if job.state in (JobState.QUEUED, JobState.PAUSED):
-            transition(self._session, job, there, f"{wish} requested", stop_request=None, stop_reason=f"user_{there}")
+            apply_transition(
+                self._session,
+                job,
+                stopped_state,
+                f"{stop_request} requested",
+                stop_request=None,
+                stop_reason=f"user_{stopped_state}",
+            )
         else:
-            transition(self._session, job, on_the_way, f"{wish} requested", stop_request=wish)
+            apply_transition(self._session, job, pending_state, f"{stop_request} requested", stop_request=stop_request)
 
-    def _finish(self, job: JobRow) -> None:
+    def _request_finish(self, job: JobRow) -> None:
         if job.state is not JobState.RUNNING:
-            raise invalid_transition(job, "cannot be finished early")
+            raise build_transition_conflict(job, "cannot be finished early")
         self._session.execute(update(JobRow).where(JobRow.id == job.id).values(stop_request=StopRequest.FINISH))
         self._session.refresh(job)
 
 
-def result_key(job: JobRow) -> str:
+def get_result_key(job: JobRow) -> str:
     """Where the store has the files of the result, if there are any."""
     return f"jobs/{job.id}/t{job.token}/answer"
 

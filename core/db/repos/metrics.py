@@ -43,26 +43,26 @@ class MetricRepo:
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         for point in points:
             rows[point.split, point.name, point.step] = {"job_id": job_id, **point._asdict()}
-        statement = self._statement()
+        statement = self._build_upsert()
         values = list(rows.values())
         for start in range(0, len(values), _CHUNK):
             self._session.execute(statement, values[start : start + _CHUNK])
 
-    def _statement(self) -> Any:  # noqa: ANN401 - the two dialects' inserts have no common type
+    def _build_upsert(self) -> Any:  # noqa: ANN401 - the two dialects' inserts have no common type
         upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
         new = upserting(MetricPointRow)
         changed = {name: new.excluded[name] for name in ("epoch", "value", "special")}
         return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
 
-    def copy(self, job_id: str, into: str, *, up_to_step: int) -> None:
+    def copy(self, job_id: str, target_job_id: str, *, up_to_step: int) -> None:
         """Begin the curves of another job with those of this one."""
         row = MetricPointRow
-        kept = (row.split, row.name, row.step, row.epoch, row.value, row.special)
-        chosen = select(literal(into), *kept).where(row.job_id == job_id, row.step <= up_to_step)
-        names = ["job_id", *(column.key for column in kept)]
-        self._session.execute(insert(row).from_select(names, chosen))
+        columns = (row.split, row.name, row.step, row.epoch, row.value, row.special)
+        query = select(literal(target_job_id), *columns).where(row.job_id == job_id, row.step <= up_to_step)
+        names = ["job_id", *(column.key for column in columns)]
+        self._session.execute(insert(row).from_select(names, query))
 
-    def series(
+    def list_series(
         self,
         job_id: str,
         *,
@@ -84,23 +84,23 @@ class MetricRepo:
             query = query.where(row.split == split)
         if since_step is not None:
             query = query.where(row.step > since_step)
-        found = self._session.execute(query.order_by(row.name, row.split, row.step))
-        points = (MetricPoint(*line) for line in found)
+        rows = self._session.execute(query.order_by(row.name, row.split, row.step))
+        points = (MetricPoint(*line) for line in rows)
         return [
-            MetricSeries(name, part, thin(list(group), max_points))
+            MetricSeries(name, part, downsample(list(group), max_points))
             for (name, part), group in groupby(points, key=lambda point: (point.name, point.split))
         ]
 
 
-def thin(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
+def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
     """At most `max_points` of the points, the extremes among them."""
     if max_points is None or len(points) <= max_points:
         return list(points)
     values = np.array([np.inf if point.value is None else point.value for point in points])
-    return [points[i] for i in _kept(values, max(1, max_points // _PER_BUCKET))]
+    return [points[i] for i in _select_indices(values, max(1, max_points // _PER_BUCKET))]
 
 
-def _kept(values: npt.NDArray[np.float64], num_buckets: int) -> Iterator[int]:
+def _select_indices(values: npt.NDArray[np.float64], num_buckets: int) -> Iterator[int]:
     edges = np.linspace(0, len(values), num_buckets + 1).astype(int)
     for start, end in pairwise(edges.tolist()):
         bucket = values[start:end]

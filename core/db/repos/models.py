@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import lock_held_job
+from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
 
@@ -16,7 +16,7 @@ DEFAULT = "default"
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
 
 
-class Choice(NamedTuple):
+class ModelSelection(NamedTuple):
     """A version, and the format in which it is to answer; None for the network as it was trained."""
 
     version: ModelVersionRow
@@ -33,7 +33,7 @@ class ModelRepo:
         Raises:
             LostLease: the attempt with that token does not hold the job.
         """
-        lock_held_job(self._session, version.job_id, token)
+        lock_job_for_attempt(self._session, version.job_id, token)
         newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
         version.version = (self._session.scalars(newest).one() or 0) + 1
         version.job_token, version.created_at = token, now(self._session)
@@ -41,7 +41,7 @@ class ModelRepo:
         self._session.flush()
         return version
 
-    def names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
+    def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
         """Names of models in alphabetical order, and the last one if there are more."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
         if after is not None:
@@ -49,7 +49,7 @@ class ModelRepo:
         names = list(self._session.scalars(query.limit(limit + 1)))
         return names[:limit], names[limit - 1] if len(names) > limit else None
 
-    def versions(self, name: str) -> list[ModelVersionRow]:
+    def list_versions(self, name: str) -> list[ModelVersionRow]:
         """All versions of a model, newest first.
 
         Raises:
@@ -70,7 +70,7 @@ class ModelRepo:
             raise NotFound(f"Model {name!r} has no version {version}.")
         return row
 
-    def newest(self, name: str) -> ModelVersionRow:
+    def get_newest(self, name: str) -> ModelVersionRow:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         row = self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
         if row is None:
@@ -81,7 +81,7 @@ class ModelRepo:
         """The version that `name`, `name@3` or `name@alias` stands for. Raises NotFound."""
         return self.resolve_with_variant(ref).version
 
-    def resolve_with_variant(self, ref: str) -> Choice:
+    def resolve_with_variant(self, ref: str) -> ModelSelection:
         """The version that `name`, `name@3` or `name@alias` stands for, and the variant that an alias may name.
 
         A name alone is its alias `default` where that was set, else its newest version, which is also `@latest`.
@@ -94,20 +94,20 @@ class ModelRepo:
             raise NotFound(f"There is no model {ref!r}.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
-            return Choice(self.get(name, min(int(tag), 2**31 - 1)), None)
+            return ModelSelection(self.get(name, min(int(tag), 2**31 - 1)), None)
         alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
         if alias is not None:
-            return Choice(self.get(name, alias.version), alias.variant)
+            return ModelSelection(self.get(name, alias.version), alias.variant)
         if tag in (None, LATEST):
-            return Choice(self.newest(name), None)
-        raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.aliases(name)))
+            return ModelSelection(self.get_newest(name), None)
+        raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
 
-    def aliases(self, name: str) -> dict[str, int]:
+    def get_aliases(self, name: str) -> dict[str, int]:
         """The version of every alias of a model."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.version for row in rows}
 
-    def alias_variants(self, name: str) -> dict[str, str]:
+    def get_alias_variants(self, name: str) -> dict[str, str]:
         """The variant of every alias of a model that stands for one."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.variant for row in rows if row.variant is not None}
@@ -129,7 +129,7 @@ class ModelRepo:
     def delete_alias(self, name: str, alias: str) -> None:
         self._session.execute(delete(ModelAliasRow).where(ModelAliasRow.name == name, ModelAliasRow.alias == alias))
 
-    def refers_to(self, key: str) -> bool:
+    def is_key_referenced(self, key: str) -> bool:
         """Whether a version's files are under `key`."""
         return (
             self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None

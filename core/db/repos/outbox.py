@@ -23,10 +23,10 @@ class OutboxRepo:
         self._session.flush()
         return row
 
-    def oldest(self, limit: int = 100) -> list[OutboxRow]:
+    def list_oldest(self, limit: int = 100) -> list[OutboxRow]:
         return list(self._session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(limit)))
 
-    def is_waiting(self, topic: Topic, subject_id: str) -> bool:
+    def is_pending(self, topic: Topic, subject_id: str) -> bool:
         """Whether a message for that subject has not left yet."""
         query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
         return self._session.scalars(query.limit(1)).one_or_none() is not None

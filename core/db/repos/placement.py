@@ -19,46 +19,50 @@ class WorkerCapacity(NamedTuple):
         num_cuda: CUDA devices.
     """
 
-    wishes: frozenset[str]
+    requestable_devices: frozenset[str]
     slots: int = 1
     num_cuda: int = 0
 
     @classmethod
-    def of(cls, device_names: Collection[str], slots: int) -> "WorkerCapacity":
+    def from_devices(cls, device_names: Collection[str], slots: int) -> "WorkerCapacity":
         """Of a worker with these devices: `cpu`, `cuda:0` and the like."""
         cuda = [name for name in device_names if name.startswith(f"{CUDA}:")]
         kinds = {name.partition(":")[0] for name in device_names}
         return cls(frozenset({"auto", "cpu", *device_names, *kinds}), slots, len(cuda))
 
-    def lacks(self, spec: Mapping[str, Any]) -> str | None:
+    def find_shortage(self, spec: Mapping[str, Any]) -> str | None:
         """What a job asks for in vain here, in words; None where it could run."""
-        wish, count = spec.get("device", "auto"), devices_of(spec)
-        if wish not in self.wishes:
-            return f"the device {wish!r}"
-        if wish.startswith(CUDA) and count > self.num_cuda:
-            return f"{count} CUDA devices"
-        return f"{count} slots" if count > self.slots else None
+        device, num_devices = spec.get("device", "auto"), get_num_devices(spec)
+        if device not in self.requestable_devices:
+            return f"the device {device!r}"
+        if device.startswith(CUDA) and num_devices > self.num_cuda:
+            return f"{num_devices} CUDA devices"
+        return f"{num_devices} slots" if num_devices > self.slots else None
 
 
-def devices_of(spec: Mapping[str, Any]) -> int:
+def get_num_devices(spec: Mapping[str, Any]) -> int:
     """How many devices, and hence slots, a stored spec asks for."""
     return int((spec.get("resources") or {}).get("devices", 1))
 
 
-def is_schedulable_on(offer: WorkerCapacity) -> ColumnElement[bool]:
+def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
     """A worker with that offer can do the job."""
-    on_cuda = or_(~on_gpu(), _count() <= offer.num_cuda)
-    return _device().in_(sorted(offer.wishes)) & on_cuda & (_count() <= offer.slots)
+    on_cuda = or_(~requires_gpu(), _build_num_devices_column() <= capacity.num_cuda)
+    return (
+        _build_device_column().in_(sorted(capacity.requestable_devices))
+        & on_cuda
+        & (_build_num_devices_column() <= capacity.slots)
+    )
 
 
-def on_gpu() -> ColumnElement[bool]:
+def requires_gpu() -> ColumnElement[bool]:
     """The job asks for CUDA, which not every worker has."""
-    return _device().like(f"{CUDA}%")
+    return _build_device_column().like(f"{CUDA}%")
 
 
-def _device() -> ColumnElement[str]:
+def _build_device_column() -> ColumnElement[str]:
     return func.coalesce(JobRow.spec["device"].as_string(), "auto")
 
 
-def _count() -> ColumnElement[int]:
+def _build_num_devices_column() -> ColumnElement[int]:
     return func.coalesce(JobRow.spec[("resources", "devices")].as_integer(), 1)

@@ -13,7 +13,7 @@ from core.events import EventType
 from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, can_transition
 
 
-def get_for_update(session: Session, job_id: str) -> JobRow:
+def get_job_for_update(session: Session, job_id: str) -> JobRow:
     """The job, locked until the commit (on SQLite the whole transaction holds the write lock).
 
     Raises:
@@ -26,7 +26,7 @@ def get_for_update(session: Session, job_id: str) -> JobRow:
     return job
 
 
-def lock_held_job(session: Session, job_id: str, token: int) -> JobRow:
+def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
     """The job, locked until the commit, if the attempt with that token still holds it.
 
     Raises:
@@ -39,39 +39,41 @@ def lock_held_job(session: Session, job_id: str, token: int) -> JobRow:
     return job
 
 
-def transition(session: Session, job: JobRow, to: JobState, reason: str, **values: object) -> None:
+def apply_transition(session: Session, job: JobRow, target: JobState, reason: str, **values: object) -> None:
     """Change the state of a locked job, with other columns, and tell it.
 
     Raises:
         Conflict: the life cycle has no such move; `facts.allowed` are those it has.
         LostLease: the row changed although it was locked.
     """
-    before = job.state
-    if not can_transition(before, to):
-        raise invalid_transition(job, f"cannot become {to}")
-    values["state"] = to
-    if to in TERMINAL:
+    previous = job.state
+    if not can_transition(previous, target):
+        raise build_transition_conflict(job, f"cannot become {target}")
+    values["state"] = target
+    if target in TERMINAL:
         values["finished_at"] = now(session)
-    if to not in ACTIVE:
+    if target not in ACTIVE:
         values |= {"owner": None, "lease_until": None}
-    change = update(JobRow).where(JobRow.id == job.id, JobRow.token == job.token, JobRow.state == before)
-    changed = session.execute(
-        change.values(**values).returning(JobRow.id).execution_options(synchronize_session=False)
+    statement = update(JobRow).where(JobRow.id == job.id, JobRow.token == job.token, JobRow.state == previous)
+    changed_id = session.execute(
+        statement.values(**values).returning(JobRow.id).execution_options(synchronize_session=False)
     ).one_or_none()
-    if changed is None:
+    if changed_id is None:
         raise LostLease(f"Job {job.id} was changed by another.")
-    record_transition(session, job.id, before, to, reason)
+    record_transition(session, job.id, previous, target, reason)
     session.refresh(job)
 
 
-def record_transition(session: Session, job_id: str, before: JobState | None, to: JobState, reason: str) -> None:
+def record_transition(session: Session, job_id: str, previous: JobState | None, target: JobState, reason: str) -> None:
     """These events are the job's transitions."""
-    told: list[tuple[EventType, dict[str, Any]]] = [(EventType.STATE, {"from": before, "to": to, "reason": reason})]
-    if to in TERMINAL:
-        told.append((EventType.END, {"state": to}))
-    EventRepo(session).append(job_id, told)
+    entries: list[tuple[EventType, dict[str, Any]]] = [
+        (EventType.STATE, {"from": previous, "to": target, "reason": reason})
+    ]
+    if target in TERMINAL:
+        entries.append((EventType.END, {"state": target}))
+    EventRepo(session).append(job_id, entries)
 
 
-def invalid_transition(job: JobRow, detail: str) -> Conflict:
+def build_transition_conflict(job: JobRow, detail: str) -> Conflict:
     """What a caller is told whose wish does not fit the job's state."""
     return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))

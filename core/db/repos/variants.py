@@ -4,9 +4,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.repos.transitions import lock_held_job
+from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVariantRow, ModelVersionRow
-from core.errors import InUse, NotFound
+from core.errors import NotFound, ResourceInUse
 
 
 class VariantRepo:
@@ -19,13 +19,13 @@ class VariantRepo:
         Raises:
             LostLease: the attempt with that token does not hold the job.
         """
-        lock_held_job(self._session, variant.job_id, token)
+        lock_job_for_attempt(self._session, variant.job_id, token)
         if self._session.get(ModelVersionRow, (variant.name, variant.version)) is not None:
             variant.created_at = now(self._session)
             self._session.merge(variant)
             self._session.flush()
 
-    def all(self, name: str, version: int) -> list[ModelVariantRow]:
+    def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
         """Every variant of a version, by format."""
         of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
         return list(self._session.scalars(select(ModelVariantRow).where(*of_version).order_by(ModelVariantRow.format)))
@@ -33,8 +33,8 @@ class VariantRepo:
     def get(self, name: str, version: int, kind: str) -> ModelVariantRow:
         row = self._session.get(ModelVariantRow, (name, version, kind))
         if row is None:
-            known = [one.format for one in self.all(name, version)]
-            raise NotFound(f"Version {version} of model {name!r} has no variant {kind!r}.", known=known)
+            formats = [one.format for one in self.list_variants(name, version)]
+            raise NotFound(f"Version {version} of model {name!r} has no variant {kind!r}.", known=formats)
         return row
 
     def delete(self, name: str, version: int, kind: str) -> None:
@@ -48,11 +48,11 @@ class VariantRepo:
         mine = (ModelAliasRow.name == name, ModelAliasRow.version == version, ModelAliasRow.variant == kind)
         aliases = list(self._session.scalars(select(ModelAliasRow.alias).where(*mine)))
         if aliases:
-            raise InUse(f"Aliases of {name!r} stand for this variant: {', '.join(aliases)}.", aliases=aliases)
+            raise ResourceInUse(f"Aliases of {name!r} stand for this variant: {', '.join(aliases)}.", aliases=aliases)
         self._session.delete(row)
         self._session.flush()
 
-    def refers_to(self, key: str) -> bool:
+    def is_key_referenced(self, key: str) -> bool:
         """Whether a variant's files are under `key`."""
         return (
             self._session.scalars(select(ModelVariantRow.version).where(ModelVariantRow.key == key)).first() is not None

@@ -20,9 +20,9 @@ class WorkerRepo:
         row.started_at = row.beat_at = now(self._session)
         self._session.merge(row)
         self._session.flush()
-        self.beat(worker_id)
+        self.record_heartbeat(worker_id)
 
-    def beat(self, worker_id: str, took_s_ago: float | None = None) -> bool:
+    def record_heartbeat(self, worker_id: str, last_message_age_s: float | None = None) -> bool:
         """The worker lives; False if it was taken for dead and its row deleted: register again.
 
         Args:
@@ -30,26 +30,26 @@ class WorkerRepo:
             took_s_ago: how long ago it took its last message from the queue; None: it never did.
         """
         values: dict[str, Any] = {"beat_at": now(self._session)}
-        if took_s_ago is not None:
-            values["took_at"] = now(self._session, -took_s_ago)
-        change = update(WorkerRow).where(WorkerRow.id == worker_id).values(values)
-        found = self._session.execute(change.returning(WorkerRow.id).execution_options(synchronize_session=False))
-        return found.scalar_one_or_none() is not None
+        if last_message_age_s is not None:
+            values["took_at"] = now(self._session, -last_message_age_s)
+        statement = update(WorkerRow).where(WorkerRow.id == worker_id).values(values)
+        row = self._session.execute(statement.returning(WorkerRow.id).execution_options(synchronize_session=False))
+        return row.scalar_one_or_none() is not None
 
-    def describe(self, worker_id: str, devices: list[Any], versions: dict[str, Any]) -> None:
+    def set_devices(self, worker_id: str, devices: list[Any], versions: dict[str, Any]) -> None:
         """What the worker found out about its machine."""
-        change = update(WorkerRow).where(WorkerRow.id == worker_id)
-        self._session.execute(change.values(devices=devices, versions=versions))
+        statement = update(WorkerRow).where(WorkerRow.id == worker_id)
+        self._session.execute(statement.values(devices=devices, versions=versions))
 
-    def alive(self, within_s: float) -> list[WorkerRow]:
+    def list_alive(self, within_s: float) -> list[WorkerRow]:
         """Workers heard of in the last `within_s` seconds."""
         query = select(WorkerRow).where(WorkerRow.beat_at > now(self._session, -within_s))
         return list(self._session.scalars(query.order_by(WorkerRow.started_at)))
 
-    def leave(self, worker_id: str) -> None:
+    def unregister(self, worker_id: str) -> None:
         self._session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
 
-    def delete_silent(self, age: timedelta) -> None:
+    def delete_stale(self, age: timedelta) -> None:
         """Forget workers that were silent for longer than `age`."""
         cutoff = now(self._session, -age.total_seconds())
         self._session.execute(delete(WorkerRow).where(WorkerRow.beat_at < cutoff))

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.bus import RedisBus, redis_py_url
+from core.bus import RedisBus, to_redis_py_url
 from core.db.clock import utc_now
 from core.events import Event, EventType
 from tests.support.servers import RedisServer
@@ -18,8 +18,8 @@ def event(seq: int, job_id: str = "job-1") -> Event:
 @pytest.mark.services
 async def test_every_listener_of_a_job_hears_its_events_and_no_others(redis_url: str) -> None:
     here, there = RedisBus(redis_url), RedisBus(redis_url)
-    first, second, other = here.listen("job-1"), here.listen("job-1"), here.listen("job-2")
-    assert await here.ready(20)
+    first, second, other = here.subscribe("job-1"), here.subscribe("job-1"), here.subscribe("job-2")
+    assert await here.wait_for_subscription(20)
     told = [event(1), event(2), event(1, "job-2")]
     await asyncio.to_thread(there.publish, told)
     assert [await anext(first), await anext(first)] == told[:2]
@@ -35,8 +35,8 @@ async def test_every_listener_of_a_job_hears_its_events_and_no_others(redis_url:
 @pytest.mark.services
 async def test_a_wait_that_was_given_up_loses_nothing(redis_url: str) -> None:
     bus = RedisBus(redis_url)
-    async with bus.listen("job-1") as listener:
-        assert await bus.ready(20)
+    async with bus.subscribe("job-1") as listener:
+        assert await bus.wait_for_subscription(20)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(listener), 0.05)
         bus.publish([event(1)])
@@ -48,16 +48,16 @@ async def test_a_wait_that_was_given_up_loses_nothing(redis_url: str) -> None:
 async def test_a_redis_that_goes_and_comes_back_fails_nobody(
     own_valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.bus._REST_S", 0.0)
+    monkeypatch.setattr("core.bus._RETRY_DELAY_S", 0.0)
     bus = RedisBus(own_valkey.url)
-    listener = bus.listen("job-1")
-    assert await bus.ready(20)
+    listener = bus.subscribe("job-1")
+    assert await bus.wait_for_subscription(20)
     own_valkey.kill()
     bus.publish([event(1)])  # lost, silently
-    while await bus.ready(0.0):
+    while await bus.wait_for_subscription(0.0):
         await asyncio.sleep(0.01)
     own_valkey.start()
-    assert await bus.ready(20)
+    assert await bus.wait_for_subscription(20)
     bus.publish([event(2)])
     assert (await anext(listener)).seq == 2
     await bus.aclose()
@@ -68,7 +68,7 @@ def test_publishing_rests_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> No
     bus.publish([event(1)])
     monkeypatch.setattr(bus, "_publisher", None)  # touching it again would raise
     bus.publish([event(2)])
-    assert bus._rest_until > time.monotonic()
+    assert bus._retry_at > time.monotonic()
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_publishing_rests_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_the_url_of_a_socket_is_translated(celery: str, redis_py: str) -> None:
-    assert redis_py_url(celery) == redis_py
+    assert to_redis_py_url(celery) == redis_py

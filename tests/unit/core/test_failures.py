@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from core.failures import FAILURES, FailureKind, failure, kind_of
+from core.failures import FAILURES, FailureKind, build_failure, get_failure_kind
 from worker.protocol import RunFailed
 
 
@@ -17,15 +17,15 @@ def test_every_code_that_a_trainer_may_say_is_known() -> None:
 @pytest.mark.parametrize("code", FAILURES)
 def test_what_the_service_tries_again_a_client_may_try_again(code: str) -> None:
     assert FAILURES[code].retryable or not FAILURES[code].is_retried
-    told = failure(code)
+    told = build_failure(code)
     assert told["message"]
     assert told["hint"]
 
 
 def test_facts_overwrite_nothing() -> None:
-    told = failure("diverged", "too high", facts={"code": "x", "retryable": True, "step": 3})
+    told = build_failure("diverged", "too high", extra={"code": "x", "retryable": True, "step": 3})
     assert (told["code"], told["message"], told["retryable"], told["step"]) == ("diverged", "too high", False, 3)
 
 
 def test_a_code_of_another_version_is_a_defect() -> None:
-    assert kind_of("eaten_by_a_grue") is FailureKind.DEFECT
+    assert get_failure_kind("eaten_by_a_grue") is FailureKind.DEFECT

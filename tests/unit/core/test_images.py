@@ -176,7 +176,7 @@ def test_an_oversized_image_is_rejected_by_its_header(side: int, monkeypatch: py
     monkeypatch.setitem(images._PILLOW_READERS, "png", lambda _: pytest.fail("a decoder was called"))
     with pytest.raises(TooLarge) as raised:
         images.decode_image(oversized_png(side, side), COLOR)
-    assert raised.value.facts["code"] == "image_too_large"
+    assert raised.value.extra["code"] == "image_too_large"
 
 
 def test_an_oversized_valid_image_is_rejected() -> None:

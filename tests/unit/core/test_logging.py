@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from core.logging import REQUEST, configure_logging, write_info
+from core.logging import REQUEST_FIELDS, configure_logging, log_info
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,10 @@ def as_before() -> Iterator[None]:
 def test_both_ways_write_the_same_line(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO")
     fields = {"path": "/é", "status": 200, "milliseconds": 1.5}
-    before = REQUEST.set({"request_id": "abc", "trace_id": "def"})
+    before = REQUEST_FIELDS.set({"request_id": "abc", "trace_id": "def"})
     structlog.get_logger("x").info("http.answered", **fields)
-    write_info(structlog.get_logger("x"), "http.answered", fields)
-    REQUEST.reset(before)
+    log_info(structlog.get_logger("x"), "http.answered", fields)
+    REQUEST_FIELDS.reset(before)
     sys.stderr.flush()
     slow, quick = (json.loads(line) for line in capfd.readouterr().err.splitlines())
     times = [line.pop("timestamp") for line in (slow, quick)]
@@ -48,7 +48,7 @@ def test_lines_of_one_turn_of_a_loop_are_written_together_and_none_is_lost(
         return write(fd, text)
 
     def say(number: int) -> None:
-        write_info(structlog.get_logger("x"), "http.answered", {"number": number})
+        log_info(structlog.get_logger("x"), "http.answered", {"number": number})
 
     async def run() -> None:
         for number in range(3):
@@ -78,7 +78,7 @@ def test_lines_of_one_turn_of_a_loop_are_written_together_and_none_is_lost(
 
 def test_nothing_is_written_where_the_level_is_higher(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("WARNING")
-    write_info(structlog.get_logger("x"), "http.answered", {})
+    log_info(structlog.get_logger("x"), "http.answered", {})
     assert capfd.readouterr().err == ""
 
 
@@ -89,4 +89,4 @@ def test_a_full_disk_costs_a_line_and_nothing_else(monkeypatch: pytest.MonkeyPat
         configure_logging("INFO")
         with pytest.raises(OSError, match="No space"):
             os.write(full.fileno(), b"line")
-        write_info(structlog.get_logger("x"), "http.answered", {"status": 200})
+        log_info(structlog.get_logger("x"), "http.answered", {"status": 200})

@@ -29,7 +29,7 @@ def leave(sessions: SessionFactory, topic: Topic, subject_id: str, dispatcher: O
     with transaction(sessions) as session:
         OutboxRepo(session).add(topic, subject_id)
         if dispatcher is not None:
-            on_commit(session, dispatcher.kick)
+            on_commit(session, dispatcher.wake)
 
 
 def left(sessions: SessionFactory) -> int:
@@ -50,7 +50,7 @@ def test_messages_leave_in_order_and_their_rows_go(
 
 def test_what_did_not_leave_stays(sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay) -> None:
     leave(sessions, "train", "job-0")
-    queue.is_away = True
+    queue.is_unavailable = True
     with pytest.raises(QueueUnavailable):
         dispatcher.relay()
     assert left(sessions) == 1
@@ -68,12 +68,12 @@ def test_a_kick_after_the_commit_wakes_the_thread(
 def test_the_thread_tries_again_until_the_queue_is_back(
     sessions: SessionFactory, queue: MemoryQueue, dispatcher: OutboxRelay
 ) -> None:
-    queue.is_away = True
+    queue.is_unavailable = True
     dispatcher.start()
     leave(sessions, "train", "job-0", dispatcher)
     with pytest.raises(TimeoutError):
         wait_for(lambda: queue.sent, "a message that cannot leave", 0.5)
-    queue.is_away = False
+    queue.is_unavailable = False
     wait_for(lambda: queue.sent == [("train", "job-0")], "the message")
 
 

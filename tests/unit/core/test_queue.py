@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.errors import ConfigurationError
-from core.queue import CeleryQueue, QueueUnavailable, make_celery
+from core.queue import CeleryQueue, QueueUnavailable, build_celery
 from tests.support.servers import RedisServer
 
 pytestmark = pytest.mark.services
@@ -52,12 +52,12 @@ def test_a_server_that_is_away_is_an_error_of_ours_and_its_return_is_noticed(own
 
 def test_a_missing_url_is_told_by_its_variable() -> None:
     with pytest.raises(ConfigurationError, match="CANDELA_REDIS_URL"):
-        make_celery("")
+        build_celery("")
 
 
 def test_long_trainings_are_not_delivered_twice() -> None:
     """Each of these at Celery's default would run a job again, or kill it, while it is healthy."""
-    conf = make_celery("redis://127.0.0.1:1/0").conf
+    conf = build_celery("redis://127.0.0.1:1/0").conf
     assert conf.task_acks_late is False
     assert conf.worker_disable_prefetch is True
     assert conf.worker_cancel_long_running_tasks_on_connection_loss is False

@@ -45,7 +45,7 @@ def opened(prefix: str, cache: Path, max_cache_bytes: int = 2**30) -> S3Storage:
 
 
 def folder(store: S3Storage, **files: bytes) -> Path:
-    folder = store.scratch()
+    folder = store.create_scratch_folder()
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return folder
@@ -84,7 +84,7 @@ def test_a_blip_is_not_noticed(store: S3Storage, proxy: FaultyS3, fault: str, on
     proxy.plan = first(count, fault, on)
     store.publish(folder(store, a=content), "k")
     assert (store.fetch("k", {"a": sha256(content)}) / "a").read_bytes() == content
-    assert list(store.keys("k")) == ["k/a"]
+    assert list(store.list_keys("k")) == ["k/a"]
 
 
 @pytest.mark.parametrize("on", ["PUT", "/b", "/.manifest"])
@@ -96,7 +96,7 @@ def test_a_bucket_that_stays_away_is_told_and_nothing_is_real(store: S3Storage, 
     assert len(proxy.seen) < 30  # it gives up
     proxy.plan = lambda method, path: "none"
     with pytest.raises(NotFound):
-        store.path("k/a")
+        store.fetch_file("k/a")
     with pytest.raises(CorruptFile):
         store.fetch("k", {"a": sha256(b"A")})
     store.publish(source, "k")
@@ -108,10 +108,10 @@ def test_what_a_dead_writer_left_is_listed_for_the_sweep_and_can_be_deleted(stor
     with pytest.raises(Unavailable):
         store.publish(folder(store, a=b"A", b=b"B"), "jobs/1/t1/bundle")
     proxy.plan = lambda method, path: "none"
-    assert list(store.keys("jobs")) == ["jobs/1/t1/bundle/a"]
-    assert store.age_s("jobs/1/t1/bundle/a") < 3600.0
+    assert list(store.list_keys("jobs")) == ["jobs/1/t1/bundle/a"]
+    assert store.get_age_s("jobs/1/t1/bundle/a") < 3600.0
     store.delete("jobs/1/t1/bundle")
-    assert list(store.keys("jobs")) == []
+    assert list(store.list_keys("jobs")) == []
 
 
 def test_of_two_writers_one_wins_whole(store: S3Storage, proxy: FaultyS3) -> None:
@@ -142,7 +142,7 @@ def test_of_two_writers_one_wins_whole(store: S3Storage, proxy: FaultyS3) -> Non
     digest = sha256(winner.encode())
     fetched = store.fetch("k", {"a": digest, "b": digest})
     assert (fetched / "a").read_text() == (fetched / "b").read_text() == winner
-    assert list(store.keys("k")) == ["k/a", "k/b"]
+    assert list(store.list_keys("k")) == ["k/a", "k/b"]
 
 
 def test_what_was_read_once_is_there_when_the_bucket_is_not(store: S3Storage, proxy: FaultyS3) -> None:
@@ -151,7 +151,7 @@ def test_what_was_read_once_is_there_when_the_bucket_is_not(store: S3Storage, pr
     proxy.plan = lambda method, path: "refuse"
     assert store.fetch("k", {"a": sha256(b"A")}) == once
     with pytest.raises(NotReady, match="503"):
-        store.check()
+        store.check_writable()
 
 
 def test_a_damaged_copy_here_is_replaced(store: S3Storage, proxy: FaultyS3) -> None:
@@ -205,6 +205,6 @@ def test_the_copies_here_are_bounded_and_the_one_unused_longest_goes(
 def test_what_a_killed_reader_had_begun_is_swept(store: S3Storage, tmp_path: Path) -> None:
     part = tmp_path / "cache" / f".part-{'0' * 64}"
     part.mkdir()
-    store.sweep_scratch()
+    store.delete_abandoned_scratch()
     assert not part.exists()
     shutil.rmtree(tmp_path / "cache" / ".scratch", ignore_errors=True)

@@ -15,7 +15,7 @@ from obstore.store import S3Store
 
 from core.errors import ConfigurationError, Conflict, CorruptFile, NotFound, NotReady, StorageFull, Unavailable
 from core.storage import LocalStorage, Storage, open_storage
-from core.storage.files import sha256_of
+from core.storage.files import compute_sha256
 from tests.support.moto import MotoServer
 from tests.support.processes import end
 from tests.support.s3 import S3Server
@@ -58,7 +58,7 @@ def written(url: str, key: str, change: Callable[[bytes], bytes | None]) -> None
 
 def folder(store: Storage, **files: str) -> Path:
     """A complete folder, ready to be published."""
-    folder = store.scratch()
+    folder = store.create_scratch_folder()
     for name, content in files.items():
         (folder / name).write_text(content)
     return folder
@@ -74,9 +74,9 @@ def test_a_published_folder_is_fetched_by_its_hashes(store: Storage) -> None:
     fetched = store.fetch("jobs/1/t1/bundle", {"a": sha256("A"), "b": sha256("B")})
     assert (fetched / "a").read_text() == "A"
     assert not source.exists()
-    assert list(store.keys("jobs")) == ["jobs/1/t1/bundle/a", "jobs/1/t1/bundle/b"]
-    assert store.path("jobs/1/t1/bundle/b").read_text() == "B"
-    assert 0.0 <= store.age_s("jobs/1/t1/bundle/a") < 3600.0
+    assert list(store.list_keys("jobs")) == ["jobs/1/t1/bundle/a", "jobs/1/t1/bundle/b"]
+    assert store.fetch_file("jobs/1/t1/bundle/b").read_text() == "B"
+    assert 0.0 <= store.get_age_s("jobs/1/t1/bundle/a") < 3600.0
 
 
 def test_a_folder_from_another_place_is_published_too(store: Storage, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_folder_from_another_place_is_published_too(store: Storage, tmp_path: 
     source.mkdir()
     (source / "a").write_text("A")
     store.publish(source, "x/y")
-    assert store.path("x/y/a").read_text() == "A"
+    assert store.fetch_file("x/y/a").read_text() == "A"
     assert not source.exists()
 
 
@@ -92,13 +92,13 @@ def test_a_key_is_taken_once(store: Storage) -> None:
     store.publish(folder(store, a="first"), "k/1")
     with pytest.raises(Conflict):
         store.publish(folder(store, a="second"), "k/1")
-    assert store.path("k/1/a").read_text() == "first"
+    assert store.fetch_file("k/1/a").read_text() == "first"
     file = folder(store, a="first") / "a"
     store.publish_file(file, "uploads/1")
     assert not file.exists()
     with pytest.raises(Conflict):
         store.publish_file(folder(store, a="second") / "a", "uploads/1")
-    assert store.path("uploads/1").read_text() == "first"
+    assert store.fetch_file("uploads/1").read_text() == "first"
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
@@ -117,7 +117,7 @@ def test_damage_is_told(store: Storage, url: str, damage: str) -> None:
     written(url, "k/a", DAMAGES[damage])
     with pytest.raises(CorruptFile) as told:
         store.fetch("k", {"b": sha256("B"), "a": sha256("content")})
-    assert (told.value.facts["key"], told.value.facts["file"]) == ("k", "a")
+    assert (told.value.extra["key"], told.value.extra["file"]) == ("k", "a")
     assert (store.fetch("k", {"b": sha256("B")}) / "b").read_text() == "B"
 
 
@@ -136,40 +136,40 @@ def test_deleting_is_complete_and_may_be_repeated(store: Storage) -> None:
     for _ in range(2):
         store.delete("jobs/1/t1/checkpoints/1")
         store.delete("uploads/1")
-    assert list(store.keys("")) == ["jobs/1/t1/checkpoints/2/a"]
+    assert list(store.list_keys("")) == ["jobs/1/t1/checkpoints/2/a"]
     with pytest.raises(NotFound):
-        store.path("uploads/1")
-    assert list(store.keys("uploads")) == []
+        store.fetch_file("uploads/1")
+    assert list(store.list_keys("uploads")) == []
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../b", "", "a//b", ".scratch/x", "a\0b", "a/./b", "-x"])
 def test_a_key_cannot_leave_the_storage(store: Storage, key: str) -> None:
     with pytest.raises(ValueError, match="is no key"):
-        store.path(key)
+        store.fetch_file(key)
     with pytest.raises(ValueError, match="is no key"):
         store.publish(folder(store, a="A"), key)
 
 
 def test_folders_in_folders_are_kept(store: Storage, tmp_path: Path) -> None:
-    source = store.scratch()
+    source = store.create_scratch_folder()
     (source / "train" / "deep").mkdir(parents=True)
     (source / "train" / "deep" / "empty").touch()
     store.publish(source, "datasets/1/t1")
-    assert list(store.keys("datasets")) == ["datasets/1/t1/train/deep/empty"]
-    assert store.path("datasets/1/t1/train/deep/empty").read_bytes() == b""
-    assert store.age_s("datasets/1/t1/train/deep/empty") < 3600.0
+    assert list(store.list_keys("datasets")) == ["datasets/1/t1/train/deep/empty"]
+    assert store.fetch_file("datasets/1/t1/train/deep/empty").read_bytes() == b""
+    assert store.get_age_s("datasets/1/t1/train/deep/empty") < 3600.0
 
 
 def test_a_file_larger_than_a_request_comes_back_whole(store: Storage, tmp_path: Path) -> None:
-    path = store.scratch() / "large"
+    path = store.create_scratch_folder() / "large"
     path.write_bytes(os.urandom(2**20) * 40)
-    digest = sha256_of(path)
+    digest = compute_sha256(path)
     store.publish_file(path, "uploads/large")
-    assert sha256_of(store.path("uploads/large")) == digest
+    assert compute_sha256(store.fetch_file("uploads/large")) == digest
 
 
 def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = LocalStorage.at(str(tmp_path / "store"))
+    store = LocalStorage.open_folder(str(tmp_path / "store"))
     source = folder(store, a="A")
 
     def full(fd: int) -> None:
@@ -179,7 +179,7 @@ def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: p
         patch.setattr(os, "fsync", full)
         store.publish(source, "k")
     with pytest.raises(NotFound):
-        store.path("k/a")
+        store.fetch_file("k/a")
     store.publish(source, "k")
 
 
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: p
 def test_a_disk_that_is_away_is_told_and_may_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    store = LocalStorage.at(str(tmp_path / "store"))
+    store = LocalStorage.open_folder(str(tmp_path / "store"))
     store.publish(folder(store, a="A"), "k")
     source = folder(store, a="A")
 
@@ -198,7 +198,11 @@ def test_a_disk_that_is_away_is_told_and_may_come_back(
         patch.setattr(os, "fsync", away)
         patch.setattr(Path, "open", away)
         patch.setattr(tempfile, "mkdtemp", away)
-        for use in (lambda: store.publish(source, "l"), lambda: store.fetch("k", {"a": sha256("A")}), store.scratch):
+        for use in (
+            lambda: store.publish(source, "l"),
+            lambda: store.fetch("k", {"a": sha256("A")}),
+            store.create_scratch_folder,
+        ):
             with pytest.raises(Unavailable, match="cannot be used"):
                 use()
     store.publish(source, "l")
@@ -206,20 +210,20 @@ def test_a_disk_that_is_away_is_told_and_may_come_back(
 
 
 def test_a_storage_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = LocalStorage.at(str(tmp_path / "store"))
+    store = LocalStorage.open_folder(str(tmp_path / "store"))
 
     def read_only(*_: object, **__: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Path, "write_bytes", read_only)  # root may write whatever the modes say
     with pytest.raises(NotReady, match="Read-only"):
-        store.check()
+        store.check_writable()
 
 
 def test_a_storage_that_can_be_written_is_ready(store: Storage) -> None:
-    store.check()
-    assert store.free_bytes() > 0
-    assert list(store.keys("")) == []
+    store.check_writable()
+    assert store.get_free_bytes() > 0
+    assert list(store.list_keys("")) == []
 
 
 HOLDER = """
@@ -232,16 +236,16 @@ time.sleep(600)
 
 
 def test_scratch_is_swept_only_when_its_process_is_gone(store: Storage, url: str, tmp_path: Path) -> None:
-    own = store.scratch()
+    own = store.create_scratch_folder()
     arguments = [sys.executable, "-c", HOLDER, url, str(tmp_path / "cache")]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     theirs = Path(process.stdout.readline().strip())
-    store.sweep_scratch()
+    store.delete_abandoned_scratch()
     assert theirs.exists()
     end(process)
     process.stdout.close()
-    store.sweep_scratch()
+    store.delete_abandoned_scratch()
     assert not theirs.exists()
     assert own.exists()
 

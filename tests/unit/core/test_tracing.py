@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core import tracing as traces
-from core.tracing import is_wanted, log_fields, provider_of, traceparent_of
+from core.tracing import is_export_enabled, build_log_fields, build_tracer_provider, parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VARIABLES = (*traces.ENDPOINTS, "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_SERVICE_NAME")
@@ -36,8 +36,8 @@ def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_trace_is_stored_as_the_standard_writes_it_or_not_at_all(header: str | None, stored: str | None) -> None:
-    assert traceparent_of(header) == stored
-    assert log_fields(stored) == ({"trace_id": TRACE, "parent_span_id": SPAN} if stored else {})
+    assert parse_traceparent(header) == stored
+    assert build_log_fields(stored) == ({"trace_id": TRACE, "parent_span_id": SPAN} if stored else {})
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_spans_are_exported_where_opentelemetrys_variables_say_so(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert is_wanted() is wanted
-    provider = provider_of("api")
+    assert is_export_enabled() is wanted
+    provider = build_tracer_provider("api")
     assert (provider is not None) is wanted
     if provider is not None:
         provider.shutdown()
@@ -69,7 +69,7 @@ def test_the_service_has_a_name_and_may_get_another(monkeypatch: pytest.MonkeyPa
     for given in (None, "mine"):
         if given:
             monkeypatch.setenv("OTEL_SERVICE_NAME", given)
-        provider = provider_of("worker")
+        provider = build_tracer_provider("worker")
         assert provider is not None
         names.append(provider.resource.attributes["service.name"])
         provider.shutdown()
@@ -79,7 +79,7 @@ def test_the_service_has_a_name_and_may_get_another(monkeypatch: pytest.MonkeyPa
 def test_where_opentelemetry_is_not_installed_the_service_starts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    assert provider_of("api") is None
+    assert build_tracer_provider("api") is None
 
 
 def test_nothing_that_makes_or_sends_spans_is_imported_unless_it_is_wanted(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ LEASE_S = 1e6  # a test whose clock jumps by hours does not lose its lease
 @pytest.fixture
 def version(sqlite_sessions: SessionFactory, storage: LocalStorage) -> DatasetVersionRow:
     """A ready dataset version with one file."""
-    packed = storage.scratch()
+    packed = storage.create_scratch_folder()
     (packed / "meta.json").write_text("{}")
     storage.publish(packed, "datasets/1/t1")
     files = {"meta.json": {"sha256": hashlib.sha256(b"{}").hexdigest(), "size_bytes": 2}}

@@ -44,7 +44,7 @@ def test_an_archive_becomes_a_job(client: TestClient, state: State) -> None:
     assert response.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["kind"], job["spec"]["model"], job["spec"]["top_k"]) == ("predict_archive", "digits@1", 3)
     stored = f"uploads/{job['spec']['archive']}"
-    assert list(state.storage.keys("uploads")) == [stored]
+    assert list(state.storage.list_keys("uploads")) == [stored]
     assert stored not in find_orphaned_files(state.sessions, state.storage, 0.0)
     with transaction(state.sessions) as session:
         session.execute(update(JobRow).where(JobRow.id == job["id"]).values(state=JobState.SUCCEEDED))
@@ -67,12 +67,12 @@ def test_a_file_that_is_not_an_archive_is_rejected_and_deleted(
     response = client.post(URL, content=body, headers=ZIP)
     assert response.status_code == 422
     assert word in response.json()["detail"]
-    assert list(state.storage.keys("uploads")) == []
+    assert list(state.storage.list_keys("uploads")) == []
 
 
 def test_an_unknown_model_is_a_404(client: TestClient, state: State) -> None:
     assert client.post(URL, content=archive(a_png=random_png()), headers=ZIP).status_code == 404
-    assert list(state.storage.keys("uploads")) == []
+    assert list(state.storage.list_keys("uploads")) == []
 
 
 @pytest.mark.usefixtures("trained_model")

@@ -35,7 +35,7 @@ def run_imports(state: State) -> Callable[[], None]:
     def run() -> None:
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         with transaction(state.sessions) as session:
-            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+            waiting = [row.subject_id for row in OutboxRepo(session).list_oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
 
@@ -47,12 +47,12 @@ def post(client: TestClient, body: bytes, name: str = "pets", **options: Any) ->
 
 
 def list_stored(state: State) -> list[str]:
-    return list(state.storage.keys(""))
+    return list(state.storage.list_keys(""))
 
 
 def leftovers(state: State) -> list[str]:
     """Return the files that a rejected upload left behind."""
-    own = state.storage.scratch().parent
+    own = state.storage.create_scratch_folder().parent
     return [*list_stored(state), *(str(path) for path in own.glob("*/*"))]
 
 

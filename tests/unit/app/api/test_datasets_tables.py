@@ -25,7 +25,7 @@ def run_imports(state: State) -> Callable[[], None]:
     def run() -> None:
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         with transaction(state.sessions) as session:
-            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+            waiting = [row.subject_id for row in OutboxRepo(session).list_oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
 

@@ -37,7 +37,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_damaged_weights_are_not_sent(
     client: TestClient, state: State, finished_job: FinishedJob, damage: str, range_: str | None
 ) -> None:
-    DAMAGES[damage](state.storage.path(f"jobs/{finished_job.job_id}/c1/{WEIGHTS}"))
+    DAMAGES[damage](state.storage.fetch_file(f"jobs/{finished_job.job_id}/c1/{WEIGHTS}"))
     headers = {} if range_ is None else {"Range": range_}
     response = client.get(f"/v1/jobs/{finished_job.job_id}/checkpoints/1/weights", headers=headers)
     assert (response.status_code, response.json()["type"]) == (500, "/problems/corrupt")
@@ -49,7 +49,7 @@ def test_damaged_weights_are_not_sent(
 def test_a_damaged_bundle_is_neither_sent_nor_used(
     client: TestClient, state: State, finished_job: FinishedJob, damage: str, file: str
 ) -> None:
-    DAMAGES[damage](state.storage.path(f"jobs/{finished_job.job_id}/bundle/{file}"))
+    DAMAGES[damage](state.storage.fetch_file(f"jobs/{finished_job.job_id}/bundle/{file}"))
     sent = client.get("/v1/models/digits/versions/1/bundle")
     assert (sent.status_code, sent.json()["type"]) == (500, "/problems/corrupt")
     requested = client.post(
@@ -63,8 +63,8 @@ def test_a_damaged_bundle_is_neither_sent_nor_used(
 def test_swapped_files_are_not_sent(
     client: TestClient, state: State, finished_job: FinishedJob, tmp_path: Path
 ) -> None:
-    weights = state.storage.path(f"jobs/{finished_job.job_id}/bundle/{WEIGHTS}")
-    description = state.storage.path(f"jobs/{finished_job.job_id}/bundle/{DESCRIPTION}")
+    weights = state.storage.fetch_file(f"jobs/{finished_job.job_id}/bundle/{WEIGHTS}")
+    description = state.storage.fetch_file(f"jobs/{finished_job.job_id}/bundle/{DESCRIPTION}")
     weights.rename(tmp_path / "swapped")
     description.rename(weights)
     (tmp_path / "swapped").rename(description)

@@ -20,7 +20,7 @@ def test_the_service_is_live_and_ready(client: TestClient) -> None:
 def test_without_a_queue_the_service_is_live_but_not_ready(client: TestClient, state: State) -> None:
     queue = state.queue
     assert isinstance(queue, MemoryQueue)
-    queue.is_away = True
+    queue.is_unavailable = True
     assert client.get("/health/live").status_code == 200
     response = client.get("/health/ready")
     assert response.status_code == 503

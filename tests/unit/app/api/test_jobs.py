@@ -12,7 +12,7 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import DatasetState, JobState
 from tests.support.http_service import SMALL
 
@@ -35,7 +35,7 @@ def set_state(state: State) -> Callable[..., None]:
 
 def outbox(state: State) -> list[tuple[str, str]]:
     with transaction(state.sessions, read_only=True) as session:
-        return [(row.topic, row.subject_id) for row in OutboxRepo(session).oldest()]
+        return [(row.topic, row.subject_id) for row in OutboxRepo(session).list_oldest()]
 
 
 def test_a_submitted_job_has_a_location_and_all_defaults(client: TestClient, state: State) -> None:
@@ -269,7 +269,7 @@ def test_the_progress_of_a_worker_is_shown(client: TestClient, post_job: Post, s
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "w1", 30)
         assert claimed is not None
-        AttemptRepo(session).describe(job["id"], claimed.token, {"device": "cpu"})
+        AttemptRepo(session).set_runtime(job["id"], claimed.token, {"device": "cpu"})
         progress = {"epoch": 1, "epochs": 10, "step": 5, "steps": 500, "eta_seconds": 1.5}
         AttemptRepo(session).set_progress(job["id"], claimed.token, progress, {"train_loss": "NaN"})
     job_out = client.get(f"/v1/jobs/{job['id']}").json()
@@ -324,7 +324,7 @@ def test_force_cancels_a_running_job_at_once(
 
 def test_a_failure_has_its_kind(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
     job_id = post_job()["id"]
-    set_state(job_id, JobState.FAILED, failure=failure("time_limit", facts={"step": 3}))
+    set_state(job_id, JobState.FAILED, failure=build_failure("time_limit", extra={"step": 3}))
     dry_run = client.get(f"/v1/jobs/{job_id}").json()["failure"]
     assert (dry_run["code"], dry_run["kind"], dry_run["retryable"], dry_run["facts"]) == (
         "time_limit",

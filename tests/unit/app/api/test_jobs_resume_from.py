@@ -27,7 +27,7 @@ def trained_job(post_job: PostJob, state: State) -> str:
     job_id = str(post_job(**SPEC, epochs=2)["id"])
     finish_job(state, job_id)
     with transaction(state.sessions) as session:
-        (row,) = CheckpointRepo(session).all(job_id)
+        (row,) = CheckpointRepo(session).list_checkpoints(job_id)
         row.tags = ["best"]
         values = {"job_id": job_id, "number": 2, "token": row.token, "epoch": 2, "step": 15, "tags": ["latest"]}
         copied = {name: getattr(row, name) for name in ("metrics", "files", "sha256", "size_bytes", "created_at")}
@@ -173,7 +173,7 @@ def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(resumed, "worker-1", 30)
         assert claimed is not None
-        (row, _) = CheckpointRepo(session).all(trained_job)
+        (row, _) = CheckpointRepo(session).list_checkpoints(trained_job)
         CheckpointRepo(session).add(
             resumed,
             claimed.token,

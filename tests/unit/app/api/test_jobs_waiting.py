@@ -31,7 +31,7 @@ def upload(client: TestClient, state: State, tmp_path: Path) -> Callable[..., Ca
         version = client.post("/v1/datasets/pets/versions", content=archive)
         assert version.status_code == 202
         with transaction(state.sessions) as session:
-            version_id = next(row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import")
+            version_id = next(row.subject_id for row in OutboxRepo(session).list_oldest() if row.topic == "import")
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         return lambda: importer.run(version_id)
 
@@ -46,7 +46,7 @@ def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
 
 def is_taken(state: State, job_id: str) -> bool:
     with transaction(state.sessions) as session:
-        JobRepo(session).next_queued()
+        JobRepo(session).find_next_id()
         return AttemptRepo(session).claim(job_id, "w", 30.0) is not None
 
 

@@ -342,7 +342,7 @@ def test_non_finite_scores_are_an_error(state: State, predict: Callable[..., Res
 
 def test_a_damaged_bundle_does_not_affect_other_models(state: State, predict: Callable[..., Response]) -> None:
     bundles.register_model(state.sessions, state.storage, "broken", 1)
-    state.storage.path("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
+    state.storage.fetch_file("jobs/broken-1/bundle/weights.safetensors").write_bytes(b"rubbish")
     problem(predict(encode_image(GREY), ref="broken"), 500, "corrupt")
     assert predict(encode_image(GREY)).status_code == 200
 

@@ -120,7 +120,7 @@ def test_a_checkpoint_without_a_bundle_is_rejected(client: TestClient, running: 
 
 def test_damaged_weights_are_detected(client: TestClient, running: Running) -> None:
     running.add(1)
-    path = running.state.storage.path(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
+    path = running.state.storage.fetch_file(f"jobs/{running.job_id}/t{running.token}/checkpoints/1/{bundle.WEIGHTS}")
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     assert send(client, running.job_id).status_code == 500
 

@@ -120,7 +120,7 @@ def test_deleting_a_job_deletes_its_checkpoints_but_not_its_model(
     client: TestClient, url: str, finished_job: FinishedJob, state: State
 ) -> None:
     assert client.delete(url).status_code == 204
-    assert list(state.storage.keys(f"jobs/{finished_job.job_id}/c1")) == []
+    assert list(state.storage.list_keys(f"jobs/{finished_job.job_id}/c1")) == []
     assert client.get(f"{url}/metrics").status_code == 404
     assert client.get("/v1/models/digits/versions/1/bundle").status_code == 200
 
@@ -130,7 +130,7 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
 ) -> None:
     job_id, content = post_job()["id"], b"<script>epoch,set</script>"
     sha256 = hashlib.sha256(content).hexdigest()
-    folder = state.storage.scratch() / "files"
+    folder = state.storage.create_scratch_folder() / "files"
     folder.mkdir()
     (folder / "metrics.csv").write_bytes(content)
     key = f"jobs/{job_id}/t1/artifacts/a"
@@ -155,4 +155,4 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     assert client.get(f"/v1/jobs/{'0' * 32}/artifacts").status_code == 404
     assert client.post(f"/v1/jobs/{job_id}/cancel", params={"force": True}).status_code == 202
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
-    assert list(state.storage.keys(f"jobs/{job_id}")) == []
+    assert list(state.storage.list_keys(f"jobs/{job_id}")) == []

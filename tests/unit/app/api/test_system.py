@@ -43,7 +43,7 @@ def test_a_job_has_the_reason_why_no_worker_claims_it(client: TestClient, state:
     on_gpu = client.post("/v1/jobs", json=SMALL | {"device": "cuda"}).json()
     assert on_gpu["queue_reason"] is None
     with transaction(state.sessions) as session:
-        WorkerRepo(session).leave("w2")
+        WorkerRepo(session).unregister("w2")
     assert client.get(f"/v1/jobs/{on_gpu['id']}").json()["queue_reason"] == "No live worker has the device 'cuda'."
 
 
@@ -53,7 +53,7 @@ def test_a_worker_that_receives_no_messages_is_marked(client: TestClient, state:
         workers = WorkerRepo(session)
         for name, took_s_ago in (("new", None), ("busy", 1.0), ("deaf", 3600.0)):
             workers.register(name, "host", 1, cpu, {})
-            workers.beat(name, took_s_ago)
+            workers.record_heartbeat(name, took_s_ago)
         session.add(version := dataset_version())
         session.flush()
         busy_job = JobRepo(session).add(job(version))

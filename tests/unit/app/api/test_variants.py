@@ -13,7 +13,7 @@ from PIL import Image
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo, result_key
+from core.db.repos.jobs import JobRepo, get_result_key
 from core.db.session import transaction
 from core.db.tables import JobRow
 from models import bundle, variants
@@ -61,11 +61,11 @@ def make(client: TestClient, state: State, kind: str = "onnx", **changes: Any) -
     with transaction(state.sessions) as session:
         job = AttemptRepo(session).claim(job_id, "worker-1", 30)
     assert job is not None
-    folder = state.storage.scratch() / "answer"
+    folder = state.storage.create_scratch_folder() / "answer"
     folder.mkdir()
     with transaction(state.sessions, read_only=True) as session:
         whole = JobRepo(session).get(job_id)
-    stored = state.storage.path(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
+    stored = state.storage.fetch_file(f"jobs/{_first(client)}/bundle/{bundle.WEIGHTS}").parent
     network, description = bundle.load_bundle(stored)
     file_info = variants.write_variant(folder, network, description, kind)  # type: ignore[arg-type]  # a format
     files = {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in file_info.items()}
@@ -220,4 +220,4 @@ def test_a_variant_remains_when_its_job_is_deleted(client: TestClient, state: St
     lost = set(find_orphaned_files(state.sessions, state.storage, 0.0))
     assert not any(unit.startswith(f"jobs/{job.id}/") for unit in lost)
     client.delete(f"{VERSION}/variants/onnx")
-    assert result_key(job) in find_orphaned_files(state.sessions, state.storage, 0.0)
+    assert get_result_key(job) in find_orphaned_files(state.sessions, state.storage, 0.0)

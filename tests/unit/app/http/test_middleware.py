@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.http.middleware import RequestContextMiddleware, format_size_limit, is_public_path, new_request_id
-from core.logging import REQUEST
+from core.logging import REQUEST_FIELDS
 from tests.support.http_service import SMALL
 
 KEYS: Any = ("first-key", "second-key")
@@ -74,7 +74,7 @@ async def test_log_lines_have_the_trace_of_the_request() -> None:
     fields: list[dict[str, str]] = []
 
     async def app(*_: Any) -> None:
-        fields.append(dict(REQUEST.get()))
+        fields.append(dict(REQUEST_FIELDS.get()))
 
     async def send(message: Any) -> None: ...
 

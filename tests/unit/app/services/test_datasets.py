@@ -60,7 +60,7 @@ def spec(name: str, **changes: Any) -> DatasetSpec:
 
 
 def topics(session: Session) -> list[str]:
-    return [row.topic for row in OutboxRepo(session).oldest()]
+    return [row.topic for row in OutboxRepo(session).list_oldest()]
 
 
 def test_first_job_on_a_built_in_dataset_starts_its_import(service: DatasetService, session: Session) -> None:
@@ -76,7 +76,7 @@ def test_first_job_on_a_built_in_dataset_starts_its_import(service: DatasetServi
 
 def test_resolving_a_version_stores_nothing(service: DatasetService, session: Session) -> None:
     assert service.resolve_version(spec("digits")).version == 1
-    assert DatasetRepo(session).names() == []
+    assert DatasetRepo(session).list_names() == []
     assert topics(session) == []
 
 
@@ -130,7 +130,7 @@ def test_upload_that_is_not_ready_raises_an_error(
     uploaded(1, state)
     with pytest.raises(DatasetNotReady) as raised:
         service.resolve_version(spec("pets"))
-    assert raised.value.facts["state"] == state
+    assert raised.value.extra["state"] == state
 
 
 @pytest.mark.parametrize(

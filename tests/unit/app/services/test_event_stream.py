@@ -63,7 +63,7 @@ async def take_numbers(events: AsyncIterator[Event], count: int) -> list[int]:
 async def wait_for_listeners(bus: MemoryBus, count: int = 1) -> None:
     """Wait until so many streams have read all stored events and wait for the bus."""
     async with asyncio.timeout(60):
-        while sum(listener.is_waiting for listener in bus.listeners) < count:
+        while sum(listener.is_waiting for listener in bus.subscriptions) < count:
             await asyncio.sleep(0.001)
 
 
@@ -94,7 +94,7 @@ async def test_new_events_come_from_the_bus_without_a_query(
     await asyncio.to_thread(add_lines, 3)
     await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4, 5, 6]
-    assert bus.listeners == []
+    assert bus.subscriptions == []
 
 
 async def test_gap_in_numbers_is_filled_from_the_database(
@@ -104,9 +104,9 @@ async def test_gap_in_numbers_is_filled_from_the_database(
     assert await take_numbers(events, 1) == [1]
     waiting = asyncio.create_task(take_numbers(events, 4))
     await wait_for_listeners(bus)
-    bus.is_away = True
+    bus.is_unavailable = True
     await asyncio.to_thread(add_lines, 3)
-    bus.is_away = False
+    bus.is_unavailable = False
     await asyncio.to_thread(add_lines, 1)
     assert await waiting == [2, 3, 4, 5]
     await events.aclose()  # type: ignore[attr-defined]  # an async generator
@@ -115,7 +115,7 @@ async def test_gap_in_numbers_is_filled_from_the_database(
 async def test_database_is_polled_while_the_bus_is_unavailable(
     state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None], end_job: Callable[[], None]
 ) -> None:
-    bus.is_away = True
+    bus.is_unavailable = True
     follower = asyncio.create_task(
         list_numbers(EventStreams(state.sessions, bus, poll_s=0.05).stream_events(job_id, 0))
     )
@@ -133,7 +133,7 @@ async def test_event_that_is_published_twice_is_streamed_once(
     await wait_for_listeners(bus)
     await asyncio.to_thread(add_lines, 1)
     with transaction(state.sessions, read_only=True) as session:
-        bus.publish(EventRepo(session).since(job_id, 0))
+        bus.publish(EventRepo(session).list_after(job_id, 0))
     await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(follower, 60) == [2, 3, 4]
 

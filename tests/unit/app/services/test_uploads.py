@@ -27,8 +27,8 @@ async def test_file_is_deleted_when_the_client_disconnects(
         yield b"a"
         raise ConnectionError
 
-    folder = storage.scratch()
-    monkeypatch.setattr(storage, "scratch", lambda: folder)
+    folder = storage.create_scratch_folder()
+    monkeypatch.setattr(storage, "create_scratch_folder", lambda: folder)
     with pytest.raises(ConnectionError):
         async with save_upload(storage, disconnect()):
             raise AssertionError

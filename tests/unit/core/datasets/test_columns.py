@@ -51,7 +51,7 @@ def test_a_row_is_encoded_as_numbers(row: dict[str, Any], expected: list[float])
 def test_an_invalid_value_names_its_column(row: dict[str, Any], column: str, message: str) -> None:
     with pytest.raises(InvalidRow, match=message) as raised:
         IMPUTING.encode_row(row)
-    assert raised.value.facts["column"] == column
+    assert raised.value.extra["column"] == column
 
 
 def test_a_missing_value_is_rejected_with_drop() -> None:

@@ -11,13 +11,13 @@ from core.errors import ConfigurationError
 
 def test_migrations_go_up_and_down_and_up(empty_database_url: str) -> None:
     engine = make_engine(empty_database_url)
-    schema.upgrade(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
     assert set(inspect(engine).get_table_names()) >= set(METADATA.tables)
-    schema.downgrade(empty_database_url, "base")
+    schema.downgrade_schema(empty_database_url, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
-    schema.upgrade(empty_database_url)
-    schema.upgrade(empty_database_url)
-    schema.check(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
+    schema.check_migrations(empty_database_url)
     engine.dispose()
 
 
@@ -25,7 +25,7 @@ def test_a_database_of_another_version_is_refused_in_one_line(empty_database_url
     engine = make_engine(empty_database_url)
     with pytest.raises(ConfigurationError, match="absent"):
         schema.check_schema(engine)
-    schema.upgrade(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
     schema.check_schema(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'tomorrow'")
@@ -38,5 +38,5 @@ def test_migrations_are_found_from_any_folder(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    schema.upgrade(empty_database_url)
-    schema.check(empty_database_url)
+    schema.upgrade_schema(empty_database_url)
+    schema.check_migrations(empty_database_url)

@@ -9,18 +9,25 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from core.db.repos.events import EventRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
-from core.db.session import SessionFactory, is_unavailable, make_engine, make_sessions, on_commit, transaction
+from core.db.session import (
+    SessionFactory,
+    is_database_unavailable,
+    make_engine,
+    make_session_factory,
+    on_commit,
+    transaction,
+)
 from core.db.tables import JobRow
 from core.errors import Conflict
 from core.events import EventType
 from tests.support.builders import dataset_version, job
-from tests.support.fakes import ToldEvents
+from tests.support.fakes import RecordedEvents
 from tests.support.servers import PostgresServer, postgres_server
 
 
 def test_what_is_told_leaves_after_the_commit_and_never_after_a_rollback(engine: Engine) -> None:
-    told = ToldEvents()
-    sessions = make_sessions(engine, told.publish)
+    told = RecordedEvents()
+    sessions = make_session_factory(engine, told.publish)
     done: list[str] = []
     with transaction(sessions) as session:
         version = dataset_version()
@@ -79,25 +86,25 @@ def test_a_locked_sqlite_is_unavailable_not_broken(
     impatient = make_engine(str(sqlite_sessions.kw["bind"].url))
     with transaction(sqlite_sessions) as writer:
         writer.execute(text("UPDATE job SET priority = 1"))
-        with pytest.raises(DBAPIError) as error, transaction(make_sessions(impatient)) as session:
+        with pytest.raises(DBAPIError) as error, transaction(make_session_factory(impatient)) as session:
             session.execute(text("SELECT 1"))
-        with transaction(make_sessions(impatient), read_only=True) as session:  # a reader is not in the way
+        with transaction(make_session_factory(impatient), read_only=True) as session:  # a reader is not in the way
             assert session.scalars(text("SELECT count(*) FROM job")).one() == 0
-    assert is_unavailable(error.value)
+    assert is_database_unavailable(error.value)
     impatient.dispose()
 
 
 def test_a_broken_statement_is_no_unavailability(sessions: SessionFactory) -> None:
     with pytest.raises(DBAPIError) as error, transaction(sessions) as session:
         session.execute(text("SELECT nothing FROM nowhere"))
-    assert not is_unavailable(error.value)
+    assert not is_database_unavailable(error.value)
 
 
 @pytest.mark.services
 def test_a_stopped_postgres_is_unavailable_and_a_cut_connection_is_not_noticed(postgres: PostgresServer) -> None:
     name = postgres.create("candela_template")
     engine = make_engine(postgres.url(name))
-    sessions = make_sessions(engine)
+    sessions = make_session_factory(engine)
     with transaction(sessions) as session:
         pid = session.scalars(text("SELECT pg_backend_pid()")).one()
     postgres.execute(f"SELECT pg_terminate_backend({pid})")
@@ -107,9 +114,9 @@ def test_a_stopped_postgres_is_unavailable_and_a_cut_connection_is_not_noticed(p
     postgres.drop(name)
     with postgres_server() as own:
         gone = make_engine(own.url("postgres"))
-        with transaction(make_sessions(gone)) as session:
+        with transaction(make_session_factory(gone)) as session:
             session.execute(text("SELECT 1"))
-    with pytest.raises(DBAPIError) as error, transaction(make_sessions(gone)) as session:
+    with pytest.raises(DBAPIError) as error, transaction(make_session_factory(gone)) as session:
         session.execute(text("SELECT 1"))
-    assert is_unavailable(error.value)
+    assert is_database_unavailable(error.value)
     gone.dispose()

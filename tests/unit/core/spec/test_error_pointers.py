@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from core.spec import JobSpec
-from core.spec.error_pointers import nearest, pointer_of, to_pointers, unknown
+from core.spec.error_pointers import find_nearest, build_pointer, to_pointers, format_unknown_name
 
 SCHEMA = JobSpec.model_json_schema()
 NEEDED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
@@ -19,8 +19,8 @@ def explained(body: Any) -> list[tuple[str, str]]:
 
 
 def test_a_pointer_escapes_as_rfc_6901_says() -> None:
-    assert pointer_of(["a/b", 0, "~"]) == "/a~1b/0/~0"
-    assert pointer_of([]) == ""
+    assert build_pointer(["a/b", 0, "~"]) == "/a~1b/0/~0"
+    assert build_pointer([]) == ""
 
 
 def test_the_tags_that_pydantic_adds_are_no_part_of_the_pointer() -> None:
@@ -57,12 +57,12 @@ def test_equal_reasons_are_told_once() -> None:
     ("word", "expected"), [("adma", "adam"), ("AdamW", "adamw"), ("sgdd", "sgd"), ("rmsporp", "rmsprop")]
 )
 def test_the_nearest_comes_first(word: str, expected: str) -> None:
-    assert nearest(word, ["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"])[0] == expected
+    assert find_nearest(word, ["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"])[0] == expected
 
 
 def test_nothing_near_lists_what_is_known() -> None:
-    assert unknown("optimizer", "qqq", ["adam", "sgd"]) == "unknown optimizer 'qqq'; known: 'adam', 'sgd'"
-    assert len(unknown("field", "x" * 10_000, [])) < 120
+    assert format_unknown_name("optimizer", "qqq", ["adam", "sgd"]) == "unknown optimizer 'qqq'; known: 'adam', 'sgd'"
+    assert len(format_unknown_name("field", "x" * 10_000, [])) < 120
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def damage_checkpoint(sessions: SessionFactory, storage: LocalStorage, job_id: s
     """Flip a bit in the weights of a checkpoint."""
     with transaction(sessions) as session:
         row = session.get_one(CheckpointRow, (job_id, number))
-    path = storage.path(f"{row.key}/weights.safetensors")
+    path = storage.fetch_file(f"{row.key}/weights.safetensors")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
@@ -122,7 +122,7 @@ def test_a_job_whose_trainer_was_killed_resumes_from_the_last_checkpoint(
             (3, 13, []),
             (4, 14, ["latest"]),
         ]
-    assert {key.split("/")[4] for key in storage.keys("jobs")} == {"1", "3", "4"}
+    assert {key.split("/")[4] for key in storage.list_keys("jobs")} == {"1", "3", "4"}
     supervisor.run(get_job().id)
     job = get_job()
     assert (job.state, job.attempt, job.runtime["resumed_from_step"]) == (S.SUCCEEDED, 2, 14)
@@ -299,7 +299,7 @@ def test_a_job_whose_checkpoints_are_all_damaged_fails(
 def test_a_damaged_dataset_fails_the_job(
     make_supervisor: SupervisorFactory, storage: LocalStorage, get_job: Any
 ) -> None:
-    storage.path("datasets/1/t1/meta.json").write_text("{]")
+    storage.fetch_file("datasets/1/t1/meta.json").write_text("{]")
     make_supervisor("succeed").run(get_job().id)
     assert (get_job().state, get_job().failure["code"]) == (S.FAILED, "dataset_corrupt")
 
@@ -322,4 +322,4 @@ def test_only_retained_checkpoints_are_kept_across_attempts(
     supervisor.run(get_job().id)
     assert get_job().runtime["resumed_from_step"] == 5
     assert read_checkpoints() == [(1, ["best"]), (8, ["kept"]), (9, []), (10, ["latest", "kept"])]
-    assert len({key.split("/")[4] for key in storage.keys("jobs")}) == 4
+    assert len({key.split("/")[4] for key in storage.list_keys("jobs")}) == 4

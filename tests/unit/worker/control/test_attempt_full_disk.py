@@ -27,7 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def storage(disk: Path) -> Iterator[LocalStorage]:
     """A storage on the small disk."""
-    storage = LocalStorage.at(str(disk / "store"))
+    storage = LocalStorage.open_folder(str(disk / "store"))
     yield storage
     storage.close()
 
@@ -39,7 +39,7 @@ def fetch_checkpoints(sessions: SessionFactory, storage: LocalStorage, job_id: s
     for row in rows:
         storage.fetch(row.key, {name: file["sha256"] for name, file in row.files.items()})
     files = {f"{row.key}/{name}" for row in rows for name in row.files}
-    assert {key for key in storage.keys("jobs") if "bundle" not in key} == files
+    assert {key for key in storage.list_keys("jobs") if "bundle" not in key} == files
     return rows
 
 

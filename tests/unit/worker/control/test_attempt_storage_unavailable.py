@@ -53,7 +53,7 @@ def test_an_internal_failure_while_the_storage_is_read_only_does_not_count(
 
     supervisor = make_supervisor("fail internally")
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStorage, "check", raise_not_ready)
+        patch.setattr(LocalStorage, "check_writable", raise_not_ready)
         assert not supervisor.run(get_job().id)
     assert (get_job().state, get_job().lost_attempts) == (JobState.QUEUED, 0)
     assert supervisor.run(get_job().id)

@@ -10,7 +10,7 @@ from core.db.tables import JobRow
 from core.failures import build_failure
 from core.jobs import JobState
 from core.storage import LocalStorage
-from core.storage.files import sha256_of
+from core.storage.files import compute_sha256
 from tests.support.supervision import GetJob
 from worker.control.recorder import Recorder
 from worker.protocol import FileDigest, JobCompleted, TrainingFinished
@@ -24,13 +24,13 @@ def recorder(sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: Jo
 def write_files(folder: Path, **contents: str) -> dict[str, FileDigest]:
     for name, content in contents.items():
         (folder / name.replace("_", ".")).write_text(content)
-    return {path.name: FileDigest(sha256=sha256_of(path), size_bytes=path.stat().st_size) for path in folder.iterdir()}
+    return {path.name: FileDigest(sha256=compute_sha256(path), size_bytes=path.stat().st_size) for path in folder.iterdir()}
 
 
 def test_finishing_registers_a_model_with_its_files(
     recorder: Recorder, sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow, get_job: GetJob
 ) -> None:
-    folder = storage.scratch()
+    folder = storage.create_scratch_folder()
     files = write_files(folder, weights_safetensors="weights", bundle_json='{"format_version": 1}')
     evaluation = {"valid": {"accuracy": 0.9}}
     message = TrainingFinished(

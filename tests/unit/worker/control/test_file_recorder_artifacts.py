@@ -31,7 +31,7 @@ def rows(sqlite_sessions: SessionFactory, queued: JobRow) -> Callable[[], dict[s
 
 
 def build_artifact(storage: LocalStorage, **changes: Any) -> ArtifactWritten:
-    folder = storage.scratch()
+    folder = storage.create_scratch_folder()
     (folder / "metrics.csv").write_text("one")
     file = {"sha256": hashlib.sha256(b"one").hexdigest(), "size_bytes": 3}
     return ArtifactWritten(dir=str(folder), name="metrics.csv", media_type="text/csv", **file | changes)
@@ -50,7 +50,7 @@ def test_a_later_artifact_replaces_one_of_the_same_name(
     row = stored["metrics.csv"]
     assert (storage.fetch(row.key, {row.name: row.sha256}) / row.name).read_text() == "two"
     assert (row.media_type, row.size_bytes, row.token) == ("text/csv", 3, 1)
-    keys = {key.rpartition("/")[0] for key in storage.keys(f"jobs/{queued.id}/t1/artifacts")}
+    keys = {key.rpartition("/")[0] for key in storage.list_keys(f"jobs/{queued.id}/t1/artifacts")}
     assert keys == {row.key for row in stored.values()}
     assert not keys & set(find_orphaned_files(sqlite_sessions, storage, 0.0))
     with transaction(sqlite_sessions) as session:

@@ -15,7 +15,7 @@ from worker.protocol import CheckpointWritten, FileDigest
 
 
 def build_checkpoint(storage: LocalStorage, step: int) -> CheckpointWritten:
-    folder = storage.scratch()
+    folder = storage.create_scratch_folder()
     (folder / "weights.safetensors").write_bytes(b"%d" % step)
     file = FileDigest(sha256=hashlib.sha256(b"%d" % step).hexdigest(), size_bytes=1)
     return CheckpointWritten(dir=str(folder), epoch=1, step=step, metrics={}, files={"weights.safetensors": file})

@@ -114,7 +114,7 @@ def test_an_internal_failure_without_storage_is_not_the_jobs(
     def fail(_: LocalStorage) -> None:
         raise NotReady("The storage cannot be written.")
 
-    monkeypatch.setattr(LocalStorage, "check", fail)
+    monkeypatch.setattr(LocalStorage, "check_writable", fail)
     with pytest.raises(Unavailable):
         handler.handle(RunFailed(code="internal", message="OSError", hint=""))
 

@@ -30,7 +30,7 @@ def set_spec(sessions: SessionFactory, job_id: str, spec: dict[str, Any]) -> Non
 
 def register_model(sessions: SessionFactory, storage: LocalStorage, job_id: str) -> None:
     """Register version 1 of the model `tiny`, with one file."""
-    folder = storage.scratch()
+    folder = storage.create_scratch_folder()
     (folder / "weights.safetensors").write_text("weights")
     storage.publish(folder, "jobs/x/bundle")
     files = {"weights.safetensors": {"sha256": hashlib.sha256(b"weights").hexdigest(), "size_bytes": 7}}

@@ -94,7 +94,7 @@ def test_a_builtin_becomes_ready_and_its_jobs_are_queued(
     assert row.meta is not None
     folder = storage.fetch(str(row.packed_key), {name: file["sha256"] for name, file in row.meta["files"].items()})
     assert PackedDataset.open(folder).meta.content_hash == row.content_hash
-    assert storage.path(f"{row.packed_key}/preview.png").read_bytes()[:4] == b"\x89PNG"
+    assert storage.fetch_file(f"{row.packed_key}/preview.png").read_bytes()[:4] == b"\x89PNG"
     assert list_messages(sqlite_sessions) == ["train"]
     assert list_jobs(sqlite_sessions) == [(JobState.QUEUED, None)]
     assert not importer.run(version_id), "a second message does nothing"
@@ -111,7 +111,7 @@ def test_an_upload_becomes_ready_and_its_archive_is_deleted(
     assert row.meta["image_shape"] == [3, 8, 8]
     assert row.report is not None
     assert row.report["splits"]["train"]["num_samples"] == 10
-    assert all(key.startswith(f"datasets/{version_id}/t1/") for key in storage.keys(""))
+    assert all(key.startswith(f"datasets/{version_id}/t1/") for key in storage.list_keys(""))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_invalid_upload_fails_with_its_jobs_and_leaves_no_file(
     assert row.failure is not None
     assert row.failure["code"] == code
     assert row.failure["hint"]
-    assert list(storage.keys("")) == []
+    assert list(storage.list_keys("")) == []
     [(state, failure)] = list_jobs(sqlite_sessions)
     assert (state, failure["code"], failure["dataset"]["code"]) == (JobState.FAILED, "dependency_failed", code)
     assert list_messages(sqlite_sessions) == []
@@ -215,7 +215,7 @@ def test_an_import_that_was_taken_over_stops_and_changes_nothing(
     assert not importer.run(version_id)
     row = get_version(version_id)
     assert (row.state, row.owner, row.token) == (DatasetState.IMPORTING, "thief", 2)
-    assert list(storage.keys("")) == []
+    assert list(storage.list_keys("")) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
@@ -238,7 +238,7 @@ def test_files_of_a_fenced_import_are_deleted(
 
     monkeypatch.setattr(storage, "publish", publish_late)
     assert not importer.run(version_id)
-    assert list(storage.keys("")) == []
+    assert list(storage.list_keys("")) == []
     assert list_messages(sqlite_sessions) == []
 
 

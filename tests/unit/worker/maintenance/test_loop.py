@@ -117,7 +117,7 @@ def test_a_queued_job_whose_message_was_lost_is_sent_again(
     queue.sent = [("train", "another")] * MAX_WAITING_MESSAGES
     loop.run_once()
     assert list_messages(sessions) == []  # the queue holds enough messages already
-    queue.is_away = True
+    queue.is_unavailable = True
     loop.run_once()
     assert list_messages(sessions) == [("train", queued.id)]
 
@@ -144,11 +144,11 @@ def test_expired_keys_and_silent_workers_are_deleted(loop: MaintenanceLoop, sess
 
 
 def publish(storage: LocalStorage, key: str, age_s: float = 3600.0) -> str:
-    folder = storage.scratch()
+    folder = storage.create_scratch_folder()
     (folder / "file").write_text("content")
     storage.publish(folder, key)
     then = time.time() - age_s
-    os.utime(storage.path(f"{key}/file"), (then, then))
+    os.utime(storage.fetch_file(f"{key}/file"), (then, then))
     return f"{key}/file"
 
 
@@ -168,12 +168,12 @@ def test_only_old_files_without_a_row_are_deleted(
     publish(storage, f"datasets/{version.id}/t0")
     publish(storage, f"jobs/{queued.id}/t0/checkpoints/1")
     publish(storage, "jobs/gone/t1/checkpoints/3")
-    upload = storage.scratch() / "upload"
+    upload = storage.create_scratch_folder() / "upload"
     upload.write_text("zip")
     storage.publish_file(upload, "uploads/gone")
-    os.utime(storage.path("uploads/gone"), (0, 0))
+    os.utime(storage.fetch_file("uploads/gone"), (0, 0))
     loop.run_once()
-    assert sorted(storage.keys("")) == sorted(referenced)
+    assert sorted(storage.list_keys("")) == sorted(referenced)
 
 
 def test_every_live_worker_gets_a_canary_if_the_queue_is_empty(
@@ -189,5 +189,5 @@ def test_every_live_worker_gets_a_canary_if_the_queue_is_empty(
     loop.run_once()
     assert len(queue.sent) == 2
     queue.sent.clear()
-    queue.is_away = True
+    queue.is_unavailable = True
     loop.run_once()

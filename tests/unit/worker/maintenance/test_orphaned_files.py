@@ -30,7 +30,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def publish(store: Storage, key: str) -> str:
-    folder = store.scratch() / "files"
+    folder = store.create_scratch_folder() / "files"
     folder.mkdir()
     (folder / "weights.safetensors").write_text(key)
     (folder / "snapshot.json").write_text("{}")
@@ -72,7 +72,7 @@ def test_files_without_a_row_and_a_running_attempt_are_orphaned(
     for unit in found:
         store.delete(unit)
     assert find_orphaned_files(sqlite_sessions, store, -3600.0) == []
-    assert {file.rpartition("/")[0] for file in store.keys("")} == set(referenced)
+    assert {file.rpartition("/")[0] for file in store.list_keys("")} == set(referenced)
 
 
 @pytest.mark.parametrize(

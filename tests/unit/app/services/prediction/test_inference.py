@@ -149,7 +149,7 @@ async def test_memory_usage_is_that_of_loaded_versions(inference: InferenceServi
     model = await inference.find_model("shapes")
     assert inference.get_memory_usage(model) == {}
     await inference.load_model("shapes")
-    weights = load_file(storage.path("jobs/shapes-2/bundle/weights.safetensors"))
+    weights = load_file(storage.fetch_file("jobs/shapes-2/bundle/weights.safetensors"))
     assert inference.get_memory_usage(model) == {"cpu": sum(tensor.nbytes for tensor in weights.values())}
     await inference.unload_model("shapes")
     assert inference.get_memory_usage(model) == {}

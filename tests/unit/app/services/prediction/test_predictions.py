@@ -74,7 +74,7 @@ async def test_excess_requests_are_rejected_with_a_retry_time(state: State, pred
     rejected = [result for result in results if isinstance(result, BaseException)]
     assert rejected
     assert len(rejected) < len(results)
-    assert all(isinstance(error, Overloaded) and error.facts["retry_after_s"] >= 1 for error in rejected)
+    assert all(isinstance(error, Overloaded) and error.extra["retry_after_s"] >= 1 for error in rejected)
     assert len((await predictions.predict("shapes", [IMAGE], None)).predictions) == 1
 
 

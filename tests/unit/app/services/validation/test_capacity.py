@@ -17,12 +17,12 @@ def find_capacity_errors(num_devices: int, *capacities: WorkerCapacity) -> list[
 
 
 def test_job_requires_a_worker_with_enough_slots() -> None:
-    small = WorkerCapacity.of(["cpu"], 1)
+    small = WorkerCapacity.from_devices(["cpu"], 1)
     ((pointer, reason),) = find_capacity_errors(2, small)
     assert pointer == "/resources/devices"
     assert reason.startswith("is 2, but no worker has ")
     assert "the largest has 1 slots (CANDELA_SLOTS) and 0 CUDA devices" in reason
-    assert find_capacity_errors(2, small, WorkerCapacity.of(["cpu"], 2)) == []
+    assert find_capacity_errors(2, small, WorkerCapacity.from_devices(["cpu"], 2)) == []
 
 
 def test_job_waits_where_no_worker_is_alive() -> None:
@@ -31,6 +31,6 @@ def test_job_waits_where_no_worker_is_alive() -> None:
 
 
 def test_pending_reason_names_the_missing_device() -> None:
-    cpu = WorkerCapacity.of(["cpu"], 1)
+    cpu = WorkerCapacity.from_devices(["cpu"], 1)
     assert get_pending_reason({"device": "cpu"}, [cpu]) is None
     assert "cuda" in str(get_pending_reason({"device": "cuda"}, [cpu]))

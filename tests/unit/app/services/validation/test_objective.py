@@ -4,7 +4,7 @@ import pytest
 
 from app.services.catalog import list_union_members
 from core.datasets.definition import DatasetInfo
-from core.spec.losses import TABLE, LossSpec
+from core.spec.losses import LOSS_INPUTS, LossSpec
 from tests.support.validation import IMAGES, find_errors, resolve_training
 
 LAYERS = [{"type": "flatten"}, {"type": "linear", "out": 3}]
@@ -67,7 +67,7 @@ def test_convnet_outputs_raw_scores() -> None:
 
 def test_every_loss_is_in_the_table_of_losses() -> None:
     names = [kind.model_fields["name"].default for kind in list_union_members(LossSpec)]
-    assert sorted(names) == sorted(TABLE)
+    assert sorted(names) == sorted(LOSS_INPUTS)
 
 
 def test_loss_weights_have_one_value_per_class_or_output() -> None:

@@ -33,7 +33,7 @@ from tests.support.images import add_tar_file, write_tar
 def test_an_unsafe_name_is_rejected(name: str, make: Make, tmp_path: Path) -> None:
     path = make(tmp_path / "a", GOOD | {name: b"evil"})
     assert get_code(path) == "archive_unsafe_entry"
-    assert get_error(path).facts["entry"].isascii()
+    assert get_error(path).extra["entry"].isascii()
     with pytest.raises(InvalidArchive):
         inspect_upload(path, LIMITS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]

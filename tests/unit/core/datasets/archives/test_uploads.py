@@ -43,7 +43,7 @@ def test_other_files_are_rejected(body: bytes, code: str, tmp_path: Path) -> Non
     (tmp_path / "a").write_bytes(body)
     with pytest.raises(InvalidArchive) as raised:
         inspect_upload(tmp_path / "a", LIMITS)
-    assert raised.value.facts["code"] == code
+    assert raised.value.extra["code"] == code
 
 
 @pytest.mark.parametrize("body", [b"a,b,c\n1,2,3\n", "grün;rot\n1;2\n".encode(), b"a\tb\n"])
@@ -64,7 +64,7 @@ def test_an_empty_tar_is_rejected(tmp_path: Path) -> None:
         pass
     with pytest.raises(InvalidArchive) as raised:
         inspect_upload(tmp_path / "a", LIMITS)
-    assert raised.value.facts["code"] == "archive_empty"
+    assert raised.value.extra["code"] == "archive_empty"
 
 
 def test_random_damage_raises_documented_errors_only(make: Make, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_missing_files_are_listed(name: str, tmp_path: Path) -> None:
         assert name in dataset.help_text
         with pytest.raises(CorruptFile) as raised:
             pack_builtin(name, {}, tmp_path, tmp_path / "out")
-        assert raised.value.facts["missing"] == missing
+        assert raised.value.extra["missing"] == missing
 
 
 def test_an_unknown_name_lists_the_available_names() -> None:

@@ -122,7 +122,7 @@ def test_one_percent_of_unreadable_images_fails(body: bytes, tmp_path: Path) -> 
     files["class_1/07.png"] = body
     with pytest.raises(InvalidDataset) as raised:
         pack(tmp_path, files)
-    assert raised.value.facts["code"] == "dataset_unreadable_pictures"
+    assert raised.value.extra["code"] == "dataset_unreadable_pictures"
     assert "class_1/07.png" in raised.value.detail
     assert raised.value.report["unreadable"][0]["name"] == "class_1/07.png"
 
@@ -148,14 +148,14 @@ def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
 def test_an_invalid_dataset_has_a_code_and_a_hint(files: Files, code: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidArchive) as raised:
         pack(tmp_path, files)
-    assert raised.value.facts["code"] == code
-    assert raised.value.facts["hint"]
+    assert raised.value.extra["code"] == code
+    assert raised.value.extra["hint"]
 
 
 def test_an_oversized_dataset_fails_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(InvalidDataset) as raised:
         pack(tmp_path, class_images(2, 2), image_size="999", limits=UploadLimits(max_packed_bytes=10**6))
-    assert raised.value.facts["code"] == "dataset_too_large"
+    assert raised.value.extra["code"] == "dataset_too_large"
     assert not (tmp_path / "out-a").exists()
 
 

@@ -160,8 +160,8 @@ WIDE = ",".join(f"c{i}" for i in range(MAX_COLUMNS + 1)).encode() + b"\n"
 )
 def test_an_error_names_the_line(text: bytes, code: str, line: int | None, text_in_error: str, tmp_path: Path) -> None:
     error = get_error(tmp_path, text)
-    assert error.facts["code"] == code
-    assert error.facts.get("line") == line
+    assert error.extra["code"] == code
+    assert error.extra.get("line") == line
     assert text_in_error in error.detail
 
 
@@ -229,7 +229,7 @@ def test_a_series_is_split_by_time(tmp_path: Path) -> None:
 def test_a_gap_in_a_series_repeats_the_previous_value(tmp_path: Path) -> None:
     gap = SERIES.replace(",103,", ",,")
     error = get_error(tmp_path, gap, window=4)
-    assert (error.facts["code"], error.facts["line"], error.facts["column"]) == ("table_gap", 4, "demand")
+    assert (error.extra["code"], error.extra["line"], error.extra["column"]) == ("table_gap", 4, "demand")
     (tmp_path / "out2").mkdir()
     table, _ = pack(tmp_path / "out2", gap, window=4, missing="impute")
     assert table.read_split("train").images[0][:, 0].tolist() == [101, 102, 102, 104]

@@ -65,7 +65,7 @@ def test_the_default_target_is_the_last_column_that_is_not_ignored() -> None:
 def test_an_unusable_column_is_rejected(options: dict[str, Any], code: str, message: str) -> None:
     with pytest.raises(InvalidTable, match=message) as raised:
         infer(**options)
-    assert raised.value.facts["code"] == code
+    assert raised.value.extra["code"] == code
 
 
 def test_all_unknown_and_contradicting_names_are_listed() -> None:

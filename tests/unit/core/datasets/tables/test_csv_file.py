@@ -52,7 +52,7 @@ def test_a_configured_delimiter_is_not_detected(tmp_path: Path) -> None:
 def test_a_nul_character_in_the_header_has_its_column(tmp_path: Path) -> None:
     with pytest.raises(InvalidTable, match="Line 1, column 3: the value has a NUL character") as raised:
         CsvFile(write_csv(tmp_path, "a,b,c\0\n1,2,3\n"))
-    assert raised.value.facts["code"] == "table_bad_line"
+    assert raised.value.extra["code"] == "table_bad_line"
 
 
 def test_a_line_over_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

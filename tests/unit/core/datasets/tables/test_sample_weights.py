@@ -81,7 +81,7 @@ def test_the_hash_of_a_table_includes_weights(tmp_path: Path) -> None:
 def test_an_invalid_weight_is_rejected_with_its_line(tmp_path: Path, bad: str, reason: str) -> None:
     with pytest.raises(InvalidTable, match=f"Line 3, column 'importance': the weight {reason}") as raised:
         pack_weighted_table(tmp_path, TABLE.replace("0.5", bad))
-    assert (raised.value.facts["code"], raised.value.facts["line"]) == ("table_bad_weight", 3)
+    assert (raised.value.extra["code"], raised.value.extra["line"]) == ("table_bad_weight", 3)
 
 
 def test_all_zero_row_weights_are_rejected(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_hash_of_images_includes_weights(tmp_path: Path) -> None:
 def test_an_invalid_weights_file_is_rejected(tmp_path: Path, weights: str, reason: str) -> None:
     with pytest.raises(InvalidArchive, match=rf"weights\.csv.*{reason}") as raised:
         pack_weighted_images(tmp_path, weights)
-    assert raised.value.facts["code"] == "dataset_bad_weights"
+    assert raised.value.extra["code"] == "dataset_bad_weights"
 
 
 def test_all_zero_image_weights_are_rejected(tmp_path: Path) -> None:

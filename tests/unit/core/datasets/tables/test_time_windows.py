@@ -36,4 +36,4 @@ def test_there_is_no_test_split_without_a_share() -> None:
 def test_a_split_shorter_than_a_window_is_rejected() -> None:
     with pytest.raises(InvalidTable, match="4 of them for valid") as raised:
         make_windows(TABLE, ROWS, ROWS.astype(np.float64), list(range(40)), (0.1, 0.0))
-    assert raised.value.facts["code"] == "table_too_few_rows"
+    assert raised.value.extra["code"] == "table_too_few_rows"

@@ -14,7 +14,7 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import LostLease
 from core.events import EventType
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import DatasetState, JobState, StopRequest
 
 
@@ -50,13 +50,13 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
     assert (new.token, new.attempt, new.lost_attempts) == (2, 2, 1)
     writes: list[Callable[[AttemptRepo], object]] = [
         lambda repo: repo.renew_lease(queued.id, old.token, 30.0),
-        lambda repo: repo.finish(queued.id, old.token, 1, {}, None),
-        lambda repo: repo.fail(queued.id, old.token, failure("worker_lost")),
+        lambda repo: repo.complete_with_model(queued.id, old.token, 1, {}, None),
+        lambda repo: repo.fail(queued.id, old.token, build_failure("worker_lost")),
         lambda repo: repo.release(queued.id, old.token, "worker leaves"),
         lambda repo: repo.get_stop_request(queued.id, old.token),
-        lambda repo: repo.mark_lost(queued.id, old.token, failure("worker_lost")),
+        lambda repo: repo.requeue_or_fail(queued.id, old.token, build_failure("worker_lost")),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
-        lambda repo: repo.describe(queued.id, old.token, {}),
+        lambda repo: repo.set_runtime(queued.id, old.token, {}),
     ]
     for write in writes:
         with pytest.raises(LostLease), transaction(sessions) as session:
@@ -64,15 +64,15 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
     with transaction(sessions) as session:
         job = JobRepo(session).get(queued.id)
         assert (job.state, job.token, job.progress, job.model_version) == (JobState.RUNNING, 2, {}, None)
-        AttemptRepo(session).finish(queued.id, new.token, 1, {}, None)
+        AttemptRepo(session).complete_with_model(queued.id, new.token, 1, {}, None)
 
 
 def test_a_healthy_holder_keeps_its_job(sessions: SessionFactory, queued: JobRow) -> None:
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
         assert AttemptRepo(session).renew_lease(queued.id, job.token, 30.0) is None
-        assert AttemptRepo(session).find_expired() == []
-        assert AttemptRepo(session).release_lost(queued.id) is None
+        assert AttemptRepo(session).find_expired_ids() == []
+        assert AttemptRepo(session).release_expired_lease(queued.id) is None
     assert claim(sessions, queued.id) is None
 
 
@@ -93,15 +93,15 @@ def test_a_job_is_not_claimed_before_its_dataset_is_ready(
         version.state = state
     assert claim(sessions, queued.id) is None
     with transaction(sessions) as session:
-        assert JobRepo(session).next_queued() is None
+        assert JobRepo(session).find_next_id() is None
 
 
 def test_a_lost_job_goes_back_until_the_cap_and_then_fails(sessions: SessionFactory, queued: JobRow) -> None:
     for _ in range(2):
         won(sessions, queued.id, lease_s=-1.0)
         with transaction(sessions) as session:
-            assert AttemptRepo(session).find_expired() == [queued.id]
-            lost = AttemptRepo(session).release_lost(queued.id, max_attempts=3)
+            assert AttemptRepo(session).find_expired_ids() == [queued.id]
+            lost = AttemptRepo(session).release_expired_lease(queued.id, max_attempts=3)
             assert lost is not None
             assert lost.state is JobState.QUEUED
     won(sessions, queued.id, lease_s=-1.0)
@@ -122,7 +122,7 @@ def test_a_job_that_was_to_stop_when_its_worker_died_has_stopped(
     won(sessions, queued.id, lease_s=-1.0)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, wish)
-        lost = AttemptRepo(session).release_lost(queued.id)
+        lost = AttemptRepo(session).release_expired_lease(queued.id)
         assert lost is not None
         assert (lost.state, lost.stop_request, lost.lease_until) == (state, None, None)
 
@@ -141,16 +141,16 @@ def test_giving_a_job_back_does_not_count_the_attempt_and_keeps_the_wish_to_fini
 def test_every_change_of_state_is_told_and_the_end_last(sessions: SessionFactory, queued: JobRow) -> None:
     job = won(sessions, queued.id)
     with transaction(sessions) as session:
-        AttemptRepo(session).finish(queued.id, job.token, 3, {"valid_accuracy": 0.5}, "early_stopping")
+        AttemptRepo(session).complete_with_model(queued.id, job.token, 3, {"valid_accuracy": 0.5}, "early_stopping")
     with transaction(sessions) as session:
-        events = EventRepo(session).since(queued.id, 0)
+        events = EventRepo(session).list_after(queued.id, 0)
         assert [(e.seq, e.type) for e in events] == [
             (1, EventType.STATE),
             (2, EventType.STATE),
             (3, EventType.STATE),
             (4, EventType.END),
         ]
-        assert [e.payload["to"] for e in EventRepo(session).transitions(queued.id)] == [
+        assert [e.payload["to"] for e in EventRepo(session).list_transitions(queued.id)] == [
             "queued",
             "running",
             "succeeded",
@@ -165,7 +165,7 @@ def test_a_queued_job_is_unsent_unless_its_message_waits_or_it_is_young(
 ) -> None:
     with transaction(sessions) as session:
         repo = AttemptRepo(session)
-        assert repo.find_unsent(older_than_s=-1.0) == [queued.id]
-        assert repo.find_unsent(older_than_s=60.0) == []
+        assert repo.find_ids_without_message(older_than_s=-1.0) == [queued.id]
+        assert repo.find_ids_without_message(older_than_s=60.0) == []
         OutboxRepo(session).add("train", queued.id)
-        assert repo.find_unsent(older_than_s=-1.0) == []
+        assert repo.find_ids_without_message(older_than_s=-1.0) == []

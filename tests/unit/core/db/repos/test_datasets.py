@@ -35,10 +35,10 @@ def test_versions_are_numbered_a_name(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         repo = DatasetRepo(session)
         assert [repo.get(each).version for each in ids] == [1, 2, 1]
-        assert [row.version for row in repo.versions(["pets"])] == [2, 1]
-        assert repo.names() == ["other", "pets"]
-        assert repo.names(after="other") == ["pets"]
-        assert repo.next_version("new") == 1
+        assert [row.version for row in repo.list_versions(["pets"])] == [2, 1]
+        assert repo.list_names() == ["other", "pets"]
+        assert repo.list_names(after="other") == ["pets"]
+        assert repo.get_next_version("new") == 1
         newest = repo.find_newest("pets")
         assert newest is not None
         assert newest.version == 2
@@ -129,8 +129,8 @@ def test_imports_that_nobody_holds_are_found(sessions: SessionFactory) -> None:
     claim(sessions, held)
     claim(sessions, silent, lease_s=-1)
     with transaction(sessions) as session:
-        assert DatasetRepo(session).find_unclaimed(3600) == [silent]
-        assert sorted(DatasetRepo(session).find_unclaimed(-1)) == sorted([waiting, silent])
+        assert DatasetRepo(session).find_unclaimed_ids(3600) == [silent]
+        assert sorted(DatasetRepo(session).find_unclaimed_ids(-1)) == sorted([waiting, silent])
 
 
 def test_a_beat_renews_the_lease(sessions: SessionFactory) -> None:

@@ -28,7 +28,7 @@ def bring_to(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
             if state in (S.CANCELLING, S.PAUSING):
                 jobs.request_stop(queued.id, StopRequest.CANCEL if state is S.CANCELLING else StopRequest.PAUSE)
             elif state is S.SUCCEEDED:
-                attempts.finish(queued.id, running.token, 1, {}, None)
+                attempts.complete_with_model(queued.id, running.token, 1, {}, None)
             elif state is S.FAILED:
                 attempts.fail(queued.id, running.token, {"code": "diverged"})
 
@@ -62,7 +62,7 @@ def test_a_wish_to_stop_is_granted_or_refused_by_the_life_cycle(
     if after is None:
         with pytest.raises(Conflict) as refused, transaction(sessions) as session:
             JobRepo(session).request_stop(queued.id, wish)
-        assert "allowed" in refused.value.facts
+        assert "allowed" in refused.value.extra
         after = before
     else:
         with transaction(sessions) as session:
@@ -101,12 +101,12 @@ def test_pages_are_newest_first_without_specs_and_stable_while_rows_come(session
         session.flush()
         ids = [JobRepo(session).add(job(version, name=f"job-{i}")).id for i in range(5)]
     with transaction(sessions, read_only=True) as session:
-        first, cursor = JobRepo(session).page(limit=2)
+        first, cursor = JobRepo(session).list_page(limit=2)
         assert "spec" in inspect(first[0]).unloaded
     with transaction(sessions) as session:
         JobRepo(session).add(job(version, name="late"))
-        second, cursor = JobRepo(session).page(limit=2, cursor=cursor)
-        third, end = JobRepo(session).page(limit=2, cursor=cursor)
+        second, cursor = JobRepo(session).list_page(limit=2, cursor=cursor)
+        third, end = JobRepo(session).list_page(limit=2, cursor=cursor)
     assert [row.id for row in first + second + third] == ids[::-1]
     assert end is None
 
@@ -114,15 +114,15 @@ def test_pages_are_newest_first_without_specs_and_stable_while_rows_come(session
 def test_pages_are_filtered(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         repo = JobRepo(session)
-        assert [row.id for row in repo.page(state=S.QUEUED, name="tiny", kind="train")[0]] == [queued.id]
-        assert repo.page(state=S.FAILED)[0] == []
-        assert repo.page(name="other")[0] == []
+        assert [row.id for row in repo.list_page(state=S.QUEUED, name="tiny", kind="train")[0]] == [queued.id]
+        assert repo.list_page(state=S.FAILED)[0] == []
+        assert repo.list_page(name="other")[0] == []
 
 
 @pytest.mark.parametrize("cursor", ["x", "%%%", "WzEsMl0", "WyIyMDIwLTAxLTAxIiwgIngiXQ", ""])
 def test_a_cursor_of_somebody_else_is_refused(sqlite_sessions: SessionFactory, cursor: str) -> None:
     with pytest.raises(InvalidSpec), transaction(sqlite_sessions) as session:
-        JobRepo(session).page(cursor=cursor)
+        JobRepo(session).list_page(cursor=cursor)
 
 
 def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> None:
@@ -132,22 +132,22 @@ def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> 
         session.flush()
         repo = JobRepo(session)
         old, new, urgent = (repo.add(job(version, priority=p)) for p in (0, 0, 1))
-        assert repo.next_queued() == urgent.id
-        assert [repo.queue_position(row) for row in (urgent, old, new)] == [0, 1, 2]
+        assert repo.find_next_id() == urgent.id
+        assert [repo.get_queue_position(row) for row in (urgent, old, new)] == [0, 1, 2]
         AttemptRepo(session).claim(urgent.id, "w", 30.0)
-        assert repo.next_queued() == old.id
-        assert repo.queue_position(repo.get(urgent.id)) is None
+        assert repo.find_next_id() == old.id
+        assert repo.get_queue_position(repo.get(urgent.id)) is None
         assert repo.count_by_state() == {S.QUEUED: 2, S.RUNNING: 1}
 
 
 def test_jobs_that_wait_for_a_dataset_fail_with_it(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         repo = JobRepo(session)
-        assert [row.id for row in repo.dependents(queued.dataset_version_id)] == [queued.id]
-        assert repo.fail_waiting(queued.dataset_version_id, {"code": "dataset_failed"}) == [queued.id]
+        assert [row.id for row in repo.list_dependents(queued.dataset_version_id)] == [queued.id]
+        assert repo.fail_waiting_jobs(queued.dataset_version_id, {"code": "dataset_failed"}) == [queued.id]
         failed = repo.get(queued.id)
         assert (failed.state, failed.failure) == (S.FAILED, {"code": "dataset_failed"})
-        assert repo.waiting_for(queued.dataset_version_id) == []
+        assert repo.list_waiting_ids(queued.dataset_version_id) == []
 
 
 def test_only_a_finished_job_can_be_deleted_and_all_it_told_goes_too(sessions: SessionFactory, queued: JobRow) -> None:
@@ -159,7 +159,7 @@ def test_only_a_finished_job_can_be_deleted_and_all_it_told_goes_too(sessions: S
         assert JobRepo(session).delete(queued.id) == []
     with transaction(sessions) as session:
         assert JobRepo(session).find(queued.id) is None
-        assert EventRepo(session).since(queued.id, 0) == []
+        assert EventRepo(session).list_after(queued.id, 0) == []
         assert session.get(DatasetVersionRow, queued.dataset_version_id) is not None
         with pytest.raises(NotFound):
             JobRepo(session).get(queued.id)

@@ -25,10 +25,10 @@ from core.db import clock
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
-from core.db.session import SessionFactory, make_engine, make_sessions, transaction
+from core.db.session import SessionFactory, make_engine, make_session_factory, transaction
 from core.db.tables import JobRow
 from core.errors import Conflict, LostLease
-from core.failures import failure
+from core.failures import build_failure
 from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, StopRequest
 from tests.support.builders import dataset_version, job
 from tests.support.servers import PostgresServer
@@ -60,7 +60,7 @@ class OnSqlite:
     def begin(self) -> SessionFactory:
         self._folder = Path(tempfile.mkdtemp(prefix="candela-life-"))
         self._engine = make_engine(f"sqlite:///{shutil.copy(self._template, self._folder / 'life.db')}")
-        return make_sessions(self._engine)
+        return make_session_factory(self._engine)
 
     def turn(self, now: datetime) -> None:
         self._patch.setattr(clock, "utc_now", lambda: now)
@@ -85,7 +85,7 @@ class OnPostgres:
     def begin(self) -> SessionFactory:
         with self._engine.begin() as connection:
             connection.execute(text("TRUNCATE dataset_version CASCADE"))
-        return make_sessions(self._engine)
+        return make_session_factory(self._engine)
 
     def turn(self, now: datetime) -> None:
         with self._engine.begin() as connection:
@@ -162,8 +162,8 @@ class Life(RuleBasedStateMachine):
         for _ in range(times):
             self._expire()
             with transaction(self.sessions) as session:
-                for job_id in AttemptRepo(session).find_expired():
-                    AttemptRepo(session).release_lost(job_id, CAP)
+                for job_id in AttemptRepo(session).find_expired_ids():
+                    AttemptRepo(session).release_expired_lease(job_id, CAP)
 
     @precondition(lambda self: self.lease_until is not None)
     @rule(late_s=st.sampled_from([-1.0, 1.0]), does_sweep=st.booleans())
@@ -193,14 +193,14 @@ class Life(RuleBasedStateMachine):
     @rule(back=STALE)
     def finish(self, back: int) -> None:
         held = self._holds(back)
-        self._as_holder(back, lambda repo, token: repo.finish(self.id, token, 1, {}, None))
+        self._as_holder(back, lambda repo, token: repo.complete_with_model(self.id, token, 1, {}, None))
         self._end(held, S.SUCCEEDED)
 
     @after_an_attempt
     @rule(back=STALE)
     def fail(self, back: int) -> None:
         held = self._holds(back)
-        self._as_holder(back, lambda repo, token: repo.fail(self.id, token, failure("diverged")))
+        self._as_holder(back, lambda repo, token: repo.fail(self.id, token, build_failure("diverged")))
         self._end(held, S.FAILED)
 
     @after_an_attempt
@@ -215,7 +215,9 @@ class Life(RuleBasedStateMachine):
     @rule(back=STALE)
     def lose(self, back: int) -> None:
         held = self._holds(back)
-        self._as_holder(back, lambda repo, token: repo.mark_lost(self.id, token, failure("worker_lost"), CAP))
+        self._as_holder(
+            back, lambda repo, token: repo.requeue_or_fail(self.id, token, build_failure("worker_lost"), CAP)
+        )
         if held:
             self._lose()
 
@@ -276,7 +278,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def it_ends_once(self) -> None:
         with transaction(self.sessions, read_only=True) as session:
-            moves = [event.payload for event in EventRepo(session).transitions(self.id)]
+            moves = [event.payload for event in EventRepo(session).list_transitions(self.id)]
         for before, after in itertools.pairwise(moves):
             assert after["from"] == before["to"], moves
             assert after["to"] in TRANSITIONS[JobState(after["from"])]

@@ -11,8 +11,8 @@ from core.outbox import OutboxRelay
 from tests.support.builders import dataset_version, job, job_spec
 from tests.support.fakes import MemoryQueue
 
-CPU = WorkerCapacity.of(["cpu"], 2)
-ONE_GPU = WorkerCapacity.of(["cpu", "cuda:0"], 2)
+CPU = WorkerCapacity.from_devices(["cpu"], 2)
+ONE_GPU = WorkerCapacity.from_devices(["cpu", "cuda:0"], 2)
 
 
 def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
@@ -53,8 +53,8 @@ def test_a_job_is_claimed_by_who_has_its_device(
         ("auto", 3, CPU, "3 slots"),
         ("cpu", 2, ONE_GPU, None),
         ("cuda", 2, ONE_GPU, "2 CUDA devices"),
-        ("cuda", 2, WorkerCapacity.of(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
-        ("cuda", 2, WorkerCapacity.of(["cpu", "cuda:0", "cuda:1"], 2), None),
+        ("cuda", 2, WorkerCapacity.from_devices(["cpu", "cuda:0", "cuda:1"], 1), "2 slots"),
+        ("cuda", 2, WorkerCapacity.from_devices(["cpu", "cuda:0", "cuda:1"], 2), None),
         ("mps", 1, CPU, "the device 'mps'"),
     ],
 )
@@ -62,14 +62,14 @@ def test_a_job_on_several_devices_is_claimed_by_who_has_as_many_and_their_slots(
     sessions: SessionFactory, device: str, count: int, offer: WorkerCapacity, lacks: str | None
 ) -> None:
     spec = job_spec(device=device, resources={"devices": count})
-    assert offer.lacks(spec) == lacks
+    assert offer.find_shortage(spec) == lacks
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
         session.flush()
         job_id = JobRepo(session).add(job(version, spec=spec)).id
-        assert JobRepo(session).num_slots(job_id) == count
-        assert JobRepo(session).next_queued(offer) == (job_id if lacks is None else None)
+        assert JobRepo(session).get_num_slots(job_id) == count
+        assert JobRepo(session).find_next_id(offer) == (job_id if lacks is None else None)
         assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is None) is (lacks is not None)
 
 
@@ -77,8 +77,8 @@ def test_who_has_no_gpu_looks_past_the_jobs_that_need_one(sessions: SessionFacto
     gpu, _, cpu = queue_jobs(sessions, "cuda", "cuda:1", "auto")
     with transaction(sessions) as session:
         jobs = JobRepo(session)
-        assert jobs.next_queued(CPU) == cpu
-        assert jobs.next_queued(ONE_GPU) == gpu
+        assert jobs.find_next_id(CPU) == cpu
+        assert jobs.find_next_id(ONE_GPU) == gpu
 
 
 def test_messages_of_jobs_that_need_a_gpu_take_their_own_way(sessions: SessionFactory) -> None:
@@ -98,6 +98,6 @@ def test_lost_messages_of_both_ways_are_found_apart(sessions: SessionFactory) ->
     cpu, gpu = queue_jobs(sessions, "auto", "cuda")
     with transaction(sessions) as session:
         attempts = AttemptRepo(session)
-        assert attempts.find_unsent(-60.0, gpu=False) == [cpu]
-        assert attempts.find_unsent(-60.0, gpu=True) == [gpu]
-        assert attempts.find_unsent(-60.0) == [cpu, gpu]
+        assert attempts.find_ids_without_message(-60.0, gpu=False) == [cpu]
+        assert attempts.find_ids_without_message(-60.0, gpu=True) == [gpu]
+        assert attempts.find_ids_without_message(-60.0) == [cpu, gpu]

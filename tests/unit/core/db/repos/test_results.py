@@ -10,11 +10,11 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
-from core.db.repos.metrics import MetricPoint, MetricRepo, thin
+from core.db.repos.metrics import MetricPoint, MetricRepo, downsample
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow, ModelVersionRow
-from core.errors import InUse, InvalidSpec, LostLease, NotFound
+from core.errors import ResourceInUse, InvalidSpec, LostLease, NotFound
 from core.events import EventType
 from tests.support.builders import job, job_spec
 
@@ -39,10 +39,10 @@ def test_events_of_concurrent_writers_have_numbers_without_gap_or_repeat(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(tell, range(4)))
     with transaction(sessions) as session:
-        events = EventRepo(session).since(queued.id, 0)
+        events = EventRepo(session).list_after(queued.id, 0)
         assert [event.seq for event in events] == list(range(1, 42))
-        assert [event.seq for event in EventRepo(session).since(queued.id, 39)] == [40, 41]
-        assert len(EventRepo(session).since(queued.id, 0, limit=7)) == 7
+        assert [event.seq for event in EventRepo(session).list_after(queued.id, 39)] == [40, 41]
+        assert len(EventRepo(session).list_after(queued.id, 0, limit=7)) == 7
 
 
 def test_a_rollback_leaves_no_gap(sessions: SessionFactory, queued: JobRow) -> None:
@@ -63,7 +63,7 @@ def test_a_point_that_is_computed_again_replaces_the_old_one(sessions: SessionFa
         repo.upsert(queued.id, [MetricPoint("train", "loss", 7, 1, 9.0), MetricPoint("train", "loss", 7, 1, 8.0)])
         repo.upsert(queued.id, [MetricPoint("valid", "loss", 7, 1, None, "NaN"), MetricPoint("valid", "acc", 7, 1, 1)])
         repo.upsert(queued.id, [])
-        curves = {(s.name, s.split): s.points for s in repo.series(queued.id)}
+        curves = {(s.name, s.split): s.points for s in repo.list_series(queued.id)}
         assert {key: len(points) for key, points in curves.items()} == {
             ("acc", "valid"): 1,
             ("loss", "train"): 2500,
@@ -71,10 +71,10 @@ def test_a_point_that_is_computed_again_replaces_the_old_one(sessions: SessionFa
         }
         assert curves["loss", "train"][7].value == 8.0
         assert curves["loss", "valid"][0].special == "NaN"
-        assert [s.name for s in repo.series(queued.id, names=["acc"])] == ["acc"]
-        assert [s.split for s in repo.series(queued.id, split="train")] == ["train"]
-        assert [len(s.points) for s in repo.series(queued.id, since_step=2490)] == [9]
-        assert [len(s.points) for s in repo.series(queued.id, max_points=100, split="train")] <= [100]
+        assert [s.name for s in repo.list_series(queued.id, names=["acc"])] == ["acc"]
+        assert [s.split for s in repo.list_series(queued.id, split="train")] == ["train"]
+        assert [len(s.points) for s in repo.list_series(queued.id, since_step=2490)] == [9]
+        assert [len(s.points) for s in repo.list_series(queued.id, max_points=100, split="train")] <= [100]
 
 
 @pytest.mark.parametrize("max_points", [4, 10, 100, 999, 1000, None])
@@ -82,7 +82,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_spikes(max_points: int | None) -
     values = [math.sin(i / 50) for i in range(1000)]
     values[333], values[777] = 99.0, -99.0
     points = [MetricPoint("train", "loss", i, 1, value) for i, value in enumerate(values)]
-    thinned = thin(points, max_points)
+    thinned = downsample(points, max_points)
     assert len(thinned) <= (max_points or 1000)
     assert {0, 333, 777, 999} <= {point.step for point in thinned}
     assert [point.step for point in thinned] == sorted({point.step for point in thinned})
@@ -91,13 +91,13 @@ def test_a_thinned_curve_keeps_its_ends_and_its_spikes(max_points: int | None) -
 def test_a_thinned_curve_keeps_what_is_not_finite() -> None:
     points = [MetricPoint("train", "loss", i, 1, 0.5) for i in range(1000)]
     points[500] = MetricPoint("train", "loss", 500, 1, None, "Infinity")
-    assert any(point.special for point in thin(points, 8))
+    assert any(point.special for point in downsample(points, 8))
 
 
 def store(sessions: SessionFactory, job: JobRow, step: int, *tags: str, token: int | None = None) -> CheckpointRow:
     with transaction(sessions) as session:
         repo = CheckpointRepo(session)
-        number = repo.next_number(job.id)
+        number = repo.get_next_number(job.id)
         files = {"weights.safetensors": {"sha256": "a" * 64, "size_bytes": 5}, "x": {"sha256": "b", "size_bytes": 2}}
         return repo.add(
             job.id,
@@ -122,16 +122,16 @@ def test_best_kept_and_the_last_two_checkpoints_stay(sessions: SessionFactory, r
     assert (newest.size_bytes, newest.sha256) == (7, "a" * 64)
     with transaction(sessions) as session:
         repo = CheckpointRepo(session)
-        assert {row.number: row.tags for row in repo.all(running.id) if row.tags} == {
+        assert {row.number: row.tags for row in repo.list_checkpoints(running.id) if row.tags} == {
             1: ["kept"],
             3: ["best"],
             6: ["latest"],
         }
         assert [row.number for row in repo.find_prunable(running.id)] == [2, 4]
         repo.delete(running.id, 2)
-        assert [row.step for row in repo.resumable(running.id)] == [6, 5, 4, 3, 1]
-        assert repo.next_number(running.id) == 7
-        assert (repo.refers_to("k/1"), repo.refers_to("k/2")) == (True, False)
+        assert [row.step for row in repo.list_resumable(running.id)] == [6, 5, 4, 3, 1]
+        assert repo.get_next_number(running.id) == 7
+        assert (repo.is_key_referenced("k/1"), repo.is_key_referenced("k/2")) == (True, False)
         with pytest.raises(NotFound):
             repo.get(running.id, 2)
 
@@ -149,9 +149,9 @@ def test_what_another_job_is_about_to_begin_with_stays(sessions: SessionFactory,
         assert repo.find_dependents(running.id) == {other.id: 2}
         assert [row.number for row in repo.find_prunable(running.id)] == [1, 3]
         session.execute(update(JobRow).where(JobRow.id == running.id).values(state="succeeded"))
-    with pytest.raises(InUse) as refused, transaction(sessions) as session:
+    with pytest.raises(ResourceInUse) as refused, transaction(sessions) as session:
         JobRepo(session).delete(running.id)
-    assert refused.value.facts["dependents"] == [other.id]
+    assert refused.value.extra["dependents"] == [other.id]
     with transaction(sessions) as session:
         claimed = AttemptRepo(session).claim(other.id, "w", 60.0)
         assert claimed is not None
@@ -170,7 +170,7 @@ def test_curves_are_copied_up_to_a_step(sessions: SessionFactory, running: JobRo
         other = JobRepo(session).add(job(version))
         MetricRepo(session).upsert(running.id, points)
         MetricRepo(session).copy(running.id, other.id, up_to_step=2)
-        (series,) = MetricRepo(session).series(other.id)
+        (series,) = MetricRepo(session).list_series(other.id)
     assert series.points == points[:2]
 
 
@@ -178,7 +178,7 @@ def test_a_stale_attempt_stores_no_checkpoint(sessions: SessionFactory, running:
     with pytest.raises(LostLease):
         store(sessions, running, 1, token=0)
     with transaction(sessions) as session:
-        assert CheckpointRepo(session).all(running.id) == []
+        assert CheckpointRepo(session).list_checkpoints(running.id) == []
 
 
 def model(job: JobRow, name: str = "digits") -> ModelVersionRow:
@@ -214,11 +214,11 @@ def test_versions_are_numbered_and_found_by_every_kind_of_name(sessions: Session
         assert [repo.resolve(ref).version for ref in ("digits@champion", "digits", "digits@latest")] == [1, 1, 2]
         repo.set_alias("digits", "champion", 2)
         assert repo.resolve("digits@champion").version == 2
-        assert repo.aliases("digits") == {"champion": 2, "default": 1}
+        assert repo.get_aliases("digits") == {"champion": 2, "default": 1}
         repo.delete_alias("digits", "default")
         assert repo.resolve("digits").version == 2
-        assert [row.version for row in repo.versions("digits")] == [2, 1]
-        assert repo.names() == (["digits"], None)
+        assert [row.version for row in repo.list_versions("digits")] == [2, 1]
+        assert repo.list_names() == (["digits"], None)
         for ref in ("digits@3", "digits@nobody", "nobody", "digits@@1", "../x", "digits@99999999999999999999"):
             with pytest.raises(NotFound):
                 repo.resolve(ref)
@@ -233,7 +233,7 @@ def test_a_stale_attempt_registers_no_model(sessions: SessionFactory, running: J
     with pytest.raises(LostLease), transaction(sessions) as session:
         ModelRepo(session).register(model(running), token=0)
     with pytest.raises(NotFound), transaction(sessions) as session:
-        ModelRepo(session).versions("digits")
+        ModelRepo(session).list_versions("digits")
 
 
 def test_names_are_paged(sessions: SessionFactory, running: JobRow) -> None:
@@ -242,5 +242,5 @@ def test_names_are_paged(sessions: SessionFactory, running: JobRow) -> None:
         for token, name in enumerate(("a", "b", "c"), start=running.token):
             session.execute(update(JobRow).values(token=token))
             repo.register(model(running, name), token)
-        first, after = repo.names(limit=2)
-        assert (first, repo.names(after=after)) == (["a", "b"], (["c"], None))
+        first, after = repo.list_names(limit=2)
+        assert (first, repo.list_names(after=after)) == (["a", "b"], (["c"], None))
