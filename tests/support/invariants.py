@@ -63,7 +63,7 @@ def rows_are_consistent(stack: Stack) -> None:
     with transaction(stack.sessions, read_only=True) as session:
         for job in session.scalars(select(JobRow)):
             assert (job.owner is not None) == (job.state in ACTIVE), f"{job.id} {job.state} {job.owner}"
-            moves = [event.payload for event in EventRepo(session).transitions(job.id)]
+            moves = [event.payload for event in EventRepo(session).list_transitions(job.id)]
             for before, after in pairwise(moves):
                 assert after["from"] == before["to"], moves
                 assert after["to"] in TRANSITIONS[JobState(after["from"])], moves
@@ -74,7 +74,7 @@ def rows_are_consistent(stack: Stack) -> None:
             models = list(session.scalars(select(ModelVersionRow).where(ModelVersionRow.job_id == job.id)))
             assert len(models) == (1 if job.state is JobState.SUCCEEDED else 0), f"{job.id} {job.state}"
             assert all(model.job_token == job.token for model in models)
-            seqs = [event.seq for event in EventRepo(session).since(job.id, 0, limit=100_000)]
+            seqs = [event.seq for event in EventRepo(session).list_after(job.id, 0, limit=100_000)]
             assert seqs == list(range(1, len(seqs) + 1)), f"{job.id}: events with a gap"
 
 
@@ -86,7 +86,7 @@ def files_are_as_their_rows_say(stack: Stack) -> None:
             files = (version.meta or {}).get("files", {})
             named += [(f"{version.packed_key}/{name}", file["sha256"]) for name, file in files.items()]
     for key, sha256 in named:
-        path = stack.file(key)
+        path = stack.get_stored_path(key)
         assert path.exists(), f"{key} is gone"
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, f"{key} is not what its row says"
 
@@ -98,5 +98,5 @@ def logs_tell_of_no_defect_and_no_secret(stack: Stack) -> None:
         text = path.read_text(errors="replace")
         assert SECRET not in text, f"{path.name} has a key"
         found |= {line for line in text.splitlines() if any(f'"{event}"' in line for event in DEFECTS)}
-    new, stack.known_defects = found - stack.known_defects, found
+    new, stack.accepted_defects = found - stack.accepted_defects, found
     assert not new, "\n".join(sorted(new))

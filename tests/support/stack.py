@@ -38,7 +38,7 @@ class Stack(WorkerProcesses):
         super().__init__(home, database_url, redis_url, sessions)
         self._environment |= {"CANDELA_API_KEYS": SECRET, "AWS_SECRET_ACCESS_KEY": SECRET} | settings
         self.storage: Storage | None = None  # None: the folder in `home`
-        self.known_defects: set[str] = set()
+        self.accepted_defects: set[str] = set()
         self.api: subprocess.Popen[bytes] | None = None
         self.worker: subprocess.Popen[bytes] | None = None
         self.maintenance: subprocess.Popen[bytes] | None = None
