@@ -1,7 +1,7 @@
-"""The present: events over Redis pub/sub, a hint beside the rows. It never fails anybody.
+"""The event bus: publishes job events over Redis pub/sub after they were committed.
 
-Events are published after the commit that stored them. Whoever listens may miss some (Redis away, a slow listener):
-numbers without a gap tell, and the rows have them all.
+Delivery is best effort. A subscriber misses events when Redis is unavailable or when it reads too slowly. It detects
+a gap in the event numbers and reads the missing events from the database.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from core.events import Event, EventType
 log = structlog.get_logger()
 _PREFIX = "candela:events:"
 _TIMEOUT_S = 1.0
-_RETRY_DELAY_S = 5.0  # how long publishing is left alone after a failure, so that a stalled Redis slows nobody
+_RETRY_DELAY_S = 5.0  # after a failure, publishing is skipped for this time so that Redis cannot delay requests
 _MAX_BUFFERED = 1000
 
 
 class Bus(Protocol):
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell those who listen now; errors are logged, never raised."""
+        """Publish events to the current subscribers. Errors are logged, never raised."""
 
     def subscribe(self, job_id: str) -> "Subscription":
-        """Events of one job from now on; to be called in a running event loop, and closed."""
+        """Subscribe to the future events of a job. Requires a running event loop; the caller closes the result."""
 
 
 class Subscription(Protocol):
-    """Events of one job. Waiting for the next one may be cancelled (`asyncio.wait_for`) and tried again."""
+    """The events of one job. Waiting for the next event can be cancelled (`asyncio.wait_for`) and repeated."""
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
@@ -50,14 +50,14 @@ class Subscription(Protocol):
 
 
 class RedisSubscription(AsyncIterator[Event]):
-    """What one reader has not read yet."""
+    """A buffer of the events of one job that were received and not yet read."""
 
     def __init__(self, bus: "RedisBus", job_id: str) -> None:
         self._bus, self.job_id = bus, job_id
         self._queue: asyncio.Queue[Event] = asyncio.Queue(_MAX_BUFFERED)
 
     def _enqueue(self, event: Event) -> None:
-        """Keep an event for the reader; one who is too slow misses it and sees the gap."""
+        """Buffer an event. It is dropped when the buffer is full; the reader detects the gap."""
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(event)
 
@@ -75,11 +75,11 @@ class RedisSubscription(AsyncIterator[Event]):
 
 
 class RedisBus:
-    """One connection a process for listening, whatever the number of listeners; one for publishing."""
+    """A bus with one connection for all subscriptions of the process and one for publishing."""
 
     def __init__(self, redis_url: str) -> None:
         if not redis_url:
-            raise ConfigurationError("CANDELA_REDIS_URL: events need the URL of a Redis or Valkey server")
+            raise ConfigurationError("CANDELA_REDIS_URL is required: the URL of a Redis or Valkey server")
         self._url = to_redis_py_url(redis_url)
         self._publisher = redis.Redis.from_url(
             self._url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=None
@@ -111,7 +111,7 @@ class RedisBus:
         return subscription
 
     async def wait_for_subscription(self, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Wait until what is published will be heard; False if Redis does not answer in time."""
+        """Wait until published events are received. Return False if Redis does not respond in time."""
         if self._subscribed is None:
             return False
         with suppress(TimeoutError):
@@ -119,13 +119,13 @@ class RedisBus:
         return self._subscribed.is_set()
 
     def unsubscribe(self, subscription: RedisSubscription) -> None:
-        """The listener is done."""
+        """Remove a subscription."""
         self._subscriptions[subscription.job_id].discard(subscription)
         if not self._subscriptions[subscription.job_id]:
             del self._subscriptions[subscription.job_id]
 
     async def aclose(self) -> None:
-        """Stop listening, from the event loop that listens, and publishing."""
+        """Stop receiving and publishing. Call it on the event loop of the subscriptions."""
         if self._reader_task is not None:
             self._reader_task.cancel()
             await asyncio.gather(self._reader_task, return_exceptions=True)
@@ -141,7 +141,7 @@ class RedisBus:
             try:
                 await self._read_messages(subscribed)
             except (redis.RedisError, OSError) as error:
-                log.warning("bus.listen_failed", error=str(error))
+                log.warning("bus.receive_failed", error=str(error))
             subscribed.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)
@@ -167,7 +167,7 @@ class RedisBus:
 
 
 def to_redis_py_url(url: str) -> str:
-    """Celery's spelling of a URL in redis-py's: a socket is `redis+socket://` there and `unix://` here."""
+    """Convert a Celery broker URL to a redis-py URL: `redis+socket://` becomes `unix://`."""
     if not url.startswith("redis+socket://"):
         return url
     parts = urlsplit(url)

@@ -1,16 +1,16 @@
-"""Every error of ours, named by what a caller can do about it; HTTP statuses are unknown here."""
+"""The errors of the service. HTTP status codes are assigned in `app/problems`."""
 
 from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """A problem to be told to the caller.
+    """An error that is returned to the client.
 
-    `slug` is stable for ever; the text is for people; `facts` are for programs.
+    `slug` is the stable problem type, `detail` is the message, and `extra` holds extension members for programs.
     """
 
     slug: ClassVar[str] = "internal"
-    title: ClassVar[str] = "Something went wrong on our side"
+    title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str, **extra: Any) -> None:  # noqa: ANN401 - any JSON value
         super().__init__(detail)
@@ -20,7 +20,7 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):
     slug = "not-found"
-    title = "No such thing, or not yours"
+    title = "Resource not found"
 
 
 class Conflict(ServiceError):
@@ -30,19 +30,19 @@ class Conflict(ServiceError):
 
 class DatasetNotReady(Conflict):
     slug = "dataset-not-ready"
-    title = "The dataset cannot be used yet"
+    title = "The dataset is not ready"
 
 
 class ResourceInUse(Conflict):
     slug = "in-use"
-    title = "Something else depends on it"
+    title = "The resource is in use"
 
 
 class InvalidSpec(ServiceError):
-    """Well formed, but it cannot be built. `errors` are (JSON pointer, detail) pairs."""
+    """The request is valid JSON but cannot be executed. `errors` are (JSON pointer, detail) pairs."""
 
     slug = "invalid-spec"
-    title = "The request cannot be carried out as asked"
+    title = "The request is invalid"
 
     def __init__(self, detail: str, *, errors: list[tuple[str, str]] | None = None, **extra: Any) -> None:  # noqa: ANN401
         super().__init__(detail, **extra)
@@ -51,7 +51,7 @@ class InvalidSpec(ServiceError):
 
 class IdempotencyMismatch(InvalidSpec):
     slug = "idempotency-mismatch"
-    title = "The same Idempotency-Key came with another body"
+    title = "The Idempotency-Key was used with another body"
 
 
 class InvalidArchive(InvalidSpec):
@@ -96,11 +96,11 @@ class TooLarge(ServiceError):
 
 class Unauthorized(ServiceError):
     slug = "unauthorized"
-    title = "An API key is needed"
+    title = "A valid API key is required"
 
 
 class TooManyRequests(ServiceError):
-    """A client asks for more than its share."""
+    """A client exceeds its rate limit."""
 
     slug = "too-many-requests"
     title = "Too many requests"
@@ -108,36 +108,36 @@ class TooManyRequests(ServiceError):
 
 class NotReady(ServiceError):
     slug = "not-ready"
-    title = "Not ready yet"
+    title = "The service is not ready"
 
 
 class Overloaded(ServiceError):
     slug = "overloaded"
-    title = "Too much is waiting"
+    title = "The server is overloaded"
 
 
 class Unavailable(ServiceError):
-    """Something the service stands on, such as the database, does not answer just now."""
+    """A dependency such as the database is temporarily unavailable."""
 
     slug = "unavailable"
-    title = "Not available just now"
+    title = "Temporarily unavailable"
 
 
 class DeadlineExceeded(Unavailable):
-    """The caller waits no longer; what was not begun is not computed."""
+    """The deadline of the request passed before it was computed."""
 
     slug = "deadline-exceeded"
-    title = "The request's own time is up"
+    title = "The deadline of the request passed"
 
 
 class StorageFull(ServiceError):
     slug = "storage-full"
-    title = "No space is left"
+    title = "The storage is full"
 
 
 class PredictionFailed(ServiceError):
     slug = "prediction-failed"
-    title = "The network could not answer"
+    title = "The prediction failed"
 
 
 class CorruptFile(ServiceError):
@@ -148,8 +148,8 @@ class CorruptFile(ServiceError):
 
 
 class LostLease(Exception):
-    """The attempt was fenced: another one holds the job, or it is over. Nothing it writes counts."""
+    """The attempt no longer holds the lease of its job; its writes are rejected."""
 
 
 class ConfigurationError(Exception):
-    """The service cannot start as configured; one clear line says why."""
+    """The configuration is invalid and the process cannot start; the message is a single line."""

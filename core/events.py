@@ -1,4 +1,4 @@
-"""What a job tells while it lives: the past as rows, the present over the bus, both with the same number."""
+"""The events of jobs, as stored in the database and published on the bus."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,11 +10,11 @@ class EventType(StrEnum):
     METRICS = "metrics"  # {step, epoch, metrics: {name: value}, progress: {…}}
     CHECKPOINT = "checkpoint"  # {number, epoch, step, tags}
     LOG = "log"  # {level, message}
-    END = "end"  # {state}: nothing comes after it unless the job is extended
+    END = "end"  # {state}: the last event, unless the job is extended
 
 
 class Event(NamedTuple):
-    """One thing a job told. `seq` counts from 1 within the job without a gap, in commit order."""
+    """An event of a job. `seq` counts from 1 per job, without gaps and in commit order."""
 
     job_id: str
     seq: int

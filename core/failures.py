@@ -1,4 +1,4 @@
-"""Every way a job can fail, as data: its kind, whether trying again can help, and what people are told by default."""
+"""The failure codes of jobs, with their kind, whether a retry can help, and their default messages."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,19 +6,21 @@ from typing import Any, NamedTuple
 
 
 class FailureKind(StrEnum):
-    LOST = "lost"  # whoever did the work is gone; the work itself may be sound
-    RESOURCES = "resources"  # memory, space or time did not suffice
-    FILES = "files"  # what was stored is damaged, or could not be made
-    REQUEST = "request"  # the job as asked for cannot succeed
-    DEFECT = "defect"  # a fault of ours
+    LOST = "lost"  # the worker or trainer is gone; the job itself may be correct
+    RESOURCES = "resources"  # memory, disk space or time was not sufficient
+    FILES = "files"  # stored files are damaged or could not be created
+    REQUEST = "request"  # the job cannot succeed as requested
+    DEFECT = "defect"  # an error in Candela
 
 
 class FailureType(NamedTuple):
-    """One way to fail.
+    """The properties of a failure code.
 
     Attributes:
-        retryable: the same job, posted again, may succeed.
-        is_retried: the service tries again by itself, up to the limit of attempts.
+        retryable: a new job with the same body may succeed.
+        is_retried: the service retries the job itself, up to the retry limit.
+        message: the default message.
+        hint: the default advice on what to do.
     """
 
     kind: FailureKind
@@ -29,75 +31,85 @@ class FailureType(NamedTuple):
 
 
 _K = FailureKind
-_RETRY_HINT = "Post the job again when the cause is gone."
+_RETRY_HINT = "Check the log of the worker, then create the job again."
 
 FAILURES: dict[str, FailureType] = {
     "worker_lost": FailureType(
         _K.LOST,
         True,
         True,
-        "The worker or its trainer died without a word, as often as allowed.",
-        "Look at the job's log and the worker's memory; post the job again when the cause is gone.",
+        "The worker was lost; the retry limit is reached.",
+        "Check the log of the job and the memory of the worker, then create the job again.",
     ),
     "stalled": FailureType(
         _K.LOST,
         True,
         True,
-        "The trainer lived but made no progress, as often as allowed.",
-        "Look at the job's log and the worker's disks and devices; CANDELA_STALL_S is how long a step may take.",
+        "The trainer made no progress within CANDELA_STALL_S; the retry limit is reached.",
+        "Check the log of the job and the worker's devices. If steps are slow, increase CANDELA_STALL_S.",
     ),
     "host_out_of_memory": FailureType(
         _K.RESOURCES,
         True,
         True,
-        "The machine had no memory left for the trainer, as often as allowed.",
-        "Use a smaller batch_size or network, or a worker with more memory.",
+        "The worker's machine ran out of memory; the retry limit is reached.",
+        "Reduce batch_size, use a smaller network, or use a worker with more memory.",
     ),
     "gpu_out_of_memory": FailureType(
         _K.RESOURCES,
         True,
         False,
-        "The device had no memory left.",
-        "Use a smaller batch_size, smaller pictures, or a smaller network.",
+        "The device ran out of memory.",
+        'Reduce batch_size, use smaller images or a smaller network, or set on_oom to "accumulate".',
     ),
-    "disk_full": FailureType(_K.RESOURCES, True, False, "No space is left.", "Make room, and post the job again."),
+    "disk_full": FailureType(
+        _K.RESOURCES, True, False, "The disk is full.", "Free disk space, then create the job again."
+    ),
     "time_limit": FailureType(
         _K.RESOURCES,
         False,
         False,
-        "The job ran for as long as its max_runtime_s allows.",
-        "Its last checkpoint is kept. Clone the job with a larger max_runtime_s or fewer epochs.",
+        "The job reached its max_runtime_s.",
+        "Its last checkpoint is retained. Clone the job with a larger max_runtime_s or fewer epochs.",
     ),
     "diverged": FailureType(
-        _K.REQUEST, False, False, "The loss is not finite.", "Lower the learning rate, clip gradients, or use fp32."
+        _K.REQUEST, False, False, "The loss is not finite.", "Reduce the learning rate, clip gradients, or use fp32."
     ),
     "invalid_spec": FailureType(
-        _K.REQUEST, False, False, "The job cannot be built as asked.", "Change the named part and post it again."
+        _K.REQUEST,
+        False,
+        False,
+        "The job cannot be built from its specification.",
+        "Correct the named field and create the job again.",
     ),
     "accuracy_dropped": FailureType(
         _K.REQUEST,
         False,
         False,
-        "The variant answers worse than the model by more than its max_drop allows.",
-        "Use another format or precision, more calibration_samples, or allow a larger max_drop.",
+        "The variant is less accurate than the model by more than max_drop.",
+        "Use another format or precision, more calibration_samples, or a larger max_drop.",
     ),
     "dependency_failed": FailureType(
-        _K.FILES, False, False, "The dataset could not be imported.", "Mend the dataset, and post the job again."
+        _K.FILES, False, False, "The dataset import failed.", "Correct the dataset, then create the job again."
     ),
     "checkpoint_corrupt": FailureType(
-        _K.FILES, False, False, "No undamaged checkpoint is left.", "Restore the files from a copy, or post it again."
+        _K.FILES,
+        False,
+        False,
+        "All checkpoints of the job are damaged.",
+        "Restore the files from a backup, or create the job again.",
     ),
     "dataset_corrupt": FailureType(
         _K.FILES, False, False, "The packed dataset is damaged.", "Import the dataset again as a new version."
     ),
-    "internal": FailureType(_K.DEFECT, True, False, "Something went wrong on our side.", _RETRY_HINT),
+    "internal": FailureType(_K.DEFECT, True, False, "An internal error occurred.", _RETRY_HINT),
 }
 
 
 def build_failure(
     code: str, message: str = "", hint: str = "", extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What is stored of a job that failed; facts never overwrite what every failure has."""
+    """Build the failure that is stored with a job. `extra` cannot overwrite the common fields."""
     failure_type = FAILURES[code]
     return {
         **(extra or {}),
@@ -109,5 +121,5 @@ def build_failure(
 
 
 def get_failure_kind(code: str) -> FailureKind:
-    """The kind of a failure, also of one that another version stored."""
+    """Return the kind of a failure code; `DEFECT` for a code of another version."""
     return FAILURES[code].kind if code in FAILURES else FailureKind.DEFECT

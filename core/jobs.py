@@ -1,4 +1,4 @@
-"""The life cycle of a job, as data that a test can walk and a page can draw."""
+"""The states of jobs and the allowed transitions between them."""
 
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ class JobState(StrEnum):
 
 
 class StopRequest(StrEnum):
-    """What a client, or a worker that leaves, asks of a running job."""
+    """A request of a client to stop a running job."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -49,7 +49,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _S.PAUSING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLING, _S.CANCELLED}),
     _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.CANCELLED, _S.SUCCEEDED, _S.FAILED}),
-    _S.SUCCEEDED: frozenset({_S.QUEUED}),  # extended: the job goes on for more epochs
+    _S.SUCCEEDED: frozenset({_S.QUEUED}),  # extended: the job continues for more epochs
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
@@ -59,5 +59,5 @@ ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # an attempt holds 
 
 
 def can_transition(current: JobState, target: JobState) -> bool:
-    """Whether the life cycle has that move."""
+    """Return whether a job can change from `current` to `target`."""
     return target in TRANSITIONS[current]

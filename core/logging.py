@@ -1,4 +1,4 @@
-"""Logs are events with fields: JSON lines for machines, colours on a terminal."""
+"""Structured logging: JSON lines, or colored text on a terminal."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ import orjson
 import structlog
 
 REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - it is never changed in place
-"""What every line says while a request is answered: its id, and its caller's trace."""
+"""Fields of every log line of a request: its id and the trace of its caller."""
 _json_fd: int | None = None
 _buffer: list[bytes] = []
 _buffer_loop: asyncio.AbstractEventLoop | None = None
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Send structlog's events, and the standard library's, to stderr."""
+    """Write the log events of structlog and of the standard library to stderr."""
     global _json_fd
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -55,13 +55,14 @@ def configure_logging(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     _json_fd = None if is_terminal else sys.stderr.fileno()
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every look at the schema
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO events report every schema check
 
 
 def log_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
-    """What `log.info(event, **fields)` does, for what happens thousands of times a second: a twentieth of its cost.
+    """Log an event like `log.info(event, **fields)`, at about a twentieth of its cost.
 
-    On an event loop, lines of one turn are written together at the beginning of the next.
+    It is for events that occur thousands of times per second. On an event loop, the lines of one iteration are
+    written together at the start of the next one.
     """
     if _json_fd is None:
         log.info(event, **fields)
@@ -76,7 +77,7 @@ def _buffer_line(line: bytes) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
-    is_first = not _buffer or loop is not _buffer_loop  # a loop that was closed writes no more
+    is_first = not _buffer or loop is not _buffer_loop  # a closed loop does not flush
     _buffer.append(line)
     if loop is None:
         _flush_buffer()
@@ -89,7 +90,7 @@ def _flush_buffer() -> None:
     text = b"".join(_buffer)
     _buffer.clear()
     if _json_fd is not None:
-        with suppress(OSError):  # as the standard library does: a full disk costs lines, and no request
+        with suppress(OSError):  # as in the standard library: a full disk loses log lines but fails no request
             os.write(_json_fd, text)
 
 

@@ -1,4 +1,4 @@
-"""The dispatcher: carries messages from the outbox to the queue after the commit, however long the queue is away."""
+"""The outbox relay: sends messages from the outbox table to the queue, and retries while the queue is unavailable."""
 
 import threading
 from collections.abc import Callable
@@ -18,33 +18,36 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class OutboxRelay:
-    """One thread. A row goes once its message has left; several dispatchers do no harm, a message may come twice."""
+    """A thread that sends outbox messages and deletes their rows.
+
+    Several relays can run at once. Delivery is at least once.
+    """
 
     def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:
         self._sessions, self._queue, self._poll_s = sessions, queue, poll_s
         self._wake_event = threading.Event()
         self._stop_event = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something in the outbox: `on_commit(session, dispatcher.kick)`."""
+        """Wake the thread, for example with `on_commit(session, relay.wake)`."""
         self._wake_event.set()
 
     def close(self) -> None:
-        """Stop; what is in the outbox stays for the next start."""
+        """Stop the thread. Messages that were not sent stay in the outbox."""
         self._stop_event.set()
         self._wake_event.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def relay(self) -> int:
-        """Send what is in the outbox; how many messages left.
+        """Send all messages of the outbox. Return the number of messages sent.
 
         Raises:
-            QueueUnavailable: the queue is away; what did not leave stays.
+            QueueUnavailable: the queue is unavailable; the remaining messages stay in the outbox.
         """
         count = 0
         while batch_count := self._relay_batch():

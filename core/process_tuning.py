@@ -1,4 +1,4 @@
-"""What holds an event loop up without anybody's doing: the garbage collector, other threads, and other processes."""
+"""Settings of a process that reduce delays of its event loop: garbage collector, thread switching and niceness."""
 
 import gc
 import os
@@ -6,17 +6,17 @@ import sys
 
 SWITCH_INTERVAL_S = 0.001
 GC_THRESHOLDS = 2000, 2, 105
-"""Of the collector: short looks at what is young, and one at everything after 420,000 objects that stayed."""
+"""Thresholds of the garbage collector: short collections of young objects; a full one after 420,000 survivors."""
 PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
-"""How nice those are who compute: event loops are not, which never take long and for which all wait."""
+"""Niceness of threads and processes that compute. Event loops keep niceness 0."""
 
 
 def freeze_gc() -> None:
-    """Let it never again look at what there is now: modules, classes, routes; and seldom at what comes.
+    """Exclude all current objects from garbage collection and make collections less frequent.
 
-    Looking at all of it takes a tenth of a second, during which a process answers nobody. Where hundreds of requests
-    wait, each look at what is young takes a microsecond an object, a few milliseconds with CPython's own thresholds,
-    and a look at everything comes every two seconds; requests leave nothing that only the collector finds.
+    A full collection of modules, classes and routes takes about 0.1 s, and the process cannot respond meanwhile.
+    With hundreds of pending requests and CPython's default thresholds, a young collection takes a few milliseconds
+    and a full one runs every two seconds. Requests create no reference cycles, so rare collections are sufficient.
     """
     gc.collect()
     gc.freeze()
@@ -24,17 +24,19 @@ def freeze_gc() -> None:
 
 
 def lower_switch_interval() -> None:
-    """Have a thread that computes in Python give way within a millisecond, not five.
+    """Reduce the interval after which a Python thread releases the GIL from 5 ms to 1 ms.
 
-    Reading a row of the database is longer than that; whoever is answered meanwhile would wait for all of it.
+    The event loop then waits less for threads that run Python code, such as database reads.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def set_niceness(nice: int) -> None:
-    """Have the calling thread, and those that it starts, give way to whoever is less nice (0 to 19) on this machine.
+    """Set the niceness (0 to 19) of the calling thread and of the threads it starts.
 
-    Only on Linux, where threads have priorities of their own; elsewhere it does nothing.
+    It has an effect on Linux only, where each thread has its own priority.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))  # less is not allowed
+        os.setpriority(
+            os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0))
+        )  # lowering it requires privileges

@@ -1,4 +1,4 @@
-"""The queue: it carries ids, as hints to look; the database carries the truth. The only file of core with Celery."""
+"""The task queue: Celery messages with the ids of jobs and datasets. The state of both is in the database."""
 
 from typing import Any, Literal, Protocol
 
@@ -8,43 +8,43 @@ from kombu.exceptions import KombuError
 
 from core.errors import ConfigurationError
 
-CANARY = "canary"  # a message about nothing: whoever takes it shows that it takes messages
-Topic = Literal["train", "train-gpu", "import"]  # each a queue of its own; workers with a GPU listen to all three
+CANARY = "canary"  # a message without a job; it shows that a worker consumes messages
+Topic = Literal["train", "train-gpu", "import"]  # one queue per topic; workers with a GPU consume all three
 TASKS: dict[Topic, str] = {
     "train": "worker.tasks.train",
     "train-gpu": "worker.tasks.train",
     "import": "worker.tasks.import_dataset",
 }
 
-# Nothing renews the time of a message that is not acknowledged, and the shortest of the three places wins.
-# With early acknowledgement only messages reserved by a worker that died are meant; the sweep is quicker.
+# Celery reads the visibility timeout in three places and uses the shortest. With early acknowledgement it applies
+# only to messages reserved by a worker that was lost; maintenance sends those again much sooner.
 VISIBILITY_TIMEOUT_S = 7 * 24 * 3600
-SOCKET_TIMEOUT_S = 30  # without one, a publish to a half-open connection waits for ever
+SOCKET_TIMEOUT_S = 30  # without a timeout, a publish to a half-open connection blocks forever
 PUBLISH_TIMEOUT_S = 5
 
 
 class QueueUnavailable(Exception):
-    """The message did not leave; try again later."""
+    """The queue server cannot be reached. Retry later."""
 
 
 class Queue(Protocol):
     def put(self, topic: Topic, subject_id: str) -> None:
-        """Send the hint that there may be work.
+        """Send the id of a job or dataset to the workers.
 
         Raises:
-            QueueUnavailable: it did not leave. It never waits longer than some seconds.
+            QueueUnavailable: the message was not sent within a few seconds.
         """
 
     def depth(self, topic: Topic) -> int:
-        """How many hints wait to be taken.
+        """Return the number of messages in a queue.
 
         Raises:
-            QueueUnavailable: the queue cannot be asked.
+            QueueUnavailable: the queue server cannot be reached.
         """
 
 
 class CeleryQueue:
-    """Sends tasks by name; it knows no code of the worker."""
+    """A queue of Celery tasks, sent by name so that the worker's code is not imported."""
 
     def __init__(self, redis_url: str) -> None:
         self._celery = build_celery(redis_url)
@@ -65,13 +65,13 @@ class CeleryQueue:
 
 
 def build_celery(redis_url: str) -> Celery:
-    """A Celery application with the one configuration that senders and workers share.
+    """Build a Celery application with the configuration that senders and workers share.
 
     Args:
         redis_url: `redis://…` or `redis+socket:///path?virtual_host=0`.
     """
     if not redis_url:
-        raise ConfigurationError("CANDELA_REDIS_URL: the queue needs the URL of a Redis or Valkey server")
+        raise ConfigurationError("CANDELA_REDIS_URL is required: the URL of a Redis or Valkey server")
     celery = Celery("candela", broker=redis_url, set_as_current=False)
     celery.conf.update(_build_celery_config())
     return celery
@@ -95,7 +95,7 @@ def _build_celery_config() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_acks_late": False,  # a late acknowledgement runs a long task twice, the first still healthy
+        "task_acks_late": False,  # with late acknowledgement a long task runs twice while the first is healthy
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,

@@ -1,4 +1,4 @@
-"""Everything that is configured, read once from `CANDELA_…` variables, checked and frozen."""
+"""The settings, read once from `CANDELA_…` variables and validated."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,77 +9,72 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """A wrong value stops the start, with the variable's name."""
+    """The settings of all processes. An invalid value stops the process at its start."""
 
     model_config = SettingsConfigDict(env_prefix="CANDELA_", env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(default=Path("var"), description="Where everything is kept unless said otherwise.")
-    database_url: str = Field(default="", description="SQLAlchemy URL; SQLite under `home` unless given.")
+    home: Path = Field(default=Path("var"), description="Folder of all data. Other settings can move parts of it.")
+    database_url: str = Field(default="", description="SQLAlchemy URL. Default: SQLite in `home`.")
     redis_url: str = Field(default="", description="redis://…, or redis+socket:///path?virtual_host=0")
     storage_url: str = Field(
-        default="", description="Where files live: file:///path or s3://bucket/prefix; `home`/store unless given."
+        default="", description="Storage of files: file:///path or s3://bucket/prefix. Default: `home`/store."
     )
     cache: Path | None = Field(
-        default=None, description="Folder for what is read from S3 or about to go there; `home`/cache unless given."
+        default=None, description="Folder for downloads from S3 and files to upload. Default: `home`/cache."
     )
-    max_cache_bytes: PositiveInt = Field(default=50 * 2**30, description="Copies of what was read from S3.")
+    max_cache_bytes: PositiveInt = Field(default=50 * 2**30, description="Maximum size of the downloads from S3.")
     datasets: Path | None = Field(
-        default=None, description="Folder of the built-in datasets' files; `home`/datasets unless given."
+        default=None, description="Folder with the files of built-in datasets. Default: `home`/datasets."
     )
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8000
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="Accepted bearer keys, comma-separated; none are needed on loopback."
+        default=(), description="Accepted API keys, separated by commas. Not required on loopback."
     )
     max_requests_per_s: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Of one key, or without keys of one address, in the long run; 0 for no limit."
+        default=0.0, description="Rate limit per key, or per address without keys; 0 is no limit."
     )
-    max_burst_requests: PositiveInt = Field(default=200, description="Of one key at once, where there is a limit.")
-    max_wrong_keys_per_min: PositiveInt = Field(default=60, description="That one address may try.")
+    max_burst_requests: PositiveInt = Field(default=200, description="Burst size of the rate limit.")
+    max_wrong_keys_per_min: PositiveInt = Field(default=60, description="Invalid keys per address and minute.")
 
-    slots: PositiveInt = Field(default=1, description="Trainings at a time on one worker.")
-    lease_s: PositiveFloat = Field(default=30.0, description="A worker that is silent for so long has lost its job.")
-    heartbeat_s: PositiveFloat = Field(default=5.0, description="How often a worker renews its lease.")
-    grace_s: PositiveFloat = Field(default=30.0, description="How long a trainer may take to stop when asked.")
-    stall_s: PositiveFloat = Field(default=600.0, description="A trainer that is silent for so long is killed.")
-    maintenance_s: PositiveFloat = Field(
-        default=5.0, description="How often the sweep looks for lost jobs and messages."
-    )
-    max_attempts: PositiveInt = Field(default=5, description="Attempts of a job before it fails as `worker_lost`.")
+    slots: PositiveInt = Field(default=1, description="Concurrent trainings per worker.")
+    lease_s: PositiveFloat = Field(default=30.0, description="Time without heartbeat after which a lease expires.")
+    heartbeat_s: PositiveFloat = Field(default=5.0, description="Interval in which a worker renews its leases.")
+    grace_s: PositiveFloat = Field(default=30.0, description="Time a trainer has to stop before it is killed.")
+    stall_s: PositiveFloat = Field(default=600.0, description="Time without progress after which a trainer is killed.")
+    maintenance_s: PositiveFloat = Field(default=5.0, description="Interval of the maintenance loop.")
+    max_attempts: PositiveInt = Field(default=5, description="Lost attempts after which a job fails.")
 
-    max_upload_bytes: PositiveInt = 2 * 2**30
-    max_unpacked_bytes: PositiveInt = 8 * 2**30
-    max_archive_entries: PositiveInt = 1_000_000
-    max_json_bytes: PositiveInt = 1 * 2**20
-    max_inline_bytes: PositiveInt = 8 * 2**20
-    max_predict_bytes: PositiveInt = 32 * 2**20
-    max_image_bytes: PositiveInt = 16 * 2**20
-    max_image_pixels: PositiveInt = 25_000_000
+    max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded archive.")
+    max_unpacked_bytes: PositiveInt = Field(default=8 * 2**30, description="Maximum unpacked size of an archive.")
+    max_archive_entries: PositiveInt = Field(default=1_000_000, description="Maximum number of entries of an archive.")
+    max_json_bytes: PositiveInt = Field(default=1 * 2**20, description="Maximum size of a JSON body.")
+    max_inline_bytes: PositiveInt = Field(default=8 * 2**20, description="Maximum size of a dataset sent as JSON.")
+    max_predict_bytes: PositiveInt = Field(default=32 * 2**20, description="Maximum size of a prediction request.")
+    max_image_bytes: PositiveInt = Field(default=16 * 2**20, description="Maximum size of an encoded image.")
+    max_image_pixels: PositiveInt = Field(default=25_000_000, description="Maximum height times width of an image.")
     predict_devices: str = Field(
-        default="auto", description="`cpu`, or `cuda:0,cuda:1`: a process each; `auto`: every GPU, or the CPU."
+        default="auto", description="`cpu`, or one process per device: `cuda:0,cuda:1`; `auto`: all GPUs, else the CPU."
     )
-    http_processes: PositiveInt = Field(
-        default=1, description="How many processes `candela up` answers HTTP with; they share the networks' process."
-    )
+    http_processes: PositiveInt = Field(default=1, description="HTTP processes that `candela up` starts.")
     rendezvous_dir: Path | None = Field(
-        default=None,
-        description="Private folder. API processes with the same folder share inference processes; `candela up` sets it.",
+        default=None, description="Private folder; API processes with the same folder share inference processes."
     )
-    max_batch_size: PositiveInt = 32
-    max_waiting_predictions: PositiveInt = 512
+    max_batch_size: PositiveInt = Field(default=32, description="Maximum number of samples per inference batch.")
+    max_waiting_predictions: PositiveInt = Field(default=512, description="Maximum number of queued samples.")
     predict_precision: Literal["fp32", "bf16", "auto"] = Field(
-        default="fp32", description="`auto`: bf16 where it is quicker and says the same of pictures tried at loading."
+        default="fp32", description="`auto`: bf16 if it is faster and its predictions agree when the model is loaded."
     )
-    max_model_bytes: PositiveInt = Field(default=16 * 2**30, description="Weights in memory.")
+    max_model_bytes: PositiveInt = Field(default=16 * 2**30, description="Maximum size of all loaded weights.")
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Models loaded at the start that never leave memory for others, comma-separated."
+        default=(), description="Models that are loaded at the start and never unloaded, separated by commas."
     )
     max_predict_wait_s: PositiveFloat = Field(
-        default=10.0, description="Predictions that would be answered later than this are refused at the door."
+        default=10.0, description="Maximum predicted queue time of a prediction; longer ones are rejected."
     )
-    max_loaded_models: PositiveInt = 8
-    log_level: str = "INFO"
+    max_loaded_models: PositiveInt = Field(default=8, description="Maximum number of loaded models.")
+    log_level: str = Field(default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -93,16 +88,20 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
+        """Return the URL of the database."""
         return self.database_url or f"sqlite:///{(self.home / 'candela.db').absolute()}"
 
     @cached_property
     def effective_storage_url(self) -> str:
+        """Return the URL of the storage."""
         return self.storage_url or f"file://{(self.home / 'store').absolute()}"
 
     @cached_property
     def cache_dir(self) -> Path:
+        """Return the absolute path of the cache folder."""
         return (self.cache or self.home / "cache").absolute()
 
     @cached_property
     def datasets_dir(self) -> Path:
+        """Return the absolute path of the datasets folder."""
         return (self.datasets or self.home / "datasets").absolute()

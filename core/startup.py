@@ -1,4 +1,4 @@
-"""How a process of ours refuses to start: one line that names what is wrong, and exit status 1."""
+"""Loads the settings, and exits with one line and status 1 if the configuration is invalid."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from core.settings import Settings
 
 @contextmanager
 def exit_on_configuration_error() -> Iterator[None]:
-    """Turn a ConfigurationError into the end of the process; operators read a line sooner than a traceback.
+    """Exit with a one-line message instead of a traceback on a ConfigurationError.
 
     Raises:
         SystemExit: with status 1, after the line was printed to stderr.
@@ -26,10 +26,10 @@ def exit_on_configuration_error() -> Iterator[None]:
 
 
 def load_settings_or_exit() -> Settings:
-    """The settings of the environment.
+    """Load the settings from the environment.
 
     Raises:
-        SystemExit: a variable cannot be taken; the line names it, its value, and what would be accepted.
+        SystemExit: a variable is invalid. The line names the variable, its value and the accepted values.
     """
     with exit_on_configuration_error():
         try:
@@ -39,7 +39,7 @@ def load_settings_or_exit() -> Settings:
 
 
 def format_validation_error(error: ValidationError) -> str:
-    """Every wrong setting by the name of its variable; values that may be secret stay unsaid."""
+    """Format each invalid setting with its variable name. Values that may be secret are omitted."""
     return "; ".join(
         f"CANDELA_{'_'.join(str(part) for part in item['loc']).upper()}{_format_value(item['input'])}: {item['msg']}"
         for item in error.errors(include_url=False)

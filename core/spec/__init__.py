@@ -1,4 +1,4 @@
-"""A job in words: pydantic, frozen, closed to unknown fields, versioned."""
+"""The specification of jobs: frozen, versioned pydantic models that reject unknown fields."""
 
 from core.spec.job import ArchitectureSpec, DatasetSpec, JobSpec, NamedOptions, TrainingSpec
 from core.spec.job_kinds import (

@@ -1,4 +1,4 @@
-"""The base of everything a client may ask for: frozen, strict, closed to unknown fields, finite numbers only."""
+"""The base class of all specs, and types that several specs use."""
 
 from typing import Annotated
 
@@ -6,7 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN, description="Lower-case letters, digits, dot, underscore, hyphen.")]
+Name = Annotated[
+    str,
+    Field(
+        pattern=NAME_PATTERN,
+        description="1 to 63 lower-case letters, digits, dots, underscores or hyphens; starts with a letter or digit.",
+    ),
+]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12)]
@@ -16,25 +22,25 @@ Pattern = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="A pattern for parameters' names: `*` stands for any text, `?` for one character.",
+        description="A pattern for parameter names: `*` matches any text, `?` matches one character.",
     ),
 ]
 LR_DESCRIPTION = (
-    "It is the rate of the optimizer itself, of several optimizers that of the first part; groups and parts of other "
+    "The learning rate of the optimizer; with several optimizers, of the first part. Groups and parts with other "
     "learning rates keep their ratio to it."
 )
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 FieldError = tuple[str, str]
-"""A path below a part of a spec, such as `/padding`, empty for the whole part; and what is wrong there."""
+"""A JSON pointer relative to a spec, such as `/padding` or empty for the spec itself, and an error message."""
 
 
 class Spec(BaseModel):
-    """A request in words.
+    """The base class of all specs: frozen, strict, without unknown fields, and with finite numbers only.
 
-    Strict means that `true` or `"10"` is no integer; a JSON array still becomes a tuple, field by field
-    (`Field(strict=False)` on the array, not on its members).
+    Strict means that `true` and `"10"` are not accepted as integers. Fields that hold tuples set `Field(strict=False)`
+    on the tuple, so that JSON arrays are accepted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

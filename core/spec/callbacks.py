@@ -1,4 +1,4 @@
-"""The callbacks a job may ask for."""
+"""The specs of the callbacks of a training."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -8,16 +8,21 @@ from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
 
 Mode = Annotated[
     Literal["auto", "min", "max", "zero"],
-    Field(description="What is better: less, more, or nearer to zero; `auto` goes by the metric."),
+    Field(
+        description="Whether a lower value is better, a higher one, or one closer to zero. `auto` depends on the "
+        "metric."
+    ),
 ]
-Monitor = Annotated[str, Field(max_length=100, description="`<train|valid>_<metric>`, for example `valid_loss`.")]
+Monitor = Annotated[
+    str, Field(max_length=100, description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`.")
+]
 
 
 class CallbackBase(Spec):
     """Properties of a callback that validation reads; a callback sets those that apply to it."""
 
     exclusive_group: ClassVar[str | None] = None
-    """What at most one callback of a job may do: `average weights`, `mix images`, or write the files of its name."""
+    """A function that at most one callback of a job can have, for example `average weights` or `mix images`."""
     changes_steps: ClassVar[bool] = False
     """Whether it changes the training steps. Tuning keeps such callbacks and drops all others."""
     averages_weights: ClassVar[bool] = False
@@ -25,31 +30,33 @@ class CallbackBase(Spec):
     requires_single_process: ClassVar[bool] = False
     clips_gradients: ClassVar[bool] = False
     averages_after_training: ClassVar[bool] = False
-    """Whether the registered weights are an average that no epoch validates."""
+    """Whether the registered weights are an average that is not validated per epoch."""
     selects_best_epoch: ClassVar[bool] = False
     max_classes: ClassVar[int | None] = None
-    """The most classes that its table has; None where it needs no classes."""
+    """The maximum number of classes of its table; None if it does not depend on classes."""
 
 
 class EarlyStoppingSpec(CallbackBase):
-    """Stop after `patience` epochs in which `monitor` did not improve by more than `min_delta`.
+    """Stop after `patience` epochs in a row in which `monitor` did not improve by more than `min_delta`.
 
-    Only epochs without improvement are counted. Source: luz_callback_early_stopping, with Keras' counting.
+    Source: luz_callback_early_stopping, with Keras' counting.
     """
 
     name: Literal["early_stopping"] = "early_stopping"
     monitor: Monitor = "valid_loss"
     mode: Mode = "auto"
-    patience: Count = 5
-    min_delta: NonNegative = 0.0
-    baseline: float | None = None
-    min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    patience: Count = Field(default=5, description="Epochs without improvement before the training stops.")
+    min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
+    baseline: float | None = Field(default=None, description="The value that the first epochs must improve on.")
+    min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0, description="The training does not stop before this number of epochs."
+    )
 
 
 class ModelCheckpointSpec(CallbackBase):
-    """Keep a checkpoint every `every_epochs` epochs, or only those that improve on `monitor`; at most `keep` of them.
+    """Retain a checkpoint every `every_epochs` epochs, or only checkpoints that improve `monitor`.
 
-    The last two checkpoints and the best one are there in any case: a job goes on from the newest that is whole.
+    The last two checkpoints and the best one are always retained. A job resumes from the newest undamaged checkpoint.
     Source: luz_callback_model_checkpoint.
     """
 
@@ -57,9 +64,12 @@ class ModelCheckpointSpec(CallbackBase):
     monitor: Monitor = "valid_loss"
     mode: Mode = "auto"
     min_delta: NonNegative = 0.0
-    save_best_only: bool = False
-    every_epochs: Count = 1
-    keep: Count | None = Field(default=None, description="So many at most, the newest of them; all unless given.")
+    save_best_only: bool = Field(default=False, description="Retain only checkpoints that improve `monitor`.")
+    every_epochs: Count = Field(default=1, description="The interval between retained checkpoints, in epochs.")
+    keep: Count | None = Field(
+        default=None,
+        description="The maximum number of retained checkpoints; the oldest are deleted first. Default: all.",
+    )
 
 
 class KeepBestSpec(CallbackBase):
@@ -80,9 +90,11 @@ class GradientClipSpec(CallbackBase):
     clips_gradients: ClassVar[bool] = True
 
     name: Literal["gradient_clip"] = "gradient_clip"
-    max_norm: Positive | None = None
-    norm_type: Positive = 2.0
-    max_value: Positive | None = None
+    max_norm: Positive | None = Field(
+        default=None, description="The maximum norm. Default: 1.0 if `max_value` is not set."
+    )
+    norm_type: Positive = Field(default=2.0, description="The order of the norm.")
+    max_value: Positive | None = Field(default=None, description="The maximum absolute value of each gradient.")
 
     @model_validator(mode="before")
     @classmethod
@@ -94,47 +106,53 @@ class GradientClipSpec(CallbackBase):
     @model_validator(mode="after")
     def _check_one_limit(self) -> Self:
         if (self.max_norm is None) == (self.max_value is None):
-            raise ValueError("give max_norm or max_value, not both")
+            raise ValueError("set either max_norm or max_value, not both")
         return self
 
 
 class TimeLimitSpec(CallbackBase):
-    """Stop after so many seconds of training, counted over all attempts; the job succeeds with what it has learnt."""
+    """Stop after `seconds` of training, summed over all attempts. The job succeeds with the weights it has then."""
 
     name: Literal["time_limit"] = "time_limit"
-    seconds: Positive
+    seconds: Positive = Field(description="The maximum training time.", examples=[3600.0])
 
 
 class FreezeSpec(CallbackBase):
-    """Keep weights as they are for some epochs, such as a network's body until its new head has learnt."""
+    """Freeze parameters for some epochs, for example the backbone while a new head is trained."""
 
     name: Literal["freeze"] = "freeze"
-    match: Pattern
-    from_epoch: Count = 1
-    until_epoch: Count | None = Field(default=None, description="The last epoch that it is frozen; unless given, all.")
-    freeze_bn_stats: bool = Field(default=True, description="Keep the statistics of its batch norms, too.")
+    match: Pattern = Field(examples=["features.*"])
+    from_epoch: Count = Field(default=1, description="The first epoch in which the parameters are frozen.")
+    until_epoch: Count | None = Field(
+        default=None,
+        description="The last epoch in which the parameters are frozen. Default: the last epoch of the job.",
+    )
+    freeze_bn_stats: bool = Field(
+        default=True, description="Also freeze the running statistics of matching batch norms."
+    )
 
     @model_validator(mode="after")
     def _check_epoch_order(self) -> Self:
         if self.until_epoch is not None and self.until_epoch < self.from_epoch:
-            raise ValueError("until_epoch must not be before from_epoch")
+            raise ValueError("until_epoch must be at least from_epoch")
         return self
 
 
 class EmaSpec(CallbackBase):
-    """Validate and register an exponential mean of the weights. Source: Polyak and Juditsky, 1992."""
+    """Validate and register an exponential moving average of the weights. Source: Polyak and Juditsky, 1992."""
 
     averages_weights: ClassVar[bool] = True
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["ema"] = "ema"
-    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.999
+    decay: Annotated[float, Field(gt=0.0, lt=1.0, description="The decay rate per step.")] = 0.999
 
 
 class SwaSpec(CallbackBase):
-    """Register the mean of the weights at the ends of the last epochs; batch norm is measured anew for it.
+    """Register the mean of the weights at the ends of the last epochs (stochastic weight averaging).
 
-    Curves are those of the weights that are trained. Source: Izmailov et al., 2018.
+    Batch norm statistics are computed again for the mean. Curves are those of the trained weights, not of the mean.
+    Source: Izmailov et al., 2018.
     """
 
     averages_weights: ClassVar[bool] = True
@@ -142,11 +160,11 @@ class SwaSpec(CallbackBase):
     averages_after_training: ClassVar[bool] = True
 
     name: Literal["swa"] = "swa"
-    start: Share = Field(default=0.75, description="Share of the epochs after which averaging begins.")
+    start: Share = Field(default=0.75, description="The fraction of the epochs after which averaging starts.")
 
 
 class LookaheadSpec(CallbackBase):
-    """Every `k` steps go back to slow weights that went `alpha` of the way; they are validated and registered.
+    """Move slow weights towards the trained weights every `k` steps; validate and register the slow weights.
 
     Source: Zhang et al., "Lookahead Optimizer", 2019.
     """
@@ -156,14 +174,15 @@ class LookaheadSpec(CallbackBase):
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["lookahead"] = "lookahead"
-    k: Annotated[int, Field(ge=2, le=1000)] = 5
-    alpha: Share = 0.5
+    k: Annotated[int, Field(ge=2, le=1000, description="Steps between two updates of the slow weights.")] = 5
+    alpha: Share = Field(default=0.5, description="The fraction of the distance that the slow weights move.")
 
 
 class MixupSpec(CallbackBase):
-    """Blend each training picture with another; watch losses, as training accuracy means little then.
+    """Blend each training image with another one. Training accuracy is then not meaningful.
 
-    Each keeps the share max(w, 1 - w) of w ~ Beta(alpha, alpha). Source: Zhang et al., 2017; luz_callback_mixup.
+    The first image has the weight max(w, 1 - w) with w ~ Beta(alpha, alpha).
+    Source: Zhang et al., 2017; luz_callback_mixup.
     """
 
     changes_steps: ClassVar[bool] = True
@@ -171,11 +190,13 @@ class MixupSpec(CallbackBase):
     mixes_images: ClassVar[bool] = True
 
     name: Literal["mixup"] = "mixup"
-    alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 0.4
+    alpha: Annotated[float, Field(gt=0.0, le=100.0, description="The parameter of the beta distribution.")] = 0.4
 
 
 class CutmixSpec(CallbackBase):
-    """Put a box of another training picture into each, of 1 - w of its area with w ~ Beta(alpha, alpha).
+    """Replace a box of each training image by that of another one.
+
+    The box has 1 - w of the area, with w ~ Beta(alpha, alpha).
 
     Source: Yun et al., 2019.
     """
@@ -185,11 +206,11 @@ class CutmixSpec(CallbackBase):
     mixes_images: ClassVar[bool] = True
 
     name: Literal["cutmix"] = "cutmix"
-    alpha: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    alpha: Annotated[float, Field(gt=0.0, le=100.0, description="The parameter of the beta distribution.")] = 1.0
 
 
 class CsvLoggerSpec(CallbackBase):
-    """Leave `metrics.csv`: every epoch's metrics, one row a set. Source: luz_callback_csv_logger."""
+    """Write `metrics.csv` with the metrics of each epoch, one row per split. Source: luz_callback_csv_logger."""
 
     exclusive_group: ClassVar[str | None] = "write metrics.csv"
 
@@ -197,18 +218,18 @@ class CsvLoggerSpec(CallbackBase):
 
 
 class TensorBoardSpec(CallbackBase):
-    """Leave an event file for TensorBoard: every epoch's metrics, by epoch. Source: luz_callback_tfevents."""
+    """Write an event file for TensorBoard with the metrics of each epoch. Source: luz_callback_tfevents."""
 
     exclusive_group: ClassVar[str | None] = "write an event file"
 
     name: Literal["tensorboard"] = "tensorboard"
     histograms: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=100)] = Field(
-        default=(), description="Parameters whose values are shown as histograms, too; `*` for all."
+        default=(), description="Patterns of parameters whose histograms are written; `*` matches all."
     )
 
 
 class ConfusionMatrixCallbackSpec(CallbackBase):
-    """Leave the confusion matrix of the last epoch's validation: `confusion_matrix.csv` and `.png`."""
+    """Write the confusion matrix of the last validation to `confusion_matrix.csv` and `.png`."""
 
     exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
     max_classes: ClassVar[int | None] = 1000
@@ -217,21 +238,21 @@ class ConfusionMatrixCallbackSpec(CallbackBase):
 
 
 class WorstSamplesSpec(CallbackBase):
-    """Leave the samples with the highest losses of the last epoch's validation: `worst_samples.csv` and `.png`.
+    """Write the samples with the highest losses of the last validation to `worst_samples.csv` and `.png`.
 
-    Their names and places in the dataset, what they are, what they were taken for, their pictures.
+    The files have the name and index of each sample, its target, its prediction and its image.
     """
 
     exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
 
     name: Literal["worst_samples"] = "worst_samples"
-    count: Annotated[int, Field(ge=1, le=100)] = 25
+    count: Annotated[int, Field(ge=1, le=100, description="The number of samples.")] = 25
 
 
 class BatchSizeFinderSpec(CallbackBase):
-    """Before the training try batch sizes, `batch_size` first and then each twice the last, and train with the best.
+    """Find a batch size before the training: try `batch_size` and then repeatedly double it.
 
-    The quickest is the smallest that makes about as many samples a second as any; the learning rate stays as it is.
+    The quickest size is the smallest one whose throughput is close to the highest. The learning rate does not change.
     Source: Lightning's BatchSizeFinder.
     """
 
@@ -239,9 +260,13 @@ class BatchSizeFinderSpec(CallbackBase):
     requires_single_process: ClassVar[bool] = True
 
     name: Literal["batch_size_finder"] = "batch_size_finder"
-    max_size: Annotated[int, Field(ge=1, le=65_536)] = 1024
-    steps: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="Of each size, after a first one.")
-    choose: Literal["quickest", "largest"] = Field(default="quickest", description="`largest`: that fits into memory.")
+    max_size: Annotated[int, Field(ge=1, le=65_536, description="The largest batch size to try.")] = 1024
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Measured steps per batch size, after one warm-up step."
+    )
+    choose: Literal["quickest", "largest"] = Field(
+        default="quickest", description="`largest` selects the largest size that fits into memory."
+    )
 
 
 CallbackSpec = Annotated[

@@ -1,4 +1,4 @@
-"""From pydantic's errors to JSON pointers and reasons that name the nearest valid word."""
+"""Converts pydantic errors to JSON pointers and messages that suggest similar names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,11 +9,23 @@ from rapidfuzz.distance import JaroWinkler
 
 MAX_NAMES = 30
 MAX_VALUE_LENGTH = 40
+JSON_TYPE_MESSAGES = {
+    "bool_type": "should be true or false",
+    "dict_type": "should be an object",
+    "float_type": "should be a number",
+    "int_type": "should be an integer",
+    "list_type": "should be an array",
+    "model_attributes_type": "should be an object",
+    "model_type": "should be an object",
+    "string_type": "should be a string",
+    "tuple_type": "should be an array",
+}
+"""Messages in the terms of JSON, by pydantic's error type."""
 Schema = Mapping[str, Any]
 
 
 def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
-    """(JSON pointer, reason) of every error, by the JSON Schema of what was validated."""
+    """Convert pydantic errors to (JSON pointer, message) pairs with the JSON Schema of the validated model."""
     pointers = dict.fromkeys(
         (prefix + build_pointer([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
         for error in errors
@@ -24,19 +36,19 @@ def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str
 
 
 def build_pointer(path: Iterable[Any]) -> str:
-    """An RFC 6901 pointer: `/callbacks/0/patience`."""
+    """Build an RFC 6901 pointer such as `/callbacks/0/patience`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
 def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
-    """At most three of `known`, the most alike first."""
+    """Return at most three similar names, the most similar first."""
     alike = JaroWinkler.normalized_similarity
     matches = process.extract(name[:64].lower(), valid_names, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
 
 def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str:
-    """`unknown optimizer 'adma'; did you mean 'adam'?`"""
+    """Format an error such as `unknown optimizer 'adma'; did you mean 'adam'?`."""
     similar = find_nearest(name, valid_names)
     if similar:
         return f"unknown {kind} {_quote(name)}; did you mean {' or '.join(map(repr, similar))}?"
@@ -57,7 +69,7 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
             return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
-            return "needs a field 'name' that says which kind it is"
+            return "must have a field 'name'"
         case "missing":
             return "is missing"
         case "value_error":
@@ -67,13 +79,13 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
 
 
 def format_reason(error: Mapping[str, Any]) -> str:
-    """What would be accepted, and what came instead: `should be greater than 0, not -1`."""
-    reason = str(error["msg"]).removeprefix("Input ")
+    """Format an error with the accepted and the received value: `should be greater than 0, not -1`."""
+    reason = JSON_TYPE_MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Input ")
     return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
 
 
-def shorten(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
-    """A value as a client may read it back: JSON, ASCII, short; of arrays and objects only that they are such."""
+def shorten(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Format a value as short ASCII JSON; arrays and objects by their type only."""
     match value:
         case Mapping():
             return "an object"
@@ -90,9 +102,9 @@ def shorten(value: Any) -> str:  # noqa: ANN401 - whatever the client sent
 
 
 def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:
-    """The path of `loc` in the document, without the tags that pydantic adds, and the schema of its end.
+    """Return the path of `loc` in the document without pydantic's tags, and the schema at its end.
 
-    Of a field that `is_unknown` it is the parent's schema.
+    For an unknown field it is the schema of the parent.
     """
     path: list[Any] = []
     node: Schema = schema
@@ -104,7 +116,7 @@ def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[li
         elif tagged is not None:
             node = tagged
         elif index == len(loc) - 1 and (is_unknown or isinstance(part, int)):
-            path.append(part)  # else it names a member of a union, as in `('version', 'constrained-int')`
+            path.append(part)  # otherwise it is a union member, as in `('version', 'constrained-int')`
     return path, node
 
 
@@ -131,7 +143,7 @@ def _list_properties(node: Schema, root: Schema) -> set[str]:
 
 
 def _iterate_alternatives(node: Schema, root: Schema) -> Iterator[Schema]:
-    """`node` and what its `anyOf` and `allOf` lead to, but not the kinds of a discriminated union."""
+    """Iterate over a schema and its `anyOf` and `allOf` members, without the members of discriminated unions."""
     node = _resolve_reference(node, root)
     yield node
     for key in ("anyOf", "allOf"):

@@ -1,4 +1,4 @@
-"""A job in words: the body of `POST /v1/jobs`, and what is stored of it."""
+"""The spec of a training job: the body of `POST /v1/jobs`."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,169 +14,195 @@ from core.spec.transforms import TransformSpec
 
 Transforms = Annotated[tuple[TransformSpec, ...], Field(strict=False, max_length=32)]
 Metrics = Annotated[tuple[MetricSpec, ...], Field(strict=False, max_length=32)]
+Device = Annotated[
+    str,
+    Field(
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$",
+        description="`cpu`, `mps`, `cuda` or `cuda:<index>`; `auto` selects the best device of the worker.",
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    Field(description="The precision of the computation; `auto` depends on the device."),
+]
 Callbacks = Annotated[tuple[CallbackSpec, ...], Field(strict=False, max_length=32)]
 
 
 MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
-ModelRef = Annotated[str, Field(pattern=MODEL_REF, description="A registered model: `name`, `name@3` or `name@alias`.")]
+ModelRef = Annotated[
+    str,
+    Field(
+        pattern=MODEL_REF,
+        description="A registered model: `name`, `name@3` or `name@alias`.",
+        examples=["digits@latest"],
+    ),
+]
 PRETRAINED = "pretrained"
 WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED})$"
-# One pattern: of a union each part would tell its own error about the one value.
+# One pattern instead of a union: each member of a union would report an error for the same value.
 Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
 FREEZE_DESCRIPTION = (
-    "`*` stands for any text, `?` for one character; a leading `!` excepts names from the patterns before it."
+    "`*` matches any text, `?` matches one character. A leading `!` excludes names from the preceding patterns."
 )
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE_DESCRIPTION)]
 
 
 class NamedOptions(Spec):
-    """A name from an open catalogue, with that entry's options beside it; the entry itself checks them."""
+    """A name from the catalog with the options of that entry, which validates them."""
 
     model_config = ConfigDict(extra="allow")
-    name: Name
+    name: Name = Field(examples=["digits"])
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields beside those that are declared."""
+        """The fields that are not declared."""
         return dict(self.model_extra or {})
 
 
 class DatasetSpec(NamedOptions):
-    """Which dataset, how it is split, and what changes its training pictures.
+    """A dataset, its splits, and the augmentation of its training images.
 
-    A built-in dataset may take options beside these fields: see `GET /v1/catalog`.
+    A built-in dataset can have more options: see `GET /v1/catalog`.
     """
 
-    version: Count | Literal["latest"] = "latest"
+    version: Count | Literal["latest"] = Field(default="latest", description="A version number, or the newest one.")
     valid: Share | None = Field(
         default=None,
-        description="Share of the training split held out for validation. Unless given: the dataset's own "
-        "validation split, or 0.1 where it has none.",
+        description="The fraction of the training split that is held out for validation. Default: the dataset's own "
+        "validation split, or 0.1 if it has none.",
     )
     test: Share | None = Field(
         default=None,
-        description="Share of the training split held out for the last measurement, where the dataset has no test "
-        "split of its own. With `valid` of 0.2 and `test` of 0.2, 0.6 are trained on.",
+        description="The fraction of the training split that is held out for the final test, if the dataset has no "
+        "test split. For example, `valid` 0.2 and `test` 0.2 leave 0.6 for training.",
     )
-    stratify: bool = Field(default=True, description="Hold out the same share of every class.")
-    train_transforms: Transforms = ()
+    stratify: bool = Field(default=True, description="Hold out the same fraction of each class.")
+    train_transforms: Transforms = Field(default=(), description="Augmentation of the training images, in this order.")
 
 
 class ArchitectureSpec(NamedOptions):
-    """Which network, with its options beside the name: see `GET /v1/catalog`."""
+    """An architecture with its options: see `GET /v1/catalog`."""
 
 
 class ResourcesSpec(Spec):
-    """What a training takes of a worker."""
+    """The resources that a training uses on a worker."""
 
     devices: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,
-        description="Processes that train together, each on a device of its own (a GPU, or a share of the CPU's cores) "
-        "and on an equal part of every batch. Each takes one of its worker's slots.",
+        description="The number of processes for data-parallel training. Each uses its own device (a GPU, or a part "
+        "of the CPU cores), computes an equal part of each batch and takes one slot of the worker.",
     )
 
 
 class ResumeFromSpec(Spec):
-    """Begin with a checkpoint of another job, with its weights alone unless more is asked for.
+    """Start from a checkpoint of another job. By default only the weights are restored.
 
     Source: luz_callback_resume_from_checkpoint, whose four flags these are.
     """
 
-    job: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of a training.")]
+    job: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of a training job.", examples=["0" * 32])]
     checkpoint: Count | Literal["latest", "best"] = Field(
-        default="latest", description="Its number, or the newest or best there is when the job is posted."
+        default="latest",
+        description="A checkpoint number, or the newest or best checkpoint at the time the job is created.",
     )
-    model: bool = Field(default=True, description="Its weights; those that do not fit begin anew, and are named.")
+    model: bool = Field(
+        default=True,
+        description="Restore the weights. Weights that do not fit are initialized and listed in `runtime`.",
+    )
     optimizer: bool = Field(
         default=False,
-        description="What the optimizer remembers, such as moments; learning rate and decay are those of this job.",
+        description="Restore the state of the optimizer, such as moments. Learning rate and weight decay are those "
+        "of this job.",
     )
     callbacks: bool = Field(
         default=False,
-        description="What callbacks of the same name remember, and where a schedule of the same name stands.",
+        description="Restore the state of callbacks and of the schedule that have the same name.",
     )
     records: bool = Field(
         default=False,
-        description="Its curves up to there come first, and its whole epochs count among this job's `epochs`.",
+        description="Copy the curves up to the checkpoint, and count its complete epochs as epochs of this job.",
     )
 
     @model_validator(mode="after")
     def _check_restored_parts(self) -> Self:
         if not (self.model or self.optimizer or self.callbacks or self.records):
-            raise ValueError("nothing of the checkpoint is asked for")
+            raise ValueError("at least one of model, optimizer, callbacks and records must be true")
         return self
 
 
 class TrainingSpec(Spec):
-    """What a training is made of, whatever it is made for."""
+    """The fields that training and learning-rate search have in common."""
 
     spec_version: Literal[1] = 1
     kind: str
-    name: Name | None = Field(default=None, description="Generated unless given.")
-    model: Name | None = Field(default=None, description="The registry's name for the result; `name` unless given.")
+    name: Name | None = Field(default=None, description="The name of the job. Default: generated.")
+    model: Name | None = Field(default=None, description="The name of the registered model. Default: `name`.")
     dataset: DatasetSpec
     architecture: ArchitectureSpec
-    loss: LossSpec | None = Field(default=None, description="The usual loss of the dataset's task unless given.")
+    loss: LossSpec | None = Field(default=None, description="Default: the default loss of the dataset's task.")
     optimizer: OptimizerSpec = AdamSpec()
     schedule: ScheduleSpec | None = None
-    metrics: Metrics | None = Field(default=None, description="The usual metric of the dataset's task unless given.")
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    metrics: Metrics | None = Field(default=None, description="Default: the default metric of the dataset's task.")
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, description="The number of epochs.")] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536, description="Samples per batch.")] = 32
     drop_last: bool = Field(
         default=True,
-        description="Leave out the last batch of a training epoch where it is not full (luz's default).",
+        description="Drop the last batch of a training epoch if it is not full (the default of luz).",
     )
     sampler: Literal["random", "sequential", "weighted"] = Field(
         default="random",
-        description="In which order an epoch takes the training samples: shuffled, as they lie, or `weighted`: as many "
-        "in all, but of every class about as many; those of a small class come several times, of a large one some.",
+        description="The order of the training samples in an epoch: shuffled, sequential, or `weighted`. `weighted` "
+        "draws about the same number of samples of each class, with replacement.",
     )
     accumulate_batches: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=1,
-        description="Batches whose gradients make one optimizer step, as a batch so many times as large would; batch "
-        "norm still sees `batch_size` samples at a time. Steps, schedules and `drop_last` go by the larger batch.",
+        description="The number of batches whose gradients are accumulated for one optimizer step. Batch norm still "
+        "uses `batch_size` samples. Steps, schedules and `drop_last` refer to the accumulated batch.",
     )
     on_oom: Literal["fail", "accumulate"] = Field(
         default="fail",
-        description="Where the device has no memory left for a batch: fail with advice, or pass half as many samples "
-        "through the network at a time and make the same step of them; then a warning says so. Batch norm sees as many "
-        "as are passed at a time.",
+        description="What to do when a batch does not fit into device memory. `fail`: the job fails with a hint. "
+        "`accumulate`: the batch is halved and its gradients are accumulated; the job has a warning. Batch norm then "
+        "uses the smaller batches.",
     )
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="The seed of all random numbers.")] = 0
     init_from: ModelRef | None = Field(
-        default=None, description="Begin with the weights of this registered model; what does not fit begins anew."
+        default=None,
+        description="Start from the weights of a registered model. Weights that do not fit are initialized.",
     )
     weights: Weights | None = Field(
         default=None,
-        description="Begin with the weights of a file in the folder `weights` of the workers' datasets or, "
-        "`pretrained`, with those that the architecture was published with, and normalise pictures as for them.",
+        description="Start from a weights file: `file:<name>` in the folder `weights` of the workers' datasets "
+        "folder, or `pretrained` for the published weights of the architecture and their normalization.",
     )
     resume_from: ResumeFromSpec | None = Field(
         default=None,
-        description="Begin with a checkpoint of another job. One that is interrupted, paused or extended goes on from "
-        "its own checkpoints by itself.",
+        description="Start from a checkpoint of another job. A job that was interrupted, paused or extended resumes "
+        "from its own checkpoints without this field.",
     )
     freeze: Annotated[tuple[FreezePattern, ...], Field(strict=False, max_length=100)] = Field(
-        default=(), description="Parameters that stay as they are; of all patterns that match one, the last counts."
+        default=(),
+        description="Patterns of frozen parameters. If several patterns match a parameter, the last one applies.",
     )
     freeze_bn_stats: bool = Field(
-        default=True, description="Batch norms that are frozen keep their running statistics, and use them."
+        default=True, description="Frozen batch norms use their running statistics and do not update them."
     )
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
     compile: bool = Field(
         default=False,
-        description="Let `torch.compile` make one program of the network: its first steps take long, as the log tells, "
-        "and the others less on a GPU. Checkpoints and models are the same either way.",
+        description="Compile the network with `torch.compile`. The first steps are slower, later steps are faster on a "
+        "GPU. Checkpoints and models are the same as without compilation.",
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto", description="CPU threads of the trainer; results are equal to the bit for an equal number."
+        default="auto",
+        description="CPU threads of the trainer. Results are bitwise reproducible for the same number of threads.",
     )
     resources: ResourcesSpec = ResourcesSpec()
     max_runtime_s: Positive | None = Field(
         default=None,
-        description="Seconds of work, all attempts together, after which the job fails with `time_limit`; its last "
-        "checkpoint is kept. The callback `time_limit` ends in success instead.",
+        description="The maximum run time in seconds, summed over all attempts. The job then fails with `time_limit` "
+        "and its last checkpoint is retained. With the callback `time_limit` the job succeeds instead.",
     )
     callbacks: Callbacks = ()
 
@@ -184,7 +210,7 @@ class TrainingSpec(Spec):
     def _check_initial_state(self) -> Self:
         sources = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
         if len(sources) > 1:
-            raise ValueError(f"{' and '.join(sources)} are {len(sources)} beginnings; give one")
+            raise ValueError(f"only one of init_from, weights and resume_from can be set; got {' and '.join(sources)}")
         return self
 
 

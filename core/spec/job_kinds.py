@@ -1,54 +1,60 @@
-"""The kinds of a job beside a training, and the union of them all; `kind` says which, a training unless given."""
+"""The specs of the other kinds of jobs, and the union of all kinds. The default `kind` is `train`."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
 from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec
-from core.spec.job import DatasetSpec, JobSpec, Metrics, ModelRef, TrainingSpec
+from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Precision, TrainingSpec
 
 
 class LrFindSpec(TrainingSpec):
-    """Try learning rates from `start_lr` to `end_lr`, one a step, and suggest one; nothing is registered.
+    """Increase the learning rate from `start_lr` to `end_lr`, one value per step, and suggest a learning rate.
 
-    The rest is as in the training that is meant, so that its body can be sent; its `schedule`, its `epochs` and those
-    callbacks that do not alter the steps are left out. Source: Smith, 2015.
+    The other fields are those of a training, so that the same body can be sent. `schedule`, `epochs` and callbacks
+    that do not change the steps are ignored. No model is registered. Source: Smith, 2015.
     """
 
     kind: Literal["lr_find"]
-    steps: Annotated[int, Field(ge=2, le=100_000)] = 100
+    steps: Annotated[int, Field(ge=2, le=100_000, description="The number of learning rates.")] = 100
     start_lr: Positive = Field(default=1e-7, description=LR_DESCRIPTION)
     end_lr: Positive = Field(default=1e-1, description=LR_DESCRIPTION)
-    spacing: Literal["log", "linear"] = "log"
+    spacing: Literal["log", "linear"] = Field(default="log", description="The spacing of the learning rates.")
 
 
 class ModelJobSpec(Spec):
-    """A registered model shown one split of a dataset."""
+    """The fields of jobs that apply a registered model to a split of a dataset."""
 
     spec_version: Literal[1] = 1
     kind: str
-    name: Name | None = Field(default=None, description="Generated unless given.")
+    name: Name | None = Field(default=None, description="The name of the job. Default: generated.")
     model: ModelRef
     dataset: DatasetSpec
-    split: Literal["train", "valid", "test"] = "test"
+    split: Literal["train", "valid", "test"] = Field(default="test", description="The split to read.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
         default=None,
-        description="Decides which samples are held out for validation, as does the dataset's `valid`; both are those "
-        "of the model's own training unless given.",
+        description="Selects the samples that are held out for validation, together with the dataset's `valid`. "
+        "Default: both as in the training of the model.",
     )
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
-    max_runtime_s: Positive | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65_536, description="Samples per batch.")] = 256
+    device: Device = "auto"
+    precision: Precision = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        default="auto", description="CPU threads of the trainer."
+    )
+    max_runtime_s: Positive | None = Field(
+        default=None, description="The maximum run time in seconds, summed over all attempts."
+    )
 
 
 class EvaluateSpec(ModelJobSpec):
-    """Measure a registered model on a split: metrics, a table by class, calibration, the confusion matrix."""
+    """Evaluate a registered model on a split: metrics, metrics per class, calibration and confusion matrix."""
 
     kind: Literal["evaluate"]
-    metrics: Metrics | None = Field(default=None, description="The usual metric of the dataset's task unless given.")
-    num_bins: Annotated[int, Field(ge=2, le=100)] = Field(default=15, description="Bins of the reliability table.")
+    metrics: Metrics | None = Field(default=None, description="Default: the default metric of the dataset's task.")
+    num_bins: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=15, description="The number of bins of the calibration table."
+    )
 
 
 VariantFormat = Literal["onnx", "int8", "openvino", "torch-compile", "torch-export"]
@@ -56,56 +62,64 @@ SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch
 
 
 class VariantSpec(ModelJobSpec):
-    """Make another form of a registered model, exported, compiled or quantised; it is kept if it answers as well.
+    """Export, compile or quantize a registered model. The variant is stored if it is accurate enough.
 
-    Both are shown the split. `int8` measures its ranges on pictures of the training split. `torch-export` is for
-    download, the others are served, too.
+    Model and variant are both evaluated on the split. `int8` is calibrated with samples of the training split.
+    `torch-export` can only be downloaded; the other formats can also be served.
     """
 
     kind: Literal["variant"]
-    format: VariantFormat
-    split: Literal["train", "valid", "test"] = "valid"
+    format: VariantFormat = Field(description="The format of the variant.", examples=["onnx"])
+    split: Literal["train", "valid", "test"] = Field(default="valid", description="The split to evaluate on.")
     max_drop: Probability = Field(
-        default=0.005, description="The job fails if accuracy (of a regression: R squared) falls by more than this."
+        default=0.005, description="The job fails if the accuracy (for regression: R²) decreases by more than this."
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="Of `openvino` and `torch-compile`: bf16 where the worker's processor computes with it, unless "
-        "said otherwise. The others are fp32, or int8.",
+        description="The precision of `openvino` and `torch-compile`. `auto` is bf16 if the worker's CPU supports it, "
+        "otherwise fp32. The other formats have a fixed precision.",
     )
     device: Literal["cpu"] = "cpu"
-    calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(default=256, description="Of `int8` alone.")
+    calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=256, description="The number of training samples that calibrate `int8`."
+    )
 
 
 class PredictArchiveSpec(ModelJobSpec):
-    """Predict the pictures of an uploaded archive; `POST /v1/models/{ref}/predictions` takes it in and posts this job.
+    """Predict the images of an uploaded archive. `POST /v1/models/{ref}/predictions` stores it and creates this job.
 
-    `dataset` is the one that the model was trained on; nothing of it is read.
+    `dataset` is the dataset that the model was trained on; its samples are not read.
     """
 
     kind: Literal["predict_archive"]
-    archive: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="As it was given when it was taken in.")]
-    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
-
-
-class PredictSpec(ModelJobSpec):
-    """Predict every sample of a split with a registered model; the answers are files to download."""
-
-    kind: Literal["predict"]
-    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(default=5, description="At most all classes.")
-    scores: bool = Field(
-        default=False,
-        description="Tell the network's raw scores too, before softmax or sigmoid; of numbers there are none.",
+    archive: Annotated[
+        str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of the uploaded archive.", examples=["0" * 32])
+    ]
+    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="The number of classes per prediction, at most all classes."
     )
 
 
-def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - whatever was sent
+class PredictSpec(ModelJobSpec):
+    """Predict all samples of a split with a registered model. The results are files to download."""
+
+    kind: Literal["predict"]
+    top_k: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="The number of classes per prediction, at most all classes."
+    )
+    scores: bool = Field(
+        default=False,
+        description="Also return the raw scores of the network, before softmax or sigmoid; not for regression.",
+    )
+
+
+def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - any JSON value
     return {"kind": "train", **document} if isinstance(document, dict) else document
 
 
 AnyJobSpec = Annotated[
     JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec,
-    Discriminator("kind"),  # not `Field(…)`, of which FastAPI would take one alone, its own `Body(…)`
+    Discriminator("kind"),  # not `Field(…)`: FastAPI uses only one, its own `Body(…)`
     BeforeValidator(_add_default_kind),
 ]
 SPEC_BY_KIND: dict[str, type[Spec]] = {

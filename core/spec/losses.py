@@ -1,4 +1,4 @@
-"""The losses a job may ask for."""
+"""The specs of the losses, and which targets and scores each loss takes."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -6,16 +6,17 @@ from pydantic import Field
 
 from core.spec.base import NonNegative, Positive, Probability, Spec
 
+CLASS_WEIGHTS = "One weight per class, or `balanced`: inversely proportional to the class frequency."
 Weights = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
 
 
 class CrossEntropySpec(Spec):
-    """Cross entropy on logits, one class a sample. Source: `torch.nn.CrossEntropyLoss`."""
+    """Cross entropy on logits, for targets with one class per sample. Source: `torch.nn.CrossEntropyLoss`."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Probability = 0.0
+    label_smoothing: Probability = Field(default=0.0, description="The amount of label smoothing.")
     class_weights: Weights | Literal["balanced"] | None = Field(
-        default=None, description="One weight a class, or `balanced`: inversely proportional to its frequency."
+        default=None, description="One weight per class, or `balanced`: inversely proportional to the class frequency."
     )
 
 
@@ -23,7 +24,7 @@ class NllSpec(Spec):
     """Negative log likelihood; the network must end in `log_softmax`. Source: `torch.nn.NLLLoss`."""
 
     name: Literal["nll"] = "nll"
-    class_weights: Weights | Literal["balanced"] | None = None
+    class_weights: Weights | Literal["balanced"] | None = Field(default=None, description=CLASS_WEIGHTS)
 
 
 class MseSpec(Spec):
@@ -39,30 +40,30 @@ class L1Spec(Spec):
 
 
 class SmoothL1Spec(Spec):
-    """Quadratic below `beta`, linear above. Source: `torch.nn.SmoothL1Loss`."""
+    """Squared error below `beta`, absolute error above. Source: `torch.nn.SmoothL1Loss`."""
 
     name: Literal["smooth_l1"] = "smooth_l1"
-    beta: Positive = 1.0
+    beta: Positive = Field(default=1.0, description="The error at which the loss becomes linear.")
 
 
 class BceWithLogitsSpec(Spec):
     """Binary cross entropy on logits, for binary and multi-label targets. Source: `torch.nn.BCEWithLogitsLoss`."""
 
     name: Literal["bce_with_logits"] = "bce_with_logits"
-    pos_weight: Weights | None = None
+    pos_weight: Weights | None = Field(default=None, description="One weight of positive samples per label.")
 
 
 class BceSpec(Spec):
     """Binary cross entropy on probabilities; the network must end in `sigmoid`. Source: `torch.nn.BCELoss`.
 
-    `bce_with_logits` on raw scores is the same number, more precisely.
+    `bce_with_logits` computes the same loss from raw scores with better numerical stability.
     """
 
     name: Literal["bce"] = "bce"
 
 
 class SoftMarginSpec(Spec):
-    """The logistic loss of each label, log(1 + exp(-y * score)) with y of -1 or 1.
+    """The logistic loss of each label: log(1 + exp(-y * score)), where y is -1 or 1.
 
     Source: `torch.nn.SoftMarginLoss`.
     """
@@ -71,13 +72,13 @@ class SoftMarginSpec(Spec):
 
 
 class MultiLabelSoftMarginSpec(Spec):
-    """The mean over labels of their logistic losses. Source: `torch.nn.MultiLabelSoftMarginLoss`."""
+    """The mean of the logistic losses of the labels. Source: `torch.nn.MultiLabelSoftMarginLoss`."""
 
     name: Literal["multilabel_soft_margin"] = "multilabel_soft_margin"
 
 
 class MultiLabelMarginSpec(Spec):
-    """Hinge loss: every present label's score above every absent one's, by 1.
+    """Hinge loss: the score of each present label should exceed the score of each absent label by 1.
 
     Source: `torch.nn.MultiLabelMarginLoss`.
     """
@@ -86,46 +87,48 @@ class MultiLabelMarginSpec(Spec):
 
 
 class FocalSpec(Spec):
-    """Cross entropy that heeds what is hard: each sample counts by (1 - its probability) to the power of `gamma`.
+    """Cross entropy weighted by (1 - p) ** gamma, where p is the probability of the target class.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017.
     """
 
     name: Literal["focal"] = "focal"
-    gamma: NonNegative = 2.0
-    class_weights: Weights | Literal["balanced"] | None = None
+    gamma: NonNegative = Field(default=2.0, description="The focus on samples with a low probability.")
+    class_weights: Weights | Literal["balanced"] | None = Field(default=None, description=CLASS_WEIGHTS)
 
 
 class MultiMarginSpec(Spec):
-    """Hinge loss: the target's score above every other by a margin. Source: `torch.nn.MultiMarginLoss`."""
+    """Hinge loss: the score of the target should exceed all others by `margin`. Source: `torch.nn.MultiMarginLoss`."""
 
     name: Literal["multi_margin"] = "multi_margin"
-    p: Literal[1, 2] = 1
-    margin: Positive = 1.0
-    class_weights: Weights | Literal["balanced"] | None = None
+    p: Literal[1, 2] = Field(default=1, description="The exponent of the hinge.")
+    margin: Positive = Field(default=1.0, description="The required difference of scores.")
+    class_weights: Weights | Literal["balanced"] | None = Field(default=None, description=CLASS_WEIGHTS)
 
 
 class HuberSpec(Spec):
-    """Quadratic below `delta`, linear above with a slope of `delta`. Source: `torch.nn.HuberLoss`."""
+    """Squared error below `delta`, linear with slope `delta` above. Source: `torch.nn.HuberLoss`."""
 
     name: Literal["huber"] = "huber"
-    delta: Positive = 1.0
+    delta: Positive = Field(default=1.0, description="The error at which the loss becomes linear.")
 
 
 class PoissonNllSpec(Spec):
-    """For counts; the network gives the logarithm of the rate, unless `log_input` is false.
+    """Negative log likelihood of counts under a Poisson distribution.
 
     Source: `torch.nn.PoissonNLLLoss`.
     """
 
     name: Literal["poisson_nll"] = "poisson_nll"
-    log_input: bool = True
-    full: bool = Field(default=False, description="Add Stirling's approximation of the term without the rate.")
-    eps: Positive = 1e-8
+    log_input: bool = Field(default=True, description="Whether the output of the network is the logarithm of the rate.")
+    full: bool = Field(default=False, description="Add the Stirling approximation of the constant term.")
+    eps: Positive = Field(default=1e-8, description="Prevents log(0) if `log_input` is false.")
 
 
 class KlDivSpec(Spec):
-    """For targets that are distributions, several numbers a sample; the network must end in `log_softmax`.
+    """Kullback-Leibler divergence, for targets that are probability distributions.
+
+    The network must end in `log_softmax`.
 
     Source: `torch.nn.KLDivLoss`, summed over outputs.
     """
@@ -157,7 +160,7 @@ Scores = Literal["raw scores", "probabilities", "log-probabilities"]
 
 
 class LossInputs(NamedTuple):
-    """What a loss compares: `targets` of the dataset with `scores` of the network."""
+    """The kind of targets and the kind of network outputs that a loss takes."""
 
     targets: Targets
     scores: Scores
@@ -180,9 +183,7 @@ LOSS_INPUTS: dict[str, LossInputs] = {
     "poisson_nll": LossInputs("numbers", "raw scores"),
     "kl_div": LossInputs("numbers", "log-probabilities"),
 }
-SCORES_BY_LAST_LAYER: dict[
-    str, Scores
-] = {  # last layers that change what the scores mean; after any other they are raw
+SCORES_BY_LAST_LAYER: dict[str, Scores] = {  # other last layers return raw scores
     "softmax": "probabilities",
     "sigmoid": "probabilities",
     "log_softmax": "log-probabilities",
@@ -190,16 +191,16 @@ SCORES_BY_LAST_LAYER: dict[
 
 
 def list_compatible_losses(targets: Targets) -> frozenset[str]:
-    """The losses for such targets."""
+    """Return the names of the losses for a kind of targets."""
     return frozenset(name for name, takes in LOSS_INPUTS.items() if takes.targets == targets)
 
 
 def build_mismatch_warning(loss: str, last_layer: str | None) -> str | None:
-    """What is wrong with a network that ends in `last_layer` under that loss, if anything."""
+    """Return a warning if a loss does not match the last layer of the network, otherwise None."""
     inputs, scores = LOSS_INPUTS[loss], SCORES_BY_LAST_LAYER.get(last_layer or "", "raw scores")
     if inputs.scores == scores or (inputs.targets == "numbers" and inputs.scores == "raw scores"):
-        return None  # numbers may be bounded by any function
+        return None  # the last layer of a regression can be any activation
     others = [name for name, other in LOSS_INPUTS.items() if other == LossInputs(inputs.targets, scores)]
-    other = f"; {' or '.join(map(repr, others))} would take what it gives" if others else ""
-    ends = f"ends in {last_layer!r} and gives {scores}" if scores != "raw scores" else "gives raw scores"
+    other = f"; use {' or '.join(map(repr, others))} instead" if others else ""
+    ends = f"ends in {last_layer!r} and returns {scores}" if scores != "raw scores" else "returns raw scores"
     return f"the loss {loss!r} takes {inputs.scores}, but the network {ends}{other}"

@@ -1,4 +1,4 @@
-"""The metrics a job may ask for; a plain string such as `"accuracy"` stands for the metric with its defaults."""
+"""The specs of the metrics. A string such as `"accuracy"` is the metric with its default options."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -8,26 +8,29 @@ from pydantic import BeforeValidator, Field
 from core.spec.base import FieldError, Probability, Spec
 
 Average = Literal["macro", "micro", "weighted"]
+AVERAGE = "How classes are averaged: `macro`, `weighted` by their number of samples, or `micro` over all decisions."
+THRESHOLD = "The probability from which a label is predicted, in binary and multi-label tasks."
 
 
 class _Metric(Spec):
     name: str
     on: Literal["both", "train", "valid"] = Field(
-        default="both", description="In a training: what it is measured on. Test samples count as those that validate."
+        default="both",
+        description="The samples of a training that the metric is computed on; `valid` includes test samples.",
     )
 
     @property
     def key(self) -> str:
-        """The name under which values appear, after the split: `valid_<key>`."""
+        """The name of the values after the split: `valid_<key>`."""
         return self.name
 
     @property
     def is_curve(self) -> bool:
-        """One number, which an epoch has; else it is a table of an evaluation."""
+        """Whether the metric is one number per epoch. Otherwise it is a table of an evaluation."""
         return True
 
     def applies_to(self, split: str) -> bool:
-        """Whether it is measured on that set in a training."""
+        """Return whether a training computes the metric on a split."""
         return self.on in ("both", split)
 
     def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
@@ -36,17 +39,17 @@ class _Metric(Spec):
 
 
 class AccuracySpec(_Metric):
-    """Share of samples whose most probable class is the target; for several labels, of labels right at `threshold`."""
+    """Fraction of samples whose most probable class is the target; for multi-label tasks, of correct labels."""
 
     name: Literal["accuracy"] = "accuracy"
-    threshold: Probability = 0.5
+    threshold: Probability = Field(default=0.5, description=THRESHOLD)
 
 
 class TopKSpec(_Metric):
-    """Share of samples whose target is among the `k` most probable classes; its key is `top_<k>_accuracy`."""
+    """Fraction of samples whose target is among the `k` most probable classes, named `top_<k>_accuracy`."""
 
     name: Literal["top_k"] = "top_k"
-    k: Annotated[int, Field(ge=1, le=10_000)] = 5
+    k: Annotated[int, Field(ge=1, le=10_000, description="The number of classes.")] = 5
 
     @property
     def key(self) -> str:
@@ -59,31 +62,31 @@ class TopKSpec(_Metric):
 
 
 class PrecisionSpec(_Metric):
-    """True positives over predicted positives."""
+    """True positives divided by predicted positives."""
 
     name: Literal["precision"] = "precision"
-    average: Average = "macro"
-    threshold: Probability = 0.5
+    average: Average = Field(default="macro", description=AVERAGE)
+    threshold: Probability = Field(default=0.5, description=THRESHOLD)
 
 
 class RecallSpec(_Metric):
-    """True positives over actual positives."""
+    """True positives divided by actual positives."""
 
     name: Literal["recall"] = "recall"
-    average: Average = "macro"
-    threshold: Probability = 0.5
+    average: Average = Field(default="macro", description=AVERAGE)
+    threshold: Probability = Field(default=0.5, description=THRESHOLD)
 
 
 class F1Spec(_Metric):
     """Harmonic mean of precision and recall."""
 
     name: Literal["f1"] = "f1"
-    average: Average = "macro"
-    threshold: Probability = 0.5
+    average: Average = Field(default="macro", description=AVERAGE)
+    threshold: Probability = Field(default=0.5, description=THRESHOLD)
 
 
 class AurocSpec(_Metric):
-    """Area under the ROC curve, one class against the rest; exact unless `thresholds` bins are asked for.
+    """Area under the ROC curve, one class against the rest.
 
     Source: luz_metric_multiclass_auroc, which has 200 thresholds.
     """
@@ -91,10 +94,12 @@ class AurocSpec(_Metric):
     name: Literal["auroc"] = "auroc"
     average: Literal["macro", "weighted", "micro", "none"] = Field(
         default="macro",
-        description="`micro`: one curve of all decisions, whatever their class. `none`: one area a class, in the last "
-        "evaluation and not as a curve.",
+        description="`macro` and `weighted`: mean over classes. `micro`: one curve for all classes. `none`: one area "
+        "per class, reported by the last evaluation only.",
     )
-    thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
+        default=None, description="The number of thresholds of an approximation. Default: the exact area."
+    )
 
     @property
     def is_curve(self) -> bool:
@@ -119,19 +124,19 @@ class MseMetricSpec(_Metric):
 
 
 class RmseSpec(_Metric):
-    """Root of the mean squared error."""
+    """Square root of the mean squared error."""
 
     name: Literal["rmse"] = "rmse"
 
 
 class R2Spec(_Metric):
-    """Coefficient of determination."""
+    """Coefficient of determination (R²)."""
 
     name: Literal["r2"] = "r2"
 
 
 class ConfusionMatrixSpec(_Metric):
-    """Counts, rows are targets and columns predictions; reported by the last evaluation, not as a curve."""
+    """Confusion matrix: rows are targets, columns are predictions. Reported by the last evaluation only."""
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
 
@@ -140,7 +145,7 @@ class ConfusionMatrixSpec(_Metric):
         return False
 
 
-def _parse_string(value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+def _parse_string(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -167,7 +172,7 @@ MetricSpec = Annotated[
 
 
 def list_curves(metrics: Sequence[MetricSpec]) -> list[str]:
-    """Return the names of the curves that a job with these metrics has: `<valid|train>_<key>`, the loss among them."""
+    """Return the names of the curves of a job with these metrics, including the loss: `<valid|train>_<key>`."""
     return [
         f"{split}_{key}"
         for split in ("valid", "train")

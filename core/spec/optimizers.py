@@ -1,4 +1,4 @@
-"""The optimizers a job may ask for, with torch's own names and defaults."""
+"""The specs of the optimizers, with the names and defaults of torch."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -10,30 +10,34 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 Shrink = Annotated[float, Field(gt=0.0, lt=1.0)]
 Grow = Annotated[float, Field(gt=1.0, le=100.0)]
-DECAY_DESCRIPTION = "Whether weight decay draws the scales of norms and all biases to zero, too."
+DECAY_DESCRIPTION = "Whether weight decay also applies to biases and to the scales of normalization layers."
 
 
 class GroupSpec(Spec):
-    """Parameters of matching names have a learning rate or a weight decay of their own; the first match counts."""
+    """Learning rate and weight decay of the parameters whose names match. The first matching group applies."""
 
-    match: Pattern
-    lr: Positive | None = Field(default=None, description="The optimizer's, unless given; schedules keep the ratio.")
-    weight_decay: NonNegative | None = Field(default=None, description="The optimizer's, unless given.")
+    match: Pattern = Field(examples=["head.*"])
+    lr: Positive | None = Field(
+        default=None, description="Default: that of the optimizer. Schedules keep the ratio between both."
+    )
+    weight_decay: NonNegative | None = Field(default=None, description="Default: that of the optimizer.")
 
 
 class OptimizerBase(Spec):
     """Properties of an optimizer that validation reads; an optimizer sets those that apply to it."""
 
     has_momentum: ClassVar[bool] = False
-    """Whether a schedule can change its momentum, or the first of its `betas`."""
+    """Whether a schedule can change its momentum or the first of its `betas`."""
     requires_closure: ClassVar[bool] = False
-    """Whether it evaluates the loss several times per step, as torch does with a closure."""
+    """Whether it evaluates the loss several times per step with a closure."""
 
 
 class GroupedSpec(OptimizerBase):
-    """An optimizer whose parameters may be treated differently."""
+    """An optimizer with parameter groups."""
 
-    groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = ()
+    groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = Field(
+        default=(), description="Groups of parameters with other options."
+    )
     decay_norms_and_biases: bool = Field(default=True, description=DECAY_DESCRIPTION)
 
 
@@ -52,7 +56,7 @@ class SgdSpec(GroupedSpec):
     @model_validator(mode="after")
     def _check_nesterov(self) -> Self:
         if self.nesterov and (self.momentum <= 0 or self.dampening != 0):
-            raise ValueError("nesterov needs a momentum above 0 and a dampening of 0")
+            raise ValueError("nesterov requires a momentum above 0 and a dampening of 0")
         return self
 
 
@@ -98,7 +102,7 @@ class NAdamSpec(GroupedSpec):
 
 
 class RAdamSpec(GroupedSpec):
-    """Adam that rectifies the variance of its first steps. Source: Liu et al., 2019; `torch.optim.RAdam`."""
+    """Adam with a rectified variance of the first steps. Source: Liu et al., 2019; `torch.optim.RAdam`."""
 
     has_momentum: ClassVar[bool] = True
 
@@ -111,7 +115,7 @@ class RAdamSpec(GroupedSpec):
 
 
 class AdamaxSpec(GroupedSpec):
-    """Adam by the infinity norm. Source: Kingma and Ba, 2014, section 7; `torch.optim.Adamax`."""
+    """Adam with the infinity norm. Source: Kingma and Ba, 2014, section 7; `torch.optim.Adamax`."""
 
     has_momentum: ClassVar[bool] = True
 
@@ -123,19 +127,20 @@ class AdamaxSpec(GroupedSpec):
 
 
 class AdafactorSpec(GroupedSpec):
-    """Adam whose second moments are kept as rows and columns. Source: Shazeer, 2018; `torch.optim.Adafactor`."""
+    """Adam with factored second moments, which use less memory. Source: Shazeer, 2018; `torch.optim.Adafactor`."""
 
     name: Literal["adafactor"] = "adafactor"
     lr: Positive = 1e-2
     beta2_decay: Annotated[float, Field(ge=-10.0, le=0.0)] = -0.8
-    d: Annotated[float, Field(ge=1.0, le=1e12, description="Updates of a root mean square above it are clipped.")] = 1.0
+    d: Annotated[float, Field(ge=1.0, le=1e12, description="Updates with a larger root mean square are clipped.")] = 1.0
     weight_decay: NonNegative = 0.0
 
 
 class MuonSpec(GroupedSpec):
-    """Orthogonalised momentum for matrices; all that is no matrix (convolutions, norms, biases) goes by AdamW.
+    """Orthogonalized momentum for matrices. AdamW updates all other parameters (convolutions, norms, biases).
 
-    With `adjust_lr` of `match_rms_adamw` one learning rate suits both. Source: Jordan, 2024; `torch.optim.Muon`.
+    With `adjust_lr` `match_rms_adamw`, the same learning rate can be used for both.
+    Source: Jordan, 2024; `torch.optim.Muon`.
     """
 
     name: Literal["muon"] = "muon"
@@ -197,7 +202,9 @@ class AsgdSpec(GroupedSpec):
 
 
 class RpropSpec(OptimizerBase):
-    """Resilient propagation: the signs of gradients alone. Source: Riedmiller and Braun, 1993; `torch.optim.Rprop`."""
+    """Resilient propagation, which uses only the signs of gradients. Source: Riedmiller and Braun, 1993; "
+    "`torch.optim.Rprop`.
+    """
 
     name: Literal["rprop"] = "rprop"
     lr: Positive = 1e-2
@@ -206,7 +213,7 @@ class RpropSpec(OptimizerBase):
 
 
 class LbfgsSpec(OptimizerBase):
-    """L-BFGS: several evaluations of the loss a step; made for few, large batches and fp32.
+    """L-BFGS, which evaluates the loss several times per step. Use it with few, large batches and fp32.
 
     Source: Nocedal and Wright, "Numerical Optimization", 2006; `torch.optim.LBFGS`.
     """
@@ -216,7 +223,7 @@ class LbfgsSpec(OptimizerBase):
     name: Literal["lbfgs"] = "lbfgs"
     lr: Positive = 1.0
     max_iter: Annotated[int, Field(ge=1, le=10_000)] = 20
-    max_eval: Count | None = Field(default=None, description="Evaluations a step: 5/4 of `max_iter`, unless given.")
+    max_eval: Count | None = Field(default=None, description="Loss evaluations per step. Default: 5/4 of `max_iter`.")
     tolerance_grad: NonNegative = 1e-7
     tolerance_change: NonNegative = 1e-9
     history_size: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -238,23 +245,23 @@ PartSpec = (
     | AsgdSpec
     | RpropSpec
 )
-"""What may be one of several."""
+"""Optimizers that can be a part of `several`."""
 
 UNSUPPORTED_PARTS = {
-    "lbfgs": "searches along the gradient of all parameters: use it alone, or another one here",
-    "several": "cannot be one of several; list its parts here",
+    "lbfgs": "requires all parameters: use it alone, or use another optimizer here",
+    "several": "cannot be nested; list its parts here",
 }
 
 
 class OptimizerPartSpec(Spec):
-    """Parameters of matching names have this optimizer, unless a part before it matches them."""
+    """An optimizer for the parameters whose names match and that no earlier part matches."""
 
-    match: Pattern
+    match: Pattern = Field(examples=["features.*"])
     optimizer: Annotated[PartSpec, Field(discriminator="name")]
 
     @field_validator("optimizer", mode="before")
     @classmethod
-    def _check_part_optimizer(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+    def _check_part_optimizer(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         name = value.get("name") if isinstance(value, dict) else None
         if isinstance(name, str) and name in UNSUPPORTED_PARTS:
             raise ValueError(f"{name!r} {UNSUPPORTED_PARTS[name]}")
@@ -262,11 +269,10 @@ class OptimizerPartSpec(Spec):
 
 
 class CompositeOptimizerSpec(OptimizerBase):
-    """Several optimizers, each for the parameters whose names match; every parameter has the first that matches.
+    """Several optimizers, each for the parameters whose names match. The first matching part applies.
 
-    Each part goes by its own rule and learning rate. Where a schedule or a search gives a learning rate in numbers, as
-    `max_lr` does, it is the first part's, and the others keep their ratio to it; the curve `lr` is the first part's,
-    too. Source: `set_optimizers` of luz.
+    Each part has its own learning rate. A learning rate of a schedule or search, such as `max_lr`, is that of the first
+    part; the other parts keep their ratio to it. The curve `lr` shows the first part. Source: `set_optimizers` of luz.
     """
 
     name: Literal["several"] = "several"
@@ -277,9 +283,9 @@ class CompositeOptimizerSpec(OptimizerBase):
     @field_validator("parts")
     @classmethod
     def _check_num_parts(cls, parts: tuple[OptimizerPartSpec, ...]) -> tuple[OptimizerPartSpec, ...]:
-        """Unlike `min_length`, it has nothing to say where a part is wrong already."""
+        """Reject a single part. Unlike `min_length`, it reports no error if a part is invalid."""
         if len(parts) < 2:
-            raise ValueError(f"needs 2 to 20 parts, not {len(parts)}; one optimizer alone is given as it is")
+            raise ValueError(f"must have 2 to 20 parts; got {len(parts)}. Use a single optimizer without 'several'")
         return parts
 
 

@@ -1,4 +1,4 @@
-"""The learning-rate schedules a job may ask for, each with the breakpoint at which it steps."""
+"""The specs of the learning-rate schedules. `call_on` sets when a schedule steps."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +7,10 @@ from pydantic import Field, model_validator
 
 from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability, Spec
 
-CallOn = Literal["epoch_end", "train_batch_end"]
+CallOn = Annotated[
+    Literal["epoch_end", "train_batch_end"],
+    Field(description="When the schedule steps: after each epoch, or after each optimizer step."),
+]
 Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
 Factor = Annotated[float, Field(gt=0.0, le=1.0)]
 Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
@@ -25,8 +28,8 @@ class StepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` every `step_size` steps of the schedule. Source: `StepLR`."""
 
     name: Literal["step"] = "step"
-    step_size: Count
-    gamma: Positive = 0.1
+    step_size: Count = Field(description="The interval in steps of the schedule.", examples=[10])
+    gamma: Positive = Field(default=0.1, description="The factor.")
     call_on: CallOn = "epoch_end"
 
 
@@ -34,8 +37,8 @@ class MultiStepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at each milestone. Source: `MultiStepLR`."""
 
     name: Literal["multi_step"] = "multi_step"
-    milestones: Milestones
-    gamma: Positive = 0.1
+    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[10]])
+    gamma: Positive = Field(default=0.1, description="The factor.")
     call_on: CallOn = "epoch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
@@ -48,12 +51,12 @@ class ExponentialSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at every step of the schedule. Source: `ExponentialLR`."""
 
     name: Literal["exponential"] = "exponential"
-    gamma: Positive = 0.95
+    gamma: Positive = Field(default=0.95, description="The factor.")
     call_on: CallOn = "epoch_end"
 
 
 class ConstantSpec(ScheduleBase):
-    """Take `factor` of the learning rate for `total_iters` steps, then all of it. Source: `ConstantLR`."""
+    """Multiply the learning rate by `factor` for the first `total_iters` steps. Source: `ConstantLR`."""
 
     name: Literal["constant"] = "constant"
     factor: Factor = 1.0 / 3
@@ -62,34 +65,34 @@ class ConstantSpec(ScheduleBase):
 
 
 class LambdaSpec(ScheduleBase):
-    """Take one factor of the learning rate a step of the schedule, any numbers; the last one stays.
+    """Set the learning rate to the initial one times a factor per step. The last factor applies to all later steps.
 
-    Source: `LambdaLR`, with a table in the place of a function.
+    Source: `LambdaLR`, with a list instead of a function.
     """
 
     name: Literal["lambda"] = "lambda"
-    factors: Factors
+    factors: Factors = Field(description="One factor per step of the schedule.", examples=[[1.0, 0.5, 0.1]])
     call_on: CallOn = "epoch_end"
 
 
 class MultiplicativeSpec(ScheduleBase):
-    """Multiply the learning rate by one factor after another, a step each; the last one again and again.
+    """Multiply the current learning rate by one factor per step. The last factor applies to all later steps.
 
-    Source: `MultiplicativeLR`, with a table in the place of a function.
+    Source: `MultiplicativeLR`, with a list instead of a function.
     """
 
     name: Literal["multiplicative"] = "multiplicative"
-    factors: Factors
+    factors: Factors = Field(description="One factor per step of the schedule.", examples=[[1.0, 0.5, 0.1]])
     call_on: CallOn = "epoch_end"
 
 
 class LinearScheduleSpec(ScheduleBase):
-    """Go from `start_factor` to `end_factor` of the learning rate in `total_iters` steps. Source: `LinearLR`."""
+    """Change the factor of the learning rate linearly from `start_factor` to `end_factor`. Source: `LinearLR`."""
 
     name: Literal["linear"] = "linear"
     start_factor: Factor = 1.0 / 3
     end_factor: Probability = 1.0
-    total_iters: Count | None = Field(default=None, description="The whole run, unless given.")
+    total_iters: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
     call_on: CallOn = "epoch_end"
 
 
@@ -98,7 +101,7 @@ class PolynomialSpec(ScheduleBase):
 
     name: Literal["polynomial"] = "polynomial"
     power: Positive = 1.0
-    total_iters: Count | None = Field(default=None, description="The whole run, unless given.")
+    total_iters: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
     call_on: CallOn = "epoch_end"
 
 
@@ -106,32 +109,32 @@ class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
 
     name: Literal["cosine"] = "cosine"
-    t_max: Count | None = Field(default=None, description="The whole run, unless given.")
+    t_max: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
 
 
 class CosineWarmRestartsSpec(ScheduleBase):
-    """Cosine annealing restarted every `t_0` steps, each cycle `t_mult` times longer.
+    """Cosine annealing with restarts. Each cycle is `t_mult` times as long as the previous one.
 
     Source: `CosineAnnealingWarmRestarts`.
     """
 
     name: Literal["cosine_warm_restarts"] = "cosine_warm_restarts"
-    t_0: Count
+    t_0: Count = Field(description="The steps of the first cycle.", examples=[10])
     t_mult: Count = 1
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
 
 
 class CyclicSpec(ScheduleBase):
-    """Cycle between `base_lr` and `max_lr`, a step every batch. Source: Smith, 2015; `CyclicLR`."""
+    """Cycle between `base_lr` and `max_lr`, with one step per batch. Source: Smith, 2015; `CyclicLR`."""
 
     name: Literal["cyclic"] = "cyclic"
-    base_lr: Positive = Field(description=LR_DESCRIPTION)
-    max_lr: Positive = Field(description=LR_DESCRIPTION)
+    base_lr: Positive = Field(description=LR_DESCRIPTION, examples=[1e-4])
+    max_lr: Positive = Field(description=LR_DESCRIPTION, examples=[1e-2])
     step_size_up: Count = 2000
-    step_size_down: Count | None = Field(default=None, description="As many as up, unless given.")
+    step_size_down: Count | None = Field(default=None, description="Default: `step_size_up`.")
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     gamma: Positive = 1.0
     call_on: Literal["train_batch_end"] = "train_batch_end"
@@ -143,18 +146,19 @@ class CyclicSpec(ScheduleBase):
 
 
 class OneCycleSpec(ScheduleBase):
-    """One cycle over the whole run, a step every batch; it moves momentum too.
+    """One cycle of learning rate and momentum over the whole run, with one step per batch.
 
     Source: Smith and Topin, 2017; `OneCycleLR`.
     """
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive | Literal["auto"] = Field(
-        description=f"`auto`: what `lr_find` would suggest, found before the training begins. {LR_DESCRIPTION}"
+        description=f"The peak. `auto`: find it before the training, as `lr_find` does. {LR_DESCRIPTION}",
+        examples=[0.01],
     )
     pct_start: Probability = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
-    cycle_momentum: bool = Field(default=True, description="Of several optimizers, those that have one move it.")
+    cycle_momentum: bool = Field(default=True, description="Also change the momentum of the optimizers that have one.")
     base_momentum: Probability = 0.85
     max_momentum: Probability = 0.95
     div_factor: Positive = 25.0
@@ -164,7 +168,7 @@ class OneCycleSpec(ScheduleBase):
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error where the warm-up is a single step, which `OneCycleLR` cannot divide by."""
         if self.pct_start * num_steps == 1:
-            yield "/pct_start", "the warm-up would be one step; set 0, or a larger share"
+            yield "/pct_start", "the warm-up must not be exactly one step; set 0 or a larger fraction"
 
 
 class PlateauSpec(ScheduleBase):
@@ -182,7 +186,7 @@ class PlateauSpec(ScheduleBase):
     threshold_mode: Literal["rel", "abs"] = "rel"
     cooldown: Annotated[int, Field(ge=0, le=100_000)] = 0
     min_lr: NonNegative = 0.0
-    eps: NonNegative = Field(default=1e-8, description="A smaller change is not made.")
+    eps: NonNegative = Field(default=1e-8, description="Smaller changes of the learning rate are ignored.")
     call_on: Literal["epoch_end"] = "epoch_end"
 
 
@@ -202,20 +206,22 @@ PartSpec = Annotated[
 
 
 class SequentialSpec(ScheduleBase):
-    """One schedule after another, such as a linear rise before a cosine; each begins at its milestone.
+    """Several schedules one after another, for example a linear warm-up before a cosine.
 
-    What a part leaves open, such as a cosine's `t_max`, is the time until the next milestone or the end. The parts step
-    when the whole does. Source: `SequentialLR`.
+    Each schedule after the first starts at its milestone. The default of lengths such as the `t_max` of a cosine is
+    the time until the next milestone or the end. All parts have the `call_on` of the whole. Source: `SequentialLR`.
     """
 
     name: Literal["sequential"] = "sequential"
-    schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)]
-    milestones: Milestones
+    schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)] = Field(
+        description="The schedules.", examples=[[{"name": "linear"}, {"name": "cosine"}]]
+    )
+    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[10]])
     call_on: CallOn = "epoch_end"
 
     @model_validator(mode="before")
     @classmethod
-    def _propagate_call_on(cls, value: Any) -> Any:  # noqa: ANN401 - whatever the client sent
+    def _propagate_call_on(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if not isinstance(value, dict) or not isinstance(value.get("schedules"), list | tuple):
             return value
         call_on = value.get("call_on", "epoch_end")
@@ -225,11 +231,12 @@ class SequentialSpec(ScheduleBase):
     @model_validator(mode="after")
     def _check_milestones(self) -> Self:
         if len(self.milestones) != len(self.schedules) - 1:
-            raise ValueError(f"{len(self.schedules)} schedules need {len(self.schedules) - 1} milestones between them")
+            required = len(self.schedules) - 1
+            raise ValueError(f"{required + 1} schedules require {required} milestones; got {len(self.milestones)}")
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError("milestones must rise")
+            raise ValueError("milestones must increase")
         if any(part.call_on != self.call_on for part in self.schedules):
-            raise ValueError(f"its schedules step at {self.call_on}, as it does; leave their call_on out")
+            raise ValueError(f"call_on of the parts must be {self.call_on}, as in the whole; omit it")
         return self
 
 

@@ -1,4 +1,4 @@
-"""What may change training pictures; parameters are drawn for each picture, never for a whole batch."""
+"""The specs of the image transforms. Random parameters are sampled per image, not per batch."""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self
@@ -17,7 +17,7 @@ class TransformBase(Spec):
     """Properties of a transform that validation reads; a transform overrides those that apply to it."""
 
     replaces_normalization: ClassVar[bool] = False
-    """Whether it is used instead of the default normalization; a job has at most one such transform."""
+    """Whether it replaces the default normalization. A job has at most one such transform."""
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield what does not fit images of this shape."""
@@ -25,38 +25,40 @@ class TransformBase(Spec):
 
 
 class HorizontalFlipSpec(TransformBase):
-    """Mirror left and right with probability `p`."""
+    """Flip images horizontally with probability `p`."""
 
     name: Literal["horizontal_flip"] = "horizontal_flip"
-    p: Probability = 0.5
+    p: Probability = Field(default=0.5, description="The probability per image.")
 
 
 class VerticalFlipSpec(TransformBase):
-    """Mirror top and bottom with probability `p`."""
+    """Flip images vertically with probability `p`."""
 
     name: Literal["vertical_flip"] = "vertical_flip"
-    p: Probability = 0.5
+    p: Probability = Field(default=0.5, description="The probability per image.")
 
 
 class AffineSpec(TransformBase):
-    """Rotate by up to `degrees`, shift by up to `translate` of the size, scale within `scale`; the border is black."""
+    """Rotate, shift, scale and shear by random amounts. The border is black."""
 
     name: Literal["affine"] = "affine"
-    degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0
-    translate: Probability = 0.0
-    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1.0, 1.0)
-    shear: Annotated[float, Field(ge=0.0, le=80.0, description="Degrees along x, either way.")] = 0.0
+    degrees: Annotated[float, Field(ge=0.0, le=180.0, description="The maximum rotation, either way.")] = 0.0
+    translate: Probability = Field(default=0.0, description="The maximum shift, as a fraction of the size.")
+    scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = Field(
+        default=(1.0, 1.0), description="The smallest and the largest scale."
+    )
+    shear: Annotated[float, Field(ge=0.0, le=80.0, description="The maximum shear along x in degrees.")] = 0.0
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
     @model_validator(mode="after")
     def _check_scale_order(self) -> Self:
         if self.scale[0] > self.scale[1]:
-            raise ValueError("scale must be [smallest, largest]")
+            raise ValueError("scale must be [smallest, largest], in this order")
         return self
 
 
 class RandomCropSpec(TransformBase):
-    """Pad by `padding` pixels on every side, then crop back to the picture's size at a random place."""
+    """Pad by `padding` pixels on each side, then crop to the image size at a random position."""
 
     name: Literal["random_crop"] = "random_crop"
     padding: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -66,11 +68,11 @@ class RandomCropSpec(TransformBase):
         """Yield an error where a reflection is larger than the image."""
         smallest = min(height, width)
         if self.mode == "reflect" and self.padding >= smallest:
-            yield "/padding", f"must be below the image size, {smallest}, when mode is 'reflect'"
+            yield "/padding", f"must be less than the image size, {smallest}, if mode is 'reflect'; got {self.padding}"
 
 
 class RotationSpec(TransformBase):
-    """Rotate by up to `degrees`, either way; the border is black."""
+    """Rotate by a random angle of up to `degrees`, either way. The border is black."""
 
     name: Literal["rotation"] = "rotation"
     degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
@@ -83,12 +85,12 @@ class _BoxSpec(TransformBase):
         for name in ("scale", "ratio"):
             smallest, largest = getattr(self, name)
             if smallest > largest:
-                raise ValueError(f"{name} must be [smallest, largest]")
+                raise ValueError(f"{name} must be [smallest, largest], in this order")
         return self
 
 
 class RandomResizedCropSpec(_BoxSpec):
-    """Cut out a box of a random area and shape, and stretch it to the picture's size.
+    """Crop a box of random area and aspect ratio, and resize it to the image size.
 
     Source: Szegedy et al., 2014.
     """
@@ -99,76 +101,76 @@ class RandomResizedCropSpec(_BoxSpec):
 
 
 class RandomErasingSpec(_BoxSpec):
-    """Blacken a box with probability `p`. Source: Zhong et al., 2017."""
+    """Set a random box to black with probability `p`. Source: Zhong et al., 2017."""
 
     name: Literal["random_erasing"] = "random_erasing"
-    p: Probability = 0.5
+    p: Probability = Field(default=0.5, description="The probability per image.")
     scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.02, 0.33)
     ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (0.3, 3.3)
 
 
 class ColorJitterSpec(TransformBase):
-    """Multiply brightness, contrast and saturation by 1 - x to 1 + x, and turn the hue by up to a share of a turn."""
+    """Multiply brightness, contrast and saturation by a factor in [1 - x, 1 + x], and shift the hue."""
 
     name: Literal["color_jitter"] = "color_jitter"
     brightness: Probability = 0.2
     contrast: Probability = 0.2
     saturation: Probability = 0.0
-    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0
+    hue: Annotated[float, Field(ge=0.0, le=0.5, description="The maximum shift, as a fraction of a full turn.")] = 0.0
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield an error where images have no colors."""
         if channels != 3 and (self.saturation or self.hue):
-            yield "", f"images of {channels} channels have neither saturation nor hue; set both to 0"
+            yield "", f"saturation and hue require images of 3 channels; the dataset has {channels}, set both to 0"
 
 
 class RandomPerspectiveSpec(TransformBase):
-    """Move each corner inwards by up to `distortion` of half the side, with probability `p`; the border is black."""
+    """Move each corner inwards with probability `p`, by up to `distortion` of half the side. The border is black."""
 
     name: Literal["random_perspective"] = "random_perspective"
     distortion: Probability = 0.5
-    p: Probability = 0.5
+    p: Probability = Field(default=0.5, description="The probability per image.")
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
 
 class RandomGrayscaleSpec(TransformBase):
-    """Take the colours out with probability `p`."""
+    """Convert images to grayscale with probability `p`."""
 
     name: Literal["random_grayscale"] = "random_grayscale"
-    p: Probability = 0.1
+    p: Probability = Field(default=0.1, description="The probability per image.")
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield an error where images have no colors."""
         if channels != 3:
-            yield "", f"images of {channels} channels have no colors to remove"
+            yield "", f"requires images of 3 channels; the dataset has {channels}"
 
 
 class RandAugmentSpec(TransformBase):
-    """Make `num_ops` of fourteen changes to each picture, all of one `magnitude`. Source: Cubuk et al., 2019."""
+    """Apply `num_ops` of 14 operations to each image, with the same `magnitude`. Source: Cubuk et al., 2019."""
 
     name: Literal["rand_augment"] = "rand_augment"
-    num_ops: Annotated[int, Field(ge=1, le=14)] = 2
-    magnitude: Annotated[float, Field(ge=0.0, le=10.0)] = 5.0
+    num_ops: Annotated[int, Field(ge=1, le=14, description="Operations per image.")] = 2
+    magnitude: Annotated[float, Field(ge=0.0, le=10.0, description="The strength of the operations.")] = 5.0
 
 
 class NormalizeSpec(TransformBase):
-    """Subtract `mean` and divide by `std`, of pixels in 0..1, a value a channel.
+    """Subtract `mean` and divide by `std`, with one value per channel for pixels in 0..1.
 
-    It applies to all splits and to predictions. Without this transform the mean and deviation of the
+    It applies to all splits and to predictions. Without this transform, mean and standard deviation of the
     training split are used.
     """
 
     replaces_normalization: ClassVar[bool] = True
 
     name: Literal["normalize"] = "normalize"
-    mean: Channels
-    std: Stds
+    mean: Channels = Field(description="One value per channel.", examples=[[0.5]])
+    std: Stds = Field(description="One value per channel.", examples=[[0.5]])
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield an error for values that are not one per channel."""
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
-                yield f"/{name}", f"has {len(values)} values; one per channel is required, here {channels}"
+                yield f"/{name}", f"must have one value per channel, {channels}; got {len(values)}"
 
 
 PartSpec = Annotated[
@@ -189,25 +191,25 @@ Parts = Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=1, max_le
 
 
 class RandomApplySpec(TransformBase):
-    """Make all of some changes, or none, with probability `p` for each picture."""
+    """Apply all of `transforms` with probability `p`, or none of them."""
 
     name: Literal["random_apply"] = "random_apply"
-    transforms: Parts
-    p: Probability = 0.5
+    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
+    p: Probability = Field(default=0.5, description="The probability per image.")
 
 
 class RandomChoiceSpec(TransformBase):
-    """Make one of some changes, each of them as often."""
+    """Apply one of `transforms`, selected with equal probability."""
 
     name: Literal["random_choice"] = "random_choice"
-    transforms: Parts
+    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
 
 
 class RandomOrderSpec(TransformBase):
-    """Make all of some changes, in another order for each picture."""
+    """Apply all of `transforms` in random order."""
 
     name: Literal["random_order"] = "random_order"
-    transforms: Parts
+    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
 
 
 TransformSpec = Annotated[

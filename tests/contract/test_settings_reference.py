@@ -1,4 +1,4 @@
-"""The page about settings says what core/settings.py does: every variable once, with its default."""
+"""docs/reference/settings.md lists each setting of core/settings.py once, with its default."""
 
 import re
 from pathlib import Path
@@ -19,13 +19,13 @@ def documented() -> dict[str, str]:
     return {row[1]: row[2] or "" for row in rows}
 
 
-def test_every_setting_has_its_row(documented: dict[str, str]) -> None:
+def test_every_setting_is_documented(documented: dict[str, str]) -> None:
     assert set(documented) == {f"CANDELA_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_every_default_is_the_declared_one(documented: dict[str, str]) -> None:
+def test_documented_defaults_match(documented: dict[str, str]) -> None:
     declared = {name: field.get_default() for name, field in Settings.model_fields.items()}
-    shown = {
+    expected = {
         f"CANDELA_{name.upper()}": "" if value in (None, (), "") else str(value) for name, value in declared.items()
     }
-    assert documented == shown
+    assert documented == expected
