@@ -1,10 +1,10 @@
-"""The workshop's convnet, trained with the service's defaults, beside the loop that one would write oneself.
+"""Compares training the workshop's convnet with the service's defaults and with a plain loop.
 
     .venv/bin/python benchmarks/convnet.py [--rounds 3] [--batches 4] [--cpu-time --threads 1] [--memory]
 
 CONV5: 64x64x3, 200 classes, five convolutions, 8.57 M parameters, Adam, batch 32. The naive side is fp32, contiguous,
-with a DataLoader, Adam as it comes, and `.item()` in every step. With --memory both train in a process of their own;
-the ratio is that of their largest resident sets; the trainer's holds a validation, checkpoints and the bundle.
+with a DataLoader, default Adam and `.item()` in every step. With --memory, both train in separate processes and the
+ratio compares their peak resident sets. The trainer's includes validation, checkpoints and the bundle.
 """
 
 import argparse
@@ -39,13 +39,13 @@ CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024
 BATCH = 32
 
 
-def spec(threads: int) -> JobSpec:
-    words = {"dataset": {"name": "synthetic"}, "architecture": CONV5, "epochs": 1, "batch_size": BATCH}
-    return JobSpec.model_validate(words | {"threads": threads, "device": "cpu"})
+def build_spec(threads: int) -> JobSpec:
+    fields = {"dataset": {"name": "synthetic"}, "architecture": CONV5, "epochs": 1, "batch_size": BATCH}
+    return JobSpec.model_validate(fields | {"threads": threads, "device": "cpu"})
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """What a tutorial would write: a picture at a time, as a normalised float tensor."""
+    """A dataset as in a tutorial: one image at a time, as a normalized float tensor."""
 
     def __init__(self, packed: PackedDataset, count: int) -> None:
         train = packed.read_split("train")
@@ -59,30 +59,30 @@ class Images(Dataset[tuple[Tensor, int]]):
         return (image - 0.5) / 0.25, int(self.targets[i])
 
 
-def engine(folder: Path, threads: int) -> Callable[[], None]:
-    """An epoch of a job with all its defaults; one batch of two pictures stands for the validation."""
+def build_engine(folder: Path, threads: int) -> Callable[[], None]:
+    """Build an epoch of a job with default settings. Validation has one batch of two images."""
     packed = PackedDataset.open(folder)
-    run = build_run(spec(threads), packed, build_placement("cpu", "auto", threads))
+    run = build_run(build_spec(threads), packed, build_placement("cpu", "auto", threads))
     train = packed.read_split("train")
     few = ArrayDataLoader(ArraySource(train.images, train.targets, np.arange(2)), run.placement, 2)
     run = replace(run, valid_batches=few)
     loop = run.build_loop()
 
-    def epoch() -> None:
+    def run_epoch() -> None:
         run.state.max_epochs = run.state.epoch + 1
         loop.fit(run.state)
 
-    return epoch
+    return run_epoch
 
 
-def naive(folder: Path, count: int) -> Callable[[], None]:
+def build_naive_loop(folder: Path, count: int) -> Callable[[], None]:
     torch.manual_seed(0)
     options = {name: value for name, value in CONV5.items() if name != "name"}
     network = registry.build_network("convnet", options, (3, 64, 64), 200)
     optimizer, loss = torch.optim.Adam(network.parameters(), fused=False), nn.CrossEntropyLoss()
     loader = DataLoader(Images(PackedDataset.open(folder), count), BATCH, shuffle=True, drop_last=True)
 
-    def epoch() -> None:
+    def run_epoch() -> None:
         total = 0.0
         for images, target in loader:
             value = loss(network(images), target)
@@ -91,22 +91,24 @@ def naive(folder: Path, count: int) -> Callable[[], None]:
             optimizer.step()
             total += value.item()
 
-    return epoch
+    return run_epoch
 
 
-def rounds(sides: dict[str, Callable[[], None]], count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
-    for number in range(count + 1):  # the first one warms up
+def run_rounds(
+    sides: dict[str, Callable[[], None]], count: int, clock: Callable[[], float]
+) -> Iterator[dict[str, float]]:
+    for number in range(count + 1):  # the first round warms up
         taken = {}
         for name in sorted(sides, reverse=bool(number % 2)):
-            began = clock()
+            started_at = clock()
             sides[name]()
-            taken[name] = clock() - began
+            taken[name] = clock() - started_at
         if number:
             yield taken
 
 
-def peak_mb(command: list[str]) -> float:
-    """The largest resident set of a process that runs to its end."""
+def measure_peak_mb(command: list[str]) -> float:
+    """Run a process to its end and return its peak resident set."""
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -115,10 +117,10 @@ def peak_mb(command: list[str]) -> float:
 
 
 def compare_memory(folder: Path, threads: int) -> None:
-    (folder / "spec.yaml").write_text(yaml.safe_dump(spec(threads).model_dump(mode="json")))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(build_spec(threads).model_dump(mode="json")))
     job = ["-m", "worker.trainer", "--spec", str(folder / "spec.yaml"), "--dataset-dir", str(folder / "packed")]
-    ours = peak_mb([*job, "--work-dir", str(folder / "work")])
-    theirs = peak_mb([__file__, "--naive-in", str(folder / "packed"), "--threads", str(threads)])
+    ours = measure_peak_mb([*job, "--work-dir", str(folder / "work")])
+    theirs = measure_peak_mb([__file__, "--naive-in", str(folder / "packed"), "--threads", str(threads)])
     print(f"peak memory over the naive loop's {ours / theirs:.2f}   ({ours:.0f} MB, {theirs:.0f} MB)")
 
 
@@ -129,33 +131,35 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument("--memory", action="store_true")
     parser.add_argument(
-        "--cpu-time", action="store_true", help="count CPU seconds: for a busy machine, with one thread"
+        "--cpu-time", action="store_true", help="measure CPU seconds, for a busy machine and one thread"
     )
     parser.add_argument("--naive-in", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     use_threads(options.threads)
     if options.naive_in is not None:
-        naive(options.naive_in, options.batches * BATCH)()
+        build_naive_loop(options.naive_in, options.batches * BATCH)()
         return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # with a tenth held out for validation, what is left makes the batches that were asked for
+        # a tenth is held out for validation; the rest makes the requested number of batches
         num = 10 * (options.batches * BATCH // 9 + 2)
-        wanted = {"image_shape": [3, 64, 64], "num_classes": 200, "num_samples": max(num, 420)}
-        pack_builtin("synthetic", wanted, Path("/nonexistent"), folder / "packed")
+        dataset_options = {"image_shape": [3, 64, 64], "num_classes": 200, "num_samples": max(num, 420)}
+        pack_builtin("synthetic", dataset_options, Path("/nonexistent"), folder / "packed")
         if options.memory:
             compare_memory(folder, options.threads)
             return 0
         keep_freed_memory()
         num_steps = len(
-            build_run(spec(1), PackedDataset.open(folder / "packed"), build_placement("cpu", "auto", 1)).train_batches
+            build_run(
+                build_spec(1), PackedDataset.open(folder / "packed"), build_placement("cpu", "auto", 1)
+            ).train_batches
         )
         sides = {
-            "engine": engine(folder / "packed", options.threads),
-            "naive": naive(folder / "packed", num_steps * BATCH),
+            "engine": build_engine(folder / "packed", options.threads),
+            "naive": build_naive_loop(folder / "packed", num_steps * BATCH),
         }
         clock = time.process_time if options.cpu_time else time.perf_counter
-        taken = list(rounds(sides, options.rounds, clock))
+        taken = list(run_rounds(sides, options.rounds, clock))
     ratios = sorted(one["naive"] / one["engine"] for one in taken)
     precision = build_placement("cpu", "auto", 1).precision
     print(f"CONV5, {num_steps} steps of {BATCH}, {options.threads} threads, {clock.__name__}, engine in {precision}")

@@ -1,10 +1,10 @@
-"""How much of the raw step an epoch of the engine reaches, and how it stands beside a plain loop and Lightning.
+"""Compares an epoch of the engine with the raw step, a plain training loop and Lightning.
 
     .venv/bin/python benchmarks/engine_epoch.py --dataset-dir PACKED [--lightning] [--rounds 5] [--batches 400]
 
-A round runs every side once, in turn, on the same net (28x28x1, conv 32, conv 64, two linear), the same pictures, batch
-and Adam; ratios are taken inside a round. Without --dataset-dir the pictures are random bytes. With --lightning the
-script runs itself in an environment of its own (var/lightning-env, on top of this one) that has Lightning.
+A round runs every side once, in turn, with the same network (28x28x1, conv 32, conv 64, two linear layers), images,
+batch size and Adam. Ratios compare sides of the same round. Without --dataset-dir the images are random. With
+--lightning the script runs itself in a separate environment with Lightning (var/lightning-env), on top of this one.
 """
 
 import argparse
@@ -49,8 +49,8 @@ from worker.engine.steps import TrainStep  # noqa: E402
 MEAN, STD = 0.286, 0.353
 
 
-def small() -> nn.Module:
-    """SMALL of the performance notes: two convolutions, two linear layers, 421 642 parameters."""
+def build_small() -> nn.Module:
+    """Build SMALL: two convolutions, two linear layers, 421 642 parameters."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -60,7 +60,7 @@ def small() -> nn.Module:
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """What a tutorial would write: a picture at a time, as a normalised float tensor."""
+    """A dataset as in a tutorial: one image at a time, as a normalized float tensor."""
 
     def __init__(self, images: np.ndarray, targets: np.ndarray) -> None:
         self.images, self.targets = images, targets
@@ -73,36 +73,36 @@ class Images(Dataset[tuple[Tensor, int]]):
         return (image - MEAN) / STD, int(self.targets[i])
 
 
-def seconds(work: Callable[[], None], clock: Callable[[], float]) -> float:
-    began = clock()
+def measure_seconds(work: Callable[[], None], clock: Callable[[], float]) -> float:
+    started_at = clock()
     work()
-    return clock() - began
+    return clock() - started_at
 
 
 class Sides:
-    """Every side makes `num_batches` optimizer steps a round; its network lives as long as the benchmark."""
+    """The sides. Each makes `num_batches` optimizer steps per round and keeps its network for the whole benchmark."""
 
     def __init__(self, images: np.ndarray, targets: np.ndarray, batch_size: int, precision: str) -> None:
         self.images, self.targets, self.batch_size = images, targets, batch_size
         self.num_batches = len(images) // batch_size
         self.placement = Placement(torch.device("cpu"), precision, count_usable_cores(), channels_last=True)
         self.all: dict[str, Callable[[], None]] = {
-            "engine": self.engine(),
-            "raw step": self.raw(tuned=True),
-            "raw step, contiguous fp32 Adam": self.raw(tuned=False),
-            "plain loop": self.plain(),
+            "engine": self.build_engine(),
+            "raw step": self.build_raw_step(tuned=True),
+            "raw step, contiguous fp32 Adam": self.build_raw_step(tuned=False),
+            "plain loop": self.build_plain_loop(),
         }
 
-    def engine(self) -> Callable[[], None]:
-        """As a job with accuracy would run, with the guard that is always on."""
-        network = self.placement.place_network(small())
+    def build_engine(self) -> Callable[[], None]:
+        """Build an epoch of a job with accuracy and the non-finite guard, which is always active."""
+        network = self.placement.place_network(build_small())
         forward = ForwardPass(network, Preprocess([MEAN], [STD]), nn.CrossEntropyLoss(), self.placement)
         optimizer = make_optimizer(optimizers.AdamSpec(), network, self.placement.device)
         meta = PackedMeta(
             task="classification", classes=tuple("0123456789"), num_outputs=10, image_shape=(1, 28, 28),
             splits={"train": len(self.images)}, mean=(MEAN,), std=(STD,), resize="stretch", content_hash="",
         )  # fmt: skip
-        tally = MetricAccumulator(
+        accumulator = MetricAccumulator(
             {"accuracy": make_metric(metrics.AccuracySpec(), meta)}, build_adapter("classification")
         )
         guard = NonFiniteGuard(network)
@@ -112,19 +112,19 @@ class Sides:
         )
         hooks = CallbackHandler([guard])
         gradients = GradientAccumulator(ForwardBackward(forward, hooks), optimizer)
-        step = TrainStep(gradients, OptimizerStep(optimizer), tally, hooks)
+        step = TrainStep(gradients, OptimizerStep(optimizer), accumulator, hooks)
         loop: Loop[Batch] = Loop((batches, step), None, hooks)
         epochs = iter(range(1, 10**6))
 
-        def epoch() -> None:
+        def run_epoch() -> None:
             number = next(epochs)
             loop.fit(RunState(max_epochs=number, steps_per_epoch=len(batches), epoch=number - 1))
 
-        return epoch
+        return run_epoch
 
-    def raw(self, *, tuned: bool) -> Callable[[], None]:
-        """The step alone, on one batch that lies ready; tuned: in the engine's precision, format and optimizer."""
-        network = self.placement.place_network(small()) if tuned else small()
+    def build_raw_step(self, *, tuned: bool) -> Callable[[], None]:
+        """Build the raw step on one fixed batch. If tuned, it has the engine's precision, format and optimizer."""
+        network = self.placement.place_network(build_small()) if tuned else build_small()
         optimizer = torch.optim.Adam(network.parameters(), fused=tuned or None)
         loss = nn.CrossEntropyLoss()
         images = torch.randn(self.batch_size, 1, 28, 28)
@@ -132,7 +132,7 @@ class Sides:
         target = torch.randint(0, 10, (self.batch_size,))
         autocast = self.placement.autocast() if tuned else Placement(torch.device("cpu"), "fp32", 1).autocast()
 
-        def steps() -> None:
+        def run_steps() -> None:
             for _ in range(self.num_batches):
                 with autocast:
                     pred = network(images)
@@ -140,15 +140,15 @@ class Sides:
                 loss(pred.float(), target).backward()
                 optimizer.step()
 
-        return steps
+        return run_steps
 
-    def plain(self) -> Callable[[], None]:
-        """A DataLoader, fp32, contiguous, Adam, the loss summed by `.item()`."""
-        network, loss = small(), nn.CrossEntropyLoss()
+    def build_plain_loop(self) -> Callable[[], None]:
+        """Build a loop with a DataLoader, fp32, contiguous memory and Adam. It sums the loss with `.item()`."""
+        network, loss = build_small(), nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(network.parameters())
         loader = DataLoader(Images(self.images, self.targets), self.batch_size, shuffle=True, drop_last=True)
 
-        def epoch() -> None:
+        def run_epoch() -> None:
             total, right = 0.0, 0
             for images, target in loader:
                 pred = network(images)
@@ -159,18 +159,18 @@ class Sides:
                 total += value.item()
                 right += int((pred.argmax(1) == target).sum())
 
-        return epoch
+        return run_epoch
 
 
 def add_lightning(sides: Sides) -> None:
-    """Lightning with its defaults, and tuned to the engine's precision, format and optimizer with all else off."""
+    """Add Lightning with its defaults, and tuned: the engine's precision, format and optimizer, no other features."""
     import lightning
 
     class Module(lightning.LightningModule):
         def __init__(self, *, tuned: bool) -> None:
             super().__init__()
             self.tuned = tuned
-            self.network = sides.placement.place_network(small()) if tuned else small()
+            self.network = sides.placement.place_network(build_small()) if tuned else build_small()
             self.loss = nn.CrossEntropyLoss()
 
         def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -185,28 +185,28 @@ def add_lightning(sides: Sides) -> None:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.Adam(self.parameters(), fused=self.tuned or None)
 
-    def side(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's own
+    def build_lightning(**options: Any) -> Callable[[], None]:  # noqa: ANN401 - Lightning's options
         tuned = bool(options)
         module = Module(tuned=tuned)
         loader = DataLoader(Images(sides.images, sides.targets), sides.batch_size, shuffle=True, drop_last=True)
 
-        def epoch() -> None:
+        def run_epoch() -> None:
             folder = ROOT / "var" / "lightning"
             trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=folder, **options)
             trainer.fit(module, loader)
 
-        return epoch
+        return run_epoch
 
     off = dict.fromkeys(("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"), False)
     precision = "bf16-mixed" if sides.placement.precision == "bf16" else "32-true"
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    sides.all["lightning defaults"] = side()
-    sides.all["lightning tuned"] = side(precision=precision, **off)
+    sides.all["lightning defaults"] = build_lightning()
+    sides.all["lightning tuned"] = build_lightning(precision=precision, **off)
 
 
-def pictures(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+def load_images(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
     if folder is not None:
         split = PackedDataset.open(folder).read_split("train")
         return np.array(split.images[:count]), np.array(split.targets[:count])
@@ -214,23 +214,23 @@ def pictures(folder: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), generator.integers(0, 10, count)
 
 
-def rounds(sides: Sides, count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
+def run_rounds(sides: Sides, count: int, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
     names = list(sides.all)
-    for number in range(count + 1):  # the first one warms up
+    for number in range(count + 1):  # the first round warms up
         turn = names[number % len(names) :] + names[: number % len(names)]
-        taken = {name: seconds(sides.all[name], clock) for name in turn}
+        taken = {name: measure_seconds(sides.all[name], clock) for name in turn}
         if number:
             yield taken
 
 
-def in_its_own_environment(arguments: list[str]) -> int:
-    """Run this script where Lightning is, on top of this environment."""
+def run_in_separate_environment(arguments: list[str]) -> int:
+    """Run this script in an environment with Lightning, on top of this one."""
     folder = ROOT / "var" / "lightning-env"
     if not (folder / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         here = Path(np.__file__).parent.parent
         inside = next((folder / "lib").glob("python*")) / "site-packages" / "candela-environment.pth"
-        inside.write_text(f"{here}\n")  # what this environment has, the other one sees
+        inside.write_text(f"{here}\n")  # makes the packages of this environment visible
     pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "lightning<3"]
     subprocess.run(pip, check=True)
     environment = os.environ | {"CANDELA_BENCHMARK_INNER": "1"}
@@ -240,27 +240,27 @@ def in_its_own_environment(arguments: list[str]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset-dir", type=Path)
-    parser.add_argument("--batches", type=int, default=400, help="optimizer steps a side and round")
+    parser.add_argument("--batches", type=int, default=400, help="optimizer steps per side and round")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lightning", action="store_true")
     parser.add_argument("--threads", type=int, default=count_usable_cores())
     parser.add_argument(
-        "--cpu-time", action="store_true", help="count CPU seconds: for a busy machine, with one thread"
+        "--cpu-time", action="store_true", help="measure CPU seconds, for a busy machine and one thread"
     )
     options = parser.parse_args()
     if options.lightning and "CANDELA_BENCHMARK_INNER" not in os.environ:
-        return in_its_own_environment(sys.argv[1:])
+        return run_in_separate_environment(sys.argv[1:])
     use_threads(options.threads)
     keep_freed_memory()
     sides = Sides(
-        *pictures(options.dataset_dir, options.batches * options.batch_size), options.batch_size, options.precision
+        *load_images(options.dataset_dir, options.batches * options.batch_size), options.batch_size, options.precision
     )
     if options.lightning:
         add_lightning(sides)
     clock = time.process_time if options.cpu_time else time.perf_counter
-    taken = list(rounds(sides, options.rounds, clock))
+    taken = list(run_rounds(sides, options.rounds, clock))
     settings = f"batch {options.batch_size}, {options.batches} steps, {options.threads} threads, {clock.__name__}"
     print(f"the engine's rate, {options.precision}, {settings}")
     for name in sides.all:

@@ -1,9 +1,9 @@
-"""How long a job takes to its first optimizer step in a warm standby trainer, beside `import torch` in a fresh process.
+"""Compares the time from job start to the first step in a standby trainer with `import torch` in a new process.
 
     .venv/bin/python benchmarks/job_start.py [--rounds 5]
 
-Both are measured in turn. The clock of a job runs from writing the Start line to hearing of the first step, which the
-trainer tells at once; assembling the network, opening the dataset and building the optimizer are in it.
+Both are measured in turn. The time of a job starts when the Start message is written and ends when the message of the
+first step is received. It includes building the network and the optimizer and opening the dataset.
 """
 
 import argparse
@@ -31,35 +31,35 @@ SPEC = JobSpec.model_validate(
 
 
 def import_torch_s() -> float:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - started_at
 
 
 def first_step_s(dataset: Path, work: Path) -> float:
-    """From the Start line to the first step, in a standby that has long been ready."""
+    """Return the time from the Start message to the first step in an idle standby trainer."""
     command = [sys.executable, "-m", "worker.trainer"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdin
         assert process.stdout
         wait_until_idle(process.pid)
-        order = Start(
+        start = Start(
             job_id="0", attempt=1, spec=SPEC, dataset_dir=str(dataset), dataset={}, work_dir=str(work), lease_s=600
         )  # fmt: skip
-        began = time.perf_counter()
-        process.stdin.write(SUPERVISOR_MESSAGES.dump_json(order) + b"\n")
+        started_at = time.perf_counter()
+        process.stdin.write(SUPERVISOR_MESSAGES.dump_json(start) + b"\n")
         process.stdin.flush()
         for line in process.stdout:
             message: TrainerMessage = TRAINER_MESSAGES.validate_json(line)
             if isinstance(message, Metrics):
-                taken = time.perf_counter() - began
+                taken = time.perf_counter() - started_at
                 process.kill()
                 return taken
     raise RuntimeError("the trainer ended before its first step")
 
 
 def wait_until_idle(pid: int) -> None:
-    """Ready is when it has used no CPU for a while: imports and warm-up are over."""
+    """Wait until the process uses no CPU, which means that imports and warm-up are complete."""
     before, quiet = -1, 0
     while quiet < 10:
         time.sleep(0.2)

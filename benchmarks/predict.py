@@ -1,10 +1,10 @@
-"""Predictions over HTTP as a share of the raw batched forward: a small net, 32 callers, both sides by turns.
+"""Compares predictions over HTTP with the raw batched forward pass of a small network, with 32 callers.
 
     python benchmarks/predict.py [--callers 32] [--seconds 5] [--rounds 3]
 
-SMALL is a 28 x 28 grey net of two convolutions (32, 64) and one hidden layer; weights are random, which changes no
-speed. The service is a real one: uvicorn in a process of its own, SQLite, a stored bundle, PNG bodies. Load comes
-from `wrk` where it is installed, else from httpx, which is slow itself. All share this machine's processors.
+SMALL is a network for 28x28 grayscale images with two convolutions (32, 64) and one hidden layer. Its weights are
+random, which does not affect the speed. The service is real: uvicorn in a separate process, SQLite, a stored bundle,
+PNG bodies. The load generator is `wrk` if installed, otherwise httpx, which is slower. All processes share the CPUs.
 """
 
 import argparse
@@ -48,19 +48,19 @@ KEY = "jobs/benchmark/bundle"
 BATCH = 32
 
 
-def prepare(settings: Settings) -> Path:
-    """A database and a store with the one model in it; returns the bundle's folder."""
+def prepare_service(settings: Settings) -> Path:
+    """Create a database and a storage with one model, and return the folder of its bundle."""
     settings.home.mkdir(parents=True, exist_ok=True)
     schema.upgrade_schema(settings.sqlalchemy_url)
-    storage = open_storage(settings.resolved_storage_url)
+    storage = open_storage(settings.effective_storage_url)
     folder = storage.create_scratch_folder() / "bundle"
     folder.mkdir()
     network = registry.build_network(SMALL.architecture.name, SMALL.architecture.options, SMALL.image_shape, 10)
     files = bundle.save_bundle(folder, network, SMALL)
     storage.publish(folder, KEY)
-    facts = {name: {"sha256": sha256, "size_bytes": size} for name, (sha256, size) in files.items()}
+    file_metadata = {name: {"sha256": sha256, "size_bytes": size} for name, (sha256, size) in files.items()}
     row = ModelVersionRow(
-        name="small", version=1, job_id="benchmark", job_token=1, key=KEY, files=facts,
+        name="small", version=1, job_id="benchmark", job_token=1, key=KEY, files=file_metadata,
         sha256=files[bundle.WEIGHTS][0], size_bytes=1, bundle=SMALL.model_dump(mode="json"), spec={}, metrics={},
         dataset={}, num_parameters=1, created_at=utc_now(),
     )  # fmt: skip
@@ -69,14 +69,14 @@ def prepare(settings: Settings) -> Path:
     return storage.fetch(KEY, {name: sha256 for name, (sha256, _) in files.items()})
 
 
-def picture() -> bytes:
+def make_image() -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 
-def raw_rate(predictor: Predictor, seconds: float) -> float:
-    """Images a second of the same network, in batches of 32, without anything around it."""
+def measure_raw_rate(predictor: Predictor, seconds: float) -> float:
+    """Return images per second of the network alone, in batches of 32."""
     batch = [np.zeros((28, 28, 1), np.uint8)] * BATCH
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
@@ -85,21 +85,21 @@ def raw_rate(predictor: Predictor, seconds: float) -> float:
     return count / (time.perf_counter() - started)
 
 
-def wrk_rate(url: str, body: Path, callers: int, seconds: float) -> float:
+def measure_wrk_rate(url: str, body: Path, callers: int, seconds: float) -> float:
     script = body.with_suffix(".lua")
     script.write_text(
         f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "image/png"\n'
         f'local file = io.open("{body}", "rb")\nwrk.body = file:read("*a")\nfile:close()\n'
     )
     command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds:.0f}s", "--latency", "-s", str(script), url]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
-    assert "Non-2xx" not in said, said
-    latency = " ".join(f"{share} {value}" for share, value in re.findall(r"(50|99)%\s+(\S+)", said))
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    assert "Non-2xx" not in output, output
+    latency = " ".join(f"{share} {value}" for share, value in re.findall(r"(50|99)%\s+(\S+)", output))
     print(f"    wrk: percentiles {latency}")
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
 
 
-async def httpx_rate(url: str, body: bytes, callers: int, seconds: float) -> float:
+async def measure_httpx_rate(url: str, body: bytes, callers: int, seconds: float) -> float:
     until, count = time.perf_counter() + seconds, 0
     async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=callers)) as client:
 
@@ -113,8 +113,8 @@ async def httpx_rate(url: str, body: bytes, callers: int, seconds: float) -> flo
     return count / seconds
 
 
-def lone_ms(url: str, body: bytes, number: int = 200) -> float:
-    """Median time of one caller's requests, in milliseconds."""
+def measure_single_caller_ms(url: str, body: bytes, number: int = 200) -> float:
+    """Return the median response time of one caller in milliseconds."""
     times = []
     with httpx.Client(timeout=60) as client:
         for _ in range(number):
@@ -124,7 +124,7 @@ def lone_ms(url: str, body: bytes, number: int = 200) -> float:
     return median(times) * 1e3
 
 
-def serve(home: Path, port: int) -> "subprocess.Popen[bytes]":
+def start_service(home: Path, port: int) -> "subprocess.Popen[bytes]":
     environment = os.environ | {
         "CANDELA_HOME": str(home),
         "CANDELA_REDIS_URL": f"redis+socket://{home}/none.sock?virtual_host=0",
@@ -157,26 +157,26 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     home, port = Path(tempfile.mkdtemp(prefix="candela-benchmark-")), free_port()
-    predictor = Predictor.load(prepare(Settings(home=home)))
-    body, file = picture(), home / "picture.png"
+    predictor = Predictor.load(prepare_service(Settings(home=home)))
+    body, file = make_image(), home / "image.png"
     file.write_bytes(body)
     url = f"http://127.0.0.1:{port}/v1/models/small/predict"
-    server = serve(home, port)
+    server = start_service(home, port)
     try:
         wait_until_up(f"http://127.0.0.1:{port}/health/live")
         print(
             f"torch {torch.__version__}, {torch.get_num_threads()} threads; "
-            f"one caller: {lone_ms(url, body):.2f} ms (p50)"
+            f"one caller: {measure_single_caller_ms(url, body):.2f} ms (p50)"
         )
         shares = []
-        for number in range(1, asked.rounds + 1):
-            raw = raw_rate(predictor, asked.seconds)
+        for number in range(1, options.rounds + 1):
+            raw = measure_raw_rate(predictor, options.seconds)
             if shutil.which("wrk"):
-                served = wrk_rate(url, file, asked.callers, asked.seconds)
+                served = measure_wrk_rate(url, file, options.callers, options.seconds)
             else:
-                served = asyncio.run(httpx_rate(url, body, asked.callers, asked.seconds))
+                served = asyncio.run(measure_httpx_rate(url, body, options.callers, options.seconds))
             shares.append(served / raw)
             print(f"round {number}: raw {raw:.0f}/s, over HTTP {served:.0f}/s, share {shares[-1]:.2f}")
         print(

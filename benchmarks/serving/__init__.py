@@ -1,1 +1,1 @@
-"""Predictions over real HTTP, beside other servers of networks, each in an environment of its own."""
+"""Compares predictions over HTTP with other model servers, each in its own environment."""

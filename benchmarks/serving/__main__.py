@@ -1,11 +1,11 @@
-"""Predictions over real HTTP, beside other servers of networks: everything in one go.
+"""Runs the serving benchmark: predictions over HTTP, compared with other model servers.
 
     python -m benchmarks.serving [--quick] [--dtype fp32] [--rounds 5] [--only small,conv5,two,overload,alias] [--write]
 
-The first run makes the peers' environments and trains two networks by jobs of the service, which takes some minutes;
-both stay under `var/serving`, or where BENCH_PLACE says. A peer's settings are searched anew in every run. Load comes
-from `wrk` (closed loop) and from a process of uvloop (open loop); all share this machine's processors. With --write the
-tables go into RESULTS.md. Everything it starts it stops.
+The first run creates the peers' environments and trains two models with the service, which takes some minutes. Both
+are kept in `var/serving`, or in the folder BENCH_PLACE. Every run searches for the best settings of each peer. The load
+generators are `wrk` (closed loop) and a uvloop process (open loop). All processes share this machine's CPUs. With
+--write, the tables are written to RESULTS.md. The benchmark stops every process that it starts.
 """
 
 import argparse
@@ -20,69 +20,69 @@ from collections.abc import Callable, Sequence
 import torch
 
 from benchmarks.serving import environments, models, sections, servers
-from benchmarks.serving.arithmetic import Row, table, with_section
+from benchmarks.serving.arithmetic import Row, format_table, replace_section
 from benchmarks.serving.environments import PLACE
-from benchmarks.serving.rounds import Conditions, conditions
-from benchmarks.serving.servers import ROOT, candela
+from benchmarks.serving.rounds import Conditions, measure_conditions
+from benchmarks.serving.servers import ROOT, run_candela
 from candela import Client
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-HEADING = "## `serving/`: predictions over HTTP beside other servers"
+HEADING = "## `serving/`: predictions over HTTP compared with other servers"
 SECTIONS: dict[str, Callable[[sections.Bench], list[Row]]] = {
-    "small": lambda bench: sections.throughput(bench, models.SMALL),
-    "conv5": lambda bench: sections.throughput(bench, models.CONV5),
-    "two": sections.two_models,
-    "overload": lambda bench: sections.overload(bench, models.CONV5),
-    "alias": sections.alias_switch,
+    "small": lambda bench: sections.measure_throughput(bench, models.SMALL),
+    "conv5": lambda bench: sections.measure_throughput(bench, models.CONV5),
+    "two": sections.measure_two_models,
+    "overload": lambda bench: sections.measure_overload(bench, models.CONV5),
+    "alias": sections.measure_alias_switch,
 }
 BOUND_S = 1.0
-"""How long a prediction may take, as the service is told for the overload; all else is measured with its defaults."""
+"""Maximum prediction time, configured for the overload section. The other sections use the defaults."""
 BUSY_CORES = 0.2
 PEERS = ("litserve", "mlserver", "torchserve")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    asked = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     if shutil.which("wrk") is None:
-        print("wrk is needed: apt-get install wrk", file=sys.stderr)
+        print("wrk is required: apt-get install wrk", file=sys.stderr)
         return 2
-    asked.peers = [peer for peer in asked.peers if _is_usable(peer)]
+    options.peers = [peer for peer in options.peers if _is_usable(peer)]
     servers.clear_runs()
-    began, before = time.monotonic(), conditions()
-    rows = _rows(asked, [name for name in asked.only if name != "overload"], {}, None)
-    if "overload" in asked.only:
-        rows += _rows(asked, ["overload"], {"CANDELA_MAX_PREDICT_WAIT_S": str(BOUND_S)}, BOUND_S)
-    text = _report(rows, (before, conditions()), asked, time.monotonic() - began)
+    started_at, before = time.monotonic(), measure_conditions()
+    rows = _run_sections(options, [name for name in options.only if name != "overload"], {}, None)
+    if "overload" in options.only:
+        rows += _run_sections(options, ["overload"], {"CANDELA_MAX_PREDICT_WAIT_S": str(BOUND_S)}, BOUND_S)
+    text = _format_report(rows, (before, measure_conditions()), options, time.monotonic() - started_at)
     print(f"\n{text}")
-    if asked.write:
-        RESULTS.write_text(with_section(RESULTS.read_text(), HEADING, text))
+    if options.write:
+        RESULTS.write_text(replace_section(RESULTS.read_text(), HEADING, text))
     return 0
 
 
-def _rows(
-    asked: argparse.Namespace, names: Sequence[str], environment: dict[str, str], bound_s: float | None
+def _run_sections(
+    options: argparse.Namespace, names: Sequence[str], environment: dict[str, str], bound_s: float | None
 ) -> list[Row]:
-    """Some sections, with a service of their own."""
+    """Start a service and return the rows of some sections."""
     if not names:
         return []
-    precision = {"CANDELA_PREDICT_PRECISION": asked.dtype}
-    with candela(PLACE / "home", environment | precision) as (url, pid):
-        bundles = {name: models.ensure(url, model) for name, model in models.MODELS.items()}
+    precision = {"CANDELA_PREDICT_PRECISION": options.dtype}
+    with run_candela(PLACE / "home", environment | precision) as (url, pid):
+        bundles = {name: models.train_if_missing(url, model) for name, model in models.MODELS.items()}
         with Client(url) as client:
             client.models.alias("small", "default", 1)
         bench = sections.Bench(
             url=url,
             pid=pid,
-            dtype=asked.dtype,
-            rounds=asked.rounds,
-            seconds=3 if asked.quick else 6,
+            dtype=options.dtype,
+            rounds=options.rounds,
+            seconds=3 if options.quick else 6,
             bundles=bundles,
-            bodies={name: models.bodies(model) for name, model in models.MODELS.items()},
-            peers=tuple(asked.peers),
+            bodies={name: models.make_bodies(model) for name, model in models.MODELS.items()},
+            peers=tuple(options.peers),
             bound_s=bound_s,
-            say=_say,
-            is_quick=asked.quick,
-            tries_all=asked.every_setting,
+            log=_print_line,
+            is_quick=options.quick,
+            tries_all=options.every_setting,
         )
         sections.warm_up(bench)
         return [row for name in names for row in SECTIONS[name](bench)]
@@ -90,60 +90,64 @@ def _rows(
 
 def _is_usable(peer: str) -> bool:
     if peer == "torchserve" and shutil.which("java") is None:
-        _say("torchserve is left out: it needs Java (apt-get install openjdk-17-jre-headless)")
+        _print_line("torchserve is skipped: it requires Java (apt-get install openjdk-17-jre-headless)")
         return False
     try:
-        environments.make(peer)
+        environments.make_environment(peer)
     except subprocess.CalledProcessError as error:
-        _say(f"{peer} is left out: its environment could not be made: {error}")
+        _print_line(f"{peer} is skipped: its environment could not be created: {error}")
         return False
     return True
 
 
-def _report(
-    rows: Sequence[Row], weather: tuple[Conditions, Conditions], asked: argparse.Namespace, seconds: float
+def _format_report(
+    rows: Sequence[Row], conditions: tuple[Conditions, Conditions], options: argparse.Namespace, seconds: float
 ) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    used = ", ".join(f"{peer} {environments.version(peer)}" for peer in asked.peers)
+    versions = ", ".join(f"{peer} {environments.get_version(peer)}" for peer in options.peers)
     machine = f"{os.cpu_count()} processors ({platform.machine()}), torch {torch.__version__}"
-    is_busy = max(one.busy_cores for one in weather) > BUSY_CORES
-    doubt = "**Other work took part of the machine: these verdicts do not count, and the run is to be repeated.**\n"
-    doubt = doubt if is_busy else ""
+    is_busy = max(one.busy_cores for one in conditions) > BUSY_CORES
+    warning = "**Other processes used the CPUs: these results are not valid. Repeat the run.**\n"
+    warning = warning if is_busy else ""
     return (
-        f"`python -m benchmarks.serving{' --quick' if asked.quick else ''}`, {asked.dtype} on every side, "
-        f"{asked.rounds} rounds, {seconds:.0f} s in all, at {commit.strip()} on {machine}; {used}.\n"
-        f"Other work on the machine, before: {weather[0]}; after: {weather[1]}.\n{doubt}\n{table(rows)}"
+        f"`python -m benchmarks.serving{' --quick' if options.quick else ''}`, {options.dtype} on every side, "
+        f"{options.rounds} rounds, {seconds:.0f} s in all, at {commit.strip()} on {machine}; {versions}.\n"
+        f"Other work on the machine, before: {conditions[0]}; after: {conditions[1]}.\n{warning}\n{format_table(rows)}"
     )
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def names(text: str) -> list[str]:
+def _build_names_parser(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    def parse_names(text: str) -> list[str]:
         chosen = [name for name in text.split(",") if name]
-        if unknown := set(chosen) - set(known):
-            raise argparse.ArgumentTypeError(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        if unknown := set(chosen) - set(allowed):
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(allowed)}")
         return chosen
 
-    return names
+    return parse_names
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="3 seconds a measurement, not 6; only what is asked for")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="what all sides compute in")
-    parser.add_argument("--only", type=_names(list(SECTIONS)), default=list(SECTIONS), help=",".join(SECTIONS))
-    known = list(environments.PACKAGES)
-    parser.add_argument("--peers", type=_names(known), default=list(PEERS), help=",".join(known))
     parser.add_argument(
-        "--every-setting", action="store_true", help="try all settings of the peers, not a few: an hour"
+        "--quick", action="store_true", help="3 seconds per measurement instead of 6; fewer comparisons"
     )
-    parser.add_argument("--write", action="store_true", help=f"write the tables into {RESULTS.name}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="precision of all sides")
+    parser.add_argument(
+        "--only", type=_build_names_parser(list(SECTIONS)), default=list(SECTIONS), help=",".join(SECTIONS)
+    )
+    allowed = list(environments.PACKAGES)
+    parser.add_argument("--peers", type=_build_names_parser(allowed), default=list(PEERS), help=",".join(allowed))
+    parser.add_argument(
+        "--every-setting", action="store_true", help="try all settings of the peers, which takes an hour"
+    )
+    parser.add_argument("--write", action="store_true", help=f"write the tables to {RESULTS.name}")
     return parser
 
 

@@ -36,19 +36,19 @@ from app.main import create_app
 from app.oip.fast_path import INFER, INFER_VERSION
 from benchmarks.serving import models
 from benchmarks.serving.environments import PLACE
-from benchmarks.serving.load import Load, closed_loop
+from benchmarks.serving.load import Load, run_closed_loop
 from benchmarks.serving.models import SMALL
 from benchmarks.serving.rounds import cpu_seconds
-from benchmarks.serving.servers import Server, candela, free_port
+from benchmarks.serving.servers import Server, find_free_port, run_candela
 from candela import serve
 from candela.home import Home
 from core import png_fast
 from core.errors import ServiceError
-from core.logging import write_info
+from core.logging import log_info
 
 CALLERS = 32
-PAYS = 1.02
-PATHS = {"base64": "/v2/models/small/infer"} | dict.fromkeys(("picture", "form"), "/v1/models/small/predict")
+MIN_RATIO = 1.02
+PATHS = {"base64": "/v2/models/small/infer"} | dict.fromkeys(("image", "form"), "/v1/models/small/predict")
 TABLE = """
 | part | body | requests/s | ratio: first quartile, **median**, third quartile | CPU time ratio | rounds | decision |
 |---|---|--:|--:|--:|--:|---|"""
@@ -103,7 +103,7 @@ class Part:
     """A part of the prediction path: what replaces it, and the request bodies that show the difference."""
 
     use_replacement: Callable[[], None]
-    bodies: tuple[str, ...] = ("picture",)
+    bodies: tuple[str, ...] = ("image",)
 
 
 PARTS = {
@@ -111,10 +111,10 @@ PARTS = {
     "png": Part(lambda: replace_everywhere(png_fast.decode_simple_png, lambda _body, _max_pixels: None)),
     "form": Part(use_starlette_form, ("form",)),
     "packet": Part(lambda: replace_everywhere(CoalescingHttpProtocol, HttpToolsProtocol)),
-    "log": Part(lambda: replace_everywhere(write_info, lambda log, event, fields: log.info(event, **fields))),
-    "headers": Part(lambda: replace_everywhere(get_header, get_starlette_header), ("picture", "base64")),
+    "log": Part(lambda: replace_everywhere(log_info, lambda log, event, fields: log.info(event, **fields))),
+    "headers": Part(lambda: replace_everywhere(get_header, get_starlette_header), ("image", "base64")),
     "body": Part(lambda: replace_everywhere(read_body, Request.body)),
-    "fast-path": Part(partial(use_routes, are_first=True), ("picture", "base64")),
+    "fast-path": Part(partial(use_routes, are_first=True), ("image", "base64")),
     "fast-path-without-replacement": Part(partial(use_routes, are_first=False)),
 }
 
@@ -128,26 +128,26 @@ class Bench:
             "CANDELA_RENDEZVOUS_DIR": str(shared),
             "CANDELA_REDIS_URL": f"redis+socket://{Home(home).choose_socket_path()}?virtual_host=0",
         }
-        self._bodies = models.bodies(SMALL)
+        self._bodies = models.make_bodies(SMALL)
         self._options = options
 
     def measure(self, name: str) -> list[str]:
         """Return one row of the table for each body."""
-        found: dict[str, Loads] = {body: ([], []) for body in PARTS[name].bodies}
+        loads_by_body: dict[str, Loads] = {body: ([], []) for body in PARTS[name].bodies}
         for number in range(self._options.starts):
             with ExitStack() as stack:
                 order = 1 if number % 2 else -1
                 servers = [self._start(part, stack) for part in ("control", name)[::order]][::order]
-                for body, loads in found.items():
+                for body, loads in loads_by_body.items():
                     self._compare(body, servers, loads)
-        return [_row(name, body, loads) for body, loads in found.items()]
+        return [_row(name, body, loads) for body, loads in loads_by_body.items()]
 
     def _start(self, part: str, stack: ExitStack) -> tuple[Server, str]:
-        url = f"127.0.0.1:{free_port()}"
+        url = f"127.0.0.1:{find_free_port()}"
         command = [sys.executable, "-m", "benchmarks.serving.ablation", "--serve", part, url]
         server = stack.enter_context(Server(f"http-{part}", command, self._environment, PLACE / "runs"))
-        body = self._bodies["picture"]
-        server.wait_until_answers(f"http://{url}{PATHS['picture']}", body.path.read_bytes(), body.content_type)
+        body = self._bodies["image"]
+        server.wait_until_ready(f"http://{url}{PATHS['image']}", body.path.read_bytes(), body.content_type)
         return server, f"http://{url}"
 
     def _compare(self, body: str, servers: list[tuple[Server, str]], loads: Loads) -> None:
@@ -155,10 +155,10 @@ class Bench:
             for side in (0, 1) if number % 2 else (1, 0):
                 server, url = servers[side]
                 before = cpu_seconds(server.process.pid)
-                load = closed_loop(self._bodies[body].to(url + PATHS[body]), CALLERS, self._options.seconds)
+                load = run_closed_loop(self._bodies[body].to_target(url + PATHS[body]), CALLERS, self._options.seconds)
                 used_s = cpu_seconds(server.process.pid) - before
                 if number:  # the first round warms up
-                    loads[side].append(replace(load, cpu_ms=1e3 * used_s / load.num_answers))
+                    loads[side].append(replace(load, cpu_ms=1e3 * used_s / load.num_responses))
 
 
 def _row(name: str, body: str, loads: Loads) -> str:
@@ -167,7 +167,7 @@ def _row(name: str, body: str, loads: Loads) -> str:
         return f"| {name} | {body} | requests failed | | | | |"
     low, middle, high = quantiles([whole.rate / other.rate for whole, other in pairs], n=4)
     cpu, rate = median(other.cpu_ms / whole.cpu_ms for whole, other in pairs), median(load.rate for load in loads[0])
-    decision = "" if name == "control" else "stays" if middle >= PAYS else "goes"
+    decision = "" if name == "control" else "stays" if middle >= MIN_RATIO else "remove"
     spread = f"{low:.3f} **{middle:.3f}** {high:.3f}"
     return f"| {name} | {body} | {rate:.0f} | {spread} | {cpu:.3f} | {len(pairs)} | {decision} |"
 
@@ -175,7 +175,7 @@ def _row(name: str, body: str, loads: Loads) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))
-    parser.add_argument("--starts", type=int, default=3, help="of both HTTP processes")
+    parser.add_argument("--starts", type=int, default=3, help="starts of both HTTP processes")
     parser.add_argument("--rounds", type=int, default=8, help="rounds after each start, at least 2")
     parser.add_argument("--seconds", type=float, default=1, help="length of one measurement")
     parser.add_argument("--serve", nargs=2, metavar=("PART", "ADDRESS"), help=argparse.SUPPRESS)
@@ -187,8 +187,8 @@ def main() -> None:
         return
     home, shared = PLACE / "home", PLACE / "http"
     shared.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with candela(home, {"CANDELA_RENDEZVOUS_DIR": str(shared)}) as (url, _):
-        models.ensure(url, SMALL)
+    with run_candela(home, {"CANDELA_RENDEZVOUS_DIR": str(shared)}) as (url, _):
+        models.train_if_missing(url, SMALL)
         bench = Bench(home, shared, options)
         print(TABLE, flush=True)
         for name in options.only:

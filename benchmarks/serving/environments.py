@@ -1,10 +1,10 @@
-"""The peers' environments: one venv each under `var/serving/envs`, torch alone shared with this one's environment.
+"""Creates the peers' environments: one venv each in `var/serving/envs`. They share the torch of this environment.
 
     python -m benchmarks.serving.environments [litserve mlserver torchserve bentoml]
 
-torch and the CUDA libraries it is linked to are 5 GB; a folder of links to them, named in a `.pth` file of each
-environment, spares one copy a peer and makes sure that all compute with the very same build. All else is their own.
-BENCH_PLACE names another folder.
+torch and its CUDA libraries are 5 GB. Each environment has a `.pth` file with a folder of links to them. This saves
+one copy per peer, and all peers compute with the same build. All other packages are installed separately. BENCH_PLACE
+selects another folder.
 """
 
 import argparse
@@ -20,41 +20,44 @@ TORCH_NEEDS = ("sympy", "networkx", "jinja2", "filelock", "fsspec", "typing_exte
 COMMON = ("numpy==2.4.6", "pillow==13.0.0", "safetensors==0.8.0", *TORCH_NEEDS)
 PACKAGES = {
     "litserve": ("litserve==0.2.19", "uvloop", "httptools", "python-multipart"),
-    "mlserver": ("mlserver==1.7.1", "uvloop<0.22"),  # its workers ask for a loop that newer ones do not make
+    "mlserver": (
+        "mlserver==1.7.1",
+        "uvloop<0.22",
+    ),  # newer versions of uvloop do not create the event loop that its workers need
     "torchserve": ("torchserve==0.12.0", "pyyaml", "psutil"),
     "bentoml": ("bentoml==1.4.39",),
 }
 
 
-def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment."""
+def get_python(peer: str) -> Path:
+    """Return the path of the interpreter in a peer's environment."""
     return PLACE / "envs" / peer / "bin" / "python"
 
 
-def is_there(peer: str) -> bool:
+def is_ready(peer: str) -> bool:
     return (PLACE / "envs" / peer / ".ready").exists()
 
 
-def version(peer: str) -> str:
+def get_version(peer: str) -> str:
     return PACKAGES[peer][0].partition("==")[2]
 
 
-def make(peer: str) -> None:
-    """Make a peer's environment, where it is not there yet."""
-    if is_there(peer):
+def make_environment(peer: str) -> None:
+    """Create a peer's environment if it does not exist."""
+    if is_ready(peer):
         return
     folder = PLACE / "envs" / peer
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     site = next(folder.glob("lib/python*/site-packages"))
-    (site / "shared_torch.pth").write_text(f"{_links()}\n")
-    install = [str(python_of(peer)), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    (site / "shared_torch.pth").write_text(f"{_link_torch()}\n")
+    install = [str(get_python(peer)), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*install, *COMMON, *PACKAGES[peer]], check=True)
-    subprocess.run([str(python_of(peer)), "-c", f"import torch, {peer if peer != 'torchserve' else 'ts'}"], check=True)
+    subprocess.run([str(get_python(peer)), "-c", f"import torch, {peer if peer != 'torchserve' else 'ts'}"], check=True)
     (folder / ".ready").touch()
 
 
-def _links() -> Path:
-    """A folder with nothing but links to torch, as it is installed beside this interpreter."""
+def _link_torch() -> Path:
+    """Create a folder of links to the torch packages of this interpreter."""
     folder, site = PLACE / "shared-torch", Path(sysconfig.get_path("purelib"))
     folder.mkdir(parents=True, exist_ok=True)
     for name in LINKED:
@@ -69,11 +72,11 @@ def main() -> int:
     failed = []
     for peer in parser.parse_args().peers:
         try:
-            make(peer)
-            print(f"{peer}: ready, {python_of(peer)}")
+            make_environment(peer)
+            print(f"{peer}: ready, {get_python(peer)}")
         except subprocess.CalledProcessError as error:
             failed.append(peer)
-            print(f"{peer}: could not be made: {error}")
+            print(f"{peer}: could not be created: {error}")
     return bool(failed)
 
 

@@ -1,4 +1,4 @@
-"""Closed-loop load from `wrk`, a process of its own: so many callers, each sending again as soon as it is answered."""
+"""Closed-loop load with `wrk`: each caller sends its next request when it has received the response."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ SCRIPT = Path(__file__).with_name("wrk.lua")
 
 @dataclass(frozen=True)
 class Target:
-    """One request, as bytes: where it goes and what it carries."""
+    """A request: URL, content type and body."""
 
     url: str
     content_type: str
@@ -19,56 +19,62 @@ class Target:
 
 @dataclass(frozen=True)
 class Load:
-    """What so many callers met with; times in milliseconds, of all answers."""
+    """The result of one measurement. Times are in milliseconds, over all responses."""
 
     rate: float
-    """Good answers a second."""
+    """Successful responses per second."""
     p50_ms: float
     p99_ms: float
-    num_answers: int
+    num_responses: int
     num_failed: int
-    """Answers that are no 2xx, and connections that broke or timed out."""
+    """Responses with a status other than 2xx, and connections that failed or timed out."""
     cpu_ms: float = 0.0
-    """Processor time of all the server's processes, an answer: what hardly depends on other work on the machine."""
+    """CPU time of all processes of the server per response. It hardly depends on other work on the machine."""
 
 
-class NotMeasured(RuntimeError):
-    """The load generator said nothing that can be read."""
+class MeasurementError(RuntimeError):
+    """The load generator failed or printed no result."""
 
 
-def closed_loop(target: Target, callers: int, seconds: float) -> Load:
-    """Drive a server for so long.
+def run_closed_loop(target: Target, callers: int, seconds: float) -> Load:
+    """Send requests for a number of seconds and return the result.
 
     Raises:
         NotMeasured: wrk failed.
     """
-    process = start(target, callers, seconds)
-    return read(process, seconds)
+    process = start_load(target, callers, seconds)
+    return read_load(process, seconds)
 
 
-def start(target: Target, callers: int, seconds: float) -> "subprocess.Popen[str]":
-    """The load as a process, for who has something to do meanwhile."""
+def start_load(target: Target, callers: int, seconds: float) -> "subprocess.Popen[str]":
+    """Start the load generator and return its process."""
     command = ["wrk", "-t1", f"-c{callers}", f"-d{round(seconds)}s", "--timeout", "30s", "--latency"]
     command += ["-s", str(SCRIPT), target.url, "--", str(target.body), target.content_type]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def read(process: "subprocess.Popen[str]", seconds: float) -> Load:
-    """What a started load met with, when it has ended."""
+def read_load(process: "subprocess.Popen[str]", seconds: float) -> Load:
+    """Wait for a load generator and return its result."""
     try:
-        said, _ = process.communicate(timeout=seconds + 60)
+        output, _ = process.communicate(timeout=seconds + 60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise NotMeasured("wrk did not end") from None
-    lines = [line for line in said.splitlines() if line.startswith("{")]
+        raise MeasurementError("wrk did not end") from None
+    lines = [line for line in output.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
-        raise NotMeasured(said)
-    return of_words(json.loads(lines[-1]))
+        raise MeasurementError(output)
+    return parse_summary(json.loads(lines[-1]))
 
 
-def of_words(words: dict[str, float]) -> Load:
-    """What the script of wrk says: counts, and times in microseconds."""
-    failed = int(words["failed"] + words["broken"])
-    good = int(words["answers"] - words["failed"])
-    return Load(good / (words["duration"] / 1e6), words["p50"] / 1e3, words["p99"] / 1e3, int(words["answers"]), failed)
+def parse_summary(summary: dict[str, float]) -> Load:
+    """Parse the output of `wrk.lua`: counts, and times in microseconds."""
+    failed = int(summary["failed"] + summary["broken"])
+    good = int(summary["responses"] - summary["failed"])
+    return Load(
+        good / (summary["duration"] / 1e6),
+        summary["p50"] / 1e3,
+        summary["p99"] / 1e3,
+        int(summary["responses"]),
+        failed,
+    )

@@ -1,7 +1,7 @@
-"""The two networks, trained by short jobs of the service itself and kept under `var/serving`, and what is sent to them.
+"""The two models of the benchmark, trained by short jobs of the service, and their request bodies.
 
-SMALL: 28x28 grey, convolutions 32 and 64, linear layers 128 and 10. CONV5: the workshop's convnet, 64x64 RGB, 200
-classes, 8.57 M parameters. Their accuracy does not matter here, only that they are networks that learnt something.
+SMALL: 28x28 grayscale, convolutions 32 and 64, linear layers 128 and 10. CONV5: the workshop's convnet, 64x64 RGB, 200
+classes, 8.57 M parameters. Their accuracy does not matter here. Their files are kept in `var/serving`.
 """
 
 import base64
@@ -58,12 +58,12 @@ CONV5 = Model(
 MODELS = {model.name: model for model in (SMALL, CONV5)}
 
 
-def ensure(url: str, model: Model) -> Path:
-    """Have the model registered, training it where it is not; returns a folder with its first version's bundle."""
+def train_if_missing(url: str, model: Model) -> Path:
+    """Train the model if it is not registered, and return a folder with the bundle of its first version."""
     with Client(url) as client:
-        known = {one["name"]: one for one in client.models.list()}
-        have = len(known[model.name]["versions"]) if model.name in known else 0
-        for seed in range(have, model.num_versions):
+        existing = {one["name"]: one for one in client.models.list()}
+        num_existing = len(existing[model.name]["versions"]) if model.name in existing else 0
+        for seed in range(num_existing, model.num_versions):
             job = client.jobs.submit({"name": model.name, "model": model.name, "seed": seed, **model.job})
             job.wait(timeout_s=JOB_WITHIN_S).check()
         folder = PLACE / "bundles" / model.name
@@ -74,8 +74,8 @@ def ensure(url: str, model: Model) -> Path:
     return folder
 
 
-def picture(model: Model) -> tuple[bytes, np.ndarray]:
-    """A smooth picture with some noise, as a file, and its pixels as uint8 (H, W, C)."""
+def make_image(model: Model) -> tuple[bytes, np.ndarray]:
+    """Return a smooth image with some noise as a file, and its pixels as uint8 (H, W, C)."""
     channels, height, width = model.image_shape
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
@@ -89,18 +89,18 @@ def picture(model: Model) -> tuple[bytes, np.ndarray]:
 
 @dataclass(frozen=True)
 class Body:
-    """What a request carries, in a file for the load generators."""
+    """A request body in a file for the load generators."""
 
     path: Path
     content_type: str
 
-    def to(self, url: str) -> Target:
+    def to_target(self, url: str) -> Target:
         return Target(url, self.content_type, self.path)
 
 
-def bodies(model: Model) -> dict[str, Body]:
-    """The same picture as a form, as it is, and as the Open Inference Protocol has it: a tensor, or base64."""
-    file, pixels = picture(model)
+def make_bodies(model: Model) -> dict[str, Body]:
+    """Write the bodies for one image: a form, the file itself, and a tensor and base64 for /v2."""
+    file, pixels = make_image(model)
     media_type = f"image/{model.image_format.lower()}"
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="images"; filename="a"\r\nContent-Type: {media_type}'
     form = f"{head}\r\n\r\n".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -108,27 +108,33 @@ def bodies(model: Model) -> dict[str, Body]:
     encoded = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"},
                "data": [base64.b64encode(file).decode()]}  # fmt: skip
     outputs = [{"name": "probabilities"}]
-    words = {
+    contents = {
         "form": (form, f"multipart/form-data; boundary={BOUNDARY}"),
-        "picture": (file, media_type),
+        "image": (file, media_type),
         "tensor": (json.dumps({"inputs": [tensor], "outputs": outputs}).encode(), "application/json"),
         "base64": (json.dumps({"inputs": [encoded], "outputs": outputs}).encode(), "application/json"),
     }
     folder = PLACE / "bodies" / model.name
     folder.mkdir(parents=True, exist_ok=True)
-    made = {}
-    for name, (content, content_type) in words.items():
+    bodies_by_name = {}
+    for name, (content, content_type) in contents.items():
         (folder / name).write_bytes(content)
-        made[name] = Body(folder / name, content_type)
-    return made
+        bodies_by_name[name] = Body(folder / name, content_type)
+    return bodies_by_name
 
 
-def best_class(answer: bytes) -> tuple[int, float]:
-    """The most probable class and its probability, whichever of the servers said it."""
-    words = json.loads(answer)
-    if "outputs" in words:
-        probabilities = words["outputs"][0]["data"]
+def parse_best_class(body: bytes) -> tuple[int, float]:
+    """Return the most probable class and its probability from the response of any of the servers."""
+    contents = json.loads(body)
+    if "outputs" in contents:
+        probabilities = contents["outputs"][0]["data"]
         best = int(np.argmax(probabilities))
         return best, float(probabilities[best])
-    first = words["predictions"][0] if "predictions" in words else words[0] if isinstance(words, list) else words
+    first = (
+        contents["predictions"][0]
+        if "predictions" in contents
+        else contents[0]
+        if isinstance(contents, list)
+        else contents
+    )
     return int(first["index"]), float(first["probability"])

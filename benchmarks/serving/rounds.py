@@ -1,4 +1,4 @@
-"""Sides that take turns: one is measured while the others are stilled, and the next round begins with another one."""
+"""Measures sides in turn: the others are paused meanwhile, and each round starts with another side."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.serving.load import Load, Target, closed_loop
+from benchmarks.serving.load import Load, Target, run_closed_loop
 from benchmarks.serving.servers import Server
 
 REST_S = 0.3
@@ -16,61 +16,61 @@ WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class Side:
-    """What is measured, and the server that must be awake for it; this service has none, it is never stilled."""
+    """A measurement and the server that must run for it. This service has no `server`, because it is never paused."""
 
     measure: Callable[[float], Load]
-    """For so many seconds."""
+    """Measures for a number of seconds."""
     server: Server | None = None
     pid: int | None = None
-    """Of a server that is not stilled."""
+    """Process id of a server that is never paused."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How busy the machine was with other work than ours."""
+    """How busy the machine was with other work."""
 
     load: float
-    """The kernel's load average over a minute, ours included."""
+    """The load average of one minute, including the benchmark."""
     busy_cores: float
-    """Processor time that went elsewhere in a moment when every side was at rest."""
+    """Cores that other processes used while every side was idle."""
 
     def __str__(self) -> str:
         return f"load {self.load:.1f}, {self.busy_cores:.1f} of {os.cpu_count()} cores busy with other work"
 
 
-def conditions(seconds: float = 0.5) -> Conditions:
-    before = _ticks()
+def measure_conditions(seconds: float = 0.5) -> Conditions:
+    before = _read_ticks()
     time.sleep(seconds)
-    after = _ticks()
+    after = _read_ticks()
     total = after[0] - before[0]
     idle = after[1] - before[1]
     return Conditions(os.getloadavg()[0], (os.cpu_count() or 1) * (1 - idle / total) if total else 0.0)
 
 
-def in_turn(
-    sides: Mapping[str, Side], num_rounds: int, seconds: float, say: Callable[[str], None]
+def measure_in_turn(
+    sides: Mapping[str, Side], num_rounds: int, seconds: float, log: Callable[[str], None]
 ) -> dict[str, list[Load]]:
-    """Measure every side once a round, in an order that turns; a short round comes first and is forgotten."""
-    found: dict[str, list[Load]] = {name: [] for name in sides}
+    """Measure every side once per round, in rotating order. A short warm-up round is not counted."""
+    loads: dict[str, list[Load]] = {name: [] for name in sides}
     names = list(sides)
-    with stilled([side.server for side in sides.values() if side.server is not None]):
+    with pause_servers([side.server for side in sides.values() if side.server is not None]):
         for number in range(num_rounds + 1):
             if number:
-                say(f"  round {number}: {conditions()}")
+                log(f"  round {number}: {measure_conditions()}")
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                load = _measure(sides[name], seconds if number else WARM_UP_S)
+                load = _measure_side(sides[name], seconds if number else WARM_UP_S)
                 if number:
-                    found[name].append(load)
-                    say(f"    {name}: {told(load)}")
-    return found
+                    loads[name].append(load)
+                    log(f"    {name}: {format_load(load)}")
+    return loads
 
 
-def calling(target: Target, callers: int) -> Callable[[float], Load]:
-    """A closed loop against one server."""
-    return lambda seconds: closed_loop(target, callers, seconds)
+def make_closed_loop(target: Target, callers: int) -> Callable[[float], Load]:
+    """Return a measurement with a closed loop against one server."""
+    return lambda seconds: run_closed_loop(target, callers, seconds)
 
 
-def told(load: Load) -> str:
+def format_load(load: Load) -> str:
     failed = f", {load.num_failed} FAILED" if load.num_failed else ""
     times = f", p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms" if load.p50_ms else ""
     cpu = f", {load.cpu_ms:.2f} CPU ms each" if load.cpu_ms else ""
@@ -78,38 +78,38 @@ def told(load: Load) -> str:
 
 
 @contextmanager
-def stilled(servers: Sequence[Server]) -> Iterator[None]:
-    """None of them runs, unless woken, until the block is left."""
+def pause_servers(servers: Sequence[Server]) -> Iterator[None]:
+    """Pause the servers until the context exits. `resume` starts one of them."""
     with ExitStack() as stack:
         for server in dict.fromkeys(servers):
-            server.still()
-            stack.callback(server.wake)
+            server.pause()
+            stack.callback(server.resume)
         yield
 
 
-def _measure(side: Side, seconds: float) -> Load:
+def _measure_side(side: Side, seconds: float) -> Load:
     if side.server is not None:
-        side.server.wake()
-    time.sleep(REST_S)  # what the side before left behind is done
+        side.server.resume()
+    time.sleep(REST_S)  # lets the previous side finish its remaining work
     pid = side.pid if side.server is None else side.server.process.pid
     try:
         before = 0.0 if pid is None else cpu_seconds(pid)
         load = side.measure(seconds)
-        if pid is None or not load.num_answers:
+        if pid is None or not load.num_responses:
             return load
-        return replace(load, cpu_ms=1e3 * (cpu_seconds(pid) - before) / load.num_answers)
+        return replace(load, cpu_ms=1e3 * (cpu_seconds(pid) - before) / load.num_responses)
     finally:
         if side.server is not None:
-            side.server.still()
+            side.server.pause()
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process and all that descend from it have computed; those that have ended are not counted."""
+    """Return the CPU seconds of a process and its living descendants."""
     parents, ticks = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:  # it has just ended
+        except OSError:  # the process ended meanwhile
             continue
         one = int(stat.parent.name)
         parents[one], ticks[one] = int(fields[1]), int(fields[11]) + int(fields[12])
@@ -119,7 +119,7 @@ def cpu_seconds(pid: int) -> float:
     return sum(ticks.get(one, 0) for one in family) / os.sysconf("SC_CLK_TCK")
 
 
-def _ticks() -> tuple[int, int]:
-    """Of all processors: all ticks, and the idle ones."""
+def _read_ticks() -> tuple[int, int]:
+    """Return the total and the idle ticks of all CPUs."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return sum(fields), fields[3] + fields[4]

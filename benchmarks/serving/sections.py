@@ -1,4 +1,4 @@
-"""The measurements, one function a group of the table's rows; each is given what runs and answers with rows."""
+"""The measurements. Each section is a function that returns rows of the table."""
 
 import json
 import subprocess
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.serving import settings
-from benchmarks.serving.arithmetic import Row, Spread, keeps, percentile, ratios
+from benchmarks.serving.arithmetic import Row, Spread, compute_fair_share, compute_percentile, compute_ratios
 from benchmarks.serving.environments import PLACE
-from benchmarks.serving.load import Load, Target, closed_loop, read, start
-from benchmarks.serving.models import CONV5, SMALL, Body, Model, best_class
-from benchmarks.serving.rounds import Side, calling, conditions, in_turn, told
-from benchmarks.serving.servers import PEERS, ROOT, NotStarted, Raw, Server
+from benchmarks.serving.load import Load, Target, read_load, run_closed_loop, start_load
+from benchmarks.serving.models import CONV5, SMALL, Body, Model, parse_best_class
+from benchmarks.serving.rounds import Side, format_load, make_closed_loop, measure_conditions, measure_in_turn
+from benchmarks.serving.servers import PEERS, ROOT, RawForward, Server, ServerStartError
 from candela import Client
 
 CALLERS = 32
 OVERLOAD = 3
-PATIENCE_S = 10
+TIMEOUT_S = 10
 SWITCH_EVERY_S = 0.25
-SAME_WITHIN = 0.05  # of the most probable class, between servers
+SAME_WITHIN = 0.05  # maximum difference of the highest probability between servers
 LOG = PLACE / "home" / "logs" / "api.log"
 Loads = dict[str, list[Load]]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every section needs."""
+    """The running service and the options that all sections share."""
 
     url: str
     pid: int
@@ -40,49 +40,51 @@ class Bench:
     bodies: Mapping[str, Mapping[str, Body]]
     peers: tuple[str, ...]
     bound_s: float | None
-    """How long an accepted request may take, as this service was told."""
-    say: Callable[[str], None]
+    """The maximum prediction time that is configured for this service."""
+    log: Callable[[str], None]
     is_quick: bool = False
     tries_all: bool = False
 
-    def ours(self, model: Model, body: str, ref: str | None = None) -> Target:
+    def build_target(self, model: Model, body: str, ref: str | None = None) -> Target:
         path = "/v2/models/{}/infer" if body in {"tensor", "base64"} else "/v1/models/{}/predict"
-        return self.bodies[model.name][body].to(self.url + path.format(ref or model.name))
+        return self.bodies[model.name][body].to_target(self.url + path.format(ref or model.name))
 
-    def side(self, target: Target, callers: int) -> Side:
-        return Side(calling(target, callers), pid=self.pid)
+    def build_side(self, target: Target, callers: int) -> Side:
+        return Side(make_closed_loop(target, callers), pid=self.pid)
 
 
 def warm_up(bench: Bench) -> None:
-    """Have both networks in memory, and batches of all sizes computed once."""
+    """Load both models and compute batches of all sizes once."""
     for model in (SMALL, CONV5):
-        _own_answer(bench, model)
-        bench.say(f"warming up: {model.name} {told(closed_loop(bench.ours(model, 'form'), CALLERS, 2))}")
+        _predict_best_class(bench, model)
+        bench.log(
+            f"warming up: {model.name} {format_load(run_closed_loop(bench.build_target(model, 'form'), CALLERS, 2))}"
+        )
 
 
-def throughput(bench: Bench, model: Model) -> list[Row]:
-    """32 callers, every server that is there, and the bare forward."""
-    bench.say(f"{model.name}: {CALLERS} callers, {bench.dtype}")
-    of_mlserver = ("tensor",) if bench.is_quick else ("tensor", "base64")
-    peers = [peer for peer in bench.peers if f"{peer} {model.name}" in settings.FEW]
+def measure_throughput(bench: Bench, model: Model) -> list[Row]:
+    """Measure all available servers with 32 callers, and the raw forward pass."""
+    bench.log(f"{model.name}: {CALLERS} callers, {bench.dtype}")
+    mlserver_bodies = ("tensor",) if bench.is_quick else ("tensor", "base64")
+    peers = [peer for peer in bench.peers if f"{peer} {model.name}" in settings.FEW_SETTINGS]
     with ExitStack() as stack:
-        servers = {name: peer for name in peers if (peer := _peer(bench, name, model, stack)) is not None}
-        raw = stack.enter_context(Raw(bench.bundles[model.name], bench.dtype, 0))
-        sides = {"candela, form": bench.side(bench.ours(model, "form"), CALLERS)}
+        servers = {name: peer for name in peers if (peer := _start_peer(bench, name, model, stack)) is not None}
+        raw = stack.enter_context(RawForward(bench.bundles[model.name], bench.dtype, 0))
+        sides = {"candela, form": bench.build_side(bench.build_target(model, "form"), CALLERS)}
         for name, (server, url) in servers.items():
-            for body in of_mlserver if name == "mlserver" else ("form",):
-                target = bench.bodies[model.name][body].to(url)
-                sides[f"{name}, {body}"] = Side(calling(target, CALLERS), server)
+            for body in mlserver_bodies if name == "mlserver" else ("form",):
+                target = bench.bodies[model.name][body].to_target(url)
+                sides[f"{name}, {body}"] = Side(make_closed_loop(target, CALLERS), server)
         if "mlserver" in servers:
-            for body in of_mlserver:
-                sides[f"candela, {body}"] = bench.side(bench.ours(model, body), CALLERS)
-        sides["raw"] = Side(lambda seconds: Load(raw.rate(seconds), 0, 0, 0, 0), raw)
-        found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
-        lone = _lone(bench, model, servers) if model is SMALL else []
-    return [*_throughput_rows(model, found), *lone]
+            for body in mlserver_bodies:
+                sides[f"candela, {body}"] = bench.build_side(bench.build_target(model, body), CALLERS)
+        sides["raw"] = Side(lambda seconds: Load(raw.measure_rate(seconds), 0, 0, 0, 0), raw)
+        found = measure_in_turn(sides, bench.rounds, bench.seconds, bench.log)
+        lone = _measure_single_caller(bench, model, servers) if model is SMALL else []
+    return [*_build_throughput_rows(model, found), *lone]
 
 
-def _throughput_rows(model: Model, found: Loads) -> list[Row]:
+def _build_throughput_rows(model: Model, found: Loads) -> list[Row]:
     name, ours = model.name.upper(), found["candela, form"]
     targets = {"small litserve": (3.0, 6.0), "small mlserver": (1.5, 2.5), "small torchserve": (1.5, 2.5),
                "conv5 litserve": (1.3, 1.7)}  # fmt: skip
@@ -90,123 +92,139 @@ def _throughput_rows(model: Model, found: Loads) -> list[Row]:
     for side, theirs in found.items():
         peer, _, body = side.partition(", ")
         if peer in PEERS:
-            rate = ratios([one.rate for one in found[f"candela, {body}"]], [one.rate for one in theirs])
+            rate = compute_ratios([one.rate for one in found[f"candela, {body}"]], [one.rate for one in theirs])
             target = targets.get(f"{model.name} {peer}", (None, None))
-            rows.append(Row(f"{name}, c=32, over {peer} ({body})", rate, *target))
-            work = ratios([one.cpu_ms for one in found[f"candela, {body}"]], [one.cpu_ms for one in theirs])
-            rows.append(Row(f"{name}, c=32, processor time an answer over {peer}'s ({body})", work))
-    share = ratios([one.rate for one in ours], [one.rate for one in found["raw"]])
+            rows.append(Row(f"{name}, c=32, requests/s relative to {peer} ({body})", rate, *target))
+            work = compute_ratios([one.cpu_ms for one in found[f"candela, {body}"]], [one.cpu_ms for one in theirs])
+            rows.append(Row(f"{name}, c=32, CPU time per response relative to {peer} ({body})", work))
+    share = compute_ratios([one.rate for one in ours], [one.rate for one in found["raw"]])
     rows.append(
         Row(f"{name}, c=32, share of the raw batched forward", share, *((0.75, 0.92) if model is CONV5 else ()))
     )
-    tails = ratios([one.p99_ms for one in ours], [one.p50_ms for one in ours])
+    tails = compute_ratios([one.p99_ms for one in ours], [one.p50_ms for one in ours])
     rows.append(Row(f"{name}, c=32, p99 / p50", tails, 2.0, 1.5, "lower"))
     for side in (side for side in found if side.startswith("litserve")):
-        theirs = ratios([one.p99_ms for one in found[side]], [one.p50_ms for one in found[side]])
+        theirs = compute_ratios([one.p99_ms for one in found[side]], [one.p50_ms for one in found[side]])
         rows.append(Row(f"{name}, c=32, p99 / p50 of LitServe", theirs))
     failed = [float(sum(load.num_failed for load in loads)) for side, loads in found.items() if "candela" in side]
-    rows.append(Row(f"{name}, c=32, failed requests of ours", Spread(tuple(failed)), 0, 0, "lower"))
+    rows.append(Row(f"{name}, c=32, failed requests", Spread(tuple(failed)), 0, 0, "lower"))
     return rows
 
 
-def _lone(bench: Bench, model: Model, servers: Mapping[str, tuple[Server, str]]) -> list[Row]:
-    bench.say(f"{model.name}: 1 caller")
+def _measure_single_caller(bench: Bench, model: Model, servers: Mapping[str, tuple[Server, str]]) -> list[Row]:
+    bench.log(f"{model.name}: 1 caller")
     body = bench.bodies[model.name]["form"]
-    sides = {"candela": bench.side(bench.ours(model, "form"), 1)}
+    sides = {"candela": bench.build_side(bench.build_target(model, "form"), 1)}
     with ExitStack() as stack:
-        for number, chosen in enumerate(settings.LONE if "litserve" in servers else ()):
+        for number, chosen in enumerate(settings.SINGLE_CALLER_SETTINGS if "litserve" in servers else ()):
             server, url = PEERS["litserve"](bench.bundles[model.name], bench.dtype, chosen)
             stack.enter_context(server)
-            server.wait_until_answers(url, body.path.read_bytes(), body.content_type)
-            bench.say(f"  litserve-{number}: {chosen}")
-            sides[f"litserve-{number}"] = Side(calling(body.to(url), 1), server)
+            server.wait_until_ready(url, body.path.read_bytes(), body.content_type)
+            bench.log(f"  litserve-{number}: {chosen}")
+            sides[f"litserve-{number}"] = Side(make_closed_loop(body.to_target(url), 1), server)
         for name, (server, url) in servers.items():
             if name == "litserve" or (name != "mlserver" and not bench.is_quick):
-                sides[name] = Side(calling(body.to(url), 1), server)
-        found = in_turn(sides, bench.rounds, bench.seconds, bench.say)
+                sides[name] = Side(make_closed_loop(body.to_target(url), 1), server)
+        found = measure_in_turn(sides, bench.rounds, bench.seconds, bench.log)
     ours, rows = [one.p50_ms for one in found.pop("candela")], []
-    if "litserve-0" in found:  # the quicker of the two, in each round
-        found["litserve, set for one caller"] = [
+    if "litserve-0" in found:  # the faster of the two in each round
+        found["litserve with settings for one caller"] = [
             min(one, other, key=lambda load: load.p50_ms)
             for one, other in zip(found.pop("litserve-0"), found.pop("litserve-1"), strict=True)
         ]
     for name, theirs in found.items():
         target = (1 / 4, 1 / 8) if (name, model) == ("litserve", SMALL) else (None, None)
-        ratio = ratios(ours, [one.p50_ms for one in theirs])
-        rows.append(Row(f"{model.name.upper()}, c=1, p50 over {name}'s", ratio, *target, "lower"))
+        ratio = compute_ratios(ours, [one.p50_ms for one in theirs])
+        rows.append(Row(f"{model.name.upper()}, c=1, p50 relative to {name}", ratio, *target, "lower"))
     return rows
 
 
-def two_models(bench: Bench) -> list[Row]:
-    """Each alone with 32 callers, then both at once with 32 each."""
-    bench.say("two models at once")
-    targets = {model.name: bench.ours(model, "form") for model in (SMALL, CONV5)}
+def measure_two_models(bench: Bench) -> list[Row]:
+    """Measure each model alone with 32 callers, then both concurrently with 32 each."""
+    bench.log("two models concurrently")
+    targets = {model.name: bench.build_target(model, "form") for model in (SMALL, CONV5)}
     alone: dict[str, list[float]] = {name: [] for name in targets}
     together: dict[str, list[float]] = {name: [] for name in targets}
     for number in range(bench.rounds):
         for name, target in targets.items():
-            alone[name].append(closed_loop(target, CALLERS, bench.seconds).rate)
-        running = {name: start(target, CALLERS, bench.seconds) for name, target in targets.items()}
+            alone[name].append(run_closed_loop(target, CALLERS, bench.seconds).rate)
+        running = {name: start_load(target, CALLERS, bench.seconds) for name, target in targets.items()}
         for name, process in running.items():
-            together[name].append(read(process, bench.seconds).rate)
-        said = ", ".join(f"{name} {alone[name][-1]:.0f}/s alone, {together[name][-1]:.0f}/s beside" for name in targets)
-        bench.say(f"  round {number + 1}: {conditions()}: {said}")
-    kept = {name: keeps(together[name], alone[name], len(targets)) for name in targets}
+            together[name].append(read_load(process, bench.seconds).rate)
+        result = ", ".join(
+            f"{name} {alone[name][-1]:.0f}/s alone, {together[name][-1]:.0f}/s together" for name in targets
+        )
+        bench.log(f"  round {number + 1}: {measure_conditions()}: {result}")
+    fair_shares = {name: compute_fair_share(together[name], alone[name], len(targets)) for name in targets}
     return [
-        Row(f"two models at once: {name.upper()} keeps of half its solo rate", kept[name], 0.7, 0.9) for name in kept
+        Row(
+            f"two models concurrently: rate of {name.upper()} relative to half of its rate alone",
+            fair_shares[name],
+            0.7,
+            0.9,
+        )
+        for name in fair_shares
     ]
 
 
-def overload(bench: Bench, model: Model) -> list[Row]:
-    """Three times as many requests a second as it can answer, from callers that do not wait for one another."""
-    bench.say(f"{model.name}: {OVERLOAD} times its capacity")
-    shares, late, tails, refusals, own, lost = [], [], [], [], [], []
+def measure_overload(bench: Bench, model: Model) -> list[Row]:
+    """Measure an open-loop load of three times the capacity."""
+    bench.log(f"{model.name}: {OVERLOAD} times the capacity")
+    shares, timeouts, tails, rejection_ms, own_ms, other = [], [], [], [], [], []
     for number in range(bench.rounds):
-        alone = closed_loop(bench.ours(model, "form"), CALLERS, bench.seconds)
+        alone = run_closed_loop(bench.build_target(model, "form"), CALLERS, bench.seconds)
         capacity = alone.rate
         if not capacity:
-            raise RuntimeError(f"{model.name} answers nothing at {CALLERS} callers: {told(alone)}")
+            raise RuntimeError(f"{model.name} has no successful response with {CALLERS} callers: {format_load(alone)}")
         logged = LOG.stat().st_size
-        said = _open_loop(bench.ours(model, "form"), OVERLOAD * capacity, 2 * bench.seconds)
-        own.append(percentile(_refused_ms(logged), 0.99))
-        bench.say(f"  round {number + 1}: {conditions()}: alone {told(alone)}; {json.dumps(said)}")
-        shares.append(said["good_a_second"] / capacity)
-        late.append(float(said["timeouts"]))
-        lost.append(float(sum(count for status, count in said["statuses"].items() if status not in {"200", "503"})))
-        tails.append((said["good_p99_ms"] or 0) / 1e3)
-        refusals.append(said["refused_p99_ms"] or 0.0)
+        result = _run_open_loop(bench.build_target(model, "form"), OVERLOAD * capacity, 2 * bench.seconds)
+        own_ms.append(compute_percentile(_read_rejection_times_ms(logged), 0.99))
+        bench.log(f"  round {number + 1}: {measure_conditions()}: alone {format_load(alone)}; {json.dumps(result)}")
+        shares.append(result["accepted_per_s"] / capacity)
+        timeouts.append(float(result["timeouts"]))
+        other.append(float(sum(count for status, count in result["statuses"].items() if status not in {"200", "503"})))
+        tails.append((result["accepted_p99_ms"] or 0) / 1e3)
+        rejection_ms.append(result["rejected_p99_ms"] or 0.0)
     name = f"{model.name.upper()}, overload {OVERLOAD}x"
     rows = [
-        Row(f"{name}, good answers a second over capacity", Spread(tuple(shares)), 0.8, 0.95),
-        Row(f"{name}, time-outs ({PATIENCE_S} s)", Spread(tuple(late)), 0, 0, "lower"),
-        Row(f"{name}, answers that are neither 200 nor 503", Spread(tuple(lost)), 0, 0, "lower"),
-        Row(f"{name}, ms until a refusal is told, p99, by the service's log", Spread(tuple(own)), 5, 5, "lower"),
-        Row(f"{name}, ms until a refusal is heard, p99, by the caller's plan", Spread(tuple(refusals))),
+        Row(f"{name}, successful responses per second relative to capacity", Spread(tuple(shares)), 0.8, 0.95),
+        Row(f"{name}, timeouts ({TIMEOUT_S} s)", Spread(tuple(timeouts)), 0, 0, "lower"),
+        Row(f"{name}, responses other than 200 and 503", Spread(tuple(other)), 0, 0, "lower"),
+        Row(f"{name}, p99 of rejection times in ms, from the service's log", Spread(tuple(own_ms)), 5, 5, "lower"),
+        Row(f"{name}, p99 of rejection times in ms, from the scheduled time", Spread(tuple(rejection_ms))),
     ]
     if bench.bound_s is None:
-        rows.append(Row(f"{name}, seconds, p99 of accepted (no bound is configured)", Spread(tuple(tails))))
+        rows.append(Row(f"{name}, p99 of accepted requests in seconds (no limit is configured)", Spread(tuple(tails))))
     else:
-        over = ratios(tails, [bench.bound_s] * len(tails))
-        rows.append(Row(f"{name}, p99 of accepted over the bound of {bench.bound_s:g} s", over, 1.0, 0.9, "lower"))
+        over = compute_ratios(tails, [bench.bound_s] * len(tails))
+        rows.append(
+            Row(
+                f"{name}, p99 of accepted requests relative to the limit of {bench.bound_s:g} s",
+                over,
+                1.0,
+                0.9,
+                "lower",
+            )
+        )
     return rows
 
 
-def _refused_ms(begin: int) -> list[float]:
-    """How long each refusal took, by the service's log from that byte on; a log that was begun anew is read whole."""
+def _read_rejection_times_ms(offset: int) -> list[float]:
+    """Return the durations of rejected requests from the service's log, starting at a byte offset or in a new log."""
     with LOG.open() as log:
-        log.seek(begin if LOG.stat().st_size >= begin else 0)
+        log.seek(offset if LOG.stat().st_size >= offset else 0)
         lines = [json.loads(line) for line in log if line.startswith("{") and line.endswith("}\n")]
     return [float(line["milliseconds"]) for line in lines if line.get("status") == 503 and "milliseconds" in line]
 
 
-def alias_switch(bench: Bench) -> list[Row]:
-    """An alias goes to and fro between two versions under load."""
-    bench.say("alias switch under load")
+def measure_alias_switch(bench: Bench) -> list[Row]:
+    """Switch an alias between two versions under load and count failed requests."""
+    bench.log("alias switch under load")
     failed, switches = [], []
     for number in range(bench.rounds):
         stop, count = threading.Event(), [0]
 
-        def switch(stop: threading.Event = stop, count: list[int] = count) -> None:
+        def switch_alias(stop: threading.Event = stop, count: list[int] = count) -> None:
             with Client(bench.url) as client:
                 while not stop.wait(SWITCH_EVERY_S):
                     count[0] += 1
@@ -214,50 +232,50 @@ def alias_switch(bench: Bench) -> list[Row]:
 
         with Client(bench.url) as client:
             client.models.alias(SMALL.name, "live", 1)
-        switching = threading.Thread(target=switch)
+        switching = threading.Thread(target=switch_alias)
         switching.start()
         try:
-            load = closed_loop(bench.ours(SMALL, "form", "small@live"), CALLERS, 2 * bench.seconds)
+            load = run_closed_loop(bench.build_target(SMALL, "form", "small@live"), CALLERS, 2 * bench.seconds)
         finally:
             stop.set()
             switching.join()
-        bench.say(f"  round {number + 1}: {count[0]} switches, {told(load)}")
+        bench.log(f"  round {number + 1}: {count[0]} switches, {format_load(load)}")
         failed.append(float(load.num_failed))
         switches.append(float(count[0]))
     return [
         Row("alias switch under load: failed requests", Spread(tuple(failed)), 0, 0, "lower"),
-        Row("alias switch under load: switches a round", Spread(tuple(switches))),
+        Row("alias switch under load: switches per round", Spread(tuple(switches))),
     ]
 
 
-def _open_loop(target: Target, rate: float, seconds: float) -> dict[str, "float | dict[str, int]"]:
+def _run_open_loop(target: Target, rate: float, seconds: float) -> dict[str, "float | dict[str, int]"]:
     command = [sys.executable, "-m", "benchmarks.serving.open_loop", target.url, str(target.body), target.content_type]
-    command += ["--rate", f"{rate:.1f}", "--seconds", str(seconds), "--patience", str(PATIENCE_S)]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
-    return json.loads(said.splitlines()[-1])
+    command += ["--rate", f"{rate:.1f}", "--seconds", str(seconds), "--timeout", str(TIMEOUT_S)]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    return json.loads(output.splitlines()[-1])
 
 
-def _peer(bench: Bench, name: str, model: Model, stack: ExitStack) -> tuple[Server, str] | None:
-    """A peer that answers, and answers the same as this service does; None where it cannot be started."""
-    body = bench.bodies[model.name][settings.BODY_OF[name]]
-    candidates = settings.every(name) if bench.tries_all else settings.FEW[f"{name} {model.name}"]
+def _start_peer(bench: Bench, name: str, model: Model, stack: ExitStack) -> tuple[Server, str] | None:
+    """Start a peer and check that its scores equal this service's. Return None if it cannot be started."""
+    body = bench.bodies[model.name][settings.PEER_BODIES[name]]
+    candidates = settings.list_settings(name) if bench.tries_all else settings.FEW_SETTINGS[f"{name} {model.name}"]
     try:
-        chosen = settings.quickest(name, model, bench.dtype, body, candidates, bench.say)
-    except NotStarted as error:
-        bench.say(f"{name} is left out: {error}")
+        chosen = settings.find_fastest(name, model, bench.dtype, body, candidates, bench.log)
+    except ServerStartError as error:
+        bench.log(f"{name} is skipped: {error}")
         return None
     server, url = PEERS[name](bench.bundles[model.name], bench.dtype, chosen)
     stack.enter_context(server)
-    theirs = best_class(server.wait_until_answers(url, body.path.read_bytes(), body.content_type))
-    ours = _own_answer(bench, model)
+    theirs = parse_best_class(server.wait_until_ready(url, body.path.read_bytes(), body.content_type))
+    ours = _predict_best_class(bench, model)
     if abs(theirs[1] - ours[1]) > SAME_WITHIN:
-        raise RuntimeError(f"{name} answers {theirs}, this service {ours}: they do not run the same network")
-    bench.say(f"  {name}: {chosen}; best class {theirs[0]} {theirs[1]:.4f}, ours {ours[0]} {ours[1]:.4f}")
+        raise RuntimeError(f"{name} returned {theirs}, this service {ours}: the networks differ")
+    bench.log(f"  {name}: {chosen}; best class {theirs[0]} {theirs[1]:.4f}, ours {ours[0]} {ours[1]:.4f}")
     return server, url
 
 
-def _own_answer(bench: Bench, model: Model) -> tuple[int, float]:
+def _predict_best_class(bench: Bench, model: Model) -> tuple[int, float]:
     with Client(bench.url) as client:
-        answer = client.models.predict(model.name, bench.bodies[model.name]["picture"].path.read_bytes())
-    first = answer["predictions"][0]
+        response = client.models.predict(model.name, bench.bodies[model.name]["image"].path.read_bytes())
+    first = response["predictions"][0]
     return int(first["index"]), float(first["probability"])

@@ -1,4 +1,4 @@
-"""Servers as process groups of their own: started, waited for, stilled while another is measured, stopped."""
+"""Starts, pauses, resumes and stops servers, each in its own process group."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from typing import Self
 
 import httpx
 
-from benchmarks.serving.environments import PLACE, python_of
+from benchmarks.serving.environments import PLACE, get_python
 
 ROOT = Path(__file__).parents[2]
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
-# The kernel need not fault tens of MB of activations in and out for every batch: what this service sets for itself.
+# Keeps freed memory, so that activations cause no page faults in every batch. This service sets the same for itself.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
     "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),
@@ -36,26 +36,26 @@ QUIET_LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-class NotStarted(RuntimeError):
-    """A server ended, or does not answer."""
+class ServerStartError(RuntimeError):
+    """A server ended or does not respond."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a peer quick or slow."""
+    """The settings that determine the speed of a peer."""
 
     threads: int
-    """Of torch, in each process that computes."""
+    """Threads of torch in each computing process."""
     workers: int = 1
-    """Processes that compute; for MLServer, 0 is none beside the server's own."""
+    """Computing processes. 0 makes MLServer compute in its main process."""
     max_batch_size: int = 32
     timeout_s: float = 0.005
-    """How long a batch may wait to be filled."""
+    """How long a batch may wait for more requests."""
     fast_queue: bool = False
-    """LitServe's: ZeroMQ between its processes."""
+    """LitServe only: use ZeroMQ between its processes."""
 
-    def variables(self, bundle: Path, dtype: str) -> dict[str, str]:
-        return network_variables(bundle, dtype, self.threads) | {
+    def to_environment(self, bundle: Path, dtype: str) -> dict[str, str]:
+        return build_network_environment(bundle, dtype, self.threads) | {
             "BENCH_WORKERS": str(self.workers),
             "BENCH_MAX_BATCH_SIZE": str(self.max_batch_size),
             "BENCH_BATCH_TIMEOUT_S": str(self.timeout_s),
@@ -64,7 +64,7 @@ class Settings:
 
 
 class Server:
-    """One command in a session of its own, its output in a file."""
+    """A command in a new session. Its output goes to a file."""
 
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,33 +81,35 @@ class Server:
                 start_new_session=True,
             )
 
-    def wait_until_answers(self, url: str, content: bytes, content_type: str) -> bytes:
-        """Return the first good answer.
+    def wait_until_ready(self, url: str, content: bytes, content_type: str) -> bytes:
+        """Wait for the first successful response and return its body.
 
         Raises:
-            NotStarted: the process ended, or two minutes passed.
+            ServerStartError: the process ended, or two minutes passed.
         """
         until, last = time.monotonic() + START_WITHIN_S, "nothing"
         while time.monotonic() < until and self.process.poll() is None:
             try:
-                answer = httpx.post(url, content=content, headers={"Content-Type": content_type}, timeout=60)
-                if answer.status_code == 200:
-                    return answer.content
-                last = answer.text[:300]
+                response = httpx.post(url, content=content, headers={"Content-Type": content_type}, timeout=60)
+                if response.status_code == 200:
+                    return response.content
+                last = response.text[:300]
             except httpx.TransportError as error:
                 last = repr(error)
             time.sleep(0.2)
-        raise NotStarted(f"{self.name} does not answer ({last}); see {self.log}:\n{self.log.read_text()[-2000:]}")
+        raise ServerStartError(
+            f"{self.name} does not respond ({last}); see {self.log}:\n{self.log.read_text()[-2000:]}"
+        )
 
-    def still(self) -> None:
-        """Stop it in its tracks: not even its timers take processor time from another."""
+    def pause(self) -> None:
+        """Suspend all its processes, so that they use no CPU time."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
-    def wake(self) -> None:
+    def resume(self) -> None:
         os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ask it to end; kill the group if it does not."""
+        """Terminate it, and kill the process group if it does not end."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGCONT)
             self.process.terminate()
@@ -124,87 +126,87 @@ class Server:
         self.stop()
 
 
-class Raw(Server):
-    """The bare forward, which measures itself."""
+class RawForward(Server):
+    """A process that measures the raw forward pass."""
 
     def __init__(self, bundle: Path, dtype: str, threads: int) -> None:
-        environment = network_variables(bundle, dtype, threads)
+        environment = build_network_environment(bundle, dtype, threads)
         super().__init__("raw-" + bundle.name, [sys.executable, "-m", "benchmarks.serving.peers.raw"], environment,
                          PLACE / "runs")  # fmt: skip
-        self._line()
+        self._read_line()
 
-    def rate(self, seconds: float) -> float:
-        """Images a second, in batches of 32."""
+    def measure_rate(self, seconds: float) -> float:
+        """Return images per second in batches of 32."""
         assert self.process.stdin
         self.process.stdin.write(f"{seconds}\n".encode())
         self.process.stdin.flush()
-        return float(self._line())
+        return float(self._read_line())
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self.process.stdout
         line = self.process.stdout.readline().decode()
         if not line:
-            raise NotStarted(f"{self.name} ended; see {self.log}:\n{self.log.read_text()[-2000:]}")
+            raise ServerStartError(f"{self.name} ended; see {self.log}:\n{self.log.read_text()[-2000:]}")
         return line
 
 
 @contextmanager
-def candela(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """The whole service as `candela up` starts it, its defaults but for `environment`; yields address and process."""
-    port = free_port()
+def run_candela(home: Path, environment: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Run `candela up` with its defaults and `environment`. Yields its URL and process id."""
+    port = find_free_port()
     command = [sys.executable, "-m", "candela", "up", "--port", str(port), "--home", str(home)]
     with Server("candela", command, environment, PLACE / "runs") as server:
         url = f"http://127.0.0.1:{port}"
         until = time.monotonic() + START_WITHIN_S
-        while not _is_ready(url):
+        while not _is_service_ready(url):
             if time.monotonic() > until or server.process.poll() is not None:
-                raise NotStarted(f"candela does not start:\n{server.log.read_text()[-2000:]}")
+                raise ServerStartError(f"candela does not start:\n{server.log.read_text()[-2000:]}")
             time.sleep(0.2)
         yield url, server.process.pid
 
 
-def _is_ready(url: str) -> bool:
+def _is_service_ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/health/ready", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 
 
-def litserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
-    """One model on LitServe; returns the address of its predictions too."""
-    port = free_port()
-    environment = settings.variables(bundle, dtype) | {"BENCH_PORT": str(port)}
-    command = [str(python_of("litserve")), "-m", "benchmarks.serving.peers.lit"]
-    server = Server(f"litserve-{bundle.name}", command, environment, _fresh(f"litserve-{bundle.name}"))
+def start_litserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
+    """Start LitServe with one model and return the URL for predictions."""
+    port = find_free_port()
+    environment = settings.to_environment(bundle, dtype) | {"BENCH_PORT": str(port)}
+    command = [str(get_python("litserve")), "-m", "benchmarks.serving.peers.lit"]
+    server = Server(f"litserve-{bundle.name}", command, environment, _make_folder(f"litserve-{bundle.name}"))
     return server, f"http://127.0.0.1:{port}/predict"
 
 
-def mlserver(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
-    """One model on MLServer, with what it has switched on by default and does not need here switched off."""
-    folder, port = _fresh(f"mlserver-{bundle.name}"), free_port()
-    server_words = {
-        "debug": False, "host": "127.0.0.1", "http_port": port, "grpc_port": free_port(), "metrics_endpoint": None,
+def start_mlserver(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
+    """Start MLServer with one model, without default features that the benchmark does not need."""
+    folder, port = _make_folder(f"mlserver-{bundle.name}"), find_free_port()
+    server_settings = {
+        "debug": False, "host": "127.0.0.1", "http_port": port, "grpc_port": find_free_port(), "metrics_endpoint": None,
         "gzip_enabled": False, "parallel_workers": settings.workers,
     }  # fmt: skip
-    model_words = {
+    model_settings = {
         "name": bundle.name,
-        "implementation": "benchmarks.serving.peers.mlserver_runtime.Pictures",
+        "implementation": "benchmarks.serving.peers.mlserver_runtime.Images",
         "max_batch_size": settings.max_batch_size,
         "max_batch_time": settings.timeout_s,
     }
-    (folder / "settings.json").write_text(json.dumps(server_words))
-    (folder / "model-settings.json").write_text(json.dumps(model_words))
-    command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
-    environment = settings.variables(bundle, dtype)
+    (folder / "settings.json").write_text(json.dumps(server_settings))
+    (folder / "model-settings.json").write_text(json.dumps(model_settings))
+    command = [str(get_python("mlserver").with_name("mlserver")), "start", str(folder)]
+    environment = settings.to_environment(bundle, dtype)
     server = Server(f"mlserver-{bundle.name}", command, environment, folder)
     return server, f"http://127.0.0.1:{port}/v2/models/{bundle.name}/infer"
 
 
-def torchserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
-    """One model on TorchServe: a Java front and Python workers, its logging switched off."""
-    folder, address = _fresh(f"torchserve-{bundle.name}"), f"http://127.0.0.1:{free_port()}"
+def start_torchserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
+    """Start TorchServe with one model and without request logs. It has a Java front end and Python workers."""
+    folder, address = _make_folder(f"torchserve-{bundle.name}"), f"http://127.0.0.1:{find_free_port()}"
     _write_archive(folder / "store" / f"{bundle.name}.mar", bundle.name)
-    of_model = {
+    model_settings = {
         "defaultVersion": True,
         "marName": f"{bundle.name}.mar",
         "minWorkers": settings.workers,
@@ -215,28 +217,28 @@ def torchserve(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, st
     }
     properties = {
         "inference_address": address,
-        "management_address": f"http://127.0.0.1:{free_port()}",
-        "metrics_address": f"http://127.0.0.1:{free_port()}",
-        "grpc_inference_port": free_port(),
-        "grpc_management_port": free_port(),
+        "management_address": f"http://127.0.0.1:{find_free_port()}",
+        "metrics_address": f"http://127.0.0.1:{find_free_port()}",
+        "grpc_inference_port": find_free_port(),
+        "grpc_management_port": find_free_port(),
         "disable_system_metrics": "true",
         "model_store": folder / "store",
         "load_models": f"{bundle.name}.mar",
-        "models": json.dumps({bundle.name: {"1.0": of_model}}),
+        "models": json.dumps({bundle.name: {"1.0": model_settings}}),
         "job_queue_size": 1000,
     }
     (folder / "config.properties").write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    (folder / "log4j2.xml").write_text(QUIET_LOG4J)  # by default every request is logged several times
-    command = [str(python_of("torchserve").with_name("torchserve")), "--start", "--foreground", "--disable-token-auth"]
+    (folder / "log4j2.xml").write_text(QUIET_LOG4J)  # the default logs every request several times
+    command = [str(get_python("torchserve").with_name("torchserve")), "--start", "--foreground", "--disable-token-auth"]
     command += ["--ts-config", "config.properties", "--log-config", "log4j2.xml", "--model-store", "store"]
-    path = f"{python_of('torchserve').parent}:{os.environ['PATH']}"
-    environment = settings.variables(bundle, dtype) | {"TEMP": str(folder), "PATH": path}
+    path = f"{get_python('torchserve').parent}:{os.environ['PATH']}"
+    environment = settings.to_environment(bundle, dtype) | {"TEMP": str(folder), "PATH": path}
     server = Server(f"torchserve-{bundle.name}", command, environment, folder)
     return server, f"{address}/predictions/{bundle.name}"
 
 
 def _write_archive(path: Path, name: str) -> None:
-    """What `torch-model-archiver` makes of a handler: it reads the network from where the variables say."""
+    """Write the archive that `torch-model-archiver` would make. Its handler reads the model from the environment."""
     handler = ROOT / "benchmarks" / "serving" / "peers" / "torchserve_handler.py"
     model = {"modelName": name, "handler": handler.name, "modelVersion": "1.0"}
     path.parent.mkdir()
@@ -245,36 +247,41 @@ def _write_archive(path: Path, name: str) -> None:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": model}))
 
 
-def bentoml(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
-    """One model on BentoML."""
-    port = free_port()
-    command = [str(python_of("bentoml").with_name("bentoml")), "serve", "benchmarks.serving.peers.bento:Pictures"]
+def start_bentoml(bundle: Path, dtype: str, settings: Settings) -> tuple[Server, str]:
+    """Start BentoML with one model."""
+    port = find_free_port()
+    command = [str(get_python("bentoml").with_name("bentoml")), "serve", "benchmarks.serving.peers.bento:Images"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--working-dir", str(ROOT)]
-    environment = settings.variables(bundle, dtype) | {"BENTOML_DO_NOT_TRACK": "1"}
-    server = Server(f"bentoml-{bundle.name}", command, environment, _fresh(f"bentoml-{bundle.name}"))
+    environment = settings.to_environment(bundle, dtype) | {"BENTOML_DO_NOT_TRACK": "1"}
+    server = Server(f"bentoml-{bundle.name}", command, environment, _make_folder(f"bentoml-{bundle.name}"))
     return server, f"http://127.0.0.1:{port}/predict"
 
 
-PEERS = {"litserve": litserve, "mlserver": mlserver, "torchserve": torchserve, "bentoml": bentoml}
+PEERS = {
+    "litserve": start_litserve,
+    "mlserver": start_mlserver,
+    "torchserve": start_torchserve,
+    "bentoml": start_bentoml,
+}
 
 
-def network_variables(bundle: Path, dtype: str, threads: int = 0) -> dict[str, str]:
-    """What a peer's process reads of the network; `threads` 0 is torch's own choice."""
+def build_network_environment(bundle: Path, dtype: str, threads: int = 0) -> dict[str, str]:
+    """Return the environment variables that select the model for a peer. `threads` 0 keeps torch's default."""
     return {"BENCH_BUNDLE": str(bundle), "BENCH_DTYPE": dtype, "BENCH_THREADS": str(threads), **ALLOCATOR}
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _fresh(name: str) -> Path:
-    """A folder for one server's files; those of runs before are swept away by `clear_runs`."""
+def _make_folder(name: str) -> Path:
+    """Create a folder for the files of one server. `clear_runs` deletes those of earlier runs."""
     (PLACE / "runs").mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=PLACE / "runs"))
 
 
 def clear_runs() -> None:
-    """Forget what earlier runs have logged."""
+    """Delete the files of earlier runs."""
     shutil.rmtree(PLACE / "runs", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The peers at their best: the settings that are tried, and the quickest of them found anew in every run."""
+"""Finds the fastest settings of each peer. Every run searches again."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -7,15 +7,15 @@ from statistics import median
 
 from benchmarks.serving.environments import PLACE
 from benchmarks.serving.models import Body, Model
-from benchmarks.serving.rounds import Side, calling, in_turn
+from benchmarks.serving.rounds import Side, make_closed_loop, measure_in_turn
 from benchmarks.serving.servers import PEERS, Settings
 
-BODY_OF = {"litserve": "form", "torchserve": "form", "bentoml": "form", "mlserver": "tensor"}
+PEER_BODIES = {"litserve": "form", "torchserve": "form", "bentoml": "form", "mlserver": "tensor"}
 CALLERS = 32
 ROUNDS, SECONDS = 2, 2.0
-AT_ONCE = 6  # servers in memory
+MAX_SERVERS = 6  # that run concurrently
 
-FEW: dict[str, list[Settings]] = {
+FEW_SETTINGS: dict[str, list[Settings]] = {
     "litserve small": [
         Settings(threads=1, timeout_s=0.005),
         Settings(threads=1, timeout_s=0.02),
@@ -33,17 +33,17 @@ FEW: dict[str, list[Settings]] = {
         Settings(threads=1, workers=1, timeout_s=0.01),
     ],
     "torchserve small": [Settings(threads=1, timeout_s=0.001), Settings(threads=1, timeout_s=0.02)],
-    # It refuses what would wait for longer than its batch timeout.
+    # BentoML rejects requests that would wait longer than its batch timeout.
     "bentoml small": [Settings(threads=1, timeout_s=1.0)],
 }
-LONE = [Settings(threads=1, timeout_s=0.0005, fast_queue=fast) for fast in (False, True)]
-"""LitServe's for one caller, which what is best for 32 makes wait for nothing."""
+SINGLE_CALLER_SETTINGS = [Settings(threads=1, timeout_s=0.0005, fast_queue=fast) for fast in (False, True)]
+"""LitServe's settings for one caller. With those for 32 callers, it would wait for a batch that never fills."""
 WORKERS = {"mlserver": (0, 1), "bentoml": (1,)}
 TIMEOUTS_S = {"bentoml": (1.0,)}
 
 
-def every(peer: str) -> list[Settings]:
-    """All combinations that make sense on two cores."""
+def list_settings(peer: str) -> list[Settings]:
+    """Return all combinations that are useful on two cores."""
     axes = itertools.product(
         (1, 2),
         WORKERS.get(peer, (1, 2)),
@@ -54,19 +54,19 @@ def every(peer: str) -> list[Settings]:
     return [Settings(*values) for values in axes]
 
 
-def quickest(
-    peer: str, model: Model, dtype: str, body: Body, candidates: Sequence[Settings], say: Callable[[str], None]
+def find_fastest(
+    peer: str, model: Model, dtype: str, body: Body, candidates: Sequence[Settings], log: Callable[[str], None]
 ) -> Settings:
-    """The settings with the highest rate at 32 callers, tried in turn; the best of some meets the next ones."""
+    """Return the settings with the highest rate for 32 callers. They run in groups; the best joins the next group."""
     left, best = list(candidates), list[Settings]()
     while left:
-        group, left = [*best, *left[: AT_ONCE - len(best)]], left[AT_ONCE - len(best) :]
-        best = [group[0]] if len(group) == 1 else [_quickest(peer, model, dtype, body, group, say)]
+        group, left = [*best, *left[: MAX_SERVERS - len(best)]], left[MAX_SERVERS - len(best) :]
+        best = [group[0]] if len(group) == 1 else [_compare_settings(peer, model, dtype, body, group, log)]
     return best[0]
 
 
-def _quickest(
-    peer: str, model: Model, dtype: str, body: Body, group: Sequence[Settings], say: Callable[[str], None]
+def _compare_settings(
+    peer: str, model: Model, dtype: str, body: Body, group: Sequence[Settings], log: Callable[[str], None]
 ) -> Settings:
     with ExitStack() as stack:
         started = [PEERS[peer](PLACE / "bundles" / model.name, dtype, one) for one in group]
@@ -74,10 +74,10 @@ def _quickest(
             stack.enter_context(server)
         sides = {}
         for number, (server, url) in enumerate(started):
-            server.wait_until_answers(url, body.path.read_bytes(), body.content_type)
-            sides[str(number)] = Side(calling(body.to(url), CALLERS), server)
-        found = in_turn(sides, ROUNDS, SECONDS, lambda _: None)
+            server.wait_until_ready(url, body.path.read_bytes(), body.content_type)
+            sides[str(number)] = Side(make_closed_loop(body.to_target(url), CALLERS), server)
+        found = measure_in_turn(sides, ROUNDS, SECONDS, lambda _: None)
     rates = {number: median(load.rate * (not load.num_failed) for load in loads) for number, loads in found.items()}
     for number, rate in rates.items():
-        say(f"  {peer} {model.name}: {rate:.0f}/s with {group[int(number)]}")
+        log(f"  {peer} {model.name}: {rate:.0f}/s with {group[int(number)]}")
     return group[int(max(rates, key=lambda number: rates[number]))]

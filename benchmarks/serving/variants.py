@@ -1,11 +1,11 @@
-"""Variants of CONV5 on a CPU, at batch 32: pictures a second over eager fp32, and what each costs in accuracy.
+"""Measures variants of CONV5 on a CPU with batches of 32: speed relative to eager fp32, and loss of accuracy.
 
     python -m benchmarks.serving.variants [--rounds 7] [--seconds 1.0] [--samples 1200] [--epochs 4] [--threads 0]
 
-CONV5 is a convnet of five blocks (64 to 1024 channels, batch norm) with a head of 1024 and 1024, for 64 x 64 colour
-pictures. The trainer itself trains it here on synthetic pictures of ten classes, and makes and judges each variant on
-the held-out split. Then all sides answer the same batch, pixels to scores, by turns in one process. `eager` is fp32 in
-contiguous memory, as torch builds a network; the ratios are of medians.
+CONV5 is a convnet with five blocks (64 to 1024 channels, batch norm) and a head of 1024 and 1024, for 64x64 RGB
+images. The trainer trains it on synthetic images of ten classes, and creates and evaluates each variant on the held-out
+split. Then all sides compute the same batch in turn, from pixels to scores, in one process. `eager` is fp32 in
+contiguous memory, torch's default. Ratios are ratios of medians.
 """
 
 import argparse
@@ -34,41 +34,41 @@ DATASET = {"image_shape": [3, 64, 64], "num_classes": 10, "seed": 0}
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
     print(f"{torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f} before")
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         pack_builtin("synthetic", {**DATASET, "num_samples": options.samples}, Path("/nonexistent"), folder / "packed")
-        trained = train(folder, options)
+        trained = train_model(folder, options)
         sides: dict[str, Runner] = {
-            "eager fp32": contiguous(trained),
-            "channels_last fp32": eager(trained, use_bf16=False),
-            "channels_last bf16": eager(trained, use_bf16=True),
+            "eager fp32": load_contiguous(trained),
+            "channels_last fp32": load_eager(trained, use_bf16=False),
+            "channels_last bf16": load_eager(trained, use_bf16=True),
         }
-        judged: dict[str, dict[str, Any]] = {}
+        results: dict[str, dict[str, Any]] = {}
         for kind in options.formats:
-            result, made = variant(folder, trained, kind, options)
-            judged[kind] = result
-            sides[kind] = variants.open_runner(made, threads=torch.get_num_threads())
-        rates = race(sides, options.rounds, options.seconds)
-    report(rates, judged)
+            result, variant_folder = make_variant(folder, trained, kind, options)
+            results[kind] = result
+            sides[kind] = variants.open_runner(variant_folder, threads=torch.get_num_threads())
+        rates = measure_rates(sides, options.rounds, options.seconds)
+    print_report(rates, results)
     print(f"load {os.getloadavg()[0]:.1f} after")
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one side in one round")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one measurement")
     parser.add_argument("--samples", type=int, default=1200)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=0, help="0: one a core")
+    parser.add_argument("--threads", type=int, default=0, help="0 means one per core")
     parser.add_argument("--formats", nargs="+", default=["onnx", "openvino", "int8"], choices=variants.SERVED)
     return parser.parse_args()
 
 
-def train(folder: Path, options: argparse.Namespace) -> Path:
-    """The bundle of a trained CONV5."""
+def train_model(folder: Path, options: argparse.Namespace) -> Path:
+    """Train CONV5 and return the folder of its bundle."""
     spec = {
         "name": "conv5",
         "dataset": {"name": "synthetic", "valid": 0.4},
@@ -77,13 +77,13 @@ def train(folder: Path, options: argparse.Namespace) -> Path:
         "epochs": options.epochs,
         "batch_size": BATCH,
     }
-    said = trainer(folder, spec, folder / "train")
-    print(f"trained: valid_accuracy {said['metrics']['valid_accuracy']:.4f}")
-    return Path(said["dir"])
+    message = run_trainer(folder, spec, folder / "train")
+    print(f"trained: valid_accuracy {message['metrics']['valid_accuracy']:.4f}")
+    return Path(message["dir"])
 
 
-def variant(folder: Path, trained: Path, kind: str, options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
-    """What the trainer measured of a variant, and its folder."""
+def make_variant(folder: Path, trained: Path, kind: str, options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
+    """Create a variant and return its evaluation and folder."""
     spec = {
         "kind": "variant",
         "name": kind,
@@ -94,24 +94,24 @@ def variant(folder: Path, trained: Path, kind: str, options: argparse.Namespace)
         "max_drop": 1.0,
         "threads": torch.get_num_threads(),
     }
-    said = trainer(folder, spec, folder / kind, "--model-dir", str(trained))
-    return said["result"], Path(said["dir"])
+    message = run_trainer(folder, spec, folder / kind, "--model-dir", str(trained))
+    return message["result"], Path(message["dir"])
 
 
-def trainer(folder: Path, spec: dict[str, Any], work: Path, *more: str) -> dict[str, Any]:
-    """The last word of a trainer."""
+def run_trainer(folder: Path, spec: dict[str, Any], work: Path, *more: str) -> dict[str, Any]:
+    """Run a trainer and return its final message."""
     path = folder / f"{spec['name']}.json"
     path.write_text(json.dumps(spec))
     command = [sys.executable, "-m", "worker.trainer", "--spec", str(path), "--dataset-dir", str(folder / "packed")]
     done = subprocess.run([*command, "--work-dir", str(work), *more], stdout=subprocess.PIPE, check=False, text=True)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    message: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if done.returncode:
-        raise SystemExit(f"{spec['name']}: {said}")
-    return said
+        raise SystemExit(f"{spec['name']}: {message}")
+    return message
 
 
-def contiguous(trained: Path) -> Runner:
-    """fp32 as torch builds it."""
+def load_contiguous(trained: Path) -> Runner:
+    """Load the model in fp32 and contiguous memory."""
     network, description = bundle.load_bundle(trained)
     preprocess = description.build_preprocessing()
 
@@ -123,12 +123,12 @@ def contiguous(trained: Path) -> Runner:
     return run
 
 
-def eager(trained: Path, *, use_bf16: bool) -> Runner:
+def load_eager(trained: Path, *, use_bf16: bool) -> Runner:
     return EagerRunner(*bundle.load_bundle(trained), use_bf16=use_bf16)
 
 
-def race(sides: dict[str, Runner], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Pictures a second of every side in every round, by turns."""
+def measure_rates(sides: dict[str, Runner], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return images per second of every side in every round, measured in turn."""
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 64, 64, 3), dtype=np.uint8)
     for run in sides.values():
         for _ in range(2):
@@ -136,11 +136,11 @@ def race(sides: dict[str, Runner], rounds: int, seconds: float) -> dict[str, lis
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, run in sides.items():
-            rates[name].append(rate(lambda run=run: run(pixels), seconds))  # type: ignore[misc]  # a bound default
+            rates[name].append(measure_rate(lambda run=run: run(pixels), seconds))  # type: ignore[misc]  # binds the loop variable
     return rates
 
 
-def rate(work: Callable[[], object], seconds: float) -> float:
+def measure_rate(work: Callable[[], object], seconds: float) -> float:
     started, count = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < seconds or not count:
         work()
@@ -148,20 +148,22 @@ def rate(work: Callable[[], object], seconds: float) -> float:
     return count * BATCH / passed
 
 
-def report(rates: dict[str, list[float]], judged: dict[str, dict[str, Any]]) -> None:
+def print_report(rates: dict[str, list[float]], results: dict[str, dict[str, Any]]) -> None:
     base = median(rates["eager fp32"])
     print(f"{'side':20} {'min':>7} {'median':>7} {'max':>7}  ratio  accuracy  drop (points)  largest difference")
     for name, values in rates.items():
         line = f"{name:20} {min(values):7.1f} {median(values):7.1f} {max(values):7.1f}  {median(values) / base:5.2f}"
-        if name in judged:
-            told = judged[name]
-            drop = 100 * (told["before"] - told["after"])
-            line += f"  {told['after']:8.4f}  {drop:13.2f}  {told['max_logit_difference']:18.4f}"
+        if name in results:
+            result = results[name]
+            drop = 100 * (result["before"] - result["after"])
+            line += f"  {result['after']:8.4f}  {drop:13.2f}  {result['max_logit_difference']:18.4f}"
         print(line)
-    fit = [name for name, told in judged.items() if told["before"] - told["after"] <= 0.005]
+    fit = [name for name, result in results.items() if result["before"] - result["after"] <= 0.005]
     if fit:
         best = max(fit, key=lambda name: median(rates[name]))
-        print(f"best with at most 0.5 points lost: {best}, {median(rates[best]) / base:.2f} (target 2.8 / 4.9)")
+        print(
+            f"best variant that loses at most 0.5 points: {best}, {median(rates[best]) / base:.2f} (target 2.8 / 4.9)"
+        )
 
 
 if __name__ == "__main__":

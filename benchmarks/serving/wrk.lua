@@ -1,4 +1,4 @@
--- One request for ever, and at the end one line of JSON: times in microseconds.
+-- Repeats one request and prints one line of JSON at the end. Times are in microseconds.
 -- wrk -s wrk.lua URL -- BODY_FILE CONTENT_TYPE
 
 function init(args)
@@ -15,7 +15,7 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '{"answers": %d, "duration": %d, "p50": %.1f, "p99": %.1f, "failed": %d, "broken": %d}\n',
+    '{"responses": %d, "duration": %d, "p50": %.1f, "p99": %.1f, "failed": %d, "broken": %d}\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
     errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end

@@ -1,1 +1,1 @@
-"""What runs inside the peers' environments: it knows nothing of this service."""
+"""Modules that run in the peers' environments. They import nothing from this service."""

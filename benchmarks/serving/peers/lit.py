@@ -1,4 +1,4 @@
-"""LitServe's side: one API, batches, the settings from the benchmark's variables."""
+"""The LitServe server. Its settings come from the benchmark's environment variables."""
 
 import os
 from typing import Any
@@ -7,27 +7,27 @@ import litserve
 import numpy as np
 from fastapi import Request
 
-from benchmarks.serving.peers.network import from_environment
+from benchmarks.serving.peers.network import load_from_environment
 
 
 class Images(litserve.LitAPI):
     def setup(self, device: str) -> None:
-        self.network = from_environment()
+        self.network = load_from_environment()
 
-    def decode_request(self, request: Request) -> np.ndarray:  # its annotation makes LitServe read a form
-        return self.network.decoded(request["images"].file.read())
+    def decode_request(self, request: Request) -> np.ndarray:  # LitServe parses a form because of this annotation
+        return self.network.decode_image(request["images"].file.read())
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
         return np.stack(inputs)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        return self.network.probabilities(x if x.ndim == 4 else x[np.newaxis])
+        return self.network.compute_probabilities(x if x.ndim == 4 else x[np.newaxis])
 
     def unbatch(self, output: np.ndarray) -> list[np.ndarray]:
         return list(output)
 
     def encode_response(self, output: np.ndarray) -> dict[str, Any]:
-        return self.network.top(output.reshape(-1))
+        return self.network.format_top_classes(output.reshape(-1))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""TorchServe's side: a handler that is given batches of forms and answers each."""
+"""The TorchServe handler. It receives batches of forms."""
 
 from typing import Any
 
-from benchmarks.serving.peers.network import from_environment
+from benchmarks.serving.peers.network import load_from_environment
 
 
 class Images:
@@ -10,9 +10,9 @@ class Images:
         self.initialized = False
 
     def initialize(self, context: object) -> None:
-        self.network = from_environment()
+        self.network = load_from_environment()
         self.initialized = True
 
     def handle(self, requests: list[dict[str, Any]], context: object) -> list[dict[str, Any]]:
-        pictures = [self.network.decoded(bytes(request["images"])) for request in requests]
-        return [self.network.top(row) for row in self.network.probabilities(pictures)]
+        arrays = [self.network.decode_image(bytes(request["images"])) for request in requests]
+        return [self.network.format_top_classes(row) for row in self.network.compute_probabilities(arrays)]
