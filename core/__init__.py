@@ -1,1 +1,1 @@
-"""What the HTTP service and the workers agree on; it imports neither torch nor a web framework."""
+"""Code shared by the HTTP service and the workers. It imports neither torch nor a web framework."""

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         default=(), description="Accepted API keys, separated by commas. Not required on loopback."
     )
     max_requests_per_s: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Rate limit per key, or per address without keys; 0 is no limit."
+        default=0.0, description="Rate limit per key, or per address without keys; 0: unlimited."
     )
     max_burst_requests: PositiveInt = Field(default=200, description="Burst size of the rate limit.")
     max_wrong_keys_per_min: PositiveInt = Field(default=60, description="Invalid keys per address and minute.")

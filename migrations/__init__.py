@@ -1,1 +1,1 @@
-"""Changes of the database's schema, one file each; `core.db.schema` applies them."""
+"""Alembic migrations of the database schema. `core.db.schema` applies them."""

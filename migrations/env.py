@@ -1,4 +1,4 @@
-"""How Alembic reaches the database and our tables; it is given a connection, or makes one from the settings."""
+"""The environment of Alembic. It uses a configured connection, or opens one from the settings."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from core.settings import Settings
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:  # noqa: ANN401 - Alembic's
-    """Write the plain type beneath ours, so that old migrations outlive our code."""
+    """Render the plain type of a custom one, so that migrations do not depend on the code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
     if kind == "type" and isinstance(item, TypeEngine) and type(item).__name__ == "JSON":
@@ -26,7 +26,7 @@ def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[
 
 
 def migrate(connection: Connection) -> None:
-    """Run what the command line or `core.db.schema` asked for, all or nothing."""
+    """Run the requested migrations in one transaction."""
     context.configure(
         connection=connection,
         target_metadata=METADATA,
@@ -38,10 +38,10 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
+configured_connection = context.config.attributes.get("connection")
+if configured_connection is not None:
+    migrate(configured_connection)
 else:
-    with make_engine(Settings().sqlalchemy_url).connect() as own:
-        migrate(own)
-        own.commit()
+    with make_engine(Settings().sqlalchemy_url).connect() as new_connection:
+        migrate(new_connection)
+        new_connection.commit()

@@ -1,1 +1,1 @@
-"""What is stored: tables, sessions, and every query."""
+"""The database: tables, sessions and queries."""

@@ -1,4 +1,4 @@
-"""The declarative base and the column types that behave alike on SQLite and PostgreSQL."""
+"""The declarative base, and column types that work the same on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Refuses naive times going in and gives UTC coming out, since SQLite forgets the zone."""
+    """A datetime column that rejects naive values and returns UTC, since SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -1,4 +1,4 @@
-"""Whose clock everything stored is dated by: the database's on PostgreSQL, the host's on SQLite."""
+"""The clock of stored times: the database's clock on PostgreSQL, the host's clock on SQLite."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,12 +10,12 @@ from core.db.base import UtcDateTime
 
 
 def utc_now() -> datetime:
-    """The host's time; on PostgreSQL never stored and never compared with what is: hosts differ."""
+    """Return the time of the host. On PostgreSQL do not compare it with stored times: host clocks differ."""
     return datetime.now(UTC)
 
 
 def now(session: Session, offset_s: float = 0.0) -> ColumnElement[Any]:
-    """The present as an SQL expression, `later_s` seconds from now; it moves on inside a transaction."""
+    """Return the current time plus `offset_s` seconds as an SQL expression. It advances during a transaction."""
     delta = timedelta(seconds=offset_s)
     if session.get_bind().dialect.name == "postgresql":
         return func.clock_timestamp(type_=UtcDateTime()) + literal(delta, Interval())

@@ -1,4 +1,4 @@
-"""Opaque cursors of keyset pages."""
+"""Opaque cursors of keyset pagination."""
 
 import base64
 import binascii
@@ -9,16 +9,16 @@ from core.errors import InvalidSpec
 
 
 def encode(created_at: datetime, last_id: str) -> str:
-    """Where a page ended."""
+    """Encode the position of the last row of a page."""
     text = json.dumps([created_at.isoformat(), last_id])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> tuple[datetime, str]:
-    """Where the page before ended.
+    """Decode the position of the last row of the previous page.
 
     Raises:
-        InvalidSpec: not a cursor of ours.
+        InvalidSpec: the cursor is invalid.
     """
     try:
         created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
@@ -31,4 +31,4 @@ def decode(cursor: str) -> tuple[datetime, str]:
 
 
 def _build_cursor_error() -> InvalidSpec:
-    return InvalidSpec("The cursor is not one that a list gave.", errors=[("/cursor", "unknown cursor")])
+    return InvalidSpec("The cursor is invalid.", errors=[("/cursor", "must be the next_cursor of a list response")])

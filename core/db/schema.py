@@ -1,4 +1,4 @@
-"""The schema's version: bring a database up to date, or refuse one that is not."""
+"""Upgrades the database schema, and checks its version."""
 
 from importlib.resources import as_file, files
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, text
 from core.db.session import make_engine
 from core.errors import ConfigurationError
 
-_ADVISORY_LOCK = 0x63616E64  # "cand": two processes that migrate at once do it one after the other
+_ADVISORY_LOCK = 0x63616E64  # "cand": concurrent migrations run one after the other
 
 
 def upgrade_schema(url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to a revision, all or nothing. Safe to call from several processes at once."""
+    """Upgrade the database at `url` to a revision in one transaction. Several processes can call it at once."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
@@ -26,7 +26,7 @@ def upgrade_schema(url: str, revision: str = "head") -> None:
 
 
 def downgrade_schema(url: str, revision: str) -> None:
-    """Take the database back to an older revision; what only newer ones keep is lost."""
+    """Downgrade the database to an older revision. Data that only newer revisions store is deleted."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
@@ -37,10 +37,10 @@ def downgrade_schema(url: str, revision: str) -> None:
 
 
 def check_migrations(url: str) -> None:
-    """See that the tables are those that the migrations make.
+    """Check that the migrations create the declared tables.
 
     Raises:
-        alembic.util.CommandError: they differ; the text says how.
+        alembic.util.CommandError: they differ; the message has the differences.
     """
     engine = make_engine(url)
     try:
@@ -51,10 +51,10 @@ def check_migrations(url: str) -> None:
 
 
 def check_schema(engine: Engine) -> None:
-    """Refuse to start on a database of another version.
+    """Check that the database has the schema version of this code.
 
     Raises:
-        ConfigurationError: its schema is older or newer than this code, or it has none.
+        ConfigurationError: the schema is older, newer or absent.
     """
     script = ScriptDirectory.from_config(_build_alembic_config(None))
     with engine.connect() as connection:
@@ -65,10 +65,10 @@ def check_schema(engine: Engine) -> None:
     revisions = {revision.revision for revision in script.walk_revisions()}
     if current is None or current in revisions:
         raise ConfigurationError(
-            f"The database's schema is {current or 'absent'}, needed is {head}: `alembic upgrade head`."
+            f"The database schema is {current or 'absent'}; required: {head}. Run `alembic upgrade head`."
         )
     raise ConfigurationError(
-        f"The database's schema {current} is newer than this version knows ({head}): upgrade Candela."
+        f"The database schema {current} is newer than the schema of this version, {head}. Upgrade Candela."
     )
 
 
@@ -80,5 +80,5 @@ def _build_alembic_config(connection: Connection | None) -> Config:
 
 
 def _acquire_migration_lock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # SQLite's transaction holds the write lock already
+    if connection.dialect.name == "postgresql":  # on SQLite the transaction already holds the write lock
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))

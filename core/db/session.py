@@ -1,4 +1,4 @@
-"""Engines, sessions and transactions, alike on SQLite and PostgreSQL."""
+"""Engines, sessions and transactions for SQLite and PostgreSQL."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ Publish = Callable[[Sequence[Event]], None]
 
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
-POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # a peer that vanished without a word
+POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # for a peer that disappeared without closing the connection
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
 _EVENTS = "candela_told"
@@ -25,7 +25,7 @@ _PUBLISH = "candela_publish"
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for `url`; `postgresql://` means psycopg 3. JSON columns refuse NaN, as PostgreSQL does."""
+    """Create an engine; `postgresql://` uses psycopg 3. JSON columns reject NaN, as in PostgreSQL."""
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -46,29 +46,29 @@ def make_engine(url: str) -> Engine:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver would begin a transaction too late, and of the wrong kind
+    connection.isolation_level = None  # the driver would start transactions too late, and deferred
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _start_sqlite_transaction(connection: Connection) -> None:
-    # A transaction that reads first and writes later fails at once when another one wrote in between, whatever
-    # the busy timeout; one that takes the write lock at its beginning waits its turn.
+    # A deferred transaction that reads and then writes fails at once if another one wrote in between, regardless of
+    # the busy timeout. A transaction that takes the write lock at its start waits for it.
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def make_session_factory(engine: Engine, publish: Publish | None = None) -> SessionFactory:
-    """Sessions whose new events go to `publish` after the commit; `publish` must not raise."""
+    """Create a session factory. New events are passed to `publish` after the commit; it must not raise."""
     return sessionmaker(engine, expire_on_commit=False, info={_PUBLISH: publish})
 
 
 @contextmanager
 def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterator[Session]:
-    """One transaction: commit at the end, then the `on_commit` actions; roll back on an error.
+    """Open a transaction: commit at the end and run the `on_commit` actions; roll back on an error.
 
-    `read_only` takes no write lock on SQLite; writing in it may fail as locked.
+    `read_only` takes no write lock on SQLite; a write in it can fail because the database is locked.
     """
     with sessions() as session:
         if read_only:
@@ -85,19 +85,19 @@ def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterato
 
 
 def on_commit(session: Session, action: Callable[[], None]) -> None:
-    """Do `action` after the commit of this transaction; a rollback forgets it."""
+    """Run `action` after the commit of this transaction; a rollback discards it."""
     session.info.setdefault(_ACTIONS, []).append(action)
 
 
 def publish_on_commit(session: Session, events: Sequence[Event]) -> None:
-    """Publish `events` after the commit of this transaction; a rollback forgets them."""
+    """Publish `events` after the commit of this transaction; a rollback discards them."""
     session.info.setdefault(_EVENTS, []).extend(events)
 
 
 def is_database_unavailable(error: BaseException) -> bool:
-    """Whether the database could not be asked now and may be later: locked, full, stopped, out of connections.
+    """Return whether an error is temporary: the database is locked, full, stopped or out of connections.
 
-    The caller answers 503 with Retry-After, or tries again.
+    The caller responds with 503 and Retry-After, or retries.
     """
     if isinstance(error, exc.TimeoutError):
         return True

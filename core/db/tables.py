@@ -1,4 +1,4 @@
-"""The tables. Rows never learn HTTP; queries live in `repos/`."""
+"""The tables. The queries are in `repos/`."""
 
 from datetime import datetime
 from typing import Any
@@ -21,11 +21,11 @@ from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
 METADATA = Base.metadata
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only INTEGER PRIMARY KEY
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only INTEGER PRIMARY KEY
 
 
 class DatasetVersionRow(Base):
-    """An immutable version of a dataset; `packed_key` names its packed form in the store once it is ready."""
+    """An immutable version of a dataset. `packed_key` is the storage key of its packed form, once ready."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "source_key"))
@@ -37,7 +37,7 @@ class DatasetVersionRow(Base):
     source: Mapped[
         dict[str, Any]
     ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
-    source_key: Mapped[str] = mapped_column(String(128))  # built-in: hash of the options; upload: its own id
+    source_key: Mapped[str] = mapped_column(String(128))  # built-in: hash of the options; upload: the id
     meta: Mapped[dict[str, Any] | None]  # PackedMeta, once ready
     report: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint}
@@ -52,7 +52,7 @@ class DatasetVersionRow(Base):
 
 
 class JobRow(Base):
-    """A wish, most often to train, and who is at it. Every write of an attempt carries its `token`."""
+    """A job, its state and its current attempt. Writes of an attempt are conditional on its `token`."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -66,26 +66,28 @@ class JobRow(Base):
     name: Mapped[str] = mapped_column(String(63), index=True)
     model_name: Mapped[str] = mapped_column(String(63))
     spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
-    is_resolved: Mapped[bool] = mapped_column(default=True, server_default=true())  # false: it waits for its dataset
+    is_resolved: Mapped[bool] = mapped_column(
+        default=True, server_default=true()
+    )  # false: the job waits for its dataset
     dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
     parent_id: Mapped[str | None] = mapped_column(String(32))
-    traceparent: Mapped[str | None] = mapped_column(String(55))  # the trace in which it was posted
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # the trace of the request that created it
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)
     stop_request: Mapped[StopRequest | None]
     stop_reason: Mapped[str | None] = mapped_column(String(255))
-    failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …facts}
+    failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …extra}
     warnings: Mapped[list[Any]]  # [text, …]
-    runtime: Mapped[dict[str, Any] | None]  # what the trainer resolved: device, precision, threads, versions
+    runtime: Mapped[dict[str, Any] | None]  # set by the trainer: device, precision, threads, versions
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
     metrics: Mapped[dict[str, Any]]  # latest value by name; non-finite as strings
-    result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # what a job that leaves no model found
+    result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]
 
-    attempt: Mapped[int] = mapped_column(default=0)  # how often it was claimed
-    lost_attempts: Mapped[int] = mapped_column(default=0)  # how many of these counted against the limit
-    token: Mapped[int] = mapped_column(default=0)  # fencing token: grows with every claim
+    attempt: Mapped[int] = mapped_column(default=0)  # number of claims
+    lost_attempts: Mapped[int] = mapped_column(default=0)  # attempts that count against the retry limit
+    token: Mapped[int] = mapped_column(default=0)  # fencing token: incremented by each claim
     owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
     event_seq: Mapped[int] = mapped_column(default=0)
@@ -96,7 +98,7 @@ class JobRow(Base):
 
 
 class JobEventRow(Base):
-    """What a job told; `seq` is taken from the job's row in the same transaction, hence in commit order."""
+    """An event of a job. `seq` is taken from the job's row in the same transaction, hence in commit order."""
 
     __tablename__ = "job_event"
 
@@ -108,7 +110,7 @@ class JobEventRow(Base):
 
 
 class MetricPointRow(Base):
-    """One value of one curve. A resumed attempt overwrites the points it computes again."""
+    """A point of a curve. A resumed attempt overwrites the points that it computes again."""
 
     __tablename__ = "metric_point"
 
@@ -117,12 +119,12 @@ class MetricPointRow(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     epoch: Mapped[int]
-    value: Mapped[float | None]  # null when not finite:
+    value: Mapped[float | None]  # null if not finite
     special: Mapped[str | None] = mapped_column(String(9))  # "NaN", "Infinity" or "-Infinity"
 
 
 class CheckpointRow(Base):
-    """A stored snapshot. Only this row makes its files real."""
+    """A stored snapshot. Files without a row are ignored and deleted."""
 
     __tablename__ = "checkpoint"
 
@@ -133,7 +135,7 @@ class CheckpointRow(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]  # "latest", "best", "kept"
-    key: Mapped[str] = mapped_column(String(255))  # folder in the store
+    key: Mapped[str] = mapped_column(String(255))  # storage folder
     files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
     sha256: Mapped[str] = mapped_column(String(64))  # of weights.safetensors
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -141,7 +143,7 @@ class CheckpointRow(Base):
 
 
 class ArtifactRow(Base):
-    """A file that a job leaves beside its model. Only this row makes it real."""
+    """A file that a job wrote in addition to its model. Files without a row are ignored and deleted."""
 
     __tablename__ = "artifact"
 
@@ -149,14 +151,14 @@ class ArtifactRow(Base):
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     token: Mapped[int]
     media_type: Mapped[str] = mapped_column(String(100))
-    key: Mapped[str] = mapped_column(String(255))  # folder in the store with this file alone
+    key: Mapped[str] = mapped_column(String(255))  # storage folder that contains only this file
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
 
 class ModelVersionRow(Base):
-    """An immutable numbered bundle with its lineage; one a job at most for every number of epochs asked."""
+    """An immutable numbered bundle with its lineage. A job creates at most one per successful attempt."""
 
     __tablename__ = "model_version"
     __table_args__ = (UniqueConstraint("job_id", "job_token"),)
@@ -178,7 +180,7 @@ class ModelVersionRow(Base):
 
 
 class ModelVariantRow(Base):
-    """Another form of a version, one of each format at most; its files are those of its job's answer."""
+    """A variant of a model version, at most one per format. Its files are those of its job's result."""
 
     __tablename__ = "model_variant"
     __table_args__ = (
@@ -197,7 +199,7 @@ class ModelVariantRow(Base):
 
 
 class ModelAliasRow(Base):
-    """A movable name of a version, or of a variant of it."""
+    """An alias of a model version or of one of its variants; it can be changed."""
 
     __tablename__ = "model_alias"
 
@@ -208,7 +210,7 @@ class ModelAliasRow(Base):
 
 
 class OutboxRow(Base):
-    """A message that must leave for the queue, written in the transaction that made it necessary."""
+    """A message to the queue, stored in the transaction that requires it and sent after the commit."""
 
     __tablename__ = "outbox"
 
@@ -219,7 +221,7 @@ class OutboxRow(Base):
 
 
 class IdempotencyRow(Base):
-    """What a client's key stood for."""
+    """The request and the job of an idempotency key."""
 
     __tablename__ = "idempotency_key"
 
@@ -230,7 +232,7 @@ class IdempotencyRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker that was heard of."""
+    """A registered worker."""
 
     __tablename__ = "worker"
 
@@ -242,4 +244,4 @@ class WorkerRow(Base):
     message: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
-    took_at: Mapped[datetime | None]  # when it last took a message from the queue
+    took_at: Mapped[datetime | None]  # when it last received a message from the queue

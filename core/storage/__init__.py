@@ -1,4 +1,4 @@
-"""Where files live once they are real: one protocol, several backends."""
+"""File storage: one protocol with a local and an S3 backend."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ __all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
 
 
 def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: int = 50 * 2**30) -> Storage:
-    """The storage at `url`.
+    """Open the storage at `url`.
 
     Args:
-        url: `file:///path`, a local folder, made if absent; or `s3://bucket/prefix`.
-        cache: a local folder for what is read from a bucket, and for what is about to be put there.
-        max_cache_bytes: of what was read.
+        url: `file:///path`, a local folder that is created if missing, or `s3://bucket/prefix`.
+        cache: a local folder for downloads from a bucket and for files to upload.
+        max_cache_bytes: the maximum size of the downloads.
 
     Raises:
-        ConfigurationError: no backend knows such a URL, or it cannot be opened.
+        ConfigurationError: the URL is not supported, or the storage cannot be opened.
     """
     if url.startswith("file:///"):
         return LocalStorage.open_folder(url.removeprefix("file://"))
@@ -33,4 +33,4 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
             return S3Storage(Bucket(validate_key(name), validate_key(prefix) if prefix else ""), cache, max_cache_bytes)
         except (BaseError, ValueError, OSError) as error:
             raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {error}") from error
-    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} is neither file:///path nor s3://bucket/prefix")
+    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} must be file:///path or s3://bucket/prefix")

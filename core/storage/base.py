@@ -1,6 +1,6 @@
-"""What every storage can do. A key is a relative path such as `jobs/…/bundle`; what is published never changes.
+"""The protocol of storages. A key is a relative path such as `jobs/…/bundle`; published files never change.
 
-Where the storage is another machine, every method may raise Unavailable, after some tries: later it may answer.
+Methods of a remote storage raise Unavailable if it does not respond after several attempts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,55 +10,55 @@ from typing import Protocol
 
 class Storage(Protocol):
     def publish(self, folder: Path, key: str) -> None:
-        """Make all files of a complete local folder appear under `key` at once. The folder is consumed.
+        """Store a local folder under `key` atomically, and delete the local folder.
 
         Raises:
-            Conflict: the key is taken.
-            StorageFull: no space is left; nothing is under the key.
+            Conflict: the key exists.
+            StorageFull: the storage is full; nothing is stored under the key.
         """
 
     def publish_file(self, path: Path, key: str) -> None:
-        """Make one complete local file appear as `key`. The file is consumed; errors as with `publish`."""
+        """Store a local file as `key` atomically, and delete the local file. Raises the errors of `publish`."""
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
-        """A local folder with these files (name: sha256), each verified; open them within ten minutes.
+        """Return a local folder with these verified files (name: sha256). Open them within ten minutes.
 
         Raises:
-            Corrupt: a file is missing or has another sha256; `facts` name it as `key` and `file`.
-            StorageFull: there is no space here for copies of them.
+            CorruptFile: a file is missing or has another sha256; `extra` has its `key` and `file`.
+            StorageFull: the local disk is full.
         """
 
     def fetch_file(self, key: str) -> Path:
-        """The local path of one file, for who does not know its sha256; `fetch` is for who does.
+        """Return the local path of a file whose sha256 is not known to the caller; otherwise use `fetch`.
 
         Raises:
-            NotFound: there is no such file.
+            NotFound: the file does not exist.
         """
 
     def delete(self, key: str) -> None:
-        """Delete what was published as `key`, or under it; nothing happens if there is nothing."""
+        """Delete the file or folder at `key`, if it exists."""
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """Keys of all files under a prefix that is a folder, also of those whose publishing was never finished."""
+        """List the keys of all files under a folder, including files that were not completely published."""
 
     def get_age_s(self, key: str) -> float:
-        """Seconds since the file was stored."""
+        """Return the seconds since a file was stored."""
 
     def check_writable(self) -> None:
-        """See that files can be written.
+        """Check that files can be written.
 
         Raises:
-            NotReady: they cannot; the detail says why.
+            NotReady: files cannot be written; the detail has the reason.
         """
 
     def get_free_bytes(self) -> int:
-        """How much space is left on this machine for scratch folders."""
+        """Return the free space for scratch folders on this machine."""
 
     def create_scratch_folder(self) -> Path:
-        """A new empty folder from which publishing is quick; it is the caller's to delete."""
+        """Create an empty folder on the disk of the storage, so that publishing is fast. The caller deletes it."""
 
     def delete_abandoned_scratch(self) -> None:
-        """Delete the scratch folders of processes that are no more, of this machine."""
+        """Delete the scratch folders of ended processes of this machine."""
 
     def close(self) -> None:
         """Delete this process's scratch folders."""

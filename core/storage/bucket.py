@@ -1,4 +1,4 @@
-"""A bucket's objects with bounded retries, and errors of ours. The only file that knows obstore."""
+"""Reads and writes the objects of an S3 bucket with obstore, with bounded retries and the errors of `core.errors`."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,17 @@ import obstore
 import structlog
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from core.errors import CorruptFile, NotFound, StorageFull, Unavailable
 
-if TYPE_CHECKING:  # they exist for type checkers only
+if TYPE_CHECKING:  # defined for type checkers only
     from obstore.store import ClientConfig, RetryConfig
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _CHUNK = 16 * 2**20
-_TRIES, _FIRST_PAUSE_S = 4, 0.25
+_MAX_ATTEMPTS, _FIRST_WAIT_S = 4, 0.25
 _STORAGE_FULL_TEXTS = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "no space left")
 
 
@@ -32,16 +33,26 @@ class ObjectInfo(NamedTuple):
 
 
 class Bucket:
-    """Every method raises Unavailable where the store does not answer or refuses us, after some tries.
+    """The objects of a bucket under a prefix.
 
-    No request carries more than 16 MiB, so that a cut connection costs as much at most.
+    Every method raises Unavailable if the store does not respond or rejects the request after several attempts.
+    A request transfers at most 16 MiB, which limits the cost of an interrupted connection.
     """
 
     def __init__(
         self, name: str, prefix: str, *, max_retries: int = 5, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Endpoint, region and credentials are those of the usual `AWS_…` variables."""
-        self._name, self._sleep = f"s3://{name}/{prefix}".rstrip("/"), sleep
+        """Open the bucket with the endpoint, region and credentials of the standard `AWS_…` variables."""
+        self._name = f"s3://{name}/{prefix}".rstrip("/")
+        # obstore retries rejected and timed-out requests itself, but not a response body that was interrupted.
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(Unavailable),
+            stop=stop_after_attempt(_MAX_ATTEMPTS),
+            wait=wait_exponential(multiplier=_FIRST_WAIT_S),
+            before_sleep=_log_retry,
+            sleep=sleep,
+            reraise=True,
+        )
         self._store = _open_store(name, prefix, timeout_s=60, max_retries=max_retries, retry_s=45)
         self._probe_store = _open_store(name, prefix, timeout_s=5, max_retries=1, retry_s=5)
 
@@ -49,12 +60,12 @@ class Bucket:
         """Store a file.
 
         Raises:
-            StorageFull: the store says that it has no room.
+            StorageFull: the store reports that it is full.
         """
         self._retry(lambda: obstore.put(self._store, path, source, chunk_size=_CHUNK))
 
     def put_if_absent(self, path: str, body: bytes) -> bool:
-        """Store a small object; False where there is one already, be it from a try whose answer was lost."""
+        """Store a small object. Return False if it exists, even from an earlier attempt of this call."""
         try:
             self._retry(lambda: obstore.put(self._store, path, body, mode="create", use_multipart=False))
         except _ObjectExists:
@@ -62,15 +73,19 @@ class Bucket:
         return True
 
     def get(self, path: str) -> bytes:
-        """A small object. Raises NotFound."""
+        """Return the content of a small object.
+
+        Raises:
+            NotFound: the object does not exist.
+        """
         return self._retry(lambda: bytes(obstore.get(self._store, path).bytes()))
 
     def get_file(self, path: str, target: Path, size: int) -> None:
         """Write the first `size` bytes of an object to a file.
 
         Raises:
-            NotFound: there is no such object.
-            Corrupt: it has fewer bytes.
+            NotFound: the object does not exist.
+            CorruptFile: the object has fewer bytes.
         """
         with target.open("wb") as file:
             for start in range(0, size, _CHUNK):
@@ -78,22 +93,22 @@ class Bucket:
                 file.write(self._get_range(path, start, end))
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects under a prefix that is a folder."""
+        """List all objects under a folder."""
 
-        def listed() -> list[ObjectInfo]:
+        def list_pages() -> list[ObjectInfo]:
             pages = obstore.list(self._store, prefix or None)
             return [ObjectInfo(meta["path"], meta["last_modified"]) for page in pages for meta in page]
 
-        return iter(self._retry(listed))
+        return iter(self._retry(list_pages))
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Delete objects; those that are gone do no harm."""
+        """Delete objects. Missing objects are ignored."""
         if paths:
             with suppress(NotFound):
                 self._retry(lambda: obstore.delete(self._store, paths))
 
     def probe(self, path: str) -> None:
-        """See that an object can be written; it waits some seconds at most."""
+        """Check that an object can be written. It takes at most a few seconds."""
         with self._translate_errors():
             obstore.put(self._probe_store, path, b"written")
             obstore.delete(self._probe_store, path)
@@ -106,22 +121,15 @@ class Bucket:
             chunk = self._retry(read)
             if len(chunk) == end - start:
                 return chunk
-        raise CorruptFile("it is shorter than it was", file=path.rpartition("/")[2])
+        raise CorruptFile("the object is shorter than when it was stored", file=path.rpartition("/")[2])
 
     def _retry(self, action: Callable[[], T]) -> T:
-        # The client repeats requests that were refused or not answered; a body cut in the middle it does not.
-        pause_s = _FIRST_PAUSE_S
-        for attempt in range(1, _TRIES + 1):
-            try:
-                with self._translate_errors():
-                    return action()
-            except Unavailable as error:
-                if attempt == _TRIES:
-                    raise
-                log.warning("bucket.tried_in_vain", error=error.detail, attempt=attempt)
-            self._sleep(pause_s)
-            pause_s *= 2
-        raise AssertionError
+        result: T = self._retrying(self._run, action)
+        return result
+
+    def _run(self, action: Callable[[], T]) -> T:
+        with self._translate_errors():
+            return action()
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -131,15 +139,15 @@ class Bucket:
             raise _ObjectExists from error
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
-                raise Unavailable(f"There is no bucket at {self._name}.") from error
-            raise NotFound(f"There is no such object in {self._name}.") from error
+                raise Unavailable(f"The bucket of {self._name} does not exist.") from error
+            raise NotFound(f"The object does not exist in {self._name}.") from error
         except (BaseError, TimeoutError, ConnectionError) as error:
             text = str(error)
             if "416 Range Not Satisfiable" in text:
                 raise _OutOfRange from error
             if any(word in text for word in _STORAGE_FULL_TEXTS):
-                raise StorageFull("The storage has no space left.") from error
-            raise Unavailable(f"The storage {self._name} does not answer as it should: {_shorten(text)}") from error
+                raise StorageFull("The storage is full.") from error
+            raise Unavailable(f"The storage {self._name} cannot be used: {_shorten(text)}") from error
 
 
 class _ObjectExists(Exception):
@@ -150,9 +158,14 @@ class _OutOfRange(Exception):
     pass
 
 
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("storage.retried", error=str(error), attempt=state.attempt_number)
+
+
 def _open_store(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float) -> S3Store:
     client: ClientConfig = {
-        "allow_http": True,  # whoever names an http:// endpoint means it
+        "allow_http": True,  # for endpoints with http://
         "connect_timeout": timedelta(seconds=5),
         "timeout": timedelta(seconds=timeout_s),
     }

@@ -1,4 +1,4 @@
-"""Files from elsewhere, kept here by their hashes and verified at every use. Several processes share the folder."""
+"""A local cache of downloaded files, verified by their hashes at each use and shared by several processes."""
 
 import fcntl
 import hashlib
@@ -17,17 +17,17 @@ from core.storage.files import DISK_FULL_ERRNOS, compute_sha256, validate_key
 
 log = structlog.get_logger(__name__)
 Download = Callable[[str, Path], None]
-"""Write the file of that name to that path."""
+"""Writes the file with the given name to the given path."""
 
 _LOCKS = ".locks"
 _UNFINISHED = ".part-"
-_IN_USE_S = 600.0  # whoever was given a folder opens its files in that time; open files outlive their names
+_IN_USE_S = 600.0  # callers open the files of a folder within this time; open files can be deleted
 
 
 class Cache:
-    """One folder a set of files, named by their names and hashes; the one unused longest goes first.
+    """A cache with one folder per set of files, named by their names and hashes, and LRU eviction.
 
-    What was used in the last ten minutes stays, even where that is more than `max_bytes`.
+    Folders that were used in the last ten minutes are not evicted, even if they exceed `max_bytes`.
     """
 
     def __init__(self, root: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
@@ -35,13 +35,13 @@ class Cache:
         (root / _LOCKS).mkdir(parents=True, exist_ok=True)
 
     def get_folder(self, files: Mapping[str, str], download: Download) -> Path:
-        """The folder with these files (name: sha256), downloaded unless it is there and undamaged.
+        """Return the folder with these files (name: sha256). Download them if they are missing or damaged.
 
-        Who asks for what another thread or process is downloading waits, and has it too.
+        If another thread or process downloads the same files, wait for it.
 
         Raises:
-            Corrupt: what was downloaded has another sha256.
-            StorageFull: there is no room for it here.
+            CorruptFile: a downloaded file has another sha256.
+            StorageFull: the local disk is full.
         """
         entry = self._root / _compute_entry_name(files)
         with self._lock(entry.name):
@@ -52,7 +52,7 @@ class Cache:
         return entry
 
     def delete_partial_entries(self) -> None:
-        """Delete what processes that are no more had begun."""
+        """Delete incomplete downloads of ended processes."""
         for part in self._root.glob(f"{_UNFINISHED}*"):
             with self._lock(part.name.removeprefix(_UNFINISHED), wait=False) as is_locked:
                 if is_locked:
@@ -65,7 +65,7 @@ class Cache:
         with suppress(FileNotFoundError):
             if all(compute_sha256(entry / name) == sha256 for name, sha256 in files.items()):
                 return True
-        log.warning("cache.damaged", entry=entry.name)
+        log.warning("cache.entry_rejected", entry=entry.name)
         shutil.rmtree(entry)
         return False
 
@@ -81,10 +81,10 @@ class Cache:
             except OSError as again:
                 if again.errno not in DISK_FULL_ERRNOS:
                     raise
-                raise StorageFull("There is no space left for what the storage holds.") from again
+                raise StorageFull("The local disk has no space for the download.") from again
 
     def _download(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
-        part = self._root / f"{_UNFINISHED}{entry.name}"  # ours alone as long as we hold the lock
+        part = self._root / f"{_UNFINISHED}{entry.name}"  # protected by the lock of the entry
         shutil.rmtree(part, ignore_errors=True)
         try:
             for name, sha256 in files.items():
@@ -92,7 +92,7 @@ class Cache:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 download(name, path)
                 if compute_sha256(path) != sha256:
-                    raise CorruptFile(f"{name} is not what was stored.", file=name)
+                    raise CorruptFile(f"The sha256 of {name} does not match.", file=name)
             part.mkdir(parents=True, exist_ok=True)
             part.rename(entry)
         finally:
@@ -102,7 +102,7 @@ class Cache:
         os.utime(entry, (self._clock(), self._clock()))
 
     def _evict_to_size(self, max_bytes: int) -> None:
-        """Delete what was used longest ago until the rest has at most so many bytes."""
+        """Delete the least recently used entries until the rest has at most `max_bytes`."""
         entries = sorted((used, size, entry) for entry in self._list_entries() for used, size in _read_usage(entry))
         total = sum(size for _, size, _ in entries)
         for _, size, entry in entries:
@@ -144,6 +144,6 @@ def _compute_entry_name(files: Mapping[str, str]) -> str:
 
 
 def _read_usage(entry: Path) -> Iterator[tuple[float, int]]:
-    """When it was used last, and its size in bytes; nothing if it goes at this moment."""
+    """Yield the time of the last use and the size in bytes; nothing if the entry is being deleted."""
     with suppress(FileNotFoundError):
         yield entry.stat().st_mtime, sum(path.stat().st_size for path in entry.rglob("*"))

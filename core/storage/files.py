@@ -1,4 +1,4 @@
-"""What all backends do with local files: hash them, make them durable, refuse a key that is none."""
+"""Functions for local files that all storage backends use: hashes, key validation and disk errors."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import StorageFull, Unavailable
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# A disk that broke, was mounted anew to be read only, or is another machine's that went: it may come back.
+# Errors of a failed disk, a read-only remount or a network disk that is disconnected; they can be temporary.
 DISK_UNAVAILABLE_ERRNOS = frozenset(
     {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES}
 )
@@ -18,30 +18,30 @@ _KEY_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def validate_key(key: str) -> str:
-    """The key, which leads nowhere but down and has no part that begins with a dot: those are the backends' own.
+    """Return a key if it is valid: a relative path without segments that start with a dot.
 
     Raises:
-        ValueError: it is no key.
+        ValueError: the key is invalid.
     """
     if not all(_KEY_SEGMENT.fullmatch(part) for part in key.split("/")):
-        raise ValueError(f"{key!r} is no key")
+        raise ValueError(f"{key!r} is not a valid key")
     return key
 
 
 def compute_sha256(path: Path) -> str:
-    """The hex sha256 of a file."""
+    """Return the sha256 of a file as a hex string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def translate_disk_errors() -> Iterator[None]:
-    """A full disk is StorageFull; one that cannot be read or written at all is Unavailable."""
+    """Raise StorageFull for a full disk and Unavailable for a disk that cannot be used."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL_ERRNOS:
-            raise StorageFull("The storage has no space left.") from error
+            raise StorageFull("The storage is full.") from error
         if error.errno in DISK_UNAVAILABLE_ERRNOS:
             raise Unavailable(f"The storage cannot be used: {error.strerror}.") from error
         raise

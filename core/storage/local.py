@@ -1,4 +1,4 @@
-"""Files in a folder. It knows nothing of jobs, models and datasets."""
+"""The storage backend of local folders."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from core.storage.scratch import Scratch
 
 
 class LocalStorage:
-    """A folder of published files, and beside them `.scratch` with one locked folder a process."""
+    """A folder of published files, with scratch folders of each process in `.scratch`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -25,7 +25,7 @@ class LocalStorage:
 
     @classmethod
     def open_folder(cls, path: str) -> Self:
-        """The storage in that folder, which is made if absent."""
+        """Open the storage in a folder, which is created if missing."""
         root = Path(path)
         root.mkdir(parents=True, exist_ok=True)
         return cls(root.resolve())
@@ -34,13 +34,13 @@ class LocalStorage:
         target = self._resolve_key(key)
         with translate_disk_errors(), self._stage(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
-                os.utime(path)  # `age_s` counts from here
+                os.utime(path)  # start of `get_age_s`
                 fsync_path(path)
             try:
                 _place_in_folder(target, staged.rename)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise Conflict(f"{key!r} is taken.") from error
+                    raise Conflict(f"{key!r} exists.") from error
                 raise
             fsync_path(target.parent)
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,9 +53,9 @@ class LocalStorage:
             try:
                 _place_in_folder(
                     target, lambda to: os.link(staged, to)
-                )  # fails if taken; a reader never sees half a file
+                )  # fails if the target exists; readers never see a partial file
             except FileExistsError as error:
-                raise Conflict(f"{key!r} is taken.") from error
+                raise Conflict(f"{key!r} exists.") from error
             fsync_path(target.parent)
         path.unlink()
 
@@ -67,21 +67,19 @@ class LocalStorage:
                 if not path.is_file():
                     raise CorruptFile(f"{key}/{name} is missing.", key=key, file=name)
                 if compute_sha256(path) != sha256:
-                    raise CorruptFile(f"{key}/{name} is not what was stored.", key=key, file=name)
+                    raise CorruptFile(f"The sha256 of {key}/{name} does not match.", key=key, file=name)
         return folder
 
     def fetch_file(self, key: str) -> Path:
         path = self._resolve_key(key)
         if not path.is_file():
-            raise NotFound(f"There is no file {key!r}.")
+            raise NotFound(f"File {key!r} does not exist.")
         return path
 
     def delete(self, key: str) -> None:
         path = self._resolve_key(key)
         if path.is_dir():
-            removed = (
-                self.create_scratch_folder() / "deleted"
-            )  # first out of sight, so that a reader sees all or nothing
+            removed = self.create_scratch_folder() / "deleted"  # a rename is atomic: readers see all files or none
             try:
                 path.rename(removed)
             except FileNotFoundError:
@@ -127,7 +125,7 @@ class LocalStorage:
 
     @contextmanager
     def _stage(self, source: Path) -> Iterator[Path]:
-        """The same on our disk, where a rename is possible; a copy does not outlive the block."""
+        """Yield the source, or a temporary copy if it is on another disk, so that it can be renamed."""
         if source.stat().st_dev == self._root.stat().st_dev:
             yield source
             return
@@ -142,13 +140,13 @@ class LocalStorage:
         while folder != self._root:
             try:
                 folder.rmdir()
-            except OSError:  # not empty, or somebody else was quicker
+            except OSError:  # not empty, or deleted by another process
                 return
             folder = folder.parent
 
 
 def _place_in_folder(target: Path, action: Callable[[Path], object]) -> None:
-    """Place something at `target`, whose folder may be pruned as empty by another process at this moment."""
+    """Run `action(target)` in the folder of `target`, and retry if another process deletes the empty folder."""
     for _ in range(10):
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):

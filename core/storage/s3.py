@@ -1,8 +1,7 @@
-"""Files in a bucket of S3, or of what speaks its protocol. It knows nothing of jobs, models and datasets.
+"""The storage backend of S3 buckets.
 
-What is published under `key` lies in `key/.set-…/name`, a set of its own for every try; `key/.manifest` names the one
-set that counts. The manifest is put last, and only where there is none: there is all of it or nothing, and it never
-changes.
+Files published under `key` are objects `key/.set-…/name`; each attempt to publish writes its own set. The object
+`key/.manifest` names the valid set. It is written last, and only if it does not exist, so that publishing is atomic.
 """
 
 import shutil
@@ -23,7 +22,7 @@ from core.storage.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 _MANIFEST, _SET = ".manifest", ".set-"
-_SINGLE_FILE = "file"  # what `publish_file` calls its one file
+_SINGLE_FILE = "file"  # the name of the file of `publish_file`
 
 
 class _StoredFile(BaseModel):
@@ -34,7 +33,7 @@ class _StoredFile(BaseModel):
 
 
 class _Manifest(BaseModel):
-    """What makes a set of objects real."""
+    """The manifest of a key: the name of the valid set and its files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +44,7 @@ class _Manifest(BaseModel):
 
 
 class S3Storage:
-    """A bucket of published files; in a folder of this machine the scratch folders, and a cache of what was read."""
+    """A bucket of published files, with a local folder for scratch folders and a cache of downloads."""
 
     def __init__(self, bucket: Bucket, folder: Path, max_cache_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ class S3Storage:
 
         def download(name: str, path: Path) -> None:
             if (manifest := self._read_manifest(key)) is None or name not in manifest.files:
-                raise CorruptFile("it is missing", file=name)
+                raise CorruptFile("the object is missing", file=name)
             self._download_file(key, manifest, name, path)
 
         try:
@@ -86,11 +85,11 @@ class S3Storage:
             if name in manifest.files and manifest.is_file == (unit == key):
                 return self.fetch(unit, {name: manifest.files[name].sha256}) / name
             break
-        raise NotFound(f"There is no file {key!r}.")
+        raise NotFound(f"File {key!r} does not exist.")
 
     def delete(self, key: str) -> None:
         objects = [found.path for found in self._bucket.list_objects(validate_key(key))]
-        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # first out of sight
+        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # readers then find no files
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -105,7 +104,7 @@ class S3Storage:
                 return (datetime.now(UTC) - max(times)).total_seconds()
             if objects:
                 break
-        raise NotFound(f"There is no file {key!r}.")
+        raise NotFound(f"File {key!r} does not exist.")
 
     def check_writable(self) -> None:
         try:
@@ -143,19 +142,21 @@ class S3Storage:
         except BaseException:
             self._delete_set(set_prefix)
             raise
-        # From here on a failure leaves it open whether the set counts: then it stays, and the sweep decides.
+        # If this call fails, the manifest can exist. The set is kept; maintenance deletes unused sets.
         if not self._write_manifest(key, _Manifest(set=set_name, is_file=is_file, files=files)):
             self._delete_set(set_prefix)
-            raise Conflict(f"{key!r} is taken.")
+            raise Conflict(f"{key!r} exists.")
 
     def _write_manifest(self, key: str, manifest: _Manifest) -> bool:
         if self._bucket.put_if_absent(f"{key}/{_MANIFEST}", manifest.model_dump_json().encode()):
             return True
         existing = self._read_manifest(key)
-        return existing is not None and existing.set == manifest.set  # ours: the answer to an earlier try was lost
+        return (
+            existing is not None and existing.set == manifest.set
+        )  # written by an earlier attempt whose response was lost
 
     def _delete_set(self, set_prefix: str) -> None:
-        with suppress(Unavailable):  # nobody refers to it: the sweep takes what is left
+        with suppress(Unavailable):  # maintenance deletes unused objects later
             self._bucket.delete([found.path for found in self._bucket.list_objects(set_prefix)])
 
     def _read_manifest(self, key: str) -> _Manifest | None:
@@ -164,23 +165,23 @@ class S3Storage:
         except NotFound:
             return None
         except ValidationError as error:
-            raise CorruptFile(f"the manifest of {key} cannot be read", key=key, file=_MANIFEST) from error
+            raise CorruptFile(f"the manifest of {key} is invalid", key=key, file=_MANIFEST) from error
 
     def _download_file(self, key: str, manifest: _Manifest, name: str, path: Path) -> None:
         try:
             self._bucket.get_file(f"{key}/{manifest.set}/{name}", path, manifest.files[name].size_bytes)
         except NotFound as error:
-            raise CorruptFile("it is missing", file=name) from error
+            raise CorruptFile("the object is missing", file=name) from error
 
 
 def _iterate_parent_keys(key: str) -> Iterator[str]:
-    """The key, and the folders that it may be in, the nearest first."""
+    """Iterate over the key and its parent folders, the deepest first."""
     parts = key.split("/")
     return ("/".join(parts[:size]) for size in range(len(parts), 0, -1))
 
 
 def _parse_key(path: str) -> str | None:
-    """The key of the file that an object holds; None for a manifest, and what is none of ours."""
+    """Return the key of the file that an object contains, or None for manifests and other objects."""
     unit, separator, rest = path.partition(f"/{_SET}")
     if not separator:
         return None

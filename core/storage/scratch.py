@@ -1,4 +1,4 @@
-"""Folders for what is not finished, one locked folder a process, so that those of the dead can be told and deleted."""
+"""Scratch folders for incomplete files. Each process locks its folder, to detect folders of ended processes."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ _LOCK = ".lock"
 
 
 class Scratch:
-    """`.scratch` in a folder that exists."""
+    """The scratch folders of this process, in `.scratch` of a storage folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -23,14 +23,14 @@ class Scratch:
         self._lock_fd = -1
 
     def create_folder(self) -> Path:
-        """A new empty folder; it is the caller's to delete."""
+        """Create an empty folder. The caller deletes it."""
         with self._mutex, translate_disk_errors():
             if self._folder is None:
                 self._folder = self._create_locked_folder()
             return Path(tempfile.mkdtemp(dir=self._folder))
 
     def delete_abandoned_folders(self) -> None:
-        """Delete the folders of processes that are no more."""
+        """Delete the folders of ended processes."""
         for folder in (self._root / FOLDER).glob("*"):
             if folder != self._folder and _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -44,8 +44,8 @@ class Scratch:
                 self._folder = None
 
     def _create_locked_folder(self) -> Path:
-        # The lock is the kernel's: it is free as soon as this process is gone, however it went. The folder
-        # appears under its final name only when it is locked, else a sweep could take it for abandoned.
+        # The kernel releases the lock when the process ends for any reason. The folder gets its final name after it
+        # is locked, so that `delete_abandoned_folders` never sees an unlocked folder of a running process.
         (self._root / FOLDER).mkdir(exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
         self._lock_fd = os.open(new / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
@@ -56,7 +56,7 @@ class Scratch:
 def _is_abandoned(folder: Path) -> bool:
     try:
         fd = os.open(folder / _LOCK, os.O_RDWR)
-    except OSError:  # being deleted by its owner
+    except OSError:  # its owner is deleting it
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""artifacts of jobs."""
+"""Adds artifacts of jobs."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""first tables."""
+"""Creates the first tables."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""results of jobs."""
+"""Adds results of jobs."""
 
 from collections.abc import Sequence
 

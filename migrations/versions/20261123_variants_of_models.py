@@ -1,4 +1,4 @@
-"""variants of models."""
+"""Adds variants of models."""
 
 from collections.abc import Sequence
 

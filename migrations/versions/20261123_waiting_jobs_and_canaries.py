@@ -1,4 +1,4 @@
-"""waiting jobs and canaries."""
+"""Adds jobs that wait for datasets, and canary times of workers."""
 
 from collections.abc import Sequence
 

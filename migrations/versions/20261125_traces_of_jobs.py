@@ -1,4 +1,4 @@
-"""traces of jobs."""
+"""Adds traces of jobs."""
 
 from collections.abc import Sequence
 

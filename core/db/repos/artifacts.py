@@ -1,4 +1,4 @@
-"""Files that jobs leave beside their models, by name."""
+"""Queries for artifacts: named files that jobs write in addition to models."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,13 +16,13 @@ class ArtifactRepo:
     def put(
         self, job_id: str, token: int, name: str, *, media_type: str, key: str, sha256: str, size_bytes: int
     ) -> str | None:
-        """Make a stored file real, in the place of an earlier one of that name.
+        """Register a stored file, and replace an earlier one of the same name.
 
         Returns:
-            Where the earlier one is in the store, to be deleted after the commit; None if there was none.
+            The storage key of the replaced file, which the caller deletes after the commit, or None.
 
         Raises:
-            LostLease: the attempt does not hold the job; the file is nobody's.
+            LostLease: the attempt does not hold the job.
         """
         lock_job_for_attempt(self._session, job_id, token)
         row = self._session.get(ArtifactRow, (job_id, name))
@@ -36,7 +36,7 @@ class ArtifactRepo:
         return previous_key
 
     def list_artifacts(self, job_id: str) -> list[ArtifactRow]:
-        """The job's files, by name."""
+        """List the artifacts of a job by name."""
         query = select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name)
         return list(self._session.scalars(query))
 
@@ -44,10 +44,10 @@ class ArtifactRepo:
         row = self._session.get(ArtifactRow, (job_id, name))
         if row is None:
             names = [row.name for row in self.list_artifacts(job_id)]
-            raise NotFound(f"Job {job_id!r} has left no file {name!r}.", known=names)
+            raise NotFound(f"Job {job_id!r} has no file {name!r}.", known=names)
         return row
 
     def is_key_referenced(self, job_id: str, key: str) -> bool:
-        """Whether a file of that job is under `key`."""
+        """Return whether an artifact of the job has the storage key."""
         mine = (ArtifactRow.job_id == job_id, ArtifactRow.key == key)
         return self._session.scalars(select(ArtifactRow.name).where(*mine)).first() is not None

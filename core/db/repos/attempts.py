@@ -1,4 +1,4 @@
-"""Attempts at jobs: claimed by one conditional update, held by a lease, fenced by a token."""
+"""Queries for attempts at jobs: claimed by a conditional update, held by a lease, fenced by a token."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ MAX_ATTEMPTS = 5
 
 
 class AttemptRepo:
-    """Every method but `claim` and those for lost jobs takes the attempt's token.
+    """The queries of an attempt and of maintenance.
 
-    They raise LostLease, and change nothing, when another attempt holds the job or it is over.
+    Methods with a `token` raise LostLease and change nothing if another attempt holds the job or if it has ended.
     """
 
     def __init__(self, session: Session) -> None:
@@ -34,9 +34,9 @@ class AttemptRepo:
         max_attempts: int = MAX_ATTEMPTS,
         capacity: WorkerCapacity | None = None,
     ) -> JobRow | None:
-        """Take the job if it is queued (or its holder's lease ran out) and its dataset ready; else None.
+        """Claim a job if it is queued or its lease expired, and its dataset is ready. Otherwise return None.
 
-        Where an offer is given, it asks for no more than that.
+        With a `capacity`, jobs that require more are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
@@ -54,7 +54,7 @@ class AttemptRepo:
                 attempt=JobRow.attempt + 1,
                 token=JobRow.token + 1,
                 owner=owner,
-                lease_until=now(self._session, lease_s),  # the first beat: a null here would never be found as lost
+                lease_until=now(self._session, lease_s),  # never null, so that an expired lease is always found
                 started_at=func.coalesce(JobRow.started_at, now(self._session)),
             )
             .returning(JobRow.id)
@@ -67,7 +67,7 @@ class AttemptRepo:
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
-        """Renew the lease; what is asked of the attempt, if anything."""
+        """Renew the lease and return the stop request, if any."""
         statement = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
         row = self._session.execute(
             statement.values(lease_until=now(self._session, lease_s))
@@ -79,7 +79,7 @@ class AttemptRepo:
         return row[0]
 
     def get_stop_request(self, job_id: str, token: int) -> StopRequest | None:
-        """What is asked of the attempt, if anything, without renewing the lease."""
+        """Return the stop request, if any, without renewing the lease."""
         query = select(JobRow.stop_request).where(JobRow.id == job_id, JobRow.token == token)
         row = self._session.execute(query.where(JobRow.state.in_(ACTIVE))).one_or_none()
         if row is None:
@@ -87,51 +87,51 @@ class AttemptRepo:
         return row[0]
 
     def check_lease(self, job_id: str, token: int) -> JobRow:
-        """The job, locked until the commit: what is written in this transaction is fenced."""
+        """Return the job, locked until the commit, so that all writes of this transaction are fenced."""
         return lock_job_for_attempt(self._session, job_id, token)
 
     def set_runtime(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
-        """What the trainer resolved: device, precision, versions."""
+        """Store the runtime that the trainer selected: device, precision, versions."""
         lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, runtime=runtime)
 
     def set_progress(self, job_id: str, token: int, progress: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """The newest progress, and the latest value of every metric."""
+        """Store the progress and the latest value of each metric."""
         job = lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, progress=progress, metrics={**job.metrics, **metrics})
 
     def add_warning(self, job_id: str, token: int, text: str) -> None:
-        """Keep a warning with the job."""
+        """Add a warning to the job."""
         job = lock_job_for_attempt(self._session, job_id, token)
-        if text not in job.warnings:  # a later attempt may say it again
+        if text not in job.warnings:  # later attempts repeat warnings
             self._update_job(job_id, warnings=[*job.warnings, text])
 
     def complete_with_model(
         self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
     ) -> JobRow:
-        """The job succeeded."""
+        """Mark the job as succeeded with a model."""
         job = lock_job_for_attempt(self._session, job_id, token)
         values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 
     def complete_with_result(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
-        """The job succeeded, and leaves no model but a result."""
+        """Mark the job as succeeded with a result instead of a model."""
         job = lock_job_for_attempt(self._session, job_id, token)
         values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
         apply_transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
         return job
 
     def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
-        """The job failed for good. `failed` is {code, message, hint, retryable, …facts}."""
+        """Mark the job as failed. `failure` is {code, message, hint, retryable, …extra}."""
         job = lock_job_for_attempt(self._session, job_id, token)
         apply_transition(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
         return job
 
     def release(self, job_id: str, token: int, reason: str) -> JobRow:
-        """The attempt ends without counting: stopped as asked, or its worker leaves.
+        """End the attempt after a stop request or a worker shutdown; it does not count against the retry limit.
 
-        A job that was to be cancelled or paused becomes so; any other goes back into the queue.
+        A job with a cancel or pause request becomes cancelled or paused. Any other job is queued again.
         """
         job = lock_job_for_attempt(self._session, job_id, token)
         self._release_job(job, reason, num_lost=0)
@@ -140,18 +140,18 @@ class AttemptRepo:
     def requeue_or_fail(
         self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS
     ) -> JobRow:
-        """The attempt ended without a word: back into the queue, or failed with `failed` at the cap."""
+        """End a lost attempt: queue the job again, or fail it with `failure` at the retry limit."""
         job = lock_job_for_attempt(self._session, job_id, token)
         self._requeue_or_fail_job(job, failure, max_attempts)
         return job
 
     def find_expired_ids(self, limit: int = 100) -> list[str]:
-        """Ids of jobs whose holder was silent until its lease ran out."""
+        """Return the ids of jobs whose lease expired."""
         is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
         return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), is_expired).limit(limit)))
 
     def release_expired_lease(self, job_id: str, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
-        """Take the job from a holder whose lease ran out; None, and no change, if its lease has not."""
+        """End the attempt of a job whose lease expired. Return None if it has not expired."""
         is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
         query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), is_expired).with_for_update()
         job = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
@@ -160,9 +160,10 @@ class AttemptRepo:
         return job
 
     def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
-        """Ids of queued jobs whose message may be lost, the next to be taken first; all, or those on a GPU or not.
+        """Return the ids of queued jobs whose message may be lost, in queue order.
 
-        Their dataset is ready, no message waits in the outbox, and they were queued before `older_than_s`.
+        Their dataset is ready, the outbox has no message for them, and they were queued more than `older_than_s` ago.
+        `gpu` selects jobs that require a GPU, or those that do not.
         """
         has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
         changed_at = select(func.max(JobEventRow.at)).where(
@@ -194,7 +195,7 @@ class AttemptRepo:
             apply_transition(
                 self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
             )
-        else:  # a wish to finish early stays with the job for its next attempt
+        else:  # a finish request remains for the next attempt
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 
     def _update_job(self, job_id: str, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""Stored snapshots of jobs: which there are, which to resume from, which may go."""
+"""Queries for checkpoints: stored snapshots of jobs, and which of them can be deleted."""
 
 from collections.abc import Collection
 from typing import Any
@@ -21,7 +21,7 @@ class CheckpointRepo:
         self._session = session
 
     def get_next_number(self, job_id: str) -> int:
-        """The number of the job's next checkpoint; only the holder of the job adds one."""
+        """Return the number of the job's next checkpoint."""
         newest = select(func.max(CheckpointRow.number)).where(CheckpointRow.job_id == job_id)
         return (self._session.scalars(newest).one() or 0) + 1
 
@@ -39,12 +39,12 @@ class CheckpointRepo:
         files: dict[str, dict[str, Any]],
         retained_epochs: Collection[int] | None = None,
     ) -> CheckpointRow:
-        """Make a stored snapshot real. It becomes `latest`, and `best` passes to it if it has that tag.
+        """Register a stored snapshot. It gets the tag `latest`, and the tags `latest` and `best` move to it.
 
-        Only the epochs `kept`, where they are given, keep the tag of that name.
+        With `retained_epochs`, checkpoints of other epochs lose the tag `kept`.
 
         Raises:
-            LostLease: the attempt does not hold the job; the files are nobody's.
+            LostLease: the attempt does not hold the job.
         """
         lock_job_for_attempt(self._session, job_id, token)
         moved_tags = {LATEST, BEST} & {LATEST, *tags}
@@ -63,7 +63,7 @@ class CheckpointRepo:
         return row
 
     def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
-        """The job's checkpoints, oldest first."""
+        """List the checkpoints of a job, oldest first."""
         query = select(CheckpointRow).where(CheckpointRow.job_id == job_id).order_by(CheckpointRow.number)
         return list(self._session.scalars(query))
 
@@ -74,14 +74,14 @@ class CheckpointRepo:
         return row
 
     def list_resumable(self, job_id: str) -> list[CheckpointRow]:
-        """The checkpoints to go on from, the most advanced first; whoever takes one verifies its files."""
+        """List the checkpoints to resume from, the most advanced first. The caller verifies their files."""
         return sorted(self.list_checkpoints(job_id), key=lambda row: (row.step, row.number), reverse=True)
 
     def find_prunable(self, job_id: str, num_retained: int = 2) -> list[CheckpointRow]:
-        """Checkpoints that need not be kept: neither best, nor asked for, nor among the last `num_kept`.
+        """Return the checkpoints that can be deleted.
 
-        The last two are the newest, and the one to fall back on if that is damaged. What another job is about to begin
-        with is needed, too.
+        The last `num_retained` checkpoints are retained, in case the newest is damaged. Checkpoints with the tag `best`
+        or `kept`, and those that another job starts from, are retained too.
         """
         rows = self.list_checkpoints(job_id)[:-num_retained]
         rows = [row for row in rows if not {BEST, RETAINED} & set(row.tags)]
@@ -89,9 +89,9 @@ class CheckpointRepo:
         return [row for row in rows if row.number not in needed]
 
     def find_dependents(self, job_id: str) -> dict[str, int | str]:
-        """The jobs that are to begin with a checkpoint of this one, and with which; by their ids.
+        """Return the ids of jobs that start from a checkpoint of this job, with the checkpoint's number.
 
-        Those that are finished, or have a checkpoint of their own to go on from, need it no more.
+        Jobs that have finished, or that have a checkpoint themselves, are not included.
         """
         has_checkpoint = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
         resume_from = JobRow.spec["resume_from"]
@@ -101,10 +101,10 @@ class CheckpointRepo:
         return {dependent_id: reference["checkpoint"] for dependent_id, reference in self._session.execute(query)}
 
     def delete(self, job_id: str, number: int) -> None:
-        """Forget a checkpoint; its files go after the commit."""
+        """Delete the row of a checkpoint. The caller deletes its files after the commit."""
         mine = (CheckpointRow.job_id == job_id, CheckpointRow.number == number)
         self._session.execute(delete(CheckpointRow).where(*mine))
 
     def is_key_referenced(self, key: str) -> bool:
-        """Whether a checkpoint's files are under `key`."""
+        """Return whether a checkpoint has the storage key."""
         return self._session.scalars(select(CheckpointRow.number).where(CheckpointRow.key == key)).first() is not None

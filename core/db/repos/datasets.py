@@ -1,4 +1,4 @@
-"""Versions of datasets: found by name, imported under a lease and a fencing token, then never changed."""
+"""Queries for dataset versions. A version is imported under a lease and a fencing token, and then immutable."""
 
 import uuid
 from typing import Any
@@ -16,7 +16,10 @@ _Row = DatasetVersionRow
 
 
 class DatasetRepo:
-    """Methods that take a token raise LostLease, and change nothing, when another import holds the version."""
+    """The queries for dataset versions.
+
+    Methods with a `token` raise LostLease and change nothing if another import holds the version.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -24,10 +27,10 @@ class DatasetRepo:
     def add(
         self, name: str, source: dict[str, Any], *, source_key: str | None = None, version_id: str | None = None
     ) -> DatasetVersionRow:
-        """Store the next version of `name` as importing. The caller leaves a message in the outbox.
+        """Store the next version of `name` in state `importing`. The caller adds a message to the outbox.
 
-        With a `source_key` (a hash of a built-in dataset's options) there is one version of it only: the
-        one that somebody else has just made, perhaps.
+        With a `source_key` (a hash of a built-in dataset's options), return the existing version of that source if
+        there is one.
         """
         version_id = version_id or uuid.uuid4().hex
         for _ in range(10):
@@ -45,14 +48,14 @@ class DatasetRepo:
             try:
                 with self._session.begin_nested():
                     self._session.add(row)
-            except IntegrityError:  # another transaction took the number, or made the same source
+            except IntegrityError:  # another transaction used the number or added the same source
                 continue
             self._session.refresh(row)
             return row
-        raise RuntimeError(f"no number could be found for a new version of {name}")
+        raise RuntimeError(f"no version number could be assigned for dataset {name}")
 
     def get_next_version(self, name: str) -> int:
-        """The number that a new version would get."""
+        """Return the number of the next version."""
         newest = self._session.scalar(select(func.max(_Row.version)).where(_Row.name == name))
         return (newest or 0) + 1
 
@@ -62,7 +65,7 @@ class DatasetRepo:
     def get(self, version_id: str) -> DatasetVersionRow:
         row = self.find(version_id)
         if row is None:
-            raise NotFound(f"There is no dataset version {version_id!r}.")
+            raise NotFound(f"Dataset version {version_id!r} does not exist.")
         return row
 
     def find_version(self, name: str, version: int) -> DatasetVersionRow | None:
@@ -71,32 +74,32 @@ class DatasetRepo:
     def get_version(self, name: str, version: int) -> DatasetVersionRow:
         row = self.find_version(name, version)
         if row is None:
-            raise NotFound(f"There is no version {version} of a dataset {name!r}.")
+            raise NotFound(f"Dataset {name!r} has no version {version}.")
         return row
 
     def find_by_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
-        """The version made of that source."""
+        """Return the version of a source, or None."""
         return self._fetch_one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
 
     def find_newest(self, name: str, state: DatasetState | None = None) -> DatasetVersionRow | None:
-        """The version with the highest number, in that state if one is given."""
+        """Return the newest version, optionally the newest in a state."""
         query = select(_Row).where(_Row.name == name)
         if state is not None:
             query = query.where(_Row.state == state)
         return self._fetch_one(query.order_by(_Row.version.desc()).limit(1))
 
     def list_versions(self, names: list[str]) -> list[DatasetVersionRow]:
-        """All versions of these datasets, by name, newest first."""
+        """List all versions of these datasets by name, newest first."""
         query = select(_Row).where(_Row.name.in_(names)).order_by(_Row.name, _Row.version.desc())
         return list(self._session.scalars(query))
 
     def list_names(self, *, after: str = "", limit: int = 1000) -> list[str]:
-        """Names that have versions, in order, those behind `after`."""
+        """List the names of datasets in alphabetical order, starting after `after`."""
         query = select(_Row.name).where(_Row.name > after).distinct().order_by(_Row.name).limit(limit)
         return list(self._session.scalars(query))
 
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
-        """Take the import if nobody holds it (any more); else None."""
+        """Claim the import if it has no lease or an expired one. Otherwise return None."""
         statement = update(_Row).where(
             _Row.id == version_id,
             _Row.state == DatasetState.IMPORTING,
@@ -113,7 +116,7 @@ class DatasetRepo:
     def finish(
         self, version_id: str, token: int, *, meta: dict[str, Any], report: dict[str, Any], packed_key: str
     ) -> None:
-        """The version is ready for ever. `meta` is PackedMeta and `files` {name: {sha256, size_bytes}}."""
+        """Mark the version as ready. `meta` is PackedMeta with `files` {name: {sha256, size_bytes}}."""
         self._update_claim(
             version_id,
             token,
@@ -126,18 +129,18 @@ class DatasetRepo:
         )
 
     def fail(self, version_id: str, token: int, failure: dict[str, Any], report: dict[str, Any] | None) -> None:
-        """The import failed. `failure` is {code, message, hint, …facts}."""
+        """Mark the import as failed. `failure` is {code, message, hint, …extra}."""
         values = {"state": DatasetState.FAILED, "failure": failure, "report": null() if report is None else report}
         self._update_claim(version_id, token, **values, **_build_end_values(self._session))
 
     def retry(self, version_id: str) -> bool:
-        """Let a failed version be imported again; False if it is not failed. The caller leaves a message."""
+        """Reset a failed version to `importing`. Return False if it has not failed. The caller adds a message."""
         statement = update(_Row).where(_Row.id == version_id, _Row.state == DatasetState.FAILED)
         values: dict[str, Any] = {"state": DatasetState.IMPORTING, "failure": null(), "report": null()}
         return self._execute_update(statement, **values, attempt=0, finished_at=None)
 
     def find_unclaimed_ids(self, older_than_s: float, limit: int = 100) -> list[str]:
-        """Ids of versions whose import nobody holds: the holder went silent, or the message is lost."""
+        """Return the ids of versions whose import has an expired lease, or whose message may be lost."""
         created_before = now(self._session, -older_than_s)
         is_unclaimed = or_(
             _Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < created_before)
@@ -146,7 +149,7 @@ class DatasetRepo:
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
     def delete(self, row: DatasetVersionRow) -> None:
-        """The caller has seen that nothing refers to it, and deletes its files after the commit."""
+        """Delete a version. The caller checks that it is not used, and deletes its files after the commit."""
         self._session.delete(row)
         self._session.flush()
 

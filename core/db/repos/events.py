@@ -1,4 +1,4 @@
-"""What jobs told, numbered without a gap in the order of the commits."""
+"""Queries for the events of jobs, numbered without gaps in commit order."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -18,16 +18,16 @@ class EventRepo:
         self._session = session
 
     def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
-        """Store what a job told; the bus hears of it after the commit.
+        """Store events of a job, which are published after the commit.
 
-        The numbers come from the job's row, which stays locked until the commit: no reader can see 8 before 7.
+        The numbers come from the job's row, which is locked until the commit, so that readers see them in order.
         """
         statement = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(entries))
         row = self._session.execute(
             statement.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
         ).one_or_none()
         if row is None:
-            raise NotFound(f"There is no job {job_id!r}.")
+            raise NotFound(f"Job {job_id!r} does not exist.")
         last, at = row
         first = last - len(entries) + 1
         events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
@@ -39,7 +39,7 @@ class EventRepo:
     def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None
     ) -> list[Event]:
-        """Events with a greater number than `seq`, oldest first."""
+        """List the events with a number greater than `seq`, oldest first."""
         query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
         if types is not None:
             query = query.where(JobEventRow.type.in_(types))
@@ -47,5 +47,5 @@ class EventRepo:
         return [Event(row.job_id, row.seq, row.type, row.at, row.payload) for row in rows]
 
     def list_transitions(self, job_id: str) -> list[Event]:
-        """Every change of the job's state, oldest first."""
+        """List all state changes of a job, oldest first."""
         return self.list_after(job_id, 0, limit=10_000, types=(EventType.STATE,))

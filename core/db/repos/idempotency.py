@@ -1,4 +1,4 @@
-"""What clients' idempotency keys stood for."""
+"""Queries for idempotency keys."""
 
 from datetime import timedelta
 
@@ -19,20 +19,20 @@ class IdempotencyRepo:
         return self._session.get(IdempotencyRow, key)
 
     def add(self, key: str, request_hash: str, job_id: str) -> IdempotencyRow:
-        """Remember what the key stands for.
+        """Store the request and job of a key.
 
         Raises:
-            Conflict: another request with the same key is being served at this moment.
+            Conflict: another request with the same key is in progress.
         """
         row = IdempotencyRow(key=key, request_hash=request_hash, job_id=job_id, created_at=now(self._session))
         try:
             with self._session.begin_nested():
                 self._session.add(row)
         except IntegrityError as error:
-            raise Conflict("A request with this Idempotency-Key is being served; ask again.") from error
+            raise Conflict("A request with this Idempotency-Key is in progress; retry later.") from error
         return row
 
     def delete_older_than(self, age: timedelta) -> None:
-        """Forget keys older than `age`."""
+        """Delete keys older than `age`."""
         cutoff = now(self._session, -age.total_seconds())
         self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < cutoff))

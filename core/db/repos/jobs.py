@@ -1,4 +1,4 @@
-"""Jobs as clients see and steer them; what an attempt does is in `attempts.py`."""
+"""Queries for jobs as requested by clients. The queries of attempts are in `attempts.py`."""
 
 import uuid
 from collections.abc import Collection
@@ -22,7 +22,7 @@ class JobRepo:
         self._session = session
 
     def add(self, job: JobRow) -> JobRow:
-        """Store a new job as queued. The caller leaves a message in the outbox in the same transaction."""
+        """Store a new job as queued. The caller adds a message to the outbox in the same transaction."""
         job.id = job.id or uuid.uuid4().hex
         job.created_at = now(self._session)
         job.state = JobState.QUEUED
@@ -42,7 +42,7 @@ class JobRepo:
     def get(self, job_id: str, *, with_spec: bool = True) -> JobRow:
         job = self.find(job_id, with_spec=with_spec)
         if job is None:
-            raise NotFound(f"There is no job {job_id!r}.")
+            raise NotFound(f"Job {job_id!r} does not exist.")
         return job
 
     def list_page(
@@ -54,10 +54,10 @@ class JobRepo:
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[list[JobRow], str | None]:
-        """Jobs, newest first and without their specs, and the cursor of the next page.
+        """List jobs without their specs, newest first, and return the cursor of the next page.
 
         Raises:
-            InvalidSpec: the cursor is not one of ours.
+            InvalidSpec: the cursor is invalid.
         """
         query = select(JobRow)
         for column, value in ((JobRow.state, state), (JobRow.name, name), (JobRow.kind, kind)):
@@ -72,22 +72,22 @@ class JobRepo:
         return rows, cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
 
     def count_by_state(self) -> dict[JobState, int]:
-        """How many jobs there are in every state; states without a job are left out."""
+        """Count the jobs in each state. States without jobs are omitted."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         return {row[0]: row[1] for row in self._session.execute(query)}
 
     def get_queue_position(self, job: JobRow) -> int | None:
-        """How many queued jobs are taken before this one; None unless it is queued."""
+        """Return the number of queued jobs before this one, or None if it is not queued."""
         if job.state is not JobState.QUEUED:
             return None
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
         return self._session.scalars(query).one()
 
     def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
-        """The id of the queued job that is to be taken next: highest priority, then oldest, its dataset ready.
+        """Return the id of the next queued job with a ready dataset: highest priority first, then oldest.
 
         Args:
-            offer: of the worker that is to take it; unless given, of one that has all.
+            capacity: the capacity of the worker that claims the job. Default: unlimited.
         """
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
@@ -97,16 +97,16 @@ class JobRepo:
         return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
 
     def filter_gpu_ids(self, ids: Collection[str]) -> set[str]:
-        """Those of the jobs that only a worker with a GPU can take."""
+        """Return the ids of the jobs that require a GPU."""
         return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), requires_gpu())))
 
     def get_num_slots(self, job_id: str) -> int:
-        """How many of its worker's slots the job takes; 1 of one that is gone."""
+        """Return the number of worker slots that a job uses; 1 if it was deleted."""
         job = self.find(job_id)
         return 1 if job is None else get_num_devices(job.spec)
 
     def get_active_ids_by_worker(self) -> dict[str, list[str]]:
-        """Ids of the jobs at work, by their worker."""
+        """Return the ids of active jobs by worker."""
         ids_by_worker: dict[str, list[str]] = {}
         query = select(JobRow.owner, JobRow.id).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)
         for owner, job_id in self._session.execute(query):
@@ -114,23 +114,23 @@ class JobRepo:
         return ids_by_worker
 
     def find_resolvable_ids(self, limit: int = 20) -> list[str]:
-        """Ids of queued jobs that waited for a dataset which is ready now, oldest first."""
+        """Return the ids of unresolved queued jobs whose dataset is now ready, oldest first."""
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(JobRow.is_resolved.is_(False), DatasetVersionRow.state == DatasetState.READY)
         return list(self._session.scalars(query.order_by(JobRow.created_at).limit(limit)))
 
     def lock_for_resolution(self, job_id: str) -> JobRow | None:
-        """The job, locked until the commit, if it is still to be resolved."""
+        """Return the job, locked until the commit, if it is not resolved yet."""
         job = get_job_for_update(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
     def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str]) -> None:
-        """The job can be taken, with this spec. The caller leaves a message in the outbox."""
+        """Store the resolved spec, so that the job can be claimed. The caller adds a message to the outbox."""
         values = {"spec": spec, "warnings": warnings, "is_resolved": True}
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
     def fail_resolution(self, job_id: str, failure: dict[str, Any]) -> None:
-        """The job cannot be built, as turned out when its dataset was there."""
+        """Fail a job whose spec does not fit its dataset."""
         apply_transition(
             self._session,
             get_job_for_update(self._session, job_id),
@@ -140,18 +140,18 @@ class JobRepo:
         )
 
     def list_dependents(self, dataset_version_id: str, limit: int = 20) -> list[JobRow]:
-        """Jobs that use that version of a dataset, newest first: it cannot go before them."""
+        """List the jobs that use a dataset version, newest first."""
         query = select(JobRow).where(JobRow.dataset_version_id == dataset_version_id)
         return list(self._session.scalars(query.order_by(JobRow.created_at.desc()).limit(limit)))
 
     def list_waiting_ids(self, dataset_version_id: str) -> list[str]:
-        """Ids of queued jobs that wait for that version of a dataset, oldest first."""
+        """List the ids of queued jobs of a dataset version, oldest first."""
         query = select(JobRow.id).where(JobRow.dataset_version_id == dataset_version_id)
         query = query.where(JobRow.state == JobState.QUEUED)
         return list(self._session.scalars(query.order_by(JobRow.created_at)))
 
     def fail_waiting_jobs(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
-        """Fail all queued jobs that wait for a version of a dataset that failed; their ids."""
+        """Fail all queued jobs of a dataset version whose import failed. Return their ids."""
         ids = self.list_waiting_ids(dataset_version_id)
         for job_id in ids:
             job = get_job_for_update(self._session, job_id)
@@ -162,25 +162,25 @@ class JobRepo:
         return ids
 
     def set_priority(self, job_id: str, priority: int) -> JobRow:
-        """A higher priority is taken first; one that runs keeps it for the case that it is queued again.
+        """Set the priority of a job. A running job uses it when it is queued again.
 
         Raises:
-            NotFound: no such job.
-            Conflict: it is finished.
+            NotFound: the job does not exist.
+            Conflict: the job has finished.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state in TERMINAL:
-            raise build_transition_conflict(job, "has no place in the queue")
+            raise build_transition_conflict(job, "cannot change its priority")
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(priority=priority))
         self._session.refresh(job)
         return job
 
     def kill(self, job_id: str) -> JobRow:
-        """Cancel a job at once: whoever is at it is fenced off, and finds out at its next beat.
+        """Cancel a job at once. A running attempt loses its lease, and stops at its next heartbeat.
 
         Raises:
-            NotFound: no such job.
-            Conflict: it ended in another way.
+            NotFound: the job does not exist.
+            Conflict: the job has succeeded or failed.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.CANCELLED:
@@ -189,11 +189,11 @@ class JobRepo:
         return job
 
     def request_stop(self, job_id: str, stop_request: StopRequest) -> JobRow:
-        """A client's cancel, pause or finish. Asking again changes nothing.
+        """Cancel, pause or finish a job. Repeating the request has no effect.
 
         Raises:
-            NotFound: no such job.
-            Conflict: the job is not in a state that allows it.
+            NotFound: the job does not exist.
+            Conflict: the state of the job does not allow it.
         """
         job = get_job_for_update(self._session, job_id)
         match stop_request:
@@ -206,7 +206,7 @@ class JobRepo:
         return job
 
     def resume(self, job_id: str) -> JobRow:
-        """Put a paused job back into the queue. The caller leaves a message in the outbox."""
+        """Queue a paused job again. The caller adds a message to the outbox."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")
@@ -214,7 +214,7 @@ class JobRepo:
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
-        """Let a succeeded job go on with a spec of more epochs. The caller leaves a message in the outbox."""
+        """Queue a succeeded job again with a spec of more epochs. The caller adds a message to the outbox."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
@@ -223,21 +223,21 @@ class JobRepo:
         return job
 
     def delete(self, job_id: str) -> list[str]:
-        """Delete a finished job with all it told; its models and variants stay.
+        """Delete a finished job with its events and curves. Its models and variants remain.
 
         Returns:
-            Keys in the store that nothing refers to any more, to be deleted after the commit.
+            Storage keys that are no longer used, which the caller deletes after the commit.
 
         Raises:
-            Conflict: it is not finished.
-            InUse: another job is about to begin with one of its checkpoints.
+            Conflict: the job has not finished.
+            InUse: another job starts from one of its checkpoints.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
         if dependents := CheckpointRepo(self._session).find_dependents(job_id):
             raise ResourceInUse(
-                "Jobs are about to begin with its checkpoints: cancel them first, or wait until they have their own.",
+                "Other jobs start from checkpoints of this job. Cancel them, or wait until they have checkpoints.",
                 dependents=sorted(dependents),
                 kind="job",
             )
@@ -250,7 +250,7 @@ class JobRepo:
         return keys
 
     def is_upload_needed(self, archive: str) -> bool:
-        """Whether a job that is not finished is to read that archive."""
+        """Return whether an unfinished job reads the archive."""
         mine = (JobRow.kind == "predict_archive", JobRow.state.not_in(TERMINAL))
         query = select(JobRow.id).where(*mine, JobRow.spec["archive"].as_string() == archive)
         return self._session.scalars(query.limit(1)).first() is not None
@@ -283,12 +283,12 @@ class JobRepo:
 
 
 def get_result_key(job: JobRow) -> str:
-    """Where the store has the files of the result, if there are any."""
+    """Return the storage key of the files of a job's result."""
     return f"jobs/{job.id}/t{job.token}/answer"
 
 
 def has_stored_result(job: JobRow) -> bool:
-    """Whether the files of the result, if there are any, are of the attempt that succeeded."""
+    """Return whether the result can have stored files."""
     return job.kind != "train" and job.state is JobState.SUCCEEDED
 
 

@@ -1,4 +1,4 @@
-"""Curves: points written in bulk, series read back in as many points as a picture needs."""
+"""Queries for metric curves: bulk writes, and reads with downsampling."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
@@ -14,11 +14,11 @@ from core.db.tables import MetricPointRow
 
 _KEY = ("job_id", "split", "name", "step")
 _CHUNK = 1000
-_PER_BUCKET = 4  # first, last, least, greatest
+_PER_BUCKET = 4  # first, last, minimum, maximum
 
 
 class MetricPoint(NamedTuple):
-    """One value; `special` is "NaN", "Infinity" or "-Infinity" where `value` is None."""
+    """A value at a step. `special` is "NaN", "Infinity" or "-Infinity" if `value` is None."""
 
     split: str
     name: str
@@ -39,7 +39,7 @@ class MetricRepo:
         self._session = session
 
     def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
-        """Write points; one that a resumed attempt computed again replaces what was there."""
+        """Write points. A point that a resumed attempt computed again replaces the stored one."""
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         for point in points:
             rows[point.split, point.name, point.step] = {"job_id": job_id, **point._asdict()}
@@ -48,14 +48,14 @@ class MetricRepo:
         for start in range(0, len(values), _CHUNK):
             self._session.execute(statement, values[start : start + _CHUNK])
 
-    def _build_upsert(self) -> Any:  # noqa: ANN401 - the two dialects' inserts have no common type
+    def _build_upsert(self) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
         upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
         new = upserting(MetricPointRow)
         changed = {name: new.excluded[name] for name in ("epoch", "value", "special")}
         return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
 
     def copy(self, job_id: str, target_job_id: str, *, up_to_step: int) -> None:
-        """Begin the curves of another job with those of this one."""
+        """Copy the curves of a job to another job, up to a step."""
         row = MetricPointRow
         columns = (row.split, row.name, row.step, row.epoch, row.value, row.special)
         query = select(literal(target_job_id), *columns).where(row.job_id == job_id, row.step <= up_to_step)
@@ -71,10 +71,10 @@ class MetricRepo:
         since_step: int | None = None,
         max_points: int | None = None,
     ) -> list[MetricSeries]:
-        """The curves of a job by name and split, each with at most `max_points` points (at least 4).
+        """List the curves of a job by name and split, each with at most `max_points` points (at least 4).
 
-        A longer curve is cut into buckets of equal numbers of points; each keeps its first, last, least and
-        greatest, so that no spike is lost. A non-finite value counts as the greatest.
+        A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
+        points, so that spikes remain visible. A non-finite value counts as the maximum.
         """
         row = MetricPointRow
         query = select(row.split, row.name, row.step, row.epoch, row.value, row.special).where(row.job_id == job_id)
@@ -93,7 +93,7 @@ class MetricRepo:
 
 
 def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
-    """At most `max_points` of the points, the extremes among them."""
+    """Return at most `max_points` of the points, including the extremes."""
     if max_points is None or len(points) <= max_points:
         return list(points)
     values = np.array([np.inf if point.value is None else point.value for point in points])

@@ -1,4 +1,4 @@
-"""The registry: models by name, their numbered versions, their aliases."""
+"""Queries for the model registry: models, their versions and their aliases."""
 
 import re
 from typing import NamedTuple
@@ -17,7 +17,7 @@ _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9
 
 
 class ModelSelection(NamedTuple):
-    """A version, and the format in which it is to answer; None for the network as it was trained."""
+    """A model version and the format to serve it in; None for the network as trained."""
 
     version: ModelVersionRow
     variant: str | None
@@ -28,7 +28,7 @@ class ModelRepo:
         self._session = session
 
     def register(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
-        """Give a stored bundle the next version number of its name, in the transaction that ends its job.
+        """Register a stored bundle as the next version of its name, in the transaction that ends its job.
 
         Raises:
             LostLease: the attempt with that token does not hold the job.
@@ -42,7 +42,7 @@ class ModelRepo:
         return version
 
     def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
-        """Names of models in alphabetical order, and the last one if there are more."""
+        """List the names of models in alphabetical order, with the last name if there are more."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
         if after is not None:
             query = query.where(ModelVersionRow.name > after)
@@ -50,15 +50,15 @@ class ModelRepo:
         return names[:limit], names[limit - 1] if len(names) > limit else None
 
     def list_versions(self, name: str) -> list[ModelVersionRow]:
-        """All versions of a model, newest first.
+        """List all versions of a model, newest first.
 
         Raises:
-            NotFound: it has none.
+            NotFound: the model does not exist.
         """
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         rows = list(self._session.scalars(query.order_by(ModelVersionRow.version.desc())))
         if not rows:
-            raise NotFound(f"There is no model {name!r}.")
+            raise NotFound(f"Model {name!r} does not exist.")
         return rows
 
     def find(self, name: str, version: int) -> ModelVersionRow | None:
@@ -74,24 +74,24 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         row = self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
         if row is None:
-            raise NotFound(f"There is no model {name!r}.")
+            raise NotFound(f"Model {name!r} does not exist.")
         return row
 
     def resolve(self, ref: str) -> ModelVersionRow:
-        """The version that `name`, `name@3` or `name@alias` stands for. Raises NotFound."""
+        """Return the version that `name`, `name@3` or `name@alias` refers to. Raises NotFound."""
         return self.resolve_with_variant(ref).version
 
     def resolve_with_variant(self, ref: str) -> ModelSelection:
-        """The version that `name`, `name@3` or `name@alias` stands for, and the variant that an alias may name.
+        """Return the version that `name`, `name@3` or `name@alias` refers to, and the variant of the alias, if any.
 
-        A name alone is its alias `default` where that was set, else its newest version, which is also `@latest`.
+        A name without a tag refers to its alias `default` if it is set, otherwise to the newest version (`@latest`).
 
         Raises:
-            NotFound: it stands for none.
+            NotFound: the reference matches no version.
         """
         match = _REF.fullmatch(ref)
         if match is None:
-            raise NotFound(f"There is no model {ref!r}.")
+            raise NotFound(f"Model {ref!r} does not exist.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
             return ModelSelection(self.get(name, min(int(tag), 2**31 - 1)), None)
@@ -103,24 +103,24 @@ class ModelRepo:
         raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
 
     def get_aliases(self, name: str) -> dict[str, int]:
-        """The version of every alias of a model."""
+        """Return the version of each alias of a model."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.version for row in rows}
 
     def get_alias_variants(self, name: str) -> dict[str, str]:
-        """The variant of every alias of a model that stands for one."""
+        """Return the variant of each alias of a model that refers to a variant."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.variant for row in rows if row.variant is not None}
 
     def set_alias(self, name: str, alias: str, version: int, variant: str | None = None) -> ModelVersionRow:
-        """Let `name@alias` stand for that version, or for a variant of it that there is, from the commit on.
+        """Make `name@alias` refer to a version, or to an existing variant of it.
 
         Raises:
-            NotFound: there is no such version.
-            InvalidSpec: the alias would hide a version number or `latest`.
+            NotFound: the version does not exist.
+            InvalidSpec: the alias is a number or `latest`.
         """
         if alias == LATEST or alias.isdecimal():
-            raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "a number or reserved")])
+            raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "must not be a number or 'latest'")])
         row = self.get(name, version)
         self._session.merge(ModelAliasRow(name=name, alias=alias, version=version, variant=variant))
         self._session.flush()
@@ -130,7 +130,7 @@ class ModelRepo:
         self._session.execute(delete(ModelAliasRow).where(ModelAliasRow.name == name, ModelAliasRow.alias == alias))
 
     def is_key_referenced(self, key: str) -> bool:
-        """Whether a version's files are under `key`."""
+        """Return whether a model version has the storage key."""
         return (
             self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None
         )

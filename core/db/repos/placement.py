@@ -1,4 +1,4 @@
-"""What a job needs of a worker, as conditions on its row."""
+"""The resources that jobs require of workers, as conditions on job rows."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -11,12 +11,12 @@ CUDA = "cuda"
 
 
 class WorkerCapacity(NamedTuple):
-    """What a worker has for jobs.
+    """The devices and slots of a worker.
 
     Attributes:
-        wishes: devices that a job may ask for to be at home here: `auto`, `cpu`, `cuda`, `cuda:0` and the like.
-        slots: trainings at a time; a job on several devices takes one for each.
-        num_cuda: CUDA devices.
+        requestable_devices: the values of a job's `device` that the worker supports, such as `auto`, `cpu` or `cuda:0`.
+        slots: the number of concurrent trainings. A job on several devices uses one slot per device.
+        num_cuda: the number of CUDA devices.
     """
 
     requestable_devices: frozenset[str]
@@ -25,13 +25,13 @@ class WorkerCapacity(NamedTuple):
 
     @classmethod
     def from_devices(cls, device_names: Collection[str], slots: int) -> "WorkerCapacity":
-        """Of a worker with these devices: `cpu`, `cuda:0` and the like."""
+        """Build the capacity of a worker with these devices, such as `cpu` or `cuda:0`."""
         cuda = [name for name in device_names if name.startswith(f"{CUDA}:")]
         kinds = {name.partition(":")[0] for name in device_names}
         return cls(frozenset({"auto", "cpu", *device_names, *kinds}), slots, len(cuda))
 
     def find_shortage(self, spec: Mapping[str, Any]) -> str | None:
-        """What a job asks for in vain here, in words; None where it could run."""
+        """Describe the resource that the worker lacks for a job, or return None if it can run the job."""
         device, num_devices = spec.get("device", "auto"), get_num_devices(spec)
         if device not in self.requestable_devices:
             return f"the device {device!r}"
@@ -41,12 +41,12 @@ class WorkerCapacity(NamedTuple):
 
 
 def get_num_devices(spec: Mapping[str, Any]) -> int:
-    """How many devices, and hence slots, a stored spec asks for."""
+    """Return the number of devices, and hence slots, that a stored spec requires."""
     return int((spec.get("resources") or {}).get("devices", 1))
 
 
 def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
-    """A worker with that offer can do the job."""
+    """Build the condition that a worker with the capacity can run the job."""
     on_cuda = or_(~requires_gpu(), _build_num_devices_column() <= capacity.num_cuda)
     return (
         _build_device_column().in_(sorted(capacity.requestable_devices))
@@ -56,7 +56,7 @@ def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
 
 
 def requires_gpu() -> ColumnElement[bool]:
-    """The job asks for CUDA, which not every worker has."""
+    """Build the condition that the job requires a CUDA device."""
     return _build_device_column().like(f"{CUDA}%")
 
 

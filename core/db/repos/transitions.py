@@ -1,4 +1,4 @@
-"""The one way by which a job's state changes: allowed by the life cycle, told as an event, on a locked row."""
+"""Changes of a job's state: validated, applied to a locked row, and recorded as an event."""
 
 from typing import Any
 
@@ -14,23 +14,23 @@ from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, can_transition
 
 
 def get_job_for_update(session: Session, job_id: str) -> JobRow:
-    """The job, locked until the commit (on SQLite the whole transaction holds the write lock).
+    """Return the job, locked until the commit. On SQLite the transaction holds the write lock.
 
     Raises:
-        NotFound: there is no such job.
+        NotFound: the job does not exist.
     """
     query = select(JobRow).where(JobRow.id == job_id).with_for_update()
     job = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
     if job is None:
-        raise NotFound(f"There is no job {job_id!r}.")
+        raise NotFound(f"Job {job_id!r} does not exist.")
     return job
 
 
 def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
-    """The job, locked until the commit, if the attempt with that token still holds it.
+    """Return the job, locked until the commit, if the attempt with the token holds it.
 
     Raises:
-        LostLease: another attempt holds it, or none, or it is gone.
+        LostLease: another attempt holds the job, or it has ended or was deleted.
     """
     query = select(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
     job = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
@@ -40,11 +40,11 @@ def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
 
 
 def apply_transition(session: Session, job: JobRow, target: JobState, reason: str, **values: object) -> None:
-    """Change the state of a locked job, with other columns, and tell it.
+    """Change the state and other columns of a locked job, and record the change as an event.
 
     Raises:
-        Conflict: the life cycle has no such move; `facts.allowed` are those it has.
-        LostLease: the row changed although it was locked.
+        Conflict: the transition is not allowed; `extra["allowed"]` lists the allowed states.
+        LostLease: the row was changed despite the lock.
     """
     previous = job.state
     if not can_transition(previous, target):
@@ -59,13 +59,13 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
         statement.values(**values).returning(JobRow.id).execution_options(synchronize_session=False)
     ).one_or_none()
     if changed_id is None:
-        raise LostLease(f"Job {job.id} was changed by another.")
+        raise LostLease(f"Job {job.id} was changed by another process.")
     record_transition(session, job.id, previous, target, reason)
     session.refresh(job)
 
 
 def record_transition(session: Session, job_id: str, previous: JobState | None, target: JobState, reason: str) -> None:
-    """These events are the job's transitions."""
+    """Append the events of a state change."""
     entries: list[tuple[EventType, dict[str, Any]]] = [
         (EventType.STATE, {"from": previous, "to": target, "reason": reason})
     ]
@@ -75,5 +75,5 @@ def record_transition(session: Session, job_id: str, previous: JobState | None, 
 
 
 def build_transition_conflict(job: JobRow, detail: str) -> Conflict:
-    """What a caller is told whose wish does not fit the job's state."""
+    """Build the error of a request that the job's state does not allow."""
     return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))

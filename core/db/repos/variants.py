@@ -1,4 +1,4 @@
-"""Other forms of a model's versions."""
+"""Queries for the variants of model versions."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +14,7 @@ class VariantRepo:
         self._session = session
 
     def put(self, variant: ModelVariantRow, token: int) -> None:
-        """Keep a variant, instead of an older one of its format; nothing happens where its version is gone.
+        """Store a variant and replace an older one of its format. Do nothing if its version was deleted.
 
         Raises:
             LostLease: the attempt with that token does not hold the job.
@@ -26,7 +26,7 @@ class VariantRepo:
             self._session.flush()
 
     def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
-        """Every variant of a version, by format."""
+        """List the variants of a version by format."""
         of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
         return list(self._session.scalars(select(ModelVariantRow).where(*of_version).order_by(ModelVariantRow.format)))
 
@@ -38,22 +38,22 @@ class VariantRepo:
         return row
 
     def delete(self, name: str, version: int, kind: str) -> None:
-        """Forget a variant; its files stay with its job.
+        """Delete a variant. Its files remain with its job.
 
         Raises:
-            NotFound: there is none.
-            InUse: an alias stands for it.
+            NotFound: the variant does not exist.
+            InUse: an alias refers to it.
         """
         row = self.get(name, version, kind)
         mine = (ModelAliasRow.name == name, ModelAliasRow.version == version, ModelAliasRow.variant == kind)
         aliases = list(self._session.scalars(select(ModelAliasRow.alias).where(*mine)))
         if aliases:
-            raise ResourceInUse(f"Aliases of {name!r} stand for this variant: {', '.join(aliases)}.", aliases=aliases)
+            raise ResourceInUse(f"Aliases of {name!r} refer to this variant: {', '.join(aliases)}.", aliases=aliases)
         self._session.delete(row)
         self._session.flush()
 
     def is_key_referenced(self, key: str) -> bool:
-        """Whether a variant's files are under `key`."""
+        """Return whether a variant has the storage key."""
         return (
             self._session.scalars(select(ModelVariantRow.version).where(ModelVariantRow.key == key)).first() is not None
         )

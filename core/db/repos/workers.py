@@ -1,4 +1,4 @@
-"""Workers that were heard of."""
+"""Queries for registered workers."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ class WorkerRepo:
         self._session = session
 
     def register(self, worker_id: str, host: str, slots: int, devices: list[Any], versions: dict[str, Any]) -> None:
-        """A worker came; its id is its own for ever."""
+        """Register a worker. Worker ids are never reused."""
         row = WorkerRow(id=worker_id, host=host, slots=slots, devices=devices, versions=versions, message=None)
         row.started_at = row.beat_at = now(self._session)
         self._session.merge(row)
@@ -23,11 +23,11 @@ class WorkerRepo:
         self.record_heartbeat(worker_id)
 
     def record_heartbeat(self, worker_id: str, last_message_age_s: float | None = None) -> bool:
-        """The worker lives; False if it was taken for dead and its row deleted: register again.
+        """Record a heartbeat. Return False if the row was deleted as stale; the worker then registers again.
 
         Args:
-            worker_id: as it registered.
-            took_s_ago: how long ago it took its last message from the queue; None: it never did.
+            worker_id: the id of the worker.
+            last_message_age_s: seconds since the worker received its last message from the queue; None if never.
         """
         values: dict[str, Any] = {"beat_at": now(self._session)}
         if last_message_age_s is not None:
@@ -37,12 +37,12 @@ class WorkerRepo:
         return row.scalar_one_or_none() is not None
 
     def set_devices(self, worker_id: str, devices: list[Any], versions: dict[str, Any]) -> None:
-        """What the worker found out about its machine."""
+        """Store the devices and package versions of a worker."""
         statement = update(WorkerRow).where(WorkerRow.id == worker_id)
         self._session.execute(statement.values(devices=devices, versions=versions))
 
     def list_alive(self, within_s: float) -> list[WorkerRow]:
-        """Workers heard of in the last `within_s` seconds."""
+        """List the workers with a heartbeat in the last `within_s` seconds."""
         query = select(WorkerRow).where(WorkerRow.beat_at > now(self._session, -within_s))
         return list(self._session.scalars(query.order_by(WorkerRow.started_at)))
 
@@ -50,6 +50,6 @@ class WorkerRepo:
         self._session.execute(delete(WorkerRow).where(WorkerRow.id == worker_id))
 
     def delete_stale(self, age: timedelta) -> None:
-        """Forget workers that were silent for longer than `age`."""
+        """Delete workers without a heartbeat for longer than `age`."""
         cutoff = now(self._session, -age.total_seconds())
         self._session.execute(delete(WorkerRow).where(WorkerRow.beat_at < cutoff))
