@@ -206,7 +206,7 @@ def make_home(client: httpx.Client, log: Path) -> dict[str, str]:
 
 
 def wait_for_success(client: httpx.Client, job_id: str) -> None:
-    """Wait for a job that must wait_for_success."""
+    """Wait for a job that must succeed."""
     job = homes.wait_for_job(client, job_id)
     assert job["state"] == "succeeded", job["failure"]
 
@@ -222,9 +222,11 @@ def pause(client: httpx.Client, log: Path, body: Mapping[str, Any]) -> str:
         path = f"/v1/jobs/{job_id}"
         pause_after(client, log, path, PAUSE_EPOCHS.get(str(body["name"]), 2), num_slices)
         job, checkpoints = homes.get_json(client, path), homes.get_json(client, f"{path}/checkpoints")["items"]
-        if checkpoints[-1]["step"] % (job["progress"]["steps"] // job["progress"]["epochs"]):
+        steps_per_epoch = job["progress"]["steps"] // job["progress"]["epochs"]
+        if job["state"] == "paused" and checkpoints[-1]["step"] % steps_per_epoch:
             return job_id
-        homes.post_json(client, f"{path}/cancel")
+        if job["state"] == "paused":
+            homes.post_json(client, f"{path}/cancel")
         client.delete(path)
     raise AssertionError(f"{body['name']} never stopped in the middle of an epoch")
 
@@ -246,7 +248,6 @@ def pause_after(client: httpx.Client, log: Path, path: str, epochs: int, num_sli
         homes.wait_until(lambda: has_sent_stop(log, path), "the stop request")
         time.sleep(1.0)  # the line comes just before the message
     homes.wait_until(lambda: homes.get_json(client, path)["state"] in homes.FINISHED | {"paused"}, "the pause")
-    assert homes.get_json(client, path)["state"] == "paused", "the job was too fast: give it more epochs"
 
 
 def has_sent_stop(log: Path, path: str) -> bool:
