@@ -1,4 +1,4 @@
-"""Every kind that a spec may name is built by the trainer, and what the door lets in for a task, the trainer takes."""
+"""The trainer builds every member of the spec unions, and whatever validation accepts for a task."""
 
 from typing import Any, cast
 
@@ -16,44 +16,23 @@ from app.services.validation.training import TrainingContext
 from core.datasets.definition import DatasetInfo
 from core.datasets.packed import PackedMeta, Task
 from core.spec import JobSpec
+from tests.support.spec_examples import build_member
 from tests.support.validation import validation_context
 from worker import builders
 
-REQUIRED: dict[str, dict[str, Any]] = {
-    "several": {
-        "parts": [
-            {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
-            {"match": "*", "optimizer": {"name": "adam"}},
-        ]
-    },
-    "step": {"step_size": 1},
-    "multi_step": {"milestones": [1, 2]},
-    "cosine_warm_restarts": {"t_0": 1},
-    "cyclic": {"base_lr": 0.001, "max_lr": 0.01},
-    "one_cycle": {"max_lr": 0.01},
-    "lambda": {"factors": [1.0, 0.5]},
-    "multiplicative": {"factors": [0.5]},
-    "sequential": {"schedules": [{"name": "constant"}, {"name": "cosine"}], "milestones": [1]},
-    "time_limit": {"seconds": 1.0},
-    "freeze": {"match": "weight"},
-    "normalize": {"mean": [0.5], "std": [0.5]},
-    "random_apply": {"transforms": [{"name": "horizontal_flip"}]},
-    "random_choice": {"transforms": [{"name": "horizontal_flip"}, {"name": "rotation"}]},
-    "random_order": {"transforms": [{"name": "random_crop"}, {"name": "rotation"}]},
-}
-KINDS = [
-    pytest.param(part, kind, id=f"{part}-{kind.model_fields['name'].default}")
-    for part, union in SPEC_UNIONS.items()
-    for kind in list_union_members(union)
-]
 TASKS: tuple[Task, ...] = ("classification", "binary", "multilabel", "regression")
+MEMBERS = [
+    pytest.param(part, spec_class, id=f"{part}-{spec_class.model_fields['name'].default}")
+    for part, union in SPEC_UNIONS.items()
+    for spec_class in list_union_members(union)
+]
 
 
-def named(part: str, name: str) -> Any:
-    return TypeAdapter(SPEC_UNIONS[part]).validate_python({"name": name, **REQUIRED.get(name, {})})
+def build_spec(part: str, name: str) -> Any:
+    return TypeAdapter(SPEC_UNIONS[part]).validate_python(build_member(name))
 
 
-def meta_of(task: Task) -> PackedMeta:
+def build_meta(task: Task) -> PackedMeta:
     return PackedMeta(
         task=task,
         classes=() if task == "regression" else tuple("abcdef"[: 2 if task == "binary" else 6]),
@@ -67,7 +46,7 @@ def meta_of(task: Task) -> PackedMeta:
     )
 
 
-def build(part: str, spec: Any, meta: PackedMeta) -> object:
+def build_object(part: str, spec: Any, meta: PackedMeta) -> object:
     network, device = nn.Linear(2, 2), torch.device("cpu")
     match part:
         case "optimizers":
@@ -87,45 +66,45 @@ def build(part: str, spec: Any, meta: PackedMeta) -> object:
             raise AssertionError(part)
 
 
-def task_of(part: str, name: str) -> Task:
-    """A task that the kind suits."""
-    suited = (
+def find_task(part: str, name: str) -> Task:
+    """Find a task that the member fits."""
+    suitable_tasks = (
         task
         for task in TASKS
         if (part == "losses" and name in TASK_DEFAULTS[task].losses)
         or (part == "metrics" and name in TASK_DEFAULTS[task].all_metrics)
     )
-    return cast("Task", next(suited, "classification"))
+    return cast("Task", next(suitable_tasks, "classification"))
 
 
-@pytest.mark.parametrize(("part", "kind"), KINDS)
-def test_every_kind_is_built(part: str, kind: type[Any]) -> None:
-    name = kind.model_fields["name"].default
-    assert build(part, named(part, name), meta_of(task_of(part, name)))
+@pytest.mark.parametrize(("part", "spec_class"), MEMBERS)
+def test_every_member_is_built(part: str, spec_class: type[Any]) -> None:
+    name = spec_class.model_fields["name"].default
+    assert build_object(part, build_spec(part, name), build_meta(find_task(part, name)))
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("part", ["losses", "metrics"])
-def test_what_the_door_lets_in_for_a_task_is_built(part: str, task: Task) -> None:
-    meta = meta_of(task)
-    facts = DatasetInfo(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
-    let_in = []
-    for kind in list_union_members(SPEC_UNIONS[part]):
-        spec, report = named(part, kind.model_fields["name"].default), ValidationReport()
-        words: dict[str, Any] = {"dataset": {"name": "d"}, "architecture": {"name": "a"}}
+def test_members_that_validation_accepts_for_a_task_are_built(part: str, task: Task) -> None:
+    meta = build_meta(task)
+    dataset_info = DatasetInfo(task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits)
+    accepted = []
+    for spec_class in list_union_members(SPEC_UNIONS[part]):
+        spec, report = build_spec(part, spec_class.model_fields["name"].default), ValidationReport()
+        body: dict[str, Any] = {"dataset": {"name": "d"}, "architecture": {"name": "a"}}
         job = JobSpec.model_validate(
-            words | {"loss": spec.model_dump()} if part == "losses" else words | {"metrics": [spec.model_dump()]}
+            body | {"loss": spec.model_dump()} if part == "losses" else body | {"metrics": [spec.model_dump()]}
         )
-        context = TrainingContext(validation_context(job, facts), job)
+        context = TrainingContext(validation_context(job, dataset_info), job)
         (check_loss if part == "losses" else check_metrics)(context, report)
         if not report.errors:
-            let_in.append(spec.name)
-            assert build(part, spec, meta)
-    assert let_in
+            accepted.append(spec.name)
+            assert build_object(part, spec, meta)
+    assert accepted
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_door_and_the_trainer_agree_on_what_is_usual(task: Task) -> None:
+def test_validation_and_trainer_have_the_same_defaults(task: Task) -> None:
     loss, metric = builders.TASK_DEFAULTS[task]
     assert TASK_DEFAULTS[task].loss == loss
     assert TASK_DEFAULTS[task].metrics == (metric,)

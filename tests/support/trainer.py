@@ -142,3 +142,21 @@ def run_to_failure(start: Start) -> RunFailed:
     message = channel.messages[-1]
     assert isinstance(message, RunFailed)
     return message
+
+
+def run_command(spec_path: Path, dataset_dir: Path, work_dir: Path, **environment: str) -> RecordingChannel:
+    """Run a job on the command line. Return a channel with its messages."""
+    options = {"--spec": spec_path, "--dataset-dir": dataset_dir, "--work-dir": work_dir}
+    arguments = [str(item) for pair in options.items() for item in pair]
+    completed = subprocess.run(
+        [sys.executable, "-m", "worker.trainer", *arguments],
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=800,
+    )
+    assert completed.returncode == 0, completed.stdout.decode()[-3000:] + completed.stderr.decode()[-3000:]
+    channel = RecordingChannel()
+    for line in completed.stdout.splitlines():
+        channel.send(TRAINER_MESSAGES.validate_json(line))
+    return channel

@@ -73,6 +73,15 @@ def build_small_run(packed: PackedDataset, precision: Precision = "fp32", **chan
     return build_run(build_spec(**changes), packed, cpu_placement(precision))
 
 
+def train_small_run(packed: PackedDataset, **changes: Any) -> dict[str, float]:
+    """Train one epoch, check that weights have changed, and return the metrics."""
+    run = build_run(build_spec(**{"epochs": 1, "metrics": []} | changes), packed, cpu_placement())
+    before = [parameter.detach().clone() for parameter in run.network.parameters()]
+    run.build_loop().fit(run.state)
+    assert any(not torch.equal(old, new) for old, new in zip(before, run.network.parameters(), strict=True))
+    return run.state.metrics
+
+
 def build_train_step(
     forward: ForwardPass,
     optimizer: torch.optim.Optimizer,

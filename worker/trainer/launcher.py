@@ -50,7 +50,7 @@ def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
     final message: the supervisor then retries the job from its last checkpoint.
 
     Raises:
-        Unavailable: this machine has too few devices.
+        DeviceUnavailable: this machine has too few devices.
     """
     count = get_num_ranks(start.spec)
     environments = _build_environments(start, count)
@@ -113,7 +113,7 @@ class _RankWatcher:
 
     def __init__(self, ranks: PContext, reports: list[Connection], channel: Channel) -> None:
         self._ranks = ranks
-        self._reports = reports
+        self._rank_by_report = {report: rank for rank, report in enumerate(reports)}
         self._channel = channel
         self._messages: dict[int, list[TrainerMessage]] = {}  # by rank, in the order of their first messages
         self._failed_at: float | None = None
@@ -138,14 +138,14 @@ class _RankWatcher:
         return self._failed_at is not None and time.monotonic() - self._failed_at > GRACE_S
 
     def _receive_reports(self, timeout_s: float) -> None:
-        for report in wait(self._reports, timeout_s):
+        for report in wait(list(self._rank_by_report), timeout_s):
             assert isinstance(report, Connection)  # noqa: S101 - `wait` returns items of the list
             try:
                 message = TRAINER_MESSAGES.validate_json(report.recv_bytes())
             except EOFError:
-                self._reports.remove(report)
+                del self._rank_by_report[report]
                 continue
-            self._messages.setdefault(self._reports.index(report), []).append(message)
+            self._messages.setdefault(self._rank_by_report[report], []).append(message)
             if isinstance(message, RunFailed) and self._failed_at is None:
                 self._failed_at = time.monotonic()
 
@@ -194,7 +194,7 @@ def _list_visible_devices(start: Start, count: int) -> list[str]:
     """Return the visible CUDA device of each rank. It is empty if the job runs on the CPU.
 
     Raises:
-        Unavailable: this machine has too few devices.
+        DeviceUnavailable: this machine has too few devices.
     """
     requested_device = start.spec.device
     visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
@@ -203,5 +203,7 @@ def _list_visible_devices(start: Start, count: int) -> list[str]:
     if requested_device == "cpu" or (requested_device == "auto" and num_available < count):
         return [""] * count
     if requested_device not in {"auto", CUDA} or num_available <= max(numbers):
-        raise DeviceUnavailable(f"the job requests {count} devices of {requested_device!r}; this machine has {num_available}")
+        raise DeviceUnavailable(
+            f"the job requests {count} devices of {requested_device!r}; this machine has {num_available}"
+        )
     return [visible[number] if visible else str(number) for number in numbers]

@@ -1,10 +1,8 @@
-"""A job on two devices: real trainers with two processes each, alone and under a supervisor."""
+"""Distributed runs: two processes each, from the command line and under a supervisor."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
@@ -18,21 +16,21 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
-from core.jobs import JobState, StopMode, StopRequest
+from core.jobs import JobState, StopRequest
 from core.spec import JobSpec
 from core.storage import LocalStorage
 from models.bundle import compute_sha256
 from tests.support.builders import dataset_version
 from tests.support.builders import job as job_row
 from tests.support.processes import is_alive, wait_for
-from tests.support.trainer import build_start
+from tests.support.trainer import build_start, run_command, run_job
 from tests.support.training import RecordingChannel, add_weights, build_spec, pack
 from worker.control.attempt import WorkerContext
 from worker.control.devices import DeviceAllocator
 from worker.control.lease import SupervisionTimeouts
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
-from worker.protocol import TRAINER_MESSAGES, Log, Metrics, RunFailed, Stop, TrainerMessage, TrainingFinished
+from worker.protocol import TRAINER_MESSAGES, Log, Metrics, RunFailed, TrainerMessage, TrainingFinished
 from worker.trainer import launcher, main
 from worker.trainer.launcher import RankChannel
 
@@ -53,29 +51,14 @@ RANDOM: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed") / "it"
-    pack(folder, num_samples=90)
-    return folder
-
-
-def command(spec: JobSpec, dataset: Path, folder: Path) -> RecordingChannel:
-    """All that the trainer's own command says of the job."""
+def run_distributed(spec: JobSpec, dataset: Path, folder: Path) -> RecordingChannel:
     (folder / "spec.json").write_text(spec.model_dump_json())
-    places = {"--spec": folder / "spec.json", "--dataset-dir": dataset, "--work-dir": folder / "work"}
-    words = [str(word) for pair in places.items() for word in pair]
-    done = subprocess.run([sys.executable, "-m", "worker.trainer", *words], capture_output=True, timeout=600)
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-    told = RecordingChannel()
-    for line in done.stdout.splitlines():
-        told.send(TRAINER_MESSAGES.validate_json(line))
-    return told
+    return run_command(folder / "spec.json", dataset, folder / "work")
 
 
 @pytest.fixture(scope="module")
-def weighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same samples, each with a weight."""
+def weighted_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same samples with weights."""
     folder = tmp_path_factory.mktemp("weighted") / "it"
     add_weights(pack(folder, num_samples=90))
     return folder
@@ -90,21 +73,22 @@ WEIGHTED: dict[str, Any] = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("fixture", "changes"), [("dataset", {}), ("weighted", WEIGHTED)])
-def test_two_processes_have_the_curve_of_one(
+@pytest.mark.parametrize(("fixture", "changes"), [("dataset", {}), ("weighted_dataset", WEIGHTED)])
+def test_two_processes_have_the_curve_of_one_process(
     fixture: str, changes: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    alone, dataset, asked = RecordingChannel(), request.getfixturevalue(fixture), PLAIN | changes
-    assert main.run_job(build_start(build_spec(**asked), dataset, tmp_path / "alone"), alone) == 0
-    curve = command(build_spec(**asked, resources={"devices": 2}), dataset, tmp_path).collect_points()
-    assert curve.keys() == alone.collect_points().keys()
-    for place, value in alone.collect_points().items():
-        assert curve[place] == pytest.approx(value, abs=1e-5), place
+    dataset, options = request.getfixturevalue(fixture), PLAIN | changes
+    status, single = run_job(build_start(build_spec(**options), dataset, tmp_path / "single"))
+    assert status == 0
+    curve = run_distributed(build_spec(**options, resources={"devices": 2}), dataset, tmp_path).collect_points()
+    assert curve.keys() == single.collect_points().keys()
+    for point, value in single.collect_points().items():
+        assert curve[point] == pytest.approx(value, abs=1e-5), point
 
 
 @pytest.fixture
 def queued(sqlite_sessions: SessionFactory, storage: LocalStorage, dataset: Path) -> JobRow:
-    """The same job in the database, with its dataset in the store."""
+    """The random job in the database, with its dataset in the storage."""
     packed = storage.create_scratch_folder()
     names = [path.name for path in dataset.iterdir()]
     for name in names:
@@ -129,95 +113,95 @@ def supervisor(sqlite_sessions: SessionFactory, storage: LocalStorage) -> Iterat
 
 
 class Attempts:
-    """Attempts at the only job, each looked at while it is under way."""
+    """Attempts of one job, which a test disturbs while they run."""
 
     def __init__(self, supervisor: Supervisor, sessions: SessionFactory, job_id: str) -> None:
         self.supervisor, self.sessions, self.job_id = supervisor, sessions, job_id
 
-    def look(self) -> JobRow:
+    def read_job(self) -> JobRow:
         with transaction(self.sessions, read_only=True) as session:
             return JobRepo(session).get(self.job_id)
 
-    def newest(self) -> int:
+    def get_last_step(self) -> int:
         with transaction(self.sessions, read_only=True) as session:
             return max((row.step for row in CheckpointRepo(session).list_checkpoints(self.job_id)), default=0)
 
-    def run(self, disturb: Callable[[dict[str, Any]], object]) -> JobRow:
-        """One more, disturbed after its first checkpoint; all its processes are gone at the end."""
-        before = self.newest()
+    def run_disturbed(self, disturb: Callable[[dict[str, Any]], object]) -> JobRow:
+        """Run one attempt, and disturb it after its first checkpoint. All its processes must end."""
+        before = self.get_last_step()
         thread = threading.Thread(target=self.supervisor.run, args=(self.job_id,))
         thread.start()
-        wait_for(lambda: self.newest() > before, "a checkpoint", 400)
-        runtime = self.look().runtime
+        wait_for(lambda: self.get_last_step() > before, "a checkpoint", 400)
+        runtime = self.read_job().runtime
         assert runtime is not None
         disturb(runtime)
         thread.join(400)
         pids = [runtime["trainer_pid"], *runtime["rank_pids"]]
         assert len(set(pids)) == 3
         wait_for(lambda: not any(is_alive(pid) for pid in pids), "all processes to be gone")
-        return self.look()
+        return self.read_job()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The sum of the weights that the job ends with if nothing happens."""
-    (finished,) = command(build_spec(**RANDOM), dataset, tmp_path_factory.mktemp("undisturbed")).select_messages(
-        TrainingFinished
-    )
+def expected_sha256(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The digest of the weights of an uninterrupted run."""
+    (finished,) = run_distributed(
+        build_spec(**RANDOM), dataset, tmp_path_factory.mktemp("uninterrupted")
+    ).select_messages(TrainingFinished)
     return str(finished.files["weights.safetensors"].sha256)
 
 
-def registered(sessions: SessionFactory) -> str:
+def read_model_sha256(sessions: SessionFactory) -> str:
     with transaction(sessions, read_only=True) as session:
         return ModelRepo(session).resolve("tiny").sha256
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_where_a_rank_is_killed_all_are_and_go_on_from_the_checkpoint_to_the_same_weights(
-    supervisor: Supervisor, sqlite_sessions: SessionFactory, queued: JobRow, undisturbed: str
+def test_killed_rank_ends_all_and_the_retry_reaches_the_same_weights(
+    supervisor: Supervisor, sqlite_sessions: SessionFactory, queued: JobRow, expected_sha256: str
 ) -> None:
     attempts = Attempts(supervisor, sqlite_sessions, queued.id)
-    row = attempts.run(lambda runtime: os.kill(runtime["rank_pids"][1], signal.SIGKILL))
+    row = attempts.run_disturbed(lambda runtime: os.kill(runtime["rank_pids"][1], signal.SIGKILL))
     assert (row.state, row.lost_attempts) == (JobState.QUEUED, 1)
     supervisor.run(queued.id)
-    row = attempts.look()
+    row = attempts.read_job()
     assert row.state is JobState.SUCCEEDED
     assert row.runtime is not None
     assert row.runtime["resumed_from_step"] > 0
-    assert registered(sqlite_sessions) == undisturbed
+    assert read_model_sha256(sqlite_sessions) == expected_sha256
 
 
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_where_the_launcher_is_killed_no_rank_survives_and_a_pause_reaches_all_at_the_same_step(
-    supervisor: Supervisor, sqlite_sessions: SessionFactory, queued: JobRow, undisturbed: str
+def test_killed_launcher_ends_all_ranks_and_a_pause_stops_them_at_the_same_step(
+    supervisor: Supervisor, sqlite_sessions: SessionFactory, queued: JobRow, expected_sha256: str
 ) -> None:
     attempts = Attempts(supervisor, sqlite_sessions, queued.id)
-    row = attempts.run(lambda runtime: os.kill(runtime["trainer_pid"], signal.SIGKILL))
+    row = attempts.run_disturbed(lambda runtime: os.kill(runtime["trainer_pid"], signal.SIGKILL))
     assert (row.state, row.lost_attempts) == (JobState.QUEUED, 1)
 
     def pause(_: object) -> None:
         with transaction(sqlite_sessions) as session:
             JobRepo(session).request_stop(queued.id, StopRequest.PAUSE)
 
-    assert attempts.run(pause).state is JobState.PAUSED
+    assert attempts.run_disturbed(pause).state is JobState.PAUSED
     with transaction(sqlite_sessions) as session:
         JobRepo(session).resume(queued.id)
     supervisor.run(queued.id)
-    assert attempts.look().state is JobState.SUCCEEDED
-    assert registered(sqlite_sessions) == undisturbed
+    assert attempts.read_job().state is JobState.SUCCEEDED
+    assert read_model_sha256(sqlite_sessions) == expected_sha256
 
 
-def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
+def test_rank_0_sends_messages_and_every_rank_reports_errors_to_the_launcher() -> None:
     failure = RunFailed(code="diverged", message="loss is NaN", hint="lower lr")
-    told: tuple[TrainerMessage, ...] = (Log(level="info", message="a"), Log(level="error", message="b"), failure)
+    messages: tuple[TrainerMessage, ...] = (Log(level="info", message="a"), Log(level="error", message="b"), failure)
     for rank, expected in ((0, ["log"]), (1, [])):
         receiver, sender = Pipe(duplex=False)
         read, write = os.pipe()
         channel = RankChannel(write, rank, sender)
-        for message in told:
+        for message in messages:
             channel.send(message)
         os.close(write)
         with os.fdopen(read) as up:
@@ -226,16 +210,8 @@ def test_only_rank_0_speaks_and_the_launcher_hears_of_failures_alone() -> None:
         assert not receiver.poll()
 
 
-def test_a_wish_is_passed_on_even_if_it_came_before() -> None:
-    channel, heard = RecordingChannel(), list[str]()
-    channel.request_stop(StopMode.PAUSE)
-    channel.forward_stop_to(heard.append)
-    channel._handle_line(Stop(mode=StopMode.CANCEL).model_dump_json().encode())
-    assert (heard, channel.stop_mode) == ([StopMode.PAUSE, StopMode.CANCEL], StopMode.CANCEL)
-
-
 @pytest.mark.parametrize(
-    ("device", "lent", "visible", "found", "expected"),
+    ("device", "devices", "visible", "num_gpus", "expected"),
     [
         ("cpu", (), "", 4, ["", ""]),
         ("auto", (), "", 1, ["", ""]),
@@ -245,31 +221,33 @@ def test_a_wish_is_passed_on_even_if_it_came_before() -> None:
         ("cuda", (), "", 1, None),
     ],
 )
-def test_every_process_sees_its_own_device_alone(
+def test_each_process_sees_one_device(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     device: str,
-    lent: tuple[str, ...],
+    devices: tuple[str, ...],
     visible: str,
-    found: int,
+    num_gpus: int,
     expected: list[str] | None,
 ) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: found > 0)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: found)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: num_gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    order = build_start(build_spec(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=lent)
+    start = build_start(
+        build_spec(device=device, resources={"devices": 2}), tmp_path, tmp_path / "work", devices=devices
+    )
     if expected is None:
         channel = RecordingChannel()
-        assert main.launch_or_run(order, channel) == 1
+        assert main.launch_or_run(start, channel) == 1
         (failed,) = channel.select_messages(RunFailed)
         assert (failed.code, "2 devices of 'cuda'" in failed.message) == ("invalid_spec", True)
         return
-    environments = launcher._build_environments(order, 2)
+    environments = launcher._build_environments(start, 2)
     assert [environments[rank]["CUDA_VISIBLE_DEVICES"] for rank in range(2)] == expected
     assert environments[1]["GLOO_SOCKET_IFNAME"] in {"lo", "lo0"}
 
 
-def test_a_trainer_alone_starts_no_other(dataset: Path, tmp_path: Path) -> None:
+def test_job_on_one_device_runs_in_the_same_process(dataset: Path, tmp_path: Path) -> None:
     channel = RecordingChannel()
     assert main.launch_or_run(build_start(build_spec(), dataset, tmp_path / "work"), channel) == 0
     assert channel.select_messages(Metrics)

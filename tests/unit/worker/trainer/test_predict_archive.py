@@ -1,4 +1,4 @@
-"""An archive of pictures, predicted by the trainer: a line each, whatever is wrong with some of them."""
+"""Predictions of an archive of images."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ from PIL import Image
 from core.spec import ANY_JOB
 from models import bundle
 from tests.support import bundles
+from tests.support.trainer import run_job
 from tests.support.training import RecordingChannel
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, Start
-from worker.trainer import main
 
 SPEC = {"kind": "predict_archive", "model": "it@1", "dataset": {"name": "synthetic"}, "archive": "0" * 32, "threads": 1}
 
 
-def png(seed: int) -> tuple[bytes, np.ndarray]:
+def make_png(seed: int) -> tuple[bytes, np.ndarray]:
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -34,14 +34,14 @@ def png(seed: int) -> tuple[bytes, np.ndarray]:
 def model_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    words = bundles.build_description()
-    bundle.save_bundle(folder, bundles.build_network(words), words)
+    description = bundles.build_description()
+    bundle.save_bundle(folder, bundles.build_network(description), description)
     return folder
 
 
-def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tuple[int, RecordingChannel]:
+def run_archive(model_dir: Path, archive: Path, stop_mode: Any = None, **changes: Any) -> tuple[int, RecordingChannel]:
     (archive.parent / "work").mkdir()
-    order = Start(
+    start = Start(
         job_id="j1",
         attempt=1,
         spec=ANY_JOB.validate_python(SPEC | {"precision": "fp32"} | changes),
@@ -52,73 +52,71 @@ def run(model_dir: Path, archive: Path, asked: Any = None, **changes: Any) -> tu
         archive_path=str(archive),
         lease_s=60.0,
     )
-    channel = RecordingChannel()
-    channel.stop_mode = asked
-    return main.run_job(order, channel), channel
+    return run_job(start, stop_mode)
 
 
-def answers(channel: RecordingChannel) -> tuple[JobCompleted, list[dict[str, str]], list[dict[str, Any]]]:
-    answer = channel.messages[-1]
-    assert isinstance(answer, JobCompleted), answer
-    folder = Path(str(answer.dir))
-    for name, file in answer.files.items():
+def read_results(channel: RecordingChannel) -> tuple[JobCompleted, list[dict[str, str]], list[dict[str, Any]]]:
+    completed = channel.messages[-1]
+    assert isinstance(completed, JobCompleted), completed
+    folder = Path(str(completed.dir))
+    for name, file in completed.files.items():
         assert file.sha256 == bundle.compute_sha256(folder / name)
     table = list(csv.DictReader((folder / "predictions.csv").read_text().splitlines()))
     lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
-    return answer, table, lines
+    return completed, table, lines
 
 
-def test_every_image_has_a_line_and_what_cannot_be_read_says_why(model_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pictures.zip"
+def test_every_image_has_a_line_and_unreadable_ones_an_error(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("broken.png", b"no picture")  # first: the columns do not depend on it
+        archive.writestr("broken.png", b"not an image")  # first: the columns do not depend on it
         for number in range(5):
-            archive.writestr(f"holiday/{number}.png", png(number)[0])
+            archive.writestr(f"holiday/{number}.png", make_png(number)[0])
         archive.writestr("notes.txt", b"hello")
         archive.writestr("__MACOSX/x.png", b"")
-    status, channel = run(model_dir, path, batch_size=2, top_k=2)
+    status, channel = run_archive(model_dir, path, batch_size=2, top_k=2)
     assert status == 0, channel.messages[-1]
-    answer, table, lines = answers(channel)
-    counted = {name: answer.result[name] for name in ("num_pictures", "num_failed", "num_ignored")}
-    assert counted == {"num_pictures": 5, "num_failed": 1, "num_ignored": 1}
+    completed, table, lines = read_results(channel)
+    counts = {name: completed.result[name] for name in ("num_pictures", "num_failed", "num_ignored")}
+    assert counts == {"num_pictures": 5, "num_failed": 1, "num_ignored": 1}
     assert [row["name"] for row in table] == ["broken.png", *(f"holiday/{number}.png" for number in range(5))]
     assert list(table[0]) == ["name", "label", "probability", "label_2", "probability_2", "error"]
     assert (table[0]["label"], table[0]["error"]) == ("", lines[0]["error"]["detail"])
     assert lines[0]["error"]["code"] == "invalid-picture"
     network = bundles.build_network(bundles.build_description())
-    pixels = torch.from_numpy(np.stack([png(number)[1] for number in range(5)]))[..., None]
+    pixels = torch.from_numpy(np.stack([make_png(number)[1] for number in range(5)]))[..., None]
     with torch.inference_mode():
         expected = torch.softmax(network(bundles.build_description().build_preprocessing()(pixels)), 1)
     for row, line, probability in zip(table[1:], lines[1:], expected, strict=True):
         assert line["label"] == row["label"] == bundles.CLASSES[int(probability.argmax())]
         assert line["probability"] == pytest.approx(float(probability.max()), abs=1e-5)
         assert row["error"] == ""
-    assert sum(answer.result["counts"].values()) == 5
+    assert sum(completed.result["counts"].values()) == 5
 
 
-def test_a_tar_is_read_as_it_streams(model_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pictures.tar.gz"
+def test_tar_archive_is_read(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         member = tarfile.TarInfo("a.png")
-        member.size = len(png(0)[0])
-        archive.addfile(member, io.BytesIO(png(0)[0]))
-    _, channel = run(model_dir, path)
-    assert [line["name"] for line in answers(channel)[2]] == ["a.png"]
+        member.size = len(make_png(0)[0])
+        archive.addfile(member, io.BytesIO(make_png(0)[0]))
+    _, channel = run_archive(model_dir, path)
+    assert [line["name"] for line in read_results(channel)[2]] == ["a.png"]
 
 
-def test_an_archive_that_leads_out_is_refused(model_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pictures.zip"
+def test_archive_with_an_unsafe_path_is_rejected(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.png", png(0)[0])
-        archive.writestr("../b.png", png(1)[0])
-    status, channel = run(model_dir, path)
+        archive.writestr("a.png", make_png(0)[0])
+        archive.writestr("../b.png", make_png(1)[0])
+    status, channel = run_archive(model_dir, path)
     assert status == 1
     failed = channel.select_messages(RunFailed)[0]
-    assert (failed.code, "out of the archive" in failed.message) == ("invalid_spec", True)
+    assert (failed.code, "../b.png" in failed.message) == ("invalid_spec", True)
 
 
-def test_it_leaves_when_asked(model_dir: Path, tmp_path: Path) -> None:
-    path = tmp_path / "pictures.zip"
+def test_archive_job_stops_on_request(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.png", png(0)[0])
-    assert run(model_dir, path, "cancel")[0] == EXIT_STOPPED
+        archive.writestr("a.png", make_png(0)[0])
+    assert run_archive(model_dir, path, "cancel")[0] == EXIT_STOPPED

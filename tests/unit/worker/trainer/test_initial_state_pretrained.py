@@ -1,4 +1,4 @@
-"""Transfer learning with real weights: begun with, frozen but for the head, with learning rates of their own."""
+"""Transfer learning from pretrained weights: a frozen body, and parameter groups with separate learning rates."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,17 +11,18 @@ from safetensors.torch import load_file
 from core.datasets.packed import PackedDataset
 from models import bundle, registry
 from models.efficientnet_lite import CODE, WEIGHTS
-from tests.support.trainer import build_start
-from tests.support.training import RecordingChannel, build_spec, cpu_placement, pack
+from tests.support.trainer import build_start, run_job, run_to_failure
+from tests.support.training import build_spec, cpu_placement, pack
 from worker.builders import build_run
-from worker.protocol import CheckpointWritten, Log, RunFailed, RunStarted, TrainingFinished
-from worker.trainer import main
+from worker.protocol import CheckpointWritten, Log, RunStarted, TrainingFinished
 from worker.trainer.initial_state import load_initial_weights
+
+SPEC: dict[str, Any] = {"architecture": {"name": "efficientnet_lite0"}, "weights": "pretrained", "epochs": 2}
+
 
 pytestmark = pytest.mark.skipif(
     not all(find_spec(name) for name in (CODE, WEIGHTS)), reason="the extra `pretrained` is not installed"
 )
-SPEC: dict[str, Any] = {"architecture": {"name": "efficientnet_lite0"}, "weights": "pretrained", "epochs": 2}
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: Path, tmp_path: Path) -> None:
-    channel = RecordingChannel()
+def test_frozen_body_keeps_its_pretrained_weights(dataset: Path, tmp_path: Path) -> None:
     spec = build_spec(**SPEC, freeze=["*", "!_fc.*"], optimizer={"name": "adam", "lr": 0.01})
-    assert main.run_job(build_start(spec, dataset, tmp_path / "work"), channel) == 0
+    status, channel = run_job(build_start(spec, dataset, tmp_path / "work"))
+    assert status == 0
     runtime, (finished,) = channel.select_messages(RunStarted)[0].runtime, channel.select_messages(TrainingFinished)
     head = ["_fc.weight", "_fc.bias"]
     assert runtime["init"]["mismatched"] == head
@@ -45,11 +46,11 @@ def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: P
     assert [message.message for message in channel.select_messages(Log)] == [
         "Initial weights: 2 mismatched: _fc.weight, _fc.bias."
     ]
-    published = registry.get_architecture("efficientnet_lite0").pretrained
-    assert published is not None
-    learnt, given = load_file(Path(finished.dir) / "weights.safetensors"), published.load_weights()
-    changed = [name for name in learnt if name not in head and not torch.equal(learnt[name], given[name])]
-    assert changed == []  # running statistics neither
+    pretrained = registry.get_architecture("efficientnet_lite0").pretrained
+    assert pretrained is not None
+    trained, initial = load_file(Path(finished.dir) / "weights.safetensors"), pretrained.load_weights()
+    changed = [name for name in trained if name not in head and not torch.equal(trained[name], initial[name])]
+    assert changed == []  # including running statistics
     _, description = bundle.load_bundle(Path(finished.dir))
     assert description.mean == pytest.approx([127 / 255] * 3)
     assert description.std == pytest.approx([128 / 255] * 3)
@@ -57,7 +58,7 @@ def test_only_the_head_learns_and_all_the_rest_is_as_it_was_published(dataset: P
     assert losses[1] < losses[0]
 
 
-def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dataset: Path, tmp_path: Path) -> None:
+def test_schedule_keeps_the_ratio_of_group_learning_rates(dataset: Path, tmp_path: Path) -> None:
     groups = [
         {"match": "_fc.*", "lr": 0.1},
         {"match": "_conv_stem.*", "lr": 0.0001},
@@ -84,14 +85,12 @@ def test_groups_have_their_own_learning_rates_and_a_schedule_keeps_the_ratio(dat
     expected = {"_fc": 0.1, "_conv_stem": 0.0001, "_blocks": 0.001}
     for name, rate in before.items():
         assert rate == expected.get(name.partition(".")[0], 0.01), name
-    run.optimizer.step()  # nothing has a gradient yet
+    run.optimizer.step()  # without gradients this changes nothing
     for callback in run.callbacks:
         callback.on_epoch_end(run.state)
     assert rates() == {name: pytest.approx(rate / 2) for name, rate in before.items()}
 
 
-def test_an_architecture_without_weights_of_its_own_is_refused(dataset: Path, tmp_path: Path) -> None:
-    channel = RecordingChannel()
-    assert main.run_job(build_start(build_spec(weights="pretrained"), dataset, tmp_path / "work"), channel) == 1
-    (failed,) = channel.select_messages(RunFailed)
+def test_architecture_without_pretrained_weights_is_rejected(dataset: Path, tmp_path: Path) -> None:
+    failed = run_to_failure(build_start(build_spec(weights="pretrained"), dataset, tmp_path / "work"))
     assert (failed.code, failed.message) == ("invalid_spec", "architecture 'convnet' has no pretrained weights")

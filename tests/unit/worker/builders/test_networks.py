@@ -1,0 +1,38 @@
+"""Networks with initial weights and frozen parameters."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.datasets.packed import PackedDataset, Task
+from tests.support.training import build_spec, cpu_placement
+from worker.builders.networks import build_initial_network
+from worker.engine.transfer import NoMatchingWeights
+
+MLP = {"name": "mlp", "hidden": [4]}
+
+
+def test_network_is_random_without_initial_weights(datasets: dict[Task, PackedDataset]) -> None:
+    meta = datasets["classification"].meta
+    initial = build_initial_network(build_spec(architecture=MLP), meta, cpu_placement(), None)
+    assert (initial.load_report, initial.frozen_parameters) == (None, ())
+    assert all(parameter.requires_grad for parameter in initial.network.parameters())
+
+
+def test_initial_weights_are_loaded_and_parameters_frozen(datasets: dict[Task, PackedDataset]) -> None:
+    meta = datasets["classification"].meta
+    source = build_initial_network(build_spec(architecture=MLP), meta, cpu_placement(), None).network
+    nn.init.constant_(next(source.parameters()), 0.5)
+    spec = build_spec(architecture=MLP, freeze=["*.weight"])
+    network, load_report, frozen_parameters = build_initial_network(spec, meta, cpu_placement(), source.state_dict())
+    assert load_report is not None
+    assert set(load_report.loaded) == set(source.state_dict())
+    for (name, expected), parameter in zip(source.named_parameters(), network.parameters(), strict=True):
+        assert torch.equal(expected, parameter)
+        assert parameter.requires_grad != (name in frozen_parameters) == name.endswith("weight")
+
+
+def test_weights_that_do_not_match_are_rejected(datasets: dict[Task, PackedDataset]) -> None:
+    spec, meta = build_spec(architecture=MLP), datasets["classification"].meta
+    with pytest.raises(NoMatchingWeights):
+        build_initial_network(spec, meta, cpu_placement(), {"other": torch.zeros(1)})

@@ -1,0 +1,46 @@
+"""Evaluation jobs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.spec import ANY_JOB
+from tests.support.trainer import build_start, run_job, run_to_result
+from tests.support.training import build_spec, pack
+from worker.protocol import RunFailed, TrainingFinished
+
+MODEL = {"kind": "evaluate", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
+
+
+def test_evaluation_repeats_the_metrics_of_the_training(
+    large_dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
+    body = MODEL | {"dataset": {"name": "synthetic"}, "split": "valid", "seed": 7, "metrics": ["accuracy"]}
+    spec = ANY_JOB.validate_python(body | {"precision": "fp32"})
+    result = run_to_result(build_start(spec, large_dataset, tmp_path / "work", model_dir=trained.dir)).result
+    assert result["metrics"] == pytest.approx(trained.evaluation["valid"])
+    matrix = torch.tensor(result["confusion_matrix"])
+    assert matrix.sum() == result["num_samples"] == 12
+    assert result["metrics"]["accuracy"] == pytest.approx(float(matrix.diagonal().sum() / matrix.sum()))
+    assert sum(row["support"] for row in result["classes"]) == 12
+    assert sum(row["count"] for row in result["calibration"]["bins"]) == 12
+
+
+def test_missing_split_is_rejected(large_dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:
+    start = build_start(ANY_JOB.validate_python(MODEL), large_dataset, tmp_path / "w", model_dir=trained.dir)
+    _, channel = run_job(start)
+    assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
+    assert "'test'" in channel.select_messages(RunFailed)[0].message
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+def test_every_task_is_evaluated_and_predicted(task: str, tmp_path: Path) -> None:
+    pack(tmp_path / "it", task=task, num_samples=60)
+    _, channel = run_job(build_start(build_spec(epochs=1, metrics=None), tmp_path / "it", tmp_path / "t"))
+    folder = channel.select_messages(TrainingFinished)[0].dir
+    for kind in ("evaluate", "predict"):
+        spec = ANY_JOB.validate_python(MODEL | {"kind": kind, "split": "valid"})
+        completed = run_to_result(build_start(spec, tmp_path / "it", tmp_path / kind, model_dir=folder))
+        assert completed.result["num_samples"] == 12
+        assert ("confusion_matrix" in completed.result) == (kind == "evaluate" and task != "regression")
