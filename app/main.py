@@ -44,7 +44,7 @@ from core.db.session import make_engine
 from core.errors import ConfigurationError
 from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -85,7 +85,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     if settings is None and state is not None:
         settings = state.settings
     if settings is None:
-        settings = settings_or_exit()
+        settings = load_settings_or_exit()
         with exit_on_configuration_error():
             validate_settings(settings)
     require_keys_on_public_host(settings)
@@ -130,7 +130,8 @@ def validate_settings(settings: Settings) -> None:
     """
     require_keys_on_public_host(settings)
     RedisBus(settings.redis_url).close()
-    open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes).close()
+    storage_url, cache = settings.effective_storage_url, settings.cache_dir
+    open_storage(storage_url, cache=cache, max_cache_bytes=settings.max_cache_bytes).close()
     engine = make_engine(settings.sqlalchemy_url)
     require_current_schema(engine)
     engine.dispose()

@@ -21,7 +21,7 @@ from app.serving.process_pool import InferenceProcessPool
 from app.serving.unload_state import UnloadedFiles
 from core.bus import Bus, RedisBus
 from core.db.schema import check_schema
-from core.db.session import SessionFactory, make_engine, make_sessions
+from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CeleryQueue, Queue
@@ -90,12 +90,14 @@ async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing
     require_current_schema(engine)
     bus = RedisBus(settings.redis_url)
     stack.push_async_callback(bus.aclose)
-    sessions = make_sessions(engine, bus.publish)
+    sessions = make_session_factory(engine, bus.publish)
     queue = CeleryQueue(settings.redis_url)
     relay = OutboxRelay(sessions, queue)
     relay.start()
     stack.callback(relay.close)
-    storage = open_storage(settings.store, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes)
+    storage = open_storage(
+        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+    )
     model_server = build_model_server(settings, storage, tracing)
     stack.push_async_callback(model_server.close)
     decoder = build_decoder(settings)

@@ -13,7 +13,11 @@ from candela.sockets import is_loopback
 
 DEFAULT_GRACE_S = 30.0
 # Same as `alembic upgrade head`, but works without alembic.ini.
-MIGRATE = "from core.db import schema; from core import settings; schema.upgrade_schema(settings.Settings().sqlalchemy_url)"
+MIGRATE = """
+from core.db.schema import upgrade_schema
+from core.settings import Settings
+upgrade_schema(Settings().sqlalchemy_url)
+"""
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ class JobService:
                 resolved = self.dry_run(ANY_JOB.validate_python(job.spec))
             except InvalidSpec as error:
                 errors = [{"pointer": pointer, "detail": detail} for pointer, detail in error.errors]
-                self._jobs.fail_resolution(job_id, build_failure("invalid_spec", error.detail, extra={"errors": errors}))
+                failure = build_failure("invalid_spec", error.detail, extra={"errors": errors})
+                self._jobs.fail_resolution(job_id, failure)
             else:
                 self._jobs.resolve(job_id, resolved.spec.model_dump(mode="json"), list(resolved.warnings))
                 copy_metrics(self._session, resolved.spec, job_id, resolved.steps_per_epoch)

@@ -47,7 +47,10 @@ class ModelService:
     def get_model(self, name: str) -> ModelView:
         """Return a model with its versions and aliases. Raises NotFound."""
         return ModelView(
-            name, self._models.list_versions(name), self._models.get_aliases(name), self._models.get_alias_variants(name)
+            name,
+            self._models.list_versions(name),
+            self._models.get_aliases(name),
+            self._models.get_alias_variants(name),
         )
 
     def get_version(self, name: str, version: int) -> ModelVersionRow:

@@ -57,7 +57,8 @@ class FileRecorder:
             "tags": list(checkpoint.tags),
         }
         size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
-        has_room = self._storage.get_free_bytes() >= size_bytes + RESERVED_BYTES  # the next checkpoint needs about as much
+        # The next checkpoint needs about as much space.
+        has_room = self._storage.get_free_bytes() >= size_bytes + RESERVED_BYTES
         retained = checkpoint.retained_epochs
 
         def write(session: Session) -> None:

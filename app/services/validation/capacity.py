@@ -14,7 +14,10 @@ NO_WORKER = "No worker is alive."
 
 def list_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
     """Return the capacity of each worker."""
-    return [WorkerCapacity.from_devices([str(device["name"]) for device in worker.devices], worker.slots) for worker in workers]
+    return [
+        WorkerCapacity.from_devices([str(device["name"]) for device in worker.devices], worker.slots)
+        for worker in workers
+    ]
 
 
 def check_device(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:

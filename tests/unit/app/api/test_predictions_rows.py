@@ -69,8 +69,9 @@ def compute_scores(options: dict[str, Any], *samples: Any) -> torch.Tensor:
     """Return the outputs of the network for packed samples."""
     described = bundles.build_description(**options)
     with torch.inference_mode():
-        found: torch.Tensor = bundles.build_network(described)(described.build_preprocessing()(torch.tensor(samples).float()))
-    return found
+        inputs = described.build_preprocessing()(torch.tensor(samples).float())
+        scores: torch.Tensor = bundles.build_network(described)(inputs)
+    return scores
 
 
 def test_a_row_prediction_equals_the_output_of_the_network(predict: Callable[..., Any]) -> None:

@@ -24,7 +24,9 @@ def recorder(sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: Jo
 def write_files(folder: Path, **contents: str) -> dict[str, FileDigest]:
     for name, content in contents.items():
         (folder / name.replace("_", ".")).write_text(content)
-    return {path.name: FileDigest(sha256=compute_sha256(path), size_bytes=path.stat().st_size) for path in folder.iterdir()}
+    return {
+        path.name: FileDigest(sha256=compute_sha256(path), size_bytes=path.stat().st_size) for path in folder.iterdir()
+    }
 
 
 def test_finishing_registers_a_model_with_its_files(
