@@ -9,7 +9,7 @@ RERUNS := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
 TORCH := torch==2.14.1 torchvision==0.29.1
 
 help: ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Install everything into a virtual environment in .venv
 
@@ -34,7 +34,10 @@ lint: setup ## Check style, types and imports
 
 test: setup ## Run every test that needs no GPU, and the quick part of the fault suite; T= selects
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services and not clients" $(T) || [ $$? -eq 5 ]
-	$(BIN)/pytest $(RERUNS) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
+	$(BIN)/pytest -n 2 --dist loadfile $(RERUNS) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
+
+test-avx2: setup ## Run the unit tests of networks and training as on a processor without AVX-512 and bf16
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu" tests/unit/models tests/unit/worker/engine tests/unit/worker/builders tests/unit/app/inference
 
 test-fast: setup ## Run the unit and contract tests only
 	$(BIN)/pytest -m "not slow and not gpu and not services and not clients" $(T)
@@ -56,4 +59,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint test test-fast oip-clients faults soak migration openapi check
+.PHONY: help setup demo up format lint test test-avx2 test-fast oip-clients faults soak migration openapi check
