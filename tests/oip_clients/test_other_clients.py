@@ -56,8 +56,8 @@ def service(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> 
         sessions, storage = state.sessions, state.storage
         champion, cats = (register(sessions, storage, "cats", version) for version in (1, 2))
         bundles.set_alias(sessions, "cats", "champion", 1)
-        bundles.register(sessions, storage, "penguins", 1, **PENGUINS)
-        bundles.register(sessions, storage, "weight", 1, **WEIGHT)
+        bundles.register_model(sessions, storage, "penguins", 1, **PENGUINS)
+        bundles.register_model(sessions, storage, "weight", 1, **WEIGHT)
         with serve_app(create_app(state=state)) as url:
             yield RunningService(f"http://{url}", cats, champion)
 
@@ -131,7 +131,7 @@ def test_kserve_classification_with_a_version(kserve: dict[str, Any], service: R
 def test_kserve_error_messages(kserve: dict[str, Any]) -> None:
     result = kserve["errors"]
     assert "input 'image' is UINT8 of shape" in result["shape"]
-    assert "There is no model 'dogs'" in result["model"]
+    assert "Model 'dogs' does not exist" in result["model"]
     assert result["key"].startswith("Send an API key of the service")
 
 
@@ -162,8 +162,9 @@ def test_mlserver_booleans_parameters_and_strings(mlserver: dict[str, Any], serv
 
 
 def scores(options: dict[str, Any]) -> Callable[[], Any]:
-    described = bundles.description(**options)
-    return lambda: bundles.network(described)(described.build_preprocessing()(torch.tensor(PACKED).float())).numpy()
+    described = bundles.build_description(**options)
+    samples = torch.tensor(PACKED).float()
+    return lambda: bundles.build_network(described)(described.build_preprocessing()(samples)).numpy()
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Failures as data: whoever fails a job names a known code, and facts overwrite nothing."""
+"""Failure codes are complete, and extra fields do not overwrite common ones."""
 
 from typing import get_args
 
@@ -8,24 +8,29 @@ from core.failures import FAILURES, FailureKind, build_failure, get_failure_kind
 from worker.protocol import RunFailed
 
 
-def test_every_code_that_a_trainer_may_say_is_known() -> None:
+def test_every_code_of_a_trainer_has_a_failure_type() -> None:
     codes = get_args(RunFailed.model_fields["code"].annotation)
     assert codes
     assert set(codes) <= set(FAILURES)
 
 
 @pytest.mark.parametrize("code", FAILURES)
-def test_what_the_service_tries_again_a_client_may_try_again(code: str) -> None:
+def test_retried_failures_are_retryable(code: str) -> None:
     assert FAILURES[code].retryable or not FAILURES[code].is_retried
-    told = build_failure(code)
-    assert told["message"]
-    assert told["hint"]
+    failure = build_failure(code)
+    assert failure["message"]
+    assert failure["hint"]
 
 
-def test_facts_overwrite_nothing() -> None:
-    told = build_failure("diverged", "too high", extra={"code": "x", "retryable": True, "step": 3})
-    assert (told["code"], told["message"], told["retryable"], told["step"]) == ("diverged", "too high", False, 3)
+def test_extra_does_not_overwrite_common_fields() -> None:
+    failure = build_failure("diverged", "too high", extra={"code": "x", "retryable": True, "step": 3})
+    assert (failure["code"], failure["message"], failure["retryable"], failure["step"]) == (
+        "diverged",
+        "too high",
+        False,
+        3,
+    )
 
 
 def test_a_code_of_another_version_is_a_defect() -> None:
-    assert get_failure_kind("eaten_by_a_grue") is FailureKind.DEFECT
+    assert get_failure_kind("unknown_code") is FailureKind.DEFECT

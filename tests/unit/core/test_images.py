@@ -10,7 +10,7 @@ from PIL import Image
 
 from core import images
 from core.errors import InvalidImage, ServiceError, TooLarge, UnsupportedImage
-from tests.support.images import black_png, encode_image, oversized_png, random_pixels
+from tests.support.images import black_png, encode_image, encode_oversized_png, random_pixels
 
 COLOR = (3, 12, 10)
 GREY = (1, 12, 10)
@@ -175,7 +175,7 @@ def test_other_image_formats_are_unsupported(kind: str) -> None:
 def test_an_oversized_image_is_rejected_by_its_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(images._PILLOW_READERS, "png", lambda _: pytest.fail("a decoder was called"))
     with pytest.raises(TooLarge) as raised:
-        images.decode_image(oversized_png(side, side), COLOR)
+        images.decode_image(encode_oversized_png(side, side), COLOR)
     assert raised.value.extra["code"] == "image_too_large"
 
 

@@ -1,4 +1,4 @@
-"""What holds others up: the garbage collector that looks at what stays, threads and processes that go first."""
+"""Garbage collection, switch interval and niceness of a process."""
 
 import os
 import subprocess
@@ -11,28 +11,28 @@ from core.process_tuning import set_niceness
 
 SCRIPT = """
 import gc
-from core.process_tuning import spare_what_stays
-spare_what_stays()
+from core.process_tuning import freeze_gc
+freeze_gc()
 assert gc.get_freeze_count() > 1000, gc.get_freeze_count()
 assert len(gc.get_objects()) < 1000, len(gc.get_objects())
 young, middle, _ = gc.get_threshold()
-assert young * middle < 5000, "a look at what is young takes milliseconds"
+assert young * middle < 5000, "a young collection takes milliseconds"
 """
 
 
-def test_what_is_there_is_spared() -> None:
+def test_existing_objects_are_excluded_from_collection() -> None:
     subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=60)
 
 
-def test_threads_give_way_sooner_than_usual() -> None:
+def test_the_switch_interval_is_reduced() -> None:
     script = (
-        "import sys; before = sys.getswitchinterval(); from core.process_tuning import let_threads_give_way as f; f()"
+        "import sys; before = sys.getswitchinterval(); from core.process_tuning import lower_switch_interval as f; f()"
     )
     subprocess.run([sys.executable, "-c", f"{script}; assert sys.getswitchinterval() < before"], check=True, timeout=60)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
-def test_a_thread_gives_way_and_never_less_than_it_did() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have separate priorities on Linux only")
+def test_the_niceness_of_a_thread_only_increases() -> None:
     before, seen = os.getpriority(os.PRIO_PROCESS, 0), list[int]()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What a `traceparent` says, and when spans are exported."""
+"""`traceparent` headers are parsed, and OpenTelemetry variables enable the export of spans."""
 
 import subprocess
 import sys
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from core import tracing as traces
-from core.tracing import is_export_enabled, build_log_fields, build_tracer_provider, parse_traceparent
+from core.tracing import build_log_fields, build_tracer_provider, is_export_enabled, parse_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 VARIABLES = (*traces.ENDPOINTS, "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_SERVICE_NAME")
 
 
 @pytest.fixture(autouse=True)
-def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def clear_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -24,7 +24,7 @@ def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (f"00-{TRACE}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01"),
         (f"00-{TRACE}-{SPAN}-00", f"00-{TRACE}-{SPAN}-00"),
-        (f"cc-{TRACE}-{SPAN}-01-what-the-future-brings", f"00-{TRACE}-{SPAN}-01"),
+        (f"cc-{TRACE}-{SPAN}-01-later-fields", f"00-{TRACE}-{SPAN}-01"),
         (f"ff-{TRACE}-{SPAN}-01", None),
         (f"00-{'0' * 32}-{SPAN}-01", None),
         (f"00-{TRACE}-{'0' * 16}-01", None),
@@ -35,13 +35,13 @@ def without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, None),
     ],
 )
-def test_a_trace_is_stored_as_the_standard_writes_it_or_not_at_all(header: str | None, stored: str | None) -> None:
+def test_only_valid_traceparent_headers_are_stored(header: str | None, stored: str | None) -> None:
     assert parse_traceparent(header) == stored
     assert build_log_fields(stored) == ({"trace_id": TRACE, "parent_span_id": SPAN} if stored else {})
 
 
 @pytest.mark.parametrize(
-    ("variables", "wanted"),
+    ("variables", "expected"),
     [
         ({}, False),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
@@ -51,24 +51,24 @@ def test_a_trace_is_stored_as_the_standard_writes_it_or_not_at_all(header: str |
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"}, False),
     ],
 )
-def test_spans_are_exported_where_opentelemetrys_variables_say_so(
-    variables: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+def test_opentelemetry_variables_enable_the_export(
+    variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert is_export_enabled() is wanted
+    assert is_export_enabled() is expected
     provider = build_tracer_provider("api")
-    assert (provider is not None) is wanted
+    assert (provider is not None) is expected
     if provider is not None:
         provider.shutdown()
 
 
-def test_the_service_has_a_name_and_may_get_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_name_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     names = []
-    for given in (None, "mine"):
-        if given:
-            monkeypatch.setenv("OTEL_SERVICE_NAME", given)
+    for name in (None, "mine"):
+        if name:
+            monkeypatch.setenv("OTEL_SERVICE_NAME", name)
         provider = build_tracer_provider("worker")
         assert provider is not None
         names.append(provider.resource.attributes["service.name"])
@@ -76,13 +76,13 @@ def test_the_service_has_a_name_and_may_get_another(monkeypatch: pytest.MonkeyPa
     assert names == ["candela-worker", "mine"]
 
 
-def test_where_opentelemetry_is_not_installed_the_service_starts_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opentelemetry_export_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     assert build_tracer_provider("api") is None
 
 
-def test_nothing_that_makes_or_sends_spans_is_imported_unless_it_is_wanted(tmp_path: Path) -> None:
+def test_opentelemetry_is_not_imported_if_export_is_disabled(tmp_path: Path) -> None:
     program = (
         "import sys, app.main, worker.control.tracing; from core.settings import Settings; "
         "app.main.create_app(Settings()); worker.control.tracing.AttemptTracer.from_environment(); "

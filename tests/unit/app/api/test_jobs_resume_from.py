@@ -82,9 +82,9 @@ def test_an_unknown_checkpoint_error_has_its_pointer(client: TestClient, post_jo
 
 def test_invalid_resume_options_are_rejected(client: TestClient, trained_job: str) -> None:
     (reason,) = errors(client, build_changes(trained_job, init_from="digits")).values()
-    assert reason == "init_from and resume_from are 2 beginnings; give one"
+    assert reason == "only one of init_from, weights and resume_from can be set; got init_from and resume_from"
     (reason,) = errors(client, build_changes(trained_job, resume_from={"model": False})).values()
-    assert reason == "nothing of the checkpoint is asked for"
+    assert reason == "at least one of model, optimizer, callbacks and records must be true"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Transactions: committed before anything leaves, patient, and honest about a database that is away."""
+"""Transactions publish after the commit, wait for locks, and report an unavailable database."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,9 +25,9 @@ from tests.support.fakes import RecordedEvents
 from tests.support.servers import PostgresServer, postgres_server
 
 
-def test_what_is_told_leaves_after_the_commit_and_never_after_a_rollback(engine: Engine) -> None:
-    told = RecordedEvents()
-    sessions = make_session_factory(engine, told.publish)
+def test_events_are_published_after_the_commit_and_not_after_a_rollback(engine: Engine) -> None:
+    events = RecordedEvents()
+    sessions = make_session_factory(engine, events.publish)
     done: list[str] = []
     with transaction(sessions) as session:
         version = dataset_version()
@@ -35,16 +35,16 @@ def test_what_is_told_leaves_after_the_commit_and_never_after_a_rollback(engine:
         session.flush()
         row = JobRepo(session).add(job(version))
         on_commit(session, lambda: done.append("sent"))
-        assert (told, done) == ([], [])
-    assert ([event.seq for event in told], done) == ([1], ["sent"])
+        assert (events, done) == ([], [])
+    assert ([event.seq for event in events], done) == ([1], ["sent"])
     with pytest.raises(RuntimeError), transaction(sessions) as session:
         EventRepo(session).append(row.id, [(EventType.LOG, {})])
         on_commit(session, lambda: done.append("never"))
         raise RuntimeError
-    assert ([event.seq for event in told], done) == ([1], ["sent"])
+    assert ([event.seq for event in events], done) == ([1], ["sent"])
 
 
-def test_readers_who_then_write_wait_for_each_other(sessions: SessionFactory) -> None:
+def test_concurrent_read_modify_write_transactions_are_serialized(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
@@ -63,7 +63,7 @@ def test_readers_who_then_write_wait_for_each_other(sessions: SessionFactory) ->
         assert JobRepo(session).get(row.id).priority == 40
 
 
-def test_nothing_that_is_no_number_is_stored(sessions: SessionFactory) -> None:
+def test_nan_is_rejected(sessions: SessionFactory) -> None:
     with pytest.raises((StatementError, ValueError)), transaction(sessions) as session:
         session.add(dataset_version(report={"mean": float("nan")}))
 
@@ -79,29 +79,29 @@ def test_the_same_idempotency_key_twice_is_a_conflict(sessions: SessionFactory) 
         assert found.job_id == "job-1"
 
 
-def test_a_locked_sqlite_is_unavailable_not_broken(
+def test_a_locked_sqlite_database_is_unavailable(
     sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.db.session.SQLITE_BUSY_TIMEOUT_S", 0.05)
-    impatient = make_engine(str(sqlite_sessions.kw["bind"].url))
+    short_timeout_engine = make_engine(str(sqlite_sessions.kw["bind"].url))
     with transaction(sqlite_sessions) as writer:
         writer.execute(text("UPDATE job SET priority = 1"))
-        with pytest.raises(DBAPIError) as error, transaction(make_session_factory(impatient)) as session:
+        with pytest.raises(DBAPIError) as error, transaction(make_session_factory(short_timeout_engine)) as session:
             session.execute(text("SELECT 1"))
-        with transaction(make_session_factory(impatient), read_only=True) as session:  # a reader is not in the way
+        with transaction(make_session_factory(short_timeout_engine), read_only=True) as session:
             assert session.scalars(text("SELECT count(*) FROM job")).one() == 0
     assert is_database_unavailable(error.value)
-    impatient.dispose()
+    short_timeout_engine.dispose()
 
 
-def test_a_broken_statement_is_no_unavailability(sessions: SessionFactory) -> None:
+def test_an_invalid_statement_is_not_unavailability(sessions: SessionFactory) -> None:
     with pytest.raises(DBAPIError) as error, transaction(sessions) as session:
         session.execute(text("SELECT nothing FROM nowhere"))
     assert not is_database_unavailable(error.value)
 
 
 @pytest.mark.services
-def test_a_stopped_postgres_is_unavailable_and_a_cut_connection_is_not_noticed(postgres: PostgresServer) -> None:
+def test_a_stopped_postgresql_is_unavailable_and_a_closed_connection_is_replaced(postgres: PostgresServer) -> None:
     name = postgres.create("candela_template")
     engine = make_engine(postgres.url(name))
     sessions = make_session_factory(engine)
@@ -112,11 +112,11 @@ def test_a_stopped_postgres_is_unavailable_and_a_cut_connection_is_not_noticed(p
         assert session.scalars(text("SELECT 1")).one() == 1
     engine.dispose()
     postgres.drop(name)
-    with postgres_server() as own:
-        gone = make_engine(own.url("postgres"))
-        with transaction(make_session_factory(gone)) as session:
+    with postgres_server() as server:
+        stopped_engine = make_engine(server.url("postgres"))
+        with transaction(make_session_factory(stopped_engine)) as session:
             session.execute(text("SELECT 1"))
-    with pytest.raises(DBAPIError) as error, transaction(make_session_factory(gone)) as session:
+    with pytest.raises(DBAPIError) as error, transaction(make_session_factory(stopped_engine)) as session:
         session.execute(text("SELECT 1"))
     assert is_database_unavailable(error.value)
-    gone.dispose()
+    stopped_engine.dispose()

@@ -1,4 +1,4 @@
-"""From pydantic's errors to pointers and nearest words."""
+"""Errors have JSON pointers and similar names."""
 
 from typing import Any
 
@@ -6,67 +6,67 @@ import pytest
 from pydantic import ValidationError
 
 from core.spec import JobSpec
-from core.spec.error_pointers import find_nearest, build_pointer, to_pointers, format_unknown_name
+from core.spec.error_pointers import build_pointer, find_nearest, format_unknown_name, to_pointers
 
 SCHEMA = JobSpec.model_json_schema()
-NEEDED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
+REQUIRED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
 
 
-def explained(body: Any) -> list[tuple[str, str]]:
-    with pytest.raises(ValidationError) as refusal:
+def list_errors(body: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as raised:
         JobSpec.model_validate(body)
-    return to_pointers(refusal.value.errors(), SCHEMA)
+    return to_pointers(raised.value.errors(), SCHEMA)
 
 
-def test_a_pointer_escapes_as_rfc_6901_says() -> None:
+def test_a_pointer_is_escaped_as_in_rfc_6901() -> None:
     assert build_pointer(["a/b", 0, "~"]) == "/a~1b/0/~0"
     assert build_pointer([]) == ""
 
 
-def test_the_tags_that_pydantic_adds_are_no_part_of_the_pointer() -> None:
-    body = NEEDED | {"callbacks": [{"name": "time_limit", "seconds": 1.0}, {"name": "keep_best", "min_delta": -1.0}]}
-    assert [pointer for pointer, _ in explained(body)] == ["/callbacks/1/min_delta"]
+def test_pydantic_tags_are_not_in_the_pointer() -> None:
+    body = REQUIRED | {"callbacks": [{"name": "time_limit", "seconds": 1.0}, {"name": "keep_best", "min_delta": -1.0}]}
+    assert [pointer for pointer, _ in list_errors(body)] == ["/callbacks/1/min_delta"]
 
 
-def test_the_members_of_a_plain_union_are_no_part_of_the_pointer() -> None:
-    found = explained(NEEDED | {"threads": "many"})
-    assert {pointer for pointer, _ in found} == {"/threads"}
+def test_union_members_are_not_in_the_pointer() -> None:
+    errors = list_errors(REQUIRED | {"threads": "many"})
+    assert {pointer for pointer, _ in errors} == {"/threads"}
 
 
-def test_a_list_within_a_union_is_pointed_into() -> None:
-    found = explained(NEEDED | {"loss": {"name": "cross_entropy", "class_weights": [1.0, -1.0]}})
-    assert found[0][0] == "/loss/class_weights/1"
+def test_a_pointer_reaches_into_an_array_of_a_union() -> None:
+    errors = list_errors(REQUIRED | {"loss": {"name": "cross_entropy", "class_weights": [1.0, -1.0]}})
+    assert errors[0][0] == "/loss/class_weights/1"
 
 
-def test_a_field_named_like_the_tag_is_still_a_field() -> None:
+def test_a_field_with_the_name_of_a_tag_is_in_the_pointer() -> None:
     dataset = {"name": "digits", "train_transforms": [{"name": "affine", "affine": 1}]}
-    assert explained(NEEDED | {"dataset": dataset})[0][0] == "/dataset/train_transforms/0/affine"
+    assert list_errors(REQUIRED | {"dataset": dataset})[0][0] == "/dataset/train_transforms/0/affine"
 
 
-def test_what_a_validator_says_is_told_as_it_is() -> None:
-    body = NEEDED | {"optimizer": {"name": "sgd", "nesterov": True}}
-    assert explained(body) == [("/optimizer", "nesterov needs a momentum above 0 and a dampening of 0")]
+def test_the_message_of_a_validator_is_unchanged() -> None:
+    body = REQUIRED | {"optimizer": {"name": "sgd", "nesterov": True}}
+    assert list_errors(body) == [("/optimizer", "nesterov requires a momentum above 0 and a dampening of 0")]
 
 
-def test_equal_reasons_are_told_once() -> None:
-    found = explained(NEEDED | {"dataset": {"name": "digits", "version": None}})
-    assert len(found) == len(set(found))
+def test_equal_errors_are_listed_once() -> None:
+    errors = list_errors(REQUIRED | {"dataset": {"name": "digits", "version": None}})
+    assert len(errors) == len(set(errors))
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"), [("adma", "adam"), ("AdamW", "adamw"), ("sgdd", "sgd"), ("rmsporp", "rmsprop")]
+    ("name", "expected"), [("adma", "adam"), ("AdamW", "adamw"), ("sgdd", "sgd"), ("rmsporp", "rmsprop")]
 )
-def test_the_nearest_comes_first(word: str, expected: str) -> None:
-    assert find_nearest(word, ["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"])[0] == expected
+def test_the_most_similar_name_is_first(name: str, expected: str) -> None:
+    assert find_nearest(name, ["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"])[0] == expected
 
 
-def test_nothing_near_lists_what_is_known() -> None:
+def test_without_a_similar_name_valid_names_are_listed() -> None:
     assert format_unknown_name("optimizer", "qqq", ["adam", "sgd"]) == "unknown optimizer 'qqq'; known: 'adam', 'sgd'"
     assert len(format_unknown_name("field", "x" * 10_000, [])) < 120
 
 
 @pytest.mark.parametrize(
-    ("seed", "told"),
+    ("seed", "value"),
     [
         (-1, "-1"),
         (True, "true"),
@@ -78,6 +78,6 @@ def test_nothing_near_lists_what_is_known() -> None:
         ({"a": 1}, "an object"),
     ],
 )
-def test_a_reason_says_what_came_instead(seed: Any, told: str) -> None:
-    ((pointer, reason),) = explained(NEEDED | {"seed": seed})
-    assert (pointer, reason.rpartition(", not ")[2]) == ("/seed", told)
+def test_an_error_has_the_received_value(seed: Any, value: str) -> None:
+    ((pointer, reason),) = list_errors(REQUIRED | {"seed": seed})
+    assert (pointer, reason.rpartition(", not ")[2]) == ("/seed", value)

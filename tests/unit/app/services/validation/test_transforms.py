@@ -12,7 +12,7 @@ def test_nested_transform_must_fit_the_images() -> None:
     dataset = {"name": "digits", "train_transforms": [{"name": "random_apply", "transforms": inner}]}
     pointer = "/dataset/train_transforms/0/transforms"
     assert dict(find_errors(dataset=dataset)) == {
-        f"{pointer}/1": "images of 1 channels have no colors to remove",
+        f"{pointer}/1": "requires images of 3 channels; the dataset has 1",
         f"{pointer}/2/padding": "must be below the image size, 8, when mode is 'reflect'",
     }
 

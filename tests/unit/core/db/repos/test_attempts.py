@@ -1,4 +1,4 @@
-"""Claims, leases and fences: exactly one attempt at a time has an effect."""
+"""Claims, leases and fencing: only one attempt at a time can change a job."""
 
 import threading
 from collections.abc import Callable
@@ -23,36 +23,36 @@ def claim(sessions: SessionFactory, job_id: str, lease_s: float = 30.0, max_atte
         return AttemptRepo(session).claim(job_id, "worker-1", lease_s, max_attempts)
 
 
-def won(sessions: SessionFactory, job_id: str, lease_s: float = 30.0) -> JobRow:
+def claim_job(sessions: SessionFactory, job_id: str, lease_s: float = 30.0) -> JobRow:
     job = claim(sessions, job_id, lease_s)
     assert job is not None
     return job
 
 
-def test_of_twenty_concurrent_claims_one_wins(sessions: SessionFactory, queued: JobRow) -> None:
+def test_one_of_twenty_concurrent_claims_succeeds(sessions: SessionFactory, queued: JobRow) -> None:
     start = threading.Barrier(20)
 
-    def rush(_: int) -> JobRow | None:
+    def claim_at_once(_: int) -> JobRow | None:
         start.wait()
         return claim(sessions, queued.id)
 
     with ThreadPoolExecutor(20) as pool:
-        winners = [job for job in pool.map(rush, range(20)) if job is not None]
-    assert [(job.state, job.attempt, job.token) for job in winners] == [(JobState.RUNNING, 1, 1)]
-    assert winners[0].spec["epochs"] == 1
+        claimed = [job for job in pool.map(claim_at_once, range(20)) if job is not None]
+    assert [(job.state, job.attempt, job.token) for job in claimed] == [(JobState.RUNNING, 1, 1)]
+    assert claimed[0].spec["epochs"] == 1
 
 
-def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
+def test_a_job_with_an_expired_lease_is_claimed_again_and_the_old_attempt_is_fenced(
     sessions: SessionFactory, queued: JobRow
 ) -> None:
-    old = won(sessions, queued.id, lease_s=-1.0)
-    new = won(sessions, queued.id)
+    old = claim_job(sessions, queued.id, lease_s=-1.0)
+    new = claim_job(sessions, queued.id)
     assert (new.token, new.attempt, new.lost_attempts) == (2, 2, 1)
     writes: list[Callable[[AttemptRepo], object]] = [
         lambda repo: repo.renew_lease(queued.id, old.token, 30.0),
         lambda repo: repo.complete_with_model(queued.id, old.token, 1, {}, None),
         lambda repo: repo.fail(queued.id, old.token, build_failure("worker_lost")),
-        lambda repo: repo.release(queued.id, old.token, "worker leaves"),
+        lambda repo: repo.release(queued.id, old.token, "worker stopped"),
         lambda repo: repo.get_stop_request(queued.id, old.token),
         lambda repo: repo.requeue_or_fail(queued.id, old.token, build_failure("worker_lost")),
         lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
@@ -67,8 +67,8 @@ def test_a_job_whose_lease_ran_out_is_taken_over_and_the_old_holder_is_fenced(
         AttemptRepo(session).complete_with_model(queued.id, new.token, 1, {}, None)
 
 
-def test_a_healthy_holder_keeps_its_job(sessions: SessionFactory, queued: JobRow) -> None:
-    job = won(sessions, queued.id)
+def test_a_renewed_lease_does_not_expire(sessions: SessionFactory, queued: JobRow) -> None:
+    job = claim_job(sessions, queued.id)
     with transaction(sessions) as session:
         assert AttemptRepo(session).renew_lease(queued.id, job.token, 30.0) is None
         assert AttemptRepo(session).find_expired_ids() == []
@@ -76,8 +76,8 @@ def test_a_healthy_holder_keeps_its_job(sessions: SessionFactory, queued: JobRow
     assert claim(sessions, queued.id) is None
 
 
-def test_a_beat_brings_what_is_asked(sessions: SessionFactory, queued: JobRow) -> None:
-    job = won(sessions, queued.id)
+def test_renewing_the_lease_returns_the_stop_request(sessions: SessionFactory, queued: JobRow) -> None:
+    job = claim_job(sessions, queued.id)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, StopRequest.PAUSE)
         assert AttemptRepo(session).renew_lease(queued.id, job.token, 30.0) is StopRequest.PAUSE
@@ -96,15 +96,15 @@ def test_a_job_is_not_claimed_before_its_dataset_is_ready(
         assert JobRepo(session).find_next_id() is None
 
 
-def test_a_lost_job_goes_back_until_the_cap_and_then_fails(sessions: SessionFactory, queued: JobRow) -> None:
+def test_a_lost_job_is_queued_again_up_to_the_retry_limit(sessions: SessionFactory, queued: JobRow) -> None:
     for _ in range(2):
-        won(sessions, queued.id, lease_s=-1.0)
+        claim_job(sessions, queued.id, lease_s=-1.0)
         with transaction(sessions) as session:
             assert AttemptRepo(session).find_expired_ids() == [queued.id]
             lost = AttemptRepo(session).release_expired_lease(queued.id, max_attempts=3)
             assert lost is not None
             assert lost.state is JobState.QUEUED
-    won(sessions, queued.id, lease_s=-1.0)
+    claim_job(sessions, queued.id, lease_s=-1.0)
     assert claim(sessions, queued.id, max_attempts=3) is None
     with transaction(sessions) as session:
         job = JobRepo(session).get(queued.id)
@@ -114,32 +114,32 @@ def test_a_lost_job_goes_back_until_the_cap_and_then_fails(sessions: SessionFact
 
 
 @pytest.mark.parametrize(
-    ("wish", "state"), [(StopRequest.CANCEL, JobState.CANCELLED), (StopRequest.PAUSE, JobState.PAUSED)]
+    ("stop_request", "state"), [(StopRequest.CANCEL, JobState.CANCELLED), (StopRequest.PAUSE, JobState.PAUSED)]
 )
-def test_a_job_that_was_to_stop_when_its_worker_died_has_stopped(
-    sessions: SessionFactory, queued: JobRow, wish: StopRequest, state: JobState
+def test_a_lost_job_with_a_stop_request_is_stopped(
+    sessions: SessionFactory, queued: JobRow, stop_request: StopRequest, state: JobState
 ) -> None:
-    won(sessions, queued.id, lease_s=-1.0)
+    claim_job(sessions, queued.id, lease_s=-1.0)
     with transaction(sessions) as session:
-        JobRepo(session).request_stop(queued.id, wish)
+        JobRepo(session).request_stop(queued.id, stop_request)
         lost = AttemptRepo(session).release_expired_lease(queued.id)
         assert lost is not None
         assert (lost.state, lost.stop_request, lost.lease_until) == (state, None, None)
 
 
-def test_giving_a_job_back_does_not_count_the_attempt_and_keeps_the_wish_to_finish(
+def test_a_released_attempt_is_not_counted_and_keeps_the_finish_request(
     sessions: SessionFactory, queued: JobRow
 ) -> None:
-    job = won(sessions, queued.id)
+    job = claim_job(sessions, queued.id)
     with transaction(sessions) as session:
         JobRepo(session).request_stop(queued.id, StopRequest.FINISH)
         AttemptRepo(session).release(queued.id, job.token, "preempted")
-    again = won(sessions, queued.id)
+    again = claim_job(sessions, queued.id)
     assert (again.attempt, again.lost_attempts, again.stop_request) == (2, 0, StopRequest.FINISH)
 
 
-def test_every_change_of_state_is_told_and_the_end_last(sessions: SessionFactory, queued: JobRow) -> None:
-    job = won(sessions, queued.id)
+def test_each_state_change_is_an_event_and_the_end_is_the_last(sessions: SessionFactory, queued: JobRow) -> None:
+    job = claim_job(sessions, queued.id)
     with transaction(sessions) as session:
         AttemptRepo(session).complete_with_model(queued.id, job.token, 3, {"valid_accuracy": 0.5}, "early_stopping")
     with transaction(sessions) as session:
@@ -160,9 +160,7 @@ def test_every_change_of_state_is_told_and_the_end_last(sessions: SessionFactory
         assert done.finished_at is not None
 
 
-def test_a_queued_job_is_unsent_unless_its_message_waits_or_it_is_young(
-    sessions: SessionFactory, queued: JobRow
-) -> None:
+def test_an_old_queued_job_without_a_message_is_found(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         repo = AttemptRepo(session)
         assert repo.find_ids_without_message(older_than_s=-1.0) == [queued.id]

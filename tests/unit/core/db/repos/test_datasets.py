@@ -1,4 +1,4 @@
-"""Versions of datasets: numbered without gaps, imported by one at a time, fenced."""
+"""Dataset versions are numbered without gaps, and imported by one claim at a time."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,7 +30,7 @@ def state(sessions: SessionFactory, version_id: str) -> DatasetState:
         return DatasetRepo(session).get(version_id).state
 
 
-def test_versions_are_numbered_a_name(sessions: SessionFactory) -> None:
+def test_versions_are_numbered_per_name(sessions: SessionFactory) -> None:
     ids = [add(sessions), add(sessions), add(sessions, "other")]
     with transaction(sessions) as session:
         repo = DatasetRepo(session)
@@ -45,7 +45,7 @@ def test_versions_are_numbered_a_name(sessions: SessionFactory) -> None:
         assert repo.find_newest("pets", DatasetState.READY) is None
 
 
-def test_what_is_not_there(sessions: SessionFactory) -> None:
+def test_a_missing_version_raises_not_found(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         with pytest.raises(NotFound):
             DatasetRepo(session).get("nothing")
@@ -53,36 +53,36 @@ def test_what_is_not_there(sessions: SessionFactory) -> None:
             DatasetRepo(session).get_version("pets", 3)
 
 
-def test_one_source_is_one_version_whoever_asks(sessions: SessionFactory) -> None:
+def test_concurrent_adds_of_one_source_create_one_version(sessions: SessionFactory) -> None:
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda _: add(sessions, source_key="digest"), range(8)))
     assert len(set(ids)) == 1
 
 
-def test_uploads_at_the_same_time_get_numbers_of_their_own(sessions: SessionFactory) -> None:
+def test_concurrent_uploads_get_different_numbers(sessions: SessionFactory) -> None:
     with ThreadPoolExecutor(4) as pool:
         ids = list(pool.map(lambda _: add(sessions), range(8)))
     with transaction(sessions) as session:
         assert sorted(DatasetRepo(session).get(each).version for each in ids) == list(range(1, 9))
 
 
-def test_one_of_many_wins_the_import(sessions: SessionFactory) -> None:
+def test_one_of_many_concurrent_claims_succeeds(sessions: SessionFactory) -> None:
     version_id = add(sessions)
     with ThreadPoolExecutor(4) as pool:
         tokens = list(pool.map(lambda _: claim(sessions, version_id), range(8)))
     assert sorted(tokens, key=str) == [1, *[None] * 7]
 
 
-def test_an_import_whose_holder_is_silent_is_taken_over_and_fenced(sessions: SessionFactory) -> None:
+def test_an_import_with_an_expired_lease_is_claimed_again_and_fenced(sessions: SessionFactory) -> None:
     version_id = add(sessions)
     first = claim(sessions, version_id, lease_s=-1)
     second = claim(sessions, version_id)
     assert (first, second) == (1, 2)
-    for action in ("beat", "finish", "fail"):
+    for action in ("renew", "finish", "fail"):
         with pytest.raises(LostLease), transaction(sessions) as session:
             repo = DatasetRepo(session)
             match action:
-                case "beat":
+                case "renew":
                     repo.renew_lease(version_id, 1, 30)
                 case "finish":
                     repo.finish(version_id, 1, meta=META, report={}, packed_key="k")
@@ -91,7 +91,7 @@ def test_an_import_whose_holder_is_silent_is_taken_over_and_fenced(sessions: Ses
     assert state(sessions, version_id) is DatasetState.IMPORTING
 
 
-def test_a_finished_import_is_ready_for_ever(sessions: SessionFactory) -> None:
+def test_a_finished_import_cannot_change(sessions: SessionFactory) -> None:
     version_id = add(sessions)
     token = claim(sessions, version_id)
     assert token is not None
@@ -109,7 +109,7 @@ def test_a_finished_import_is_ready_for_ever(sessions: SessionFactory) -> None:
         DatasetRepo(session).fail(version_id, token, {"code": "late"}, None)
 
 
-def test_a_failed_import_can_be_tried_again(sessions: SessionFactory) -> None:
+def test_a_failed_import_can_be_retried(sessions: SessionFactory) -> None:
     version_id = add(sessions)
     token = claim(sessions, version_id)
     assert token is not None
@@ -124,16 +124,16 @@ def test_a_failed_import_can_be_tried_again(sessions: SessionFactory) -> None:
     assert claim(sessions, version_id) == 2
 
 
-def test_imports_that_nobody_holds_are_found(sessions: SessionFactory) -> None:
-    waiting, held, silent = add(sessions), add(sessions), add(sessions)
-    claim(sessions, held)
-    claim(sessions, silent, lease_s=-1)
+def test_imports_without_a_lease_are_found(sessions: SessionFactory) -> None:
+    waiting, claimed, expired = add(sessions), add(sessions), add(sessions)
+    claim(sessions, claimed)
+    claim(sessions, expired, lease_s=-1)
     with transaction(sessions) as session:
-        assert DatasetRepo(session).find_unclaimed_ids(3600) == [silent]
-        assert sorted(DatasetRepo(session).find_unclaimed_ids(-1)) == sorted([waiting, silent])
+        assert DatasetRepo(session).find_unclaimed_ids(3600) == [expired]
+        assert sorted(DatasetRepo(session).find_unclaimed_ids(-1)) == sorted([waiting, expired])
 
 
-def test_a_beat_renews_the_lease(sessions: SessionFactory) -> None:
+def test_the_lease_is_renewed(sessions: SessionFactory) -> None:
     version_id = add(sessions)
     token = claim(sessions, version_id, lease_s=-1)
     assert token is not None

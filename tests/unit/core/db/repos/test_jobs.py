@@ -1,4 +1,4 @@
-"""Jobs as clients see and steer them."""
+"""Jobs are listed, stopped, resumed, extended and deleted."""
 
 import pytest
 from sqlalchemy import inspect
@@ -16,8 +16,8 @@ from tests.support.builders import dataset_version, job
 S = JobState
 
 
-def bring_to(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
-    """Take a queued job to `state` by allowed moves."""
+def set_state(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
+    """Change the state of a queued job by allowed transitions."""
     with transaction(sessions) as session:
         jobs, attempts = JobRepo(session), AttemptRepo(session)
         if state in (S.CANCELLED, S.PAUSED):
@@ -34,7 +34,7 @@ def bring_to(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "wish", "after"),
+    ("before", "stop_request", "after"),
     [
         (S.QUEUED, StopRequest.CANCEL, S.CANCELLED),
         (S.QUEUED, StopRequest.PAUSE, S.PAUSED),
@@ -55,38 +55,38 @@ def bring_to(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
         (S.FAILED, StopRequest.CANCEL, None),
     ],
 )
-def test_a_wish_to_stop_is_granted_or_refused_by_the_life_cycle(
-    sessions: SessionFactory, queued: JobRow, before: JobState, wish: StopRequest, after: JobState | None
+def test_a_stop_request_is_accepted_or_rejected_by_state(
+    sessions: SessionFactory, queued: JobRow, before: JobState, stop_request: StopRequest, after: JobState | None
 ) -> None:
-    bring_to(sessions, queued, before)
+    set_state(sessions, queued, before)
     if after is None:
-        with pytest.raises(Conflict) as refused, transaction(sessions) as session:
-            JobRepo(session).request_stop(queued.id, wish)
-        assert "allowed" in refused.value.extra
+        with pytest.raises(Conflict) as rejected, transaction(sessions) as session:
+            JobRepo(session).request_stop(queued.id, stop_request)
+        assert "allowed" in rejected.value.extra
         after = before
     else:
         with transaction(sessions) as session:
-            assert JobRepo(session).request_stop(queued.id, wish).state is after
+            assert JobRepo(session).request_stop(queued.id, stop_request).state is after
     with transaction(sessions) as session:
         assert JobRepo(session).get(queued.id).state is after
 
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.PAUSED])
 def test_only_a_paused_job_can_be_resumed(sessions: SessionFactory, queued: JobRow, state: JobState) -> None:
-    bring_to(sessions, queued, state)
+    set_state(sessions, queued, state)
     with pytest.raises(Conflict), transaction(sessions) as session:
         JobRepo(session).resume(queued.id)
 
 
-def test_a_paused_job_is_resumed_into_the_queue(sessions: SessionFactory, queued: JobRow) -> None:
-    bring_to(sessions, queued, S.PAUSED)
+def test_a_resumed_job_is_queued(sessions: SessionFactory, queued: JobRow) -> None:
+    set_state(sessions, queued, S.PAUSED)
     with transaction(sessions) as session:
         resumed = JobRepo(session).resume(queued.id)
         assert (resumed.state, resumed.stop_request) == (S.QUEUED, None)
 
 
 def test_a_succeeded_job_can_be_extended(sessions: SessionFactory, queued: JobRow) -> None:
-    bring_to(sessions, queued, S.SUCCEEDED)
+    set_state(sessions, queued, S.SUCCEEDED)
     with transaction(sessions) as session:
         JobRepo(session).extend(queued.id, {"epochs": 5})
     with transaction(sessions) as session:
@@ -94,7 +94,7 @@ def test_a_succeeded_job_can_be_extended(sessions: SessionFactory, queued: JobRo
         assert (extended.state, extended.spec, extended.finished_at) == (S.QUEUED, {"epochs": 5}, None)
 
 
-def test_pages_are_newest_first_without_specs_and_stable_while_rows_come(sessions: SessionFactory) -> None:
+def test_pages_are_newest_first_and_stable_during_inserts(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
@@ -120,7 +120,7 @@ def test_pages_are_filtered(sessions: SessionFactory, queued: JobRow) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "%%%", "WzEsMl0", "WyIyMDIwLTAxLTAxIiwgIngiXQ", ""])
-def test_a_cursor_of_somebody_else_is_refused(sqlite_sessions: SessionFactory, cursor: str) -> None:
+def test_an_invalid_cursor_is_rejected(sqlite_sessions: SessionFactory, cursor: str) -> None:
     with pytest.raises(InvalidSpec), transaction(sqlite_sessions) as session:
         JobRepo(session).list_page(cursor=cursor)
 
@@ -140,7 +140,7 @@ def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> 
         assert repo.count_by_state() == {S.QUEUED: 2, S.RUNNING: 1}
 
 
-def test_jobs_that_wait_for_a_dataset_fail_with_it(sessions: SessionFactory, queued: JobRow) -> None:
+def test_jobs_of_a_failed_dataset_fail(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         repo = JobRepo(session)
         assert [row.id for row in repo.list_dependents(queued.dataset_version_id)] == [queued.id]
@@ -150,10 +150,10 @@ def test_jobs_that_wait_for_a_dataset_fail_with_it(sessions: SessionFactory, que
         assert repo.list_waiting_ids(queued.dataset_version_id) == []
 
 
-def test_only_a_finished_job_can_be_deleted_and_all_it_told_goes_too(sessions: SessionFactory, queued: JobRow) -> None:
+def test_only_a_finished_job_can_be_deleted_with_its_events(sessions: SessionFactory, queued: JobRow) -> None:
     with pytest.raises(Conflict), transaction(sessions) as session:
         JobRepo(session).delete(queued.id)
-    bring_to(sessions, queued, S.CANCELLED)
+    set_state(sessions, queued, S.CANCELLED)
     with transaction(sessions) as session:
         MetricRepo(session).upsert(queued.id, [MetricPoint("train", "loss", 1, 1, 0.5)])
         assert JobRepo(session).delete(queued.id) == []

@@ -1,4 +1,4 @@
-"""A job is only ever given to a worker that has the device it asks for."""
+"""A job is only claimed by a worker with the device that it requests."""
 
 import pytest
 
@@ -16,7 +16,7 @@ ONE_GPU = WorkerCapacity.from_devices(["cpu", "cuda:0"], 2)
 
 
 def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
-    """Queued jobs that ask for these devices, the oldest first; None: the spec has no such word."""
+    """Queue jobs that request these devices, the oldest first; None: the spec has no device."""
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
@@ -37,17 +37,17 @@ def queue_jobs(sessions: SessionFactory, *devices: str | None) -> list[str]:
         ("mps", False, False),
     ],
 )
-def test_a_job_is_claimed_by_who_has_its_device(
+def test_a_job_is_claimed_by_a_worker_with_its_device(
     sessions: SessionFactory, device: str | None, on_cpu: bool, on_gpu: bool
 ) -> None:
-    for offer, expected in ((CPU, on_cpu), (ONE_GPU, on_gpu)):
+    for capacity, expected in ((CPU, on_cpu), (ONE_GPU, on_gpu)):
         (job_id,) = queue_jobs(sessions, device)
         with transaction(sessions) as session:
-            assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is not None) is expected
+            assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, capacity) is not None) is expected
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "offer", "lacks"),
+    ("device", "count", "capacity", "shortage"),
     [
         ("auto", 2, CPU, None),
         ("auto", 3, CPU, "3 slots"),
@@ -58,22 +58,22 @@ def test_a_job_is_claimed_by_who_has_its_device(
         ("mps", 1, CPU, "the device 'mps'"),
     ],
 )
-def test_a_job_on_several_devices_is_claimed_by_who_has_as_many_and_their_slots(
-    sessions: SessionFactory, device: str, count: int, offer: WorkerCapacity, lacks: str | None
+def test_a_job_on_several_devices_requires_as_many_devices_and_slots(
+    sessions: SessionFactory, device: str, count: int, capacity: WorkerCapacity, shortage: str | None
 ) -> None:
     spec = job_spec(device=device, resources={"devices": count})
-    assert offer.find_shortage(spec) == lacks
+    assert capacity.find_shortage(spec) == shortage
     with transaction(sessions) as session:
         version = dataset_version()
         session.add(version)
         session.flush()
         job_id = JobRepo(session).add(job(version, spec=spec)).id
         assert JobRepo(session).get_num_slots(job_id) == count
-        assert JobRepo(session).find_next_id(offer) == (job_id if lacks is None else None)
-        assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, offer) is None) is (lacks is not None)
+        assert JobRepo(session).find_next_id(capacity) == (job_id if shortage is None else None)
+        assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, capacity) is None) is (shortage is not None)
 
 
-def test_who_has_no_gpu_looks_past_the_jobs_that_need_one(sessions: SessionFactory) -> None:
+def test_a_worker_without_gpu_skips_jobs_that_require_one(sessions: SessionFactory) -> None:
     gpu, _, cpu = queue_jobs(sessions, "cuda", "cuda:1", "auto")
     with transaction(sessions) as session:
         jobs = JobRepo(session)
@@ -81,7 +81,7 @@ def test_who_has_no_gpu_looks_past_the_jobs_that_need_one(sessions: SessionFacto
         assert jobs.find_next_id(ONE_GPU) == gpu
 
 
-def test_messages_of_jobs_that_need_a_gpu_take_their_own_way(sessions: SessionFactory) -> None:
+def test_messages_of_gpu_jobs_use_their_own_queue(sessions: SessionFactory) -> None:
     ids = queue_jobs(sessions, "auto", "cuda", "cpu", "cuda:1")
     with transaction(sessions) as session:
         outbox = OutboxRepo(session)
@@ -94,7 +94,7 @@ def test_messages_of_jobs_that_need_a_gpu_take_their_own_way(sessions: SessionFa
     assert queue.sent == list(zip(topics, [*ids, "dataset"], strict=True))
 
 
-def test_lost_messages_of_both_ways_are_found_apart(sessions: SessionFactory) -> None:
+def test_lost_messages_of_gpu_jobs_are_found_separately(sessions: SessionFactory) -> None:
     cpu, gpu = queue_jobs(sessions, "auto", "cuda")
     with transaction(sessions) as session:
         attempts = AttemptRepo(session)

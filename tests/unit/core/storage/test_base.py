@@ -1,4 +1,4 @@
-"""What every storage must do; a new backend is one more parameter."""
+"""Every storage backend stores, verifies and deletes files."""
 
 import errno
 import hashlib
@@ -40,8 +40,8 @@ def store(url: str, tmp_path: Path) -> Iterator[Storage]:
     store.close()
 
 
-def written(url: str, key: str, change: Callable[[bytes], bytes | None]) -> None:
-    """Change or remove a published file behind the storage's back."""
+def change_file(url: str, key: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Change or remove a published file without the storage."""
     if url.startswith("file://"):
         path = Path(url.removeprefix("file://")) / key
         content = change(path.read_bytes())
@@ -49,27 +49,27 @@ def written(url: str, key: str, change: Callable[[bytes], bytes | None]) -> None
         return
     bucket = S3Store.from_url(url, client_options={"allow_http": True})
     unit, _, name = key.rpartition("/")
-    (path_of,) = [
+    (object_path,) = [
         meta["path"] for page in obstore.list(bucket, unit) for meta in page if meta["path"].endswith(f"/{name}")
     ]
-    content = change(bytes(obstore.get(bucket, path_of).bytes()))
-    obstore.delete(bucket, path_of) if content is None else obstore.put(bucket, path_of, content)
+    content = change(bytes(obstore.get(bucket, object_path).bytes()))
+    obstore.delete(bucket, object_path) if content is None else obstore.put(bucket, object_path, content)
 
 
-def folder(store: Storage, **files: str) -> Path:
-    """A complete folder, ready to be published."""
-    folder = store.create_scratch_folder()
+def create_folder(store: Storage, **files: str) -> Path:
+    """Create a folder with files to publish."""
+    path = store.create_scratch_folder()
     for name, content in files.items():
-        (folder / name).write_text(content)
-    return folder
+        (path / name).write_text(content)
+    return path
 
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_published_folder_is_fetched_by_its_hashes(store: Storage) -> None:
-    source = folder(store, a="A", b="B")
+def test_a_published_folder_can_be_fetched(store: Storage) -> None:
+    source = create_folder(store, a="A", b="B")
     store.publish(source, "jobs/1/t1/bundle")
     fetched = store.fetch("jobs/1/t1/bundle", {"a": sha256("A"), "b": sha256("B")})
     assert (fetched / "a").read_text() == "A"
@@ -79,7 +79,7 @@ def test_a_published_folder_is_fetched_by_its_hashes(store: Storage) -> None:
     assert 0.0 <= store.get_age_s("jobs/1/t1/bundle/a") < 3600.0
 
 
-def test_a_folder_from_another_place_is_published_too(store: Storage, tmp_path: Path) -> None:
+def test_a_folder_outside_of_scratch_can_be_published(store: Storage, tmp_path: Path) -> None:
     source = tmp_path / "elsewhere"
     source.mkdir()
     (source / "a").write_text("A")
@@ -88,16 +88,16 @@ def test_a_folder_from_another_place_is_published_too(store: Storage, tmp_path: 
     assert not source.exists()
 
 
-def test_a_key_is_taken_once(store: Storage) -> None:
-    store.publish(folder(store, a="first"), "k/1")
+def test_an_existing_key_cannot_be_published(store: Storage) -> None:
+    store.publish(create_folder(store, a="first"), "k/1")
     with pytest.raises(Conflict):
-        store.publish(folder(store, a="second"), "k/1")
+        store.publish(create_folder(store, a="second"), "k/1")
     assert store.fetch_file("k/1/a").read_text() == "first"
-    file = folder(store, a="first") / "a"
+    file = create_folder(store, a="first") / "a"
     store.publish_file(file, "uploads/1")
     assert not file.exists()
     with pytest.raises(Conflict):
-        store.publish_file(folder(store, a="second") / "a", "uploads/1")
+        store.publish_file(create_folder(store, a="second") / "a", "uploads/1")
     assert store.fetch_file("uploads/1").read_text() == "first"
 
 
@@ -112,27 +112,27 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_is_told(store: Storage, url: str, damage: str) -> None:
-    store.publish(folder(store, a="content", b="B"), "k")
-    written(url, "k/a", DAMAGES[damage])
-    with pytest.raises(CorruptFile) as told:
+def test_a_damaged_file_is_detected(store: Storage, url: str, damage: str) -> None:
+    store.publish(create_folder(store, a="content", b="B"), "k")
+    change_file(url, "k/a", DAMAGES[damage])
+    with pytest.raises(CorruptFile) as raised:
         store.fetch("k", {"b": sha256("B"), "a": sha256("content")})
-    assert (told.value.extra["key"], told.value.extra["file"]) == ("k", "a")
+    assert (raised.value.extra["key"], raised.value.extra["file"]) == ("k", "a")
     assert (store.fetch("k", {"b": sha256("B")}) / "b").read_text() == "B"
 
 
-def test_files_that_were_swapped_are_told(store: Storage, url: str) -> None:
-    store.publish(folder(store, a="A", b="B"), "k")
-    written(url, "k/a", lambda _: b"B")
-    written(url, "k/b", lambda _: b"A")
+def test_swapped_files_are_detected(store: Storage, url: str) -> None:
+    store.publish(create_folder(store, a="A", b="B"), "k")
+    change_file(url, "k/a", lambda _: b"B")
+    change_file(url, "k/b", lambda _: b"A")
     with pytest.raises(CorruptFile):
         store.fetch("k", {"a": sha256("A"), "b": sha256("B")})
 
 
-def test_deleting_is_complete_and_may_be_repeated(store: Storage) -> None:
-    store.publish(folder(store, a="A"), "jobs/1/t1/checkpoints/1")
-    store.publish(folder(store, a="A"), "jobs/1/t1/checkpoints/2")
-    store.publish_file(folder(store, a="A") / "a", "uploads/1")
+def test_deletion_is_complete_and_idempotent(store: Storage) -> None:
+    store.publish(create_folder(store, a="A"), "jobs/1/t1/checkpoints/1")
+    store.publish(create_folder(store, a="A"), "jobs/1/t1/checkpoints/2")
+    store.publish_file(create_folder(store, a="A") / "a", "uploads/1")
     for _ in range(2):
         store.delete("jobs/1/t1/checkpoints/1")
         store.delete("uploads/1")
@@ -144,13 +144,13 @@ def test_deleting_is_complete_and_may_be_repeated(store: Storage) -> None:
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../b", "", "a//b", ".scratch/x", "a\0b", "a/./b", "-x"])
 def test_a_key_cannot_leave_the_storage(store: Storage, key: str) -> None:
-    with pytest.raises(ValueError, match="is no key"):
+    with pytest.raises(ValueError, match="is not a valid key"):
         store.fetch_file(key)
-    with pytest.raises(ValueError, match="is no key"):
-        store.publish(folder(store, a="A"), key)
+    with pytest.raises(ValueError, match="is not a valid key"):
+        store.publish(create_folder(store, a="A"), key)
 
 
-def test_folders_in_folders_are_kept(store: Storage, tmp_path: Path) -> None:
+def test_nested_folders_are_stored(store: Storage, tmp_path: Path) -> None:
     source = store.create_scratch_folder()
     (source / "train" / "deep").mkdir(parents=True)
     (source / "train" / "deep" / "empty").touch()
@@ -160,7 +160,7 @@ def test_folders_in_folders_are_kept(store: Storage, tmp_path: Path) -> None:
     assert store.get_age_s("datasets/1/t1/train/deep/empty") < 3600.0
 
 
-def test_a_file_larger_than_a_request_comes_back_whole(store: Storage, tmp_path: Path) -> None:
+def test_a_file_larger_than_a_request_is_stored(store: Storage, tmp_path: Path) -> None:
     path = store.create_scratch_folder() / "large"
     path.write_bytes(os.urandom(2**20) * 40)
     digest = compute_sha256(path)
@@ -168,15 +168,15 @@ def test_a_file_larger_than_a_request_comes_back_whole(store: Storage, tmp_path:
     assert compute_sha256(store.fetch_file("uploads/large")) == digest
 
 
-def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalStorage.open_folder(str(tmp_path / "store"))
-    source = folder(store, a="A")
+    source = create_folder(store, a="A")
 
-    def full(fd: int) -> None:
+    def raise_full(fd: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(StorageFull):
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fsync", raise_full)
         store.publish(source, "k")
     with pytest.raises(NotFound):
         store.fetch_file("k/a")
@@ -184,20 +184,20 @@ def test_a_full_disk_leaves_nothing_under_the_key(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.ESTALE])
-def test_a_disk_that_is_away_is_told_and_may_come_back(
+def test_a_failed_disk_is_unavailable_until_it_recovers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     store = LocalStorage.open_folder(str(tmp_path / "store"))
-    store.publish(folder(store, a="A"), "k")
-    source = folder(store, a="A")
+    store.publish(create_folder(store, a="A"), "k")
+    source = create_folder(store, a="A")
 
-    def away(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", away)
-        patch.setattr(Path, "open", away)
-        patch.setattr(tempfile, "mkdtemp", away)
+        patch.setattr(os, "fsync", fail)
+        patch.setattr(Path, "open", fail)
+        patch.setattr(tempfile, "mkdtemp", fail)
         for use in (
             lambda: store.publish(source, "l"),
             lambda: store.fetch("k", {"a": sha256("A")}),
@@ -215,7 +215,7 @@ def test_a_storage_that_cannot_be_written_is_not_ready(tmp_path: Path, monkeypat
     def read_only(*_: object, **__: object) -> int:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(Path, "write_bytes", read_only)  # root may write whatever the modes say
+    monkeypatch.setattr(Path, "write_bytes", read_only)  # root ignores file modes
     with pytest.raises(NotReady, match="Read-only"):
         store.check_writable()
 
@@ -230,26 +230,26 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from core.storage import open_storage
-print(open_storage(sys.argv[1], cache=Path(sys.argv[2])).scratch(), flush=True)
+print(open_storage(sys.argv[1], cache=Path(sys.argv[2])).create_scratch_folder(), flush=True)
 time.sleep(600)
 """
 
 
-def test_scratch_is_swept_only_when_its_process_is_gone(store: Storage, url: str, tmp_path: Path) -> None:
+def test_scratch_folders_of_ended_processes_are_deleted(store: Storage, url: str, tmp_path: Path) -> None:
     own = store.create_scratch_folder()
     arguments = [sys.executable, "-c", HOLDER, url, str(tmp_path / "cache")]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    theirs = Path(process.stdout.readline().strip())
+    other = Path(process.stdout.readline().strip())
     store.delete_abandoned_scratch()
-    assert theirs.exists()
+    assert other.exists()
     end(process)
     process.stdout.close()
     store.delete_abandoned_scratch()
-    assert not theirs.exists()
+    assert not other.exists()
     assert own.exists()
 
 
-def test_an_unknown_url_stops_the_start() -> None:
+def test_an_unknown_url_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="CANDELA_STORAGE_URL"):
         open_storage("ftp://nowhere")
