@@ -19,7 +19,7 @@ from models import bundle
 from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.images import encode_image, random_pixels, write_zip
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel, build_spec, cpu_placement
 from worker.builders.evaluation import build_evaluation
 from worker.protocol import TrainingFinished
@@ -85,7 +85,7 @@ def trained_job(packed_dataset: PackedDataset, tmp_path: Path) -> TrainingFinish
     """The final message of a job that was trained on these images."""
     spec = build_spec(dataset={"name": "synthetic", "valid": 0.5}, epochs=3, batch_size=4)
     channel = RecordingChannel()
-    assert main.run_job(start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.messages[-1]
+    assert main.run_job(build_start(spec, tmp_path / "packed", tmp_path / "work"), channel) == 0, channel.messages[-1]
     finished: TrainingFinished = channel.select_messages(TrainingFinished)[0]
     return finished
 

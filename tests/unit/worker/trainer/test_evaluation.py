@@ -1,4 +1,4 @@
-"""Evaluation jobs."""
+"""Evaluation jobs of registered models."""
 
 from pathlib import Path
 
