@@ -281,7 +281,7 @@ def running_in_slices(pid: int) -> Iterator[Callable[[], None]]:
 
 
 def upload_datasets(client: httpx.Client) -> None:
-    """Upload a table with a missing value, and an archive of images with a duplicate and a file that is no image."""
+    """Upload a table with a missing value, and an archive of images with a duplicate and an invalid image file."""
     client.post("/v1/datasets/animals/versions?missing=drop", content=CSV_TABLE, headers={"Content-Type": "text/csv"})
     archive = io.BytesIO()
     rng = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The files that describe production fit together, and name modules, targets and settings that exist."""
+"""Dockerfile, docker-compose.yml and .env example are consistent and name existing modules, targets and settings."""
 
 import importlib.util
 import re
@@ -18,12 +18,12 @@ INSTRUCTIONS = frozenset(
     {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"}
     | {"LABEL", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 )
-OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+BUILT_SERVICES = sorted(name for name, service in SERVICES.items() if "build" in service)
 
 
 @pytest.fixture
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile as (instruction, rest) pairs, continued lines joined."""
+    """The Dockerfile as (instruction, rest) pairs with continuation lines joined."""
     text = "\n".join(line for line in Path("Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#"))
     lines = [line.strip() for line in text.replace("\\\n", " ").splitlines() if line.strip()]
     return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
@@ -32,33 +32,33 @@ def instructions() -> list[tuple[str, str]]:
 @pytest.fixture
 def stages(instructions: list[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
     """The instructions of each named stage."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    stages: dict[str, list[tuple[str, str]]] = {}
     for name, rest in instructions:
         if name == "FROM":
-            found[rest.split()[-1]] = []
-        if found:
-            list(found.values())[-1].append((name, rest))
-    return found
+            stages[rest.split()[-1]] = []
+        if stages:
+            list(stages.values())[-1].append((name, rest))
+    return stages
 
 
-def test_every_instruction_is_one(instructions: list[tuple[str, str]]) -> None:
+def test_instructions_are_valid(instructions: list[tuple[str, str]]) -> None:
     assert {name for name, _ in instructions} <= INSTRUCTIONS
     for name, rest in instructions:
         if name in {"CMD", "ENTRYPOINT"} or (name == "HEALTHCHECK" and "CMD" in rest):
-            words = yaml.safe_load(rest[rest.index("[") :])
-            assert all(isinstance(word, str) for word in words)
+            arguments = yaml.safe_load(rest[rest.index("[") :])
+            assert all(isinstance(word, str) for word in arguments)
 
 
-def test_stages_build_on_stages_that_come_before(stages: dict[str, list[tuple[str, str]]]) -> None:
-    known: list[str] = []
+def test_stages_use_earlier_stages(stages: dict[str, list[tuple[str, str]]]) -> None:
+    existing: list[str] = []
     for stage, lines in stages.items():
         base = lines[0][1].split()[0]
-        assert base in known or base.startswith("python:")
+        assert base in existing or base.startswith("python:")
         for name, rest in lines:
             if name == "COPY" and (source := re.search(r"--from=(\S+)", rest)):
-                assert source[1] in known
-        known.append(stage)
-    assert {"api", "worker"} <= set(known)
+                assert source[1] in existing
+        existing.append(stage)
+    assert {"api", "worker"} <= set(existing)
 
 
 def test_the_images_do_not_run_as_root(stages: dict[str, list[tuple[str, str]]]) -> None:
@@ -67,7 +67,7 @@ def test_the_images_do_not_run_as_root(stages: dict[str, list[tuple[str, str]]])
     assert not any(name == "USER" for stage in ("api", "worker") for name, _ in stages[stage])
 
 
-def test_what_is_copied_exists_and_reaches_the_build(instructions: list[tuple[str, str]]) -> None:
+def test_copied_files_exist_and_are_not_ignored(instructions: list[tuple[str, str]]) -> None:
     allowed = {line[1:] for line in Path(".dockerignore").read_text().splitlines() if line.startswith("!")}
     for name, rest in instructions:
         if name == "COPY" and "--from" not in rest:
@@ -84,17 +84,17 @@ def test_every_package_is_in_the_image(instructions: list[tuple[str, str]]) -> N
     assert set(packages) <= copied
 
 
-def test_the_services_are_those_of_production() -> None:
+def test_services_of_production() -> None:
     assert set(SERVICES) == {"database", "queue", "migrate", "api", "worker", "worker-gpu", "sweep"}
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     device = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
-def test_the_queue_keeps_what_it_accepts() -> None:
-    words = shlex.split(SERVICES["queue"]["command"])
-    assert words[words.index("--appendonly") + 1] == "yes"
-    assert words[words.index("--maxmemory-policy") + 1] == "noeviction"
+def test_the_queue_loses_no_messages() -> None:
+    arguments = shlex.split(SERVICES["queue"]["command"])
+    assert arguments[arguments.index("--appendonly") + 1] == "yes"
+    assert arguments[arguments.index("--maxmemory-policy") + 1] == "noeviction"
 
 
 def test_volumes_and_dependencies_are_declared() -> None:
@@ -107,41 +107,43 @@ def test_volumes_and_dependencies_are_declared() -> None:
                 assert "test" in SERVICES[name]["healthcheck"]
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_a_service_of_ours_has_a_target_and_only_known_settings(name: str, stages: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", BUILT_SERVICES)
+def test_a_built_service_has_a_target_and_only_existing_settings(name: str, stages: dict[str, Any]) -> None:
     service = SERVICES[name]
     assert service["build"]["target"] in stages
-    known = {f"CANDELA_{field.upper()}" for field in Settings.model_fields}
-    assert {key for key in service["environment"] if key.startswith("CANDELA_")} <= known
+    existing = {f"CANDELA_{field.upper()}" for field in Settings.model_fields}
+    assert {key for key in service["environment"] if key.startswith("CANDELA_")} <= existing
     assert service["environment"]["CANDELA_DATABASE_URL"].startswith("postgresql+psycopg://")
 
 
-def test_commands_name_modules_that_exist(instructions: list[tuple[str, str]]) -> None:
+def test_commands_name_existing_modules(instructions: list[tuple[str, str]]) -> None:
     commands = [
         shlex.split(rest.replace("[", " ").replace("]", " ").replace(",", " "))
         for n, rest in instructions
         if n == "CMD"
     ]
     commands += [service["command"] for service in SERVICES.values() if isinstance(service.get("command"), list)]
-    modules = {word.split(":")[0] for words in commands for word in words if re.match(r"^(app|candela|worker)\.", word)}
+    modules = {
+        word.split(":")[0] for arguments in commands for word in arguments if re.match(r"^(app|candela|worker)\.", word)
+    }
     assert modules == {"candela.serve", "worker.main", "worker.maintenance"}
     for module in modules:
         assert importlib.util.find_spec(module) is not None
 
 
-def test_nothing_secret_is_written_down() -> None:
+def test_secrets_have_no_default() -> None:
     for path in ("docker-compose.yml", "Dockerfile"):
         for line in Path(path).read_text().splitlines():
             if re.search(r"(PASSWORD|API_KEYS|REDISCLI_AUTH):", line):
                 assert ":?set it in .env}" in line
 
 
-def test_the_example_environment_has_every_variable_that_must_be_set() -> None:
-    needed = set(re.findall(r"\$\{(\w+):\?", Path("docker-compose.yml").read_text()))
-    given = dict(
+def test_the_example_environment_has_every_required_variable() -> None:
+    required = set(re.findall(r"\$\{(\w+):\?", Path("docker-compose.yml").read_text()))
+    variables = dict(
         line.split("=", 1)
         for line in Path("docs/how-to/production.env.example").read_text().splitlines()
         if "=" in line and not line.startswith("#")
     )
-    assert needed <= set(given)
-    assert all("change-me" in given[name] for name in needed)
+    assert required <= set(variables)
+    assert all("change-me" in variables[name] for name in required)

@@ -1,4 +1,4 @@
-"""Every example is a job that the contract accepts, read as the command line reads it."""
+"""Every example is a valid job spec for the command line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter has: how files open, how long they and their functions are, which words are out."""
+"""House rules without a linter: module docstrings, lengths of files and functions, banned names."""
 
 import ast
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ MAX_FUNCTION_LINES = 50
 BANNED_NAMES = {"data", "info", "manager", "helper", "helpers", "util", "utils"}
 
 
-def files(*folders: str) -> list[Path]:
-    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    assert found
-    return found
+def list_files(*folders: str) -> list[Path]:
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert paths
+    return paths
 
 
-def name_of(path: Path) -> str:
+def get_path(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+def list_functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def names_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def list_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -38,46 +38,46 @@ def names_of(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 pass
 
 
-@pytest.mark.parametrize("path", files(*PRODUCT, "tests", "benchmarks"), ids=name_of)
-def test_a_file_opens_with_a_sentence(path: Path) -> None:
+@pytest.mark.parametrize("path", list_files(*PRODUCT, "tests", "benchmarks"), ids=get_path)
+def test_a_file_starts_with_a_sentence(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     if not text.strip():
         return
     opening = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0].rstrip()
-    assert opening.endswith((".", ":", "`", ")")), f"{name_of(path)} opens with {opening[:60]!r}"
+    assert opening.endswith((".", ":", "`", ")")), f"{get_path(path)} starts with {opening[:60]!r}"
     assert len(opening.split()) >= 3
 
 
-@pytest.mark.parametrize("path", files(*PRODUCT), ids=name_of)
+@pytest.mark.parametrize("path", list_files(*PRODUCT), ids=get_path)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     lines = len(text.splitlines())
-    assert lines <= MAX_FILE_LINES, f"{name_of(path)} has {lines} lines"
+    assert lines <= MAX_FILE_LINES, f"{get_path(path)} has {lines} lines"
     long = {
         function.name: length
-        for function in functions(ast.parse(text))
+        for function in list_functions(ast.parse(text))
         if (length := (function.end_lineno or 0) - function.lineno + 1) > MAX_FUNCTION_LINES
     }
-    assert not long, f"{name_of(path)}: {long}"
+    assert not long, f"{get_path(path)}: {long}"
 
 
-@pytest.mark.parametrize("path", files("app", "worker", "models", "core"), ids=name_of)
-def test_nothing_prints(path: Path) -> None:
+@pytest.mark.parametrize("path", list_files("app", "worker", "models", "core"), ids=get_path)
+def test_no_module_prints(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     prints = [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
-    assert not prints, f"{name_of(path)} prints in lines {prints}"
+    assert not prints, f"{get_path(path)} prints in lines {prints}"
 
 
-@pytest.mark.parametrize("path", files(*PRODUCT), ids=name_of)
-def test_no_name_says_nothing(path: Path) -> None:
+@pytest.mark.parametrize("path", list_files(*PRODUCT), ids=get_path)
+def test_no_name_is_banned(path: Path) -> None:
     assert path.stem not in BANNED_NAMES
-    empty = [f"{name} (line {line})" for name, line in names_of(ast.parse(path.read_text())) if name in BANNED_NAMES]
-    assert not empty, f"{name_of(path)}: {empty}"
+    empty = [f"{name} (line {line})" for name, line in list_names(ast.parse(path.read_text())) if name in BANNED_NAMES]
+    assert not empty, f"{get_path(path)}: {empty}"
 
 
-@pytest.mark.parametrize("path", files("app", "worker", "models", "core"), ids=name_of)
+@pytest.mark.parametrize("path", list_files("app", "worker", "models", "core"), ids=get_path)
 def test_no_process_only_loads_samples(path: Path) -> None:
-    """Nothing that could be killed, or hang, between a trainer and its dataset: rows 39 and 40 of the faults."""
+    """No process between a trainer and its dataset can end or hang (faults 39 and 40)."""
     named = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     named |= {
         alias.name

@@ -1,4 +1,4 @@
-"""The HTTP process answers without torch in its memory: a subprocess shows it, since tests themselves have it."""
+"""The HTTP process does not import torch. This is tested in a subprocess, because the tests import torch."""
 
 import subprocess
 import sys

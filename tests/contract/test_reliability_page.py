@@ -1,4 +1,4 @@
-"""The page about reliability names tests that exist and every code of a failure."""
+"""The reliability page names existing tests and every failure code."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from core.failures import FAILURES
 PAGE = Path("docs/reference/reliability.md").read_text()
 
 
-def names_in(path: Path) -> set[str]:
+def list_function_names(path: Path) -> set[str]:
     return {
         node.name
         for node in ast.walk(ast.parse(path.read_text()))
@@ -17,37 +17,39 @@ def names_in(path: Path) -> set[str]:
     }
 
 
-def test_every_test_it_names_exists() -> None:
+def test_named_tests_exist() -> None:
     named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", PAGE)
     assert len(named) > 40
-    assert [f"{path}::{name}" for path, name in named if name not in names_in(Path(path))] == []
+    assert [f"{path}::{name}" for path, name in named if name not in list_function_names(Path(path))] == []
 
 
-def test_every_row_of_the_suite_is_on_it() -> None:
-    written = {name for path in Path("tests/faults").glob("test_*.py") for name in names_in(path) if "row" in name}
-    assert sorted(name for name in written if name.startswith("test_") and name not in PAGE) == []
+def test_every_fault_test_is_on_the_page() -> None:
+    names = {
+        name for path in Path("tests/faults").glob("test_*.py") for name in list_function_names(path) if "row" in name
+    }
+    assert sorted(name for name in names if name.startswith("test_") and name not in PAGE) == []
 
 
-def numbers_of(words: str) -> set[int]:
-    """`12, 13` and `48 to 51` are rows of faults."""
-    found = set[int]()
-    for part in words.split(","):
+def parse_numbers(text: str) -> set[int]:
+    """Return the numbers of faults, for example of `12, 13` or `48 to 51`."""
+    numbers = set[int]()
+    for part in text.split(","):
         first, _, last = part.strip().partition(" to ")
         if first.isdigit():
-            found |= set(range(int(first), int(last or first) + 1))
-    return found
+            numbers |= set(range(int(first), int(last or first) + 1))
+    return numbers
 
 
-def test_every_fault_of_the_plan_has_a_test() -> None:
+def test_every_fault_has_a_test() -> None:
     rows = re.findall(r"^\| ([\d, to]+) \|.*\| (.*) \|$", PAGE, re.MULTILINE)
-    shown = {number for words, tests in rows if "::test_" in tests for number in numbers_of(words)}
-    assert {*range(1, 48), 59, *range(96, 105)} - shown == set()
+    tested = {number for text, tests in rows if "::test_" in tests for number in parse_numbers(text)}
+    assert {*range(1, 48), 59, *range(96, 105)} - tested == set()
 
 
-def test_every_failure_is_on_it_as_it_is() -> None:
+def test_every_failure_code_is_on_the_page() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (yes|no) \| (yes|no) \|", PAGE, re.MULTILINE)
-    words = {True: "yes", False: "no"}
-    known = [
-        (code, str(one.kind), words[one.retryable], words[one.is_retried]) for code, one in sorted(FAILURES.items())
+    yes_no = {True: "yes", False: "no"}
+    expected = [
+        (code, str(one.kind), yes_no[one.retryable], yes_no[one.is_retried]) for code, one in sorted(FAILURES.items())
     ]
-    assert sorted(rows) == known
+    assert sorted(rows) == expected

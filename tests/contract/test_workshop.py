@@ -1,4 +1,4 @@
-"""The page on the workshop names tests that exist."""
+"""The workshop page names existing tests."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def test_the_page_names_tests() -> None:
 
 
 @pytest.mark.parametrize("named", NAMED)
-def test_what_is_named_exists(named: str) -> None:
+def test_a_named_test_exists(named: str) -> None:
     path, _, function = named.removeprefix("tests/").partition("::")
     file = ROOT / "tests" / path if path.startswith("contract/") else ROOT / "tests" / "unit" / path
     assert f"def {function}(" in file.read_text() if function else file.exists()

@@ -1,4 +1,4 @@
-"""The real `candela up` in a home of the test's own."""
+"""Fixtures that run `candela up` in a temporary home."""
 
 import os
 import signal
@@ -15,14 +15,19 @@ import pytest
 from candela import Client
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
-# Short terms: a job whose worker was killed is found within seconds.
-QUICK = {"CANDELA_LEASE_S": "4", "CANDELA_HEARTBEAT_S": "0.5", "CANDELA_MAINTENANCE_S": "0.5", "CANDELA_GRACE_S": "20"}
+# Short intervals, so that a lost worker is detected within seconds.
+SHORT_INTERVALS = {
+    "CANDELA_LEASE_S": "4",
+    "CANDELA_HEARTBEAT_S": "0.5",
+    "CANDELA_MAINTENANCE_S": "0.5",
+    "CANDELA_GRACE_S": "20",
+}
 
 
-def environment(**changed: str) -> dict[str, str]:
-    """Ours, without what would lead to another service."""
-    usual = {name: value for name, value in os.environ.items() if not name.startswith("CANDELA_")}
-    return usual | QUICK | changed
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment without the settings of another service."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("CANDELA_")}
+    return variables | SHORT_INTERVALS | changes
 
 
 @dataclass
@@ -55,21 +60,21 @@ class Service:
         assert self.process.stdout is not None
         first = self.process.stdout.readline()
         if not first.startswith("ready http://127.0.0.1:"):
-            raise AssertionError(f"it did not start: {first!r} {self.process.communicate()}")
+            raise AssertionError(f"candela up did not start: {first!r} {self.process.communicate()}")
         self.url = first.split()[1]
         return self
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str, str]:
-        """Stop it; its exit status and what it printed after `ready`."""
+        """Stop it. Return its exit status, and its stdout and stderr after `ready`."""
         assert self.process is not None
-        status = end(self.process, how, patience_s=90)
-        printed, told = self.process.communicate()
-        return status, printed, told
+        status = end(self.process, how, timeout_s=90)
+        stdout, stderr = self.process.communicate()
+        return status, stdout, stderr
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this home but `up` itself, by pid, wherever it hangs in the tree.
+        """Return the command of every living process of this home except `up`, by pid.
 
-        The broker writes its title over its environment, but works in the home.
+        The environment of the broker is overwritten by its title, but its working folder is in the home.
         """
         mark = f"CANDELA_HOME={self.home}".encode()
         found = {}
@@ -79,7 +84,7 @@ class Service:
                     is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
                     if is_ours or (folder / "cwd").readlink().is_relative_to(self.home):
                         found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                except OSError:  # it has just ended
+                except OSError:  # the process ended meanwhile
                     continue
         return found
 
@@ -92,21 +97,21 @@ class Service:
 
 @pytest.fixture(scope="module")
 def shared_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """Start services that several tests use; they are stopped after the last."""
+    """Start services for all tests of a module. They are stopped at its end."""
     with services() as start:
         yield lambda: start(tmp_path_factory.mktemp("shared") / "home")
 
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Start services; they are stopped when the test is over."""
+    """Start services. They are stopped at the end of the test."""
     with services() as start:
         yield lambda home=None, *options: start(home or tmp_path / "home", *options)
 
 
 @contextmanager
 def services() -> Iterator[Callable[..., Service]]:
-    """A way to start services, which ends them all."""
+    """Yield a function that starts services, and stop them all at the end."""
     started: list[Service] = []
 
     def start(home: Path, *options: str) -> Service:
@@ -123,7 +128,7 @@ def services() -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture(scope="session")
 def spec() -> Callable[..., dict[str, Any]]:
-    """A job that is small, and whose result depends on everything that a resumed one must restore."""
+    """A function that builds small specs. The result depends on all state that a resumed job must restore."""
 
     def build(**changed: Any) -> dict[str, Any]:
         return {

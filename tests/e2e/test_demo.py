@@ -1,4 +1,4 @@
-"""The demo does all that it promises, and leaves its picture and nothing else."""
+"""`candela demo`: it trains, predicts, and leaves only the image of the learning curve."""
 
 import os
 import subprocess
@@ -33,6 +33,6 @@ def test_the_demo_trains_and_predicts(tmp_path: Path) -> None:
     assert "never sent before" in done.stdout
     assert done.stdout.count("it is a ") == 3
     assert "/docs" in done.stdout
-    with Image.open(tmp_path / "learning-curve.png") as picture:
-        assert picture.format == "PNG"
+    with Image.open(tmp_path / "learning-curve.png") as image:
+        assert image.format == "PNG"
     assert Service(home).processes() == {}

@@ -1,4 +1,4 @@
-"""SIGKILL to any process: none is left, no job is lost, and its weights equal those of an undisturbed run."""
+"""SIGKILL to any process: no process is left over, no job is lost, and the final weights are identical."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from candela import Client
 from candela.jobs import Job
 from tests.e2e.conftest import Service
-from tests.support.processes import is_alive, standing_still, wait_for
+from tests.support.processes import freeze_processes, is_alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
 Up = Callable[..., Service]
@@ -44,7 +44,7 @@ def pause_trainer(job: Job) -> Iterator[None]:
     """Freeze the job's trainer in its third epoch or a later one while the context is open."""
     wait_for(lambda: job.refresh().response["progress"]["epoch"] >= 3, "the third epoch")
     runtime: Any = job.response["runtime"]  # type: ignore[typeddict-item]  # an untyped part of the response
-    with standing_still(runtime["trainer_pid"]):
+    with freeze_processes(runtime["trainer_pid"]):
         assert not job.refresh().is_finished
         yield
 
@@ -75,7 +75,7 @@ def test_a_killed_service_leaves_no_process_and_its_job_resumes(up: Up, spec: Sp
             processes = first.processes()
             assert any("valkey-server" in command for command in processes.values())
             assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    second = up(first.home)  # at once: some old processes may still be ending
+    second = up(first.home)  # immediately, while old processes may still be ending
     wait_for(lambda: not any(is_alive(pid) for pid in processes), "the end of the old processes")
     with second.client() as client:
         interrupted = client.jobs.get(job.id)

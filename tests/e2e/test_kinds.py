@@ -1,4 +1,4 @@
-"""Every kind of a job through the command line and a real worker, and the files that it leaves."""
+"""Every job kind through the command line and a real worker, with its artifacts."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from tests.e2e.conftest import Service, environment
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(240)]
 Up = Callable[..., Service]
 Spec = Callable[..., dict[str, Any]]
-LEAVING = [{"name": name} for name in ("csv_logger", "tensorboard", "confusion_matrix", "worst_samples")]
+LOGGERS = [{"name": name} for name in ("csv_logger", "tensorboard", "confusion_matrix", "worst_samples")]
 FILES = {
     "confusion_matrix.csv",
     "confusion_matrix.png",
@@ -28,14 +28,14 @@ FILES = {
 
 
 class Shell:
-    """`candela …` against a running service."""
+    """Runs `candela` commands for a running service."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.service, self._folder = service, folder
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "candela", *words],
+            [sys.executable, "-m", "candela", *arguments],
             env=environment(CANDELA_URL=self.service.url),
             capture_output=True,
             text=True,
@@ -46,7 +46,7 @@ class Shell:
         return done.stdout
 
     def submit(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The job, which must have succeeded."""
+        """Submit a job, wait for it and return it."""
         path = self._folder / "job.json"
         path.write_text(json.dumps(spec))
         job: dict[str, Any] = json.loads(self("submit", str(path), "--watch", "--json"))
@@ -65,45 +65,45 @@ def shell(shared_up: Up, tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.fixture(scope="module")
-def trained(shell: Shell, spec: Spec) -> dict[str, Any]:
-    return shell.submit(spec(epochs=2, callbacks=LEAVING))
+def trained_job(shell: Shell, spec: Spec) -> dict[str, Any]:
+    return shell.submit(spec(epochs=2, callbacks=LOGGERS))
 
 
-def test_a_training_leaves_files(shell: Shell, trained: dict[str, Any]) -> None:
-    assert trained["model"] == {"name": "small", "version": 1}
-    assert shell.files(trained) == FILES
+def test_training_saves_artifacts(shell: Shell, trained_job: dict[str, Any]) -> None:
+    assert trained_job["model"] == {"name": "small", "version": 1}
+    assert shell.files(trained_job) == FILES
     with shell.service.client() as client:
-        tags = [tag for checkpoint in client.jobs.get(trained["id"]).checkpoints() for tag in checkpoint["tags"]]
+        tags = [tag for checkpoint in client.jobs.get(trained_job["id"]).checkpoints() for tag in checkpoint["tags"]]
     assert "latest" in tags
-    rows = list(csv.DictReader(io.StringIO(shell.read(trained, "metrics.csv").decode())))
+    rows = list(csv.DictReader(io.StringIO(shell.read(trained_job, "metrics.csv").decode())))
     assert [(row["epoch"], row["set"]) for row in rows] == [
         ("1", "train"),
         ("1", "valid"),
         ("2", "train"),
         ("2", "valid"),
     ]
-    assert float(rows[-1]["loss"]) == pytest.approx(trained["metrics"]["valid_loss"])
-    assert shell.read(trained, "worst_samples.png").startswith(b"\x89PNG")
+    assert float(rows[-1]["loss"]) == pytest.approx(trained_job["metrics"]["valid_loss"])
+    assert shell.read(trained_job, "worst_samples.png").startswith(b"\x89PNG")
 
 
-def test_a_learning_rate_is_found(shell: Shell, spec: Spec) -> None:
+def test_lr_find_saves_its_curve(shell: Shell, spec: Spec) -> None:
     job = shell.submit(spec(kind="lr_find", steps=20))
     assert shell.files(job) == {"lr_find.json", "lr_find.png"}
     assert json.loads(shell.read(job, "lr_find.json")) == job["result"]
     assert job["model"] is None
 
 
-def test_a_model_is_evaluated(shell: Shell, spec: Spec, trained: dict[str, Any]) -> None:
+def test_evaluate_has_the_metrics_of_training(shell: Shell, spec: Spec, trained_job: dict[str, Any]) -> None:
     dataset = {name: value for name, value in spec()["dataset"].items() if name != "train_transforms"}
-    body = {"kind": "evaluate", "name": "examined", "model": "small@1", "dataset": dataset, "split": "valid"}
+    body = {"kind": "evaluate", "name": "evaluation", "model": "small@1", "dataset": dataset, "split": "valid"}
     job = shell.submit({**body, "device": "cpu", "threads": 1})
-    assert job["result"]["metrics"]["loss"] == pytest.approx(trained["metrics"]["valid_loss"], rel=1e-3)
+    assert job["result"]["metrics"]["loss"] == pytest.approx(trained_job["metrics"]["valid_loss"], rel=1e-3)
     assert sum(row["count"] for row in job["result"]["calibration"]["bins"]) == job["result"]["num_samples"]
 
 
-def test_a_split_is_predicted(shell: Shell, spec: Spec, trained: dict[str, Any]) -> None:
+def test_predict_saves_predictions(shell: Shell, spec: Spec, trained_job: dict[str, Any]) -> None:
     dataset = {name: value for name, value in spec()["dataset"].items() if name != "train_transforms"}
-    body = {"kind": "predict", "name": "predicted", "model": "small@1", "dataset": dataset, "split": "valid"}
+    body = {"kind": "predict", "name": "predictions", "model": "small@1", "dataset": dataset, "split": "valid"}
     job = shell.submit({**body, "device": "cpu", "threads": 1})
     lines = shell.read(job, "predictions.jsonl").decode().splitlines()
     assert len(lines) == job["result"]["num_samples"]

@@ -69,7 +69,7 @@ def postgres_stack(postgres_only_stack: Stack, own_postgres: PostgresServer) -> 
     """The running PostgreSQL stack; after the test its invariants are checked."""
     postgres_only_stack.start_missing()
     yield postgres_only_stack
-    if not own_postgres.answers():
+    if not own_postgres.is_running():
         own_postgres.start()
     postgres_only_stack.start_missing()
     invariants.check(postgres_only_stack)

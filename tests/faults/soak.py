@@ -1,6 +1,6 @@
 """Runs tiny jobs while processes are killed at random (`make soak T=600`) and prints the figures as JSON.
 
-The weights of every job must equal those of an undisturbed twin with the same spec and seed. At the end nothing is
+The weights of every job must equal those of an undisturbed reference with the same spec and seed. At the end nothing is
 left: no unfinished job, no process, no orphaned file, no message.
 """
 
@@ -186,11 +186,11 @@ def soak(folder: Path, seconds: float, seed: int, report: Callable[[str], object
         stack = Stack(home, url, valkey.url, make_session_factory(engine), **SETTINGS)
         try:
             stack.start_missing()
-            twins = {
+            references = {
                 kind: stack.get_weights_sha256(stack.submit_job(**build_spec(kind))) for kind in range(len(EPOCHS))
             }
             keys = list_keys(valkey)
-            report(f"{len(twins)} undisturbed twins are done; faults start, seed {seed}")
+            report(f"{len(references)} undisturbed references are done; faults start, seed {seed}")
             injector = FaultInjector(stack, valkey, random.Random(seed))
             started_at = time.monotonic()
             injector.run(seconds)
@@ -201,7 +201,7 @@ def soak(folder: Path, seconds: float, seed: int, report: Callable[[str], object
             )
             measurements = [run_undisturbed(stack) for _ in range(2)]
             invariants.check(stack)
-            return build_figures(injector, twins, elapsed_s, seed)._replace(
+            return build_figures(injector, references, elapsed_s, seed)._replace(
                 rss_mb={part: (measurements[0][part][0], measurements[1][part][0]) for part in measurements[0]},
                 descriptors={part: (measurements[0][part][1], measurements[1][part][1]) for part in measurements[0]},
                 leftovers=[*list_leftovers(stack), *sorted(list_keys(valkey) - keys)],
@@ -211,14 +211,14 @@ def soak(folder: Path, seconds: float, seed: int, report: Callable[[str], object
             engine.dispose()
 
 
-def build_figures(injector: FaultInjector, twins: dict[int, str], seconds: float, seed: int) -> Figures:
+def build_figures(injector: FaultInjector, references: dict[int, str], seconds: float, seed: int) -> Figures:
     stack = injector.stack
     rows = {row.id: row for row in injector.list_jobs()}
     with transaction(stack.sessions, read_only=True) as session:
         models = list(session.scalars(select(ModelVersionRow)))
     by_job = Counter(model.job_id for model in models)
     different = [
-        m.job_id for m in models if m.job_id in injector.posted and m.sha256 != twins[injector.posted[m.job_id]]
+        m.job_id for m in models if m.job_id in injector.posted and m.sha256 != references[injector.posted[m.job_id]]
     ]
     lost = [
         job_id
@@ -257,7 +257,7 @@ def run_undisturbed(stack: Stack) -> dict[str, tuple[float, int]]:
 def list_leftovers(stack: Stack) -> list[str]:
     """Return orphaned files, orphaned processes and messages that were not sent."""
     storage = LocalStorage.open_folder(str(stack.home / "store"))
-    found = [*find_orphaned_files(stack.sessions, storage, min_age_s=1e-6), *invariants.orphans(stack)]
+    found = [*find_orphaned_files(stack.sessions, storage, min_age_s=1e-6), *invariants.list_orphans(stack)]
     storage.close()
     with transaction(stack.sessions, read_only=True) as session:
         return found + [f"message {row.topic} {row.subject_id}" for row in session.scalars(select(OutboxRow))]

@@ -17,7 +17,7 @@ from core.errors import ConfigurationError
 from core.jobs import JobState
 from tests.support.builders import dataset_version, job
 from tests.support.processes import is_alive, wait_for
-from tests.support.proxy import proxied
+from tests.support.proxy import run_proxy
 from tests.support.servers import PostgresServer
 from tests.support.stack import NUM_EPOCHS_LONG, TINY, Stack
 
@@ -68,7 +68,7 @@ def test_row_19_terminated_connections_are_replaced(postgres_stack: Stack, own_p
 
 def test_row_20_a_lost_commit_reply_makes_one_job(postgres_stack: Stack, own_postgres: PostgresServer) -> None:
     """The client gets a 503 and repeats the request with the same key: there is one job."""
-    with proxied(own_postgres.folder / ".s.PGSQL.5432") as proxy:
+    with run_proxy(own_postgres.folder / ".s.PGSQL.5432") as proxy:
         url = f"postgresql://postgres@127.0.0.1:{proxy.port}/test_1?sslmode=disable"
         own = Stack(postgres_stack.home.parent / "row20", url, postgres_stack.redis_url, postgres_stack.sessions)
         try:

@@ -16,8 +16,8 @@ import pytest
 
 from core.jobs import JobState
 from tests.support.images import class_images, random_png, write_zip
-from tests.support.processes import standing_still, wait_for
-from tests.support.proxy import proxied
+from tests.support.processes import freeze_processes, wait_for
+from tests.support.proxy import run_proxy
 from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, SECRET, TINY, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest
 
 def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:
     job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
-    with standing_still(stack.wait_for_epoch(job_id)):
+    with freeze_processes(stack.wait_for_epoch(job_id)):
         version = stack.http.get(f"/v1/jobs/{job_id}").json()["spec"]["dataset"]["version"]
         response = stack.http.delete(f"/v1/datasets/synthetic/versions/{version}")
     assert (response.status_code, response.json()["type"]) == (409, "/problems/in-use")
@@ -35,7 +35,7 @@ def test_row_42_a_dataset_in_use_cannot_be_deleted(stack: Stack) -> None:
 def test_row_59_an_interrupted_upload_leaves_nothing_and_can_be_repeated(stack: Stack, tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "pets.zip", class_images(3, 60)).read_bytes()
     host, port = stack.url.removeprefix("http://").split(":")
-    with proxied((host, int(port))) as proxy:
+    with run_proxy((host, int(port))) as proxy:
         proxy.cut_up_after = len(archive) // 2
         with pytest.raises(httpx.TransportError):
             stack.http.post(f"http://127.0.0.1:{proxy.port}/v1/datasets/cut-pets/versions", content=archive, timeout=30)

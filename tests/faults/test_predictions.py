@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.support.bundles import set_alias
-from tests.support.images import black_png, encode_image, oversized_png, random_pixels, random_png
+from tests.support.images import black_png, encode_image, encode_oversized_png, random_pixels, random_png
 from tests.support.predicting import IMAGE, ApiProcess, run_api_process
 from tests.support.processes import wait_for
 from tests.support.servers import RedisServer
@@ -87,7 +87,7 @@ def test_rows_48_to_51_invalid_images_are_rejected_without_memory_growth(api: Ap
         (b"<html></html>", {415, 422}),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", {415, 422}),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", {415, 422}),
-        (oversized_png(100_000, 100_000), {413, 422}),
+        (encode_oversized_png(100_000, 100_000), {413, 422}),
         (black_png(13_000), {413, 422}),
         *((encode_image(random_pixels(), kind), {415}) for kind in ("GIF", "TIFF", "PDF", "BMP")),
     ]

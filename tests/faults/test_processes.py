@@ -10,7 +10,7 @@ import pytest
 
 from core.db.tables import JobRow
 from core.jobs import JobState
-from tests.support.processes import freeze, is_alive, standing_still, wait_for
+from tests.support.processes import freeze, freeze_processes, is_alive, wait_for
 from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -25,7 +25,7 @@ def test_row_1_a_killed_trainer_resumes_to_the_same_weights(stack: Stack) -> Non
 
 
 def test_rows_2_and_3_a_trainer_ends_with_its_killed_worker(stack: Stack) -> None:
-    """There is no pool process: supervisors are threads of the worker's only process."""
+    """No pool process exists: supervisors are threads of the worker's only process."""
     job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
     trainer = stack.wait_for_epoch(job_id)
     assert stack.worker is not None
@@ -104,7 +104,7 @@ def test_row_7_a_terminated_worker_releases_its_job(stack: Stack) -> None:
     job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
     trainer = stack.wait_for_epoch(job_id)
     assert stack.worker is not None
-    with standing_still(trainer):  # otherwise it may finish before it receives the request
+    with freeze_processes(trainer):  # otherwise it may finish before it receives the request
         stack.worker.terminate()
         wait_for(lambda: "attempt.stop_requested" in stack.read_job_log(job_id), "the stop request")
     assert stack.worker.wait(60) == 0

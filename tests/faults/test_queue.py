@@ -8,7 +8,7 @@ from core.jobs import JobState
 from core.queue import CeleryQueue
 from tests.support import invariants
 from tests.support.processes import wait_for
-from tests.support.proxy import proxied
+from tests.support.proxy import run_proxy
 from tests.support.servers import RedisServer
 from tests.support.stack import NUM_EPOCHS_LONG, Stack
 
@@ -52,7 +52,7 @@ def test_row_9_repeated_messages_run_a_job_once(stack: Stack) -> None:
 
 def test_row_14_a_hanging_queue_blocks_no_request(stack: Stack, stack_valkey: RedisServer, tmp_path: Path) -> None:
     """An API with a half-open connection to the queue accepts jobs at once; another outbox relay sends them."""
-    with proxied(stack_valkey.socket) as proxy:
+    with run_proxy(stack_valkey.socket) as proxy:
         own = Stack(tmp_path / "home", stack.database_url, f"redis://127.0.0.1:{proxy.port}/0", stack.sessions)
         (own.home).mkdir()
         (own.home / "store").symlink_to(stack.home / "store")
@@ -93,6 +93,6 @@ def test_row_102_a_second_maintenance_loop_changes_nothing(stack: Stack) -> None
     stack.start_missing()
     rows = [stack.wait_for_end(job_id) for job_id in ids]
     assert [(row.state, row.attempt) for row in rows] == [(JobState.SUCCEEDED, 2), *[(JobState.SUCCEEDED, 1)] * 3]
-    assert str(trainer) not in str(invariants.orphans(stack))
+    assert str(trainer) not in str(invariants.list_orphans(stack))
     second.terminate()
     assert second.wait(30) == 0

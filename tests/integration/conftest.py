@@ -1,4 +1,4 @@
-"""Real processes on both databases, with a real queue."""
+"""Fixtures with real processes, both databases and a real queue."""
 
 from collections.abc import Iterator
 from pathlib import Path

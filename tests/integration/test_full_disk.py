@@ -1,4 +1,4 @@
-"""A full disk and what is not a job: snapshots, uploads, the database and the cache stay intact."""
+"""Snapshots, uploads, the database and the cache on a full disk."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +17,10 @@ from core.errors import StorageFull
 from core.jobs import JobState
 from core.storage import LocalStorage
 from core.storage.cache import Cache
-from core.storage.files import sha256_of
+from core.storage.files import compute_sha256
 from tests.support.builders import dataset_version, job
 from tests.support.small_disk import MIB, fill_disk, mount_small_disk
-from tests.support.trainer import TrainerProcess, start
+from tests.support.trainer import TrainerProcess, build_start
 from tests.support.training import build_spec as spec_of
 from tests.support.training import pack
 from worker.engine import snapshot
@@ -40,7 +40,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def storage(disk: Path) -> Iterator[LocalStorage]:
     """A storage on the small disk."""
-    storage = LocalStorage.at(str(disk / "store"))
+    storage = LocalStorage.open_folder(str(disk / "store"))
     yield storage
     storage.close()
 
@@ -51,8 +51,8 @@ def test_the_trainer_writes_no_snapshot_that_would_fill_the_disk(disk: Path, tmp
     fill_disk(disk, free_bytes=20 * MIB)  # a snapshot fits, but leaves too little for other processes
     process = TrainerProcess()
     try:
-        process.tell(start(large, tmp_path / "packed", disk / "work"))
-        assert process.hear(RunFailed).code == "disk_full"
+        process.send(build_start(large, tmp_path / "packed", disk / "work"))
+        assert process.receive(RunFailed).code == "disk_full"
     finally:
         process.close()
     assert [path for path in (disk / "work").rglob("*") if path.is_file()] == []
@@ -95,7 +95,7 @@ def test_a_database_on_a_full_disk_can_be_read_and_is_unavailable_for_writing(di
         queued = JobRepo(session).add(job(version))
     ballast = fill_disk(disk, free_bytes=0)
     with pytest.raises(SQLAlchemyError) as caught:
-        for _ in range(1000):  # it may have some free pages
+        for _ in range(1000):  # the database may have some free pages
             with transaction(sessions) as session:
                 JobRepo(session).add(job(version))
     assert is_database_unavailable(caught.value)
@@ -114,18 +114,18 @@ def test_cached_files_unused_for_long_are_deleted_for_new_ones(disk: Path, tmp_p
     hashes = {}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        hashes[name] = sha256_of(tmp_path / name)
+        hashes[name] = compute_sha256(tmp_path / name)
 
     def download(name: str, path: Path) -> None:
         path.write_bytes(contents[name])
 
-    first = cache.folder({"a": hashes["a"]}, download)
-    second = cache.folder({"b": hashes["b"]}, download)
+    first = cache.get_folder({"a": hashes["a"]}, download)
+    second = cache.get_folder({"b": hashes["b"]}, download)
     with pytest.raises(StorageFull):
-        cache.folder({"c": hashes["c"]}, download)
+        cache.get_folder({"c": hashes["c"]}, download)
     assert (first.exists(), second.exists()) == (True, True)
     now[0] += 3600.0
-    assert cache.folder({"b": hashes["b"]}, download) == second
-    third = cache.folder({"c": hashes["c"]}, download)
+    assert cache.get_folder({"b": hashes["b"]}, download) == second
+    third = cache.get_folder({"c": hashes["c"]}, download)
     assert (first.exists(), second.exists(), third.exists()) == (False, True, True)
     assert [path.name for path in (disk / "cache").glob(".part-*")] == []

@@ -673,15 +673,15 @@ def test_too_large_body_has_the_protocol_format(service: RunningService) -> None
 
 
 @pytest.fixture
-def secured_state(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
+def state_with_keys(tmp_path: Path, sqlite_template: Path, valkey: RedisServer) -> Iterator[State]:
     with open_state(tmp_path, sqlite_template, valkey.url, LocalBackend(), api_keys=(SecretStr("secret"),)) as state:
         register(state.sessions, state.storage, "cats", 1)
         yield state
 
 
 @pytest.mark.parametrize("kind", ["sync", "aio"])
-def test_api_key_is_a_bearer_token(secured_state: State, kind: str) -> None:
-    with serve_app(create_app(state=secured_state)) as url, open_triton_client(kind, url) as client:
+def test_api_key_is_a_bearer_token(state_with_keys: State, kind: str) -> None:
+    with serve_app(create_app(state=state_with_keys)) as url, open_triton_client(kind, url) as client:
         with pytest.raises(InferenceServerException) as raised:
             client.get_model_metadata("cats")
         assert raised.value.status() == "401"
@@ -695,13 +695,13 @@ def test_api_key_is_a_bearer_token(secured_state: State, kind: str) -> None:
 
 
 def mount_below(base: str, app: Any) -> ASGIApp:
-    """Mount the application mount_below a base path, as a proxy with tenants does."""
+    """Mount the application below a base path, as a proxy with tenants does."""
     return Starlette(routes=[Mount(base, app=app)], lifespan=lambda _: app.router.lifespan_context(app))
 
 
 @pytest.mark.parametrize("kind", ["sync", "aio"])
-def test_service_works_below_a_base_path(secured_state: State, kind: str) -> None:
-    app = mount_below("/tenants/a", create_app(state=secured_state))
+def test_service_works_below_a_base_path(state_with_keys: State, kind: str) -> None:
+    app = mount_below("/tenants/a", create_app(state=state_with_keys))
     with serve_app(app) as url, open_triton_client(kind, f"{url}/tenants/a") as client:
         with_key = {"Authorization": "Bearer secret"}
         assert client.get_server_metadata(headers=with_key)["name"] == "candela"

@@ -1,4 +1,4 @@
-"""The command that serves the API on servers: it listens where it is told, and leaves politely."""
+"""`python -m candela.serve`: it listens on the given address and stops cleanly."""
 
 import os
 import shutil
@@ -24,9 +24,9 @@ def has_ipv6() -> bool:
     return True
 
 
-@pytest.mark.parametrize("where", [[], [""], ["8000x"], [":8000"], ["127.0.0.1:"], ["127.0.0.1:70000"]])
-def test_an_address_that_is_none_is_refused_in_one_line(where: list[str]) -> None:
-    command = [sys.executable, "-m", "candela.serve", *where]
+@pytest.mark.parametrize("address", [[], [""], ["8000x"], [":8000"], ["127.0.0.1:"], ["127.0.0.1:70000"]])
+def test_an_invalid_address_is_rejected_in_one_line(address: list[str]) -> None:
+    command = [sys.executable, "-m", "candela.serve", *address]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr.startswith("usage: python -m candela.serve HOST:PORT")
@@ -35,7 +35,7 @@ def test_an_address_that_is_none_is_refused_in_one_line(where: list[str]) -> Non
 
 @pytest.mark.services
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-def test_it_listens_where_it_is_told_and_ends_when_asked(
+def test_the_api_listens_on_its_address_and_stops_on_sigterm(
     host: str, sqlite_template: Path, tmp_path: Path, valkey: RedisServer
 ) -> None:
     if host == "[::1]" and not has_ipv6():
@@ -51,15 +51,15 @@ def test_it_listens_where_it_is_told_and_ends_when_asked(
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as api:
         try:
 
-            def answers() -> bool:
-                assert api.poll() is None, "it ended"
+            def is_ready() -> bool:
+                assert api.poll() is None, "the API ended"
                 try:
                     return httpx.get(f"http://{host}:{port}/health/ready", timeout=5).status_code == 200
                 except httpx.TransportError:
                     return False
 
-            wait_for(answers, "the API", 120)
+            wait_for(is_ready, "the API", 120)
             api.send_signal(signal.SIGTERM)
-            assert api.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends by the signal that it was asked with
+            assert api.wait(60) in (0, -signal.SIGTERM)  # uvicorn ends with the signal that it received
         finally:
             api.kill()

@@ -1,4 +1,4 @@
-"""A prediction's trace, from a real service with a real process for its networks to a real collector."""
+"""Traces of predictions, from a real service with an inference process to a real collector."""
 
 import json
 from collections.abc import Iterator
@@ -33,9 +33,9 @@ def api(
         yield running
 
 
-def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children(api: ApiProcess, spans: Collector) -> None:
+def test_a_prediction_has_spans_in_the_trace_of_its_caller(api: ApiProcess, spans: Collector) -> None:
     assert api.predict(traceparent=f"00-{TRACE}-{CALLER}-01").status_code == 200
-    found = spans.of(TRACE, 4)
+    found = spans.get_spans(TRACE, 4)
     request = found["POST /v1/models/{ref}/predict"]
     assert (request.service, request.parent_id) == ("candela-api", CALLER)
     assert request.attributes["http.route"] == "/v1/models/{ref}/predict"
@@ -43,55 +43,53 @@ def test_a_prediction_is_a_span_of_its_callers_trace_with_its_stages_as_children
     stages = [found["decode"], found["queue"], found["compute"]]
     assert {stage.parent_id for stage in stages} == {request.span_id}
     times = [time for stage in stages for time in (stage.start, stage.end)]
-    assert times == sorted(times), "one after the other"
+    assert times == sorted(times), "the stages overlap"
     assert request.start <= times[0]
     assert times[-1] <= request.end
-    wanted = {"candela.model": "small", "candela.version": "2", "candela.batch_size": "1", "candela.images": "1"}
-    assert found["compute"].attributes == wanted
+    expected = {"candela.model": "small", "candela.version": "2", "candela.batch_size": "1", "candela.images": "1"}
+    assert found["compute"].attributes == expected
 
 
-def test_the_open_inference_protocol_is_traced_too(api: ApiProcess, spans: Collector) -> None:
+def test_the_open_inference_protocol_is_traced(api: ApiProcess, spans: Collector) -> None:
     trace_id = TRACE[::-1]
     headers = {"traceparent": f"00-{trace_id}-{CALLER}-01", "Inference-Header-Content-Length": "0"}
     assert api.http.post("/v2/models/small/infer", content=IMAGE, headers=headers).status_code == 200
-    found = spans.of(trace_id, 4)
+    found = spans.get_spans(trace_id, 4)
     assert set(found) == {"POST /v2/models/{model}/infer", "decode", "queue", "compute"}
 
 
-def test_a_request_that_comes_without_a_trace_begins_one_and_its_line_of_the_log_names_it(
-    api: ApiProcess, spans: Collector
-) -> None:
-    answer = api.http.get("/v1/models/small", headers={"X-Request-ID": "find-me"})
-    assert answer.status_code == 200
+def test_a_request_without_a_trace_starts_one_with_its_id_in_the_log(api: ApiProcess, spans: Collector) -> None:
+    response = api.http.get("/v1/models/small", headers={"X-Request-ID": "find-me"})
+    assert response.status_code == 200
 
-    def logged() -> list[Any]:
+    def read_log_lines() -> list[Any]:
         lines = [json.loads(line) for line in (api.home / "api.log").read_text().splitlines() if "find-me" in line]
         return [line for line in lines if line["event"] == "request.completed"]
 
-    (line,) = wait_for(logged, "its line, which is written after the answer")
-    (span,) = spans.of(line["trace_id"], 1).values()
+    (line,) = wait_for(read_log_lines, "the log line, which is written after the response")
+    (span,) = spans.get_spans(line["trace_id"], 1).values()
     assert span.span_id == line["parent_span_id"]
     assert (span.name, span.parent_id) == ("GET /v1/models/{name}", "")
 
 
-def test_what_a_caller_does_not_want_recorded_is_not(api: ApiProcess, spans: Collector) -> None:
-    silent, loud = "1" * 32, "2" * 32
-    api.predict(traceparent=f"00-{silent}-{CALLER}-00")
-    api.predict(traceparent=f"00-{loud}-{CALLER}-01")
-    spans.of(loud, 4)
-    assert silent not in {span.trace_id for span in spans.spans}
+def test_an_unsampled_trace_is_not_recorded(api: ApiProcess, spans: Collector) -> None:
+    unsampled, sampled = "1" * 32, "2" * 32
+    api.predict(traceparent=f"00-{unsampled}-{CALLER}-00")
+    api.predict(traceparent=f"00-{sampled}-{CALLER}-01")
+    spans.get_spans(sampled, 4)
+    assert unsampled not in {span.trace_id for span in spans.spans}
 
 
-def test_probes_leave_no_trace(api: ApiProcess, spans: Collector) -> None:
+def test_health_checks_have_no_trace(api: ApiProcess, spans: Collector) -> None:
     for path in ("/health/live", "/health/ready", "/v2/health/ready", "/metrics"):
         assert api.http.get(path, headers={"traceparent": f"00-{'3' * 32}-{CALLER}-01"}).status_code == 200
     api.predict(traceparent=f"00-{'4' * 32}-{CALLER}-01")
-    spans.of("4" * 32, 4)
+    spans.get_spans("4" * 32, 4)
     assert "3" * 32 not in {span.trace_id for span in spans.spans}
 
 
-def test_a_bad_image_is_seen_in_its_span(api: ApiProcess, spans: Collector) -> None:
-    assert api.predict(content=b"no picture", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
-    found = spans.of("5" * 32, 2)
+def test_an_invalid_image_is_recorded_in_its_span(api: ApiProcess, spans: Collector) -> None:
+    assert api.predict(content=b"not an image", traceparent=f"00-{'5' * 32}-{CALLER}-01").status_code == 422
+    found = spans.get_spans("5" * 32, 2)
     assert found["decode"].attributes["candela.images_invalid"] == "1"
     assert found["POST /v1/models/{ref}/predict"].attributes["http.response.status_code"] == "422"

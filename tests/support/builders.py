@@ -1,4 +1,4 @@
-"""Valid rows with the one changed field visible."""
+"""Builds valid database rows. Tests change only the fields that matter to them."""
 
 import uuid
 from typing import Any
@@ -9,7 +9,7 @@ from core.jobs import DatasetState
 
 
 def dataset_version(**changes: Any) -> DatasetVersionRow:
-    """A version of a dataset that is ready."""
+    """Build a version of a dataset that is ready."""
     row_id = uuid.uuid4().hex
     values: dict[str, Any] = {
         "id": row_id,
@@ -24,7 +24,7 @@ def dataset_version(**changes: Any) -> DatasetVersionRow:
 
 
 def job_spec(**changes: Any) -> dict[str, Any]:
-    """A small job in words."""
+    """Build the spec of a small job as JSON."""
     spec: dict[str, Any] = {
         "name": "tiny",
         "dataset": {"name": "digits"},
@@ -35,7 +35,7 @@ def job_spec(**changes: Any) -> dict[str, Any]:
 
 
 def job(version: DatasetVersionRow, **changes: Any) -> JobRow:
-    """A job that trains on that version; `JobRepo.add` stores it."""
+    """Build a job that trains on that version. `JobRepo.add` stores it."""
     values: dict[str, Any] = {
         "kind": "train",
         "name": "tiny",

@@ -1,4 +1,4 @@
-"""A bus in memory that can lose what is told, as Redis may."""
+"""An event bus in memory that can lose events, as Redis can."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector: it takes spans by OTLP over HTTP as protobuf, and keeps them."""
+"""An OpenTelemetry collector that receives spans over OTLP (HTTP, protobuf) and stores them."""
 
 import gzip
 import threading
@@ -16,7 +16,7 @@ from tests.support.processes import wait_for
 
 
 class Span(NamedTuple):
-    """A span as it came; ids are in hexadecimal, times in nanoseconds, status 2 is an error."""
+    """A received span. Ids are hexadecimal, times are nanoseconds, status 2 is an error."""
 
     service: str
     name: str
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 
 
 class Collector:
-    """All spans that came."""
+    """Stores all received spans."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -43,15 +43,15 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 collector.headers.append({name.lower(): value for name, value in self.headers.items()})
-                known = self.path == "/v1/traces"
-                if known:
-                    collector.take(ExportTraceServiceRequest.FromString(body))
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200 if known else 404)
+                is_trace = self.path == "/v1/traces"
+                if is_trace:
+                    collector.add_spans(ExportTraceServiceRequest.FromString(body))
+                response = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200 if is_trace else 404)
                 self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
+                self.send_header("Content-Length", str(len(response)))
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(response)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -59,35 +59,35 @@ class Collector:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def take(self, request: ExportTraceServiceRequest) -> None:
+    def add_spans(self, request: ExportTraceServiceRequest) -> None:
         for resource in request.resource_spans:
             service = {one.key: one.value.string_value for one in resource.resource.attributes}["service.name"]
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    attributes = {one.key: _text(one.value) for one in span.attributes}
+                    attributes = {one.key: _to_text(one.value) for one in span.attributes}
                     ids = span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()
                     times = span.start_time_unix_nano, span.end_time_unix_nano
                     self.spans.append(Span(service, span.name, *ids, attributes, *times, span.status.code))
 
-    def of(self, trace_id: str, count: int) -> dict[str, Span]:
-        """The spans of a trace by name, as soon as there are so many; they are sent every few seconds."""
+    def get_spans(self, trace_id: str, count: int) -> dict[str, Span]:
+        """Wait for this number of spans of a trace and return them by name. They are sent every few seconds."""
 
-        def found() -> list[Span]:
+        def select_spans() -> list[Span]:
             return [span for span in list(self.spans) if span.trace_id == trace_id]
 
-        wait_for(lambda: len(found()) >= count, f"{count} spans of the trace", 60)
-        assert len(found()) == count, found()
-        return {span.name: span for span in found()}
+        wait_for(lambda: len(select_spans()) >= count, f"{count} spans of the trace", 60)
+        assert len(select_spans()) == count, select_spans()
+        return {span.name: span for span in select_spans()}
 
 
-def _text(value: object) -> str:
-    kind = value.WhichOneof("value")  # type: ignore[attr-defined]  # protobuf makes it at run time
+def _to_text(value: object) -> str:
+    kind = value.WhichOneof("value")  # type: ignore[attr-defined]  # protobuf creates it at run time
     return str(getattr(value, kind))
 
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    """A collector on a free port."""
+    """Run a collector on a free port."""
     running = Collector()
     thread = threading.Thread(target=running.server.serve_forever, daemon=True)
     thread.start()

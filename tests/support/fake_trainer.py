@@ -76,10 +76,10 @@ def fill_disk(work: Path, sizes: list[int], num_done: int) -> None:
             send_checkpoint(work, step, size=size)
         except OSError as error:
             send_failed("disk_full", str(error), "free disk space")
-        wait_until_taken(work / "checkpoints" / str(step))
+        wait_until_stored(work / "checkpoints" / str(step))
 
 
-def wait_until_taken(folder: Path) -> None:
+def wait_until_stored(folder: Path) -> None:
     while folder.exists():
         time.sleep(0.01)
 
@@ -125,7 +125,7 @@ def store_artifacts(work: Path) -> None:
     send_finished(work)
 
 
-def stop_when_requested(work: Path) -> None:
+def wait_for_stop_request(work: Path) -> None:
     send_metrics(1, 0.5)
     mode = receive()["mode"]
     send_checkpoint(work, 7)
@@ -138,7 +138,7 @@ def stop_when_requested(work: Path) -> None:
 
 def fail_internally(work: Path, step: int) -> None:
     send_checkpoint(work, step)
-    wait_until_taken(work / "checkpoints" / str(step))
+    wait_until_stored(work / "checkpoints" / str(step))
     send_failed("internal", "OSError", "see the log")
 
 
@@ -147,7 +147,7 @@ def diverge(work: Path) -> None:
     send_failed("diverged", "loss is NaN", "lower lr", {"code": "x", "step": 3})
 
 
-def run_out_of_gpu_memory_if_greedy(work: Path, spec: dict[str, Any]) -> None:
+def exceed_gpu_memory(work: Path, spec: dict[str, Any]) -> None:
     if spec["name"] == "greedy":
         send_failed("gpu_out_of_memory", "CUDA out of memory", "batch_size below 16")
     send_finished(work)
@@ -181,14 +181,14 @@ def main() -> None:
         case "fail internally":
             fail_internally(work, next_step)
         case "run out of GPU memory if greedy":
-            run_out_of_gpu_memory_if_greedy(work, start["spec"])
+            exceed_gpu_memory(work, start["spec"])
         case "run out of memory":
             send_failed("host_out_of_memory", "no memory", "less")
         case "fill the disk":
             fill_disk(work, [int(size) * 2**20 for size in PLAN.split(" MiB:")[1].split()], resumed or 0)
             send_finished(work)
         case "stop when requested":
-            stop_when_requested(work)
+            wait_for_stop_request(work)
         case "ignore stop requests":
             send_metrics(1, 0.5)
             time.sleep(600)

@@ -1,4 +1,4 @@
-"""Ten-line stand-ins for what the world does to us; unit tests only."""
+"""Small fakes for unit tests: a clock, a queue and an event publisher."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from core.queue import QueueUnavailable, Topic
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -17,7 +17,7 @@ class Clock:
 
 
 class MemoryQueue:
-    """A queue that remembers what was put, and can be away."""
+    """A queue that stores its messages and can be unavailable."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Topic, str]] = []
@@ -35,7 +35,7 @@ class MemoryQueue:
 
 
 class RecordedEvents(list[Event]):
-    """Where a session factory publishes: `make_session_factory(engine, told.publish)`."""
+    """Records the events of a session factory: `make_session_factory(engine, recorded.publish)`."""
 
     def publish(self, events: Sequence[Event]) -> None:
         self.extend(events)

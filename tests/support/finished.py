@@ -53,7 +53,7 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
         claimed = attempts.claim(job_id, "worker-1", 30)
         assert claimed is not None
         token = claimed.token
-        attempts.describe(job_id, token, {"device": "cpu", "num_parameters": 658})
+        attempts.set_runtime(job_id, token, {"device": "cpu", "num_parameters": 658})
         points = [
             MetricPoint(
                 split, "loss", step, 1 + step // 10, None if step == 3 else 1 / step, "NaN" if step == 3 else None
@@ -79,16 +79,16 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
         model = ModelRepo(session).register(
             _build_version(job_id, name, files, JobRepo(session).get(job_id).spec), token
         )
-        attempts.finish(job_id, token, model.version, metrics, None)
-    path = state.storage.path(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
+        attempts.complete_with_model(job_id, token, model.version, metrics, None)
+    path = state.storage.fetch_file(f"jobs/{job_id}/c1/{bundle.WEIGHTS}")
     return FinishedJob(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
 
 
 def _publish_preview(state: State) -> dict[str, Any]:
     """Publish a contact sheet, once."""
     body = random_png()
-    if next(state.storage.keys(PACKED_KEY), None) is None:
-        folder = state.storage.scratch() / "packed"
+    if next(state.storage.list_keys(PACKED_KEY), None) is None:
+        folder = state.storage.create_scratch_folder() / "packed"
         folder.mkdir()
         (folder / PREVIEW_FILE).write_bytes(body)
         state.storage.publish(folder, PACKED_KEY)
@@ -98,7 +98,7 @@ def _publish_preview(state: State) -> dict[str, Any]:
 def _publish_files(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for key in ("c1", "bundle"):
-        folder = state.storage.scratch() / "bundle"
+        folder = state.storage.create_scratch_folder() / "bundle"
         folder.mkdir()
         files = {
             name: {"sha256": sha, "size_bytes": size}

@@ -65,7 +65,7 @@ def add_tar_file(archive: tarfile.TarFile, name: str, body: bytes = b"") -> None
     archive.addfile(member, io.BytesIO(body))
 
 
-def oversized_png(width: int, height: int) -> bytes:
+def encode_oversized_png(width: int, height: int) -> bytes:
     """Return a PNG that declares a size but has almost no pixels."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 1000))]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in [*chunks, (b"IEND", b"")])

@@ -1,4 +1,4 @@
-"""What must hold after any fault: no effect of a stale attempt, every file as its row says, nothing left over."""
+"""Checks that hold after every fault: consistent rows, intact files, no stale attempts, nothing left over."""
 
 import hashlib
 import os
@@ -24,24 +24,24 @@ DEFECTS = (
 
 
 def check(stack: Stack, *, is_idle: bool = True) -> None:
-    """All of it. Unless jobs may still run, every job must have ended, been paused, or be waiting."""
+    """Check everything. With `is_idle`, no job may be running."""
     if stack.api is not None:
         wait_for(stack.is_ready, "the API to be ready again", SETTLE_S)
     if is_idle:
-        wait_for(lambda: not active(stack), "the last attempt to end", SETTLE_S)
-        wait_for(lambda: not orphans(stack), f"the end of {orphans(stack)}", SETTLE_S)
-    rows_are_consistent(stack)
-    files_are_as_their_rows_say(stack)
-    logs_tell_of_no_defect_and_no_secret(stack)
+        wait_for(lambda: not list_active_jobs(stack), "the last attempt to end", SETTLE_S)
+        wait_for(lambda: not list_orphans(stack), f"the end of {list_orphans(stack)}", SETTLE_S)
+    check_rows(stack)
+    check_files(stack)
+    check_logs(stack)
 
 
-def active(stack: Stack) -> list[str]:
+def list_active_jobs(stack: Stack) -> list[str]:
     with transaction(stack.sessions, read_only=True) as session:
         return list(session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE))))
 
 
-def orphans(stack: Stack) -> list[str]:
-    """Trainers and packers of this stack whose parent is not one of its processes."""
+def list_orphans(stack: Stack) -> list[str]:
+    """Return trainers and import processes of this stack that have no parent in it."""
     mark = f"CANDELA_HOME={stack.home}".encode()
     found = []
     for folder in Path("/proc").iterdir():
@@ -50,7 +50,7 @@ def orphans(stack: Stack) -> list[str]:
                 continue
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError, IndexError):  # it has just ended
+        except (OSError, ValueError, IndexError):  # the process ended meanwhile
             continue
         is_child = "worker.trainer" in command or "worker.importing.process" in command
         if is_child and is_alive(int(folder.name)) and parent not in stack.pids and parent != os.getpid():
@@ -58,19 +58,21 @@ def orphans(stack: Stack) -> list[str]:
     return found
 
 
-def rows_are_consistent(stack: Stack) -> None:
-    """At most one holder; moves that the life cycle has; one end; one model a success; no effect of an old token."""
+def check_rows(stack: Stack) -> None:
+    """Check owners, state transitions, ends, models, tokens and event numbers of all jobs."""
     with transaction(stack.sessions, read_only=True) as session:
         for job in session.scalars(select(JobRow)):
             assert (job.owner is not None) == (job.state in ACTIVE), f"{job.id} {job.state} {job.owner}"
-            moves = [event.payload for event in EventRepo(session).list_transitions(job.id)]
-            for before, after in pairwise(moves):
-                assert after["from"] == before["to"], moves
-                assert after["to"] in TRANSITIONS[JobState(after["from"])], moves
-            assert moves[-1]["to"] == job.state, moves
-            ends = [move for move in moves if move["to"] in TERMINAL]
-            assert len(ends) == (1 if job.state in TERMINAL else 0), moves
-            assert sum(move["to"] == JobState.RUNNING for move in moves) == job.attempt == job.token, moves
+            transitions = [event.payload for event in EventRepo(session).list_transitions(job.id)]
+            for before, after in pairwise(transitions):
+                assert after["from"] == before["to"], transitions
+                assert after["to"] in TRANSITIONS[JobState(after["from"])], transitions
+            assert transitions[-1]["to"] == job.state, transitions
+            ends = [transition for transition in transitions if transition["to"] in TERMINAL]
+            assert len(ends) == (1 if job.state in TERMINAL else 0), transitions
+            assert (
+                sum(transition["to"] == JobState.RUNNING for transition in transitions) == job.attempt == job.token
+            ), transitions
             models = list(session.scalars(select(ModelVersionRow).where(ModelVersionRow.job_id == job.id)))
             assert len(models) == (1 if job.state is JobState.SUCCEEDED else 0), f"{job.id} {job.state}"
             assert all(model.job_token == job.token for model in models)
@@ -78,7 +80,7 @@ def rows_are_consistent(stack: Stack) -> None:
             assert seqs == list(range(1, len(seqs) + 1)), f"{job.id}: events with a gap"
 
 
-def files_are_as_their_rows_say(stack: Stack) -> None:
+def check_files(stack: Stack) -> None:
     with transaction(stack.sessions, read_only=True) as session:
         rows = [*session.scalars(select(CheckpointRow)), *session.scalars(select(ModelVersionRow))]
         named = [(f"{row.key}/{name}", file["sha256"]) for row in rows for name, file in row.files.items()]
@@ -88,11 +90,11 @@ def files_are_as_their_rows_say(stack: Stack) -> None:
     for key, sha256 in named:
         path = stack.get_stored_path(key)
         assert path.exists(), f"{key} is gone"
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, f"{key} is not what its row says"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256, f"{key} differs from its row"
 
 
-def logs_tell_of_no_defect_and_no_secret(stack: Stack) -> None:
-    """No answer was a 500 for which nobody has a reason, no attempt and no sweep met what it does not know."""
+def check_logs(stack: Stack) -> None:
+    """Check that no log has an unexpected error or an API key."""
     found = set()
     for path in stack.home.glob("*.log"):
         text = path.read_text(errors="replace")

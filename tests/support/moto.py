@@ -1,4 +1,4 @@
-"""A second S3 for tests: moto's server in a thread of the test run, with another author's reading of the protocol."""
+"""A second S3 server for tests: moto, in a thread of the test run. It is independent of SeaweedFS."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ BUCKET = "candela"
 
 
 class MotoServer:
-    """Everything is kept in memory; any key is accepted."""
+    """A server that stores everything in memory and accepts every key."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self._count = 0
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
-        """As that of `S3Server`."""
+        """Return the environment variables of a client, like `S3Server.environment`."""
         return {
             "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_ACCESS_KEY_ID": "any",
@@ -25,15 +25,15 @@ class MotoServer:
         }
 
     def new_url(self) -> str:
-        """A prefix that nobody has used."""
+        """Return an unused prefix of the bucket."""
         self._count += 1
         return f"s3://{BUCKET}/test-{self._count}"
 
 
 @contextmanager
 def moto_server() -> Iterator[MotoServer]:
-    """A running server with the bucket made."""
-    from moto.server import ThreadedMotoServer  # slow to import, and wanted by few tests
+    """Run a server and create its bucket."""
+    from moto.server import ThreadedMotoServer  # imported here because it is slow and few tests use it
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()

@@ -55,9 +55,9 @@ class RegisteredModel:
 def register(sessions: SessionFactory, storage: Storage, name: str, version: int, **changes: Any) -> RegisteredModel:
     """Register a version with random weights, which depend on the version number."""
     options = COLOURED | changes
-    bundles.register(sessions, storage, name, version, seed=version, **options)
-    description = bundles.description(**options)
-    return RegisteredModel(bundles.network(description, version), description)
+    bundles.register_model(sessions, storage, name, version, seed=version, **options)
+    description = bundles.build_description(**options)
+    return RegisteredModel(bundles.build_network(description, version), description)
 
 
 @contextmanager

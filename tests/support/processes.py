@@ -1,4 +1,4 @@
-"""Processes of a test's own: they die with the test run, and are signalled by pid alone."""
+"""Starts, waits for and signals the processes of a test. They end with the test run."""
 
 import ctypes
 import os
@@ -17,39 +17,39 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent() -> None:
-    """To be run in a child before it starts: the kernel kills it when the test run ends, however it ends."""
+    """Let the kernel kill this child process when the test run ends. For `preexec_fn`."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end(process: "subprocess.Popen[Any]", how: signal.Signals = signal.SIGTERM, patience_s: float = 20.0) -> int:
-    """Stop a process of ours, by force if it does not obey; its exit status."""
+def end(process: "subprocess.Popen[Any]", how: signal.Signals = signal.SIGTERM, timeout_s: float = 20.0) -> int:
+    """Send a signal, kill the process after the timeout, and return its exit status."""
     if process.poll() is None:
         process.send_signal(how)
     try:
-        return process.wait(patience_s)
+        return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
 
 
-def wait_for(ask: Callable[[], T | None], what: str, patience_s: float = 60.0) -> T:
-    """The first answer that is true.
+def wait_for(condition: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
+    """Wait until `condition` returns a true value and return it.
 
     Raises:
-        TimeoutError: there was none; the patience is a bound against hanging, not something a test asserts.
+        TimeoutError: the timeout passed. It protects against hanging; tests do not assert durations with it.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
+        value = condition()
+        if value:
+            return value
         time.sleep(0.02)
-    raise TimeoutError(f"waited {patience_s:g} s for {what}")
+    raise TimeoutError(f"waited {timeout_s:g} s for {what}")
 
 
 @contextmanager
-def standing_still(*pids: int) -> Iterator[None]:
-    """Those processes do nothing meanwhile; one may be killed, or die with its parent."""
+def freeze_processes(*pids: int) -> Iterator[None]:
+    """Suspend the processes while the context is open. They may end meanwhile."""
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -61,28 +61,28 @@ def standing_still(*pids: int) -> Iterator[None]:
 
 
 def freeze(pid: int, database: Path) -> None:
-    """Stop a process in its tracks, at a moment when it does not hold SQLite's write lock, for which all would wait.
+    """Suspend a process while it does not hold SQLite's write lock, so that no other process waits for it.
 
     Args:
-        pid: of a process that writes.
-        database: its SQLite file; nothing is looked at where there is none.
+        pid: the id of a process that writes to the database.
+        database: the SQLite file. If it is missing, the lock is not checked.
 
     Raises:
-        TimeoutError: it holds the lock whenever it is looked at.
+        TimeoutError: the process held the lock at every check.
     """
 
-    def is_frozen_without_the_lock() -> bool:
+    def freeze_without_lock() -> bool:
         os.kill(pid, signal.SIGSTOP)
-        if not database.exists() or _can_be_written(database):
+        if not database.exists() or _is_writable(database):
             return True
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.1)
         return False
 
-    wait_for(is_frozen_without_the_lock, "a moment without the write lock")
+    wait_for(freeze_without_lock, "a moment without the write lock")
 
 
-def _can_be_written(database: Path) -> bool:
+def _is_writable(database: Path) -> bool:
     with closing(sqlite3.connect(database, timeout=1.0, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -93,9 +93,9 @@ def _can_be_written(database: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Return whether a process runs. A zombie does not."""
     try:
-        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - one line of a pseudo file
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - a single line of a virtual file
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -1,4 +1,4 @@
-"""A TCP proxy that can delay, stall and cut what passes; it listens on a free loopback port in a thread of its own."""
+"""A TCP proxy that can delay, stall and cut connections. It runs in a thread on a free loopback port."""
 
 import asyncio
 import threading
@@ -11,13 +11,13 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
-    """Changed at any time, from any thread.
+    """A proxy. Its attributes can be changed at any time, from any thread.
 
     Attributes:
-        delay_s: before every piece, either way.
-        is_stalled: nothing passes, nothing is closed: a half-open connection.
-        cut_up_after: bytes from the clients, all together, after which their connections are cut.
-        cut_down_at: a reply that begins once these bytes passed up is never delivered; both sides are cut.
+        delay_s: delay before every chunk, in both directions.
+        is_stalled: no data passes and no connection is closed, like a half-open connection.
+        cut_up_after: total bytes from clients after which their connections are cut.
+        cut_down_at: bytes from a client after which both sides are cut, so that the reply is lost.
     """
 
     def __init__(self, target: Path | tuple[str, int]) -> None:
@@ -61,26 +61,26 @@ class Proxy:
         pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
     ) -> None:
         with suppress(OSError):
-            while piece := await source.read(65536):
+            while chunk := await source.read(65536):
                 await asyncio.sleep(self.delay_s)
                 while self.is_stalled:
                     await asyncio.sleep(0.02)
-                if way == "up" and self._is_to_be_cut(piece, sink):
+                if way == "up" and self._should_cut(chunk, sink):
                     break
-                sink.write(piece)
+                sink.write(chunk)
                 await sink.drain()
         for writer in pair:
             with suppress(OSError, RuntimeError):
                 writer.close()
 
-    def _is_to_be_cut(self, piece: bytes, sink: asyncio.StreamWriter) -> bool:
+    def _should_cut(self, chunk: bytes, sink: asyncio.StreamWriter) -> bool:
         if self.cut_up_after is not None:
-            self.cut_up_after -= len(piece)
+            self.cut_up_after -= len(chunk)
             if self.cut_up_after <= 0:
                 self.num_cuts += 1
                 return True
-        if self.cut_down_at is not None and self.cut_down_at in piece:
-            sink.write(piece)  # done there, never told here
+        if self.cut_down_at is not None and self.cut_down_at in chunk:
+            sink.write(chunk)  # the server receives it, the client gets no reply
             self.cut_down_at = None
             self.num_cuts += 1
             return True
@@ -88,8 +88,8 @@ class Proxy:
 
 
 @contextmanager
-def proxied(target: Path | tuple[str, int]) -> Iterator[Proxy]:
-    """A proxy in front of a unix socket or an address."""
+def run_proxy(target: Path | tuple[str, int]) -> Iterator[Proxy]:
+    """Run a proxy for a unix socket or an address."""
     proxy, ready = Proxy(target), threading.Event()
     loop, closed = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(proxy.serve(ready, closed)), daemon=True)

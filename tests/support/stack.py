@@ -92,7 +92,7 @@ class Stack(WorkerProcesses):
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent == pid and b"worker.trainer" in (folder / "cmdline").read_bytes():
                     pids.append(int(folder.name))
-            except (OSError, ValueError, IndexError):  # not a process, or it has just ended
+            except (OSError, ValueError, IndexError):  # not a process, or the process ended meanwhile
                 continue
         return sorted(pids)
 

@@ -83,7 +83,7 @@ def test_the_trace_of_a_job_has_the_span_of_its_request_as_parent(
 ) -> None:
     stored = submit_and_read_trace(tmp_path, sqlite_template, {"traceparent": f"00-{TRACE}-{CALLER}-01"})
     assert stored is not None
-    found = spans.of(TRACE, 2)
+    found = spans.get_spans(TRACE, 2)
     posting = {f"00-{TRACE}-{span.span_id}-01" for span in found.values()}
     assert set(found) == {"POST /v1/jobs", "POST /v1/jobs/{job_id}/clone"}
     assert stored in posting
@@ -95,7 +95,7 @@ def test_exporter_headers_come_from_the_environment(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=me")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     submit_and_read_trace(tmp_path, sqlite_template, {"traceparent": f"00-{TRACE}-{CALLER}-01"})
-    spans.of(TRACE, 2)
+    spans.get_spans(TRACE, 2)
     assert {headers["x-tenant"] for headers in spans.headers} == {"me"}
     assert {headers["content-encoding"] for headers in spans.headers} == {"gzip"}
 

@@ -110,7 +110,7 @@ def count_computed(model_server: ModelServer, bundle: BundleRef) -> int:
 @asynccontextmanager
 async def pause_process(model_server: ModelServer) -> AsyncIterator[None]:
     """Pause the inference process until all messages that are sent meanwhile are in its socket."""
-    with processes.standing_still(get_pid(model_server)):
+    with processes.freeze_processes(get_pid(model_server)):
         yield
         await asyncio.sleep(0.05)  # every request is sent or cancelled
         await wait_until(lambda: not get_client(model_server)._buffer)
