@@ -1,4 +1,4 @@
-"""Homes of version 0.1: unpack them, run_service them with a given code, and read what they hold over HTTP."""
+"""Unpacks homes of version 0.1, runs a version of the code with them, and reads their content over HTTP."""
 
 import hashlib
 import io
@@ -70,7 +70,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def read_expected_values() -> dict[str, Any]:
-    """Return what the code of version 0.1 answered and computed."""
+    """Return the responses and results of the code of version 0.1."""
     expected: dict[str, Any] = json.loads(EXPECTED.read_text())
     return expected
 
@@ -118,7 +118,7 @@ def post_json(client: httpx.Client, path: str, body: Any = None) -> Any:
 
 
 def wait_until(find: Callable[[], T | None], what: str) -> T:
-    """Call a function until it returns something true, and return that.
+    """Call a function until it returns a true value, and return that.
 
     Raises:
         TimeoutError: it never did.
@@ -143,7 +143,7 @@ def wait_for_job(client: httpx.Client, job_id: str) -> dict[str, Any]:
 
 
 def read_job(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    """Return everything that the API shows of a job that does not change any more."""
+    """Return everything that the API shows of a finished job."""
     path = f"/v1/jobs/{job_id}"
     return {
         "job": get_json(client, path),
@@ -161,7 +161,7 @@ def read_events(client: httpx.Client, job_id: str) -> list[Any]:
 
 
 def read_result(client: httpx.Client, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a training computed, without what measures time or memory."""
+    """Return the results of a training, without measurements of time and memory."""
     series = get_json(client, f"/v1/jobs/{job['id']}/metrics")["series"]
     curves = {
         f"{curve['split']}_{curve['name']}": [point["value"] for point in curve["points"]]
@@ -214,14 +214,14 @@ def build_successor_spec(job_id: str, name: str) -> dict[str, Any]:
 
 
 def read_weights(client: httpx.Client, model: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of a model as its bundle holds them."""
+    """Return the weights in the bundle of a model."""
     path = f"/v1/models/{model['name']}/versions/{model['version']}/bundle"
     with zipfile.ZipFile(io.BytesIO(client.get(path).content)) as bundle:
         return load(bundle.read("weights.safetensors"))
 
 
 def fingerprint_arithmetic() -> str:
-    """Return a hash of float32 sums as this process computes them.
+    """Return a hash of float32 sums that this process computes.
 
     Kernels of oneDNN, MKL and ATen add in another order on another processor, by its instruction set and its caches.
     Processes with equal fingerprints are taken to compute small trainings to the same bits.

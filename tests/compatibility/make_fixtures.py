@@ -148,7 +148,7 @@ FINISHED_JOB: dict[str, Any] = {
 
 
 def main() -> None:
-    """Make the home, record what the same code does with it, and write everything into `data`."""
+    """Make the home, record the results of the same code, and write everything to `data`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--code", type=Path, required=True, help="a checkout of version 0.1")
     code = parser.parse_args().code.resolve()
@@ -162,7 +162,7 @@ def main() -> None:
 
 
 def write_expected_values(expected: Mapping[str, Any]) -> None:
-    """Write the JSON of what is expected, some values a line."""
+    """Write the expected results as JSON, with several values per line."""
     homes.EXPECTED.write_text(json.dumps(expected, separators=(",", ":")).replace('},"', '},\n"') + "\n")
 
 
@@ -232,7 +232,7 @@ def pause(client: httpx.Client, log: Path, body: Mapping[str, Any]) -> str:
 
 
 def pause_after(client: httpx.Client, log: Path, path: str, epochs: int, num_slices: int) -> None:
-    """Pause a job some slices of time after the end of an epoch.
+    """Pause a job a number of time slices after the end of an epoch.
 
     The trainer of such a small job is fast. It runs for some milliseconds at a time until the stop request is sent.
     """
@@ -251,7 +251,7 @@ def pause_after(client: httpx.Client, log: Path, path: str, epochs: int, num_sli
 
 
 def has_sent_stop(log: Path, path: str) -> bool:
-    """Whether the worker's log says that the trainer was sent a stop request."""
+    """Return whether the worker's log has a stop request to the trainer."""
     job_id = path.rpartition("/")[2]
     return any("attempt.stop_asked" in line and job_id in line for line in log.read_text().splitlines())
 

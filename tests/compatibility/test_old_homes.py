@@ -1,4 +1,4 @@
-"""Homes, snapshots, bundles and variants that version 0.1 wrote still work."""
+"""Homes, snapshots, bundles and variants of version 0.1 still load and work."""
 
 import itertools
 import json

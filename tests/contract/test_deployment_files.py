@@ -85,7 +85,7 @@ def test_every_package_is_in_the_image(instructions: list[tuple[str, str]]) -> N
 
 
 def test_services_of_production() -> None:
-    assert set(SERVICES) == {"database", "queue", "migrate", "api", "worker", "worker-gpu", "sweep"}
+    assert set(SERVICES) == {"database", "queue", "migrate", "api", "worker", "worker-gpu", "maintenance"}
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     device = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
     assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])

@@ -72,7 +72,7 @@ class WorkerProcesses:
         return self._start("worker", [*command, "--without-gossip", "--without-mingle"], settings)
 
     def start_maintenance(self, **settings: str) -> "subprocess.Popen[bytes]":
-        return self._start("sweep", ["-m", "worker.maintenance"], settings)
+        return self._start("maintenance", ["-m", "worker.maintenance"], settings)
 
     def _start(
         self, name: str, arguments: list[str], settings: dict[str, str], pass_fds: Sequence[int] = ()
