@@ -30,8 +30,8 @@ def test_the_demo_trains_and_predicts(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     accuracy = float(done.stdout.split("Final validation accuracy: ")[1].split()[0])
     assert accuracy >= 0.97
-    assert "never sent before" in done.stdout
-    assert done.stdout.count("it is a ") == 3
+    assert "unseen images" in done.stdout
+    assert done.stdout.count("true label: ") == 3
     assert "/docs" in done.stdout
     with Image.open(tmp_path / "learning-curve.png") as image:
         assert image.format == "PNG"

@@ -62,8 +62,8 @@ def test_a_home_or_port_in_use_is_reported_in_one_line(up: Up, tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as listener:
         cases = [
             (service.home, "0", f"is in use by another `candela up` (process {service.pid}, {service.url})"),
-            (tmp_path / "other", service.url.rsplit(":", 1)[1], "is taken by another program"),
-            (tmp_path / "other", str(listener.getsockname()[1]), "is taken by another program"),
+            (tmp_path / "other", service.url.rsplit(":", 1)[1], "is in use by another program"),
+            (tmp_path / "other", str(listener.getsockname()[1]), "is in use by another program"),
         ]
         for home, port, reason in cases:
             command = [sys.executable, "-m", "candela", "up", "--home", str(home), "--port", port]
@@ -113,6 +113,6 @@ def test_a_failed_start_reports_the_error_of_its_component(tmp_path: Path) -> No
     command = [sys.executable, "-m", "candela", "up", "--home", str(tmp_path), "--port", "0"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("candela: migration ended with status 1 while starting")
+    assert done.stderr.startswith("candela: migration exited with status 1 during the start")
     assert "file is not a database" in done.stderr
     assert Service(tmp_path).processes() == {}

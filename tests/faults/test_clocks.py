@@ -67,7 +67,7 @@ def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
     job_id = stack.submit_job(epochs=NUM_EPOCHS_LONG)
     stack.wait_for_epoch(job_id)
     wrong = stack.start_worker(**environment)
-    wrong_sweep = stack.start_maintenance(**environment)
+    maintenance = stack.start_maintenance(**environment)
     try:
         row = stack.wait_for_end(job_id)
         assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 1, 0)
@@ -79,7 +79,7 @@ def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
         check_times(stack, row)
     finally:
         assert end(wrong) == 0
-        end(wrong_sweep)
+        end(maintenance)
 
 
 def test_row_26_a_worker_whose_clock_jumps_back_keeps_its_lease(
