@@ -121,7 +121,7 @@ class FreezeSpec(CallbackBase):
     """Freeze parameters for some epochs, for example the backbone while a new head is trained."""
 
     name: Literal["freeze"] = "freeze"
-    match: Pattern = Field(examples=["features.*"])
+    match: Pattern = Field(examples=["*weight"])
     from_epoch: Count = Field(default=1, description="The first epoch in which the parameters are frozen.")
     until_epoch: Count | None = Field(
         default=None,

@@ -256,7 +256,7 @@ UNSUPPORTED_PARTS = {
 class OptimizerPartSpec(Spec):
     """An optimizer for the parameters whose names match and that no earlier part matches."""
 
-    match: Pattern = Field(examples=["features.*"])
+    match: Pattern = Field(examples=["*weight"])
     optimizer: Annotated[PartSpec, Field(discriminator="name")]
 
     @field_validator("optimizer", mode="before")
@@ -278,7 +278,14 @@ class CompositeOptimizerSpec(OptimizerBase):
     name: Literal["several"] = "several"
     parts: Annotated[
         tuple[OptimizerPartSpec, ...], Field(strict=False, max_length=20, json_schema_extra={"minItems": 2})
-    ]
+    ] = Field(
+        examples=[
+            [
+                {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
+                {"match": "*", "optimizer": {"name": "adam"}},
+            ]
+        ]
+    )
 
     @field_validator("parts")
     @classmethod

@@ -37,7 +37,7 @@ class MultiStepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at each milestone. Source: `MultiStepLR`."""
 
     name: Literal["multi_step"] = "multi_step"
-    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[10]])
+    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[1]])
     gamma: Positive = Field(default=0.1, description="The factor.")
     call_on: CallOn = "epoch_end"
 
@@ -216,7 +216,7 @@ class SequentialSpec(ScheduleBase):
     schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)] = Field(
         description="The schedules.", examples=[[{"name": "linear"}, {"name": "cosine"}]]
     )
-    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[10]])
+    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[1]])
     call_on: CallOn = "epoch_end"
 
     @model_validator(mode="before")

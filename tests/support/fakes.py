@@ -25,12 +25,12 @@ class MemoryQueue:
 
     def put(self, topic: Topic, subject_id: str) -> None:
         if self.is_unavailable:
-            raise QueueUnavailable("away")
+            raise QueueUnavailable("unavailable")
         self.sent.append((topic, subject_id))
 
     def depth(self, topic: Topic) -> int:
         if self.is_unavailable:
-            raise QueueUnavailable("away")
+            raise QueueUnavailable("unavailable")
         return sum(1 for sent, _ in self.sent if sent == topic)
 
 

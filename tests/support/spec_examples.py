@@ -4,35 +4,27 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-REQUIRED_FIELDS: dict[str, dict[str, Any]] = {
-    "several": {
-        "parts": [
-            {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
-            {"match": "*", "optimizer": {"name": "adam"}},
-        ]
-    },
-    "step": {"step_size": 1},
-    "multi_step": {"milestones": [1]},
-    "cosine_warm_restarts": {"t_0": 1},
-    "cyclic": {"base_lr": 1e-4, "max_lr": 1e-2},
-    "one_cycle": {"max_lr": 1e-2},
-    "lambda": {"factors": [1.0, 0.5]},
-    "multiplicative": {"factors": [0.5]},
-    "sequential": {"schedules": [{"name": "constant"}, {"name": "cosine"}], "milestones": [1]},
-    "time_limit": {"seconds": 1e6},
-    "freeze": {"match": "*weight", "until_epoch": 1},
+from app.services.catalog import SPEC_UNIONS, list_union_members
+
+OVERRIDES: dict[str, dict[str, Any]] = {
     "affine": {"degrees": 10},
-    "normalize": {"mean": [0.5], "std": [0.25]},
-    "random_apply": {"transforms": [{"name": "horizontal_flip"}]},
-    "random_choice": {"transforms": [{"name": "horizontal_flip"}, {"name": "rotation"}]},
-    "random_order": {"transforms": [{"name": "random_crop"}, {"name": "rotation"}]},
+    "freeze": {"until_epoch": 1},
     "top_k": {"k": 2},
 }
+"""Fields whose defaults have no effect, or do not fit the small datasets of tests."""
 
 
 def build_member(name: str) -> dict[str, Any]:
-    """Build the JSON of a union's member from its required fields."""
-    return {"name": name, **REQUIRED_FIELDS.get(name, {})}
+    """Build the JSON of a union's member from the examples of its required fields."""
+    members = [member for union in SPEC_UNIONS.values() for member in list_union_members(union)]
+    required = {
+        field_name: field.examples[0]
+        for member in members
+        if member.model_fields["name"].default == name
+        for field_name, field in member.model_fields.items()
+        if field.is_required() and field.examples
+    }
+    return {"name": name, **required, **OVERRIDES.get(name, {})}
 
 
 def list_names(union: object) -> list[str]:
