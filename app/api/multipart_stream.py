@@ -54,8 +54,8 @@ class _SingleFileParser(MultipartParser):
         self._names: list[str] = []  # one per part
         self._is_complete = False
 
-    def callback(self, name: str, data: bytes | None = None, start: int | None = None, end: int | None = None) -> None:
-        chunk = (data or b"")[start:end]
+    def callback(self, name: str, part: bytes | None = None, start: int | None = None, end: int | None = None) -> None:
+        chunk = (part or b"")[start:end]
         match name:
             case "part_begin":
                 self._names.append("")

@@ -18,7 +18,7 @@ from app.http.middleware import get_route_template
 from app.serving.decoding import Decoder, ImageInput, ImageShape
 from app.serving.types import BundleRef, CacheKey, Pixels
 from core.errors import ServiceError
-from core.tracing import close, provider_of
+from core.tracing import build_tracer_provider, shutdown_tracer_provider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -38,7 +38,7 @@ class Tracing:
     @classmethod
     def from_environment(cls) -> "Tracing | None":
         """Return the tracing that OpenTelemetry's environment variables configure, or None."""
-        provider = provider_of("api")
+        provider = build_tracer_provider("api")
         return None if provider is None else cls(provider)
 
     @property
@@ -66,7 +66,7 @@ class Tracing:
 
     async def close(self) -> None:
         """Export the remaining spans."""
-        await asyncio.to_thread(close, self._provider)
+        await asyncio.to_thread(shutdown_tracer_provider, self._provider)
 
 
 class TraceContextMiddleware:

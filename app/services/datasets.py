@@ -24,11 +24,11 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow
-from core.errors import Conflict, DatasetNotReady, InUse, InvalidSpec, NotFound
+from core.errors import Conflict, DatasetNotReady, InvalidSpec, NotFound, ResourceInUse
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
-from core.spec.error_pointers import unknown
+from core.spec.error_pointers import format_unknown_name
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 
@@ -90,8 +90,8 @@ class DatasetService:
         entry, options, row = self._find_built_in(spec)
         if row is not None and row.state is DatasetState.READY:
             return PinnedDataset(row.version, options, read_dataset_info(row))
-        info = self._get_built_in_info(entry, options)
-        return PinnedDataset(row.version if row else self._versions.next_version(spec.name), options, info)
+        dataset_info = self._get_built_in_info(entry, options)
+        return PinnedDataset(row.version if row else self._versions.get_next_version(spec.name), options, dataset_info)
 
     def pin_version(self, spec: DatasetSpec) -> PinnedVersion:
         """Return the version that a job uses; start the import of a built-in dataset where there is none."""
@@ -111,7 +111,7 @@ class DatasetService:
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
         """Return the version of a built-in dataset with these options; import it, or again after a failure."""
         source_key = hash_options(options)
-        existing = self._versions.find_source(name, source_key)
+        existing = self._versions.find_by_source(name, source_key)
         row = existing or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
         if existing is None or (existing.state is DatasetState.FAILED and self._versions.retry(existing.id)):
             self._queue_import(row.id)
@@ -125,16 +125,16 @@ class DatasetService:
         """
         if after and not re.fullmatch(NAME_PATTERN, after):
             raise InvalidSpec("The cursor is invalid.", errors=[("?cursor", "must be the next_cursor of a page")])
-        stored = self._versions.names(after=after, limit=limit + 1)
+        stored = self._versions.list_names(after=after, limit=limit + 1)
         names = sorted({*stored, *(name for name in builtin.list_names() if name > after)})
         page_names = names[:limit]
-        rows = self._versions.versions(page_names)
+        rows = self._versions.list_versions(page_names)
         views = [DatasetView(name, [row for row in rows if row.name == name]) for name in page_names]
         return views, page_names[-1] if len(names) > limit else None
 
     def get_dataset(self, name: str) -> DatasetView:
         """Return a dataset with its versions. Raises NotFound."""
-        versions = self._versions.versions([name])
+        versions = self._versions.list_versions([name])
         if not versions and name not in builtin.list_names():
             raise NotFound(f"Dataset {name!r} does not exist.")
         return DatasetView(name, versions)
@@ -195,9 +195,9 @@ class DatasetService:
             InUse: a job refers to it.
         """
         row = self._versions.get_version(name, version)
-        jobs = [job.id for job in JobRepo(self._session).dependents(row.id)]
+        jobs = [job.id for job in JobRepo(self._session).list_dependents(row.id)]
         if jobs:
-            raise InUse(f"Jobs use {name} version {version}; delete them first.", dependents=jobs, kind="job")
+            raise ResourceInUse(f"Jobs use {name} version {version}; delete them first.", dependents=jobs, kind="job")
         keys = [key for key in (row.packed_key, row.source.get("key")) if key]
         self._versions.delete(row)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
@@ -205,8 +205,8 @@ class DatasetService:
     def _find_upload(self, spec: DatasetSpec) -> DatasetVersionRow:
         newest = self._versions.find_newest(spec.name)
         if newest is None:
-            existing = sorted({*builtin.list_names(), *self._versions.names()})
-            reject(NAME, unknown("dataset", spec.name, existing))
+            existing = sorted({*builtin.list_names(), *self._versions.list_names()})
+            reject(NAME, format_unknown_name("dataset", spec.name, existing))
         if spec.options:
             reject_all([(f"/dataset/{name}", "is not an option: uploaded datasets have none") for name in spec.options])
         if spec.version == "latest":
@@ -221,7 +221,7 @@ class DatasetService:
         entry = builtin.get_dataset(spec.name)
         if spec.version == "latest":
             options = parse_dataset_options(entry.options, spec.options, "/dataset")
-            return entry, options, self._versions.find_source(spec.name, hash_options(options))
+            return entry, options, self._versions.find_by_source(spec.name, hash_options(options))
         row = self._versions.find_version(spec.name, spec.version) or self._reject_version(spec)
         stored_options: dict[str, Any] = row.source["options"]
         options = parse_dataset_options(entry.options, stored_options | spec.options, "/dataset")
@@ -230,7 +230,7 @@ class DatasetService:
         return entry, options, row
 
     def _reject_version(self, spec: DatasetSpec) -> NoReturn:
-        existing = [str(row.version) for row in self._versions.versions([spec.name])]
+        existing = [str(row.version) for row in self._versions.list_versions([spec.name])]
         reject(VERSION, f"version {spec.version} does not exist; existing: {', '.join(existing[:20]) or 'none'}")
 
     def _get_built_in_info(self, entry: BuiltinDataset, options: Mapping[str, Any]) -> DatasetInfo:

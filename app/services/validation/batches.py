@@ -11,7 +11,7 @@ CLASS_TASKS = frozenset({"classification", "binary"})
 
 def check_window_shares(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
     """Check that no share of overlapping windows is held out at random: they would be in both splits."""
-    table = context.info.table
+    table = context.dataset_info.table
     if table is None or table.window is None:
         return
     for name in ("valid", "test"):
@@ -24,16 +24,16 @@ def check_window_shares(context: TrainingContext | ModelJobContext, report: Vali
 
 def check_batches(context: TrainingContext, report: ValidationReport) -> None:
     """Check that the dataset can be split, and that the training split fills a batch."""
-    spec, info = context.spec, context.info
+    spec, dataset_info = context.spec, context.dataset_info
     try:
-        splits.plan_splits(info.splits, spec.dataset.valid, spec.dataset.test)
+        splits.plan_splits(dataset_info.splits, spec.dataset.valid, spec.dataset.test)
     except ValueError as error:
         report.add("/dataset/valid" if spec.dataset.test is None else "/dataset/test", str(error))
         return
     if context.num_batches == 0:
         report.add(
             "/batch_size",
-            f"{context.num_train} training {_get_sample_noun(info)} do not fill a batch of "
+            f"{context.num_train} training {_get_sample_noun(dataset_info)} do not fill a batch of "
             f"{context.effective_batch_size}; use a smaller batch_size, or set drop_last to false",
         )
 
@@ -42,8 +42,10 @@ def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
     """Check that a weighted sampler has classes to balance, and that only it balances them."""
     if context.spec.sampler != "weighted":
         return
-    if context.info.task not in CLASS_TASKS:
-        report.add("/sampler", f"'weighted' balances classes; a {context.info.task} task has none: use 'random'")
+    if context.dataset_info.task not in CLASS_TASKS:
+        report.add(
+            "/sampler", f"'weighted' balances classes; a {context.dataset_info.task} task has none: use 'random'"
+        )
     elif getattr(context.spec.loss, "class_weights", None) is not None:
         report.warn("the sampler 'weighted' and the loss's class_weights both balance the classes")
 
@@ -72,5 +74,5 @@ def check_processes(context: TrainingContext, report: ValidationReport) -> None:
         report.add("/device", f"{spec.device!r} is one device, {count} are required; use 'auto', 'cpu' or 'cuda'")
 
 
-def _get_sample_noun(info: DatasetInfo) -> str:
-    return "images" if info.table is None else "rows" if info.table.window is None else "windows"
+def _get_sample_noun(dataset_info: DatasetInfo) -> str:
+    return "images" if dataset_info.table is None else "rows" if dataset_info.table.window is None else "windows"

@@ -18,21 +18,23 @@ def check_exclusive_callbacks(context: TrainingContext, report: ValidationReport
 def check_callback_samples(context: TrainingContext, report: ValidationReport) -> None:
     """Check that callbacks that change images have images."""
     for index, callback in enumerate(context.spec.callbacks):
-        if callback.mixes_images and context.info.table is not None:
+        if callback.mixes_images and context.dataset_info.table is not None:
             report.add(f"/callbacks/{index}", f"{callback.name!r} mixes images; the dataset is a table")
 
 
 def check_callback_classes(context: TrainingContext, report: ValidationReport) -> None:
     """Check that callbacks that write a table by class have classes, and not too many."""
-    info = context.info
+    dataset_info = context.dataset_info
     for index, callback in enumerate(context.spec.callbacks):
         if callback.max_classes is None:
             continue
-        if info.task == "regression":
+        if dataset_info.task == "regression":
             reason = f"{callback.name!r} requires classes; the targets of the dataset are numbers"
             report.add(f"/callbacks/{index}/name", reason)
-        elif len(info.classes) > callback.max_classes:
-            reason = f"{callback.name!r} takes at most {callback.max_classes} classes; there are {len(info.classes)}"
+        elif len(dataset_info.classes) > callback.max_classes:
+            reason = (
+                f"{callback.name!r} takes at most {callback.max_classes} classes; there are {len(dataset_info.classes)}"
+            )
             report.add(f"/callbacks/{index}/name", reason)
 
 

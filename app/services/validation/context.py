@@ -16,7 +16,7 @@ class PinnedDataset(NamedTuple):
 
     version: int
     options: Mapping[str, Any]
-    info: DatasetInfo
+    dataset_info: DatasetInfo
 
 
 class ResumeSource(NamedTuple):

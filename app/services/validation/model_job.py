@@ -28,9 +28,9 @@ class ModelJobContext:
         return cls(job, job.spec, job.model)
 
     @property
-    def info(self) -> DatasetInfo:
+    def dataset_info(self) -> DatasetInfo:
         """The properties of the dataset."""
-        return self.job.dataset.info
+        return self.job.dataset.dataset_info
 
     @property
     def is_own_dataset(self) -> bool:
@@ -41,7 +41,7 @@ class ModelJobContext:
     def valid(self) -> float | None:
         """The share of the training split that is held out for validation."""
         share = self.model.valid if self.spec.dataset.valid is None and self.is_own_dataset else self.spec.dataset.valid
-        return splits.DEFAULT_SHARE if share is None and not self.info.splits.get("valid") else share
+        return splits.DEFAULT_SHARE if share is None and not self.dataset_info.splits.get("valid") else share
 
     @property
     def test(self) -> float | None:
@@ -52,7 +52,7 @@ class ModelJobContext:
     def split_sizes(self) -> dict[str, int] | str:
         """The number of samples of each split, or the reason why the dataset cannot be split."""
         try:
-            plan = splits.plan_splits(self.info.splits, self.valid, self.test)
+            plan = splits.plan_splits(self.dataset_info.splits, self.valid, self.test)
         except ValueError as error:
             return str(error)
         return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
@@ -80,7 +80,7 @@ class ModelJobContext:
         if hasattr(spec, "top_k"):
             changes["top_k"] = max(1, min(spec.top_k, len(model.classes)))
         if getattr(spec, "metrics", ()) is None:
-            changes["metrics"] = TASK_DEFAULTS[self.info.task].metrics
+            changes["metrics"] = TASK_DEFAULTS[self.dataset_info.task].metrics
         resolved: Any = spec.model_copy(update=changes)
         return ResolvedSpec(resolved, model.num_parameters, (model.num_outputs,), num_batches, warnings)
 
@@ -113,20 +113,22 @@ def check_no_transforms(context: ModelJobContext, report: ValidationReport) -> N
 
 def check_samples(context: ModelJobContext, report: ValidationReport) -> None:
     """Check that samples have the shape, or the columns, that the model takes."""
-    info, model = context.info, context.model
-    columns = [] if info.table is None else [column.model_dump(mode="json") for column in info.table.columns]
-    if info.image_shape != model.image_shape:
-        report.add("/dataset", f"has samples of shape {info.image_shape}; the model takes {model.image_shape}")
+    dataset_info, model = context.dataset_info, context.model
+    columns = (
+        [] if dataset_info.table is None else [column.model_dump(mode="json") for column in dataset_info.table.columns]
+    )
+    if dataset_info.image_shape != model.image_shape:
+        report.add("/dataset", f"has samples of shape {dataset_info.image_shape}; the model takes {model.image_shape}")
     elif columns != model.columns:
         report.add("/dataset", "has other columns or categories than the model was trained on")
 
 
 def check_targets(context: ModelJobContext, report: ValidationReport) -> None:
     """Check that the targets have the task and classes of the model."""
-    info, model = context.info, context.model
-    if info.task != model.task:
-        report.add("/dataset", f"has the task {info.task}; the model has the task {model.task}")
-    elif info.classes != model.classes or info.num_outputs != model.num_outputs:
+    dataset_info, model = context.dataset_info, context.model
+    if dataset_info.task != model.task:
+        report.add("/dataset", f"has the task {dataset_info.task}; the model has the task {model.task}")
+    elif dataset_info.classes != model.classes or dataset_info.num_outputs != model.num_outputs:
         report.add("/dataset", "has other classes than the model, or has them in another order")
 
 

@@ -15,19 +15,21 @@ from core.spec.metrics import list_curves
 
 def check_loss(context: TrainingContext, report: ValidationReport) -> None:
     """Check that the loss fits the task and the last layer, and has one weight per class or output."""
-    loss, info = context.spec.loss, context.info
+    loss, dataset_info = context.spec.loss, context.dataset_info
     if loss is None:
         return
-    suitable = TASK_DEFAULTS[info.task].losses
+    suitable = TASK_DEFAULTS[dataset_info.task].losses
     if loss.name not in suitable:
-        report.add("/loss/name", f"{loss.name!r} does not fit a {info.task} task; use {format_choices(suitable)}")
+        report.add(
+            "/loss/name", f"{loss.name!r} does not fit a {dataset_info.task} task; use {format_choices(suitable)}"
+        )
         return
     warning = build_mismatch_warning(loss.name, _get_last_layer(context.spec.architecture.options))
     if warning is not None:
         report.warn(warning)
     for field, expected, noun in (
-        ("class_weights", len(info.classes), "class"),
-        ("pos_weight", info.num_outputs, "output"),
+        ("class_weights", len(dataset_info.classes), "class"),
+        ("pos_weight", dataset_info.num_outputs, "output"),
     ):
         weights = getattr(loss, field, None)
         if isinstance(weights, tuple) and len(weights) != expected:
@@ -36,14 +38,14 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
 
 def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
     """Check that each metric fits the task and classes, and that no two have the same key."""
-    info, keys = context.info, set[str]()
-    suitable = TASK_DEFAULTS[info.task].all_metrics
+    dataset_info, keys = context.dataset_info, set[str]()
+    suitable = TASK_DEFAULTS[dataset_info.task].all_metrics
     for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
         pointer = f"/metrics/{index}"
         if metric.name not in suitable:
-            reason = f"{metric.name!r} does not fit a {info.task} task; use {format_choices(suitable)}"
+            reason = f"{metric.name!r} does not fit a {dataset_info.task} task; use {format_choices(suitable)}"
             report.add(f"{pointer}/name", reason)
-        report.extend(metric.find_class_errors(info.task, len(info.classes)), pointer)
+        report.extend(metric.find_class_errors(dataset_info.task, len(dataset_info.classes)), pointer)
         if metric.key in keys:
             report.add(pointer, f"the metric {metric.key!r} is listed twice")
         keys.add(metric.key)

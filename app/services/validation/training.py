@@ -12,7 +12,7 @@ from app.serving.backend import ArchitectureQuery, ArchitectureSummary, InvalidA
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import ArchitectureSpec, DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
-from core.spec.error_pointers import pointer_of, to_pointers, unknown
+from core.spec.error_pointers import build_pointer, format_unknown_name, to_pointers
 from core.spec.job import ResourcesSpec
 
 ARCHITECTURE = "/architecture"
@@ -40,15 +40,17 @@ class TrainingContext:
         return cls(job, fill_defaults(job.spec, job.dataset))
 
     @property
-    def info(self) -> DatasetInfo:
+    def dataset_info(self) -> DatasetInfo:
         """The properties of the dataset."""
-        return self.job.dataset.info
+        return self.job.dataset.dataset_info
 
     @cached_property
     def num_train(self) -> int | None:
         """The number of training samples; None if the dataset cannot be split as requested."""
         try:
-            return splits.plan_splits(self.info.splits, self.spec.dataset.valid, self.spec.dataset.test).num_train
+            return splits.plan_splits(
+                self.dataset_info.splits, self.spec.dataset.valid, self.spec.dataset.test
+            ).num_train
         except ValueError:
             return None
 
@@ -126,7 +128,7 @@ class LrFindContext(TrainingContext):
 def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
     """Return the spec with a name, a pinned dataset and the loss and metrics of the dataset's task."""
     name = spec.name or generate_name(spec)
-    uses_default_share = spec.dataset.valid is None and not dataset.info.splits.get("valid")
+    uses_default_share = spec.dataset.valid is None and not dataset.dataset_info.splits.get("valid")
     pinned = DatasetSpec(
         name=spec.dataset.name,
         version=dataset.version,
@@ -136,7 +138,7 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,
     )
-    defaults = TASK_DEFAULTS[dataset.info.task]
+    defaults = TASK_DEFAULTS[dataset.dataset_info.task]
     return spec.model_copy(
         update={
             "name": name,
@@ -153,19 +155,19 @@ def _list_training_fields() -> list[str]:
 
 
 def _check_architecture(context: TrainingContext) -> ArchitectureCheck:
-    requested, info, architectures = context.spec.architecture, context.info, context.job.architectures
+    requested, dataset_info, architectures = context.spec.architecture, context.dataset_info, context.job.architectures
     available, empty = architectures.list_architectures(), ArchitectureSummary({}, 0, (), ())
     if requested.name not in available:
-        error = f"{ARCHITECTURE}/name", unknown("architecture", requested.name, list(available))
+        error = f"{ARCHITECTURE}/name", format_unknown_name("architecture", requested.name, list(available))
         return ArchitectureCheck(requested, empty, (error,))
     try:
-        cardinalities = () if info.table is None else info.table.cardinalities
-        options, shape = orjson.dumps(requested.options), tuple(info.image_shape)
-        query = ArchitectureQuery(requested.name, options, shape, info.num_outputs, cardinalities)
+        cardinalities = () if dataset_info.table is None else dataset_info.table.cardinalities
+        options, shape = orjson.dumps(requested.options), tuple(dataset_info.image_shape)
+        query = ArchitectureQuery(requested.name, options, shape, dataset_info.num_outputs, cardinalities)
         summary = architectures.check_architecture(query)
     except InvalidArchitecture as error:
         errors = to_pointers(error.errors, available[requested.name].options, ARCHITECTURE)
         if error.reason:
-            errors.append((ARCHITECTURE + pointer_of(error.path.split("/") if error.path else ()), error.reason))
+            errors.append((ARCHITECTURE + build_pointer(error.path.split("/") if error.path else ()), error.reason))
         return ArchitectureCheck(requested, empty, tuple(errors))
     return ArchitectureCheck(ArchitectureSpec(name=requested.name, **summary.options), summary)

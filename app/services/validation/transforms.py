@@ -11,12 +11,12 @@ TRANSFORMS = "/dataset/train_transforms"
 
 def check_transforms(context: TrainingContext, report: ValidationReport) -> None:
     """Check that each transform fits the shape of the images."""
-    transforms, info = context.spec.dataset.train_transforms, context.info
-    if info.table is not None:
+    transforms, dataset_info = context.spec.dataset.train_transforms, context.dataset_info
+    if dataset_info.table is not None:
         for index, _ in enumerate(transforms):
             report.add(f"{TRANSFORMS}/{index}", "changes images; the dataset is a table")
         return
-    channels, height, width = info.image_shape
+    channels, height, width = dataset_info.image_shape
     has_normalization = False
     for pointer, transform in _walk_transforms(transforms, TRANSFORMS):
         report.extend(transform.find_image_errors(channels, height, width), pointer)

@@ -6,14 +6,14 @@ from typing import Any
 from rich.console import Console
 
 from candela.live_view import LiveJobView
-from candela.types import Event
+from candela.types import JobEvent
 
 
-def event(type_: str, **payload: Any) -> Event:
+def event(type_: str, **payload: Any) -> JobEvent:
     return {"id": "1", "type": type_, "payload": payload}
 
 
-def metrics(epoch: int, **measured: float) -> Event:
+def metrics(epoch: int, **measured: float) -> JobEvent:
     return event("metrics", progress={"epoch": epoch, "epochs": 2}, metrics=measured)
 
 

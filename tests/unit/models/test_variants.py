@@ -10,7 +10,7 @@ import torch
 from models import bundle, registry, variants
 from models.variants.exportable import ExportableModel
 from models.variants.runners import Runner
-from tests.support.bundles import description as describe_bundle
+from tests.support.bundles import build_description as describe_bundle
 
 TOLERANCE: dict[variants.Format, float] = {
     "onnx": 1e-4,  # another order of additions

@@ -1,4 +1,4 @@
-"""The catalog."""
+"""The catalog of architectures, datasets and options."""
 
 import pytest
 from fastapi.testclient import TestClient

@@ -19,7 +19,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.spec import JobSpec
 from tests.support.images import encode_image, write_zip
-from tests.support.trainer import start
+from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel
 from worker.importing.importer import Importer
 from worker.trainer import main as trainer
@@ -38,7 +38,7 @@ def run_import(client: TestClient, state: State) -> Callable[[Any], dict[str, An
         assert response.status_code == 202, response.text
         importer = Importer(state.settings, state.sessions, state.storage, owner="test")
         with transaction(state.sessions) as session:
-            waiting = [row.subject_id for row in OutboxRepo(session).oldest() if row.topic == "import"]
+            waiting = [row.subject_id for row in OutboxRepo(session).list_oldest() if row.topic == "import"]
         for version_id in waiting:
             importer.run(version_id)
         version: dict[str, Any] = client.get(response.headers["location"]).json()
@@ -241,8 +241,8 @@ def get_errors(response: Any, pointer: str, reason: str, state: State) -> None:
     assert error["pointer"] == pointer
     assert reason in error["detail"]
     assert reason.partition("'")[0] in response.json()["detail"]
-    own = state.storage.scratch().parent
-    assert [*state.storage.keys(""), *own.glob("*/*")] == []
+    own = state.storage.create_scratch_folder().parent
+    assert [*state.storage.list_keys(""), *own.glob("*/*")] == []
 
 
 def test_the_body_limit_is_configurable(state: State) -> None:
@@ -292,7 +292,7 @@ def test_a_network_trains_on_inline_data(
     with transaction(state.sessions, read_only=True) as session:
         spec = JobSpec.model_validate(JobRepo(session).get(response.json()["id"]).spec)
     channel = RecordingChannel()
-    assert trainer.run_job(start(spec, get_packed_folder(state, "toy", 1), tmp_path / "work"), channel) == 0
+    assert trainer.run_job(build_start(spec, get_packed_folder(state, "toy", 1), tmp_path / "work"), channel) == 0
     losses = {
         step: value
         for (split, name, step), value in channel.collect_points().items()

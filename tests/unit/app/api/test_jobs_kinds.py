@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import result_key
+from core.db.repos.jobs import get_result_key
 from core.db.session import transaction
 from tests.support.finished import finish_job
 
@@ -141,7 +141,7 @@ def test_a_job_has_its_result(client: TestClient, trained_job: str, state: State
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
-        AttemptRepo(session).complete(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
+        AttemptRepo(session).complete_with_result(job["id"], claimed.token, {"num_samples": 180}, {"valid_loss": "NaN"})
     job_out = client.get(f"/v1/jobs/{job['id']}").json()
     assert (job_out["state"], job_out["result"], job_out["model"]) == ("succeeded", {"num_samples": 180}, None)
     assert job_out["metrics"] == {"valid_loss": "NaN"}
@@ -163,7 +163,7 @@ def test_a_clone_of_an_unknown_kind_is_rejected(client: TestClient, trained_job:
 
 def test_a_result_file_is_downloaded(client: TestClient, trained_job: str, state: State) -> None:
     job = client.post("/v1/jobs", json=PREDICT).json()
-    folder = state.storage.scratch() / "answer"
+    folder = state.storage.create_scratch_folder() / "answer"
     folder.mkdir()
     (folder / "predictions.csv").write_text("name,label\n")
     sha256 = hashlib.sha256(b"name,label\n").hexdigest()
@@ -171,8 +171,8 @@ def test_a_result_file_is_downloaded(client: TestClient, trained_job: str, state
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
         assert claimed is not None
-        state.storage.publish(folder, result_key(claimed))
-        AttemptRepo(session).complete(job["id"], claimed.token, {"files": files}, {})
+        state.storage.publish(folder, get_result_key(claimed))
+        AttemptRepo(session).complete_with_result(job["id"], claimed.token, {"files": files}, {})
     response = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (response.status_code, response.text, response.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
     assert client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv").text == "name,label\n"

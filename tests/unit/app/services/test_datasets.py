@@ -70,7 +70,7 @@ def test_first_job_on_a_built_in_dataset_starts_its_import(service: DatasetServi
     assert first.version_id == again.version_id != other.version_id
     assert (first.dataset.version, other.dataset.version) == (1, 2)
     assert first.dataset.options["num_classes"] == 10, "all defaults are filled in"
-    assert first.dataset.info.splits == {"train": 50}
+    assert first.dataset.dataset_info.splits == {"train": 50}
     assert topics(session) == ["import", "import"]
 
 
@@ -86,7 +86,7 @@ def test_ready_version_has_the_properties_of_its_import(service: DatasetService,
     assert claimed is not None
     DatasetRepo(session).finish(version_id, claimed.token, meta=META, report={}, packed_key="k")
     pinned = service.pin_version(spec("digits"))
-    assert (pinned.version_id, pinned.dataset.info.classes) == (version_id, ("a", "b"))
+    assert (pinned.version_id, pinned.dataset.dataset_info.classes) == (version_id, ("a", "b"))
     assert topics(session) == ["import"], "it is not imported again"
 
 

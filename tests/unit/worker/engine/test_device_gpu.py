@@ -13,8 +13,7 @@ import torch
 from core.datasets.packed import PackedDataset
 from models import bundle
 from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement, hash_weights, pack
-from worker.builders import build_run
-from worker.builders import dataloaders
+from worker.builders import build_run, dataloaders
 from worker.engine import snapshot
 from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader
 from worker.engine.device import Placement, Precision

@@ -15,8 +15,7 @@ from core.datasets.packed import PackedDataset
 from core.spec import JobSpec
 from models import tensor_file
 from tests.support.training import InterruptAt, RecordingChannel, build_spec, cpu_placement
-from worker.builders import build_run
-from worker.builders import dataloaders
+from worker.builders import build_run, dataloaders
 from worker.engine import snapshot
 from worker.engine.device import Precision
 from worker.engine.run import Run
