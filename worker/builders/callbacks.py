@@ -23,6 +23,15 @@ from worker.engine.mixing import BatchMixing, Cutmix, Mixup
 from worker.engine.optimizer_step import GradientClipping
 
 NO_SAMPLES = ValidationSamples()
+StepPartSpec = (
+    callbacks.GradientClipSpec
+    | callbacks.EmaSpec
+    | callbacks.SwaSpec
+    | callbacks.LookaheadSpec
+    | callbacks.MixupSpec
+    | callbacks.CutmixSpec
+)
+"""Specs that change the training step."""
 
 
 def make_callback(
@@ -48,20 +57,8 @@ def make_callback(
             return KeepBest(network, **options)
         case callbacks.TimeLimitSpec():
             return TimeLimit(**options)
-        case callbacks.GradientClipSpec():
-            return GradientClipping(**options)
         case callbacks.FreezeSpec():
             return Freeze(network, **options)
-        case callbacks.EmaSpec():
-            return Ema(network, **options)
-        case callbacks.SwaSpec(start=start):
-            return Swa(network, start_epoch=int(start * epochs) + 1)
-        case callbacks.LookaheadSpec():
-            return Lookahead(network, **options)
-        case callbacks.MixupSpec(alpha=alpha):
-            return Mixup(alpha)
-        case callbacks.CutmixSpec(alpha=alpha):
-            return Cutmix(alpha)
         case callbacks.CsvLoggerSpec():
             return CsvLogger(save_artifact)
         case callbacks.TensorBoardSpec():
@@ -72,5 +69,24 @@ def make_callback(
             return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
             return Callback()  # the batch size is found before the run is built
+        case _:
+            return _make_step_part(spec, network, epochs)
+
+
+def _make_step_part(spec: StepPartSpec, network: nn.Module, epochs: int) -> GradientClipping | Averaging | BatchMixing:
+    options = spec.model_dump(exclude={"name"})
+    match spec:
+        case callbacks.GradientClipSpec():
+            return GradientClipping(**options)
+        case callbacks.EmaSpec():
+            return Ema(network, **options)
+        case callbacks.SwaSpec(start=start):
+            return Swa(network, start_epoch=int(start * epochs) + 1)
+        case callbacks.LookaheadSpec():
+            return Lookahead(network, **options)
+        case callbacks.MixupSpec(alpha=alpha):
+            return Mixup(alpha)
+        case callbacks.CutmixSpec(alpha=alpha):
+            return Cutmix(alpha)
         case _:
             assert_never(spec)
