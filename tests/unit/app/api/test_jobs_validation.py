@@ -53,14 +53,14 @@ def submit_invalid(client: TestClient, body: Any) -> dict[str, str]:
         ({"optimizer": {"name": "sgd", "lr": 0}}, "/optimizer/lr", "greater than 0"),
         ({"optimizer": {"name": "several"}}, "/optimizer/parts", "is missing"),
         ({"optimizer": {"name": "several", "lr": 0.1, "parts": PARTS}}, "/optimizer/lr", "known: 'name', 'parts'"),
-        ({"optimizer": {"name": "several", "parts": PARTS[:1]}}, "/optimizer/parts", "needs 2 to 20 parts, not 1"),
+        ({"optimizer": {"name": "several", "parts": PARTS[:1]}}, "/optimizer/parts", "must have 2 to 20 parts; got 1"),
         ({"optimizer": {"name": "several", "parts": PARTS * 11}}, "/optimizer/parts", "at most 20"),
-        (add_part({"name": "lbfgs"}), "/optimizer/parts/2/optimizer", "'lbfgs' searches along the gradient of all"),
-        (add_part({"name": "several", "parts": PARTS}), "/optimizer/parts/2/optimizer", "'several' cannot be one of"),
+        (add_part({"name": "lbfgs"}), "/optimizer/parts/2/optimizer", "'lbfgs' requires all parameters"),
+        (add_part({"name": "several", "parts": PARTS}), "/optimizer/parts/2/optimizer", "'several' cannot be nested"),
         (add_part({"name": "adma"}), "/optimizer/parts/2/optimizer", "did you mean 'adam'"),
         (add_part({"name": "adam", "lrr": 1.0}), "/optimizer/parts/2/optimizer/lrr", "did you mean 'lr'"),
         (add_part({"name": "sgd", "lr": 0}), "/optimizer/parts/2/optimizer/lr", "greater than 0"),
-        (add_part({"name": "sgd", "nesterov": True}), "/optimizer/parts/2/optimizer", "nesterov needs a momentum"),
+        (add_part({"name": "sgd", "nesterov": True}), "/optimizer/parts/2/optimizer", "nesterov requires a momentum"),
         (add_part({"name": "adam"}, match=""), "/optimizer/parts/2/match", "at least 1 character"),
         ({"loss": {"name": "crossentropy"}}, "/loss", "did you mean 'cross_entropy'"),
         ({"metrics": ["acuracy"]}, "/metrics/0", "did you mean 'accuracy'"),
@@ -148,7 +148,7 @@ def test_an_invalid_number_error_has_its_pointer(client: TestClient, number: str
         (
             {"dataset": {"name": "digits", "train_transforms": [{"name": "normalize", "mean": [0, 0, 0], "std": [1]}]}},
             "/dataset/train_transforms/0/mean",
-            "one per channel",
+            "must have one value per channel",
         ),
         (
             {
@@ -158,7 +158,7 @@ def test_an_invalid_number_error_has_its_pointer(client: TestClient, number: str
                 }
             },
             "/dataset/train_transforms/0/padding",
-            "below the image size",
+            "must be less than the image size",
         ),
     ],
 )

@@ -248,5 +248,5 @@ def test_resumed_weighted_run_is_bit_identical(packed: PackedDataset, tmp_path: 
 
 def test_all_zero_weights_raise_error(tmp_path: Path) -> None:
     packed = add_weights(pack(tmp_path / "packed", num_samples=20), [0.0] * 20)
-    with pytest.raises(InvalidSpec, match="every sample that is left to train on has a weight of 0"):
+    with pytest.raises(InvalidSpec, match="every training sample has a weight of 0"):
         build_small_run(packed)

@@ -117,5 +117,5 @@ def test_single_sample_too_large_raises_error_with_hint(dataset: Path, tmp_path:
     assert failed.code == "gpu_out_of_memory"
     assert ("on_oom" in failed.hint) is bool(changes)
     assert "a batch_size below 16" in failed.hint
-    assert "a network smaller than this greedy, or smaller pictures than 1x8x8" in failed.hint
+    assert "a network smaller than this greedy, or smaller images than 1x8x8" in failed.hint
     assert failed.extra == {"image_shape": [1, 8, 8], "batch_size": 16, "architecture": "greedy"}
