@@ -202,8 +202,8 @@ class AsgdSpec(GroupedSpec):
 
 
 class RpropSpec(OptimizerBase):
-    """Resilient propagation, which uses only the signs of gradients. Source: Riedmiller and Braun, 1993; "
-    "`torch.optim.Rprop`.
+    """Resilient propagation, which uses only the signs of gradients. Source: Riedmiller and Braun, 1993;
+    `torch.optim.Rprop`.
     """
 
     name: Literal["rprop"] = "rprop"
