@@ -1,4 +1,4 @@
-"""Builds callbacks, and the parts of a training step that specs list as callbacks."""
+"""Builds the callbacks of a job spec, including gradient clipping, mixing and weight averaging."""
 
 from typing import assert_never
 
@@ -34,9 +34,17 @@ def make_callback(
     validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
 ) -> Callback | GradientClipping | Averaging | BatchMixing:
-    """Build a callback. Gradient clipping, mixing and averaging become parts of the step instead.
+    """Build a callback from its spec.
 
-    `save_artifact` stores files, `validation_samples` and `loss` describe the validation. Default loss: cross-entropy.
+    Gradient clipping, mixing and weight averaging are not engine callbacks, but parts of the training step.
+
+    Args:
+        spec: the spec of the callback.
+        network: the network of the run. A callback that selects the best epoch gets the network that is validated.
+        epochs: number of epochs of the run. Default: 1.
+        save_artifact: stores a file of a callback.
+        validation_samples: names and images of the validation split, for callbacks that report samples.
+        loss: the loss of the run, for `worst_samples`. Default: cross-entropy.
     """
     options = spec.model_dump(exclude={"name"})
     match spec:
@@ -71,6 +79,6 @@ def make_callback(
         case callbacks.WorstSamplesSpec():
             return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
-            return Callback()  # the batch size is found before the run is built
+            return Callback()  # has no effect: the batch size is tuned before the run is built
         case _:
             assert_never(spec)

@@ -1,4 +1,4 @@
-"""Builds everything that a training needs from a job spec, and connects it."""
+"""Builds a run from a job spec: its network, loss, optimizer, data loaders, metrics and callbacks."""
 
 from functools import partial
 
@@ -34,11 +34,18 @@ def build_run(
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
 ) -> Run:
-    """Build a run under the job's seed. `save_artifact` stores the files of callbacks.
+    """Build a run. It sets the job's seed first.
+
+    Args:
+        spec: the resolved spec of the training.
+        packed: the dataset.
+        placement: the device and the precision.
+        initial_weights: the weights to start from. Default: random weights.
+        save_artifact: stores a file of a callback. Default: files are discarded.
 
     Raises:
-        InvalidSpec: the parts of the spec do not fit each other or the dataset.
-        NoMatchingWeights: no initial weight fits, or no parameter would be trained.
+        InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
+        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)
