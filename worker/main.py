@@ -79,7 +79,8 @@ def build_worker(settings: Settings) -> Worker:
     storage = open_storage(
         settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
     )
-    storage.delete_abandoned_scratch()  # of killed workers; maintenance may run on a different machine
+    # Delete the folders of workers that were killed on this machine. The maintenance loop may run on a different one.
+    storage.delete_abandoned_scratch()
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
     resources.callback(relay.close)

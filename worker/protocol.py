@@ -105,9 +105,9 @@ class Metrics(ProtocolMessage):
 
 
 class TrainerAlive(ProtocolMessage):
-    """A sign of life when there is no other message to send, for example during validation.
+    """The trainer is running but has no other message to send, for example during validation.
 
-    It prevents the supervisor from killing the trainer as stalled.
+    This message prevents the supervisor from killing the trainer as stalled.
     """
 
     type: Literal["alive"] = "alive"

@@ -34,17 +34,9 @@ def make_callback(
     validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
 ) -> Callback | GradientClipping | Averaging | BatchMixing:
-    """Build a callback from its spec.
+    """Build a callback, or the part of the training step that the spec describes.
 
-    Gradient clipping, mixing and weight averaging are not engine callbacks, but parts of the training step.
-
-    Args:
-        spec: the spec of the callback.
-        network: the network of the run. A callback that selects the best epoch gets the network that is validated.
-        epochs: number of epochs of the run. Default: 1.
-        save_artifact: stores a file of a callback.
-        validation_samples: names and images of the validation split, for callbacks that report samples.
-        loss: the loss of the run, for `worst_samples`. Default: cross-entropy.
+    `save_artifact` stores files. `loss` is the loss of the run; default: cross-entropy.
     """
     options = spec.model_dump(exclude={"name"})
     match spec:

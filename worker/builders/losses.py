@@ -33,7 +33,7 @@ DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
 def build_job_loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
     """Build the job's loss. Default: the default loss of the task.
 
-    If the dataset is a table and the loss measures a distance, the loss scales the targets first.
+    For a regression on a table, a loss that measures a distance is computed on scaled targets.
 
     Raises:
         InvalidSpec: the loss is not compatible with the dataset's task.

@@ -87,8 +87,8 @@ def make_accumulator(
         metric_specs: the specs of the metrics.
         meta: the metadata of the dataset.
         placement: the device of the metrics.
-        split: omit the metrics that a training does not compute on this split. Default: build all metrics. On the
-            training split, metrics whose values are tables, such as the confusion matrix, are omitted too.
+        split: build only the metrics that a training computes on this split. Default: build all metrics. The training
+            split has no metrics whose values are tables, such as the confusion matrix.
         scale: the scaling of the targets, if any.
     """
     selected = [spec for spec in metric_specs if split is None or spec.applies_to(split)]

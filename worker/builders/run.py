@@ -34,14 +34,7 @@ def build_run(
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
 ) -> Run:
-    """Build a run. It sets the job's seed first.
-
-    Args:
-        spec: the resolved spec of the training.
-        packed: the dataset.
-        placement: the device and the precision.
-        initial_weights: the weights to start from. Default: random weights.
-        save_artifact: stores a file of a callback. Default: files are discarded.
+    """Seed the random number generators and build a run. `save_artifact` stores the files of callbacks.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.

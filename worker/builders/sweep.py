@@ -1,4 +1,4 @@
-"""Builds the temporary run with which learning rates or batch sizes are tested."""
+"""Builds the temporary run that tests learning rates or batch sizes."""
 
 from core.datasets.packed import PackedDataset
 from core.spec import JobSpec, TrainingSpec
@@ -11,7 +11,7 @@ from worker.engine.transfer import Weights
 def build_sweep_run(
     spec: TrainingSpec, packed: PackedDataset, placement: Placement, initial_weights: Weights | None
 ) -> Run:
-    """Build a run with a separate network. The tests leave its weights unusable.
+    """Build a run with a separate network. Its weights are useless after the search.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.

@@ -1,4 +1,4 @@
-"""Runs one attempt of a claimed job: stages its inputs, supervises its trainer and records the outcome."""
+"""Runs one attempt of a claimed job: fetches its inputs, supervises its trainer and records the outcome."""
 
 import shutil
 import time
@@ -116,7 +116,7 @@ class AttemptRunner:
             with suppress(LostLease):
                 self._recorder.completion.release("storage unavailable")
             return False
-        except Exception:  # a bug in the worker: retry the job, up to the retry limit
+        except Exception:  # a bug in the worker: the job is retried, up to the retry limit
             log.exception("attempt.crashed")
             self._kill_trainer()
             cause = build_failure("internal", "The worker failed while it ran the job; see the worker's log.")

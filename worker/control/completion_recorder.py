@@ -20,7 +20,7 @@ from worker.protocol import JobCompleted, TrainingFinished
 
 
 class CompletionRecorder:
-    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt lost its job."""
+    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost the lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, files: FileRecorder, job: JobRow) -> None:
         self._transactions = transactions

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 log = structlog.get_logger()
-# The script runs in a separate process. In this process, CUDA would occupy device memory and torch half a gigabyte.
+# The script runs in a separate process, so that CUDA and torch do not occupy memory in the worker.
 _PROBE_SCRIPT = """
 import json, torch
 devices = [{"name": "cpu", "threads": torch.get_num_threads()}]

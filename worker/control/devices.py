@@ -19,7 +19,7 @@ class DeviceAllocation(NamedTuple):
 
     Attributes:
         name: the device, as this worker numbers it. None: the trainer chooses a device.
-        standby: starts trainers that see only that device. None: use the worker's common standby.
+        standby: starts trainers that see only that device. None: use the standby that is not limited to a device.
         process_devices: one device per process of a distributed run. Empty: the trainer chooses the devices.
     """
 

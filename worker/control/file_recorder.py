@@ -20,11 +20,11 @@ from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
 from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
-RESERVED_BYTES = 32 * 2**20  # disk space left for logs, the database and other processes
+RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database and other processes
 
 
 class FileRecorder:
-    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt lost its job."""
+    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost the lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, progress: ProgressRecorder) -> None:
         self._transactions = transactions

@@ -17,7 +17,7 @@ from worker.protocol import LeaseRenewed
 
 log = structlog.get_logger()
 _POLL_S = 1.0
-LEASE_SHARE = 0.8  # an attempt ends this early, before another worker can claim the job
+LEASE_SHARE = 0.8  # an attempt ends after this share of its lease, before another worker can claim the job
 
 
 class SupervisionTimeouts(NamedTuple):

@@ -53,7 +53,7 @@ class MessageHandler:
         """Record one message. Return the outcome if it ends the attempt, else None.
 
         Raises:
-            LostLease: the attempt lost its job.
+            LostLease: the attempt has lost the lease.
             Unavailable: the storage is unavailable.
         """
         try:
@@ -100,7 +100,7 @@ class MessageHandler:
                 return self._classify_failure(message)
 
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
-        if message.code == "internal":  # if the storage is unavailable, this raises an error and the job is retried
+        if message.code == "internal":  # raises Unavailable if the storage caused the failure
             check_storage(self._storage)
         cause = build_failure(message.code, message.message, message.hint, message.extra)
         if message.code == "disk_full":

@@ -16,7 +16,7 @@ class Standby:
     """Starts all trainers from one thread that runs until this object is closed.
 
     A trainer sets its parent death signal, so that the kernel kills it if the worker dies. The kernel sends this signal
-    when the *thread* that started the trainer ends, not the process.
+    when the *thread* that started the trainer ends, even if the process continues.
     """
 
     def __init__(self, command: Sequence[str] = TRAINER, environment: Mapping[str, str] | None = None) -> None:
@@ -37,7 +37,7 @@ class Standby:
         """Return the waiting trainer, or a new one. Only `replenish` or another `take` starts the next trainer.
 
         Raises:
-            OSError: no trainer can be started.
+            OSError: a trainer cannot be started.
         """
         with self._condition:
             while True:

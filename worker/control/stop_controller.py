@@ -22,7 +22,7 @@ class StoppableTrainer(Protocol):
         """Send a message without blocking."""
 
     def kill(self) -> None:
-        """Kill the process at once."""
+        """Kill the process immediately."""
 
 
 class StopController:

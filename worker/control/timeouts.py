@@ -46,7 +46,7 @@ class AttemptTimeouts:
 
     @property
     def is_grace_expired(self) -> bool:
-        """Return whether the trainer has not stopped within its grace period."""
+        """Return whether the trainer's grace period has ended."""
         return self._clock() > self._grace_deadline
 
     def record_message(self) -> None:

@@ -11,7 +11,7 @@ from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger(__name__)
-_LEASE_SHARE = 0.8  # an import ends this early, before another worker can claim the version
+_LEASE_SHARE = 0.8  # an import ends after this share of its lease, before another worker can claim the version
 
 
 class ImportLease:

@@ -118,7 +118,8 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
 def _set_resource_limits(request: PackRequest) -> None:
     """Limit the memory, the file size and the CPU time of this process.
 
-    RLIMIT_AS is not used: it would also count the packed arrays, which are memory-mapped and may exceed the memory.
+    RLIMIT_DATA is used instead of RLIMIT_AS. RLIMIT_AS also counts the memory-mapped packed arrays, which can be larger
+    than the limit.
     """
     limits = (
         (resource.RLIMIT_DATA, _DATA_BYTES),

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
 SILENT_WORKER_LIFETIME = timedelta(hours=1)
 MAX_WAITING_MESSAGES = 100
-_FILE_CLEANUP_ROUNDS = 60  # orphaned files are deleted in every 60th round
+_FILE_CLEANUP_ROUNDS = 60  # number of rounds between two deletions of orphaned files
 
 
 class MaintenanceLoop:
@@ -88,8 +88,8 @@ class MaintenanceLoop:
         self._resend_messages("import", versions, "import")
 
     def _resend_messages(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
-        # A job that waits for a slot cannot be told from a job whose message was lost, so its message is sent again.
-        # The limit on waiting messages keeps the queue short.
+        # A job that waits for a slot cannot be distinguished from a job whose message was lost. Its message is also
+        # sent again, so the limit on waiting messages keeps the queue short.
         if not ids or not self._has_room(queue):
             return
         with transaction(self._sessions) as session:

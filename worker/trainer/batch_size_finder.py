@@ -31,7 +31,7 @@ def tune_batch_size(
         spec: the spec of the training.
         packed: the dataset.
         context: the job.
-        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is made.
+        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
 
     Returns:
         The new spec, and the result as metadata to store in the snapshots.
@@ -69,10 +69,10 @@ def _find_batch_size(
 
 
 def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
-    """Return the largest batch size to try: the limit of the spec, or the size whose step uses the whole training split.
+    """Return the largest batch size to try. It is limited by the spec and by the number of training samples.
 
-    On a CPU, return 0 if the process has used half of the memory. With more memory, the operating system may kill the
-    process, because it does not refuse allocations.
+    On a CPU, return 0 if the process has used half of the memory. The operating system may kill a process that uses
+    more, instead of refusing an allocation.
     """
     if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
         return 0

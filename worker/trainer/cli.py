@@ -26,7 +26,7 @@ def build_start_message(options: argparse.Namespace, warn: Callable[[str], objec
     """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
-    is_json = options.spec.suffix == ".json"  # read JSON as JSON: as YAML, `1e-8` is a string
+    is_json = options.spec.suffix == ".json"  # not parsed as YAML, which reads `1e-8` as a string
     spec = ANY_JOB.validate_python(json.loads(text) if is_json else yaml.safe_load(text))
     return Start(
         job_id=spec.name or options.spec.stem,

@@ -1,4 +1,4 @@
-"""Exports a registered model to a different format and compares the variant's accuracy and throughput with it."""
+"""Exports a registered model as a variant, and compares the accuracy and the throughput of both."""
 
 import os
 import statistics

@@ -165,8 +165,8 @@ class _RankWatcher:
     def _report_failure(self, *, has_died: bool) -> bool:
         """Send the first failure to the supervisor. Return False if there is none to report.
 
-        Failures with another code precede `internal` failures, such as a lost connection to another rank. If a rank
-        died, `internal` failures are not reported.
+        Failures with a specific code take precedence over `internal` failures, such as a lost connection to a different
+        rank. If a rank died, `internal` failures are not reported.
         """
         failed = [
             (rank, last) for rank, messages in self._messages.items() if isinstance(last := messages[-1], RunFailed)
@@ -184,7 +184,7 @@ class _RankWatcher:
     def _exit_like_rank(self, result: RunProcsResult | None) -> int:
         """Return the exit status after a rank died. If SIGKILL killed the rank, kill this process with SIGKILL too.
 
-        The supervisor needs the signal to recognize that the kernel OOM-killed a rank.
+        From this signal, the supervisor detects that the kernel OOM-killed a rank.
         """
         statuses = [] if result is None else [failure.exitcode for failure in result.failures.values()]
         sys.stderr.write(f"trainer: a process of the job ended with status {statuses}\n")

@@ -49,7 +49,7 @@ def tune_lr(
         spec: the spec of the training.
         packed: the dataset.
         context: the job.
-        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is made.
+        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
 
     Returns:
         The new spec, and the result as metadata to store in the snapshots.

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     channel.start_listening(STDIN)
     warm_up()
     start = channel.wait_for_start()
-    preempt_on_signal(channel, signal.SIGTERM)  # until here, SIGTERM ends the process
+    preempt_on_signal(channel, signal.SIGTERM)  # before the start message, SIGTERM ends the process
     return launch_or_run(start, channel)
 
 
