@@ -1,4 +1,4 @@
-"""Loads configured models when the service starts, so that their first request does not wait."""
+"""Loads the models of the setting `pinned_models` at startup, so that their first request does not wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
