@@ -146,7 +146,7 @@ def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
         side = _get_square_side(name, input_shape, multiple_of=224)  # windows of 7 pixels must fill every stage
         return {"input_size": (side, side)}
     if name in {"googlenet", "inception_v3"}:
-        return {"aux_logits": False, "init_weights": True}  # with auxiliary outputs, training would return a tuple
+        return {"aux_logits": False, "init_weights": True}  # otherwise the training output is a tuple
     return {}
 
 

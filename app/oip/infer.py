@@ -53,7 +53,7 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
     def decompress_and_parse() -> InferRequest:
         return parse_infer_request(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
 
-    # Parsing megabytes of numbers would block the event loop.
+    # Large bodies are parsed in a thread, because parsing blocks the event loop.
     return (
         await asyncio.to_thread(decompress_and_parse)
         if encoding or len(body) > MAX_INLINE_PARSE_BYTES

@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, to_bytes, to_json
 
 
 class ResponseBody(NamedTuple):
-    """An encoded response. `json_bytes` is the length of the JSON part; None if there is no binary data."""
+    """An encoded response. `json_bytes` is the length of the JSON part; None without binary data."""
 
     body: bytes
     json_bytes: int | None

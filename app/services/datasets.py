@@ -102,7 +102,7 @@ class DatasetService:
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
-        """Return the uploaded version if its import is still running. Jobs are validated after the import."""
+        """Return the uploaded version if its import is still running; jobs are then validated after the import."""
         if spec.name in builtin.list_names():
             return None
         row = self._find_upload(spec)

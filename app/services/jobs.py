@@ -44,7 +44,7 @@ IMPORTING = DatasetState.IMPORTING
 
 
 class JobView(NamedTuple):
-    """A job with its transitions. For a queued job: its position, a pending import, and why no worker can run it."""
+    """A job with its transitions. If it is queued: its position, a pending import, or why no worker can run it."""
 
     job: JobRow
     transitions: Sequence[Event]

@@ -32,7 +32,7 @@ class ModelService:
     def __init__(
         self, session: Session, storage: Storage, *, on_alias_changed: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Initialize the service. `on_alias_changed` is called with the name of a model after an alias is committed."""
+        """Initialize the service. `on_alias_changed` is called with the name of a model after a committed change."""
         self._session = session
         self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)

@@ -115,7 +115,7 @@ def _write_onnx(
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info):
-        del part.metadata_props[:]  # debugging data of the exporter, a large part of the file
+        del part.metadata_props[:]  # debugging data of the exporter, which increases the file size
     metadata = {"task": description.task, "classes": "\n".join(description.classes), "format": variant.format}
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)

@@ -17,9 +17,10 @@ def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
     """Quantize an fp32 file: weights per channel, and activations with ranges measured on `images`.
 
     The preprocessing, all nodes before the first convolution or matrix product, remains fp32. Quantizing the 256
-    brightness levels of pixels again loses precision. Source: Jacob et al.,
-    "Quantization and Training of Neural Networks for Efficient
-    Integer-Arithmetic-Only Inference", 2018.
+    brightness levels of pixels again loses precision.
+
+    Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference", 2018.
 
     Args:
         plain: the fp32 ONNX file, with pixels as its only input.

@@ -1,4 +1,4 @@
-"""Rules for the network: its options must be valid for the dataset, and its pretrained weights installed."""
+"""Rules for the network: it must be buildable for the dataset, and pretrained weights must be installed."""
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext

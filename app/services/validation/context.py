@@ -88,7 +88,7 @@ class ValidationContext:
         devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
-        capacities: the capacity of each live worker; empty if there are no live workers.
+        capacities: the capacity of each live worker; empty without live workers.
     """
 
     spec: AnyJobSpec

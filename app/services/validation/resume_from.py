@@ -52,7 +52,7 @@ def copy_metrics(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoc
 
 
 def check_resumed_architecture(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the architecture is that of the checkpoint if optimizer or callback states are restored."""
+    """If optimizer or callback states are restored, check that the architecture matches the checkpoint."""
     requested, source = context.spec.resume_from, context.job.resume_source
     if requested is None or source is None or not (requested.optimizer or requested.callbacks):
         return
@@ -63,7 +63,7 @@ def check_resumed_architecture(context: TrainingContext, report: ValidationRepor
 
 
 def check_resumed_optimizer(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the optimizer and its parameter groups are those of the checkpoint if its state is restored."""
+    """If the optimizer state is restored, check that the optimizer and parameter groups match the checkpoint."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.optimizer:
         return
